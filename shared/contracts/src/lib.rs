@@ -1,1 +1,16 @@
-//! 
+//! What crosses a border between contexts: the event envelope and every event type, the saga's commands and
+//! error names, ids, money and statuses. Pure data: no AWS, no I/O, no clock of its own.
+
+mod event;
+pub mod events;
+mod ids;
+mod money;
+mod order;
+pub mod saga;
+
+pub use event::{DecodeError, Envelope, EventPayload, Metadata, NewEvent};
+pub use ids::{CorrelationId, EventId, IdempotencyKey, InvalidId, OrderId, Sku, UserId};
+pub use money::{Money, MoneyError};
+pub use order::{OrderLine, OrderStatus, PricedLine, ShippingAddress};
+
+pub use iso_currency::Currency;

@@ -1,1 +1,25 @@
-//! 
+//! What every function needs and no context owns: typed configuration, AWS clients, REST over Lambda, saga
+//! commands, the outbox relay, the SQS batch runner, tokens, health and telemetry.
+//!
+//! A function's `main` has three acts: read the configuration, build the clients, run. Features select what a
+//! function links: `http`, `jwt`, `dynamodb`, `relay`, `sqs`.
+
+pub mod aws;
+pub mod command;
+pub mod config;
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
+pub mod health;
+#[cfg(feature = "http")]
+pub mod http;
+pub mod invoke;
+#[cfg(feature = "jwt")]
+pub mod jwt;
+#[cfg(feature = "relay")]
+pub mod relay;
+#[cfg(feature = "sqs")]
+pub mod sqs;
+pub mod telemetry;
+
+/// What `main` returns.
+pub type MainResult = Result<(), lambda_runtime::Error>;

@@ -1,0 +1,114 @@
+//! Every event type and its payload. Only `user.*` events carry personal data.
+
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use crate::{EventPayload, Money, OrderId, OrderLine, PricedLine, Sku, UserId, saga::Failure};
+
+macro_rules! event {
+    ($(#[$doc:meta])* $name:ident, $type:literal, v $version:literal { $($(#[$field_doc:meta])* $field:ident : $field_type:ty),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $field_type),* }
+
+        impl EventPayload for $name {
+            const TYPE: &'static str = $type;
+            const VERSION: u32 = $version;
+        }
+    };
+}
+
+// users: subject is the user id.
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotificationPreferences {
+    pub email: bool,
+    pub sms: bool,
+}
+
+event!(UserRegistered, "user.registered", v 1 {
+    user_id: UserId,
+    email: String,
+    name: String,
+    phone: Option<String>,
+    notification_preferences: NotificationPreferences,
+});
+
+// catalog: subject is the SKU, sequence the product's version.
+
+event!(ProductCreated, "product.created", v 1 { sku: Sku, name: String, category: String, price: Money });
+event!(ProductUpdated, "product.updated", v 1 { sku: Sku, name: String, category: String, price: Money });
+event!(ProductDiscontinued, "product.discontinued", v 1 { sku: Sku });
+
+// inventory: subject is the order id.
+
+event!(
+    /// The order's lines are held, all of them.
+    InventoryReserved, "inventory.reserved", v 1 { order_id: OrderId, items: Vec<OrderLine> }
+);
+event!(
+    /// Nothing is held: these SKUs have too little stock.
+    InventoryNotAvailable, "inventory.not_available", v 1 { order_id: OrderId, skus: Vec<Sku> }
+);
+event!(InventoryCommitted, "inventory.committed", v 1 { order_id: OrderId });
+event!(InventoryReleased, "inventory.released", v 1 { order_id: OrderId });
+
+// orders: subject is the order id, sequence the order's version.
+
+event!(OrderCreated, "order.created", v 1 { items: Vec<PricedLine>, total: Money });
+event!(OrderInventoryReserved, "order.inventory_reserved", v 1 {});
+event!(OrderInventoryNotAvailable, "order.inventory_not_available", v 1 {});
+event!(OrderPaymentPending, "order.payment_pending", v 1 {});
+event!(OrderPaymentSucceeded, "order.payment_succeeded", v 1 { amount: Money });
+event!(OrderPaymentFailed, "order.payment_failed", v 1 {
+    /// `PaymentDeclined`, `PaymentTimeout` or another error name of the saga.
+    reason: String,
+});
+event!(OrderShipmentScheduled, "order.shipment_scheduled", v 1 {
+    carrier: String,
+    tracking_number: String,
+    estimated_delivery: Date,
+});
+event!(OrderCompleted, "order.completed", v 1 { total: Money });
+event!(OrderCancelRequested, "order.cancel_requested", v 1 {
+    /// Who asked: `customer` or `saga`.
+    requested_by: String,
+});
+event!(OrderPaymentRefunded, "order.payment_refunded", v 1 {
+    amount: Money,
+    /// How the payment was undone: `refunded` or `voided`.
+    outcome: String,
+});
+event!(OrderInventoryReleased, "order.inventory_released", v 1 {});
+event!(OrderCancelled, "order.cancelled", v 1 {
+    /// The error name that ended the order's way forward.
+    reason: String,
+    /// The saga's step that failed.
+    step: String,
+});
+event!(OrderCompensationFailed, "order.compensation_failed", v 1 {
+    failure: Failure,
+    /// The undos that did not succeed: `shipment`, `payment`, `inventory`.
+    failed: Vec<String>,
+});
+
+// payments: subject is the order id.
+
+event!(PaymentPending, "payment.pending", v 1 { order_id: OrderId, amount: Money });
+event!(PaymentSucceeded, "payment.succeeded", v 1 { order_id: OrderId, amount: Money });
+event!(PaymentFailed, "payment.failed", v 1 {
+    order_id: OrderId,
+    amount: Money,
+    reason: String,
+});
+event!(PaymentRefunded, "payment.refunded", v 1 { order_id: OrderId, amount: Money });
+
+// fulfillment: subject is the order id.
+
+event!(ShipmentScheduled, "shipment.scheduled", v 1 {
+    order_id: OrderId,
+    carrier: String,
+    tracking_number: String,
+    estimated_delivery: Date,
+});
+event!(ShipmentCancelled, "shipment.cancelled", v 1 { order_id: OrderId });

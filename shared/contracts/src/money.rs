@@ -1,0 +1,98 @@
+//! Money: an integer of minor units and a currency. Never a float.
+
+use iso_currency::Currency;
+use serde::{Deserialize, Serialize};
+
+/// `{"amount": 4200, "currency": "USD"}`: 42 dollars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Money {
+    /// In the currency's minor unit (ISO 4217).
+    pub amount: i64,
+    pub currency: Currency,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MoneyError {
+    #[error("{left} and {right} cannot be added: convert one of them first")]
+    CurrencyMismatch { left: Currency, right: Currency },
+    #[error("the amount does not fit into 64 bits")]
+    Overflow,
+}
+
+impl Money {
+    pub const fn new(amount: i64, currency: Currency) -> Self {
+        Self { amount, currency }
+    }
+
+    pub const fn zero(currency: Currency) -> Self {
+        Self::new(0, currency)
+    }
+
+    pub fn checked_add(self, other: Self) -> Result<Self, MoneyError> {
+        if self.currency != other.currency {
+            return Err(MoneyError::CurrencyMismatch { left: self.currency, right: other.currency });
+        }
+        self.amount
+            .checked_add(other.amount)
+            .map(|amount| Self { amount, ..self })
+            .ok_or(MoneyError::Overflow)
+    }
+
+    pub fn checked_mul(self, factor: u32) -> Result<Self, MoneyError> {
+        self.amount
+            .checked_mul(i64::from(factor))
+            .map(|amount| Self { amount, ..self })
+            .ok_or(MoneyError::Overflow)
+    }
+}
+
+impl std::fmt::Display for Money {
+    /// `42.00 USD`, with as many digits as the currency has.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let digits = u32::from(self.currency.exponent().unwrap_or(0));
+        let unit = 10_i64.pow(digits);
+        let (sign, amount) = if self.amount < 0 {
+            ("-", self.amount.unsigned_abs())
+        } else {
+            ("", self.amount.unsigned_abs())
+        };
+        let (major, minor) = (amount / unit.unsigned_abs(), amount % unit.unsigned_abs());
+        if digits == 0 {
+            write!(f, "{sign}{major} {}", self.currency.code())
+        } else {
+            write!(f, "{sign}{major}.{minor:0width$} {}", self.currency.code(), width = digits as usize)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_is_minor_units_on_the_wire() {
+        let price = Money::new(4200, Currency::USD);
+        assert_eq!(serde_json::to_string(&price).unwrap(), r#"{"amount":4200,"currency":"USD"}"#);
+        assert!(serde_json::from_str::<Money>(r#"{"amount":42.5,"currency":"USD"}"#).is_err());
+        assert!(serde_json::from_str::<Money>(r#"{"amount":42,"currency":"XYZ"}"#).is_err());
+    }
+
+    #[test]
+    fn currencies_do_not_mix_and_sums_do_not_wrap() {
+        let dollar = Money::new(i64::MAX, Currency::USD);
+        assert_eq!(dollar.checked_add(Money::new(1, Currency::USD)), Err(MoneyError::Overflow));
+        assert_eq!(dollar.checked_mul(2), Err(MoneyError::Overflow));
+        assert!(matches!(
+            dollar.checked_add(Money::zero(Currency::EUR)),
+            Err(MoneyError::CurrencyMismatch { .. })
+        ));
+    }
+
+    #[test]
+    fn money_is_written_with_the_digits_of_its_currency() {
+        assert_eq!(Money::new(4205, Currency::USD).to_string(), "42.05 USD");
+        assert_eq!(Money::new(-5, Currency::USD).to_string(), "-0.05 USD");
+        assert_eq!(Money::new(500, Currency::JPY).to_string(), "500 JPY");
+    }
+}

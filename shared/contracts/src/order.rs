@@ -1,0 +1,91 @@
+//! What an order is made of, as other contexts see it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Money, Sku};
+
+/// So many of one SKU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderLine {
+    pub sku: Sku,
+    pub quantity: u32,
+}
+
+/// A line with the price that it was ordered at, and keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PricedLine {
+    pub sku: Sku,
+    pub quantity: u32,
+    pub unit_price: Money,
+}
+
+impl PricedLine {
+    pub fn unpriced(&self) -> OrderLine {
+        OrderLine { sku: self.sku.clone(), quantity: self.quantity }
+    }
+}
+
+/// Personal data: travels in the saga's input only, never in an event or a log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShippingAddress {
+    pub name: String,
+    pub line1: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line2: Option<String>,
+    pub city: String,
+    pub postal_code: String,
+    /// ISO 3166-1 alpha-2, upper case.
+    pub country: String,
+}
+
+impl std::fmt::Debug for ShippingAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ShippingAddress {{ country: {}, .. }}", self.country)
+    }
+}
+
+/// The status of an order after its last event, as customers see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum OrderStatus {
+    OrderCreated,
+    InventoryReserved,
+    InventoryNotAvailable,
+    PaymentPending,
+    PaymentSucceeded,
+    PaymentFailed,
+    PaymentRefunded,
+    InventoryReleased,
+    OrderCompleted,
+    OrderCancelled,
+    /// Not final: an undo failed, and a retry can still end the order as `OrderCancelled`.
+    NeedsAttention,
+}
+
+impl OrderStatus {
+    /// Whether no event can follow.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::OrderCompleted | Self::OrderCancelled)
+    }
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OrderCreated => "OrderCreated",
+            Self::InventoryReserved => "InventoryReserved",
+            Self::InventoryNotAvailable => "InventoryNotAvailable",
+            Self::PaymentPending => "PaymentPending",
+            Self::PaymentSucceeded => "PaymentSucceeded",
+            Self::PaymentFailed => "PaymentFailed",
+            Self::PaymentRefunded => "PaymentRefunded",
+            Self::InventoryReleased => "InventoryReleased",
+            Self::OrderCompleted => "OrderCompleted",
+            Self::OrderCancelled => "OrderCancelled",
+            Self::NeedsAttention => "NeedsAttention",
+        }
+    }
+}
+
+impl std::fmt::Display for OrderStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

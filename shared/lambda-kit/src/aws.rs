@@ -1,0 +1,56 @@
+//! One configuration and one HTTP client for all AWS clients of a process.
+
+use std::time::Duration;
+
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider,
+    retry::RetryConfig, timeout::TimeoutConfig,
+};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+
+use crate::config::{self, ConfigError};
+
+/// How long one try of an AWS call may take (DESIGN.md section 10).
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Tries per call, the first included.
+pub const MAX_ATTEMPTS: u32 = 3;
+/// The ceiling of the first back-off; the SDK draws uniformly below it (full jitter) and doubles it.
+pub const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
+
+/// The configuration that every AWS client of this process is built from.
+///
+/// Lambda puts credentials and region into the environment, so no provider chain is searched. An
+/// `AWS_ENDPOINT_URL` is honoured, which is how an emulator is reached.
+///
+/// # Errors
+/// When `AWS_REGION` is missing.
+pub fn sdk_config() -> Result<SdkConfig, ConfigError> {
+    let mut builder = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(config::required("AWS_REGION")?))
+        .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
+        .http_client(http_client())
+        .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
+        .time_source(aws_smithy_async::time::SystemTimeSource::new())
+        .retry_config(
+            RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS).with_initial_backoff(INITIAL_BACKOFF),
+        )
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(ATTEMPT_TIMEOUT)
+                .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+                .build(),
+        );
+    if let Some(url) = config::optional("AWS_ENDPOINT_URL") {
+        builder = builder.endpoint_url(url);
+    }
+    Ok(builder.build())
+}
+
+/// The process's HTTP client: one connection pool, one TLS configuration, made at the first call.
+pub fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https()
+}

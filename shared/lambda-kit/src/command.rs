@@ -1,0 +1,98 @@
+//! Runs the saga's commands: one JSON command in, one JSON answer or a named error out.
+
+use std::{sync::Arc, time::Instant};
+
+use contracts::saga::{SagaCommand, TRANSIENT};
+use lambda_runtime::Diagnostic;
+use serde::{Serialize, de::DeserializeOwned};
+use tracing::Span;
+
+use crate::{
+    MainResult,
+    health::Check,
+    invoke,
+    telemetry::{self, Outcome},
+};
+
+/// An error of a command, told to the state machine by one of the contract's names.
+pub trait CommandError: std::error::Error {
+    /// One of `contracts::saga::ERROR_NAMES`, or `TRANSIENT` for what may pass by itself.
+    fn name(&self) -> &'static str;
+}
+
+/// Serves commands of type `C` until the process ends.
+///
+/// # Errors
+/// When the Runtime API cannot be reached.
+pub async fn run<C, R, E, F, Fut>(checks: Vec<Check>, handler: F) -> MainResult
+where
+    C: DeserializeOwned + SagaCommand + Send,
+    R: Serialize,
+    E: CommandError,
+    F: Fn(C) -> Fut,
+    Fut: Future<Output = Result<R, E>>,
+{
+    let handler = Arc::new(handler);
+    invoke::run(checks, move |payload, _| {
+        let handler = Arc::clone(&handler);
+        async move { execute(parse::<C>(payload.get())?, |command| handler(command)).await }
+    })
+    .await
+}
+
+/// Reads a command.
+///
+/// # Errors
+/// A `Diagnostic` named `MalformedCommand` when the payload is not a `C`.
+pub fn parse<C: DeserializeOwned>(payload: &str) -> Result<C, Diagnostic> {
+    serde_json::from_str(payload).map_err(|error| {
+        tracing::error!(%error, "the payload is not a command of this function");
+        Diagnostic { error_type: "MalformedCommand".to_owned(), error_message: error.to_string() }
+    })
+}
+
+/// Runs one command: fills in the span, records the metric, logs a failure once, names the error.
+///
+/// # Errors
+/// The handler's error as a `Diagnostic` with its stable name.
+pub async fn execute<C, R, E, Fut>(command: C, handler: impl FnOnce(C) -> Fut) -> Result<R, Diagnostic>
+where
+    C: SagaCommand,
+    E: CommandError,
+    Fut: Future<Output = Result<R, E>>,
+{
+    let action = command.action();
+    let span = Span::current();
+    span.record("correlation_id", command.context().correlation_id.as_str());
+    span.record("order_id", command.context().order_id.as_str());
+    let started = Instant::now();
+    let result = handler(command).await;
+    let outcome = match &result {
+        Ok(_) => {
+            tracing::info!(action, "command done");
+            Outcome::Ok
+        }
+        Err(error) if error.name() == TRANSIENT => {
+            tracing::error!(action, error = chain(error), "command failed");
+            Outcome::Error
+        }
+        Err(error) => {
+            tracing::info!(action, refusal = error.name(), "command refused");
+            Outcome::Refused
+        }
+    };
+    telemetry::record(action, outcome, started.elapsed());
+    result.map_err(|error| Diagnostic { error_type: error.name().to_owned(), error_message: chain(&error) })
+}
+
+/// An error and its sources in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

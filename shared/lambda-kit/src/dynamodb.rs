@@ -1,0 +1,147 @@
+//! What every store shares: the table, the outbox attribute, and what a failed call means.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+    types::{AttributeValue, CancellationReason},
+};
+use contracts::Envelope;
+use futures::FutureExt;
+
+use crate::{
+    aws,
+    config::{self, ConfigError},
+    health::Check,
+};
+
+pub type Item = HashMap<String, AttributeValue>;
+
+/// Partition and sort key of every table.
+pub const PK: &str = "pk";
+pub const SK: &str = "sk";
+/// Events that the item's last change brought; see `relay`.
+pub const OUTBOX: &str = "outbox";
+/// Unix seconds after which DynamoDB may delete the item (it may take days: readers check it themselves).
+pub const EXPIRES_AT: &str = "expires_at";
+
+/// A context's table.
+#[derive(Debug, Clone)]
+pub struct Table {
+    pub client: Client,
+    pub name: String,
+}
+
+/// A call to the table that did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// The call failed, or its answer was lost: it may have had its effect.
+    #[error("{operation} failed")]
+    Call {
+        operation: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An item that this code did not write, or wrote in another form.
+    #[error("an item of {operation} cannot be read")]
+    Item {
+        operation: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl TableError {
+    pub fn call(
+        operation: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Call { operation, source: source.into() }
+    }
+
+    pub fn item(
+        operation: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Item { operation, source: source.into() }
+    }
+}
+
+impl Table {
+    /// The table named by `TABLE_NAME`.
+    ///
+    /// # Errors
+    /// When the variable, or what the SDK needs, is missing.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self { client: Client::new(&aws::sdk_config()?), name: config::required("TABLE_NAME")? })
+    }
+
+    pub fn new(client: Client, name: impl Into<String>) -> Self {
+        Self { client, name: name.into() }
+    }
+
+    /// Reads a key that no item has: the cheapest call that shows the table answering, with a right that every
+    /// function on the table has.
+    pub fn health(&self) -> Check {
+        let table = self.clone();
+        Check::new("table", move || {
+            let table = table.clone();
+            async move {
+                table
+                    .client
+                    .get_item()
+                    .table_name(&table.name)
+                    .key(PK, string("HEALTH"))
+                    .key(SK, string("HEALTH"))
+                    .send()
+                    .await
+                    .is_ok()
+            }
+            .boxed()
+        })
+    }
+}
+
+pub fn string(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+pub fn number(value: impl std::fmt::Display) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// A key of the table.
+pub fn key(pk: impl Into<String>, sk: impl Into<String>) -> Item {
+    HashMap::from([(PK.to_owned(), string(pk)), (SK.to_owned(), string(sk))])
+}
+
+/// The value of the attribute `outbox`.
+///
+/// # Errors
+/// When an envelope has no JSON form.
+pub fn outbox(events: &[Envelope]) -> Result<AttributeValue, serde_json::Error> {
+    Ok(AttributeValue::L(
+        events
+            .iter()
+            .map(|event| serde_json::to_string(event).map(AttributeValue::S))
+            .collect::<Result<_, _>>()?,
+    ))
+}
+
+/// Whether the call was refused because its condition did not hold.
+pub fn condition_failed<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
+    error.code() == Some("ConditionalCheckFailedException")
+}
+
+/// Why each item of a cancelled transaction did not go through, by its code (`None`, `ConditionalCheckFailed`,
+/// `TransactionConflict`, …), or nothing when the transaction failed for another reason.
+pub fn cancellation_reasons<R>(
+    error: &SdkError<aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError, R>,
+) -> Option<&[CancellationReason]> {
+    use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError as E;
+    match error.as_service_error()? {
+        E::TransactionCanceledException(cancelled) => Some(cancelled.cancellation_reasons()),
+        _ => None,
+    }
+}

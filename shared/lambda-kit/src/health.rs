@@ -1,0 +1,53 @@
+//! A context's own view of its dependencies, asked for by invoking it with `{"action":"health"}`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use futures::future::{BoxFuture, join_all};
+use serde::{Deserialize, Serialize};
+
+/// One dependency and how to see that it answers.
+#[derive(Clone)]
+pub struct Check {
+    name: &'static str,
+    probe: Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
+}
+
+impl Check {
+    /// `probe` answers whether the dependency does; it has its own time limit.
+    pub fn new<F>(name: &'static str, probe: F) -> Self
+    where
+        F: Fn() -> BoxFuture<'static, bool> + Send + Sync + 'static,
+    {
+        Self { name, probe: Arc::new(probe) }
+    }
+}
+
+/// What a context answers when it is asked how it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    pub status: Status,
+    pub checks: BTreeMap<String, Status>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Ok,
+    Down,
+}
+
+impl From<bool> for Status {
+    fn from(ok: bool) -> Self {
+        if ok { Self::Ok } else { Self::Down }
+    }
+}
+
+/// Asks all dependencies side by side.
+pub async fn check(checks: &[Check]) -> Health {
+    let results =
+        join_all(checks.iter().map(|check| async { (check.name.to_owned(), (check.probe)().await) })).await;
+    Health {
+        status: Status::from(results.iter().all(|(_, ok)| *ok)),
+        checks: results.into_iter().map(|(name, ok)| (name, Status::from(ok))).collect(),
+    }
+}

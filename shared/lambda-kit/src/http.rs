@@ -1,0 +1,113 @@
+//! REST functions: axum over API Gateway, with what every endpoint of DESIGN.md section 3 has in common.
+
+mod body;
+mod identity;
+mod problem;
+mod request_id;
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Extension, Router,
+    extract::{MatchedPath, Request},
+    http::{StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use lambda_http::{Adapter, LambdaEvent, RequestExt, request::LambdaRequest};
+use lambda_runtime::Diagnostic;
+use tower::ServiceExt;
+
+use crate::{
+    MainResult,
+    health::Check,
+    invoke,
+    jwt::Verifier,
+    telemetry::{self, Outcome},
+};
+
+pub use body::{BODY_LIMIT, Body};
+pub use identity::{Admin, Identity};
+pub use problem::{FieldError, Problem};
+pub use request_id::Correlation;
+
+/// Serves `routes` until the process ends. Tokens are checked by `verifier`.
+///
+/// # Errors
+/// When the Runtime API cannot be reached.
+pub async fn run(checks: Vec<Check>, routes: Router, verifier: Arc<Verifier>) -> MainResult {
+    let app = app(routes, verifier);
+    invoke::run(checks, move |payload, context| {
+        let app = app.clone();
+        async move {
+            let request: LambdaRequest = serde_json::from_str(payload.get()).map_err(|error| Diagnostic {
+                error_type: "MalformedRequest".to_owned(),
+                error_message: error.to_string(),
+            })?;
+            let service = app.map_request(|request: lambda_http::Request| {
+                let gateway_request_id = gateway_request_id(&request);
+                let mut request = request.map(axum::body::Body::new);
+                request.extensions_mut().insert(gateway_request_id);
+                request
+            });
+            Adapter::from(service)
+                .oneshot(LambdaEvent::new(request, context))
+                .await
+                .map_err(|never: std::convert::Infallible| match never {})
+        }
+    })
+    .await
+}
+
+fn gateway_request_id(request: &lambda_http::Request) -> request_id::GatewayRequestId {
+    let id = match request.request_context_ref() {
+        Some(lambda_http::request::RequestContext::ApiGatewayV2(context)) => context.request_id.clone(),
+        _ => None,
+    };
+    request_id::GatewayRequestId(id)
+}
+
+/// The routes with everything around them: correlation id, problems, token check, body limit, logs, metrics.
+pub fn app(routes: Router, verifier: Arc<Verifier>) -> Router {
+    routes
+        .fallback(async || Problem::not_found("There is nothing at this address."))
+        .method_not_allowed_fallback(async || {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "This address does not take this method.")
+        })
+        .layer(middleware::from_fn(observe))
+        .layer(Extension(verifier))
+        .layer(middleware::from_fn(problem::render))
+        .layer(middleware::from_fn(request_id::layer))
+}
+
+/// One log line and one metric for each request.
+async fn observe(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let response = next.run(request).await;
+    let status = response.status();
+    let outcome = match status {
+        s if s.is_server_error() => Outcome::Error,
+        s if s.is_client_error() => Outcome::Refused,
+        _ => Outcome::Ok,
+    };
+    telemetry::record(&format!("{method} {route}"), outcome, started.elapsed());
+    tracing::info!(%method, route, status = status.as_u16(), "request served");
+    response
+}
+
+/// `ETag` of a resource's version: a strong tag, the number in quotes.
+pub fn etag(version: u64) -> String {
+    format!("\"{version}\"")
+}
+
+/// Answers 304 when the client already has this version, else the body with its `ETag`.
+pub fn conditional<B: IntoResponse>(request_headers: &http::HeaderMap, etag: &str, body: B) -> Response {
+    let known = request_headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|tags| tags.split(',').map(str::trim).any(|tag| tag == etag || tag == "*"));
+    let tag = [(header::ETAG, etag.to_owned())];
+    if known { (StatusCode::NOT_MODIFIED, tag).into_response() } else { (tag, body).into_response() }
+}

@@ -1,0 +1,148 @@
+//! Errors as RFC 9457 problems.
+
+use axum::{
+    extract::Request,
+    http::{HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use super::request_id::Correlation;
+use crate::command::chain;
+
+/// A field of the request that cannot be accepted, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// As a path into the body: `items[0].sku`.
+    pub field: String,
+    pub message: String,
+}
+
+/// What an endpoint answers when it cannot do what it was asked. `instance` and `correlation_id` are added on
+/// the way out.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    status: StatusCode,
+    detail: String,
+    errors: Vec<FieldError>,
+    headers: Vec<(header::HeaderName, HeaderValue)>,
+}
+
+#[derive(Serialize)]
+struct Rendered<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    instance: &'a str,
+    correlation_id: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+}
+
+impl Problem {
+    /// `detail` is read by the client: it says what is wrong and what to do, and nothing internal.
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), errors: Vec::new(), headers: Vec::new() }
+    }
+
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    pub fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, detail)
+            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ordersaga\""))
+    }
+
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, detail)
+    }
+
+    pub fn unprocessable(errors: Vec<FieldError>) -> Self {
+        Self {
+            errors,
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "The request cannot be accepted: see `errors`.")
+        }
+    }
+
+    /// One field that cannot be accepted.
+    pub fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::unprocessable(vec![FieldError { field: field.into(), message: message.into() }])
+    }
+
+    /// A dependency is down or did not answer: logged here, once, and hidden from the client.
+    pub fn unavailable(error: &dyn std::error::Error) -> Self {
+        tracing::error!(error = chain(error), "a dependency failed");
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "A part of the shop does not answer. Try again in a moment.",
+        )
+        .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    /// Our own mistake: logged here, once, and hidden from the client.
+    pub fn internal(error: &dyn std::error::Error) -> Self {
+        tracing::error!(error = chain(error), "an operation failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on our side.")
+    }
+
+    #[must_use]
+    pub fn with_header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl IntoResponse for Problem {
+    /// The body is written by [`render`], which knows the request.
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.headers_mut().extend(self.headers.iter().cloned());
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Writes the body of a problem. Also turns axum's own refusals into problems, so that there is one format.
+pub(super) async fn render(correlation: Correlation, request: Request, next: Next) -> Response {
+    let instance = request.uri().path().to_owned();
+    let mut response = next.run(request).await;
+    let status = response.status();
+    let problem = match response.extensions_mut().remove::<Problem>() {
+        Some(problem) => problem,
+        None if status.is_client_error() || status.is_server_error() => {
+            Problem::new(status, status.canonical_reason().unwrap_or("The request failed."))
+        }
+        None => return response,
+    };
+    let rendered = Rendered {
+        r#type: "about:blank",
+        title: status.canonical_reason().unwrap_or("Error"),
+        status: status.as_u16(),
+        detail: &problem.detail,
+        instance: &instance,
+        correlation_id: correlation.0.as_str(),
+        errors: &problem.errors,
+    };
+    // Strings and numbers only: this has a JSON form.
+    let body = serde_json::to_vec(&rendered).unwrap_or_default();
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Response::from_parts(parts, axum::body::Body::from(body))
+}

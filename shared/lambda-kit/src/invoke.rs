@@ -1,0 +1,79 @@
+//! The loop under every runner: one invocation in, one answer out, `health` answered on the way.
+
+use std::sync::Arc;
+
+use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tracing::Instrument;
+
+use crate::{
+    MainResult,
+    health::{self, Check},
+    telemetry,
+};
+
+/// An invocation that asks for health is no longer than this; longer ones are not looked into twice.
+const HEALTH_PAYLOAD_MAX: usize = 256;
+
+#[derive(Deserialize)]
+struct HealthRequest {
+    action: HealthAction,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum HealthAction {
+    Health,
+}
+
+fn asks_for_health(payload: &RawValue) -> bool {
+    payload.get().len() <= HEALTH_PAYLOAD_MAX
+        && serde_json::from_str::<HealthRequest>(payload.get())
+            .is_ok_and(|r| matches!(r.action, HealthAction::Health))
+}
+
+/// Polls the Runtime API and hands each payload, unparsed, to `handler` inside the invocation's span.
+///
+/// # Errors
+/// When the Runtime API cannot be reached.
+pub async fn run<F, Fut, R>(checks: Vec<Check>, handler: F) -> MainResult
+where
+    F: Fn(Box<RawValue>, Context) -> Fut,
+    Fut: Future<Output = Result<R, Diagnostic>>,
+    R: Serialize,
+{
+    let shared = Arc::new((checks, handler));
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| {
+        let shared = Arc::clone(&shared);
+        let span = telemetry::invocation_span(&event.context.request_id);
+        async move {
+            let (checks, handler) = &*shared;
+            let LambdaEvent { payload, context } = event;
+            if asks_for_health(&payload) {
+                return to_raw(&health::check(checks).await);
+            }
+            to_raw(&handler(payload, context).await?)
+        }
+        .instrument(span)
+    }))
+    .await
+}
+
+fn to_raw<R: Serialize>(answer: &R) -> Result<Box<RawValue>, Diagnostic> {
+    serde_json::value::to_raw_value(answer)
+        .map_err(|e| Diagnostic { error_type: "Serialization".to_owned(), error_message: e.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_health_action_asks_for_health() {
+        let raw = |json: &str| RawValue::from_string(json.to_owned()).unwrap();
+        assert!(asks_for_health(&raw(r#"{"action":"health"}"#)));
+        assert!(!asks_for_health(&raw(r#"{"action":"ReserveInventory"}"#)));
+        assert!(!asks_for_health(&raw(r#"{"Records":[]}"#)));
+    }
+}

@@ -1,0 +1,376 @@
+//! ES256 tokens: signed by a KMS key that never leaves KMS, verified with the public key that it hands out.
+
+use std::{collections::HashMap, sync::RwLock};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_sdk_kms::{
+    primitives::Blob,
+    types::{MessageType, SigningAlgorithmSpec},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use contracts::UserId;
+use futures::FutureExt;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, errors::ErrorKind};
+use serde::{Deserialize, Serialize};
+
+use crate::health::Check;
+
+pub const ISSUER: &str = "ordersaga";
+
+/// What a token is for. A ticket for the WebSocket is no access token, and the other way round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    Api,
+    Realtime,
+}
+
+impl Audience {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "ordersaga-api",
+            Self::Realtime => "ordersaga-realtime",
+        }
+    }
+
+    /// Seconds that a token lives (DESIGN.md sections 4 and 11).
+    pub const fn lifetime(self) -> i64 {
+        match self {
+            Self::Api => 15 * 60,
+            Self::Realtime => 60,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Admin,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Claims {
+    pub sub: UserId,
+    pub iss: String,
+    pub aud: String,
+    /// Unix seconds.
+    pub iat: i64,
+    pub exp: i64,
+    #[serde(default)]
+    pub roles: Vec<Role>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The token is not good: malformed, forged, expired, or meant for something else.
+    #[error("the token is not valid: {0}")]
+    Invalid(&'static str),
+    /// Whether the token is good could not be found out.
+    #[error("the key cannot be had")]
+    Key(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+#[derive(Serialize)]
+struct Header<'a> {
+    alg: &'static str,
+    typ: &'static str,
+    kid: &'a str,
+}
+
+/// Makes tokens. Needs `kms:Sign` on the key.
+#[derive(Debug, Clone)]
+pub struct Signer {
+    kms: aws_sdk_kms::Client,
+    key_arn: String,
+}
+
+/// The key's id: the last part of its ARN.
+fn key_id(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}
+
+impl Signer {
+    pub fn new(kms: aws_sdk_kms::Client, key_arn: String) -> Self {
+        Self { kms, key_arn }
+    }
+
+    /// Signs a token for `user`, valid from `now` (Unix seconds) for the audience's lifetime.
+    ///
+    /// # Errors
+    /// `TokenError::Key` when KMS does not sign.
+    pub async fn sign(
+        &self,
+        user: &UserId,
+        roles: Vec<Role>,
+        audience: Audience,
+        now: i64,
+    ) -> Result<String, TokenError> {
+        let header = Header { alg: "ES256", typ: "JWT", kid: key_id(&self.key_arn) };
+        let claims = Claims {
+            sub: user.clone(),
+            iss: ISSUER.to_owned(),
+            aud: audience.as_str().to_owned(),
+            iat: now,
+            exp: now + audience.lifetime(),
+            roles,
+        };
+        let signed = format!("{}.{}", encode(&header)?, encode(&claims)?);
+        let hash = digest(&SHA256, signed.as_bytes());
+        let answer = self
+            .kms
+            .sign()
+            .key_id(&self.key_arn)
+            .message_type(MessageType::Digest)
+            .signing_algorithm(SigningAlgorithmSpec::EcdsaSha256)
+            .message(Blob::new(hash.as_ref()))
+            .send()
+            .await
+            .map_err(|e| TokenError::Key(e.into()))?;
+        let der =
+            answer.signature().ok_or_else(|| TokenError::Key("KMS answered without a signature".into()))?;
+        let raw = raw_signature(der.as_ref())
+            .ok_or_else(|| TokenError::Key("KMS's signature is not DER".into()))?;
+        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(raw)))
+    }
+}
+
+fn encode<T: Serialize>(part: &T) -> Result<String, TokenError> {
+    serde_json::to_vec(part).map(|json| URL_SAFE_NO_PAD.encode(json)).map_err(|e| TokenError::Key(e.into()))
+}
+
+/// KMS gives an ECDSA signature as DER (`SEQUENCE { INTEGER r, INTEGER s }`), a JWT needs R‖S of 32 bytes each
+/// (RFC 7518 section 3.4).
+fn raw_signature(der: &[u8]) -> Option<[u8; 64]> {
+    fn integer<'a>(bytes: &'a [u8], out: &mut [u8]) -> Option<&'a [u8]> {
+        let (&[tag, len], rest) = bytes.split_first_chunk::<2>()?;
+        if tag != 0x02 {
+            return None;
+        }
+        let (value, rest) = rest.split_at_checked(usize::from(len))?;
+        let value = value.strip_prefix(&[0]).unwrap_or(value);
+        let start = out.len().checked_sub(value.len())?;
+        out[start..].copy_from_slice(value);
+        Some(rest)
+    }
+    let (&[tag, len], body) = der.split_first_chunk::<2>()?;
+    if tag != 0x30 || usize::from(len) != body.len() {
+        return None;
+    }
+    let mut raw = [0; 64];
+    let (r, s) = raw.split_at_mut(32);
+    let rest = integer(body, r)?;
+    integer(rest, s)?.is_empty().then_some(raw)
+}
+
+/// The public key's point, uncompressed (65 bytes), out of the SubjectPublicKeyInfo that KMS gives. For P-256
+/// that structure is 91 bytes long and ends with the point (RFC 5480).
+fn point(spki: &[u8]) -> Option<&[u8]> {
+    (spki.len() == 91).then(|| &spki[26..]).filter(|point| point[0] == 4)
+}
+
+/// One key as JWKS lists it (RFC 7517).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Jwk {
+    pub kty: &'static str,
+    pub crv: &'static str,
+    pub alg: &'static str,
+    #[serde(rename = "use")]
+    pub usage: &'static str,
+    pub kid: String,
+    pub x: String,
+    pub y: String,
+}
+
+/// Checks tokens. Needs `kms:GetPublicKey` on the keys. Keys are kept for the process's life.
+#[derive(Debug)]
+pub struct Verifier {
+    kms: Option<aws_sdk_kms::Client>,
+    key_arns: Vec<String>,
+    points: RwLock<HashMap<String, Vec<u8>>>,
+}
+
+impl Verifier {
+    /// Trusts the tokens of the keys named by these ARNs.
+    pub fn new(kms: aws_sdk_kms::Client, key_arns: Vec<String>) -> Self {
+        install_crypto();
+        Self { kms: Some(kms), key_arns, points: RwLock::default() }
+    }
+
+    /// Trusts the tokens of one key that is known already: its id and its uncompressed point.
+    pub fn with_known_key(key_id: &str, point: &[u8]) -> Self {
+        install_crypto();
+        Self {
+            kms: None,
+            key_arns: Vec::new(),
+            points: RwLock::new(HashMap::from([(key_id.to_owned(), point.to_vec())])),
+        }
+    }
+
+    /// Whether the keys can be had.
+    pub fn health(self: &std::sync::Arc<Self>) -> Check {
+        let verifier = std::sync::Arc::clone(self);
+        Check::new("key", move || {
+            let verifier = std::sync::Arc::clone(&verifier);
+            async move { verifier.jwks().await.is_ok() }.boxed()
+        })
+    }
+
+    /// Checks signature, algorithm, issuer, audience and expiry.
+    ///
+    /// # Errors
+    /// `Invalid` when the token is not good, `Key` when the key cannot be had.
+    pub async fn verify(&self, token: &str, audience: Audience) -> Result<Claims, TokenError> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid("malformed"))?;
+        if header.alg != Algorithm::ES256 {
+            return Err(TokenError::Invalid("wrong algorithm"));
+        }
+        let kid = header.kid.ok_or(TokenError::Invalid("no key id"))?;
+        let key = DecodingKey::from_ec_der(&self.point(&kid).await?);
+        let mut validation = Validation::new(Algorithm::ES256);
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[audience.as_str()]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        // Our own clock made the token: no leeway beyond what clocks on one cloud differ by.
+        validation.leeway = 5;
+        jsonwebtoken::decode::<Claims>(token, &key, &validation).map(|data| data.claims).map_err(|error| {
+            TokenError::Invalid(match error.kind() {
+                ErrorKind::ExpiredSignature => "expired",
+                ErrorKind::InvalidAudience => "wrong audience",
+                ErrorKind::InvalidIssuer => "wrong issuer",
+                ErrorKind::InvalidSignature => "wrong signature",
+                _ => "malformed",
+            })
+        })
+    }
+
+    /// Every key that tokens are trusted by.
+    ///
+    /// # Errors
+    /// `Key` when KMS does not hand one out.
+    pub async fn jwks(&self) -> Result<Vec<Jwk>, TokenError> {
+        let mut keys = Vec::with_capacity(self.key_arns.len());
+        for arn in &self.key_arns {
+            let kid = key_id(arn);
+            let point = self.point(kid).await?;
+            keys.push(Jwk {
+                kty: "EC",
+                crv: "P-256",
+                alg: "ES256",
+                usage: "sig",
+                kid: kid.to_owned(),
+                x: URL_SAFE_NO_PAD.encode(&point[1..33]),
+                y: URL_SAFE_NO_PAD.encode(&point[33..65]),
+            });
+        }
+        Ok(keys)
+    }
+
+    /// Only ids of trusted keys are asked for at KMS: a forged id costs no call.
+    async fn point(&self, kid: &str) -> Result<Vec<u8>, TokenError> {
+        if let Some(point) = read(&self.points).get(kid) {
+            return Ok(point.clone());
+        }
+        let unknown = TokenError::Invalid("unknown key");
+        let Some(arn) = self.key_arns.iter().find(|arn| key_id(arn) == kid) else { return Err(unknown) };
+        let Some(kms) = &self.kms else { return Err(unknown) };
+        let fetched = kms.get_public_key().key_id(arn).send().await;
+        let point = fetched.map_err(|e| TokenError::Key(e.into())).and_then(|answer| {
+            let spki = answer.public_key().ok_or_else(|| TokenError::Key("KMS gave no key".into()))?;
+            point(spki.as_ref())
+                .map(<[u8]>::to_vec)
+                .ok_or_else(|| TokenError::Key("KMS's key is not P-256".into()))
+        })?;
+        write(&self.points).insert(kid.to_owned(), point.clone());
+        Ok(point)
+    }
+}
+
+/// A lock is poisoned only by a panic while it is held; nothing here panics, and the data is whole anyway.
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// jsonwebtoken panics at first use without a crypto backend. A second call changes nothing.
+fn install_crypto() {
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::{
+        rand::SystemRandom,
+        signature::{
+            ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+        },
+    };
+
+    use super::*;
+
+    fn key() -> EcdsaKeyPair {
+        EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap()
+    }
+
+    fn token(key: &EcdsaKeyPair, kid: &str, claims: &serde_json::Value) -> String {
+        let header = Header { alg: "ES256", typ: "JWT", kid };
+        let signed = format!("{}.{}", encode(&header).unwrap(), encode(claims).unwrap());
+        let signature = key.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
+    }
+
+    fn claims(audience: Audience, exp: i64) -> serde_json::Value {
+        serde_json::json!({
+            "sub": UserId::generate(), "iss": ISSUER, "aud": audience.as_str(), "iat": 0, "exp": exp, "roles": ["admin"]
+        })
+    }
+
+    const FAR: i64 = 4_000_000_000;
+
+    #[tokio::test]
+    async fn a_token_of_a_trusted_key_is_good_and_every_other_is_not() {
+        let (ours, theirs) = (key(), key());
+        let verifier = Verifier::with_known_key("k1", ours.public_key().as_ref());
+        let reason = async |token: String| match verifier.verify(&token, Audience::Api).await {
+            Ok(claims) => format!("{:?}", claims.roles),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(reason(token(&ours, "k1", &claims(Audience::Api, FAR))).await, "[Admin]");
+        assert_eq!(
+            reason(token(&ours, "k1", &claims(Audience::Api, 1))).await,
+            "the token is not valid: expired"
+        );
+        assert_eq!(
+            reason(token(&ours, "k1", &claims(Audience::Realtime, FAR))).await,
+            "the token is not valid: wrong audience"
+        );
+        assert_eq!(
+            reason(token(&theirs, "k1", &claims(Audience::Api, FAR))).await,
+            "the token is not valid: wrong signature"
+        );
+        assert_eq!(
+            reason(token(&ours, "k2", &claims(Audience::Api, FAR))).await,
+            "the token is not valid: unknown key"
+        );
+        assert_eq!(reason("a.b.c".to_owned()).await, "the token is not valid: malformed");
+    }
+
+    #[test]
+    fn der_signatures_become_fixed_ones_whatever_the_length_of_their_integers() {
+        let pkcs8 = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        for i in 0..500_u32 {
+            let message = i.to_be_bytes();
+            let der = pkcs8.sign(&SystemRandom::new(), &message).unwrap();
+            let raw = raw_signature(der.as_ref()).unwrap();
+            aws_lc_rs::signature::UnparsedPublicKey::new(
+                &aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED,
+                pkcs8.public_key().as_ref(),
+            )
+            .verify(&message, &raw)
+            .unwrap();
+        }
+        assert_eq!(raw_signature(&[0x30, 2, 2, 1]), None);
+        assert_eq!(raw_signature(&[]), None);
+    }
+}

@@ -1,0 +1,314 @@
+//! The outbox relay: publishes the events that a table's stream brings in an item's `outbox` attribute.
+//!
+//! `outbox` is a list of strings, each one envelope as JSON, in order. A record's new events are those of its
+//! new image whose ids its old image does not have: an item that changes for another reason (an expiry mark,
+//! an erased attribute) brings none.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Instant,
+};
+
+use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
+use contracts::Envelope;
+use lambda_runtime::Diagnostic;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{
+    MainResult,
+    command::chain,
+    health::Check,
+    invoke,
+    telemetry::{self, Outcome},
+};
+
+/// SNS takes at most 10 messages and 262,144 bytes a batch (PublishBatch, API reference).
+const BATCH_ENTRIES: usize = 10;
+const BATCH_BYTES: usize = 262_144;
+
+/// What a DynamoDB stream hands to a function; only what a relay reads of it.
+#[derive(Debug, Deserialize)]
+pub struct StreamEvent {
+    #[serde(rename = "Records")]
+    pub records: Vec<StreamRecord>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct StreamRecord {
+    #[serde(rename = "eventName")]
+    pub event_name: String,
+    pub dynamodb: Change,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Change {
+    pub sequence_number: String,
+    #[serde(default)]
+    pub new_image: Option<Image>,
+    #[serde(default)]
+    pub old_image: Option<Image>,
+}
+
+/// An item as the stream shows it, in DynamoDB's JSON.
+#[derive(Debug, Deserialize)]
+pub struct Image {
+    #[serde(default)]
+    pub outbox: Option<StringList>,
+    /// Everything else, unread unless a relay asks for it.
+    #[serde(flatten)]
+    pub rest: std::collections::HashMap<String, Box<RawValue>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct StringList {
+    #[serde(rename = "L")]
+    items: Vec<StringValue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct StringValue {
+    #[serde(rename = "S")]
+    value: String,
+}
+
+impl Image {
+    /// The string attribute `name`, if the item has it.
+    pub fn string(&self, name: &str) -> Option<String> {
+        let raw = self.rest.get(name)?;
+        serde_json::from_str::<StringValue>(raw.get()).ok().map(|s| s.value)
+    }
+
+    fn outbox(&self) -> impl Iterator<Item = &str> {
+        self.outbox.iter().flat_map(|list| list.items.iter().map(|item| item.value.as_str()))
+    }
+}
+
+/// One event on its way out, with the record that brought it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    pub sequence_number: String,
+    pub event: Envelope,
+    pub body: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    #[error("an outbox entry is not an event envelope")]
+    Malformed(#[source] serde_json::Error),
+    #[error("the topic did not take {0} events")]
+    NotTaken(usize),
+    #[error("publishing failed")]
+    Publish(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("a follow-up of the event failed")]
+    Then(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Which records of a batch are to be delivered again.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamBatchResponse {
+    pub batch_item_failures: Vec<ItemFailure>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ItemFailure {
+    pub item_identifier: String,
+}
+
+impl StreamRecord {
+    /// The events that this record brings, in their order.
+    ///
+    /// # Errors
+    /// When an outbox entry is not an envelope.
+    pub fn new_events(&self) -> Result<Vec<Outgoing>, RelayError> {
+        let Some(new) = self.dynamodb.new_image.as_ref().filter(|_| self.event_name != "REMOVE") else {
+            return Ok(Vec::new());
+        };
+        let old: HashSet<&str> = self.dynamodb.old_image.iter().flat_map(Image::outbox).collect();
+        new.outbox()
+            .filter(|body| !old.contains(body))
+            .map(|body| {
+                Ok(Outgoing {
+                    sequence_number: self.dynamodb.sequence_number.clone(),
+                    event: serde_json::from_str(body).map_err(RelayError::Malformed)?,
+                    body: body.to_owned(),
+                })
+            })
+            .collect()
+    }
+}
+
+/// Publishes to the FIFO topic `events`.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    sns: aws_sdk_sns::Client,
+    topic_arn: String,
+}
+
+impl Publisher {
+    pub fn new(sns: aws_sdk_sns::Client, topic_arn: String) -> Self {
+        Self { sns, topic_arn }
+    }
+
+    /// Publishes in order and returns the sequence numbers of the records that must come again. A subject's
+    /// later events are held back once one of its events was not taken.
+    pub async fn publish(&self, events: &[Outgoing]) -> BTreeSet<String> {
+        let mut failed = BTreeSet::new();
+        let mut stopped: HashSet<String> = HashSet::new();
+        let mut rest = events;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(batch_len(rest));
+            rest = later;
+            let (held, batch): (Vec<&Outgoing>, Vec<&Outgoing>) =
+                now.iter().partition(|event| stopped.contains(&event.event.subject));
+            failed.extend(held.iter().map(|event| event.sequence_number.clone()));
+            for event in self.publish_batch(&batch).await {
+                stopped.insert(event.event.subject.clone());
+                failed.insert(event.sequence_number.clone());
+            }
+        }
+        failed
+    }
+
+    /// The events of the batch that the topic did not take.
+    async fn publish_batch<'a>(&self, batch: &[&'a Outgoing]) -> Vec<&'a Outgoing> {
+        if batch.is_empty() {
+            return Vec::new();
+        }
+        let entries =
+            match batch.iter().enumerate().map(|(i, event)| entry(i, event)).collect::<Result<Vec<_>, _>>() {
+                Ok(entries) => entries,
+                Err(error) => {
+                    tracing::error!(error = chain(&error), "an event cannot be put into a batch");
+                    return batch.to_vec();
+                }
+            };
+        let sent = self
+            .sns
+            .publish_batch()
+            .topic_arn(&self.topic_arn)
+            .set_publish_batch_request_entries(Some(entries))
+            .send()
+            .await;
+        match sent {
+            Ok(answer) => {
+                let failures = answer.failed();
+                for failure in failures {
+                    tracing::error!(code = failure.code(), "the topic did not take an event");
+                }
+                let ids: HashSet<&str> = failures.iter().map(|failure| failure.id()).collect();
+                batch
+                    .iter()
+                    .enumerate()
+                    .filter(|(i, _)| ids.contains(i.to_string().as_str()))
+                    .map(|(_, e)| *e)
+                    .collect()
+            }
+            Err(error) => {
+                tracing::error!(error = chain(&error), "the topic cannot be reached");
+                batch.to_vec()
+            }
+        }
+    }
+}
+
+/// How many of the events fit into the next batch: at least one.
+fn batch_len(events: &[Outgoing]) -> usize {
+    let mut bytes = 0;
+    let fitting = events
+        .iter()
+        .take(BATCH_ENTRIES)
+        .take_while(|event| {
+            bytes += event.body.len();
+            bytes <= BATCH_BYTES
+        })
+        .count();
+    fitting.max(1)
+}
+
+fn entry(
+    index: usize,
+    outgoing: &Outgoing,
+) -> Result<PublishBatchRequestEntry, aws_sdk_sns::error::BuildError> {
+    let event = &outgoing.event;
+    let attribute =
+        |value: &str| MessageAttributeValue::builder().data_type("String").string_value(value).build();
+    PublishBatchRequestEntry::builder()
+        .id(index.to_string())
+        .message(&outgoing.body)
+        .message_group_id(&event.subject)
+        .message_deduplication_id(event.event_id.as_str())
+        .message_attributes("event_type", attribute(&event.event_type)?)
+        .message_attributes("source", attribute(&event.source)?)
+        .build()
+}
+
+/// Serves a table's stream until the process ends. `then` runs for each published event (the orders relay
+/// starts the saga there); an error of it brings the record again.
+///
+/// # Errors
+/// When the Runtime API cannot be reached.
+pub async fn run<F, Fut>(checks: Vec<Check>, publisher: Publisher, then: F) -> MainResult
+where
+    F: Fn(std::sync::Arc<StreamEvent>) -> Fut + Clone,
+    Fut: Future<Output = BTreeSet<String>>,
+{
+    invoke::run(checks, move |payload, _| {
+        let (publisher, then) = (publisher.clone(), then.clone());
+        async move {
+            let event: StreamEvent = serde_json::from_str(payload.get()).map_err(|error| Diagnostic {
+                error_type: "MalformedStream".to_owned(),
+                error_message: error.to_string(),
+            })?;
+            Ok(relay(&publisher, std::sync::Arc::new(event), then).await)
+        }
+    })
+    .await
+}
+
+/// A relay that does nothing beside publishing.
+///
+/// # Errors
+/// When the Runtime API cannot be reached.
+pub async fn run_publisher(checks: Vec<Check>, publisher: Publisher) -> MainResult {
+    run(checks, publisher, |_| async { BTreeSet::new() }).await
+}
+
+async fn relay<F, Fut>(
+    publisher: &Publisher,
+    event: std::sync::Arc<StreamEvent>,
+    then: F,
+) -> StreamBatchResponse
+where
+    F: Fn(std::sync::Arc<StreamEvent>) -> Fut,
+    Fut: Future<Output = BTreeSet<String>>,
+{
+    let started = Instant::now();
+    let mut outgoing = Vec::new();
+    let mut failed = BTreeSet::new();
+    for record in &event.records {
+        match record.new_events() {
+            Ok(events) => outgoing.extend(events),
+            Err(error) => {
+                // Nothing makes a malformed entry well-formed: the record is held, the iterator age raises the alarm.
+                tracing::error!(error = chain(&error), "an outbox cannot be read");
+                failed.insert(record.dynamodb.sequence_number.clone());
+            }
+        }
+    }
+    let (unpublished, undone) = futures::join!(publisher.publish(&outgoing), then(event));
+    failed.extend(unpublished);
+    failed.extend(undone);
+    let outcome = if failed.is_empty() { Outcome::Ok } else { Outcome::Error };
+    telemetry::record("relay", outcome, started.elapsed());
+    tracing::info!(events = outgoing.len(), failed = failed.len(), "relayed");
+    StreamBatchResponse {
+        batch_item_failures: failed
+            .into_iter()
+            .map(|item_identifier| ItemFailure { item_identifier })
+            .collect(),
+    }
+}

@@ -1,0 +1,191 @@
+//! Runs a queue's batches: each message on its own, failures reported one by one.
+
+use std::{sync::Arc, time::Instant};
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use contracts::{DecodeError, Envelope};
+use futures::{StreamExt, stream};
+use lambda_runtime::Diagnostic;
+use tracing::{Instrument, Span};
+
+use crate::{
+    MainResult,
+    command::chain,
+    health::Check,
+    invoke,
+    telemetry::{self, Outcome},
+};
+
+/// Messages of one batch that are worked on at the same time; the SDK's connection pool serves as many.
+const CONCURRENCY: usize = 10;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a message comes again.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    #[error("the message is not an event envelope")]
+    Envelope(#[source] serde_json::Error),
+    #[error("the event cannot be read")]
+    Decode(#[from] DecodeError),
+    #[error("the event cannot be handled")]
+    Handler(#[source] BoxError),
+}
+
+impl MessageError {
+    pub fn handler(error: impl Into<BoxError>) -> Self {
+        Self::Handler(error.into())
+    }
+}
+
+/// Serves events from a standard queue until the process ends: in any order, several at a time.
+///
+/// # Errors
+/// When the Runtime API cannot be reached.
+pub async fn run_events<F, Fut>(checks: Vec<Check>, handler: F) -> MainResult
+where
+    F: Fn(Envelope) -> Fut,
+    Fut: Future<Output = Result<(), MessageError>>,
+{
+    let handler = Arc::new(handler);
+    invoke::run(checks, move |payload, _| {
+        let handler = Arc::clone(&handler);
+        async move {
+            let batch = parse_batch(payload.get())?;
+            Ok(each_message(batch.records, |message| {
+                let handler = Arc::clone(&handler);
+                async move { one_event(&message, &*handler).await }
+            })
+            .await)
+        }
+    })
+    .await
+}
+
+/// Reads a batch.
+///
+/// # Errors
+/// A `Diagnostic` named `MalformedBatch`.
+pub fn parse_batch(payload: &str) -> Result<SqsEvent, Diagnostic> {
+    serde_json::from_str(payload).map_err(|error| Diagnostic {
+        error_type: "MalformedBatch".to_owned(),
+        error_message: error.to_string(),
+    })
+}
+
+/// Hands each message to `handler`, several at a time, and reports those that failed.
+pub async fn each_message<F, Fut>(messages: Vec<SqsMessage>, handler: F) -> SqsBatchResponse
+where
+    F: Fn(SqsMessage) -> Fut,
+    Fut: Future<Output = Result<(), MessageError>>,
+{
+    let results: Vec<(Option<String>, Result<(), MessageError>)> = stream::iter(messages)
+        .map(|message| {
+            let id = message.message_id.clone();
+            let span = tracing::info_span!(parent: Span::current(), "message", message_id = id.as_deref());
+            let handled = handler(message);
+            async move { (id, handled.await) }.instrument(span)
+        })
+        .buffer_unordered(CONCURRENCY)
+        .collect()
+        .await;
+    respond(results)
+}
+
+/// Hands the messages of a FIFO queue to `handler` one after the other. After a group's first failure the
+/// rest of that group is reported as failed too, so that its order holds.
+pub async fn each_message_in_order<F, Fut>(messages: Vec<SqsMessage>, handler: F) -> SqsBatchResponse
+where
+    F: Fn(SqsMessage) -> Fut,
+    Fut: Future<Output = Result<(), MessageError>>,
+{
+    let mut stopped = std::collections::HashSet::new();
+    let mut response = SqsBatchResponse::default();
+    for message in messages {
+        let id = message.message_id.clone();
+        let group = message.attributes.get("MessageGroupId").cloned().unwrap_or_default();
+        let failed = stopped.contains(&group) || {
+            let result = handler(message).await;
+            respond(vec![(id.clone(), result)]).batch_item_failures.len() == 1
+        };
+        if failed {
+            stopped.insert(group);
+            response.add_failure(id.unwrap_or_default());
+        }
+    }
+    response
+}
+
+fn respond(results: Vec<(Option<String>, Result<(), MessageError>)>) -> SqsBatchResponse {
+    let mut response = SqsBatchResponse::default();
+    for (id, result) in results {
+        if let Err(error) = result {
+            tracing::error!(
+                message_id = id.as_deref(),
+                error = chain(&error),
+                "a message failed and comes again"
+            );
+            // Without an id the whole batch must come again, which an empty identifier means (Lambda, SQS guide).
+            response.add_failure(id.unwrap_or_default());
+        }
+    }
+    response
+}
+
+/// Reads a message's body as an event and hands it on, with its log fields and its metric.
+///
+/// # Errors
+/// When the body is no envelope, or the handler fails.
+pub async fn one_event<F, Fut>(message: &SqsMessage, handler: F) -> Result<(), MessageError>
+where
+    F: FnOnce(Envelope) -> Fut,
+    Fut: Future<Output = Result<(), MessageError>>,
+{
+    let event: Envelope =
+        serde_json::from_str(message.body.as_deref().unwrap_or_default()).map_err(MessageError::Envelope)?;
+    let span = tracing::info_span!(
+        "event",
+        event_id = event.event_id.as_str(),
+        event_type = event.event_type,
+        correlation_id = event.correlation_id.as_str(),
+        subject = event.subject,
+    );
+    let operation = event.event_type.clone();
+    let started = Instant::now();
+    let result = handler(event).instrument(span).await;
+    let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
+    telemetry::record(&operation, outcome, started.elapsed());
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(id: &str, group: &str) -> SqsMessage {
+        serde_json::from_value(serde_json::json!({
+            "messageId": id, "body": id, "attributes": {"MessageGroupId": group}
+        }))
+        .unwrap()
+    }
+
+    async fn fail_b(message: SqsMessage) -> Result<(), MessageError> {
+        if message.body.as_deref() == Some("b") { Err(MessageError::handler("no")) } else { Ok(()) }
+    }
+
+    fn failed(response: &SqsBatchResponse) -> Vec<&str> {
+        response.batch_item_failures.iter().map(|f| f.item_identifier.as_str()).collect()
+    }
+
+    #[tokio::test]
+    async fn only_the_messages_that_failed_come_again() {
+        let batch = vec![message("a", "1"), message("b", "1"), message("c", "1")];
+        assert_eq!(failed(&each_message(batch, fail_b).await), ["b"]);
+    }
+
+    #[tokio::test]
+    async fn the_rest_of_a_group_waits_for_its_failed_message_and_other_groups_do_not() {
+        let batch = vec![message("a", "1"), message("b", "1"), message("c", "1"), message("d", "2")];
+        assert_eq!(failed(&each_message_in_order(batch, fail_b).await), ["b", "c"]);
+    }
+}
