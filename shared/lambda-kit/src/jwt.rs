@@ -25,7 +25,7 @@ pub enum Audience {
 }
 
 impl Audience {
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Api => "ordersaga-api",
             Self::Realtime => "ordersaga-realtime",

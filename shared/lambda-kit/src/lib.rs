@@ -20,6 +20,8 @@ pub mod relay;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 /// What `main` returns.
 pub type MainResult = Result<(), lambda_runtime::Error>;

@@ -1,0 +1,254 @@
+//! For tests only: a DynamoDB in this process, tokens of a key of our own, and calls whose answers get lost.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
+};
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, ScalarAttributeType,
+};
+use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
+use aws_smithy_runtime_api::client::{
+    http::{
+        HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+        SharedHttpConnector,
+    },
+    orchestrator::HttpRequest,
+    result::ConnectorError,
+    runtime_components::RuntimeComponents,
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use contracts::UserId;
+
+use crate::{
+    aws,
+    dynamodb::{PK, SK, Table},
+    jwt::{Audience, Claims, ISSUER, Role, Verifier},
+};
+
+/// A fresh DynamoDB table `test` (`pk`, `sk`) with these global indexes as (name, partition key, sort key), in
+/// an emulator that lives as long as the test's runtime, and the faults of its client.
+pub async fn table(indexes: &[(&str, &str, &str)]) -> (Table, Faults) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let database = dynoxide::Database::memory().expect("a database in memory");
+    tokio::spawn(dynoxide::server::serve_with_shutdown(listener, database, std::future::pending()));
+
+    let (config, faults) = sdk_config(&url);
+    let table = Table::new(aws_sdk_dynamodb::Client::new(&config), "test");
+    let keys = [PK, SK].into_iter().chain(indexes.iter().flat_map(|(_, pk, sk)| [*pk, *sk]));
+    let indexes = indexes.iter().map(|(name, pk, sk)| {
+        GlobalSecondaryIndex::builder()
+            .index_name(*name)
+            .set_key_schema(Some(key_schema(pk, sk)))
+            .projection(Projection::builder().projection_type(ProjectionType::All).build())
+            .build()
+            .expect("a whole index")
+    });
+    let indexes: Vec<_> = indexes.collect();
+    table
+        .client
+        .create_table()
+        .table_name(&table.name)
+        .billing_mode(BillingMode::PayPerRequest)
+        .set_attribute_definitions(Some(keys.map(attribute).collect()))
+        .set_key_schema(Some(key_schema(PK, SK)))
+        .set_global_secondary_indexes((!indexes.is_empty()).then_some(indexes))
+        .send()
+        .await
+        .expect("the table is made");
+    faults.reset();
+    (table, faults)
+}
+
+fn attribute(name: &str) -> AttributeDefinition {
+    AttributeDefinition::builder()
+        .attribute_name(name)
+        .attribute_type(ScalarAttributeType::S)
+        .build()
+        .expect("a whole definition")
+}
+
+fn key_schema(pk: &str, sk: &str) -> Vec<KeySchemaElement> {
+    [(pk, KeyType::Hash), (sk, KeyType::Range)]
+        .map(|(name, kind)| {
+            KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("a whole key")
+        })
+        .to_vec()
+}
+
+/// SDK configuration for an endpoint on this machine, without time limits of its own, with faults to switch on.
+pub fn sdk_config(endpoint_url: &str) -> (SdkConfig, Faults) {
+    let faults = Faults::default();
+    let config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+            "test", "test", None, None, "test",
+        )))
+        .http_client(SharedHttpClient::new(FaultyClient {
+            inner: aws::http_client(),
+            faults: faults.clone(),
+        }))
+        .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
+        .time_source(aws_smithy_async::time::SystemTimeSource::new())
+        .retry_config(
+            RetryConfig::standard()
+                .with_max_attempts(aws::MAX_ATTEMPTS)
+                .with_initial_backoff(aws::INITIAL_BACKOFF),
+        )
+        .endpoint_url(endpoint_url)
+        .build();
+    (config, faults)
+}
+
+/// Counts a client's calls by operation (`PutItem`, `TransactWriteItems`, …; a retry counts again) and loses
+/// answers when it is told to: the effect happens, the caller sees a time-out.
+#[derive(Debug, Clone, Default)]
+pub struct Faults(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    calls: Vec<String>,
+    lost_answers: HashMap<String, u32>,
+    refused: HashMap<String, u32>,
+}
+
+impl Faults {
+    /// The answers of the next `count` tries of `operation` are lost after the effect.
+    pub fn lose_answers(&self, operation: &str, count: u32) {
+        self.with(|state| state.lost_answers.insert(operation.to_owned(), count));
+    }
+
+    /// The next `count` tries of `operation` do not reach the service.
+    pub fn refuse(&self, operation: &str, count: u32) {
+        self.with(|state| state.refused.insert(operation.to_owned(), count));
+    }
+
+    /// The operations called since the table was made, or since `reset`.
+    pub fn calls(&self) -> Vec<String> {
+        self.with(|state| state.calls.clone())
+    }
+
+    pub fn reset(&self) {
+        self.with(|state| *state = State::default());
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn take(counts: &mut HashMap<String, u32>, operation: &str) -> bool {
+    match counts.get_mut(operation) {
+        Some(count) if *count > 0 => {
+            *count -= 1;
+            true
+        }
+        _ => false,
+    }
+}
+
+#[derive(Debug, Clone)]
+struct FaultyClient {
+    inner: SharedHttpClient,
+    faults: Faults,
+}
+
+impl HttpClient for FaultyClient {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(FaultyConnector {
+            inner: self.inner.http_connector(settings, components),
+            faults: self.faults.clone(),
+        })
+    }
+}
+
+#[derive(Debug, Clone)]
+struct FaultyConnector {
+    inner: SharedHttpConnector,
+    faults: Faults,
+}
+
+impl HttpConnector for FaultyConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+        let (refused, lost) = self.faults.with(|state| {
+            state.calls.push(operation.clone());
+            (take(&mut state.refused, &operation), take(&mut state.lost_answers, &operation))
+        });
+        let inner = self.inner.clone();
+        HttpConnectorFuture::new(async move {
+            if refused {
+                return Err(ConnectorError::io("refused by the test".into()));
+            }
+            let answer = inner.call(request).await;
+            if lost { Err(ConnectorError::timeout("lost by the test".into())) } else { answer }
+        })
+    }
+}
+
+/// Makes tokens that `verifier` trusts.
+pub struct Tokens {
+    key: EcdsaKeyPair,
+}
+
+impl Tokens {
+    #[expect(clippy::new_without_default, reason = "a new key each time is no default")]
+    pub fn new() -> Self {
+        Self { key: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key") }
+    }
+
+    pub fn verifier(&self) -> Arc<Verifier> {
+        Arc::new(Verifier::with_known_key("test", self.key.public_key().as_ref()))
+    }
+
+    /// `Bearer …` for a customer.
+    pub fn user(&self, user: &UserId) -> String {
+        self.bearer(user, vec![], Audience::Api, 4_000_000_000)
+    }
+
+    /// `Bearer …` for an administrator.
+    pub fn admin(&self) -> String {
+        self.bearer(&UserId::generate(), vec![Role::Admin], Audience::Api, 4_000_000_000)
+    }
+
+    /// `Bearer …` of a token that ended in 1970.
+    pub fn expired(&self, user: &UserId) -> String {
+        self.bearer(user, vec![], Audience::Api, 1)
+    }
+
+    pub fn bearer(&self, user: &UserId, roles: Vec<Role>, audience: Audience, exp: i64) -> String {
+        format!("Bearer {}", self.token(user, roles, audience, exp))
+    }
+
+    pub fn token(&self, user: &UserId, roles: Vec<Role>, audience: Audience, exp: i64) -> String {
+        let claims = Claims {
+            sub: user.clone(),
+            iss: ISSUER.to_owned(),
+            aud: audience.as_str().to_owned(),
+            iat: 0,
+            exp,
+            roles,
+        };
+        let encode = |json: serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let header = serde_json::json!({"alg": "ES256", "typ": "JWT", "kid": "test"});
+        let signed =
+            format!("{}.{}", encode(header), encode(serde_json::to_value(claims).expect("claims are JSON")));
+        let signature = self.key.sign(&SystemRandom::new(), signed.as_bytes()).expect("a signature");
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
+    }
+}
