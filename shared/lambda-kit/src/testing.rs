@@ -16,15 +16,19 @@ use aws_sdk_dynamodb::types::{
     ProjectionType, ScalarAttributeType,
 };
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
-use aws_smithy_runtime_api::client::{
-    http::{
-        HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
-        SharedHttpConnector,
+use aws_smithy_runtime_api::{
+    client::{
+        http::{
+            HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+            SharedHttpConnector,
+        },
+        orchestrator::{HttpRequest, HttpResponse},
+        result::ConnectorError,
+        runtime_components::RuntimeComponents,
     },
-    orchestrator::HttpRequest,
-    result::ConnectorError,
-    runtime_components::RuntimeComponents,
+    http::StatusCode,
 };
+use aws_smithy_types::body::SdkBody;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use contracts::UserId;
 
@@ -120,6 +124,7 @@ struct State {
     calls: Vec<String>,
     lost_answers: HashMap<String, u32>,
     refused: HashMap<String, u32>,
+    conflicts: u32,
 }
 
 impl Faults {
@@ -131,6 +136,12 @@ impl Faults {
     /// The next `count` tries of `operation` do not reach the service.
     pub fn refuse(&self, operation: &str, count: u32) {
         self.with(|state| state.refused.insert(operation.to_owned(), count));
+    }
+
+    /// The next `count` transactions are cancelled because another one is under way on an item of theirs, which a
+    /// table in this process never does by itself.
+    pub fn conflict(&self, count: u32) {
+        self.with(|state| state.conflicts = count);
     }
 
     /// The operations called since the table was made, or since `reset`.
@@ -186,10 +197,15 @@ impl HttpConnector for FaultyConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-        let (refused, lost) = self.faults.with(|state| {
+        let (conflict, refused, lost) = self.faults.with(|state| {
             state.calls.push(operation.clone());
-            (take(&mut state.refused, &operation), take(&mut state.lost_answers, &operation))
+            let conflict = operation == "TransactWriteItems" && state.conflicts > 0;
+            state.conflicts -= u32::from(conflict);
+            (conflict, take(&mut state.refused, &operation), take(&mut state.lost_answers, &operation))
         });
+        if conflict {
+            return HttpConnectorFuture::ready(Ok(conflict_answer()));
+        }
         let inner = self.inner.clone();
         HttpConnectorFuture::new(async move {
             if refused {
@@ -199,6 +215,19 @@ impl HttpConnector for FaultyConnector {
             if lost { Err(ConnectorError::timeout("lost by the test".into())) } else { answer }
         })
     }
+}
+
+/// What DynamoDB answers to a transaction over one item or more that meets another one (TransactWriteItems, API
+/// reference, error TransactionCanceledException).
+fn conflict_answer() -> HttpResponse {
+    let body = serde_json::json!({
+        "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+        "Message": "Transaction cancelled, please refer cancellation reasons for specific reasons [TransactionConflict]",
+        "CancellationReasons": [
+            {"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"},
+        ],
+    });
+    HttpResponse::new(StatusCode::try_from(400).expect("a status"), SdkBody::from(body.to_string()))
 }
 
 /// Makes tokens that `verifier` trusts.
