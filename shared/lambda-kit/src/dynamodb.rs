@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use aws_config::SdkConfig;
 use aws_sdk_dynamodb::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
@@ -11,7 +12,6 @@ use contracts::Envelope;
 use futures::FutureExt;
 
 use crate::{
-    aws,
     config::{self, ConfigError},
     health::Check,
 };
@@ -72,9 +72,9 @@ impl Table {
     /// The table named by `TABLE_NAME`.
     ///
     /// # Errors
-    /// When the variable, or what the SDK needs, is missing.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self { client: Client::new(&aws::sdk_config()?), name: config::required("TABLE_NAME")? })
+    /// When the variable is missing.
+    pub fn from_env(sdk: &SdkConfig) -> Result<Self, ConfigError> {
+        Ok(Self { client: Client::new(sdk), name: config::required("TABLE_NAME")? })
     }
 
     pub fn new(client: Client, name: impl Into<String>) -> Self {

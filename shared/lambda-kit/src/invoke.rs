@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -56,6 +57,8 @@ where
             to_raw(&handler(payload, context).await?)
         }
         .instrument(span)
+        // A nest of futures as deep as ours is slow to compile and large on the stack without a box here.
+        .boxed_local()
     }))
     .await
 }

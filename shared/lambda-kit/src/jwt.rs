@@ -1,7 +1,11 @@
 //! ES256 tokens: signed by a KMS key that never leaves KMS, verified with the public key that it hands out.
 
-use std::{collections::HashMap, sync::RwLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, RwLock},
+};
 
+use aws_config::SdkConfig;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_sdk_kms::{
     primitives::Blob,
@@ -13,7 +17,10 @@ use futures::FutureExt;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, errors::ErrorKind};
 use serde::{Deserialize, Serialize};
 
-use crate::health::Check;
+use crate::{
+    config::{self, ConfigError},
+    health::Check,
+};
 
 pub const ISSUER: &str = "ordersaga";
 
@@ -89,6 +96,16 @@ fn key_id(arn: &str) -> &str {
 }
 
 impl Signer {
+    /// Signs with the first key in `JWT_KEY_ID`.
+    ///
+    /// # Errors
+    /// When the variable is missing.
+    pub fn from_env(sdk: &SdkConfig) -> Result<Self, ConfigError> {
+        let arns = config::required("JWT_KEY_ID")?;
+        let first = arns.split(',').next().unwrap_or(&arns).to_owned();
+        Ok(Self::new(aws_sdk_kms::Client::new(sdk), first))
+    }
+
     pub fn new(kms: aws_sdk_kms::Client, key_arn: String) -> Self {
         Self { kms, key_arn }
     }
@@ -189,6 +206,15 @@ pub struct Verifier {
 }
 
 impl Verifier {
+    /// Trusts the tokens of the keys in `JWT_KEY_ID`: one ARN, or several with commas between them.
+    ///
+    /// # Errors
+    /// When the variable is missing.
+    pub fn from_env(sdk: &SdkConfig) -> Result<Arc<Self>, ConfigError> {
+        let arns = config::required("JWT_KEY_ID")?.split(',').map(str::to_owned).collect();
+        Ok(Arc::new(Self::new(aws_sdk_kms::Client::new(sdk), arns)))
+    }
+
     /// Trusts the tokens of the keys named by these ARNs.
     pub fn new(kms: aws_sdk_kms::Client, key_arns: Vec<String>) -> Self {
         install_crypto();
@@ -206,10 +232,10 @@ impl Verifier {
     }
 
     /// Whether the keys can be had.
-    pub fn health(self: &std::sync::Arc<Self>) -> Check {
-        let verifier = std::sync::Arc::clone(self);
+    pub fn health(self: &Arc<Self>) -> Check {
+        let verifier = Arc::clone(self);
         Check::new("key", move || {
-            let verifier = std::sync::Arc::clone(&verifier);
+            let verifier = Arc::clone(&verifier);
             async move { verifier.jwks().await.is_ok() }.boxed()
         })
     }

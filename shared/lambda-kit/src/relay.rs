@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use aws_config::SdkConfig;
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 use contracts::Envelope;
 use lambda_runtime::Diagnostic;
@@ -18,6 +19,7 @@ use serde_json::value::RawValue;
 use crate::{
     MainResult,
     command::chain,
+    config::{self, ConfigError},
     health::Check,
     invoke,
     telemetry::{self, Outcome},
@@ -149,6 +151,14 @@ pub struct Publisher {
 }
 
 impl Publisher {
+    /// Publishes to the topic named by `EVENTS_TOPIC_ARN`.
+    ///
+    /// # Errors
+    /// When the variable is missing.
+    pub fn from_env(sdk: &SdkConfig) -> Result<Self, ConfigError> {
+        Ok(Self::new(aws_sdk_sns::Client::new(sdk), config::required("EVENTS_TOPIC_ARN")?))
+    }
+
     pub fn new(sns: aws_sdk_sns::Client, topic_arn: String) -> Self {
         Self { sns, topic_arn }
     }

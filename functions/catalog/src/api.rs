@@ -1,0 +1,206 @@
+//! REST: products for everyone, changes for administrators (DESIGN.md section 3).
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State, rejection::QueryRejection},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use contracts::{Money, Sku};
+use garde::Validate;
+use jiff::Timestamp;
+use lambda_kit::http::{Admin, Body, Correlation, Problem, conditional, etag};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    domain::{self, ChangeError, Details, Product, Rejected},
+    store::{Store, Written},
+};
+
+/// Clients and caches may keep a product for so long (DESIGN.md section 10: product reads 5 s).
+const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=5");
+const DEFAULT_LIMIT: i32 = 20;
+
+pub fn routes(store: Store) -> Router {
+    Router::new()
+        .route("/v1/products", get(list).post(create))
+        .route("/v1/products/{sku}", get(show).put(change).delete(discontinue))
+        .with_state(store)
+}
+
+#[derive(Deserialize, Validate)]
+struct NewProduct {
+    #[garde(skip)]
+    sku: Sku,
+    #[garde(dive)]
+    #[serde(flatten)]
+    details: DetailsBody,
+}
+
+#[derive(Deserialize, Validate)]
+struct DetailsBody {
+    #[garde(length(chars, min = 1, max = 200))]
+    name: String,
+    #[garde(length(chars, max = 4000))]
+    #[serde(default)]
+    description: String,
+    #[garde(length(chars, min = 1, max = 100))]
+    category: String,
+    #[garde(custom(is_price))]
+    price: Money,
+}
+
+/// A price is not negative, and small enough that 20 lines of 1,000 pieces do not overflow.
+fn is_price(price: &Money, _: &()) -> garde::Result {
+    if (0..=1_000_000_000_000).contains(&price.amount) {
+        Ok(())
+    } else {
+        Err(garde::Error::new("amount must be from 0 to 1,000,000,000,000 minor units"))
+    }
+}
+
+impl From<DetailsBody> for Details {
+    fn from(DetailsBody { name, description, category, price }: DetailsBody) -> Self {
+        Self { name, description, category, price }
+    }
+}
+
+#[derive(Serialize)]
+struct ProductView {
+    sku: Sku,
+    name: String,
+    description: String,
+    category: String,
+    price: Money,
+    /// Stock is inventory's: until the catalogue listens to it, this is not known here.
+    availability: &'static str,
+    version: u64,
+}
+
+impl From<Product> for ProductView {
+    fn from(product: Product) -> Self {
+        let Product { sku, name, description, category, price, version, .. } = product;
+        Self { sku, name, description, category, price, availability: "unknown", version }
+    }
+}
+
+#[derive(Serialize)]
+struct List<T> {
+    items: Vec<T>,
+    next_cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Paging {
+    limit: Option<i32>,
+    cursor: Option<String>,
+}
+
+async fn list(
+    State(store): State<Store>,
+    paging: Result<Query<Paging>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(paging) = paging.map_err(|error| Problem::field("query", error.body_text()))?;
+    let limit = paging.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=100).contains(&limit) {
+        return Err(Problem::field("limit", "must be from 1 to 100"));
+    }
+    let page = store.list(limit, paging.cursor.as_deref()).await.map_err(|e| Problem::unavailable(&e))?;
+    let page = page.ok_or_else(|| Problem::field("cursor", "is not one that this list gave"))?;
+    let items: Vec<ProductView> = page.products.into_iter().map(Into::into).collect();
+    Ok(([(header::CACHE_CONTROL, CACHE)], Json(List { items, next_cursor: page.next_cursor }))
+        .into_response())
+}
+
+async fn show(
+    State(store): State<Store>,
+    Path(sku): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let product = on_sale(&store, &sku).await?;
+    let tag = etag(product.version);
+    let mut response = conditional(&headers, &tag, Json(ProductView::from(product)));
+    response.headers_mut().insert(header::CACHE_CONTROL, CACHE);
+    Ok(response)
+}
+
+async fn create(
+    State(store): State<Store>,
+    Admin(_): Admin,
+    Correlation(correlation_id): Correlation,
+    Body(body): Body<NewProduct>,
+) -> Result<Response, Problem> {
+    let change = domain::create(body.sku, body.details.into(), &correlation_id, Timestamp::now())?;
+    match store.create(&change).await.map_err(|e| Problem::unavailable(&e))? {
+        Written::Done => {
+            let location = format!("/v1/products/{}", change.product.sku);
+            Ok((StatusCode::CREATED, [(header::LOCATION, location)], tagged(change.product)).into_response())
+        }
+        Written::Conflict => Err(Problem::conflict("A product with this SKU exists. Change it with PUT.")),
+    }
+}
+
+async fn change(
+    State(store): State<Store>,
+    Admin(_): Admin,
+    Correlation(correlation_id): Correlation,
+    Path(sku): Path<String>,
+    headers: HeaderMap,
+    Body(body): Body<DetailsBody>,
+) -> Result<Response, Problem> {
+    let known_version = known_version(&headers)?;
+    let product = on_sale(&store, &sku).await?;
+    let change = domain::update(product, known_version, body.into(), &correlation_id, Timestamp::now())?;
+    match store.update(&change).await.map_err(|e| Problem::unavailable(&e))? {
+        Written::Done => Ok(tagged(change.product).into_response()),
+        Written::Conflict => Err(ChangeError::from(Rejected::VersionMismatch).into()),
+    }
+}
+
+async fn discontinue(
+    State(store): State<Store>,
+    Admin(_): Admin,
+    Correlation(correlation_id): Correlation,
+    Path(sku): Path<String>,
+) -> Result<Response, Problem> {
+    let product = on_sale(&store, &sku).await?;
+    let change = domain::discontinue(product, &correlation_id, Timestamp::now())?;
+    match store.update(&change).await.map_err(|e| Problem::unavailable(&e))? {
+        Written::Done => Ok(StatusCode::NO_CONTENT.into_response()),
+        Written::Conflict => Err(Problem::conflict("The product changed at this moment. Try again.")),
+    }
+}
+
+async fn on_sale(store: &Store, sku: &str) -> Result<Product, Problem> {
+    let not_found = || Problem::not_found("There is no such product.");
+    let sku = Sku::try_from(sku).map_err(|_| not_found())?;
+    let product = store.get(&sku).await.map_err(|e| Problem::unavailable(&e))?;
+    product.filter(|product| !product.discontinued).ok_or_else(not_found)
+}
+
+/// The version in `If-Match`: the product as the caller knows it.
+fn known_version(headers: &HeaderMap) -> Result<u64, Problem> {
+    let missing =
+        || Problem::new(StatusCode::PRECONDITION_REQUIRED, "Send the product's ETag in `If-Match`.");
+    let tag = headers.get(header::IF_MATCH).ok_or_else(missing)?;
+    let version = tag.to_str().ok().and_then(|tag| tag.trim().trim_matches('"').parse().ok());
+    version.ok_or_else(|| ChangeError::from(Rejected::VersionMismatch).into())
+}
+
+fn tagged(product: Product) -> impl IntoResponse {
+    ([(header::ETAG, etag(product.version))], Json(ProductView::from(product)))
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Rejected(Rejected::Discontinued) => Self::not_found("There is no such product."),
+            ChangeError::Rejected(Rejected::VersionMismatch) => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "The product has changed since. Read it again and decide anew.",
+            ),
+            ChangeError::Event(_) => Self::internal(&error),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! A product, and what may become of it.
+
+use contracts::{
+    CorrelationId, Envelope, Money, NewEvent, Sku,
+    events::{ProductCreated, ProductDiscontinued, ProductUpdated},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub const SOURCE: &str = "catalog";
+
+/// A product as it is stored. `version` counts its changes from 1; its events carry it as their sequence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Product {
+    pub sku: Sku,
+    pub name: String,
+    pub description: String,
+    pub category: String,
+    pub price: Money,
+    pub version: u64,
+    pub discontinued: bool,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// What an administrator says of a product.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Details {
+    pub name: String,
+    pub description: String,
+    pub category: String,
+    pub price: Money,
+}
+
+/// A change of a product, and the event that tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub product: Product,
+    pub event: Envelope,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    #[error("the product is discontinued")]
+    Discontinued,
+    #[error("the product has another version now")]
+    VersionMismatch,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    #[error("the event has no JSON form")]
+    Event(#[from] serde_json::Error),
+}
+
+/// A product that is new to the catalogue.
+///
+/// # Errors
+/// When the event has no JSON form.
+pub fn create(
+    sku: Sku,
+    details: Details,
+    correlation_id: &CorrelationId,
+    now: Timestamp,
+) -> Result<Change, ChangeError> {
+    let Details { name, description, category, price } = details;
+    let product = Product {
+        sku,
+        name,
+        description,
+        category,
+        price,
+        version: 1,
+        discontinued: false,
+        created_at: now,
+        updated_at: now,
+    };
+    let event = Envelope::new(
+        new_event(&product, correlation_id),
+        &ProductCreated {
+            sku: product.sku.clone(),
+            name: product.name.clone(),
+            category: product.category.clone(),
+            price: product.price,
+        },
+    )?;
+    Ok(Change { product, event })
+}
+
+/// The product with other details, if it still has the version that the caller knows.
+///
+/// # Errors
+/// When it is discontinued or has another version.
+pub fn update(
+    product: Product,
+    known_version: u64,
+    details: Details,
+    correlation_id: &CorrelationId,
+    now: Timestamp,
+) -> Result<Change, ChangeError> {
+    let Details { name, description, category, price } = details;
+    let product =
+        Product { name, description, category, price, ..next_version(product, Some(known_version), now)? };
+    let event = Envelope::new(
+        new_event(&product, correlation_id),
+        &ProductUpdated {
+            sku: product.sku.clone(),
+            name: product.name.clone(),
+            category: product.category.clone(),
+            price: product.price,
+        },
+    )?;
+    Ok(Change { product, event })
+}
+
+/// The product taken out of sale, for good: its SKU is never used again.
+///
+/// # Errors
+/// When it is discontinued already.
+pub fn discontinue(
+    product: Product,
+    correlation_id: &CorrelationId,
+    now: Timestamp,
+) -> Result<Change, ChangeError> {
+    let product = Product { discontinued: true, ..next_version(product, None, now)? };
+    let event = Envelope::new(
+        new_event(&product, correlation_id),
+        &ProductDiscontinued { sku: product.sku.clone() },
+    )?;
+    Ok(Change { product, event })
+}
+
+fn next_version(product: Product, known_version: Option<u64>, now: Timestamp) -> Result<Product, Rejected> {
+    if product.discontinued {
+        return Err(Rejected::Discontinued);
+    }
+    if known_version.is_some_and(|known| known != product.version) {
+        return Err(Rejected::VersionMismatch);
+    }
+    Ok(Product { version: product.version + 1, updated_at: now, ..product })
+}
+
+fn new_event<'a>(product: &'a Product, correlation_id: &'a CorrelationId) -> NewEvent<'a> {
+    NewEvent {
+        source: SOURCE,
+        subject: product.sku.as_str(),
+        sequence: product.version,
+        occurred_at: product.updated_at,
+        correlation_id,
+        causation_id: correlation_id.as_str(),
+        user_id: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::Currency;
+
+    use super::*;
+
+    fn details(amount: i64) -> Details {
+        Details {
+            name: "Mug".into(),
+            description: String::new(),
+            category: "kitchen".into(),
+            price: Money::new(amount, Currency::USD),
+        }
+    }
+
+    fn mug() -> Product {
+        let sku = Sku::try_from("MUG").unwrap();
+        create(sku, details(900), &CorrelationId::generate(), Timestamp::UNIX_EPOCH).unwrap().product
+    }
+
+    #[test]
+    fn a_change_of_price_is_told_with_the_next_version() {
+        let now = Timestamp::from_second(5).unwrap();
+        let change = update(mug(), 1, details(950), &CorrelationId::generate(), now).unwrap();
+        assert_eq!((change.product.version, change.event.sequence), (2, 2));
+        assert_eq!(change.event.decode::<ProductUpdated>().unwrap().price.amount, 950);
+        assert_eq!(change.product.created_at, Timestamp::UNIX_EPOCH);
+    }
+
+    #[test]
+    fn a_change_based_on_an_old_version_is_refused() {
+        let result = update(mug(), 7, details(1), &CorrelationId::generate(), Timestamp::UNIX_EPOCH);
+        assert!(matches!(result, Err(ChangeError::Rejected(Rejected::VersionMismatch))));
+    }
+
+    #[test]
+    fn a_discontinued_product_stays_so() {
+        let id = CorrelationId::generate();
+        let gone = discontinue(mug(), &id, Timestamp::UNIX_EPOCH).unwrap().product;
+        let again = discontinue(gone.clone(), &id, Timestamp::UNIX_EPOCH);
+        assert!(matches!(again, Err(ChangeError::Rejected(Rejected::Discontinued))));
+        let changed = update(gone, 2, details(1), &id, Timestamp::UNIX_EPOCH);
+        assert!(matches!(changed, Err(ChangeError::Rejected(Rejected::Discontinued))));
+    }
+}
