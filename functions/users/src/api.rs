@@ -1,0 +1,34 @@
+//! REST: registering, tokens, and a user's own profile (DESIGN.md sections 3 and 11).
+
+mod auth;
+mod profile;
+mod requests;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    routing::{get, post},
+};
+use lambda_kit::jwt::{Signer, Verifier};
+
+use crate::store::Store;
+
+/// What the endpoints work with.
+#[derive(Debug, Clone)]
+pub struct Users {
+    pub store: Store,
+    pub signer: Signer,
+    pub verifier: Arc<Verifier>,
+}
+
+pub fn routes(users: Users) -> Router {
+    Router::new()
+        .route("/v1/auth/register", post(auth::register))
+        .route("/v1/auth/login", post(auth::login))
+        .route("/v1/auth/refresh", post(auth::refresh))
+        .route("/v1/auth/logout", post(auth::logout))
+        .route("/v1/users/me", get(profile::me))
+        .route("/.well-known/jwks.json", get(profile::jwks))
+        .with_state(users)
+}

@@ -1,0 +1,182 @@
+//! Registering, and the life of a session: login, refresh, logout.
+
+use aws_lc_rs::rand;
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::IntoResponse,
+};
+use contracts::UserId;
+use jiff::Timestamp;
+use lambda_kit::{
+    http::{Body, Correlation, Problem},
+    jwt::{Audience, Role},
+};
+use serde::Serialize;
+use tracing::Span;
+
+use super::{
+    Users,
+    requests::{LoginBody, RefreshTokenBody, RegisterBody},
+};
+use crate::{
+    domain::{Email, FamilyId, Name, PasswordHash, RefreshToken, Refused, SALT_BYTES, Session, TOKEN_BYTES},
+    error::UsersError,
+    store::{Registration, Rotation},
+};
+
+/// RFC 6749 section 5.1: an answer with tokens is kept by nobody but the client.
+const NO_STORE: [(HeaderName, HeaderValue); 1] =
+    [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+
+#[derive(Serialize)]
+pub struct RegisteredView {
+    user_id: UserId,
+    email: Email,
+    name: Name,
+}
+
+/// RFC 6749 section 5.1.
+#[derive(Serialize)]
+pub struct TokensView {
+    access_token: String,
+    token_type: &'static str,
+    /// Seconds.
+    expires_in: i64,
+    refresh_token: String,
+}
+
+impl TokensView {
+    fn new(access_token: String, refresh_token: &RefreshToken) -> Self {
+        Self {
+            access_token,
+            token_type: "Bearer",
+            expires_in: Audience::Api.lifetime(),
+            refresh_token: refresh_token.expose(),
+        }
+    }
+}
+
+/// Registers a customer. A client that repeats the request because the answer was lost gets 409: there is no
+/// Idempotency-Key here, and to answer 201 to whoever knows the address would need the password checked. Logging in
+/// tells it which.
+pub async fn register(
+    State(users): State<Users>,
+    Correlation(correlation): Correlation,
+    Body(body): Body<RegisterBody>,
+) -> Result<impl IntoResponse, Problem> {
+    let (user, password) = body.read()?;
+    let hash = password.hash(&random::<SALT_BYTES>()?).map_err(UsersError::from)?;
+    let new =
+        user.register(UserId::generate(), hash, Timestamp::now(), &correlation).map_err(UsersError::from)?;
+    match users.store.register(&new).await.map_err(UsersError::from)? {
+        Registration::Done => {}
+        Registration::EmailTaken => return Err(UsersError::EmailTaken.into()),
+    }
+    let profile = new.profile;
+    Span::current().record("user_id", profile.user_id.as_str());
+    tracing::info!("user registered");
+    let view = RegisteredView { user_id: profile.user_id, email: profile.email, name: profile.name };
+    Ok((StatusCode::CREATED, Json(view)))
+}
+
+/// Gives tokens for an e-mail address and its password. An unknown address takes the same work as a wrong password
+/// and gets the same answer.
+pub async fn login(
+    State(users): State<Users>,
+    Body(body): Body<LoginBody>,
+) -> Result<impl IntoResponse, Problem> {
+    let (user_id, email, roles) = authenticate(&users, &body).await?;
+    Span::current().record("user_id", user_id.as_str());
+    let (token, now) = (RefreshToken::new(random::<TOKEN_BYTES>()?), now());
+    let session = Session::open(token.hash(), FamilyId::generate(), user_id.clone(), email, now);
+    let (access_token, ()) = tokio::try_join!(
+        async { users.signer.sign(&user_id, roles, Audience::Api, now).await.map_err(UsersError::from) },
+        async { users.store.open_session(&session).await.map_err(UsersError::from) },
+    )?;
+    Ok((NO_STORE, Json(TokensView::new(access_token, &token))))
+}
+
+async fn authenticate(users: &Users, body: &LoginBody) -> Result<(UserId, Email, Vec<Role>), UsersError> {
+    let email: Option<Email> = body.email.parse().ok();
+    let account = match &email {
+        Some(email) => users.store.account(email).await?,
+        None => None,
+    };
+    let hash = account.as_ref().map_or_else(PasswordHash::of_nobody, |account| account.password_hash.clone());
+    let matches = hash.matches(&body.password)?;
+    match (email, account) {
+        (Some(email), Some(account)) if matches => Ok((account.user_id, email, account.roles)),
+        _ => Err(UsersError::WrongCredentials),
+    }
+}
+
+/// Gives new tokens for a refresh token, which is spent. A client that repeats the request because the answer was
+/// lost holds a spent token, and must log in.
+pub async fn refresh(
+    State(users): State<Users>,
+    Body(body): Body<RefreshTokenBody>,
+) -> Result<impl IntoResponse, Problem> {
+    let session = session_of(&users, &body).await?.ok_or(UsersError::InvalidRefreshToken)?;
+    Span::current().record("user_id", session.user_id.as_str());
+    let (token, now) = (RefreshToken::new(random::<TOKEN_BYTES>()?), now());
+    let next = match session.rotate(token.hash(), now) {
+        Ok(next) => next,
+        Err(Refused::Expired) => return Err(UsersError::InvalidRefreshToken.into()),
+        Err(Refused::Reused) => return Err(revoke_reused(&users, &session, now).await.into()),
+    };
+    let access_token = renew_access(&users, &session, now).await?;
+    // Last, because it cannot be taken back: until here, a failure leaves the client's token good.
+    match users.store.rotate(&session, &next).await.map_err(UsersError::from)? {
+        Rotation::Done => Ok((NO_STORE, Json(TokensView::new(access_token, &token)))),
+        Rotation::Spent => Err(revoke_reused(&users, &session, now).await.into()),
+    }
+}
+
+/// With the roles that the account has now, unless family or account have ended.
+async fn renew_access(users: &Users, session: &Session, now: i64) -> Result<String, UsersError> {
+    let (revoked, account) =
+        tokio::try_join!(users.store.is_revoked(&session.family), users.store.account(&session.email))?;
+    let account = account
+        .filter(|account| !revoked && account.user_id == session.user_id)
+        .ok_or(UsersError::InvalidRefreshToken)?;
+    Ok(users.signer.sign(&account.user_id, account.roles, Audience::Api, now).await?)
+}
+
+/// Ends the family of a token that came twice, and says what its holder is told.
+async fn revoke_reused(users: &Users, session: &Session, now: i64) -> UsersError {
+    tracing::warn!("a spent refresh token came again: its family is revoked");
+    match users.store.revoke(&session.family, now).await {
+        Ok(()) => UsersError::InvalidRefreshToken,
+        Err(error) => error.into(),
+    }
+}
+
+/// Ends the session's whole family. An unknown token is a success, too (RFC 7009 section 2.2): it opens nothing.
+pub async fn logout(
+    State(users): State<Users>,
+    Body(body): Body<RefreshTokenBody>,
+) -> Result<StatusCode, Problem> {
+    if let Some(session) = session_of(&users, &body).await? {
+        users.store.revoke(&session.family, now()).await.map_err(UsersError::from)?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn session_of(users: &Users, body: &RefreshTokenBody) -> Result<Option<Session>, UsersError> {
+    match RefreshToken::parse(&body.refresh_token) {
+        Some(token) => Ok(users.store.session(&token.hash()).await?),
+        None => Ok(None),
+    }
+}
+
+fn now() -> i64 {
+    Timestamp::now().as_second()
+}
+
+fn random<const N: usize>() -> Result<[u8; N], UsersError> {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes)?;
+    Ok(bytes)
+}

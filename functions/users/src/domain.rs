@@ -1,0 +1,18 @@
+//! What an account is made of and what may happen to it. Time, ids and random bytes come in as arguments.
+
+mod account;
+mod contact;
+mod password;
+mod secret;
+mod session;
+
+pub use account::{Account, NewUser, Profile, Registered};
+pub use contact::{Email, Name, Phone};
+pub use password::{Password, PasswordHash, SALT_BYTES};
+pub use secret::Secret;
+pub use session::{FamilyId, RefreshToken, Refused, Session, TOKEN_BYTES, TokenHash};
+
+/// A rule that a value breaks, as the person who typed it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Broken(pub &'static str);

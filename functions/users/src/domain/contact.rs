@@ -1,0 +1,144 @@
+//! How a person is called and reached. All of it is personal data: `Debug` hides it, and logs never hold it.
+
+use serde::{Deserialize, Serialize};
+
+use super::Broken;
+
+macro_rules! personal {
+    ($(#[$doc:meta])* $name:ident, $read:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = Broken;
+            fn from_str(text: &str) -> Result<Self, Broken> {
+                let read: fn(&str) -> Result<String, Broken> = $read;
+                read(text).map(Self)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Broken;
+            fn try_from(text: String) -> Result<Self, Broken> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> String {
+                value.0
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(concat!(stringify!($name), "(..)"))
+            }
+        }
+    };
+}
+
+personal!(
+    /// An e-mail address, trimmed and in lower case, so that one mailbox is one account. (A mail server may tell
+    /// letters' cases apart before the `@`, RFC 5321 section 2.4; none that people use does.)
+    Email,
+    |text| {
+        let text = text.trim().to_lowercase();
+        // 254 is what a mail path leaves for the address (RFC 5321 section 4.5.3.1.3, erratum 1690).
+        let fits = text.len() <= 254 && garde::rules::email::parse_email(&text).is_ok();
+        // The rule of HTML's e-mail field takes a host alone and an IP literal, which no customer of a shop has.
+        let public = text.rsplit_once('@').is_some_and(|(_, host)| host.contains('.') && !host.starts_with('['));
+        if fits && public { Ok(text) } else { Err(Broken("must be an e-mail address, like `anna@example.com`")) }
+    }
+);
+
+personal!(
+    /// A person's name: 1 to 200 characters, trimmed, no control characters.
+    Name,
+    |text| {
+        let text = text.trim();
+        let good = (1..=200).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+        if good { Ok(text.to_owned()) } else { Err(Broken("must be 1 to 200 characters on one line")) }
+    }
+);
+
+personal!(
+    /// A phone number as ITU-T E.164 writes it: `+`, then at most 15 digits, the first not 0. Fewer than 7 is a
+    /// number within a town.
+    Phone,
+    |text| {
+        let good = text.strip_prefix('+').is_some_and(|digits| {
+            (7..=15).contains(&digits.len())
+                && digits.bytes().all(|b| b.is_ascii_digit())
+                && !digits.starts_with('0')
+        });
+        if good { Ok(text.to_owned()) } else { Err(Broken("must be in E.164 form, like `+14155550123`")) }
+    }
+);
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(" Anna.Smith+shop@Example.COM ", Some("anna.smith+shop@example.com"))]
+    #[case("anna@example", None)]
+    #[case("anna@[127.0.0.1]", None)]
+    #[case("anna", None)]
+    #[case("anna@@example.com", None)]
+    #[case("anna smith@example.com", None)]
+    #[case("", None)]
+    fn an_email_address_is_trimmed_and_lower_case(#[case] text: &str, #[case] read: Option<&str>) {
+        assert_eq!(text.parse::<Email>().ok().as_ref().map(Email::as_str), read);
+    }
+
+    #[test]
+    fn an_email_address_is_no_longer_than_mail_can_carry() {
+        let domain = format!("{}.{}.{}.example", "a".repeat(60), "b".repeat(60), "c".repeat(60));
+        assert!(format!("{}@{domain}", "x".repeat(254 - 1 - domain.len())).parse::<Email>().is_ok());
+        assert!(format!("{}@{domain}", "x".repeat(255 - 1 - domain.len())).parse::<Email>().is_err());
+    }
+
+    #[rstest]
+    #[case("  Ánna Ó'Néill  ", true)]
+    #[case("   ", false)]
+    #[case("a\nb", false)]
+    #[case(&"é".repeat(200), true)]
+    #[case(&"é".repeat(201), false)]
+    fn a_name_is_one_line_of_up_to_200_characters(#[case] text: &str, #[case] good: bool) {
+        assert_eq!(text.parse::<Name>().is_ok(), good);
+    }
+
+    #[rstest]
+    #[case("+14155550123", true)]
+    #[case("+123456789012345", true)]
+    #[case("+1234567890123456", false)]
+    #[case("+123456", false)]
+    #[case("+04155550123", false)]
+    #[case("14155550123", false)]
+    #[case("+1 415 555 0123", false)]
+    fn a_phone_number_is_in_e164_form(#[case] text: &str, #[case] good: bool) {
+        assert_eq!(text.parse::<Phone>().is_ok(), good);
+    }
+
+    #[test]
+    fn personal_data_is_not_shown_by_debug() {
+        let shown = format!(
+            "{:?} {:?} {:?}",
+            "anna@example.com".parse::<Email>(),
+            "Anna".parse::<Name>(),
+            "+14155550123".parse::<Phone>()
+        );
+        assert_eq!(shown, "Ok(Email(..)) Ok(Name(..)) Ok(Phone(..))");
+    }
+}

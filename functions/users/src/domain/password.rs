@@ -1,0 +1,243 @@
+//! Passwords: which are good enough, and how they are kept.
+
+use argon2::{
+    Algorithm, Argon2, Params, Version,
+    password_hash::{Error, PasswordHasher, PasswordVerifier, phc},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Broken, Secret};
+
+/// Argon2id with 19 MiB, 2 passes, 1 lane: OWASP's Password Storage Cheat Sheet, its first choice for servers
+/// that cannot give more memory. A hash takes 24 ms of a full core.
+const MEMORY_KIB: u32 = 19 * 1024;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+const HASH_BYTES: usize = 32;
+
+/// RFC 9106 section 3.1 recommends 16 bytes for hashing passwords.
+pub const SALT_BYTES: usize = 16;
+
+/// NIST SP 800-63B section 5.1.1.2: at least 8 characters, and at least 64 must be accepted. More than 128 nobody
+/// types.
+const LENGTH: std::ops::RangeInclusive<usize> = 8..=128;
+
+/// What lists of leaked passwords start with, as far as it is 8 characters long: the first that an attacker tries.
+const COMMON: &[&str] = &[
+    "00000000",
+    "11111111",
+    "12341234",
+    "12344321",
+    "123123123",
+    "12345678",
+    "123456789",
+    "1234567890",
+    "1q2w3e4r",
+    "1q2w3e4r5t",
+    "1qaz2wsx",
+    "55555555",
+    "66666666",
+    "87654321",
+    "88888888",
+    "987654321",
+    "99999999",
+    "abc12345",
+    "abcd1234",
+    "abcdefgh",
+    "access14",
+    "admin123",
+    "administrator",
+    "asdfasdf",
+    "asdfghjkl",
+    "asdf1234",
+    "baseball",
+    "basketball",
+    "changeme",
+    "charlie1",
+    "computer",
+    "corvette",
+    "danielle",
+    "football",
+    "football1",
+    "iloveyou",
+    "iloveyou1",
+    "internet",
+    "jennifer",
+    "jonathan",
+    "letmein1",
+    "liverpool",
+    "marlboro",
+    "maverick",
+    "mercedes",
+    "michelle",
+    "midnight",
+    "mustang1",
+    "nicholas",
+    "p@ssw0rd",
+    "p@ssword",
+    "passw0rd",
+    "passwort",
+    "password",
+    "password!",
+    "password1",
+    "password12",
+    "password123",
+    "princess",
+    "princess1",
+    "q1w2e3r4",
+    "qwer1234",
+    "qwerty12",
+    "qwerty123",
+    "qwertyui",
+    "qwertyuiop",
+    "samantha",
+    "starwars",
+    "steelers",
+    "sunshine",
+    "superman",
+    "swordfish",
+    "test1234",
+    "testtest",
+    "trustno1",
+    "victoria",
+    "welcome1",
+    "welcome123",
+    "whatever",
+    "zaq12wsx",
+    "zxcvbnm1",
+    "zxcvbnm123",
+];
+
+/// A password good enough to be kept.
+#[derive(Debug, Clone)]
+pub struct Password(Secret);
+
+impl TryFrom<&Secret> for Password {
+    type Error = Broken;
+
+    fn try_from(text: &Secret) -> Result<Self, Broken> {
+        if !LENGTH.contains(&text.expose().chars().count()) {
+            return Err(Broken("must be 8 to 128 characters long"));
+        }
+        if COMMON.contains(&text.expose().to_lowercase().as_str()) {
+            return Err(Broken("is among those that are guessed first: choose another"));
+        }
+        Ok(Self(text.clone()))
+    }
+}
+
+impl Password {
+    /// Takes 24 ms of a full core, on the thread that calls it: a Lambda instance serves one request at a time, and
+    /// `block_in_place` would panic on its single-threaded runtime.
+    ///
+    /// # Errors
+    /// When Argon2 has no memory.
+    pub fn hash(&self, salt: &[u8; SALT_BYTES]) -> Result<PasswordHash, Error> {
+        let hash: phc::PasswordHash = argon2().hash_password_with_salt(self.0.expose().as_bytes(), salt)?;
+        Ok(PasswordHash(hash.to_string()))
+    }
+}
+
+/// A salted Argon2id hash in PHC form. `Debug` hides it: it can be attacked offline.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordHash(String);
+
+/// A hash with the parameters of all others, of no password that anybody could find: its result is all zeros.
+const NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+impl PasswordHash {
+    /// What a login for an unknown e-mail address is checked against, so that it takes as long as one for a known
+    /// address. No password matches it.
+    pub fn of_nobody() -> Self {
+        Self(NOBODY.to_owned())
+    }
+
+    /// Whether the hash was made of this password. Takes as long as making it.
+    ///
+    /// # Errors
+    /// When this is no Argon2 hash, or Argon2 has no memory.
+    pub fn matches(&self, password: &Secret) -> Result<bool, Error> {
+        match argon2().verify_password(password.expose().as_bytes(), self.0.as_str()) {
+            Ok(()) => Ok(true),
+            Err(Error::PasswordInvalid) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl std::fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PasswordHash(..)")
+    }
+}
+
+/// Verifying takes the parameters from the hash, so that hashes made with older ones stay good.
+fn argon2() -> Argon2<'static> {
+    const PARAMS: Params = match Params::new(MEMORY_KIB, PASSES, LANES, Some(HASH_BYTES)) {
+        Ok(params) => params,
+        // Met by the compiler or never.
+        Err(_) => panic!("Argon2 refuses these parameters"),
+    };
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, PARAMS)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn secret(text: &str) -> Secret {
+        Secret::from(text.to_owned())
+    }
+
+    #[rstest]
+    #[case("1234567", false)]
+    #[case("blue-mug", true)]
+    #[case("Password123", false)]
+    #[case("QWERTYUIOP", false)]
+    #[case("ünïcödé!", true)]
+    #[case(&"x".repeat(128), true)]
+    #[case(&"x".repeat(129), false)]
+    fn a_password_is_long_enough_and_not_among_the_common_ones(#[case] text: &str, #[case] good: bool) {
+        assert_eq!(Password::try_from(&secret(text)).is_ok(), good);
+    }
+
+    #[test]
+    fn the_common_ones_are_what_the_length_lets_through_in_order_and_lower_case() {
+        assert!(COMMON.iter().all(|word| LENGTH.contains(&word.len()) && *word == word.to_lowercase()));
+    }
+
+    #[test]
+    fn the_parameters_of_a_hash_are_these_and_so_are_those_of_nobody() {
+        let hash = Password::try_from(&secret("blue mug 42")).unwrap().hash(&[7; SALT_BYTES]).unwrap();
+        let parameters = "$argon2id$v=19$m=19456,t=2,p=1$";
+        let lengths = |hash: &str| hash.split('$').map(str::len).collect::<Vec<_>>();
+        assert!(hash.0.starts_with(parameters) && NOBODY.starts_with(parameters));
+        assert_eq!(lengths(&hash.0), lengths(NOBODY));
+    }
+
+    #[test]
+    fn a_hash_matches_its_own_password_only() {
+        let hash = Password::try_from(&secret("blue mug 42")).unwrap().hash(&[7; SALT_BYTES]).unwrap();
+        assert!(hash.matches(&secret("blue mug 42")).unwrap());
+        assert!(!hash.matches(&secret("blue mug 43")).unwrap());
+        assert!(!hash.matches(&secret("")).unwrap());
+        assert!(!PasswordHash::of_nobody().matches(&secret("blue mug 42")).unwrap());
+        assert!(PasswordHash("nonsense".to_owned()).matches(&secret("blue mug 42")).is_err());
+    }
+
+    #[test]
+    fn two_salts_make_two_hashes_of_one_password() {
+        let password = Password::try_from(&secret("blue mug 42")).unwrap();
+        assert_ne!(password.hash(&[1; SALT_BYTES]).unwrap(), password.hash(&[2; SALT_BYTES]).unwrap());
+    }
+
+    #[test]
+    fn passwords_are_not_shown_by_debug() {
+        let password = Password::try_from(&secret("blue mug 42")).unwrap();
+        let shown = format!("{:?} {password:?} {:?}", secret("blue mug 42"), PasswordHash::of_nobody());
+        assert_eq!(shown, "Secret(..) Password(Secret(..)) PasswordHash(..)");
+    }
+}

@@ -1,0 +1,168 @@
+//! Refresh tokens: each is good once, and brings its successor. All successors of one login are a family.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use contracts::UserId;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Email, Secret};
+
+/// 256 bits: a token is found by its hash alone, so guessing must be hopeless, and then one pass of SHA-256
+/// without salt is enough to keep it.
+pub const TOKEN_BYTES: usize = 32;
+
+/// A session that is not used for this long ends: 30 days, in seconds.
+pub const LIFETIME: i64 = 30 * 24 * 60 * 60;
+
+/// A refresh token as the client holds it: 32 random bytes. `Debug` hides it.
+#[derive(Clone)]
+pub struct RefreshToken([u8; TOKEN_BYTES]);
+
+impl RefreshToken {
+    pub fn new(random: [u8; TOKEN_BYTES]) -> Self {
+        Self(random)
+    }
+
+    /// Nothing when the text does not have the form of our tokens.
+    pub fn parse(text: &Secret) -> Option<Self> {
+        URL_SAFE_NO_PAD.decode(text.expose()).ok()?.try_into().ok().map(Self)
+    }
+
+    /// What the client is told: 43 characters of base64url.
+    pub fn expose(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    pub fn hash(&self) -> TokenHash {
+        TokenHash(URL_SAFE_NO_PAD.encode(digest(&SHA256, &self.0)))
+    }
+}
+
+impl std::fmt::Debug for RefreshToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RefreshToken(..)")
+    }
+}
+
+/// SHA-256 of a refresh token: all that is stored of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenHash(String);
+
+impl TokenHash {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One login and all refreshes after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FamilyId(String);
+
+impl FamilyId {
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7().simple().to_string())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What is kept behind a refresh token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    pub token: TokenHash,
+    pub family: FamilyId,
+    pub user_id: UserId,
+    /// Names the account, whose roles go into the next access token.
+    pub email: Email,
+    /// Unix seconds.
+    pub expires_at: i64,
+    /// The token that this one was spent for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<TokenHash>,
+}
+
+/// Why a session does not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    Expired,
+    /// The token was spent before: somebody has a copy, so the whole family ends.
+    Reused,
+}
+
+impl Session {
+    /// The first session of a family, by a login at `now` (Unix seconds).
+    pub fn open(token: TokenHash, family: FamilyId, user_id: UserId, email: Email, now: i64) -> Self {
+        Self { token, family, user_id, email, expires_at: now + LIFETIME, successor: None }
+    }
+
+    /// The session after this one, under the token `next`.
+    ///
+    /// # Errors
+    /// When the token was spent before, or its time is over. Spent comes first: an old copy gives a theft away, too.
+    pub fn rotate(&self, next: TokenHash, now: i64) -> Result<Self, Refused> {
+        if self.successor.is_some() {
+            return Err(Refused::Reused);
+        }
+        if self.expires_at <= now {
+            return Err(Refused::Expired);
+        }
+        Ok(Self { token: next, expires_at: now + LIFETIME, ..self.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn token(n: u8) -> RefreshToken {
+        RefreshToken::new([n; TOKEN_BYTES])
+    }
+
+    fn session() -> Session {
+        let email = "anna@example.com".parse().unwrap();
+        Session::open(token(1).hash(), FamilyId::generate(), UserId::generate(), email, NOW)
+    }
+
+    #[test]
+    fn a_session_goes_on_in_its_family_for_30_days_from_each_use() {
+        let first = session();
+        let second = first.rotate(token(2).hash(), NOW + 100).unwrap();
+        assert_eq!((&second.family, &second.user_id), (&first.family, &first.user_id));
+        assert_eq!(second.token, token(2).hash());
+        assert_eq!(second.expires_at, NOW + 100 + 30 * 86_400);
+    }
+
+    #[test]
+    fn a_session_ends_at_its_time_whether_the_table_has_deleted_it_or_not() {
+        let first = session();
+        assert!(first.rotate(token(2).hash(), first.expires_at - 1).is_ok());
+        assert_eq!(first.rotate(token(2).hash(), first.expires_at), Err(Refused::Expired));
+    }
+
+    #[test]
+    fn a_spent_token_is_told_from_an_expired_one() {
+        let spent = Session { successor: Some(token(2).hash()), ..session() };
+        assert_eq!(spent.rotate(token(3).hash(), NOW), Err(Refused::Reused));
+        assert_eq!(spent.rotate(token(3).hash(), spent.expires_at), Err(Refused::Reused));
+    }
+
+    #[test]
+    fn only_what_has_the_form_of_our_tokens_is_read_as_one() {
+        let text = token(9).expose();
+        assert_eq!(text.len(), 43);
+        assert_eq!(RefreshToken::parse(&Secret::from(text)).unwrap().hash(), token(9).hash());
+        for wrong in ["", "abc", &"A".repeat(42), &"A".repeat(44), &"=".repeat(43)] {
+            assert!(RefreshToken::parse(&Secret::from(wrong.to_owned())).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_not_shown_by_debug() {
+        assert_eq!(format!("{:?}", token(1)), "RefreshToken(..)");
+    }
+}

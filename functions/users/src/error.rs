@@ -1,0 +1,78 @@
+//! What can go wrong here, and what a client is told of it.
+
+use axum::http::StatusCode;
+use lambda_kit::{dynamodb::TableError, http::Problem, jwt::TokenError};
+
+use crate::domain::Broken;
+
+#[derive(Debug, thiserror::Error)]
+pub enum UsersError {
+    #[error("{field} {rule}")]
+    Invalid { field: &'static str, rule: Broken },
+    #[error("an account with this e-mail address exists")]
+    EmailTaken,
+    /// Unknown e-mail address or wrong password: nobody is told which.
+    #[error("e-mail address and password do not belong together")]
+    WrongCredentials,
+    /// Unknown, expired, spent or revoked: nobody is told which.
+    #[error("the refresh token is not valid")]
+    InvalidRefreshToken,
+    #[error("there is no such user")]
+    UnknownUser,
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("signing a token failed")]
+    Signing(#[from] TokenError),
+    #[error("hashing a password failed")]
+    Hashing(#[from] argon2::password_hash::Error),
+    #[error("the system gave no random bytes")]
+    Random(#[from] aws_lc_rs::error::Unspecified),
+    #[error("an event has no JSON form")]
+    Event(#[from] serde_json::Error),
+}
+
+impl From<UsersError> for Problem {
+    fn from(error: UsersError) -> Self {
+        use UsersError as E;
+        match error {
+            E::Invalid { field, rule } => Self::field(field, rule.to_string()),
+            E::EmailTaken => {
+                Self::conflict("An account with this e-mail address exists. Log in, or use another address.")
+            }
+            E::WrongCredentials => Self::unauthorized("E-mail address and password do not belong together."),
+            E::InvalidRefreshToken => Self::unauthorized("The refresh token is not valid. Log in again."),
+            E::UnknownUser => Self::new(StatusCode::NOT_FOUND, "There is no such user any more."),
+            E::Table(error @ TableError::Call { .. }) => Self::unavailable(&error),
+            E::Signing(error) => Self::unavailable(&error),
+            E::Table(TableError::Item { .. }) | E::Hashing(_) | E::Random(_) | E::Event(_) => {
+                Self::internal(&error)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_has_its_status() {
+        let io = || std::io::Error::other("x");
+        let table: [(UsersError, u16); 10] = [
+            (UsersError::Invalid { field: "email", rule: Broken("x") }, 422),
+            (UsersError::EmailTaken, 409),
+            (UsersError::WrongCredentials, 401),
+            (UsersError::InvalidRefreshToken, 401),
+            (UsersError::UnknownUser, 404),
+            (TableError::call("reading", io()).into(), 503),
+            (TableError::item("reading", io()).into(), 500),
+            (TokenError::Key(io().into()).into(), 503),
+            (argon2::password_hash::Error::OutOfMemory.into(), 500),
+            (aws_lc_rs::error::Unspecified.into(), 500),
+        ];
+        for (error, status) in table {
+            let text = error.to_string();
+            assert_eq!(Problem::from(error).status().as_u16(), status, "{text}");
+        }
+    }
+}
