@@ -1,6 +1,6 @@
 //! Runs a queue's batches: each message on its own, failures reported one by one.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use contracts::{DecodeError, Envelope};
@@ -92,28 +92,47 @@ where
     respond(results)
 }
 
-/// Hands the messages of a FIFO queue to `handler` one after the other. After a group's first failure the
-/// rest of that group is reported as failed too, so that its order holds.
+/// Hands the messages of a FIFO queue to `handler`: those of one group one after the other, groups side by side.
+/// After a group's first failure the rest of that group is reported as failed too, so that its order holds.
 pub async fn each_message_in_order<F, Fut>(messages: Vec<SqsMessage>, handler: F) -> SqsBatchResponse
 where
     F: Fn(SqsMessage) -> Fut,
     Fut: Future<Output = Result<(), MessageError>>,
 {
-    let mut stopped = std::collections::HashSet::new();
-    let mut response = SqsBatchResponse::default();
+    let mut groups: BTreeMap<String, Vec<SqsMessage>> = BTreeMap::new();
     for message in messages {
-        let id = message.message_id.clone();
         let group = message.attributes.get("MessageGroupId").cloned().unwrap_or_default();
-        let failed = stopped.contains(&group) || {
-            let result = handler(message).await;
-            respond(vec![(id.clone(), result)]).batch_item_failures.len() == 1
-        };
-        if failed {
-            stopped.insert(group);
-            response.add_failure(id.unwrap_or_default());
-        }
+        groups.entry(group).or_default().push(message);
+    }
+    let handler = &handler;
+    let failed: Vec<Vec<String>> = stream::iter(groups.into_values())
+        .map(|group| one_group(group, handler))
+        .buffer_unordered(CONCURRENCY)
+        .collect()
+        .await;
+    let mut response = SqsBatchResponse::default();
+    for id in failed.into_iter().flatten() {
+        response.add_failure(id);
     }
     response
+}
+
+/// The ids of the group's messages that must come again: the first that failed, and all behind it.
+async fn one_group<F, Fut>(group: Vec<SqsMessage>, handler: &F) -> Vec<String>
+where
+    F: Fn(SqsMessage) -> Fut,
+    Fut: Future<Output = Result<(), MessageError>>,
+{
+    let mut failed = Vec::new();
+    for message in group {
+        let id = message.message_id.clone();
+        let again = !failed.is_empty()
+            || !respond(vec![(id.clone(), handler(message).await)]).batch_item_failures.is_empty();
+        if again {
+            failed.push(id.unwrap_or_default());
+        }
+    }
+    failed
 }
 
 fn respond(results: Vec<(Option<String>, Result<(), MessageError>)>) -> SqsBatchResponse {
