@@ -2,7 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Money, Sku};
+use crate::{
+    EventPayload, Money, Sku,
+    events::{
+        OrderCancelled, OrderCompensationFailed, OrderCompleted, OrderCreated, OrderInventoryNotAvailable,
+        OrderInventoryReleased, OrderInventoryReserved, OrderPaymentFailed, OrderPaymentPending,
+        OrderPaymentRefunded, OrderPaymentSucceeded, OrderShipmentScheduled,
+    },
+};
 
 /// So many of one SKU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +74,25 @@ impl OrderStatus {
         matches!(self, Self::OrderCompleted | Self::OrderCancelled)
     }
 
+    /// The status that an event of this type brings (DESIGN.md section 6); nothing for one that keeps the status,
+    /// which are `order.cancel_requested` and every type that this code does not know.
+    pub fn after(event_type: &str) -> Option<Self> {
+        Some(match event_type {
+            OrderCreated::TYPE => Self::OrderCreated,
+            OrderInventoryReserved::TYPE => Self::InventoryReserved,
+            OrderInventoryNotAvailable::TYPE => Self::InventoryNotAvailable,
+            OrderPaymentPending::TYPE => Self::PaymentPending,
+            OrderPaymentSucceeded::TYPE | OrderShipmentScheduled::TYPE => Self::PaymentSucceeded,
+            OrderPaymentFailed::TYPE => Self::PaymentFailed,
+            OrderCompleted::TYPE => Self::OrderCompleted,
+            OrderPaymentRefunded::TYPE => Self::PaymentRefunded,
+            OrderInventoryReleased::TYPE => Self::InventoryReleased,
+            OrderCancelled::TYPE => Self::OrderCancelled,
+            OrderCompensationFailed::TYPE => Self::NeedsAttention,
+            _ => return None,
+        })
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::OrderCreated => "OrderCreated",
@@ -87,5 +113,19 @@ impl OrderStatus {
 impl std::fmt::Display for OrderStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shipment_leaves_the_status_at_paid_and_a_wish_to_cancel_leaves_it_as_it_was() {
+        assert_eq!(OrderStatus::after("order.created"), Some(OrderStatus::OrderCreated));
+        assert_eq!(OrderStatus::after("order.shipment_scheduled"), Some(OrderStatus::PaymentSucceeded));
+        assert_eq!(OrderStatus::after("order.compensation_failed"), Some(OrderStatus::NeedsAttention));
+        assert_eq!(OrderStatus::after("order.cancel_requested"), None);
+        assert_eq!(OrderStatus::after("payment.succeeded"), None);
     }
 }
