@@ -1,0 +1,361 @@
+//! The rules that every template in infra/ keeps, and for each rule, that it sees a template that breaks it.
+
+#[path = "templates/document.rs"]
+mod document;
+#[path = "templates/rules.rs"]
+mod rules;
+
+use document::{CONTEXTS, Template, repository};
+use rules::{CROSSING, Rule};
+
+#[track_caller]
+fn kept_by_all(rule: Rule) {
+    let templates = Template::all();
+    assert!(templates.iter().any(|template| template.name == "platform"), "infra/ was not found");
+    let wrong: Vec<String> = templates
+        .iter()
+        .flat_map(|template| {
+            rule(template).into_iter().map(|what| format!("infra/{}.yaml: {what}", template.name))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Breaks a template that keeps the rule by one replacement, and expects the rule to say `complaint`.
+#[track_caller]
+fn sees(rule: Rule, template: (&str, &str), from: &str, to: &str, complaint: &str) {
+    let (name, yaml) = template;
+    assert_eq!(rule(&Template::parse(name, yaml)), Vec::<String>::new(), "unbroken, it keeps the rule");
+    assert!(yaml.contains(from), "there is no {from:?} to break");
+    let wrong = rule(&Template::parse(name, &yaml.replace(from, to)));
+    assert!(wrong.iter().any(|what| what.contains(complaint)), "{from:?} as {to:?} gave {wrong:?}");
+}
+
+const CATALOG: (&str, &str) = ("catalog", include_str!("../../infra/catalog.yaml"));
+const PLATFORM: (&str, &str) = ("platform", include_str!("../../infra/platform.yaml"));
+/// The pattern of a consumer, as infra/README.md gives it to copy.
+const README: &str = include_str!("../../infra/README.md");
+
+fn consumer() -> String {
+    let (_, rest) = README.split_once("### A consumer of events").expect("the README has the pattern");
+    let (_, rest) = rest.split_once("```yaml\n").expect("as YAML");
+    let (snippet, _) = rest.split_once("```").expect("that ends");
+    let globals = "Globals:\n  Function:\n    Tracing: Active\n    Environment:\n      Variables:\n        \
+                   STAGE: !Ref Stage\n        SERVICE: notifications\n";
+    format!("{globals}Resources:\n{snippet}")
+}
+
+mod a_context_names_only_its_own_table {
+    use super::*;
+    const RULE: Rule = rules::names_only_its_own_table;
+
+    #[test]
+    fn kept() {
+        kept_by_all(RULE);
+    }
+
+    #[test]
+    fn seen_when_broken() {
+        sees(
+            RULE,
+            CATALOG,
+            "TABLE_NAME: !Ref Table",
+            "TABLE_NAME: ordersaga-dev-orders",
+            "not a table of this",
+        );
+        let foreign = "- !Sub arn:aws:dynamodb:us-east-1:1:table/ordersaga-${Stage}-orders";
+        sees(RULE, CATALOG, "- !GetAtt Table.Arn", foreign, "outside this template");
+        sees(
+            RULE,
+            CATALOG,
+            "LOG_LEVEL: !Ref LogLevel",
+            "OTHER: !Sub 'ordersaga-${Stage}-orders'",
+            "table of orders",
+        );
+    }
+
+    #[test]
+    fn anothers_function_is_not_its_table() {
+        let calls = (
+            "catalog",
+            "Resources:\n  A:\n    Type: X\n    Name: !Sub 'ordersaga-${Stage}-orders-commands'\n",
+        );
+        assert_eq!(RULE(&Template::parse(calls.0, calls.1)), Vec::<String>::new());
+    }
+}
+
+mod policies_say_what_on_which {
+    use super::*;
+    const RULE: Rule = rules::policies_say_what_on_which;
+
+    #[test]
+    fn kept() {
+        kept_by_all(RULE);
+    }
+
+    #[test]
+    fn seen_when_broken() {
+        sees(RULE, CATALOG, "Resource: !Ref JwtKeyArn", "Resource: '*'", "kms:GetPublicKey on '*'");
+        sees(RULE, CATALOG, "dynamodb:PutItem", "dynamodb:*", "more than one action");
+        sees(
+            RULE,
+            CATALOG,
+            "        - Version: '2012-10-17'\n",
+            "        - AmazonSNSFullAccess\n        - Version: '2012-10-17'\n",
+            "not written out",
+        );
+    }
+}
+
+mod queues_have_dead_letters {
+    use super::*;
+    const RULE: Rule = rules::queues_have_dead_letters;
+
+    #[test]
+    fn kept() {
+        kept_by_all(RULE);
+    }
+
+    #[test]
+    fn seen_when_broken() {
+        let consumer = ("notifications", &*consumer());
+        sees(
+            RULE,
+            consumer,
+            "deadLetterTargetArn: !GetAtt ConsumerDeadLetters.Arn",
+            "x: y",
+            "no dead-letter queue",
+        );
+        sees(RULE, consumer, "maxReceiveCount: 5", "maxReceiveCount: 500", "gives up after 500");
+        sees(RULE, consumer, "SqsManagedSseEnabled: true", "SqsManagedSseEnabled: false", "not encrypted");
+        sees(RULE, consumer, "ConsumerDeadLetters.QueueName", "ConsumerQueue.QueueName", "nobody is told");
+        let name = "events\n      # SQS's";
+        sees(RULE, consumer, name, "events.fifo\n      FifoQueue: true\n      # SQS's", "must be FIFO");
+        sees(
+            RULE,
+            consumer,
+            "${Stage}-notifications-events\n      #",
+            "${Stage}-events\n      #",
+            "carry its context",
+        );
+    }
+}
+
+mod functions_are_named_after_their_binary {
+    use super::*;
+    const RULE: Rule = rules::functions_are_named_after_their_binary;
+
+    #[test]
+    fn kept() {
+        kept_by_all(RULE);
+    }
+
+    #[test]
+    fn seen_when_broken() {
+        let name = "FunctionName: !Sub ordersaga-${Stage}-catalog-api";
+        sees(RULE, CATALOG, name, "FunctionName: catalog-api", "its name is not");
+        sees(RULE, CATALOG, name, "FunctionName: !Sub ordersaga-${Stage}-catalog-apis", "does not exist");
+        sees(
+            RULE,
+            CATALOG,
+            "CodeUri: ../target/lambda/catalog-api/",
+            "CodeUri: ../target/lambda/",
+            "under the name",
+        );
+        sees(
+            RULE,
+            CATALOG,
+            name,
+            "FunctionName: !Sub ordersaga-${Stage}-catalog-relay",
+            "built and not deployed",
+        );
+    }
+}
+
+mod functions_are_traced_and_logged {
+    use super::*;
+    const RULE: Rule = rules::functions_are_traced_and_logged;
+
+    #[test]
+    fn kept() {
+        kept_by_all(RULE);
+    }
+
+    #[test]
+    fn seen_when_broken() {
+        sees(RULE, CATALOG, "Tracing: Active", "Tracing: PassThrough", "is not traced");
+        sees(RULE, CATALOG, "LogGroup: !Ref CatalogApiLog", "LogFormat: JSON", "has no log group");
+        sees(
+            RULE,
+            CATALOG,
+            "/aws/lambda/ordersaga-${Stage}-catalog-api",
+            "/aws/lambda/other",
+            "does not have its name",
+        );
+        sees(RULE, CATALOG, "RetentionInDays: !Ref LogRetentionDays", "Tags: []", "for ever");
+        sees(RULE, CATALOG, "SERVICE: catalog", "SERVICE: orders", "stage and service");
+    }
+}
+
+mod timeouts_nest {
+    use super::*;
+    const RULE: Rule = rules::timeouts_nest;
+
+    #[test]
+    fn kept() {
+        kept_by_all(RULE);
+    }
+
+    #[test]
+    fn seen_when_broken() {
+        sees(RULE, CATALOG, "Timeout: 3\n", "Timeout: 5\n", "not at most 3");
+        sees(RULE, CATALOG, "      Timeout: 3\n", "", "not at most 3");
+        sees(RULE, CATALOG, "TimeoutInMillis: 4000", "TimeoutInMillis: 30000", "not 4000");
+        sees(
+            RULE,
+            ("notifications", &*consumer()),
+            "VisibilityTimeout: 180",
+            "VisibilityTimeout: 30",
+            "hands a batch out",
+        );
+    }
+}
+
+mod tables_are_kept_safe {
+    use super::*;
+    const RULE: Rule = rules::tables_are_kept_safe;
+
+    #[test]
+    fn kept() {
+        kept_by_all(RULE);
+    }
+
+    #[test]
+    fn seen_when_broken() {
+        sees(
+            RULE,
+            CATALOG,
+            "PointInTimeRecoveryEnabled: true",
+            "PointInTimeRecoveryEnabled: false",
+            "PointInTime",
+        );
+        sees(RULE, CATALOG, "SSEEnabled: true", "SSEEnabled: false", "SSESpecification");
+        sees(RULE, CATALOG, "AttributeName: expires_at", "AttributeName: ttl", "TimeToLive");
+        sees(RULE, CATALOG, "!If [IsLocal, false, true]", "false", "DeletionProtection");
+        sees(
+            RULE,
+            CATALOG,
+            "IsLocal: !Equals [!Ref Stage, local]",
+            "IsLocal: !Equals [a, a]",
+            "protection depends",
+        );
+        sees(RULE, CATALOG, "TableName: !Sub ordersaga-${Stage}-catalog", "TableName: catalog", "TableName");
+        sees(RULE, CATALOG, "    DeletionPolicy: RetainExceptOnCreate\n", "", "delete the data");
+    }
+}
+
+mod event_sources_lose_nothing {
+    use super::*;
+    const RULE: Rule = rules::event_sources_lose_nothing;
+
+    #[test]
+    fn kept() {
+        kept_by_all(RULE);
+    }
+
+    #[test]
+    fn seen_when_broken() {
+        sees(RULE, CATALOG, "TRIM_HORIZON", "LATEST", "StartingPosition");
+        sees(RULE, CATALOG, "MaximumRetryAttempts: -1", "MaximumRetryAttempts: 3", "MaximumRetryAttempts");
+        sees(RULE, CATALOG, "MetricName: IteratorAge", "MetricName: Errors", "its stream lags");
+        let consumer = ("notifications", &*consumer());
+        sees(RULE, consumer, "[ReportBatchItemFailures]", "[]", "FunctionResponseTypes");
+        sees(RULE, consumer, "ScalingConfig: {MaximumConcurrency: 5}", "Enabled: true", "no bulkhead");
+        sees(RULE, consumer, "RawMessageDelivery: true", "RawMessageDelivery: false", "must be raw");
+        sees(RULE, consumer, "Type: SQS\n", "Type: HttpApi\n", "of the kind HttpApi");
+        sees(
+            RULE,
+            consumer,
+            "event_type: [order.completed, order.cancelled]",
+            "event_type: []",
+            "every event",
+        );
+    }
+}
+
+mod filters_name_known_events {
+    use super::*;
+    const RULE: Rule = rules::filters_name_known_events;
+
+    #[test]
+    fn kept() {
+        kept_by_all(RULE);
+    }
+
+    #[test]
+    fn seen_when_broken() {
+        let consumer = ("notifications", &*consumer());
+        sees(RULE, consumer, "order.completed", "order.complete", "no event is called");
+        sees(RULE, consumer, "order.completed", "{prefix: odrer.}", "no event is called");
+    }
+}
+
+mod stacks_meet_in_known_parameters {
+    use super::*;
+    const RULE: Rule = rules::stacks_meet_in_known_parameters;
+
+    #[test]
+    fn kept() {
+        kept_by_all(RULE);
+    }
+
+    #[test]
+    fn seen_when_broken() {
+        sees(
+            RULE,
+            CATALOG,
+            "/ordersaga/local/jwt-key-arn",
+            "/ordersaga/local/jwt-key",
+            "must be an SSM parameter",
+        );
+        sees(RULE, CATALOG, "  JwtKeyArn:\n", "  TableArn:\n", "no stack writes");
+        sees(RULE, CATALOG, "!Ref EventsTopicArn", "!ImportValue topic", "not in exports");
+        sees(RULE, PLATFORM, "/ordersaga/${Stage}/api-url", "/ordersaga/${Stage}/url", "and should");
+        sees(RULE, PLATFORM, "/ordersaga/${Stage}/api-url", "/other/url", "is not called");
+    }
+}
+
+mod each_stage_is_configured {
+    use super::*;
+
+    #[test]
+    fn samconfig_gives_every_parameter_of_every_template() {
+        let config =
+            std::fs::read_to_string(repository().join("infra/samconfig.toml")).expect("infra/samconfig.toml");
+        for stage in ["local", "dev", "prod"] {
+            let (_, section) =
+                config.split_once(&format!("[{stage}.deploy.parameters]")).expect("a section per stage");
+            let section = section.split("\n[").next().unwrap_or_default();
+            for (ssm, parameter, _) in CROSSING {
+                let line = format!("\"{parameter}=/ordersaga/{stage}/{ssm}\"");
+                assert!(section.contains(&line), "{stage} lacks {line}");
+            }
+            for template in Template::all() {
+                for (parameter, _) in template.section("Parameters") {
+                    assert!(
+                        section.contains(&format!("\"{parameter}=")),
+                        "{stage} lacks {parameter}, which infra/{}.yaml takes",
+                        template.name
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_template_is_a_context_or_the_platform() {
+        for template in Template::all() {
+            assert!(CONTEXTS.contains(&&*template.name) || template.name == "platform", "{}", template.name);
+        }
+    }
+}
