@@ -1,0 +1,87 @@
+//! What the saga asks inventory to do: `ReserveInventory`, and its undo `ReleaseInventory`.
+
+use contracts::{
+    OrderId, OrderLine, UserId,
+    saga::{
+        CommandContext, INVENTORY_NOT_AVAILABLE, InventoryCommand, ORDER_CANCEL_REQUESTED, SagaCommand,
+        TRANSIENT, UndoOutcome, Undone,
+    },
+};
+use jiff::Timestamp;
+use lambda_kit::command::CommandError;
+use serde::Serialize;
+
+use crate::{
+    domain::{Cause, Command, Refused, Status},
+    settle::{SettleError, reserve, settle},
+    store::Store,
+};
+
+/// The name of an undo that must not happen: completed orders are not taken back. Retrying cannot help it; the undo
+/// counts as failed, and a person looks.
+const RESERVATION_COMMITTED: &str = "ReservationCommitted";
+
+/// What a command answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    Reserved { order_id: OrderId, status: Status },
+    Undone(Undone),
+}
+
+/// Runs one command of the saga. A repeat answers as the first time did.
+///
+/// # Errors
+/// Named by `CommandError::name`.
+pub async fn handle(store: &Store, command: InventoryCommand, now: Timestamp) -> Result<Answer, SettleError> {
+    let action = command.action();
+    match command {
+        InventoryCommand::ReserveInventory { context, user_id, items } => {
+            reserve_inventory(store, &items, cause(context, user_id, action, now)).await
+        }
+        InventoryCommand::ReleaseInventory { context, user_id } => {
+            release_inventory(store, cause(context, user_id, action, now)).await
+        }
+    }
+}
+
+async fn reserve_inventory(store: &Store, lines: &[OrderLine], cause: Cause) -> Result<Answer, SettleError> {
+    reserve(store, lines, &cause).await?;
+    // Also for what is sold by now: to the saga, which repeats a step whose answer it lost, that is as good.
+    Ok(Answer::Reserved { order_id: cause.order_id, status: Status::Held })
+}
+
+async fn release_inventory(store: &Store, cause: Cause) -> Result<Answer, SettleError> {
+    let released = settle(store, Command::Release, &cause).await;
+    if let Err(SettleError::Refused(refused)) = &released {
+        tracing::error!(%refused, "a completed order was to be undone");
+    }
+    let outcome = if released?.gave_back() { UndoOutcome::Released } else { UndoOutcome::NothingHeld };
+    Ok(Answer::Undone(Undone { outcome }))
+}
+
+fn cause(context: CommandContext, user_id: UserId, action: &str, now: Timestamp) -> Cause {
+    Cause {
+        causation_id: format!("{}.{action}", context.order_id),
+        order_id: context.order_id,
+        user_id: Some(user_id),
+        correlation_id: context.correlation_id,
+        at: now,
+    }
+}
+
+impl CommandError for SettleError {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Refused(Refused::NotAvailable { .. }) => INVENTORY_NOT_AVAILABLE,
+            Self::Refused(Refused::AlreadyReleased) => ORDER_CANCEL_REQUESTED,
+            Self::Refused(Refused::AlreadyCommitted) => RESERVATION_COMMITTED,
+            // Answers to a commit, which is no command of the saga.
+            Self::Refused(Refused::NothingReserved | Refused::NotHeld(_)) => TRANSIENT,
+            Self::Table(_) | Self::Busy => TRANSIENT,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

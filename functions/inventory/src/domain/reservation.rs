@@ -1,0 +1,258 @@
+//! A reservation: `none → held | rejected | released`, `held → committed | released`, and nothing else.
+
+use contracts::{
+    CorrelationId, Envelope, EventPayload, NewEvent, OrderId, OrderLine, Sku, UserId,
+    events::{InventoryCommitted, InventoryNotAvailable, InventoryReleased, InventoryReserved},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The `source` of this context's events.
+const SOURCE: &str = "inventory";
+
+/// So many of a SKU, out of this shard of its stock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    pub sku: Sku,
+    pub shard: u32,
+    pub quantity: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// The stock is taken and waits for the order's end.
+    Held,
+    /// There was too little; kept, so that a second attempt says the same.
+    Rejected,
+    /// Given back, or never taken: either way nothing may be taken for this order any more.
+    Released,
+    /// Sold.
+    Committed,
+}
+
+/// What is held for one order, and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    pub order_id: OrderId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    pub correlation_id: CorrelationId,
+    pub status: Status,
+    /// Stays when it is given back: the trace of every change of stock.
+    pub taken: Vec<Taken>,
+    /// The SKUs that there was too little of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub short: Vec<Sku>,
+    /// Counts the writes, from 1; the `sequence` of the event that a write brings.
+    pub version: u64,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    Reserve { taken: Vec<Taken> },
+    Reject { short: Vec<Sku> },
+    Release,
+    Commit,
+}
+
+/// Who and what a command comes from, and when.
+#[derive(Debug, Clone)]
+pub struct Cause {
+    pub order_id: OrderId,
+    pub user_id: Option<UserId>,
+    pub correlation_id: CorrelationId,
+    /// The id of the event or command.
+    pub causation_id: String,
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Everything is as the command wants it: this is what it is.
+    Keep(Reservation),
+    Write(Change),
+}
+
+/// One write: all of it or nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The version that this is decided on; `None` when there was no reservation.
+    pub expected: Option<u64>,
+    pub reservation: Reservation,
+    pub moves: Vec<Move>,
+    fact: Option<Fact>,
+    causation_id: String,
+}
+
+/// A change of one shard's stock: below zero takes, above zero gives back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    pub sku: Sku,
+    pub shard: u32,
+    pub delta: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fact {
+    Reserved,
+    NotAvailable,
+    Released,
+    Committed,
+}
+
+/// Commands that the reservation's state does not allow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("there is too little stock of {}", list(.short))]
+    NotAvailable { short: Vec<Sku> },
+    #[error("the order's stock was released before")]
+    AlreadyReleased,
+    #[error("the order's stock is sold: after completion the only way is forward")]
+    AlreadyCommitted,
+    #[error("nothing was reserved for the order")]
+    NothingReserved,
+    #[error("the order's stock is {0:?} and cannot be sold")]
+    NotHeld(Status),
+}
+
+fn list(skus: &[Sku]) -> String {
+    skus.iter().map(Sku::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// What `command` does to the reservation as it is, or why it may not. Total, and the same answer each time: a
+/// repeated command is `Keep`.
+///
+/// # Errors
+/// When the state does not allow the command.
+pub fn decide(current: Option<&Reservation>, command: Command, cause: &Cause) -> Result<Decision, Refused> {
+    let Some(current) = current else { return first(command, cause).map(Decision::Write) };
+    match (current.status, command) {
+        (Status::Held, Command::Release) => {
+            let change = next(current, Status::Released, Fact::Released, cause);
+            let moves = current.taken.iter().map(|taken| taken.moved(1)).collect();
+            Ok(Decision::Write(Change { moves, ..change }))
+        }
+        (Status::Held, Command::Commit) => {
+            Ok(Decision::Write(next(current, Status::Committed, Fact::Committed, cause)))
+        }
+        (Status::Held, Command::Reserve { .. } | Command::Reject { .. })
+        | (Status::Committed, Command::Reserve { .. } | Command::Reject { .. } | Command::Commit)
+        | (Status::Rejected | Status::Released, Command::Release) => Ok(Decision::Keep(current.clone())),
+        (Status::Rejected, Command::Reserve { .. } | Command::Reject { .. }) => {
+            Err(Refused::NotAvailable { short: current.short.clone() })
+        }
+        (Status::Released, Command::Reserve { .. } | Command::Reject { .. }) => Err(Refused::AlreadyReleased),
+        (Status::Committed, Command::Release) => Err(Refused::AlreadyCommitted),
+        (status @ (Status::Rejected | Status::Released), Command::Commit) => Err(Refused::NotHeld(status)),
+    }
+}
+
+/// The first write of a reservation.
+fn first(command: Command, cause: &Cause) -> Result<Change, Refused> {
+    let (status, taken, short, fact) = match command {
+        Command::Reserve { taken } => (Status::Held, taken, Vec::new(), Some(Fact::Reserved)),
+        Command::Reject { short } => (Status::Rejected, Vec::new(), short, Some(Fact::NotAvailable)),
+        // The mark that a late reserve meets. Nothing happened to any stock, so there is no event.
+        Command::Release => (Status::Released, Vec::new(), Vec::new(), None),
+        Command::Commit => return Err(Refused::NothingReserved),
+    };
+    let moves = taken.iter().map(|taken| taken.moved(-1)).collect();
+    let reservation = Reservation {
+        order_id: cause.order_id.clone(),
+        user_id: cause.user_id.clone(),
+        correlation_id: cause.correlation_id.clone(),
+        status,
+        taken,
+        short,
+        version: 1,
+        created_at: cause.at,
+        updated_at: cause.at,
+    };
+    Ok(Change { expected: None, reservation, moves, fact, causation_id: cause.causation_id.clone() })
+}
+
+/// A later write, that moves no stock.
+fn next(current: &Reservation, status: Status, fact: Fact, cause: &Cause) -> Change {
+    Change {
+        expected: Some(current.version),
+        reservation: Reservation {
+            status,
+            version: current.version + 1,
+            correlation_id: cause.correlation_id.clone(),
+            updated_at: cause.at,
+            ..current.clone()
+        },
+        moves: Vec::new(),
+        fact: Some(fact),
+        causation_id: cause.causation_id.clone(),
+    }
+}
+
+impl Taken {
+    fn moved(&self, sign: i64) -> Move {
+        Move { sku: self.sku.clone(), shard: self.shard, delta: sign * i64::from(self.quantity) }
+    }
+}
+
+impl Reservation {
+    /// Whether stock was given back, and not only a late reserve forestalled.
+    pub fn gave_back(&self) -> bool {
+        self.status == Status::Released && !self.taken.is_empty()
+    }
+
+    /// The order's lines: a SKU once, whichever shards it came from.
+    fn lines(&self) -> Vec<OrderLine> {
+        let mut lines: Vec<OrderLine> = Vec::new();
+        for taken in &self.taken {
+            match lines.iter_mut().find(|line| line.sku == taken.sku) {
+                Some(line) => line.quantity += taken.quantity,
+                None => lines.push(OrderLine { sku: taken.sku.clone(), quantity: taken.quantity }),
+            }
+        }
+        lines
+    }
+}
+
+impl Change {
+    /// The events that this write brings: none or one.
+    ///
+    /// # Errors
+    /// When a payload has no JSON form.
+    pub fn events(&self) -> Result<Vec<Envelope>, serde_json::Error> {
+        let order_id = self.reservation.order_id.clone();
+        let event = match self.fact {
+            None => return Ok(Vec::new()),
+            Some(Fact::Reserved) => {
+                self.event(&InventoryReserved { order_id, items: self.reservation.lines() })
+            }
+            Some(Fact::NotAvailable) => {
+                self.event(&InventoryNotAvailable { order_id, skus: self.reservation.short.clone() })
+            }
+            Some(Fact::Released) => self.event(&InventoryReleased { order_id }),
+            Some(Fact::Committed) => self.event(&InventoryCommitted { order_id }),
+        };
+        Ok(vec![event?])
+    }
+
+    fn event<P: EventPayload>(&self, payload: &P) -> Result<Envelope, serde_json::Error> {
+        let reservation = &self.reservation;
+        Envelope::new(
+            NewEvent {
+                source: SOURCE,
+                subject: reservation.order_id.as_str(),
+                sequence: reservation.version,
+                occurred_at: reservation.updated_at,
+                correlation_id: &reservation.correlation_id,
+                causation_id: &self.causation_id,
+                user_id: reservation.user_id.as_ref(),
+            },
+            payload,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;
