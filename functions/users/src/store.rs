@@ -204,3 +204,6 @@ fn session_key(token: &TokenHash) -> Item {
 fn family_key(family: &FamilyId) -> Item {
     key(format!("FAMILY#{}", family.as_str()), "REVOKED")
 }
+
+#[cfg(test)]
+mod tests;

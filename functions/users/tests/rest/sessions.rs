@@ -1,0 +1,88 @@
+//! Refresh tokens: good once, gone with their family.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::world::{Answer, World, anna};
+
+async fn logged_in() -> (World, Value) {
+    let world = World::new().await;
+    world.post("/v1/auth/register", &anna()).await;
+    let tokens = world.login().await;
+    (world, tokens)
+}
+
+async fn refresh(world: &World, tokens: &Value) -> Answer {
+    world.post("/v1/auth/refresh", &json!({"refresh_token": tokens["refresh_token"]})).await
+}
+
+#[tokio::test]
+async fn a_refresh_token_brings_new_tokens_with_the_roles_of_now() {
+    let (world, first) = logged_in().await;
+    world.make_admin("anna@example.com").await;
+    let second = refresh(&world, &first).await;
+    assert_eq!(second.status, StatusCode::OK);
+    assert_eq!(second.headers["cache-control"], "no-store");
+    assert_ne!(second.body["refresh_token"], first["refresh_token"]);
+    let (before, after) = (world.claims(&first).await, world.claims(&second.body).await);
+    assert_eq!((after.sub, after.roles.len()), (before.sub, 1));
+    assert_eq!(refresh(&world, &second.body).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_spent_token_that_comes_again_ends_its_family_and_no_other() {
+    let (world, first) = logged_in().await;
+    let other = world.login().await;
+    let second = refresh(&world, &first).await.body;
+    assert_eq!(refresh(&world, &first).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(refresh(&world, &second).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(refresh(&world, &other).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn of_two_refreshes_at_once_at_most_one_succeeds() {
+    let (world, first) = logged_in().await;
+    let (a, b) = tokio::join!(refresh(&world, &first), refresh(&world, &first));
+    let mut statuses = [a.status, b.status];
+    statuses.sort();
+    assert_eq!(statuses, [StatusCode::OK, StatusCode::UNAUTHORIZED]);
+}
+
+#[tokio::test]
+async fn a_refresh_that_fails_halfway_leaves_the_token_good() {
+    let (world, first) = logged_in().await;
+    world.faults.refuse("PutItem", 3);
+    assert_eq!(refresh(&world, &first).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refresh(&world, &first).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn logging_out_ends_the_family_and_may_be_repeated() {
+    let (world, first) = logged_in().await;
+    let second = refresh(&world, &first).await.body;
+    for _ in 0..2 {
+        let answer = world.post("/v1/auth/logout", &json!({"refresh_token": second["refresh_token"]})).await;
+        assert_eq!((answer.status, answer.bytes.len()), (StatusCode::NO_CONTENT, 0));
+    }
+    assert_eq!(refresh(&world, &second).await.status, StatusCode::UNAUTHORIZED);
+    let unknown = world.post("/v1/auth/logout", &json!({"refresh_token": "unknown"})).await;
+    assert_eq!(unknown.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn what_is_no_token_of_ours_is_refused() {
+    let (world, _) = logged_in().await;
+    for wrong in ["", "unknown", &"A".repeat(43)] {
+        let answer = refresh(&world, &json!({"refresh_token": wrong})).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn neither_password_nor_token_is_stored() {
+    let (world, tokens) = logged_in().await;
+    let stored = world.stored().await.join("\n");
+    assert!(stored.contains("$argon2id$v=19$m=19456,t=2,p=1$"));
+    assert!(!stored.contains("blue mug 42"));
+    assert!(!stored.contains(tokens["refresh_token"].as_str().unwrap()));
+}

@@ -1,0 +1,126 @@
+//! The API with a table and a KMS of its own.
+
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Request, StatusCode},
+};
+use http_body_util::BodyExt;
+use lambda_kit::{
+    dynamodb::{Table, key},
+    http::app,
+    jwt::{Audience, Claims, Signer, Verifier},
+    testing::{self, Faults},
+};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+use users::{Store, Users, routes};
+use wiremock::MockServer;
+
+use crate::kms;
+
+pub struct World {
+    app: Router,
+    verifier: Arc<Verifier>,
+    table: Table,
+    pub faults: Faults,
+    _kms: MockServer,
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub bytes: Vec<u8>,
+    /// `Null` when it is not JSON.
+    pub body: Value,
+}
+
+pub fn anna() -> Value {
+    json!({"email": " Anna@Example.com ", "password": "blue mug 42", "name": "Anna", "phone": "+14155550123"})
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let (table, faults) = testing::table(&[]).await;
+        let server = kms::start().await;
+        let client = aws_sdk_kms::Client::new(&testing::sdk_config(&server.uri()).0);
+        let verifier = Arc::new(Verifier::new(client.clone(), vec![kms::KEY_ARN.to_owned()]));
+        let signer = Signer::new(client, kms::KEY_ARN.to_owned());
+        let users = Users { store: Store::new(table.clone()), signer, verifier: Arc::clone(&verifier) };
+        let app = app(routes(users), Arc::clone(&verifier));
+        Self { app, verifier, table, faults, _kms: server }
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let (parts, body) = self.app.clone().oneshot(request).await.unwrap().into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes().to_vec();
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Answer { status: parts.status, headers: parts.headers, bytes, body }
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        let request = Request::post(path)
+            .header("content-type", "application/json")
+            .header("x-correlation-id", "the-same")
+            .body(Body::from(body.to_string()));
+        self.send(request.unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str, access_token: Option<&str>) -> Answer {
+        let mut request = Request::get(path);
+        if let Some(token) = access_token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        self.send(request.body(Body::empty()).unwrap()).await
+    }
+
+    /// Anna's tokens.
+    pub async fn login(&self) -> Value {
+        let answer = self
+            .post("/v1/auth/login", &json!({"email": "anna@example.com", "password": "blue mug 42"}))
+            .await;
+        assert_eq!(answer.status, StatusCode::OK);
+        answer.body
+    }
+
+    pub async fn claims(&self, tokens: &Value) -> Claims {
+        self.verifier.verify(tokens["access_token"].as_str().unwrap(), Audience::Api).await.unwrap()
+    }
+
+    /// As an operator makes one: by hand, in the account item.
+    pub async fn make_admin(&self, email: &str) {
+        self.table
+            .client
+            .update_item()
+            .table_name(&self.table.name)
+            .set_key(Some(key(format!("EMAIL#{email}"), "ACCOUNT")))
+            .update_expression("SET #roles = :roles")
+            .expression_attribute_names("#roles", "roles")
+            .expression_attribute_values(
+                ":roles",
+                AttributeValue::L(vec![AttributeValue::S("admin".to_owned())]),
+            )
+            .send()
+            .await
+            .unwrap();
+    }
+
+    pub async fn forget_everyone(&self) {
+        let items = self.table.client.scan().table_name(&self.table.name).send().await.unwrap();
+        for item in items.items() {
+            let keys = item.iter().filter(|(name, _)| ["pk", "sk"].contains(&name.as_str()));
+            let key = keys.map(|(name, value)| (name.clone(), value.clone())).collect();
+            let delete = self.table.client.delete_item().table_name(&self.table.name).set_key(Some(key));
+            delete.send().await.unwrap();
+        }
+    }
+
+    /// All that the table holds, as text.
+    pub async fn stored(&self) -> Vec<String> {
+        let answer = self.table.client.scan().table_name(&self.table.name).send().await.unwrap();
+        answer.items().iter().map(|item| format!("{item:?}")).collect()
+    }
+}
