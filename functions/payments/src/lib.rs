@@ -1,1 +1,23 @@
-//! 
+//! Payments own, for each order, whether its money was taken, and see to it that it is taken once at most, and
+//! goes back when the order does not come about. The payment item is the judge: the queue, webhooks, undos and
+//! checks bring facts, it decides, and everyone acts on what it says.
+//!
+//! Publishes `payment.pending` (the payment waits for the customer or the bank), `payment.succeeded`,
+//! `payment.failed` and `payment.refunded` (subject: the order, sequence: the version of the payment's item).
+//! Listens to no event: what it is told comes as a command, through its queue, or from the gateway.
+
+mod answers;
+mod api;
+mod commands;
+mod config;
+mod domain;
+mod gateway;
+mod queue;
+mod secrets;
+mod signature;
+mod store;
+#[cfg(test)]
+mod testing;
+
+pub use api::{Api, routes};
+pub use commands::{Payments, run};

@@ -1,0 +1,92 @@
+//! REST: how a payment stands, for its customer, and the gateway's webhook (DESIGN.md section 3).
+
+#[cfg(test)]
+mod tests;
+mod webhook;
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::{HeaderValue, header},
+    response::IntoResponse,
+    routing::{get, post},
+};
+use contracts::{Money, OrderId};
+use lambda_kit::http::{Identity, Problem};
+use serde::Serialize;
+
+use crate::{
+    answers::Answers,
+    domain::{NextAction, Payment, Status, Waiting},
+    queue::Queue,
+    secrets::Secrets,
+    store::{Store, StoreError},
+};
+
+/// What the REST function needs.
+#[derive(Debug, Clone)]
+pub struct Api {
+    pub store: Store,
+    pub answers: Answers,
+    pub queue: Queue,
+    pub secrets: Arc<Secrets>,
+}
+
+pub fn routes(api: Api) -> Router {
+    Router::new()
+        .route("/v1/payments/webhook", post(webhook::receive))
+        .route("/v1/payments/{order_id}", get(show))
+        .with_state(api)
+}
+
+#[derive(Serialize)]
+struct PaymentView {
+    order_id: OrderId,
+    status: Status,
+    amount: Money,
+    /// How much of it has gone back.
+    refunded: Money,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_action: Option<NextAction>,
+}
+
+async fn show(
+    State(api): State<Api>,
+    identity: Identity,
+    Path(order_id): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
+    let not_found = || Problem::not_found("There is no payment of such an order of yours.");
+    let order_id = OrderId::try_from(order_id).map_err(|_| not_found())?;
+    let payment = api.store.get(&order_id).await?.filter(|payment| identity.may_see(&payment.user_id));
+    let view = payment.and_then(view).ok_or_else(not_found)?;
+    // It holds what lets the customer finish the payment.
+    Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(view)))
+}
+
+/// An undo that came before the payment has left its mark, and there is nothing to show.
+fn view(payment: Payment) -> Option<PaymentView> {
+    let amount = payment.charge?.amount;
+    let zero = Money::zero(amount.currency);
+    let next_action = match payment.waiting {
+        Some(Waiting::Customer(action)) => Some(action),
+        Some(Waiting::Bank) | None => None,
+    };
+    Some(PaymentView {
+        order_id: payment.order_id,
+        status: payment.status,
+        amount,
+        refunded: if payment.status == Status::Refunded { amount } else { zero },
+        next_action,
+    })
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Table(_) | StoreError::Contended => Self::unavailable(&error),
+            StoreError::Rejected(_) => Self::internal(&error),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The gateway's webhook. It may come before the gateway's own answer, after it, twice or never, in any order:
+//! it is one more fact for the payment to judge. It has 3 s, so that it calls AWS only; what the payment owes
+//! at the gateway is left to a check on the queue.
+
+use axum::{
+    body::to_bytes,
+    extract::{Request, State},
+    http::StatusCode,
+};
+use contracts::OrderId;
+use jiff::{SignedDuration, Timestamp};
+use lambda_kit::http::{BODY_LIMIT, Problem};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::Api;
+use crate::{
+    domain::{Fact, Occasion, Payment, Says, Work},
+    gateway::IntentObject,
+    queue::CheckPayment,
+    signature,
+};
+
+/// <https://docs.stripe.com/api/events>
+#[derive(Deserialize)]
+struct Event<'a> {
+    id: String,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(borrow)]
+    data: Data<'a>,
+}
+
+#[derive(Deserialize)]
+struct Data<'a> {
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+/// A charge, of which only a whole refund is of interest here.
+#[derive(Deserialize)]
+struct ChargeObject {
+    payment_intent: Option<String>,
+    #[serde(default)]
+    refunded: bool,
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+#[derive(Default, Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    order_id: Option<String>,
+}
+
+/// What an event says about a payment of ours.
+struct News {
+    order_id: OrderId,
+    intent_id: String,
+    fact: Fact,
+}
+
+pub(super) async fn receive(State(api): State<Api>, request: Request) -> Result<StatusCode, Problem> {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, BODY_LIMIT).await.map_err(|_| {
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("A body may have {BODY_LIMIT} bytes."))
+    })?;
+    let header = parts.headers.get("stripe-signature").and_then(|value| value.to_str().ok());
+    let now = Timestamp::now();
+    api.verify(header, &body, now).await?;
+    let event: Event<'_> = serde_json::from_slice(&body)
+        .map_err(|_| Problem::bad_request("The body is not an event of Stripe's."))?;
+    let Some(news) = news(&event)? else {
+        tracing::info!(stripe_event_type = event.kind, "a webhook that is not about a payment of ours");
+        return Ok(StatusCode::OK);
+    };
+    tracing::Span::current().record("order_id", news.order_id.as_str());
+    tracing::Span::current().record("event_id", event.id.as_str());
+    api.learn(&news, Occasion { now, cause: &event.id }).await?;
+    Ok(StatusCode::OK)
+}
+
+impl Api {
+    /// Checks the signature; with the secrets as they are now, when those that were known do not fit.
+    async fn verify(&self, header: Option<&str>, body: &[u8], now: Timestamp) -> Result<(), Problem> {
+        let refused = |error: signature::SignatureError| Problem::bad_request(error.to_string());
+        let secret = self.secrets.get(now).await.map_err(|e| Problem::unavailable(&e))?;
+        match signature::verify(header, body, &secret.webhook_secrets, now) {
+            Err(signature::SignatureError::Forged) => {}
+            verified => return verified.map_err(refused),
+        }
+        let newer = self.secrets.get_after(&secret, now).await.map_err(|e| Problem::unavailable(&e))?;
+        let newer = newer.ok_or_else(|| refused(signature::SignatureError::Forged))?;
+        signature::verify(header, body, &newer.webhook_secrets, now).map_err(refused)
+    }
+
+    async fn learn(&self, news: &News, occasion: Occasion<'_>) -> Result<(), Problem> {
+        let Some(payment) = self.store.get(&news.order_id).await? else {
+            // An intent is made only for a payment that is stored.
+            tracing::error!("a webhook names an order without a payment");
+            return Ok(());
+        };
+        if payment.intent.as_ref().is_none_or(|intent| intent.id != news.intent_id) {
+            // One of two intents that were made at once. It was never confirmed, so it can only be cancelled.
+            if matches!(&news.fact, Fact::Heard { says: Says::Succeeded, .. }) {
+                tracing::error!(
+                    intent_id = news.intent_id,
+                    "money was taken by an intent that is not the payment's"
+                );
+            }
+            return Ok(());
+        }
+        let payment = self.store.record(&news.order_id, Some(payment), &news.fact, occasion).await?;
+        // A repeat, too: whoever was there before may have failed at this.
+        self.answers.tell(&payment).await.map_err(|e| Problem::unavailable(&e))?;
+        self.leave_work(payment, occasion.now).await
+    }
+
+    async fn leave_work(&self, payment: Payment, now: Timestamp) -> Result<(), Problem> {
+        match payment.owes(now) {
+            Work::Close { .. } | Work::Refund { .. } => {
+                let Payment { order_id, correlation_id, .. } = payment;
+                let check = CheckPayment { order_id, correlation_id, looks: 0 };
+                let sent = self.queue.check_after(check, SignedDuration::ZERO).await;
+                sent.map_err(|e| Problem::unavailable(&e))
+            }
+            // A pending payment has its check on the way already.
+            Work::Nothing | Work::Create(_) | Work::Collect { .. } | Work::Expire => Ok(()),
+        }
+    }
+}
+
+/// What the event says, unless it is of a type or of an order that is not ours.
+fn news(event: &Event<'_>) -> Result<Option<News>, Problem> {
+    let unreadable = |_| Problem::bad_request("The event's object is not of its type.");
+    let json = event.data.object.get();
+    match event.kind.as_str() {
+        "payment_intent.succeeded"
+        | "payment_intent.payment_failed"
+        | "payment_intent.processing"
+        | "payment_intent.requires_action"
+        | "payment_intent.canceled" => {
+            let intent: IntentObject = serde_json::from_str(json).map_err(unreadable)?;
+            Ok(intent.order_id().map(|order_id| News {
+                order_id,
+                intent_id: intent.id.clone(),
+                fact: Fact::Heard { intent_id: intent.id.clone(), says: intent.says() },
+            }))
+        }
+        // By us, or in the gateway's dashboard. A charge has the metadata of its intent.
+        "charge.refunded" => {
+            let charge: ChargeObject = serde_json::from_str(json).map_err(unreadable)?;
+            let order_id = charge.metadata.order_id.and_then(|id| OrderId::try_from(id).ok());
+            Ok(order_id
+                .zip(charge.payment_intent)
+                .filter(|_| charge.refunded)
+                .map(|(order_id, intent_id)| News { order_id, intent_id, fact: Fact::Refunded }))
+        }
+        _ => Ok(None),
+    }
+}

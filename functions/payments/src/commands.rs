@@ -1,0 +1,193 @@
+//! Taking a payment and its undo, and the check that looks after both.
+//!
+//! Every path is the same three acts: record what was learned, tell whoever waits, do what the payment owes. What
+//! cannot be done now (the gateway is away, the customer has not acted) is left to a delayed check on the queue:
+//! putting the message back by failing it would spend its receives, and its dead-letter queue takes it after 20.
+
+mod function;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+use contracts::{
+    OrderId,
+    saga::{CommandContext, TRANSIENT, TakePayment, Undone},
+};
+use jiff::Timestamp;
+use lambda_kit::command::CommandError;
+use tokio::time::{Duration, Instant};
+
+pub use function::run;
+
+use crate::{
+    answers::{AnswerError, Answers},
+    domain::{Charge, Fact, Occasion, Payment, Secret, Status},
+    gateway::{Gateway, GatewayError},
+    queue::{CheckPayment, Queue, QueueError},
+    store::{Store, StoreError},
+};
+use settle::Settled;
+
+/// How long customer and bank have for a payment, unless the template says otherwise (DESIGN.md section 9). The
+/// state machine's own limit is a backstop five minutes behind it.
+pub const DEADLINE_SECONDS: i64 = 15 * 60;
+
+/// What taking payments needs.
+#[derive(Debug, Clone)]
+pub struct Payments {
+    pub store: Store,
+    pub gateway: Gateway,
+    pub answers: Answers,
+    pub queue: Queue,
+    pub deadline_seconds: i64,
+}
+
+/// One invocation: when it began, and when it has to have ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Invocation {
+    pub now: Timestamp,
+    pub ends: Instant,
+}
+
+impl Invocation {
+    /// One that begins now and may take so long.
+    pub fn lasting(time: Duration) -> Self {
+        Self { now: Timestamp::now(), ends: Instant::now() + time }
+    }
+
+    /// Whether so much time is left.
+    fn has(self, time: Duration) -> bool {
+        self.ends.saturating_duration_since(Instant::now()) >= time
+    }
+}
+
+/// Why a payment could not be brought as far as it should be. What the business refuses is no error: the saga
+/// hears it by its task token.
+#[derive(Debug, thiserror::Error)]
+pub enum PaymentsError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error("the gateway did not do what the payment owes")]
+    Gateway(#[from] GatewayError),
+    #[error("the gateway has not finished with the payment")]
+    NotSettled,
+}
+
+impl CommandError for PaymentsError {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Store(_) | Self::Answer(_) | Self::Queue(_) | Self::Gateway(_) | Self::NotSettled => {
+                TRANSIENT
+            }
+        }
+    }
+}
+
+impl Payments {
+    /// Takes an order's payment. However often it comes, money moves once, and every token hears how it ended.
+    ///
+    /// # Errors
+    /// When the message must come again.
+    pub async fn take(&self, take: TakePayment, invocation: Invocation) -> Result<(), PaymentsError> {
+        let TakePayment { context: CommandContext { order_id, correlation_id }, .. } = take;
+        let deadline = invocation.now.as_second() + self.deadline_seconds;
+        let asked = Fact::Asked {
+            user_id: take.user_id,
+            correlation_id,
+            charge: Charge { amount: take.amount, payment_method: take.payment_method, deadline },
+            token: Secret::new(take.task_token),
+        };
+        let cause = cause(&order_id, "TakePayment");
+        let occasion = Occasion { now: invocation.now, cause: &cause };
+        let payment = self.store.record(&order_id, None, &asked, occasion).await?;
+        self.look_after(payment, 0, occasion, invocation).await
+    }
+
+    /// Looks at a payment again, and does what it owes by now.
+    ///
+    /// # Errors
+    /// When the message must come again.
+    pub async fn check(&self, check: CheckPayment, invocation: Invocation) -> Result<(), PaymentsError> {
+        let Some(payment) = self.store.get(&check.order_id).await? else {
+            tracing::error!("a check came for a payment that there is not");
+            return Ok(());
+        };
+        let cause = cause(&check.order_id, "CheckPayment");
+        let occasion = Occasion { now: invocation.now, cause: &cause };
+        self.look_after(payment, check.looks, occasion, invocation).await
+    }
+
+    /// Undoes a payment: gives back what was taken, and sees to it that nothing is taken any more.
+    ///
+    /// # Errors
+    /// While that is not certain.
+    pub async fn undo(
+        &self,
+        context: CommandContext,
+        user_id: contracts::UserId,
+        invocation: Invocation,
+    ) -> Result<Undone, PaymentsError> {
+        let CommandContext { order_id, correlation_id } = context;
+        let cause = cause(&order_id, "RefundPayment");
+        let occasion = Occasion { now: invocation.now, cause: &cause };
+        let known = self.store.get(&order_id).await?;
+        let undo = Fact::Undo { user_id, correlation_id };
+        let payment = self.store.record(&order_id, known, &undo, occasion).await?;
+        self.answers.tell(&payment).await?;
+        match self.settle(payment, occasion, invocation).await? {
+            Settled::Done(payment) => {
+                let outcome = payment.undo_outcome().ok_or(PaymentsError::NotSettled)?;
+                Ok(Undone { outcome })
+            }
+            Settled::Waiting(_) => Err(PaymentsError::NotSettled),
+            Settled::Stopped(_, error) => Err(error.into()),
+        }
+    }
+
+    /// Tells those who wait, does what is owed, and leaves the rest to a later check.
+    async fn look_after(
+        &self,
+        payment: Payment,
+        looks: u32,
+        occasion: Occasion<'_>,
+        invocation: Invocation,
+    ) -> Result<(), PaymentsError> {
+        self.answers.tell(&payment).await?;
+        let payment = match self.settle(payment, occasion, invocation).await? {
+            Settled::Done(_) => return Ok(()),
+            Settled::Waiting(payment) => payment,
+            // While somebody waits, the deadline ends it, not this.
+            Settled::Stopped(payment, error) if error.is_retryable() || payment.status == Status::Pending => {
+                tracing::warn!(
+                    error = lambda_kit::command::chain(&error),
+                    "the gateway is asked again later"
+                );
+                payment
+            }
+            Settled::Stopped(_, error) => {
+                // Nothing gets better by waiting: somebody has to look at this intent.
+                tracing::error!(
+                    error = lambda_kit::command::chain(&error),
+                    "the gateway refuses what the payment owes"
+                );
+                return Ok(());
+            }
+        };
+        let delay = payment.next_look(looks, invocation.now);
+        let check = CheckPayment {
+            order_id: payment.order_id,
+            correlation_id: payment.correlation_id,
+            looks: looks.saturating_add(1),
+        };
+        Ok(self.queue.check_after(check, delay).await?)
+    }
+}
+
+/// The id of a command: an order has one of each.
+fn cause(order_id: &OrderId, action: &str) -> String {
+    format!("{order_id}.{action}")
+}

@@ -1,0 +1,105 @@
+//! The function payments-commands: batches of its queue, and the undo by direct invocation.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use aws_lambda_events::sqs::SqsMessage;
+use contracts::saga::{PaymentCommand, Undone};
+use lambda_kit::{
+    MainResult, command,
+    health::Check,
+    invoke,
+    sqs::{self, MessageError},
+    telemetry::{self, Outcome},
+};
+use lambda_runtime::{Context, Diagnostic};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use tracing::Instrument;
+
+use super::{Invocation, Payments, PaymentsError};
+use crate::queue::Message;
+
+/// Left of an invocation's time for its answer.
+const RESERVE: Duration = Duration::from_secs(1);
+
+/// A batch of the queue, and not a command.
+#[derive(Deserialize)]
+struct Batch {
+    #[serde(rename = "Records")]
+    _records: IgnoredAny,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Batch(aws_lambda_events::sqs::SqsBatchResponse),
+    /// A payment is answered by its token, an undo at once.
+    Command(Option<Undone>),
+}
+
+/// Serves the queue and direct invocations until the process ends.
+///
+/// # Errors
+/// When the Runtime API cannot be reached.
+pub async fn run(checks: Vec<Check>, payments: Payments) -> MainResult {
+    let payments = Arc::new(payments);
+    invoke::run(checks, move |payload, context| {
+        let payments = Arc::clone(&payments);
+        async move { payments.serve(payload.get(), invocation(&context)).await }
+    })
+    .await
+}
+
+fn invocation(context: &Context) -> Invocation {
+    let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+    Invocation::lasting(left.saturating_sub(RESERVE))
+}
+
+impl Payments {
+    async fn serve(&self, payload: &str, invocation: Invocation) -> Result<Answer, Diagnostic> {
+        if serde_json::from_str::<Batch>(payload).is_ok() {
+            let batch = sqs::parse_batch(payload)?;
+            let answer = sqs::each_message(batch.records, |message| self.message(message, invocation)).await;
+            return Ok(Answer::Batch(answer));
+        }
+        let command = command::parse::<PaymentCommand>(payload)?;
+        command::execute(command, |command| self.command(command, invocation)).await.map(Answer::Command)
+    }
+
+    async fn command(
+        &self,
+        command: PaymentCommand,
+        invocation: Invocation,
+    ) -> Result<Option<Undone>, PaymentsError> {
+        match command {
+            PaymentCommand::TakePayment(take) => self.take(take, invocation).await.map(|()| None),
+            PaymentCommand::RefundPayment { context, user_id, .. } => {
+                self.undo(context, user_id, invocation).await.map(Some)
+            }
+        }
+    }
+
+    async fn message(&self, message: SqsMessage, invocation: Invocation) -> Result<(), MessageError> {
+        let body = message.body.as_deref().unwrap_or_default();
+        // Without the parser's words, which could quote a token.
+        let message: Message = serde_json::from_str(body)
+            .map_err(|_| MessageError::handler("the message is not one of the payments queue"))?;
+        let action = message.action();
+        let span = tracing::info_span!(
+            "payment",
+            action,
+            order_id = message.order_id().as_str(),
+            correlation_id = message.correlation_id().as_str(),
+        );
+        let started = Instant::now();
+        let result = match message {
+            Message::TakePayment(take) => self.take(take, invocation).instrument(span).await,
+            Message::CheckPayment(check) => self.check(check, invocation).instrument(span).await,
+        };
+        let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
+        telemetry::record(action, outcome, started.elapsed());
+        result.map_err(MessageError::handler)
+    }
+}

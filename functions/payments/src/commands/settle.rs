@@ -1,0 +1,270 @@
+//! Does at the gateway what a payment owes, one call after the other, until nothing is owed or nothing more can
+//! be done now. Each answer is recorded before the next call.
+
+use tokio::time::Duration;
+
+use super::{Invocation, Payments, PaymentsError};
+use crate::{
+    domain::{Charge, Fact, Occasion, Operation, Payment, Says, Status, Work},
+    gateway::{GatewayError, IntentObject},
+};
+
+/// One call of the gateway (12 s) and the write that records its answer (1 s).
+const ONE_CALL: Duration = Duration::from_secs(13);
+/// A payment that is created, collected, closed and refunded in one go takes 4 steps; twice that is a circle.
+const STEPS: usize = 8;
+
+/// How far a payment was brought.
+#[derive(Debug)]
+pub(super) enum Settled {
+    /// Nothing is owed.
+    Done(Payment),
+    /// The customer, the bank, or the rest of the work has to come first.
+    Waiting(Payment),
+    /// The gateway did not do it.
+    Stopped(Payment, GatewayError),
+}
+
+/// What one step came to.
+enum Step {
+    /// The payment has moved: it may owe something else now.
+    Moved(Payment),
+    /// The intent that this process has just made can be confirmed without asking what became of it.
+    Made(Payment, String),
+    Waits(Payment),
+    Failed(Payment, GatewayError),
+}
+
+impl Payments {
+    pub(super) async fn settle(
+        &self,
+        payment: Payment,
+        occasion: Occasion<'_>,
+        invocation: Invocation,
+    ) -> Result<Settled, PaymentsError> {
+        let mut payment = payment;
+        let mut just_made = None;
+        for _ in 0..STEPS {
+            let work = payment.owes(occasion.now);
+            if !matches!(work, Work::Nothing | Work::Expire) && !invocation.has(ONE_CALL) {
+                return Ok(Settled::Waiting(payment));
+            }
+            let step = match work {
+                Work::Nothing => return Ok(Settled::Done(payment)),
+                Work::Expire => Step::Moved(self.record(payment, &Fact::TimeUp, occasion).await?),
+                Work::Create(charge) => self.create(payment, &charge, occasion).await?,
+                Work::Collect { intent_id } => {
+                    let made = just_made.take().is_some_and(|made: String| made == intent_id);
+                    self.collect(payment, &intent_id, made, occasion, invocation).await?
+                }
+                Work::Close { intent_id } => self.close(payment, &intent_id, occasion, invocation).await?,
+                Work::Refund { intent_id } => self.refund(payment, &intent_id, occasion, invocation).await?,
+            };
+            payment = match step {
+                Step::Moved(payment) => payment,
+                Step::Made(payment, intent_id) => {
+                    just_made = Some(intent_id);
+                    payment
+                }
+                Step::Waits(payment) => return Ok(Settled::Waiting(payment)),
+                Step::Failed(payment, error) => return Ok(Settled::Stopped(payment, error)),
+            };
+        }
+        Ok(Settled::Waiting(payment))
+    }
+
+    /// Makes an intent, unconfirmed, and stores its id: no money can move before that.
+    async fn create(
+        &self,
+        payment: Payment,
+        charge: &Charge,
+        occasion: Occasion<'_>,
+    ) -> Result<Step, PaymentsError> {
+        let intent = match self.gateway.create(&payment, charge).await {
+            Ok(intent) => intent,
+            Err(error) if error.keeps_key() => {
+                // Whatever it made is unconfirmed and unknown to the customer: it takes no money, ever.
+                return self.spend_key(payment, Operation::Create, error, occasion).await;
+            }
+            Err(GatewayError::Declined { code } | GatewayError::Refused { code, .. }) => {
+                tracing::warn!(code, "the gateway makes no intent for this charge");
+                let refused = Fact::IntentRefused { code };
+                return Ok(Step::Moved(self.record(payment, &refused, occasion).await?));
+            }
+            Err(error) => return Ok(Step::Failed(payment, error)),
+        };
+        let made = Fact::IntentMade { id: intent.id.clone() };
+        let payment = self.record(payment, &made, occasion).await?;
+        if payment.intent.as_ref().is_some_and(|ours| ours.id == intent.id) {
+            return Ok(Step::Made(payment, intent.id));
+        }
+        // The order was undone meanwhile, or another worker's intent came first. This one is not confirmed and
+        // nobody knows it: cancelling is tidiness, not safety.
+        if let Err(error) = self.gateway.cancel(&intent.id).await {
+            tracing::warn!(intent_id = intent.id, %error, "an unused intent stays open, unconfirmed");
+        }
+        Ok(Step::Moved(payment))
+    }
+
+    /// Confirms the intent unless that was done, and records what became of it.
+    async fn collect(
+        &self,
+        payment: Payment,
+        intent_id: &str,
+        just_made: bool,
+        occasion: Occasion<'_>,
+        invocation: Invocation,
+    ) -> Result<Step, PaymentsError> {
+        if !just_made {
+            let says = match self.gateway.retrieve(intent_id).await {
+                Ok(intent) => intent.says(),
+                Err(error) => return Ok(Step::Failed(payment, error)),
+            };
+            if says != Says::Unconfirmed {
+                return self.hear(payment, intent_id, says, occasion).await;
+            }
+            if !invocation.has(ONE_CALL) {
+                return Ok(Step::Waits(payment));
+            }
+        }
+        let error = match self.gateway.confirm(&payment, intent_id).await {
+            Ok(intent) => return self.hear(payment, intent_id, intent.says(), occasion).await,
+            Err(GatewayError::Declined { code }) => {
+                return self.hear(payment, intent_id, Says::Declined { code }, occasion).await;
+            }
+            Err(error) if error.keeps_key() || !error.is_retryable() => error,
+            Err(error) => return Ok(Step::Failed(payment, error)),
+        };
+        if !invocation.has(ONE_CALL) {
+            return Ok(Step::Failed(payment, error));
+        }
+        // It failed or was refused: only the intent knows whether anything has happened.
+        match (self.gateway.retrieve(intent_id).await.map(|intent| intent.says()), error) {
+            (Ok(Says::Unconfirmed), GatewayError::Refused { code, .. }) => {
+                self.hear(payment, intent_id, Says::Declined { code }, occasion).await
+            }
+            (Ok(Says::Unconfirmed), error) => {
+                self.spend_key(payment, Operation::Confirm, error, occasion).await
+            }
+            (Ok(says), _) => self.hear(payment, intent_id, says, occasion).await,
+            (Err(error), _) => Ok(Step::Failed(payment, error)),
+        }
+    }
+
+    /// Cancels the intent. When it turns out to have taken money, that is what is recorded.
+    async fn close(
+        &self,
+        payment: Payment,
+        intent_id: &str,
+        occasion: Occasion<'_>,
+        invocation: Invocation,
+    ) -> Result<Step, PaymentsError> {
+        let canceled = self.gateway.cancel(intent_id).await;
+        let intent = match canceled {
+            // Refused: it has taken money, or was closed before, or is being worked on. It says which.
+            Err(error) if !error.is_retryable() || error.keeps_key() => {
+                if !invocation.has(ONE_CALL) {
+                    return Ok(Step::Failed(payment, error));
+                }
+                self.gateway.retrieve(intent_id).await
+            }
+            answer => answer,
+        };
+        let says = match intent.as_ref().map(IntentObject::says) {
+            Ok(says @ (Says::Succeeded | Says::Canceled)) => says,
+            // Still open. The one who waits is not made to wait longer; what it may take, is refunded.
+            _ => {
+                let payment = self.record(payment, &Fact::TimeUp, occasion).await?;
+                return Ok(match intent {
+                    Ok(_) => Step::Waits(payment),
+                    Err(error) => Step::Failed(payment, error),
+                });
+            }
+        };
+        self.hear(payment, intent_id, says, occasion).await
+    }
+
+    async fn refund(
+        &self,
+        payment: Payment,
+        intent_id: &str,
+        occasion: Occasion<'_>,
+        invocation: Invocation,
+    ) -> Result<Step, PaymentsError> {
+        let error = match self.gateway.refund(&payment, intent_id).await {
+            Ok(state) if state.is_accepted() => {
+                return Ok(Step::Moved(self.record(payment, &Fact::Refunded, occasion).await?));
+            }
+            // The bank did not take it back. Trying again is a new refund.
+            Ok(_) => None,
+            Err(error) if error.keeps_key() || !error.is_retryable() => Some(error),
+            Err(error) => return Ok(Step::Failed(payment, error)),
+        };
+        if !invocation.has(ONE_CALL) {
+            return Ok(unfinished(payment, error));
+        }
+        match (self.gateway.retrieve(intent_id).await, error) {
+            (Ok(intent), _) if intent.is_refunded() => {
+                Ok(Step::Moved(self.record(payment, &Fact::Refunded, occasion).await?))
+            }
+            (Ok(_), Some(error)) if !error.is_retryable() => Ok(Step::Failed(payment, error)),
+            (Ok(_), error) => {
+                let n = payment.attempts.refund;
+                let spent = Fact::KeySpent { operation: Operation::Refund, n };
+                let payment = self.record(payment, &spent, occasion).await?;
+                Ok(unfinished(payment, error))
+            }
+            (Err(error), _) => Ok(Step::Failed(payment, error)),
+        }
+    }
+
+    /// Nothing has happened, and the key would only say so again: the next try has another one.
+    async fn spend_key(
+        &self,
+        payment: Payment,
+        operation: Operation,
+        error: GatewayError,
+        occasion: Occasion<'_>,
+    ) -> Result<Step, PaymentsError> {
+        let spent = Fact::KeySpent { operation, n: payment.attempts.of(operation) };
+        Ok(Step::Failed(self.record(payment, &spent, occasion).await?, error))
+    }
+
+    async fn hear(
+        &self,
+        payment: Payment,
+        intent_id: &str,
+        says: Says,
+        occasion: Occasion<'_>,
+    ) -> Result<Step, PaymentsError> {
+        let heard = Fact::Heard { intent_id: intent_id.to_owned(), says };
+        let payment = self.record(payment, &heard, occasion).await?;
+        Ok(match payment.status {
+            Status::Pending => Step::Waits(payment),
+            _ => Step::Moved(payment),
+        })
+    }
+
+    /// Records, and tells those who wait as soon as there is a result: before the next call, which may take long.
+    async fn record(
+        &self,
+        payment: Payment,
+        fact: &Fact,
+        occasion: Occasion<'_>,
+    ) -> Result<Payment, PaymentsError> {
+        let order_id = payment.order_id.clone();
+        let told = payment.verdict();
+        let payment = self.store.record(&order_id, Some(payment), fact, occasion).await?;
+        if payment.verdict() != told {
+            self.answers.tell(&payment).await?;
+        }
+        Ok(payment)
+    }
+}
+
+fn unfinished(payment: Payment, error: Option<GatewayError>) -> Step {
+    match error {
+        Some(error) => Step::Failed(payment, error),
+        None => Step::Waits(payment),
+    }
+}

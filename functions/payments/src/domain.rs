@@ -1,0 +1,538 @@
+//! A payment and how it moves. The item decides: whoever learns something (the queue, a webhook, an undo, a
+//! check) lets [`decide`] say what it changes, and then does what the payment says is owed.
+
+mod secret;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use contracts::{
+    CorrelationId, Envelope, Money, NewEvent, OrderId, UserId,
+    events::{PaymentFailed, PaymentPending, PaymentRefunded, PaymentSucceeded},
+    saga::{ORDER_CANCEL_REQUESTED, PAYMENT_DECLINED, PAYMENT_TIMEOUT, UndoOutcome},
+};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+pub use secret::Secret;
+
+/// The first look comes after so many seconds, the next ones after twice as many each.
+const FIRST_LOOK_SECONDS: i64 = 5;
+/// Somebody waits for the result: a lost webhook, or a gateway that is back, is noticed within a minute.
+const LONGEST_WAIT_SECONDS: i64 = 60;
+/// Nobody waits any more, only money may have to go back. The most that SQS delays a message.
+const LONGEST_WAIT_AFTER_DEADLINE_SECONDS: i64 = 900;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Nothing is decided. The gateway may know of it, or not yet.
+    Pending,
+    Succeeded,
+    Declined,
+    TimedOut,
+    /// Undone before money was taken: nothing may be taken any more.
+    Voided,
+    /// Money was taken and has to go back.
+    Refunding,
+    Refunded,
+}
+
+/// One payment: of one order, for ever. An undo that comes first makes one without a charge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payment {
+    pub order_id: OrderId,
+    pub user_id: UserId,
+    pub correlation_id: CorrelationId,
+    pub status: Status,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charge: Option<Charge>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<Intent>,
+    /// What a pending payment waits for, once the gateway has said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
+    /// The gateway's code for why it was declined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decline_code: Option<String>,
+    pub attempts: Attempts,
+    /// Everyone who waits for the result. Kept after they were answered: a second answer is refused by Step
+    /// Functions and harms nobody, a missing one holds an order up.
+    #[serde(with = "serde_dynamo::string_set", default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tokens: BTreeSet<Secret>,
+    /// Counts the writes. Also the `sequence` of the event that a write brings.
+    pub version: u64,
+}
+
+/// What is to be taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charge {
+    pub amount: Money,
+    pub payment_method: String,
+    /// Unix seconds.
+    pub deadline: i64,
+}
+
+/// The gateway's side of the payment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    pub id: String,
+    /// Whether money may still be taken by it, for all that is known here.
+    pub open: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Waiting {
+    /// For the bank.
+    Bank,
+    /// For the customer.
+    Customer(NextAction),
+}
+
+/// What the customer has to do, in the terms of the gateway's own client library.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextAction {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub payment_intent: String,
+    /// Lets its holder finish this payment, and nothing else: for the customer.
+    pub client_secret: Option<Secret>,
+}
+
+/// The `n` of the idempotency keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempts {
+    pub create: u32,
+    pub confirm: u32,
+    pub refund: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Create,
+    Confirm,
+    Refund,
+}
+
+impl Operation {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Confirm => "confirm",
+            Self::Refund => "refund",
+        }
+    }
+}
+
+impl Attempts {
+    pub const fn of(&self, operation: Operation) -> u32 {
+        match operation {
+            Operation::Create => self.create,
+            Operation::Confirm => self.confirm,
+            Operation::Refund => self.refund,
+        }
+    }
+
+    fn raise(&mut self, operation: Operation) {
+        match operation {
+            Operation::Create => self.create += 1,
+            Operation::Confirm => self.confirm += 1,
+            Operation::Refund => self.refund += 1,
+        }
+    }
+}
+
+/// What the gateway says about an intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Says {
+    /// It was never confirmed: no money can have moved.
+    Unconfirmed,
+    Processing,
+    NeedsCustomer(NextAction),
+    Succeeded,
+    Declined {
+        code: String,
+    },
+    Canceled,
+}
+
+/// Something that was learned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// The saga asks for money, and waits with this token.
+    Asked {
+        user_id: UserId,
+        correlation_id: CorrelationId,
+        charge: Charge,
+        token: Secret,
+    },
+    /// The gateway made an unconfirmed intent.
+    IntentMade {
+        id: String,
+    },
+    /// The gateway will not make an intent for this charge.
+    IntentRefused {
+        code: String,
+    },
+    Heard {
+        intent_id: String,
+        says: Says,
+    },
+    /// The deadline is over, and the gateway cannot be asked or does not know.
+    TimeUp,
+    /// The saga takes the order back.
+    Undo {
+        user_id: UserId,
+        correlation_id: CorrelationId,
+    },
+    /// The gateway has given the money back.
+    Refunded,
+    /// An idempotency key holds a failure that did nothing.
+    KeySpent {
+        operation: Operation,
+        n: u32,
+    },
+}
+
+/// A fact about a payment that there is not.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejected {
+    #[error("there is no payment that this could be about")]
+    NoPayment,
+    #[error("the event has no JSON form")]
+    Event(#[from] serde_json::Error),
+}
+
+/// A payment as it is to be written, with the event that the write brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub payment: Payment,
+    pub event: Option<Envelope>,
+}
+
+/// When a fact was learned, and the id of what brought it.
+#[derive(Debug, Clone, Copy)]
+pub struct Occasion<'a> {
+    pub now: Timestamp,
+    pub cause: &'a str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    Pending,
+    Succeeded,
+    Failed(&'static str),
+    Refunded,
+}
+
+/// What a fact changes, or nothing: then it was known already, or comes too late.
+///
+/// # Errors
+/// `NoPayment` for a fact that only an existing payment can have.
+pub fn decide(
+    order_id: &OrderId,
+    known: Option<&Payment>,
+    fact: &Fact,
+    occasion: Occasion<'_>,
+) -> Result<Option<Change>, Rejected> {
+    let (mut payment, news) = match known {
+        None => first(order_id, fact)?,
+        Some(before) => {
+            let mut after = before.clone();
+            let news = next(&mut after, fact, occasion.now);
+            if after == *before {
+                return Ok(None);
+            }
+            (after, news)
+        }
+    };
+    payment.version += 1;
+    let event = match (news, &payment.charge) {
+        (Some(news), Some(charge)) => Some(event(&payment, charge.amount, news, occasion)?),
+        _ => None,
+    };
+    Ok(Some(Change { payment, event }))
+}
+
+/// The payment that a fact begins.
+fn first(order_id: &OrderId, fact: &Fact) -> Result<(Payment, Option<News>), Rejected> {
+    let payment = |user_id: &UserId, correlation_id: &CorrelationId, status, charge, tokens| Payment {
+        order_id: order_id.clone(),
+        user_id: user_id.clone(),
+        correlation_id: correlation_id.clone(),
+        status,
+        charge,
+        intent: None,
+        waiting: None,
+        decline_code: None,
+        attempts: Attempts { create: 1, confirm: 1, refund: 1 },
+        tokens,
+        version: 0,
+    };
+    match fact {
+        Fact::Asked { user_id, correlation_id, charge, token } => {
+            // Nothing to take: the gateway does not know such payments.
+            let free = charge.amount.amount == 0;
+            let (status, news) =
+                if free { (Status::Succeeded, Some(News::Succeeded)) } else { (Status::Pending, None) };
+            let tokens = BTreeSet::from([token.clone()]);
+            Ok((payment(user_id, correlation_id, status, Some(charge.clone()), tokens), news))
+        }
+        Fact::Undo { user_id, correlation_id } => {
+            Ok((payment(user_id, correlation_id, Status::Voided, None, BTreeSet::new()), None))
+        }
+        Fact::IntentMade { .. }
+        | Fact::IntentRefused { .. }
+        | Fact::Heard { .. }
+        | Fact::TimeUp
+        | Fact::Refunded
+        | Fact::KeySpent { .. } => Err(Rejected::NoPayment),
+    }
+}
+
+/// Moves a payment. A fact that does not fit its status changes nothing.
+fn next(payment: &mut Payment, fact: &Fact, now: Timestamp) -> Option<News> {
+    let before = payment.status;
+    match fact {
+        Fact::Asked { token, .. } => {
+            payment.tokens.insert(token.clone());
+        }
+        Fact::IntentMade { id } => {
+            if before == Status::Pending && payment.intent.is_none() {
+                payment.intent = Some(Intent { id: id.clone(), open: true });
+            }
+        }
+        Fact::IntentRefused { code } => {
+            if before == Status::Pending && payment.intent.is_none() {
+                payment.status = Status::Declined;
+                payment.decline_code = Some(code.clone());
+            }
+        }
+        Fact::Heard { intent_id, says } => return heard(payment, intent_id, says, now),
+        Fact::TimeUp => {
+            if before == Status::Pending {
+                payment.status = Status::TimedOut;
+            }
+        }
+        Fact::Undo { .. } => payment.status = undone(before, payment.is_free()),
+        Fact::Refunded => {
+            // From `Succeeded`: somebody gave it back in the gateway's dashboard.
+            if matches!(before, Status::Refunding | Status::Succeeded) {
+                payment.status = Status::Refunded;
+            }
+        }
+        Fact::KeySpent { operation, n } => {
+            if payment.attempts.of(*operation) == *n {
+                payment.attempts.raise(*operation);
+            }
+        }
+    }
+    moved(payment, before)
+}
+
+fn heard(payment: &mut Payment, intent_id: &str, says: &Says, now: Timestamp) -> Option<News> {
+    let before = payment.status;
+    let late = payment.is_late(now);
+    // An intent of another making (one of two that were created at once) says nothing about this payment.
+    let intent = payment.intent.as_mut().filter(|intent| intent.id == intent_id)?;
+    if matches!(says, Says::Succeeded | Says::Canceled) {
+        intent.open = false;
+    }
+    payment.status = after_hearing(before, says, late);
+    if let (Status::Declined, Says::Declined { code }) = (payment.status, says) {
+        payment.decline_code.get_or_insert_with(|| code.clone());
+    }
+    if payment.status == Status::Pending {
+        let waiting = match says {
+            Says::Processing => Some(Waiting::Bank),
+            Says::NeedsCustomer(action) => Some(Waiting::Customer(action.clone())),
+            _ => None,
+        };
+        if waiting.is_some() && waiting != payment.waiting {
+            payment.waiting = waiting;
+            return Some(News::Pending);
+        }
+    }
+    moved(payment, before)
+}
+
+/// The news of a change of status; a payment that is not pending waits for nothing.
+fn moved(payment: &mut Payment, before: Status) -> Option<News> {
+    if payment.status == before {
+        return None;
+    }
+    payment.waiting = None;
+    match payment.status {
+        Status::Pending | Status::Refunding => None,
+        Status::Succeeded => Some(News::Succeeded),
+        Status::Declined => Some(News::Failed(PAYMENT_DECLINED)),
+        Status::TimedOut => Some(News::Failed(PAYMENT_TIMEOUT)),
+        // What had succeeded (an order that cost nothing) has not failed.
+        Status::Voided if before == Status::Pending => Some(News::Failed(ORDER_CANCEL_REQUESTED)),
+        Status::Voided => None,
+        Status::Refunded => Some(News::Refunded),
+    }
+}
+
+/// What a payment becomes when its intent says this. `late`: the deadline is over.
+const fn after_hearing(status: Status, says: &Says, late: bool) -> Status {
+    use Status::{Declined, Pending, Refunded, Refunding, Succeeded, TimedOut, Voided};
+    match (status, says) {
+        (Pending, Says::Succeeded) => Succeeded,
+        (Pending, Says::Declined { .. }) => Declined,
+        // Past the deadline we cancelled it; before, somebody did in the gateway's dashboard.
+        (Pending, Says::Canceled) if late => TimedOut,
+        (Pending, Says::Canceled) => Declined,
+        (Pending, Says::Unconfirmed | Says::Processing | Says::NeedsCustomer(_)) => Pending,
+        // Money on a payment that the order no longer counts on.
+        (Declined | TimedOut | Voided, Says::Succeeded) => Refunding,
+        (Declined | TimedOut | Voided | Succeeded | Refunding | Refunded, _) => status,
+    }
+}
+
+/// What a payment becomes when the order is taken back. `free`: nothing was to be taken.
+const fn undone(status: Status, free: bool) -> Status {
+    use Status::{Declined, Pending, Refunded, Refunding, Succeeded, TimedOut, Voided};
+    match status {
+        Pending => Voided,
+        Succeeded if free => Voided,
+        Succeeded => Refunding,
+        Declined | TimedOut | Voided | Refunding | Refunded => status,
+    }
+}
+
+fn event(
+    payment: &Payment,
+    amount: Money,
+    news: News,
+    occasion: Occasion<'_>,
+) -> Result<Envelope, serde_json::Error> {
+    let order_id = payment.order_id.clone();
+    let new = NewEvent {
+        source: "payments",
+        subject: payment.order_id.as_str(),
+        sequence: payment.version,
+        occurred_at: occasion.now,
+        correlation_id: &payment.correlation_id,
+        causation_id: occasion.cause,
+        user_id: Some(&payment.user_id),
+    };
+    match news {
+        News::Pending => Envelope::new(new, &PaymentPending { order_id, amount }),
+        News::Succeeded => Envelope::new(new, &PaymentSucceeded { order_id, amount }),
+        News::Failed(reason) => {
+            Envelope::new(new, &PaymentFailed { order_id, amount, reason: reason.to_owned() })
+        }
+        News::Refunded => Envelope::new(new, &PaymentRefunded { order_id, amount }),
+    }
+}
+
+/// What the saga's step is answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    Paid,
+    /// A name of the saga's contract, and what it says beside.
+    NotPaid {
+        error: &'static str,
+        cause: String,
+    },
+}
+
+/// What is to be done at the gateway, or what time itself has done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    Nothing,
+    /// Make an intent.
+    Create(Charge),
+    /// Find out what became of the intent, and confirm it if nobody has.
+    Collect {
+        intent_id: String,
+    },
+    /// See to it that the intent takes no money any more.
+    Close {
+        intent_id: String,
+    },
+    Refund {
+        intent_id: String,
+    },
+    /// Record that the deadline is over: there is nothing to close.
+    Expire,
+}
+
+impl Payment {
+    fn is_free(&self) -> bool {
+        self.charge.as_ref().is_none_or(|charge| charge.amount.amount == 0)
+    }
+
+    fn is_late(&self, now: Timestamp) -> bool {
+        self.charge.as_ref().is_some_and(|charge| now.as_second() >= charge.deadline)
+    }
+
+    /// The intent's id while money may still be taken by it.
+    fn open_intent(&self) -> Option<String> {
+        self.intent.as_ref().filter(|intent| intent.open).map(|intent| intent.id.clone())
+    }
+
+    /// What everyone who waits is to be told, once it is known.
+    pub fn verdict(&self) -> Option<Verdict> {
+        let not_paid = |error, cause: &str| Some(Verdict::NotPaid { error, cause: cause.to_owned() });
+        match self.status {
+            Status::Pending => None,
+            Status::Succeeded => Some(Verdict::Paid),
+            Status::Declined => {
+                not_paid(PAYMENT_DECLINED, self.decline_code.as_deref().unwrap_or("the gateway cancelled it"))
+            }
+            Status::TimedOut => not_paid(PAYMENT_TIMEOUT, "not paid before the deadline"),
+            Status::Voided | Status::Refunding | Status::Refunded => {
+                not_paid(ORDER_CANCEL_REQUESTED, "the order was taken back")
+            }
+        }
+    }
+
+    /// What is owed at `now`.
+    pub fn owes(&self, now: Timestamp) -> Work {
+        let close = || self.open_intent().map_or(Work::Nothing, |intent_id| Work::Close { intent_id });
+        match (self.status, &self.charge, &self.intent) {
+            (Status::Pending, _, Some(_)) if self.is_late(now) => close(),
+            (Status::Pending, _, None) if self.is_late(now) => Work::Expire,
+            (Status::Pending, _, Some(intent)) => Work::Collect { intent_id: intent.id.clone() },
+            (Status::Pending, Some(charge), None) => Work::Create(charge.clone()),
+            (Status::Declined | Status::TimedOut | Status::Voided, _, _) => close(),
+            (Status::Refunding, _, Some(intent)) => Work::Refund { intent_id: intent.id.clone() },
+            (Status::Pending | Status::Refunding, _, None) | (Status::Succeeded | Status::Refunded, _, _) => {
+                Work::Nothing
+            }
+        }
+    }
+
+    /// How the undo ended, or nothing while it has not: then work is owed.
+    pub fn undo_outcome(&self) -> Option<UndoOutcome> {
+        match self.status {
+            Status::Refunded => Some(UndoOutcome::Refunded),
+            Status::Voided | Status::Declined | Status::TimedOut if self.open_intent().is_some() => None,
+            Status::Voided if self.intent.is_some() => Some(UndoOutcome::Voided),
+            Status::Voided | Status::Declined | Status::TimedOut => Some(UndoOutcome::NothingTaken),
+            Status::Pending | Status::Succeeded | Status::Refunding => None,
+        }
+    }
+
+    /// How long until the payment is looked at again, after it was looked at `looks` times: longer each time,
+    /// and not past the deadline while it is open.
+    pub fn next_look(&self, looks: u32, now: Timestamp) -> SignedDuration {
+        let doubled = FIRST_LOOK_SECONDS.saturating_mul(1_i64 << looks.min(10));
+        let seconds = match &self.charge {
+            Some(charge) if self.status == Status::Pending => {
+                doubled.min(LONGEST_WAIT_SECONDS).min((charge.deadline - now.as_second()).max(1))
+            }
+            _ => doubled.min(LONGEST_WAIT_AFTER_DEADLINE_SECONDS),
+        };
+        SignedDuration::from_secs(seconds)
+    }
+
+    /// The key of this operation's current attempt.
+    pub fn idempotency_key(&self, operation: Operation) -> String {
+        format!("{}.{}.{}", self.order_id, operation.as_str(), self.attempts.of(operation))
+    }
+}

@@ -1,0 +1,148 @@
+//! One HTTP request to the gateway, over the connector that the AWS clients use, too.
+
+use std::time::Duration;
+
+use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_http_client::{
+    Connector,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+use aws_smithy_runtime_api::client::{
+    http::{HttpConnector, HttpConnectorSettings, SharedHttpConnector},
+    orchestrator::HttpRequest,
+    result::ConnectorError,
+};
+use aws_smithy_types::{body::SdkBody, retry::ErrorKind};
+use http_body_util::{BodyExt, Limited};
+
+use super::GatewayError;
+
+/// The shapes that are read here are those of this version; without it the account's default would decide.
+const API_VERSION: &str = "2024-06-20";
+/// Intents and refunds take a few kilobytes.
+const ANSWER_LIMIT: usize = 256 * 1024;
+/// A connection that went stale while the process was frozen may be noticed at its first use only. Each call is
+/// safe to repeat, by its idempotency key or by its nature. After two of them, a delayed message costs less.
+const STALE_CONNECTIONS: u32 = 2;
+
+/// How long the gateway may take (DESIGN.md section 10).
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    pub connect: Duration,
+    /// From the first byte sent to the last one read.
+    pub call: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(1), call: Duration::from_secs(12) }
+    }
+}
+
+pub(super) struct Request<'a> {
+    pub method: &'static str,
+    pub url: String,
+    pub api_key: &'a str,
+    pub form: &'a [(&'a str, String)],
+    pub idempotency_key: Option<&'a str>,
+}
+
+/// A connector of its own, because the time limits belong to it.
+pub(super) fn connector(timeouts: Timeouts) -> SharedHttpConnector {
+    let settings = HttpConnectorSettings::builder()
+        .connect_timeout(timeouts.connect)
+        .read_timeout(timeouts.call)
+        .build();
+    SharedHttpConnector::new(
+        Connector::builder()
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .sleep_impl(TokioSleep::new())
+            .connector_settings(settings)
+            .build(),
+    )
+}
+
+/// Sends, and returns the status and the body of whatever came back.
+pub(super) async fn send(
+    connector: &SharedHttpConnector,
+    timeouts: Timeouts,
+    request: &Request<'_>,
+) -> Result<(u16, Vec<u8>), GatewayError> {
+    let answer = async {
+        let mut stale = 0;
+        loop {
+            match connector.call(built(request)?).await {
+                Ok(response) => {
+                    let status = response.status().as_u16();
+                    let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
+                    return Ok((status, body.map_err(GatewayError::NoAnswer)?.to_bytes().to_vec()));
+                }
+                Err(error) if is_stale(&error) && stale < STALE_CONNECTIONS => stale += 1,
+                Err(error) => return Err(GatewayError::NoAnswer(error.into())),
+            }
+        }
+    };
+    tokio::time::timeout(timeouts.call, answer).await.map_err(|late| GatewayError::NoAnswer(late.into()))?
+}
+
+/// A connection that had been made, and broke. One that could not be made is not worth trying at once again.
+fn is_stale(error: &ConnectorError) -> bool {
+    let broke = error.is_io() || error.as_other() == Some(ErrorKind::TransientError);
+    broke && error.connection_metadata().is_some()
+}
+
+fn built(request: &Request<'_>) -> Result<HttpRequest, GatewayError> {
+    let mut built = HttpRequest::new(SdkBody::from(form(request.form)));
+    // The method is a literal, the key of Stripe's alphabet and the URL our configuration: only a wrong
+    // configuration comes here.
+    built.set_method(request.method).map_err(|e| GatewayError::NoAnswer(e.into()))?;
+    built.set_uri(request.url.as_str()).map_err(|e| GatewayError::NoAnswer(e.into()))?;
+    let headers = built.headers_mut();
+    let bearer = format!("Bearer {}", request.api_key);
+    headers.try_insert("authorization", bearer).map_err(|_| GatewayError::Unauthorized)?;
+    headers.insert("stripe-version", API_VERSION);
+    if request.method == "POST" {
+        headers.insert("content-type", "application/x-www-form-urlencoded");
+    }
+    if let Some(key) = request.idempotency_key {
+        headers
+            .try_insert("idempotency-key", key.to_owned())
+            .map_err(|e| GatewayError::NoAnswer(e.into()))?;
+    }
+    Ok(built)
+}
+
+/// `application/x-www-form-urlencoded` (URL standard, section 5.2), with a space as %20.
+fn form(fields: &[(&str, String)]) -> String {
+    fields
+        .iter()
+        .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
+        .collect::<Vec<_>>()
+        .join("&")
+}
+
+fn encoded(text: &str) -> String {
+    use std::fmt::Write;
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_is_encoded_so_that_no_value_can_add_a_field() {
+        let fields =
+            [("metadata[order_id]", "ord_1".to_owned()), ("payment_method", "pm_a&amount=1 é".to_owned())];
+        assert_eq!(form(&fields), "metadata%5Border_id%5D=ord_1&payment_method=pm_a%26amount%3D1%20%C3%A9");
+    }
+}

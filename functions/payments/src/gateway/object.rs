@@ -1,0 +1,135 @@
+//! Stripe's objects, as much of them as is read.
+
+use contracts::OrderId;
+use serde::Deserialize;
+
+use crate::domain::{NextAction, Says, Secret};
+
+/// A payment intent, in an answer or a webhook.
+#[derive(Debug, Clone, Deserialize)]
+pub struct IntentObject {
+    pub id: String,
+    status: IntentStatus,
+    #[serde(default)]
+    client_secret: Option<Secret>,
+    #[serde(default)]
+    next_action: Option<Action>,
+    #[serde(default)]
+    last_payment_error: Option<PaymentError>,
+    #[serde(default)]
+    metadata: Metadata,
+    /// An id unless it is expanded.
+    #[serde(default)]
+    latest_charge: Option<LatestCharge>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum IntentStatus {
+    RequiresPaymentMethod,
+    RequiresConfirmation,
+    RequiresAction,
+    RequiresCapture,
+    Processing,
+    Succeeded,
+    Canceled,
+    /// One that Stripe has added since: nothing final, so it is waited for.
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Action {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct PaymentError {
+    #[serde(default)]
+    code: Option<String>,
+    #[serde(default)]
+    decline_code: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    order_id: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum LatestCharge {
+    Expanded { amount: i64, amount_refunded: i64 },
+    Id(serde::de::IgnoredAny),
+}
+
+impl IntentObject {
+    /// What this means for a payment.
+    pub fn says(&self) -> Says {
+        match self.status {
+            IntentStatus::RequiresConfirmation => Says::Unconfirmed,
+            // Captured by hand is not what we ask for: nothing final, and cancelling it gives the money back.
+            IntentStatus::Processing | IntentStatus::RequiresCapture | IntentStatus::Unknown => {
+                Says::Processing
+            }
+            IntentStatus::RequiresAction => Says::NeedsCustomer(NextAction {
+                kind: self
+                    .next_action
+                    .as_ref()
+                    .map_or_else(|| "unknown".to_owned(), |action| action.kind.clone()),
+                payment_intent: self.id.clone(),
+                client_secret: self.client_secret.clone(),
+            }),
+            IntentStatus::Succeeded => Says::Succeeded,
+            IntentStatus::Canceled => Says::Canceled,
+            // An intent is made with a method, so it lacks one only after that was refused.
+            IntentStatus::RequiresPaymentMethod => {
+                let error = self.last_payment_error.as_ref();
+                let code = error.and_then(|error| error.decline_code.clone().or_else(|| error.code.clone()));
+                Says::Declined { code: code.unwrap_or_else(|| "unknown".to_owned()) }
+            }
+        }
+    }
+
+    /// The order that we made it for.
+    pub fn order_id(&self) -> Option<OrderId> {
+        OrderId::try_from(self.metadata.order_id.as_deref()?).ok()
+    }
+
+    /// Whether all that was taken has been given back. Only known of a retrieved intent.
+    pub fn is_refunded(&self) -> bool {
+        match &self.latest_charge {
+            Some(LatestCharge::Expanded { amount, amount_refunded }) => {
+                *amount > 0 && amount_refunded >= amount
+            }
+            Some(LatestCharge::Id(_)) | None => false,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct RefundObject {
+    pub(super) status: RefundState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundState {
+    Succeeded,
+    /// Accepted, and on its way to the bank.
+    Pending,
+    RequiresAction,
+    Failed,
+    Canceled,
+    #[serde(other)]
+    Unknown,
+}
+
+impl RefundState {
+    /// Whether the money goes back without anything more being done.
+    pub const fn is_accepted(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Pending)
+    }
+}

@@ -1,0 +1,87 @@
+//! What the gateway and this service know together: the API key, and the secrets that webhooks are signed with.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+use crate::domain::Secret;
+
+/// Whoever sends forged webhooks makes the secret be read again, but not more often than this.
+const READ_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(60);
+
+/// The secret as it is stored: `{"api_key":"sk_…","webhook_secrets":["whsec_…"]}`.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub struct StripeSecret {
+    pub api_key: Secret,
+    /// Several while one is being replaced.
+    pub webhook_secrets: Vec<Secret>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    #[error("the Stripe secret cannot be read")]
+    Read(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Without the parser's words, which can quote what they stumbled over.
+    #[error("the Stripe secret has not the form {{\"api_key\":…,\"webhook_secrets\":[…]}}")]
+    Form,
+    #[error("the Stripe secret is empty: fill it in")]
+    Empty,
+}
+
+/// Reads the secret at its first use and keeps it for the process's life.
+#[derive(Debug)]
+pub struct Secrets {
+    client: aws_sdk_secretsmanager::Client,
+    arn: String,
+    kept: Mutex<Option<(Arc<StripeSecret>, Timestamp)>>,
+}
+
+impl Secrets {
+    pub fn new(client: aws_sdk_secretsmanager::Client, arn: String) -> Self {
+        Self { client, arn, kept: Mutex::new(None) }
+    }
+
+    /// The secret, as it was when it was last read.
+    pub async fn get(&self, now: Timestamp) -> Result<Arc<StripeSecret>, SecretError> {
+        let mut kept = self.kept.lock().await;
+        if let Some((secret, _)) = &*kept {
+            return Ok(Arc::clone(secret));
+        }
+        self.read(&mut kept, now).await
+    }
+
+    /// The secret anew, after `known` turned out not to work; or `None` when it was read a moment ago.
+    pub async fn get_after(
+        &self,
+        known: &Arc<StripeSecret>,
+        now: Timestamp,
+    ) -> Result<Option<Arc<StripeSecret>>, SecretError> {
+        let mut kept = self.kept.lock().await;
+        match &*kept {
+            // Somebody else has read it meanwhile.
+            Some((secret, _)) if !Arc::ptr_eq(secret, known) => Ok(Some(Arc::clone(secret))),
+            Some((_, read_at)) if now.duration_since(*read_at) < READ_AGAIN_AFTER => Ok(None),
+            _ => self.read(&mut kept, now).await.map(Some),
+        }
+    }
+
+    /// A secret without a key is not kept: it is about to be filled in.
+    async fn read(
+        &self,
+        kept: &mut Option<(Arc<StripeSecret>, Timestamp)>,
+        now: Timestamp,
+    ) -> Result<Arc<StripeSecret>, SecretError> {
+        let answer = self.client.get_secret_value().secret_id(&self.arn).send().await;
+        let answer = answer.map_err(|e| SecretError::Read(e.into()))?;
+        let text = answer.secret_string().ok_or(SecretError::Form)?;
+        let secret: StripeSecret = serde_json::from_str(text).map_err(|_| SecretError::Form)?;
+        if secret.api_key.is_empty() {
+            return Err(SecretError::Empty);
+        }
+        let secret = Arc::new(secret);
+        *kept = Some((Arc::clone(&secret), now));
+        Ok(secret)
+    }
+}

@@ -1,0 +1,1 @@
+//! Gateway and AWS as this crate's tests see them.
