@@ -1,1 +1,26 @@
-//! 
+//! The operator's command line, and, for tests, the stack that it starts.
+
+mod cli;
+mod deploy;
+mod emulator;
+mod error;
+mod functions;
+mod logs;
+mod ports;
+mod process;
+mod progress;
+mod python;
+mod release;
+mod settings;
+mod setup;
+pub mod stack;
+mod state;
+mod status;
+mod stripe_proxy;
+mod supervisor;
+
+pub use cli::Cli;
+pub use emulator::Emulator;
+pub use error::{Error, Result};
+pub use settings::Port;
+pub use state::{Admin, Outputs};

@@ -1,0 +1,231 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::error::{AboutFile, Error, Result};
+use crate::progress::Progress;
+use crate::python::{self, Purpose};
+use crate::release::{self, Arch, Release, Stage};
+use crate::settings::{DEFAULT_GATEWAY_PORT, DEFAULT_STRIPE_PORT, Port, Settings};
+use crate::stack::{self, Stack};
+use crate::state::{Outputs, StateDir};
+use crate::supervisor::{self, Orders};
+use crate::{logs, status};
+
+/// Runs Ordersaga on this machine, and deploys it to AWS.
+#[derive(Debug, Parser)]
+#[command(name = "cargo ops", bin_name = "cargo ops")]
+pub struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Which stack is meant.
+#[derive(Debug, Args)]
+struct Place {
+    /// The folder that one running stack is known by [default: target/stack]
+    #[arg(long, env = "ORDERSAGA_STATE_DIR", global = true)]
+    state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start everything: emulators, functions, stacks, products; then follow the logs until Ctrl-C
+    #[command(
+        after_help = "Needs Rust and Python 3.10 or newer. The first time takes some minutes, most of it compiling; \
+                      later only what changed is built and deployed."
+    )]
+    Up(Up),
+    /// Stop what runs; fine when nothing does
+    Down,
+    /// Say what runs: addresses, stacks, functions
+    Status,
+    /// Print addresses and the admin's credentials as JSON
+    Outputs,
+    /// Build for AWS and deploy every template there, in order
+    #[command(
+        after_help = "Needs AWS credentials (AWS_PROFILE, `aws sso login`, …) and the Rust target of the architecture."
+    )]
+    Deploy(Deploy),
+    /// Make the Python environment with the AWS tools, and print its folder of programs
+    #[command(hide = true)]
+    Tools,
+    #[command(name = crate::process::SUPERVISE, hide = true)]
+    Supervise(Orders),
+}
+
+#[derive(Debug, Args)]
+struct Up {
+    /// Return when it runs, and leave it running
+    #[arg(long)]
+    detach: bool,
+    /// The AWS emulator's port; fails when it is in use [default: 4566, or a free one]
+    #[arg(long)]
+    port: Option<u16>,
+    /// The Stripe proxy's port; fails when it is in use [default: 8420, or a free one]
+    #[arg(long)]
+    stripe_port: Option<u16>,
+    /// The address to listen on; 0.0.0.0 lets containers and other machines in
+    #[arg(long, default_value = "127.0.0.1", hide = true)]
+    bind: String,
+}
+
+#[derive(Debug, Args)]
+struct Deploy {
+    #[arg(long, value_enum)]
+    stage: Stage,
+    #[arg(long, value_enum, default_value = "arm64")]
+    arch: Arch,
+    /// Do not ask before production
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Cli {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// It cannot be done: the message says why and what to do next.
+    pub async fn run(self) -> Result<()> {
+        let place = self.place;
+        match self.command {
+            Command::Up(up) => until_interrupted(up.run(place)).await,
+            Command::Down => place.down(),
+            Command::Status => {
+                print!("{}", status::describe(&place.state()?).await?);
+                Ok(())
+            }
+            Command::Outputs => {
+                println!("{}", as_json(&place.state()?.outputs()?)?);
+                Ok(())
+            }
+            Command::Deploy(deploy) => {
+                let Deploy { stage, arch, yes } = deploy;
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(release::deploy(&settings, Release { stage, arch, yes }, &Progress::new()))
+                    .await
+            }
+            Command::Tools => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                let programs = python::environment(&settings, Purpose::Deploy, &Progress::new()).await?;
+                println!("{}", programs.display());
+                Ok(())
+            }
+            Command::Supervise(orders) => supervisor::run(orders).await,
+        }
+    }
+}
+
+impl Place {
+    fn settings(self, gateway: Port, stripe: Port) -> Result<Settings> {
+        let folder = self.state_dir.clone().unwrap_or_default();
+        Settings::new(self.state_dir, gateway, stripe).about("cannot make", &folder)
+    }
+
+    fn state(self) -> Result<StateDir> {
+        Ok(StateDir::new(self.settings(Port::Any, Port::Any)?.state_dir))
+    }
+
+    fn down(self) -> Result<()> {
+        let ran = stack::down(&self.state()?)?;
+        eprintln!("{}", if ran { "stopped" } else { "nothing runs" });
+        Ok(())
+    }
+}
+
+impl Up {
+    async fn run(self, place: Place) -> Result<()> {
+        let wish = |asked: Option<u16>, default| asked.map_or(Port::Preferably(default), Port::Exactly);
+        let mut settings = place
+            .settings(wish(self.port, DEFAULT_GATEWAY_PORT), wish(self.stripe_port, DEFAULT_STRIPE_PORT))?;
+        settings.bind = self.bind;
+        let progress = Progress::new();
+        let program = std::env::current_exe()
+            .map_err(|source| Error::Command { command: "cargo ops".into(), source })?;
+        let stack = Stack::start_by(&settings, &program, &progress).await?;
+        progress.say(&summary(stack.outputs()));
+
+        if self.detach {
+            progress.say("It keeps running. `cargo ops down` stops it.");
+            return stack.detach().map(drop);
+        }
+        progress.say(if stack.is_ours() {
+            "The functions' logs follow. Ctrl-C stops everything.\n"
+        } else {
+            "The functions' logs follow. It was running before, so Ctrl-C leaves it running; `cargo ops down` stops it.\n"
+        });
+        let endpoint = stack.running().endpoint();
+        tokio::select! {
+            () = logs::follow(&endpoint) => {}
+            () = interrupted() => {}
+            () = stack.ended() => return Err(Error::Ended { logs: stack.logs() }),
+        }
+        progress.say("\nstopping");
+        stack.stop();
+        Ok(())
+    }
+}
+
+fn summary(outputs: &Outputs) -> String {
+    format!(
+        "\n  shop      {}\n  API       {}\n  live      {}\n  AWS       {}\n  Stripe    {}\n  admin     {}  {}\n",
+        outputs.storefront_url,
+        outputs.api_url,
+        outputs.websocket_url,
+        outputs.aws_endpoint_url,
+        outputs.stripe_url,
+        outputs.admin.email,
+        outputs.admin.password
+    )
+}
+
+fn as_json(outputs: &Outputs) -> Result<String> {
+    serde_json::to_string_pretty(outputs).map_err(|error| Error::Deploy(error.to_string()))
+}
+
+async fn interrupted() {
+    // Without a handler Ctrl-C ends the process, and the supervisor notices: as good.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Ctrl-C ends the work at its next step, and with it all it started.
+async fn until_interrupted(work: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::pin!(work);
+    tokio::select! {
+        biased;
+        result = &mut work => result,
+        () = interrupted() => Err(Error::Interrupted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_supervisor_reads_back_the_orders_that_it_is_started_with() {
+        let orders = Orders {
+            state_dir: "/a b".into(),
+            root: "/r".into(),
+            python: "/p".into(),
+            bind: "127.0.0.1".into(),
+            gateway_port: 1,
+            stripe_port: 2,
+        };
+        let words = ["ops".to_owned(), crate::process::SUPERVISE.to_owned()];
+        let cli = Cli::try_parse_from(words.into_iter().chain(orders.arguments())).unwrap();
+        let Command::Supervise(read) = cli.command else { panic!("another command") };
+        assert_eq!(format!("{read:?}"), format!("{orders:?}"));
+    }
+}

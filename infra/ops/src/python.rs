@@ -1,0 +1,214 @@
+//! The Python environment that the emulators and the AWS tools live in.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+use crate::error::{AboutFile, Error, Result};
+use crate::progress::Progress;
+use crate::settings::Settings;
+
+/// What an environment is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Running the emulators.
+    Local,
+    /// That, and building and deploying to AWS.
+    Deploy,
+}
+
+impl Purpose {
+    fn requirements(self) -> &'static str {
+        match self {
+            Self::Local => "requirements.txt",
+            Self::Deploy => "requirements-deploy.txt",
+        }
+    }
+
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Local => "python",
+            Self::Deploy => "python-deploy",
+        }
+    }
+}
+
+/// The oldest that the emulator's own packages accept.
+const OLDEST: (u32, u32) = (3, 10);
+
+/// Makes the environment, unless it is there for these requirements already. Answers its folder of programs.
+///
+/// # Errors
+/// There is no suitable Python, or the packages cannot be installed.
+pub async fn environment(settings: &Settings, purpose: Purpose, progress: &Progress) -> Result<PathBuf> {
+    let home = settings.tools_dir().join(purpose.folder());
+    let programs = home.join("bin");
+    let wanted = fingerprint(&settings.infra().join("local"))?;
+    let mark = home.join("ordersaga-requirements");
+    if std::fs::read_to_string(&mark).is_ok_and(|found| found == wanted) && programs.join("python").exists() {
+        return Ok(programs);
+    }
+
+    let step = progress.step("Python environment");
+    check_python().await?;
+    step.at("making it");
+    if home.exists() {
+        std::fs::remove_dir_all(&home).about("cannot remove", &home)?;
+    }
+    let made = run("python3", &["-m", "venv", &home.to_string_lossy()]).await?;
+    if !made.status.success() {
+        return Err(Error::Python(format!(
+            "Python's venv module is missing or broken:\n{}\nInstall it (Debian, Ubuntu: `apt install python3-venv`) \
+             and run the command again.",
+            tail(&made)
+        )));
+    }
+    install(&programs, &settings.infra().join("local").join(purpose.requirements()), &step).await?;
+    std::fs::write(&mark, &wanted).about("cannot write", &mark)?;
+    step.done("Python environment is ready");
+    Ok(programs)
+}
+
+async fn check_python() -> Result<()> {
+    let script = "import sys; print(sys.version_info[0], sys.version_info[1])";
+    let found = Command::new("python3").args(["-c", script]).output().await.map_err(|_| {
+        Error::Python(format!(
+            "python3 is not installed. Install Python {}.{} or newer with its venv module (Debian, Ubuntu: \
+             `apt install python3 python3-venv`) and run the command again.",
+            OLDEST.0, OLDEST.1
+        ))
+    })?;
+    let text = String::from_utf8_lossy(&found.stdout).into_owned();
+    let version = parse_version(&text);
+    if version.is_some_and(|version| version >= OLDEST) {
+        return Ok(());
+    }
+    Err(Error::Python(format!(
+        "python3 is version {}, and {}.{} or newer is needed. Put a newer python3 first in PATH and run the command again.",
+        text.trim().replace(' ', "."),
+        OLDEST.0,
+        OLDEST.1
+    )))
+}
+
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split_whitespace().map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+async fn install(programs: &Path, requirements: &Path, step: &crate::progress::Step) -> Result<()> {
+    let mut pip = Command::new(programs.join("python"))
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--progress-bar",
+            "off",
+            "-r",
+        ])
+        .arg(requirements)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|source| Error::Command { command: "pip".into(), source })?;
+    let errors = pip.stderr.take().map(|stream| tokio::spawn(collect(stream)));
+    if let Some(stream) = pip.stdout.take() {
+        let mut lines = BufReader::new(stream).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if let Some(package) = line.strip_prefix("Collecting ") {
+                step.at(package.split([' ', '=', '<', '>']).next().unwrap_or(package).to_owned());
+            } else if line.starts_with("Installing collected") {
+                step.at("unpacking");
+            }
+        }
+    }
+    let status = pip.wait().await.map_err(|source| Error::Command { command: "pip".into(), source })?;
+    if status.success() {
+        return Ok(());
+    }
+    let errors = match errors {
+        Some(task) => task.await.unwrap_or_default(),
+        None => String::new(),
+    };
+    Err(Error::Python(format!(
+        "the Python packages in {} cannot be installed:\n{}\nCheck that PyPI can be reached (`pip config list` shows \
+         where pip looks) and run the command again.",
+        requirements.display(),
+        last_lines(&errors)
+    )))
+}
+
+async fn collect(stream: impl tokio::io::AsyncRead + Unpin) -> String {
+    let mut text = String::new();
+    let mut lines = BufReader::new(stream).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
+}
+
+async fn run(program: &str, arguments: &[&str]) -> Result<std::process::Output> {
+    Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .map_err(|source| Error::Command { command: program.into(), source })
+}
+
+fn tail(output: &std::process::Output) -> String {
+    last_lines(&format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    ))
+}
+
+/// The end of what a program said: what went wrong is there.
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(8)..].join("\n")
+}
+
+/// Changes whenever a requirements file does.
+fn fingerprint(folder: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    for purpose in [Purpose::Local, Purpose::Deploy] {
+        let file = folder.join(purpose.requirements());
+        hash.update(std::fs::read(&file).about("cannot read", &file)?);
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert!(parse_version("3 9\n").unwrap() < OLDEST);
+        assert!(parse_version("3 10\n").unwrap() >= OLDEST);
+        assert!(parse_version("3 13\n").unwrap() >= OLDEST);
+        assert_eq!(parse_version("nonsense"), None);
+    }
+
+    #[test]
+    fn every_requirement_is_pinned() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../local");
+        for file in ["requirements.txt", "requirements-deploy.txt"] {
+            for line in std::fs::read_to_string(folder.join(file)).unwrap().lines() {
+                let line = line.trim();
+                let pinned = line.is_empty() || line.starts_with(['#', '-']) || line.contains("==");
+                assert!(pinned, "{file}: {line}");
+            }
+        }
+    }
+}

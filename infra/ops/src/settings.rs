@@ -1,0 +1,66 @@
+use std::path::{Path, PathBuf};
+
+/// The port that AWS emulators are known by.
+pub const DEFAULT_GATEWAY_PORT: u16 = 4566;
+/// The port that localstripe is known by.
+pub const DEFAULT_STRIPE_PORT: u16 = 8420;
+/// The emulator's only region that needs no configuration.
+pub const REGION: &str = "us-east-1";
+/// The stage of a stack on one machine.
+pub const LOCAL_STAGE: &str = "local";
+
+/// Where things are and which ports to take.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The repository.
+    pub root: PathBuf,
+    /// What one running stack knows about itself: ports, logs, the admin's password. One folder, one stack.
+    pub state_dir: PathBuf,
+    pub gateway_port: Port,
+    pub stripe_port: Port,
+    /// The address that the emulator listens on. 127.0.0.1, unless containers have to reach it.
+    pub bind: String,
+}
+
+/// Which port a listener takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// This one or none: somebody asked for it.
+    Exactly(u16),
+    /// This one, or another when it is taken.
+    Preferably(u16),
+    /// Whichever is free.
+    Any,
+}
+
+impl Settings {
+    /// # Errors
+    /// The state folder cannot be made, or its path cannot be resolved.
+    pub fn new(state_dir: Option<PathBuf>, gateway_port: Port, stripe_port: Port) -> std::io::Result<Self> {
+        let root = repository();
+        let state_dir = state_dir.unwrap_or_else(|| root.join("target/stack"));
+        std::fs::create_dir_all(&state_dir)?;
+        // Resolved, since other processes with other working folders get it, and are recognised by it.
+        let state_dir = state_dir.canonicalize()?;
+        Ok(Self { root, state_dir, gateway_port, stripe_port, bind: "127.0.0.1".to_owned() })
+    }
+
+    pub fn target_dir(&self) -> PathBuf {
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), PathBuf::from)
+    }
+
+    /// What is kept between stacks and belongs to none: the Python environment.
+    pub fn tools_dir(&self) -> PathBuf {
+        self.target_dir().join("ops")
+    }
+
+    pub fn infra(&self) -> PathBuf {
+        self.root.join("infra")
+    }
+}
+
+/// The repository that this program was built in: it is run from there by `cargo ops`, and is never installed elsewhere.
+fn repository() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().nth(2).unwrap_or(package).to_path_buf()
+}

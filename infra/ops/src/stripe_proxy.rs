@@ -1,0 +1,215 @@
+//! What Stripe does and localstripe does not: idempotency keys, and, for tests, faults.
+
+mod faults;
+mod idempotency;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+
+use faults::{Fault, Faults, Mode};
+use idempotency::{Answers, Claim, Key};
+
+/// Requests to Stripe hold a few kilobytes.
+const BODY_LIMIT: usize = 1 << 20;
+
+/// Serves one listener until it is dropped.
+pub struct Proxy {
+    upstream: String,
+    http: reqwest::Client,
+    answers: Answers,
+    faults: Faults,
+}
+
+/// The connection ends without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("closed on purpose")]
+struct Closed;
+
+/// What upstream said, whole.
+#[derive(Debug, Clone)]
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Proxy {
+    pub fn new(upstream: &str) -> Self {
+        Self {
+            upstream: upstream.to_owned(),
+            http: crate::emulator::client(),
+            answers: Answers::default(),
+            faults: Faults::default(),
+        }
+    }
+
+    /// Answers every connection; ends only when its task is dropped.
+    pub async fn serve(self, listener: TcpListener) -> Infallible {
+        let proxy = Arc::new(self);
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    tokio::spawn(connection(proxy.clone(), stream));
+                }
+                // Out of file descriptors, or the peer has gone: the next one may do better.
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    async fn handle(&self, request: Request<hyper::body::Incoming>) -> Result<Response<Body>, Closed> {
+        let (parts, body) = request.into_parts();
+        let Ok(body) = http_body_util::Limited::new(body, BODY_LIMIT).collect().await else {
+            return Ok(failure(StatusCode::BAD_REQUEST, "invalid_request_error", "The body cannot be read."));
+        };
+        let body = body.to_bytes();
+        if parts.uri.path() == "/_faults" {
+            return Ok(self.faults.configure(&parts.method, &body));
+        }
+        let fault = self.faults.take(parts.uri.path());
+        match fault.map(|fault| fault.mode) {
+            Some(Mode::Refuse) => return Err(Closed),
+            Some(Mode::Hang) => {
+                tokio::time::sleep(faults::HANG).await;
+                return Err(Closed);
+            }
+            _ => {}
+        }
+        let Some(key) = Key::of(&parts.method, &parts.headers) else {
+            return self.pass(&parts, body, fault).await.map(Answer::into_response);
+        };
+        match self.answers.claim(key, parts.uri.path(), &body) {
+            Claim::Replay(answer) => {
+                if matches!(fault.map(|fault| fault.mode), Some(Mode::DropAnswer)) {
+                    return Err(Closed);
+                }
+                Ok(answer.replayed())
+            }
+            Claim::OtherRequest(message) => {
+                Ok(failure(StatusCode::BAD_REQUEST, "idempotency_error", &message))
+            }
+            Claim::InProgress => Ok(failure(
+                StatusCode::CONFLICT,
+                "idempotency_error",
+                "There is currently another in-progress request using this Idempotency Key.",
+            )),
+            Claim::First(slot) => {
+                let answer = self.forward(&parts, body, fault).await;
+                slot.keep(&answer);
+                match fault.map(|fault| fault.mode) {
+                    Some(Mode::DropAnswer) => Err(Closed),
+                    _ => Ok(answer.into_response()),
+                }
+            }
+        }
+    }
+
+    async fn pass(
+        &self,
+        parts: &http::request::Parts,
+        body: Bytes,
+        fault: Option<Fault>,
+    ) -> Result<Answer, Closed> {
+        let answer = self.forward(parts, body, fault).await;
+        match fault.map(|fault| fault.mode) {
+            Some(Mode::DropAnswer) => Err(Closed),
+            _ => Ok(answer),
+        }
+    }
+
+    /// Upstream's answer, or the failure that was asked for before or after it.
+    async fn forward(&self, parts: &http::request::Parts, body: Bytes, fault: Option<Fault>) -> Answer {
+        let mode = fault.map(|fault| fault.mode);
+        if matches!(mode, Some(Mode::Error500Before)) {
+            return Answer::server_error();
+        }
+        let answer = self.ask(&parts.method, &parts.uri, &parts.headers, body).await;
+        if matches!(mode, Some(Mode::Error500After)) { Answer::server_error() } else { answer }
+    }
+
+    async fn ask(&self, method: &Method, uri: &http::Uri, headers: &HeaderMap, body: Bytes) -> Answer {
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let request = self
+            .http
+            .request(method.clone(), format!("{}{path}", self.upstream))
+            .headers(passed_on(headers))
+            .body(body);
+        let answer = async {
+            let answer = request.send().await?;
+            let (status, headers) = (answer.status(), passed_on(answer.headers()));
+            Ok::<_, reqwest::Error>(Answer { status, headers, body: answer.bytes().await? })
+        };
+        answer.await.unwrap_or_else(|_| {
+            Answer::error(StatusCode::BAD_GATEWAY, "api_error", "localstripe does not answer.")
+        })
+    }
+}
+
+async fn connection(proxy: Arc<Proxy>, stream: TcpStream) {
+    let service = service_fn(move |request| {
+        let proxy = proxy.clone();
+        async move {
+            // In a task of its own: a client that hangs up must not leave its key without an answer.
+            let handled = tokio::spawn(async move { proxy.handle(request).await });
+            handled.await.unwrap_or(Err(Closed))
+        }
+    });
+    // An error here is a closed connection, ours or the client's.
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// Headers without those that belong to one connection.
+fn passed_on(headers: &HeaderMap) -> HeaderMap {
+    let mut headers = headers.clone();
+    for name in
+        [header::HOST, header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::EXPECT]
+    {
+        headers.remove(name);
+    }
+    headers
+}
+
+impl Answer {
+    fn error(status: StatusCode, kind: &str, message: &str) -> Self {
+        let body = json!({"error": {"type": kind, "message": message}}).to_string();
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        Self { status, headers, body: body.into() }
+    }
+
+    fn server_error() -> Self {
+        Self::error(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "api_error",
+            "Sorry! There was an error. (Asked for by a test.)",
+        )
+    }
+
+    fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::from(self.body));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response
+    }
+
+    fn replayed(self) -> Response<Body> {
+        let mut response = self.into_response();
+        response.headers_mut().insert("idempotent-replayed", header::HeaderValue::from_static("true"));
+        response
+    }
+}
+
+fn failure(status: StatusCode, kind: &str, message: &str) -> Response<Body> {
+    Answer::error(status, kind, message).into_response()
+}
+
+#[cfg(test)]
+mod tests;
