@@ -1,1 +1,14 @@
-//! 
+//! Orders owns orders: what was ordered at which price, and every fact about it since. An order is its list of
+//! events; commands append to it, and the fold over it is the order. Also owned: the copy of prices that orders are
+//! placed by, so that a catalogue that is down refuses nobody.
+//!
+//! Publishes `order.*` (subject: the order id, sequence: the order's version) and starts the saga of each new
+//! order. Listens to `product.created`, `product.updated` and `product.discontinued`.
+
+mod domain;
+mod store;
+#[cfg(test)]
+mod testing;
+
+pub use domain::{Command, Event, Order, Rejected, apply, decide};
+pub use store::Store;

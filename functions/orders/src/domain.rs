@@ -1,0 +1,20 @@
+//! An order, event-sourced (DESIGN.md section 6): what commands do to it, and what its events made of it.
+
+mod command;
+mod decide;
+mod event;
+mod history;
+mod lines;
+mod order;
+#[cfg(test)]
+mod properties;
+
+pub use command::{Command, command_id};
+pub use decide::{Rejected, decide};
+pub use event::Event;
+pub use history::{Commit, History, NewCommit, Recorded, ReplayError};
+pub use lines::{LineError, check_lines, price_lines};
+pub use order::{Order, Placed, apply};
+
+/// `source` of every event that an order is made of.
+pub const SOURCE: &str = "orders";

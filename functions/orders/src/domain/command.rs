@@ -1,0 +1,54 @@
+//! What can be asked of an order.
+
+use contracts::{
+    OrderId, PricedLine,
+    saga::{Compensations, Failure, Shipment, UndoOutcome},
+};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// The customer orders these lines at these prices.
+    Place { items: Vec<PricedLine> },
+    /// The customer wants the order cancelled.
+    RequestCancel,
+    /// The saga holds the stock, and is about to take the payment.
+    RecordReservation,
+    /// The saga has the payment and the shipment: the point of no return.
+    Complete { shipment: Shipment },
+    /// The saga does not know whether its `Complete` happened: from here on it must not, unless it did.
+    Abort,
+    /// The saga has undone what it did, as far as it could.
+    Cancel { failure: Failure, compensations: Compensations },
+}
+
+/// The id of a command: the same for a repeat of it, so that a repeat finds itself in the order's history.
+///
+/// A cancel says how each undo ended: it is another command once an undo that had failed was repeated by hand.
+pub fn command_id(order: &OrderId, command: &Command) -> String {
+    match command {
+        Command::Place { .. } => format!("{order}.PlaceOrder"),
+        Command::RequestCancel => format!("{order}.RequestCancel"),
+        Command::RecordReservation => format!("{order}.RecordReservation"),
+        Command::Complete { .. } => format!("{order}.CompleteOrder"),
+        Command::Abort => format!("{order}.AbortOrder"),
+        Command::Cancel { compensations: Compensations { shipment, payment, inventory }, .. } => {
+            let [shipment, payment, inventory] = [shipment, payment, inventory].map(|o| word(*o));
+            format!("{order}.CancelOrder.{shipment}-{payment}-{inventory}")
+        }
+    }
+}
+
+/// As the contract spells it.
+const fn word(outcome: UndoOutcome) -> &'static str {
+    match outcome {
+        UndoOutcome::NotNeeded => "not_needed",
+        UndoOutcome::Failed => "failed",
+        UndoOutcome::Released => "released",
+        UndoOutcome::NothingHeld => "nothing_held",
+        UndoOutcome::Refunded => "refunded",
+        UndoOutcome::Voided => "voided",
+        UndoOutcome::NothingTaken => "nothing_taken",
+        UndoOutcome::Cancelled => "cancelled",
+        UndoOutcome::NothingScheduled => "nothing_scheduled",
+    }
+}

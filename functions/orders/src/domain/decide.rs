@@ -1,0 +1,179 @@
+//! What a command does to an order: one total function.
+
+use contracts::{
+    OrderStatus, PricedLine,
+    events::{
+        OrderCancelRequested, OrderCancelled, OrderCompensationFailed, OrderCompleted, OrderCreated,
+        OrderInventoryNotAvailable, OrderInventoryReleased, OrderInventoryReserved, OrderPaymentFailed,
+        OrderPaymentPending, OrderPaymentRefunded, OrderPaymentSucceeded, OrderShipmentScheduled,
+    },
+    saga::{Compensations, Failure, INVENTORY_NOT_AVAILABLE, ORDER_CANCEL_REQUESTED, Shipment, UndoOutcome},
+};
+
+use super::{
+    Command, Event, LineError, Order, Placed, check_lines,
+    lines::total,
+    order::{Facts, State},
+};
+
+/// The saga's step whose failure is a failed payment.
+const TAKE_PAYMENT: &str = "TakePayment";
+
+/// Why an order does not take a command.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    #[error("there is no such order")]
+    NotPlaced,
+    #[error("the order is placed already")]
+    AlreadyPlaced,
+    #[error("these lines cannot be ordered")]
+    Lines(Vec<LineError>),
+    /// Also when the order is cancelled already, or on its way there: a step that comes late must not be done.
+    #[error("a cancel was asked for")]
+    CancelRequested,
+    #[error("the order's stock is not recorded as reserved")]
+    NotReserved,
+    #[error("the order has ended as {0}")]
+    Ended(OrderStatus),
+}
+
+/// The events that `command` brings: none when what it wants is so already.
+///
+/// # Errors
+/// When the order is not in a state to take it.
+pub fn decide(order: &Order, command: Command) -> Result<Vec<Event>, Rejected> {
+    match (order, command) {
+        (Order::NotPlaced, Command::Place { items }) => place(items),
+        (Order::NotPlaced, _) => Err(Rejected::NotPlaced),
+        (Order::Placed(_), Command::Place { .. }) => Err(Rejected::AlreadyPlaced),
+        (Order::Placed(order), Command::RequestCancel) => request_cancel(order),
+        (Order::Placed(order), Command::RecordReservation) => record_reservation(order),
+        (Order::Placed(order), Command::Complete { shipment }) => complete(order, shipment),
+        (Order::Placed(order), Command::Abort) => Ok(abort(order)),
+        (Order::Placed(order), Command::Cancel { failure, compensations }) => {
+            cancel(order, failure, compensations)
+        }
+    }
+}
+
+fn place(items: Vec<PricedLine>) -> Result<Vec<Event>, Rejected> {
+    let errors = check_lines(items.iter().map(|item| (&item.sku, item.quantity)));
+    if !errors.is_empty() {
+        return Err(Rejected::Lines(errors));
+    }
+    let total = total(&items).map_err(Rejected::Lines)?;
+    Ok(vec![Event::Created(OrderCreated { items, total })])
+}
+
+fn request_cancel(order: &Placed) -> Result<Vec<Event>, Rejected> {
+    match order.state {
+        State::Completed | State::Cancelled => Err(Rejected::Ended(order.status)),
+        State::Created | State::Reserved | State::NeedsAttention { .. } => {
+            Ok(ask_for_cancel(order, "customer"))
+        }
+    }
+}
+
+fn record_reservation(order: &Placed) -> Result<Vec<Event>, Rejected> {
+    match order.state {
+        State::Created if order.cancel_requested => Err(Rejected::CancelRequested),
+        State::Created => Ok(vec![
+            Event::InventoryReserved(OrderInventoryReserved {}),
+            Event::PaymentPending(OrderPaymentPending {}),
+        ]),
+        State::Reserved | State::Completed => Ok(vec![]),
+        State::NeedsAttention { .. } | State::Cancelled => Err(Rejected::CancelRequested),
+    }
+}
+
+fn complete(order: &Placed, shipment: Shipment) -> Result<Vec<Event>, Rejected> {
+    let Shipment { carrier, tracking_number, estimated_delivery, .. } = shipment;
+    match order.state {
+        State::Created | State::Reserved if order.cancel_requested => Err(Rejected::CancelRequested),
+        State::Created => Err(Rejected::NotReserved),
+        State::Reserved => Ok(vec![
+            Event::PaymentSucceeded(OrderPaymentSucceeded { amount: order.total }),
+            Event::ShipmentScheduled(OrderShipmentScheduled { carrier, tracking_number, estimated_delivery }),
+            Event::Completed(OrderCompleted { total: order.total }),
+        ]),
+        State::Completed => Ok(vec![]),
+        State::NeedsAttention { .. } | State::Cancelled => Err(Rejected::CancelRequested),
+    }
+}
+
+fn abort(order: &Placed) -> Vec<Event> {
+    match order.state {
+        State::Completed | State::Cancelled => vec![],
+        State::Created | State::Reserved | State::NeedsAttention { .. } => ask_for_cancel(order, "saga"),
+    }
+}
+
+/// Nothing when it was asked for already, or is under way without having been asked for.
+fn ask_for_cancel(order: &Placed, requested_by: &str) -> Vec<Event> {
+    if order.cancel_requested || matches!(order.state, State::NeedsAttention { .. }) {
+        return vec![];
+    }
+    vec![Event::CancelRequested(OrderCancelRequested { requested_by: requested_by.to_owned() })]
+}
+
+fn cancel(order: &Placed, failure: Failure, compensations: Compensations) -> Result<Vec<Event>, Rejected> {
+    let failed_before: &[String] = match &order.state {
+        State::Completed => return Err(Rejected::Ended(order.status)),
+        State::Cancelled => return Ok(vec![]),
+        State::Created | State::Reserved => &[],
+        State::NeedsAttention { failed } => failed,
+    };
+    let failed = failed_undos(failed_before, compensations);
+    let mut events = new_facts(order, &failure, compensations);
+    if failed.is_empty() {
+        events.push(Event::Cancelled(OrderCancelled { reason: failure.error, step: failure.step }));
+    } else if failed != failed_before || !events.is_empty() {
+        events.push(Event::CompensationFailed(OrderCompensationFailed { failure, failed }));
+    }
+    Ok(events)
+}
+
+/// What is worth telling of how the order came to its end, and was not told yet.
+fn new_facts(order: &Placed, failure: &Failure, compensations: Compensations) -> Vec<Event> {
+    let Facts { not_available, payment_failed, payment_refunded, inventory_released } = order.facts;
+    let mut events = Vec::new();
+    if !not_available && failure.error == INVENTORY_NOT_AVAILABLE {
+        events.push(Event::InventoryNotAvailable(OrderInventoryNotAvailable {}));
+    }
+    // A payment that was given up because the customer asked for it has not failed.
+    if !payment_failed && failure.step == TAKE_PAYMENT && failure.error != ORDER_CANCEL_REQUESTED {
+        events.push(Event::PaymentFailed(OrderPaymentFailed { reason: failure.error.clone() }));
+    }
+    let undone_as = match compensations.payment {
+        UndoOutcome::Refunded => Some("refunded"),
+        UndoOutcome::Voided => Some("voided"),
+        _ => None,
+    };
+    if let Some(outcome) = undone_as.filter(|_| !payment_refunded) {
+        let refund = OrderPaymentRefunded { amount: order.total, outcome: outcome.to_owned() };
+        events.push(Event::PaymentRefunded(refund));
+    }
+    if !inventory_released && compensations.inventory == UndoOutcome::Released {
+        events.push(Event::InventoryReleased(OrderInventoryReleased {}));
+    }
+    events
+}
+
+/// An undo that failed before stays failed until it is really done: "not needed" does not undo it.
+fn failed_undos(
+    before: &[String],
+    Compensations { shipment, payment, inventory }: Compensations,
+) -> Vec<String> {
+    [("shipment", shipment), ("payment", payment), ("inventory", inventory)]
+        .into_iter()
+        .filter(|(undo, outcome)| match outcome {
+            UndoOutcome::Failed => true,
+            UndoOutcome::NotNeeded => before.iter().any(|failed| failed == undo),
+            _ => false,
+        })
+        .map(|(undo, _)| undo.to_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

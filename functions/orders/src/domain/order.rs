@@ -1,0 +1,106 @@
+//! An order as its events made it.
+
+use contracts::{Money, OrderStatus, PricedLine};
+
+use super::Event;
+
+/// The fold over an order's events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Order {
+    #[default]
+    NotPlaced,
+    Placed(Placed),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// How many events there were; the last one's sequence.
+    pub version: u64,
+    pub items: Vec<PricedLine>,
+    pub total: Money,
+    /// As customers see it. What may happen next is said by `state`.
+    pub status: OrderStatus,
+    pub cancel_requested: bool,
+    pub(super) state: State,
+    pub(super) facts: Facts,
+}
+
+/// Where the order stands between its commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum State {
+    Created,
+    /// Its stock is held, its payment awaited.
+    Reserved,
+    Completed,
+    /// These undos failed: `shipment`, `payment`, `inventory`.
+    NeedsAttention {
+        failed: Vec<String>,
+    },
+    Cancelled,
+}
+
+/// What has been recorded on the way to a cancelled order, so that a retry does not record it twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub not_available: bool,
+    pub payment_failed: bool,
+    pub payment_refunded: bool,
+    pub inventory_released: bool,
+}
+
+impl Order {
+    pub fn version(&self) -> u64 {
+        match self {
+            Self::NotPlaced => 0,
+            Self::Placed(placed) => placed.version,
+        }
+    }
+
+    pub fn placed(&self) -> Option<&Placed> {
+        match self {
+            Self::NotPlaced => None,
+            Self::Placed(placed) => Some(placed),
+        }
+    }
+}
+
+/// The order after one more event. Total: whether an event may happen is decided before it does, not here. Only
+/// a creation makes something of an order that is not placed.
+pub fn apply(order: Order, event: &Event) -> Order {
+    match (order, event) {
+        (Order::NotPlaced, Event::Created(created)) => Order::Placed(Placed {
+            version: 1,
+            items: created.items.clone(),
+            total: created.total,
+            status: OrderStatus::OrderCreated,
+            cancel_requested: false,
+            state: State::Created,
+            facts: Facts::default(),
+        }),
+        (Order::NotPlaced, _) => Order::NotPlaced,
+        (Order::Placed(placed), event) => Order::Placed(advance(placed, event)),
+    }
+}
+
+pub(super) fn advance(mut placed: Placed, event: &Event) -> Placed {
+    placed.version += 1;
+    placed.status = OrderStatus::after(event.event_type()).unwrap_or(placed.status);
+    match event {
+        Event::InventoryReserved(_) => placed.state = State::Reserved,
+        Event::Completed(_) => placed.state = State::Completed,
+        Event::Cancelled(_) => placed.state = State::Cancelled,
+        Event::CompensationFailed(failure) => {
+            placed.state = State::NeedsAttention { failed: failure.failed.clone() };
+        }
+        Event::CancelRequested(_) => placed.cancel_requested = true,
+        Event::InventoryNotAvailable(_) => placed.facts.not_available = true,
+        Event::PaymentFailed(_) => placed.facts.payment_failed = true,
+        Event::PaymentRefunded(_) => placed.facts.payment_refunded = true,
+        Event::InventoryReleased(_) => placed.facts.inventory_released = true,
+        Event::Created(_)
+        | Event::PaymentPending(_)
+        | Event::PaymentSucceeded(_)
+        | Event::ShipmentScheduled(_) => {}
+    }
+    placed
+}

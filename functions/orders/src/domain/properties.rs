@@ -1,0 +1,115 @@
+//! What holds for every order, whatever is asked of it in whatever order.
+
+use contracts::saga::UndoOutcome;
+use proptest::prelude::*;
+
+use super::{Command, Event, History, Order, Rejected, command_id, decide};
+use crate::testing::{cancel_after, commit, complete, given, order_id, place};
+
+fn outcome() -> impl Strategy<Value = UndoOutcome> {
+    prop::sample::select(vec![
+        UndoOutcome::NotNeeded,
+        UndoOutcome::Failed,
+        UndoOutcome::Released,
+        UndoOutcome::NothingHeld,
+        UndoOutcome::Refunded,
+        UndoOutcome::Voided,
+        UndoOutcome::NothingTaken,
+        UndoOutcome::Cancelled,
+        UndoOutcome::NothingScheduled,
+    ])
+}
+
+fn any_cancel() -> impl Strategy<Value = Command> {
+    let failure = prop::sample::select(vec![
+        ("ReserveInventory", "InventoryNotAvailable"),
+        ("ReserveInventory", "States.Timeout"),
+        ("RecordReservation", "OrderCancelRequested"),
+        ("TakePayment", "PaymentDeclined"),
+        ("TakePayment", "OrderCancelRequested"),
+        ("ScheduleShipment", "ShipmentRejected"),
+        ("CompleteOrder", "OrderCancelRequested"),
+    ]);
+    (failure, [outcome(), outcome(), outcome()])
+        .prop_map(|((step, error), undone)| cancel_after(step, error, undone))
+}
+
+/// The happy path more often than its disturbances, so that orders come far.
+fn any_command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        2 => Just(place()),
+        3 => Just(Command::RecordReservation),
+        3 => Just(complete()),
+        1 => Just(Command::RequestCancel),
+        1 => Just(Command::Abort),
+        2 => any_cancel(),
+    ]
+}
+
+fn is_final(event: &Event) -> bool {
+    matches!(event, Event::Completed(_) | Event::Cancelled(_))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn every_order_keeps_its_promises(commands in prop::collection::vec(any_command(), 1..14)) {
+        let mut order = Order::NotPlaced;
+        let (mut commits, mut events, mut taken) = (vec![], Vec::<Event>::new(), vec![]);
+        for (second, command) in (0..).zip(commands) {
+            let Ok(new) = decide(&order, command.clone()) else { continue };
+
+            // A final state is final.
+            prop_assert!(new.is_empty() || !events.iter().any(is_final), "{command:?} after the end");
+
+            if !new.is_empty() {
+                commits.push(commit(&order, command.clone(), second));
+            }
+            events.extend(new);
+            order = given(order, vec![command.clone()]);
+            taken.push(command.clone());
+
+            // The same again is a success that changes nothing.
+            let again = decide(&order, command.clone());
+            if matches!(command, Command::Place { .. }) {
+                prop_assert_eq!(again, Err(Rejected::AlreadyPlaced));
+            } else if command != Command::RequestCancel || !events.iter().any(is_final) {
+                prop_assert_eq!(again, Ok(vec![]));
+            }
+        }
+
+        // One end at most.
+        prop_assert!(events.iter().filter(|event| is_final(event)).count() <= 1);
+
+        // What was stored is what is read.
+        let history = History::replay(&order_id(), commits).unwrap();
+        prop_assert_eq!(history.as_ref().map(|h| Order::Placed(h.order.clone())).unwrap_or_default(), order);
+        if let Some(history) = history {
+            let stored: Vec<Event> = history.events.iter().map(|e| Event::read(&e.envelope).unwrap()).collect();
+            prop_assert_eq!(stored, events);
+        }
+    }
+
+    #[test]
+    fn an_order_is_never_both_completed_and_asked_to_be_cancelled(
+        commands in prop::collection::vec(any_command(), 1..14),
+    ) {
+        let mut order = given(Order::NotPlaced, vec![place()]);
+        for command in commands {
+            if decide(&order, command.clone()).is_ok() {
+                order = given(order, vec![command]);
+            }
+        }
+        let placed = order.placed().unwrap();
+        let completed = placed.status == contracts::OrderStatus::OrderCompleted;
+        prop_assert!(!(completed && placed.cancel_requested));
+    }
+
+    #[test]
+    fn cancels_are_the_same_command_only_when_the_undos_ended_alike(a in any_cancel(), b in any_cancel()) {
+        let (Command::Cancel { compensations: left, .. }, Command::Cancel { compensations: right, .. }) = (&a, &b)
+        else { unreachable!() };
+        prop_assert_eq!(command_id(&order_id(), &a) == command_id(&order_id(), &b), left == right);
+    }
+}

@@ -1,0 +1,296 @@
+//! The orders' table.
+//!
+//! | pk | sk | holds |
+//! |---|---|---|
+//! | `ORDER#<id>` | `COMMIT#<first version, 8 digits>` | one commit: `command_id`, `outbox` (its envelopes: the events, stored once), `first_version`, `last_version`, `user_id`; the first one also `request_hash` and `private` |
+//! | `PRICE#<sku>` | `PRICE` | what the SKU costs, as of `product_version`; without `amount` and `currency` it is no longer sold |
+//!
+//! `private` is the customer's address and payment method as JSON: outside the events, so that it can be erased.
+
+mod item;
+mod prices;
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use contracts::{CorrelationId, Money, OrderId, Sku, UserId};
+use jiff::Timestamp;
+use lambda_kit::dynamodb::{Item, SK, Table, TableError, condition_failed, string};
+
+pub use self::item::FirstCommit;
+use crate::domain::{
+    Command, Commit, Event, History, NewCommit, Order, Rejected, ReplayError, command_id, decide,
+};
+
+/// How often a command is decided again because another one was faster. An order has about ten commits in its whole
+/// life, so that even a bad moment brings it two or three others.
+const DECISIONS: usize = 5;
+
+/// Tries of a lookup whose first answer was incomplete: with it, placing an order stays at 3 calls.
+const LOOKUPS: usize = 2;
+/// DynamoDB leaves keys out when it is throttling: asked for again at once, they would be left out again.
+const LOOKUP_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+#[derive(Debug, Clone)]
+pub struct Store {
+    table: Table,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("the history of order {order_id} is broken")]
+    Broken {
+        order_id: OrderId,
+        #[source]
+        source: ReplayError,
+    },
+    #[error("other commands for order {0} were faster every time")]
+    Contended(OrderId),
+    #[error("the table left out a part of what was asked for")]
+    Incomplete,
+}
+
+/// Why a command was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What is known before an order is placed.
+#[derive(Debug)]
+pub struct Lookup {
+    /// The order's beginning, if it was placed already.
+    pub placed: Option<FirstCommit>,
+    /// Of those that are sold.
+    pub prices: HashMap<Sku, Money>,
+}
+
+/// A new order, with what belongs to it and is no event.
+#[derive(Debug)]
+pub struct NewOrder<'a> {
+    pub order_id: &'a OrderId,
+    pub user_id: &'a UserId,
+    pub correlation_id: &'a CorrelationId,
+    /// Tells a repeated request from another one with the same key.
+    pub request_hash: &'a str,
+    /// The customer's address and payment method, as JSON.
+    pub private: &'a str,
+}
+
+/// What became of a new order.
+#[derive(Debug)]
+pub enum Placing {
+    New(History),
+    /// An equal request, or a different one with the same key, was there first.
+    Earlier(FirstCommit),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Appended {
+    Done,
+    /// There is a commit of that version.
+    Taken,
+}
+
+impl Store {
+    pub fn new(table: Table) -> Self {
+        Self { table }
+    }
+
+    /// All that happened to an order; nothing when there is no such order.
+    pub async fn load(&self, order_id: &OrderId) -> Result<Option<History>, StoreError> {
+        let commits = self.commits(order_id).await?;
+        self.replay(order_id, commits)
+    }
+
+    /// Takes `command`, which is not [`Command::Place`], and gives the order after it. A command that was taken
+    /// before is a success without effect.
+    pub async fn execute(
+        &self,
+        order_id: &OrderId,
+        command: &Command,
+        correlation_id: &CorrelationId,
+        now: Timestamp,
+    ) -> Result<History, ExecuteError> {
+        let command_id = command_id(order_id, command);
+        for _ in 0..DECISIONS {
+            let history = self.load(order_id).await?.ok_or(Rejected::NotPlaced)?;
+            if history.has_taken(&command_id) {
+                return Ok(history);
+            }
+            let order = Order::Placed(history.order.clone());
+            let events = decide(&order, command.clone())?;
+            if events.is_empty() {
+                return Ok(history);
+            }
+            let new = NewCommit {
+                order_id,
+                user_id: &history.user_id,
+                correlation_id,
+                // Clocks of two instances differ: a history that ran backwards could not be cut at a time.
+                occurred_at: now.max(history.updated_at),
+            };
+            let commit = commit(order.version(), command_id.clone(), &events, new)?;
+            match self.append(&commit, new, Item::new()).await? {
+                Appended::Done => return Ok(self.then(history, commit)?),
+                Appended::Taken => {}
+            }
+        }
+        Err(StoreError::Contended(order_id.clone()).into())
+    }
+
+    /// Looks for the order and for the prices of these SKUs, each of which is named once, in one call.
+    pub async fn lookup(&self, order_id: &OrderId, skus: &[&Sku]) -> Result<Lookup, StoreError> {
+        const OPERATION: &str = "looking for an order and prices";
+        let keys =
+            std::iter::once(item::first_key(order_id)).chain(skus.iter().map(|sku| prices::key_of(sku)));
+        let mut wanted = Some(
+            KeysAndAttributes::builder()
+                .set_keys(Some(keys.collect()))
+                .consistent_read(true)
+                .projection_expression(item::LOOKUP_ATTRIBUTES)
+                .build()
+                .map_err(|e| TableError::call(OPERATION, e))?,
+        );
+        let mut found = Vec::new();
+        for attempt in 0..LOOKUPS {
+            let Some(keys) = wanted.take() else { break };
+            if attempt > 0 {
+                tokio::time::sleep(LOOKUP_PAUSE).await;
+            }
+            let answer =
+                self.table.client.batch_get_item().request_items(&self.table.name, keys).send().await;
+            let answer = answer.map_err(|e| TableError::call(OPERATION, e))?;
+            found.extend(answer.responses.unwrap_or_default().into_values().flatten());
+            wanted = answer.unprocessed_keys.unwrap_or_default().into_values().next();
+        }
+        if wanted.is_some_and(|rest| !rest.keys.is_empty()) {
+            return Err(StoreError::Incomplete);
+        }
+        let (prices, commits): (Vec<Item>, Vec<Item>) = found.into_iter().partition(prices::is_price);
+        let placed = commits.into_iter().next().map(FirstCommit::read).transpose();
+        Ok(Lookup {
+            placed: placed.map_err(|e| TableError::item(OPERATION, e))?,
+            prices: prices::read(prices).map_err(|e| TableError::item(OPERATION, e))?,
+        })
+    }
+
+    /// Writes an order's first commit, unless there is one.
+    pub async fn place(
+        &self,
+        order: &NewOrder<'_>,
+        command: Command,
+        now: Timestamp,
+    ) -> Result<Placing, ExecuteError> {
+        let command_id = command_id(order.order_id, &command);
+        let events = decide(&Order::NotPlaced, command)?;
+        let new = NewCommit {
+            order_id: order.order_id,
+            user_id: order.user_id,
+            correlation_id: order.correlation_id,
+            occurred_at: now,
+        };
+        let commit = commit(0, command_id, &events, new)?;
+        let beginning = item::beginning(order.request_hash, order.private);
+        match self.append(&commit, new, beginning).await? {
+            Appended::Done => {
+                let history = self.replay(order.order_id, vec![commit])?;
+                Ok(Placing::New(history.ok_or(Rejected::NotPlaced)?))
+            }
+            Appended::Taken => Ok(Placing::Earlier(self.first_commit(order.order_id).await?)),
+        }
+    }
+
+    async fn append(&self, commit: &Commit, new: NewCommit<'_>, extra: Item) -> Result<Appended, StoreError> {
+        const OPERATION: &str = "appending to an order";
+        let mut item = item::write(commit, new).map_err(|e| TableError::item(OPERATION, e))?;
+        item.extend(extra);
+        let put = self
+            .table
+            .client
+            .put_item()
+            .table_name(&self.table.name)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(sk)");
+        match put.send().await {
+            Ok(_) => Ok(Appended::Done),
+            Err(error) if condition_failed(&error) => Ok(Appended::Taken),
+            Err(error) => Err(TableError::call(OPERATION, error).into()),
+        }
+    }
+
+    async fn first_commit(&self, order_id: &OrderId) -> Result<FirstCommit, StoreError> {
+        const OPERATION: &str = "reading an order's beginning";
+        let answer = self
+            .table
+            .client
+            .get_item()
+            .table_name(&self.table.name)
+            .set_key(Some(item::first_key(order_id)))
+            .consistent_read(true)
+            .projection_expression(item::LOOKUP_ATTRIBUTES)
+            .send()
+            .await
+            .map_err(|e| TableError::call(OPERATION, e))?;
+        // It was there a moment ago, and commits are never deleted.
+        let item = answer.item.ok_or_else(|| TableError::item(OPERATION, "it is gone"))?;
+        Ok(FirstCommit::read(item).map_err(|e| TableError::item(OPERATION, e))?)
+    }
+
+    /// All commits in their order, without what is private.
+    async fn commits(&self, order_id: &OrderId) -> Result<Vec<Commit>, TableError> {
+        const OPERATION: &str = "reading an order";
+        let mut commits = Vec::new();
+        let mut start: Option<HashMap<String, AttributeValue>> = None;
+        loop {
+            let page = self
+                .table
+                .client
+                .query()
+                .table_name(&self.table.name)
+                .consistent_read(true)
+                .key_condition_expression("pk = :order AND begins_with(sk, :commit)")
+                .expression_attribute_values(":order", string(item::partition(order_id)))
+                .expression_attribute_values(":commit", string(item::COMMIT))
+                .projection_expression(item::COMMIT_ATTRIBUTES)
+                .set_exclusive_start_key(start.take())
+                .send()
+                .await
+                .map_err(|e| TableError::call(OPERATION, e))?;
+            for item in page.items.unwrap_or_default() {
+                commits.push(item::read(&item).map_err(|e| TableError::item(OPERATION, e))?);
+            }
+            match page.last_evaluated_key.filter(|key| key.contains_key(SK)) {
+                Some(key) => start = Some(key),
+                None => return Ok(commits),
+            }
+        }
+    }
+
+    fn replay(&self, order_id: &OrderId, commits: Vec<Commit>) -> Result<Option<History>, StoreError> {
+        History::replay(order_id, commits)
+            .map_err(|source| StoreError::Broken { order_id: order_id.clone(), source })
+    }
+
+    fn then(&self, history: History, commit: Commit) -> Result<History, StoreError> {
+        let order_id = history.order_id.clone();
+        history.then(commit).map_err(|source| StoreError::Broken { order_id, source })
+    }
+}
+
+fn commit(
+    version: u64,
+    command_id: String,
+    events: &[Event],
+    new: NewCommit<'_>,
+) -> Result<Commit, StoreError> {
+    Commit::new(version, command_id, events, new).map_err(|e| TableError::item("writing events", e).into())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! A commit as an item.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use contracts::{Envelope, OrderId};
+use lambda_kit::dynamodb::{Item, OUTBOX, PK, SK, key, number, outbox, string};
+
+use crate::domain::{Commit, NewCommit};
+
+/// What a commit's sort key begins with.
+pub(super) const COMMIT: &str = "COMMIT#";
+const COMMAND_ID: &str = "command_id";
+const FIRST_VERSION: &str = "first_version";
+const REQUEST_HASH: &str = "request_hash";
+/// Read by the relay, which hands it to the saga, and by nothing else.
+pub(crate) const PRIVATE: &str = "private";
+
+/// What reading an order needs.
+pub(super) const COMMIT_ATTRIBUTES: &str = "sk, command_id, first_version, outbox";
+/// What placing an order needs, of commits and of prices.
+pub(super) const LOOKUP_ATTRIBUTES: &str = "pk, sk, request_hash, outbox, amount, currency";
+
+/// An item that this code did not write.
+#[derive(Debug, thiserror::Error)]
+pub enum ItemError {
+    #[error("the attribute {0} is missing or of another type")]
+    Attribute(&'static str),
+    #[error("an event cannot be read")]
+    Event(#[from] serde_json::Error),
+}
+
+pub(super) fn partition(order_id: &OrderId) -> String {
+    format!("ORDER#{order_id}")
+}
+
+/// Eight digits, so that keys sort as versions do; an order has about ten.
+fn commit_key(order_id: &OrderId, first_version: u64) -> Item {
+    key(partition(order_id), format!("{COMMIT}{first_version:08}"))
+}
+
+/// The key of the commit that an order begins with.
+pub(super) fn first_key(order_id: &OrderId) -> Item {
+    commit_key(order_id, 1)
+}
+
+pub(super) fn write(commit: &Commit, new: NewCommit<'_>) -> Result<Item, serde_json::Error> {
+    let mut item = commit_key(new.order_id, commit.first_version);
+    item.extend(
+        [
+            (COMMAND_ID, string(&commit.command_id)),
+            (FIRST_VERSION, number(commit.first_version)),
+            ("last_version", number(commit.last_version())),
+            ("user_id", string(new.user_id.as_str())),
+            (OUTBOX, outbox(&commit.events)?),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    );
+    Ok(item)
+}
+
+/// What the first commit has beside its events.
+pub(super) fn beginning(request_hash: &str, private: &str) -> Item {
+    [(REQUEST_HASH, request_hash), (PRIVATE, private)]
+        .map(|(name, value)| (name.to_owned(), string(value)))
+        .into()
+}
+
+pub(super) fn read(item: &Item) -> Result<Commit, ItemError> {
+    let first_version = item
+        .get(FIRST_VERSION)
+        .and_then(|value| value.as_n().ok()?.parse().ok())
+        .ok_or(ItemError::Attribute(FIRST_VERSION))?;
+    if text(item, SK)? != format!("{COMMIT}{first_version:08}") {
+        return Err(ItemError::Attribute(SK));
+    }
+    let command_id = text(item, COMMAND_ID)?.to_owned();
+    Ok(Commit { first_version, command_id, events: events(item)? })
+}
+
+fn events(item: &Item) -> Result<Vec<Envelope>, ItemError> {
+    let list = item.get(OUTBOX).and_then(|value| value.as_l().ok());
+    list.ok_or(ItemError::Attribute(OUTBOX))?
+        .iter()
+        .map(|event| match event {
+            AttributeValue::S(json) => Ok(serde_json::from_str(json)?),
+            _ => Err(ItemError::Attribute(OUTBOX)),
+        })
+        .collect()
+}
+
+pub(super) fn text<'a>(item: &'a Item, name: &'static str) -> Result<&'a str, ItemError> {
+    match item.get(name) {
+        Some(AttributeValue::S(value)) => Ok(value),
+        _ => Err(ItemError::Attribute(name)),
+    }
+}
+
+/// How an order began: enough to answer a repeated request as the first one was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstCommit {
+    pub request_hash: String,
+    pub created: Envelope,
+}
+
+impl FirstCommit {
+    pub(super) fn read(item: Item) -> Result<Self, ItemError> {
+        debug_assert!(item.contains_key(PK));
+        let created = events(&item)?.into_iter().next().ok_or(ItemError::Attribute(OUTBOX))?;
+        Ok(Self { request_hash: text(&item, REQUEST_HASH)?.to_owned(), created })
+    }
+}

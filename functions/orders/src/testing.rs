@@ -1,0 +1,102 @@
+//! Builders for tests: one order, and the commands of its life.
+
+use contracts::{
+    CorrelationId, Currency, Money, OrderId, PricedLine, Sku, UserId,
+    saga::{Compensations, Failure, Shipment, UndoOutcome},
+};
+use jiff::Timestamp;
+
+use crate::domain::{Command, Commit, NewCommit, Order, apply, command_id, decide};
+
+pub fn order_id() -> OrderId {
+    OrderId::try_from("ord_0123456789abcdef0123456789abcdef").unwrap()
+}
+
+pub fn user_id() -> UserId {
+    UserId::try_from("usr_0123456789abcdef0123456789abcdef").unwrap()
+}
+
+pub fn correlation_id() -> CorrelationId {
+    CorrelationId::try_from("cor_test").unwrap()
+}
+
+pub fn sku(name: &str) -> Sku {
+    Sku::try_from(name).unwrap()
+}
+
+/// So many seconds after the order was placed.
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_795_000_000 + seconds).unwrap()
+}
+
+pub fn usd(amount: i64) -> Money {
+    Money::new(amount, Currency::USD)
+}
+
+/// Two mugs: 84 dollars.
+pub fn place() -> Command {
+    Command::Place { items: vec![PricedLine { sku: sku("MUG"), quantity: 2, unit_price: usd(4200) }] }
+}
+
+pub fn shipment() -> Shipment {
+    Shipment {
+        shipment_id: "shp_1".to_owned(),
+        carrier: "local".to_owned(),
+        tracking_number: "T1".to_owned(),
+        estimated_delivery: jiff::civil::date(2026, 11, 25),
+    }
+}
+
+pub fn complete() -> Command {
+    Command::Complete { shipment: shipment() }
+}
+
+pub fn failure(step: &str, error: &str) -> Failure {
+    Failure { step: step.to_owned(), error: error.to_owned(), cause: "a cause for engineers".to_owned() }
+}
+
+/// The end of a step that failed: nothing had to be undone.
+pub fn cancel(step: &str, error: &str) -> Command {
+    use UndoOutcome::NotNeeded;
+    cancel_after(step, error, [NotNeeded, NotNeeded, NotNeeded])
+}
+
+/// The same, with how the undos of shipment, payment and inventory ended.
+pub fn cancel_after(step: &str, error: &str, [shipment, payment, inventory]: [UndoOutcome; 3]) -> Command {
+    Command::Cancel {
+        failure: failure(step, error),
+        compensations: Compensations { shipment, payment, inventory },
+    }
+}
+
+/// The commit of `command` on `order`, `second` seconds after it was placed.
+pub fn commit(order: &Order, command: Command, second: i64) -> Commit {
+    let id = command_id(&order_id(), &command);
+    let events = decide(order, command).unwrap();
+    let new = NewCommit {
+        order_id: &order_id(),
+        user_id: &user_id(),
+        correlation_id: &correlation_id(),
+        occurred_at: at(second),
+    };
+    Commit::new(order.version(), id, &events, new).unwrap()
+}
+
+/// The commits of these commands, one after the other, a second between them.
+pub fn commits(commands: Vec<Command>) -> Vec<Commit> {
+    let mut order = Order::NotPlaced;
+    let mut commits = Vec::new();
+    for (second, command) in (0..).zip(commands) {
+        commits.push(commit(&order, command.clone(), second));
+        order = given(order, vec![command]);
+    }
+    commits
+}
+
+/// The order after these commands, all of which it takes.
+pub fn given(order: Order, commands: Vec<Command>) -> Order {
+    commands.into_iter().fold(order, |order, command| {
+        let events = decide(&order, command).unwrap();
+        events.iter().fold(order, apply)
+    })
+}
