@@ -1,1 +1,23 @@
-//! 
+//! Realtime owns the WebSocket: who is connected, what each connection follows, and the last frames of each order.
+//! It publishes nothing, and listens to `order.*`, `payment.*` and `shipment.*`.
+//!
+//! Everything about one order passes through one line: the queue's message group of that order. Its events come
+//! through it, and so do the subscriptions to it, so that what is replayed and what is live cannot overtake each
+//! other.
+
+mod api;
+mod authorizer;
+mod consumer;
+mod domain;
+mod line;
+mod push;
+mod socket;
+mod store;
+
+pub use api::{Tickets, routes};
+pub use authorizer::{Authorizer, Policy};
+pub use consumer::Consumer;
+pub use line::Line;
+pub use push::Pusher;
+pub use socket::{Answer, Socket};
+pub use store::Store;

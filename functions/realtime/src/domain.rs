@@ -1,0 +1,41 @@
+//! Pure: what clients ask for, the frames that they get, and the buffer that frames are replayed from.
+
+mod buffer;
+mod frame;
+mod request;
+
+pub use buffer::{Arrival, Buffer, BufferState};
+pub use frame::{ErrorCode, Frame, NotAFrame};
+pub use request::{Request, Subject, parse};
+
+use contracts::UserId;
+use serde::{Deserialize, Serialize};
+
+/// API Gateway ends a WebSocket connection after two hours, whatever happens on it (quota "connection duration").
+pub const CONNECTION_SECONDS: i64 = 2 * 60 * 60;
+
+/// Orders that one connection may follow. A person has fewer open orders than that, and a connection's items can be
+/// deleted in one BatchWriteItem call (25 items) when it ends.
+pub const SUBSCRIPTIONS_MAX: usize = 20;
+
+/// A connection, with what decides what it may see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscriber {
+    pub connection_id: String,
+    pub user_id: UserId,
+    pub admin: bool,
+    /// Unix seconds after which the connection cannot be there any more.
+    pub expires_at: i64,
+}
+
+impl Subscriber {
+    /// Whether the frames of an order are for this subscriber. Of an order whose owner is not known, only an
+    /// administrator gets to see something.
+    pub fn may_see(&self, owner: Option<&UserId>) -> bool {
+        self.admin || owner == Some(&self.user_id)
+    }
+
+    pub const fn is_expired(&self, now: i64) -> bool {
+        self.expires_at <= now
+    }
+}

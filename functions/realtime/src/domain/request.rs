@@ -1,0 +1,150 @@
+//! What a client sends: reading it, or saying what is wrong with it.
+
+use contracts::OrderId;
+use serde_json::{Map, Value};
+
+use super::{ErrorCode, Frame};
+
+/// Bytes of one frame (DESIGN.md section 10; also what API Gateway takes as one frame).
+const FRAME_LIMIT: usize = 32 * 1024;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    Subscribe {
+        subject: Subject,
+        /// The order's last version that the client has seen; nothing for live frames only.
+        after: Option<u64>,
+    },
+    Unsubscribe {
+        subject: Subject,
+    },
+    Ping,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    Order(OrderId),
+    AllOwn,
+}
+
+/// Reads a client's frame. Fields that are not known are passed over, so that a newer client is understood.
+///
+/// # Errors
+/// The error frame that the client gets.
+pub fn parse(body: &str) -> Result<Request, Frame> {
+    if body.len() > FRAME_LIMIT {
+        return Err(bad_request(format!("A frame may have {FRAME_LIMIT} bytes.")));
+    }
+    let Ok(Value::Object(fields)) = serde_json::from_str(body) else {
+        return Err(bad_request("A frame is a JSON object with an `action`."));
+    };
+    match fields.get("action") {
+        Some(Value::String(action)) => match action.as_str() {
+            "subscribe" => subscribe(&fields),
+            "unsubscribe" => Ok(Request::Unsubscribe { subject: subject(&fields)? }),
+            "ping" => Ok(Request::Ping),
+            _ => Err(Frame::error(
+                ErrorCode::UnknownAction,
+                "The actions are `subscribe`, `unsubscribe` and `ping`.",
+            )),
+        },
+        _ => Err(bad_request("Say what to do in `action`, a string.")),
+    }
+}
+
+fn subscribe(fields: &Map<String, Value>) -> Result<Request, Frame> {
+    let subject = subject(fields)?;
+    let after = match (fields.get("after"), &subject) {
+        (None | Some(Value::Null), _) => None,
+        (Some(_), Subject::AllOwn) => {
+            return Err(bad_request("`after` is a version of one order: send `order_id` with it."));
+        }
+        (Some(after), Subject::Order(_)) => Some(
+            after
+                .as_u64()
+                .ok_or_else(|| bad_request("`after` is an order's version: 0 or a whole number above."))?,
+        ),
+    };
+    Ok(Request::Subscribe { subject, after })
+}
+
+fn subject(fields: &Map<String, Value>) -> Result<Subject, Frame> {
+    match fields.get("order_id") {
+        None | Some(Value::Null) => Ok(Subject::AllOwn),
+        Some(Value::String(id)) => OrderId::try_from(id.as_str())
+            .map(Subject::Order)
+            .map_err(|_| bad_request("`order_id` is not an order id.")),
+        Some(_) => Err(bad_request("`order_id` is a string.")),
+    }
+}
+
+fn bad_request(message: impl Into<String>) -> Frame {
+    Frame::error(ErrorCode::BadRequest, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const ORDER: &str = "ord_0123456789abcdef0123456789abcdef";
+
+    fn order() -> Subject {
+        Subject::Order(OrderId::try_from(ORDER).unwrap())
+    }
+
+    #[test]
+    fn a_client_can_follow_one_order_or_all_and_stop_and_ping() {
+        let read = |body: String| parse(&body).unwrap();
+        assert_eq!(
+            read(format!(r#"{{"action":"subscribe","order_id":"{ORDER}","after":3}}"#)),
+            Request::Subscribe { subject: order(), after: Some(3) }
+        );
+        assert_eq!(
+            read(format!(r#"{{"action":"subscribe","order_id":"{ORDER}","later":true}}"#)),
+            Request::Subscribe { subject: order(), after: None }
+        );
+        assert_eq!(
+            read(r#"{"action":"subscribe"}"#.into()),
+            Request::Subscribe { subject: Subject::AllOwn, after: None }
+        );
+        assert_eq!(
+            read(format!(r#"{{"action":"unsubscribe","order_id":"{ORDER}"}}"#)),
+            Request::Unsubscribe { subject: order() }
+        );
+        assert_eq!(
+            read(r#"{"action":"unsubscribe"}"#.into()),
+            Request::Unsubscribe { subject: Subject::AllOwn }
+        );
+        assert_eq!(read(r#"{"action":"ping"}"#.into()), Request::Ping);
+    }
+
+    #[rstest]
+    #[case::no_json("hello", ErrorCode::BadRequest)]
+    #[case::nothing("", ErrorCode::BadRequest)]
+    #[case::no_object("[]", ErrorCode::BadRequest)]
+    #[case::no_action("{}", ErrorCode::BadRequest)]
+    #[case::action_of_another_type(r#"{"action":1}"#, ErrorCode::BadRequest)]
+    #[case::action_of_somebody_else(r#"{"action":"buy"}"#, ErrorCode::UnknownAction)]
+    #[case::no_order_id(r#"{"action":"subscribe","order_id":"12"}"#, ErrorCode::BadRequest)]
+    #[case::order_id_of_another_type(r#"{"action":"unsubscribe","order_id":12}"#, ErrorCode::BadRequest)]
+    #[case::after_of_all_orders(r#"{"action":"subscribe","after":1}"#, ErrorCode::BadRequest)]
+    #[case::negative_after(
+        r#"{"action":"subscribe","order_id":"ord_0123456789abcdef0123456789abcdef","after":-1}"#,
+        ErrorCode::BadRequest
+    )]
+    #[case::after_of_another_type(
+        r#"{"action":"subscribe","order_id":"ord_0123456789abcdef0123456789abcdef","after":"1"}"#,
+        ErrorCode::BadRequest
+    )]
+    fn what_cannot_be_read_is_answered_with_a_code(#[case] body: &str, #[case] expected: ErrorCode) {
+        assert!(matches!(parse(body), Err(Frame::Error { code, .. }) if code == expected));
+    }
+
+    #[test]
+    fn a_frame_that_is_too_long_is_refused() {
+        let body = format!(r#"{{"action":"ping","padding":"{}"}}"#, "x".repeat(FRAME_LIMIT));
+        assert!(parse(&body).is_err());
+    }
+}

@@ -1,0 +1,82 @@
+//! The order's line: commands that take their turn among the order's events.
+
+use aws_config::SdkConfig;
+use contracts::OrderId;
+use futures::FutureExt;
+use lambda_kit::{
+    config::{self, ConfigError},
+    health::Check,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::Subscriber;
+
+/// What `realtime-ws` asks `realtime-consumer` to do when everything before it has been done. An event has no field
+/// `command`, so the two cannot be taken for each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    Subscribe { order_id: OrderId, after: Option<u64>, subscriber: Subscriber },
+    Unsubscribe { order_id: OrderId, connection_id: String },
+}
+
+impl Command {
+    pub const fn order_id(&self) -> &OrderId {
+        match self {
+            Self::Subscribe { order_id, .. } | Self::Unsubscribe { order_id, .. } => order_id,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    #[error("the command has no JSON form")]
+    Serialize(#[from] serde_json::Error),
+    #[error("the queue did not take the command")]
+    Send(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The queue, one message group for each order.
+#[derive(Debug, Clone)]
+pub struct Line {
+    sqs: aws_sdk_sqs::Client,
+    queue_url: String,
+}
+
+impl Line {
+    /// The queue named by `REALTIME_QUEUE_URL`.
+    ///
+    /// # Errors
+    /// When the variable is missing.
+    pub fn from_env(sdk: &SdkConfig) -> Result<Self, ConfigError> {
+        Ok(Self::new(aws_sdk_sqs::Client::new(sdk), config::required("REALTIME_QUEUE_URL")?))
+    }
+
+    pub const fn new(sqs: aws_sdk_sqs::Client, queue_url: String) -> Self {
+        Self { sqs, queue_url }
+    }
+
+    /// Puts a command behind all that is in the order's line already. `id` is the command's own: with the same id it
+    /// is taken once.
+    pub async fn send(&self, id: &str, command: &Command) -> Result<(), LineError> {
+        self.sqs
+            .send_message()
+            .queue_url(&self.queue_url)
+            .message_group_id(command.order_id().as_str())
+            .message_deduplication_id(id)
+            .message_body(serde_json::to_string(command)?)
+            .send()
+            .await
+            .map_err(|e| LineError::Send(e.into()))?;
+        Ok(())
+    }
+
+    /// Whether the queue answers.
+    pub fn health(&self) -> Check {
+        let line = self.clone();
+        Check::new("queue", move || {
+            let call = line.sqs.get_queue_attributes().queue_url(&line.queue_url);
+            async move { call.send().await.is_ok() }.boxed()
+        })
+    }
+}

@@ -1,0 +1,203 @@
+//! The WebSocket's routes: connections come, ask, and go.
+
+use lambda_kit::{
+    command::chain,
+    dynamodb::TableError,
+    telemetry::{self, Outcome},
+};
+use lambda_runtime::Diagnostic;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    authorizer::ADMIN,
+    domain::{CONNECTION_SECONDS, ErrorCode, Frame, Request, SUBSCRIPTIONS_MAX, Subject, Subscriber, parse},
+    line::{Command, Line, LineError},
+    push::{Push, PushError, Pusher},
+    store::{Slot, Store},
+};
+
+/// What API Gateway sends; only what is read of it. The route says nothing that the frame does not.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Incoming {
+    request_context: RequestContext,
+    #[serde(default)]
+    body: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestContext {
+    event_type: EventType,
+    connection_id: String,
+    request_id: String,
+    #[serde(default)]
+    authorizer: Option<Identity>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum EventType {
+    Connect,
+    Message,
+    Disconnect,
+}
+
+/// What the authorizer said about the connection.
+#[derive(Debug, Deserialize)]
+struct Identity {
+    user_id: contracts::UserId,
+    #[serde(default)]
+    roles: String,
+}
+
+/// What API Gateway is answered. A client gets frames by `@connections` only: an answer with a body would need a
+/// route response for each route.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    pub status_code: u16,
+}
+
+const OK: Answer = Answer { status_code: 200 };
+
+/// The client gets API Gateway's own "Internal server error" frame, and sends its own again.
+#[derive(Debug, thiserror::Error)]
+enum SocketError {
+    #[error("the connection has no identity: $connect has no authorizer")]
+    NoIdentity,
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error(transparent)]
+    Line(#[from] LineError),
+    #[error(transparent)]
+    Push(#[from] PushError),
+}
+
+/// Serves the WebSocket's routes.
+#[derive(Debug, Clone)]
+pub struct Socket {
+    store: Store,
+    line: Line,
+    pusher: Pusher,
+}
+
+impl Socket {
+    pub const fn new(store: Store, line: Line, pusher: Pusher) -> Self {
+        Self { store, line, pusher }
+    }
+
+    /// Handles one invocation; `now` in Unix seconds.
+    ///
+    /// # Errors
+    /// When it could not be done. A connection is then refused, and a frame answered with an error.
+    pub async fn handle(&self, payload: &str, now: i64) -> Result<Answer, Diagnostic> {
+        let incoming: Incoming = serde_json::from_str(payload).map_err(|error| {
+            tracing::error!(%error, "this is no invocation by a WebSocket API");
+            Diagnostic { error_type: "MalformedRequest".to_owned(), error_message: error.to_string() }
+        })?;
+        let started = std::time::Instant::now();
+        let context = &incoming.request_context;
+        let (operation, result) = match context.event_type {
+            EventType::Connect => ("connect", self.connect(context, now).await),
+            EventType::Message => {
+                ("message", self.message(context, incoming.body.as_deref().unwrap_or_default(), now).await)
+            }
+            EventType::Disconnect => ("disconnect", self.disconnect(context).await),
+        };
+        let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
+        telemetry::record(operation, outcome, started.elapsed());
+        result.map(|()| OK).map_err(|error| {
+            tracing::error!(operation, error = chain(&error), "a WebSocket request failed");
+            Diagnostic { error_type: "Transient".to_owned(), error_message: "try again".to_owned() }
+        })
+    }
+
+    async fn connect(&self, context: &RequestContext, now: i64) -> Result<(), SocketError> {
+        let identity = context.authorizer.as_ref().ok_or(SocketError::NoIdentity)?;
+        tracing::Span::current().record("user_id", identity.user_id.as_str());
+        self.store
+            .connect(&Subscriber {
+                connection_id: context.connection_id.clone(),
+                user_id: identity.user_id.clone(),
+                admin: identity.roles.split(',').any(|role| role == ADMIN),
+                expires_at: now + CONNECTION_SECONDS,
+            })
+            .await?;
+        tracing::info!("connected");
+        Ok(())
+    }
+
+    async fn disconnect(&self, context: &RequestContext) -> Result<(), SocketError> {
+        self.store.forget(&context.connection_id, None).await?;
+        tracing::info!("disconnected");
+        Ok(())
+    }
+
+    /// What can be answered at once is; the rest takes its turn in the order's line.
+    async fn message(&self, context: &RequestContext, body: &str, now: i64) -> Result<(), SocketError> {
+        let connection_id = context.connection_id.as_str();
+        let answer = match parse(body) {
+            Ok(Request::Ping) => Some(Frame::Pong),
+            Ok(Request::Subscribe { subject: Subject::Order(order_id), after }) => {
+                match self.store.take_slot(connection_id, &order_id, now).await? {
+                    Slot::Taken(subscriber) => {
+                        let command = Command::Subscribe { order_id, after, subscriber };
+                        self.line.send(&context.request_id, &command).await?;
+                        None
+                    }
+                    Slot::Full => Some(Frame::error(
+                        ErrorCode::TooManySubscriptions,
+                        format!("A connection may follow {SUBSCRIPTIONS_MAX} orders: unsubscribe from one."),
+                    )),
+                    Slot::Unknown => Some(expired()),
+                }
+            }
+            Ok(Request::Unsubscribe { subject: Subject::Order(order_id) }) => {
+                let command = Command::Unsubscribe { order_id, connection_id: connection_id.to_owned() };
+                self.line.send(&context.request_id, &command).await?;
+                None
+            }
+            Ok(Request::Subscribe { subject: Subject::AllOwn, .. }) => Some(
+                self.for_connection(connection_id, now, async |subscriber| {
+                    self.store.follow_all(subscriber).await.map(|()| Frame::Subscribed { order_id: None })
+                })
+                .await?,
+            ),
+            Ok(Request::Unsubscribe { subject: Subject::AllOwn }) => Some(
+                self.for_connection(connection_id, now, async |subscriber| {
+                    self.store.unfollow_all(subscriber).await.map(|()| Frame::Unsubscribed { order_id: None })
+                })
+                .await?,
+            ),
+            Err(refusal) => Some(refusal),
+        };
+        match answer {
+            Some(frame) => self.answer(connection_id, frame).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn for_connection(
+        &self,
+        connection_id: &str,
+        now: i64,
+        action: impl AsyncFnOnce(&Subscriber) -> Result<Frame, TableError>,
+    ) -> Result<Frame, SocketError> {
+        match self.store.connection(connection_id, now).await? {
+            Some(subscriber) => Ok(action(&subscriber).await?),
+            None => Ok(expired()),
+        }
+    }
+
+    async fn answer(&self, connection_id: &str, frame: Frame) -> Result<(), SocketError> {
+        match self.pusher.post(connection_id, &[frame]).await? {
+            Push::Delivered => Ok(()),
+            Push::Gone => Ok(self.store.forget(connection_id, None).await?),
+        }
+    }
+}
+
+fn expired() -> Frame {
+    Frame::error(ErrorCode::BadRequest, "This connection has expired: connect again with a new ticket.")
+}

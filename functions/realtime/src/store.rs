@@ -1,0 +1,367 @@
+//! Realtime's table.
+//!
+//! | pk | sk | |
+//! |---|---|---|
+//! | `CONNECTION#<id>` | `CONNECTION` | who is connected, and the orders that the connection follows |
+//! | `USER#<id>` | `CONN#<connection>` | the connection follows all of the user's orders |
+//! | `ORDER#<id>` | `BUFFER` | owner, version, status and last frames of the order |
+//! | `ORDER#<id>` | `SUB#<connection>` | the connection follows this order |
+//!
+//! An event costs one Query of the order, one of its owner, and one write of the buffer. That one grows by some 300
+//! bytes a frame and is mostly below 4 KB; an item for each frame would need as many write units, and more calls.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::{
+    operation::update_item::UpdateItemError,
+    types::{
+        AttributeValue, DeleteRequest, ReturnValue, ReturnValuesOnConditionCheckFailure as OnFailure,
+        WriteRequest,
+    },
+};
+use contracts::{OrderId, OrderStatus, UserId};
+use lambda_kit::dynamodb::{
+    EXPIRES_AT, Item, PK, SK, Table, TableError, condition_failed, key, number, string,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::domain::{Buffer, BufferState, SUBSCRIPTIONS_MAX, Subscriber};
+
+/// An order's last events, those of its delivery, come within days or a few weeks.
+const BUFFER_SECONDS: i64 = 30 * 24 * 60 * 60;
+
+/// Tries to delete a batch before the rest is left to the items' own expiry.
+const BATCH_TRIES: usize = 3;
+
+const CONNECTION: &str = "CONNECTION";
+const BUFFER: &str = "BUFFER";
+const SUBSCRIPTIONS: &str = "subscriptions";
+
+#[derive(Debug, Clone)]
+pub struct Store {
+    table: Table,
+}
+
+/// Everything under one order.
+#[derive(Debug, Clone, Default)]
+pub struct OrderLine {
+    pub buffer: Buffer,
+    /// How often the buffer was written: what the next write builds on.
+    pub revision: u64,
+    pub subscribers: Vec<Subscriber>,
+}
+
+/// What became of the wish to follow one more order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Slot {
+    Taken(Subscriber),
+    /// The connection follows as many as it may.
+    Full,
+    /// The connection is not known, or past its time.
+    Unknown,
+}
+
+/// What became of a write of the buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saved {
+    Done,
+    /// Somebody wrote it meanwhile.
+    Conflict,
+}
+
+#[derive(Serialize, Deserialize)]
+struct BufferItem {
+    owner: Option<UserId>,
+    version: u64,
+    status: Option<OrderStatus>,
+    /// A list of frames as JSON: shorter than the same as attributes, and always read whole.
+    frames: String,
+    revision: u64,
+    expires_at: i64,
+}
+
+impl Store {
+    pub const fn new(table: Table) -> Self {
+        Self { table }
+    }
+
+    /// Remembers a new connection.
+    pub async fn connect(&self, subscriber: &Subscriber) -> Result<(), TableError> {
+        let key = connection_key(&subscriber.connection_id);
+        self.put("connecting", key, subscriber).await
+    }
+
+    /// A connection that is known and not past its time.
+    pub async fn connection(&self, connection_id: &str, now: i64) -> Result<Option<Subscriber>, TableError> {
+        const OPERATION: &str = "reading a connection";
+        let item = self.get(OPERATION, connection_key(connection_id)).await?;
+        let subscriber: Option<Subscriber> = item.map(|item| read(OPERATION, item)).transpose()?;
+        Ok(subscriber.filter(|subscriber| !subscriber.is_expired(now)))
+    }
+
+    /// Notes on the connection that it follows an order, if it may follow one more. A repeat changes nothing.
+    pub async fn take_slot(
+        &self,
+        connection_id: &str,
+        order_id: &OrderId,
+        now: i64,
+    ) -> Result<Slot, TableError> {
+        const OPERATION: &str = "taking a slot";
+        let answer = self
+            .table
+            .client
+            .update_item()
+            .table_name(&self.table.name)
+            .set_key(Some(connection_key(connection_id)))
+            .update_expression("ADD subscriptions :orders")
+            .condition_expression(
+                "attribute_exists(pk) AND expires_at > :now AND (attribute_not_exists(subscriptions) \
+                 OR contains(subscriptions, :order) OR size(subscriptions) < :max)",
+            )
+            .expression_attribute_values(":orders", AttributeValue::Ss(vec![order_id.to_string()]))
+            .expression_attribute_values(":order", string(order_id.as_str()))
+            .expression_attribute_values(":now", number(now))
+            .expression_attribute_values(":max", number(SUBSCRIPTIONS_MAX))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(OnFailure::AllOld)
+            .send()
+            .await;
+        match answer {
+            Ok(answer) => {
+                let item = answer.attributes.ok_or_else(|| TableError::item(OPERATION, "no item"))?;
+                read(OPERATION, item).map(Slot::Taken)
+            }
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failure)) => {
+                    let known = failure.item().map(|item| read::<Subscriber>(OPERATION, item.clone()));
+                    let alive = known.transpose()?.is_some_and(|subscriber| !subscriber.is_expired(now));
+                    Ok(if alive { Slot::Full } else { Slot::Unknown })
+                }
+                _ => Err(TableError::call(OPERATION, error)),
+            },
+        }
+    }
+
+    /// Lets a connection follow an order. Its slot is taken already.
+    pub async fn subscribe(&self, order_id: &OrderId, subscriber: &Subscriber) -> Result<(), TableError> {
+        self.put("subscribing", subscription_key(order_id, &subscriber.connection_id), subscriber).await
+    }
+
+    /// Ends it, and gives the slot back.
+    pub async fn unsubscribe(&self, order_id: &OrderId, connection_id: &str) -> Result<(), TableError> {
+        const OPERATION: &str = "unsubscribing";
+        self.delete(OPERATION, subscription_key(order_id, connection_id)).await?;
+        let answer = self
+            .table
+            .client
+            .update_item()
+            .table_name(&self.table.name)
+            .set_key(Some(connection_key(connection_id)))
+            .update_expression("DELETE subscriptions :orders")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":orders", AttributeValue::Ss(vec![order_id.to_string()]))
+            .send()
+            .await;
+        match answer {
+            // A connection that has ended has no slots.
+            Err(error) if !condition_failed(&error) => Err(TableError::call(OPERATION, error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets a connection follow all orders of its user.
+    pub async fn follow_all(&self, subscriber: &Subscriber) -> Result<(), TableError> {
+        self.put("following all", follower_key(&subscriber.user_id, &subscriber.connection_id), subscriber)
+            .await
+    }
+
+    pub async fn unfollow_all(&self, subscriber: &Subscriber) -> Result<(), TableError> {
+        self.delete("unfollowing all", follower_key(&subscriber.user_id, &subscriber.connection_id)).await
+    }
+
+    /// The connections that follow all orders of a user.
+    pub async fn followers(&self, user_id: &UserId) -> Result<Vec<Subscriber>, TableError> {
+        const OPERATION: &str = "reading followers";
+        let items = self.query(OPERATION, user_pk(user_id)).await?;
+        items.into_iter().map(|item| read(OPERATION, item)).collect()
+    }
+
+    /// Everything under an order, which may be nothing.
+    pub async fn order(&self, order_id: &OrderId) -> Result<OrderLine, TableError> {
+        const OPERATION: &str = "reading an order's line";
+        let mut line = OrderLine::default();
+        for item in self.query(OPERATION, order_pk(order_id)).await? {
+            if item.get(SK) == Some(&string(BUFFER)) {
+                let item: BufferItem = read(OPERATION, item)?;
+                line.revision = item.revision;
+                line.buffer = Buffer::restore(BufferState {
+                    owner: item.owner,
+                    version: item.version,
+                    status: item.status,
+                    frames: serde_json::from_str(&item.frames).map_err(|e| TableError::item(OPERATION, e))?,
+                });
+            } else {
+                line.subscribers.push(read(OPERATION, item)?);
+            }
+        }
+        Ok(line)
+    }
+
+    /// Writes an order's buffer over the one that `revision` was read with.
+    pub async fn save(
+        &self,
+        order_id: &OrderId,
+        buffer: &Buffer,
+        revision: u64,
+        now: i64,
+    ) -> Result<Saved, TableError> {
+        const OPERATION: &str = "saving an order's frames";
+        let state = buffer.state();
+        let item = BufferItem {
+            owner: state.owner.clone(),
+            version: state.version,
+            status: state.status,
+            frames: serde_json::to_string(&state.frames).map_err(|e| TableError::item(OPERATION, e))?,
+            revision: revision + 1,
+            expires_at: now + BUFFER_SECONDS,
+        };
+        let answer = self
+            .table
+            .client
+            .put_item()
+            .table_name(&self.table.name)
+            .set_item(Some(item_of(OPERATION, key(order_pk(order_id), BUFFER), &item)?))
+            .condition_expression("attribute_not_exists(pk) OR revision = :revision")
+            .expression_attribute_values(":revision", number(revision))
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(Saved::Done),
+            Err(error) if condition_failed(&error) => Ok(Saved::Conflict),
+            Err(error) => Err(TableError::call(OPERATION, error)),
+        }
+    }
+
+    /// Removes a connection with all that it follows. `order_id` is one that it was found under: the connection's own
+    /// list may have gone before. Safe to repeat.
+    pub async fn forget(&self, connection_id: &str, order_id: Option<&OrderId>) -> Result<(), TableError> {
+        const OPERATION: &str = "forgetting a connection";
+        let connection = self.get(OPERATION, connection_key(connection_id)).await?;
+        let mut keys = Vec::new();
+        if let Some(item) = &connection {
+            let listed = item.get(SUBSCRIPTIONS).and_then(|value| value.as_ss().ok()).into_iter().flatten();
+            keys.extend(
+                listed
+                    .filter_map(|id| OrderId::try_from(id.as_str()).ok())
+                    .filter(|id| Some(id) != order_id)
+                    .map(|id| subscription_key(&id, connection_id)),
+            );
+            let subscriber: Subscriber = read(OPERATION, item.clone())?;
+            keys.push(follower_key(&subscriber.user_id, connection_id));
+        }
+        keys.extend(order_id.map(|id| subscription_key(id, connection_id)));
+        self.delete_all(OPERATION, keys).await?;
+        // Last, so that a repeat still finds the list.
+        if connection.is_some() {
+            self.delete(OPERATION, connection_key(connection_id)).await
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn delete_all(&self, operation: &'static str, keys: Vec<Item>) -> Result<(), TableError> {
+        let delete = |key| {
+            let request = DeleteRequest::builder().set_key(Some(key)).build();
+            request.map(|request| WriteRequest::builder().delete_request(request).build())
+        };
+        let mut requests = keys
+            .into_iter()
+            .map(delete)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| TableError::call(operation, e))?;
+        for _ in 0..BATCH_TRIES {
+            if requests.is_empty() {
+                return Ok(());
+            }
+            let batch = HashMap::from([(self.table.name.clone(), requests)]);
+            let call = self.table.client.batch_write_item().set_request_items(Some(batch));
+            let answer = call.send().await.map_err(|e| TableError::call(operation, e))?;
+            let mut rest = answer.unprocessed_items.unwrap_or_default();
+            requests = rest.remove(&self.table.name).unwrap_or_default();
+        }
+        Err(TableError::call(operation, "the table is too busy for a batch"))
+    }
+
+    async fn put<T: Serialize>(
+        &self,
+        operation: &'static str,
+        key: Item,
+        value: &T,
+    ) -> Result<(), TableError> {
+        let item = item_of(operation, key, value)?;
+        let call = self.table.client.put_item().table_name(&self.table.name).set_item(Some(item));
+        call.send().await.map_err(|e| TableError::call(operation, e))?;
+        Ok(())
+    }
+
+    async fn get(&self, operation: &'static str, key: Item) -> Result<Option<Item>, TableError> {
+        let call = self.table.client.get_item().table_name(&self.table.name).set_key(Some(key));
+        let answer = call.consistent_read(true).send().await.map_err(|e| TableError::call(operation, e))?;
+        Ok(answer.item)
+    }
+
+    async fn delete(&self, operation: &'static str, key: Item) -> Result<(), TableError> {
+        let call = self.table.client.delete_item().table_name(&self.table.name).set_key(Some(key));
+        call.send().await.map_err(|e| TableError::call(operation, e))?;
+        Ok(())
+    }
+
+    /// All items under a partition key. Consistent: a subscription that has been confirmed must be seen.
+    async fn query(&self, operation: &'static str, pk: String) -> Result<Vec<Item>, TableError> {
+        self.table
+            .client
+            .query()
+            .table_name(&self.table.name)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", string(pk))
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send()
+            .collect::<Result<_, _>>()
+            .await
+            .map_err(|e| TableError::call(operation, e))
+    }
+}
+
+fn order_pk(order_id: &OrderId) -> String {
+    format!("ORDER#{order_id}")
+}
+
+fn user_pk(user_id: &UserId) -> String {
+    format!("USER#{user_id}")
+}
+
+fn connection_key(connection_id: &str) -> Item {
+    key(format!("CONNECTION#{connection_id}"), CONNECTION)
+}
+
+fn subscription_key(order_id: &OrderId, connection_id: &str) -> Item {
+    key(order_pk(order_id), format!("SUB#{connection_id}"))
+}
+
+fn follower_key(user_id: &UserId, connection_id: &str) -> Item {
+    key(user_pk(user_id), format!("CONN#{connection_id}"))
+}
+
+fn item_of<T: Serialize>(operation: &'static str, key: Item, value: &T) -> Result<Item, TableError> {
+    let mut item: Item = serde_dynamo::to_item(value).map_err(|e| TableError::item(operation, e))?;
+    debug_assert!(item.contains_key(EXPIRES_AT), "every item of this table ends by itself");
+    item.extend(key);
+    Ok(item)
+}
+
+fn read<T: DeserializeOwned>(operation: &'static str, mut item: Item) -> Result<T, TableError> {
+    item.remove(PK);
+    serde_dynamo::from_item(item).map_err(|e| TableError::item(operation, e))
+}
