@@ -1,0 +1,115 @@
+//! What is looked at once an order has ended: that all parts of the system agree on it.
+
+use std::time::Duration;
+
+use super::screen::Clock;
+use super::story::{Ending, Money, Story};
+use super::tour::Shelved;
+use crate::shop::{self, Gateway, Placed, Shop, eventually, mail_to};
+
+/// What follows an order's end by events is there within a second or two; this is for a machine that is busy.
+const WITHIN: Duration = Duration::from_secs(20);
+
+pub struct Checks<'a> {
+    pub shop: &'a Shop,
+    pub gateway: &'a Gateway,
+    pub aws_endpoint_url: &'a str,
+    pub email: &'a str,
+    pub clock: Clock,
+    pub placed: &'a Placed,
+    /// The product, and its stock before the order.
+    pub shelved: &'a Shelved,
+    pub quantity: u32,
+}
+
+impl Checks<'_> {
+    /// Answers what is not as it should be.
+    pub async fn all(&self, story: Story, ending: Option<&Ending>, version: u64) -> Vec<String> {
+        let results = [
+            ended_as(story, ending),
+            self.order_agrees(ending, version).await,
+            self.stock(story).await,
+            self.money(story).await,
+            self.mail().await,
+        ];
+        results.into_iter().filter_map(|result| result.err().map(|error| error.to_string())).collect()
+    }
+
+    /// REST says what the frames said.
+    async fn order_agrees(&self, ending: Option<&Ending>, version: u64) -> shop::Result<()> {
+        let order = self.shop.order(&self.placed.order_id).await?;
+        if Some(order.status) == ending.map(|ending| ending.status) && order.version == version {
+            return Ok(());
+        }
+        Err(unfit(format!(
+            "GET /v1/orders says {} at version {}, the last frame was of version {version}",
+            order.status, order.version
+        )))
+    }
+
+    /// A completed order has taken its stock; any other has given it back.
+    async fn stock(&self, story: Story) -> shop::Result<()> {
+        let taken = if story.money() == Money::Taken { u64::from(self.quantity) } else { 0 };
+        let (sku, before) = (&self.shelved.product.sku, self.shelved.available);
+        let wanted = before.saturating_sub(taken);
+        eventually(&format!("the stock of {sku} is {wanted}"), WITHIN, async || {
+            let available = self.shop.stock(sku).await?.available;
+            if available == wanted { Ok(()) } else { Err(available)? }
+        })
+        .await?;
+        self.clock.line("stock", format!("{sku}: {before} before, {wanted} after"));
+        Ok(())
+    }
+
+    async fn money(&self, story: Story) -> shop::Result<()> {
+        let due = self.placed.total;
+        eventually("the gateway agrees", WITHIN, async || {
+            let (mut taken, mut refunded) = (0, 0);
+            for intent in self.gateway.intents_of(&self.placed.order_id).await? {
+                if intent.status == "succeeded" {
+                    taken += intent.amount;
+                    refunded += self.gateway.refunded(&intent).await?;
+                }
+            }
+            let wanted = match story.money() {
+                Money::Taken => (due.amount, 0),
+                Money::NeverTaken => (0, 0),
+                Money::GivenBack => (due.amount, due.amount),
+            };
+            if (taken, refunded) == wanted { Ok(()) } else { Err(format!("{taken} taken, {refunded} refunded"))? }
+        })
+        .await?;
+        self.clock.line("gateway", match story.money() {
+            Money::Taken => format!("{due} taken"),
+            Money::NeverTaken => "no money moved".to_owned(),
+            Money::GivenBack => format!("{due} taken and refunded"),
+        });
+        Ok(())
+    }
+
+    async fn mail(&self) -> shop::Result<()> {
+        let order = self.placed.order_id.as_str();
+        let mail = eventually(&format!("the customer has an e-mail about {order}"), WITHIN, async || {
+            let mails = mail_to(self.aws_endpoint_url, self.email).await?;
+            let count = mails.len();
+            let about = |mail: &shop::Mail| mail.subject.contains(order) || mail.body_text.contains(order);
+            Ok(mails.into_iter().find(about).ok_or(format!("{count} e-mails, none about it"))?)
+        })
+        .await?;
+        self.clock.line("e-mail", format!("“{}”", mail.subject));
+        Ok(())
+    }
+}
+
+fn ended_as(story: Story, ending: Option<&Ending>) -> shop::Result<()> {
+    let wanted = story.ending();
+    match ending {
+        Some(ending) if *ending == wanted => Ok(()),
+        Some(other) => Err(unfit(format!("it should have ended as {wanted}, and ended as {other}"))),
+        None => Err(unfit(format!("it should have ended as {wanted}"))),
+    }
+}
+
+fn unfit(reason: String) -> shop::Error {
+    shop::Error::Unfit { reason }
+}

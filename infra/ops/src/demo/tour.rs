@@ -1,0 +1,288 @@
+//! One customer's five orders, one after the other.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use contracts::{OrderId, OrderLine, OrderStatus, ShippingAddress};
+use uuid::Uuid;
+
+use super::check::Checks;
+use super::screen::{Clock, Outcome, Screen};
+use super::story::{Ending, Story};
+use crate::shop::{self, Frame, Gateway, Live, NewOrder, Product, Shop, card, eventually};
+use crate::state::Outputs;
+
+/// For one order, with everything that is looked at afterwards.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// How many of a product are bought.
+const QUANTITY: u32 = 2;
+/// The most of one product that one order may hold (DESIGN.md section 3).
+const LARGEST_QUANTITY: u64 = 1000;
+
+/// Everybody who has a part in it.
+#[derive(Debug)]
+pub struct Tour<'a> {
+    screen: &'a Screen,
+    aws_endpoint_url: &'a str,
+    email: String,
+    customer: Shop,
+    gateway: Gateway,
+    /// Best stocked first.
+    shelf: Vec<Shelved>,
+}
+
+/// A product and how much of it there is.
+#[derive(Debug, Clone)]
+pub struct Shelved {
+    pub product: Product,
+    pub available: u64,
+}
+
+impl<'a> Tour<'a> {
+    /// Registers a customer and looks at what there is to buy.
+    ///
+    /// # Errors
+    /// The shop does not answer, or has too little to sell.
+    pub async fn begin(outputs: &'a Outputs, screen: &'a Screen) -> shop::Result<Self> {
+        let anybody = Shop::new(&outputs.api_url);
+        let email = format!("demo-{}@ordersaga.example", &Uuid::new_v4().simple().to_string()[..12]);
+        let password = format!("Demo-{}", Uuid::new_v4().simple());
+        anybody.register(&email, &password, "Demo Customer").await?;
+        let customer = anybody.login(&email, &password).await?;
+        screen.say(&format!("\n{email} has registered and logged in. The shop sells:"));
+        let shelf = shelf(&customer).await?;
+        for Shelved { product, available } in &shelf {
+            let price = product.price.to_string();
+            screen.say(&format!("   {:<16} {:<26} {price:>12} {available:>6} in stock", product.sku.as_str(), product.name));
+        }
+        Ok(Self {
+            screen,
+            aws_endpoint_url: &outputs.aws_endpoint_url,
+            email,
+            customer,
+            gateway: Gateway::new(&outputs.stripe_url),
+            shelf,
+        })
+    }
+
+    pub async fn all(&self) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        for (index, story) in Story::ALL.into_iter().enumerate() {
+            let outcome = self.tell(story, index + 1).await;
+            self.screen.verdict(&outcome);
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    async fn tell(&self, story: Story, number: usize) -> Outcome {
+        let mut telling = Telling { tour: self, story, clock: Clock::start(), ending: None, took: Duration::ZERO };
+        let complaints = match tokio::time::timeout(DEADLINE, telling.run(number)).await {
+            Ok(Ok(complaints)) => complaints,
+            Ok(Err(error)) => vec![error.to_string()],
+            Err(_) => vec![format!("it was not over within {} s", DEADLINE.as_secs())],
+        };
+        let Telling { ending, took, clock, .. } = telling;
+        let took = if took.is_zero() { clock.elapsed() } else { took };
+        Outcome { story, ending, took, complaints }
+    }
+
+    /// What this story buys: what there is most of, or more than there is of it.
+    async fn basket(&self, story: Story) -> shop::Result<(Shelved, u32)> {
+        let enough = self.shelf.iter().find(|shelved| shelved.available >= u64::from(QUANTITY) * 5);
+        let scarce = self.shelf.iter().find(|shelved| shelved.available < LARGEST_QUANTITY);
+        let chosen = if story == Story::OutOfStock { scarce } else { enough };
+        let Some(chosen) = chosen else {
+            let reason = "the shop has too little to sell; `cargo ops down` and `cargo ops up` fill it again";
+            return Err(shop::Error::Unfit { reason: reason.to_owned() });
+        };
+        let available = self.customer.stock(&chosen.product.sku).await?.available;
+        let quantity = match story {
+            // Below the largest quantity, so it fits.
+            Story::OutOfStock => u32::try_from(available + 1).unwrap_or(u32::MAX),
+            _ => QUANTITY,
+        };
+        Ok((Shelved { available, ..chosen.clone() }, quantity))
+    }
+
+    async fn payment_method(&self, story: Story) -> shop::Result<String> {
+        match story {
+            Story::CardDeclined => Ok(card::DECLINED.to_owned()),
+            Story::PaysLate => self.gateway.store_card(card::ASKS_FIRST).await,
+            _ => Ok(card::GOOD.to_owned()),
+        }
+    }
+}
+
+async fn shelf(shop: &Shop) -> shop::Result<Vec<Shelved>> {
+    let mut shelf = Vec::new();
+    for product in shop.products().await? {
+        let available = shop.stock(&product.sku).await?.available;
+        shelf.push(Shelved { product, available });
+    }
+    shelf.sort_by_key(|shelved| std::cmp::Reverse(shelved.available));
+    Ok(shelf)
+}
+
+/// One order on its way.
+struct Telling<'a> {
+    tour: &'a Tour<'a>,
+    story: Story,
+    clock: Clock,
+    ending: Option<Ending>,
+    took: Duration,
+}
+
+impl Telling<'_> {
+    /// Answers what is not as it should be.
+    async fn run(&mut self, number: usize) -> shop::Result<Vec<String>> {
+        let Self { tour, story, .. } = *self;
+        let (shelved, quantity) = tour.basket(story).await?;
+        let order = NewOrder {
+            items: vec![OrderLine { sku: shelved.product.sku.clone(), quantity }],
+            payment_method: tour.payment_method(story).await?,
+            shipping_address: address(story.country()),
+        };
+        let basket = format!(
+            "{quantity} × {} ({} in stock), card {}, to {}",
+            shelved.product.name,
+            shelved.available,
+            order.payment_method,
+            story.country()
+        );
+        tour.screen.chapter(story, number, &basket);
+        let mut live = tour.customer.live().await?;
+
+        self.clock = Clock::start();
+        let placed = tour.customer.place(&order, &Uuid::new_v4().to_string()).await?;
+        self.clock.line("POST /orders", format!("{} {}", placed.order_id, placed.total));
+        live.subscribe(&placed.order_id, Some(0)).await?;
+
+        let mut frames = Frames { clock: self.clock, order: &placed.order_id, seen: HashSet::new(), version: 0 };
+        let (status, ()) = tokio::try_join!(frames.until_it_ends(&mut live), self.aside(&placed.order_id))?;
+        self.took = self.clock.elapsed();
+        let reason = self.reason(&placed.order_id).await?;
+        self.ending = Some(Ending { status, reason });
+
+        let checks = Checks {
+            shop: &tour.customer,
+            gateway: &tour.gateway,
+            aws_endpoint_url: tour.aws_endpoint_url,
+            email: &tour.email,
+            clock: self.clock,
+            placed: &placed,
+            shelved: &shelved,
+            quantity,
+        };
+        // Frames of payment and shipment may still come while it is looked after the rest.
+        let complaints = tokio::select! {
+            complaints = checks.all(story, self.ending.as_ref(), frames.version) => complaints,
+            never = frames.go_on(&mut live) => vec![never.to_string()],
+        };
+        Ok(complaints)
+    }
+
+    /// What somebody else does while the order is under way: the customer who pays late.
+    async fn aside(&self, order: &OrderId) -> shop::Result<()> {
+        if self.story != Story::PaysLate {
+            return Ok(());
+        }
+        let Tour { customer, gateway, .. } = self.tour;
+        let asked = eventually("the bank asks the customer", DEADLINE, async || {
+            let payment = customer.payment(order).await?;
+            Ok(payment.next_action.ok_or(payment.status)?)
+        })
+        .await?;
+        eventually("the order waits for its payment", DEADLINE, async || {
+            match customer.order(order).await?.status {
+                OrderStatus::PaymentPending => Ok(()),
+                other => Err(other)?,
+            }
+        })
+        .await?;
+        self.clock.line("bank", "asks the customer to confirm; the order waits");
+        gateway.authenticate(&asked).await?;
+        self.clock.line("customer", "confirms at the bank");
+        Ok(())
+    }
+
+    /// Why it was cancelled, from its events.
+    async fn reason(&self, order: &OrderId) -> shop::Result<Option<String>> {
+        let events = self.tour.customer.events(order).await?;
+        let last = events.iter().rev().find(|event| event.event_type == "order.cancelled");
+        Ok(last.and_then(|event| event.data["reason"].as_str().map(str::to_owned)))
+    }
+}
+
+fn address(country: &str) -> ShippingAddress {
+    ShippingAddress {
+        name: "Demo Customer".to_owned(),
+        line1: "1 Harbour Street".to_owned(),
+        line2: None,
+        city: "Port".to_owned(),
+        postal_code: "10115".to_owned(),
+        country: country.to_owned(),
+    }
+}
+
+/// The frames of one order, each printed once.
+struct Frames<'a> {
+    clock: Clock,
+    order: &'a OrderId,
+    seen: HashSet<(&'static str, u64)>,
+    /// The order's version so far.
+    version: u64,
+}
+
+impl Frames<'_> {
+    /// Answers the status that the order ended with.
+    async fn until_it_ends(&mut self, live: &mut Live) -> shop::Result<OrderStatus> {
+        loop {
+            if let Some(status) = self.take(live.next(DEADLINE).await?)? {
+                return Ok(status);
+            }
+        }
+    }
+
+    /// Prints what comes, until it fails.
+    async fn go_on(&mut self, live: &mut Live) -> shop::Error {
+        loop {
+            match live.next(DEADLINE).await.and_then(|frame| self.take(frame)) {
+                Ok(_) => {}
+                Err(error) => return error,
+            }
+        }
+    }
+
+    fn take(&mut self, frame: Frame) -> shop::Result<Option<OrderStatus>> {
+        match frame {
+            Frame::Order(frame) if frame.order_id == *self.order => {
+                if !self.seen.insert(("order", frame.version)) {
+                    return Ok(None);
+                }
+                if frame.version != self.version + 1 {
+                    let reason = format!("version {} came after version {}", frame.version, self.version);
+                    return Err(shop::Error::Unfit { reason });
+                }
+                self.version = frame.version;
+                self.clock.status(frame.version, frame.status);
+                let over = |status: &OrderStatus| status.is_final() || *status == OrderStatus::NeedsAttention;
+                return Ok(frame.status.filter(over));
+            }
+            Frame::Payment(part) if self.seen.insert(("payment", part.sequence)) => {
+                self.clock.line(&format!("payment #{}", part.sequence), part.status);
+            }
+            Frame::Shipment(part) if self.seen.insert(("shipment", part.sequence)) => {
+                self.clock.line(&format!("shipment #{}", part.sequence), part.status);
+            }
+            Frame::Gap { dropped, .. } => {
+                self.clock.line("gap", format!("{dropped} frames are no longer there"));
+            }
+            Frame::Error { code, message } => {
+                return Err(shop::Error::Unfit { reason: format!("the WebSocket answered {code}: {message}") });
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,283 @@
+//! The shop as its customers and staff use it: REST and the WebSocket. On a local stack also what stands around it: the
+//! gateway's test side, and the mail that was sent.
+
+mod error;
+mod gateway;
+mod live;
+mod mailbox;
+mod model;
+mod wait;
+
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+pub use error::{Error, Result};
+pub use gateway::{Gateway, Intent, card};
+pub use live::{Frame, Live, OrderFrame, PartFrame};
+pub use mailbox::{Mail, mail_to};
+pub use model::{
+    NewOrder, NextAction, Order, OrderEvent, Page, Payment, Placed, Product, Registered, Stock, Ticket, Tokens,
+};
+pub use wait::{NotYet, eventually};
+
+use contracts::{OrderId, Sku};
+
+/// What a client of the API waits for one answer (DESIGN.md section 10).
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// With the pauses between them about 6 s: as long as a function that is not there yet takes to start.
+const TRIES: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(400);
+/// A server that asks for more patience gets an impatient client: nobody sits before a terminal for minutes.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The REST API, for anybody or for one user.
+#[derive(Debug, Clone)]
+pub struct Shop {
+    api: String,
+    token: Option<String>,
+    http: reqwest::Client,
+}
+
+impl Shop {
+    /// The shop at `api_url`, for anybody.
+    pub fn new(api_url: &str) -> Self {
+        let api = api_url.trim_end_matches('/').to_owned();
+        Self { api, token: None, http: crate::emulator::client() }
+    }
+
+    /// The same shop for whoever holds this access token.
+    #[must_use]
+    pub fn with_token(&self, token: impl Into<String>) -> Self {
+        Self { token: Some(token.into()), ..self.clone() }
+    }
+
+    /// The access token, if there is one.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// A call to be filled in and sent.
+    pub fn call(&self, method: Method, path: &str) -> Call {
+        let request = self.http.request(method.clone(), format!("{}{path}", self.api)).timeout(TIMEOUT);
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        Call { name: format!("{method} {path}"), request }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.call(Method::GET, path).send().await?.read()
+    }
+
+    pub async fn register(&self, email: &str, password: &str, name: &str) -> Result<Registered> {
+        let account = json!({"email": email, "password": password, "name": name});
+        self.call(Method::POST, "/v1/auth/register").json(&account).send().await?.read()
+    }
+
+    /// The shop for this user.
+    pub async fn login(&self, email: &str, password: &str) -> Result<Self> {
+        let credentials = json!({"email": email, "password": password});
+        let call = self.call(Method::POST, "/v1/auth/login").json(&credentials);
+        let tokens: Tokens = call.send().await?.read()?;
+        Ok(self.with_token(tokens.access_token))
+    }
+
+    /// All products, from all pages.
+    pub async fn products(&self) -> Result<Vec<Product>> {
+        let mut products = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let after = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+            let page: Page<Product> = self.get(&format!("/v1/products?limit=100{after}")).await?;
+            products.extend(page.items);
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return Ok(products);
+            }
+        }
+    }
+
+    pub async fn stock(&self, sku: &Sku) -> Result<Stock> {
+        self.get(&format!("/v1/inventory/{sku}")).await
+    }
+
+    /// Places an order; the same key means the same order.
+    pub async fn place(&self, order: &NewOrder, key: &str) -> Result<Placed> {
+        let call = self.call(Method::POST, "/v1/orders").header("idempotency-key", key).json(order);
+        call.send().await?.read()
+    }
+
+    pub async fn order(&self, id: &OrderId) -> Result<Order> {
+        self.get(&format!("/v1/orders/{id}")).await
+    }
+
+    /// The order's events, from the first on.
+    pub async fn events(&self, id: &OrderId) -> Result<Vec<OrderEvent>> {
+        let page: Page<OrderEvent> = self.get(&format!("/v1/orders/{id}/events?after=0")).await?;
+        Ok(page.items)
+    }
+
+    pub async fn payment(&self, order: &OrderId) -> Result<Payment> {
+        self.get(&format!("/v1/payments/{order}")).await
+    }
+
+    pub async fn ticket(&self) -> Result<Ticket> {
+        self.call(Method::POST, "/v1/realtime/tickets").send().await?.read()
+    }
+
+    /// A WebSocket for this user, with a ticket of its own.
+    pub async fn live(&self) -> Result<Live> {
+        let ticket = self.ticket().await?;
+        Live::connect(&ticket.url, &ticket.ticket).await
+    }
+}
+
+/// One call that is not sent yet.
+#[derive(Debug)]
+#[must_use]
+pub struct Call {
+    name: String,
+    request: reqwest::RequestBuilder,
+}
+
+impl Call {
+    pub fn header(self, name: &str, value: &str) -> Self {
+        Self { request: self.request.header(name, value), ..self }
+    }
+
+    pub fn json(self, body: &impl Serialize) -> Self {
+        Self { request: self.request.json(body), ..self }
+    }
+
+    /// A body that may be anything, for a server that has to refuse it.
+    pub fn body(self, content_type: &str, body: impl Into<reqwest::Body>) -> Self {
+        Self { request: self.request.header("content-type", content_type).body(body), ..self }
+    }
+
+    /// Sends it, and again while nobody can be reached or the answer is 503 or 429: in none of these cases was anything
+    /// done.
+    ///
+    /// # Errors
+    /// There is no answer. A refusal is an answer.
+    pub async fn send(self) -> Result<Answer> {
+        let mut pause = FIRST_PAUSE;
+        for _ in 1..TRIES {
+            // A body that can be sent only once is a stream, and there are none here.
+            let Some(request) = self.request.try_clone() else { break };
+            match once(&self.name, request).await {
+                Ok(answer) if answer.is_worth_another_try() => {
+                    tokio::time::sleep(answer.retry_after().unwrap_or(pause).min(LONGEST_PAUSE)).await;
+                }
+                Err(Error::NoAnswer { source, .. }) if source.is_connect() => tokio::time::sleep(pause).await,
+                result => return result,
+            }
+            pause *= 2;
+        }
+        self.send_once().await
+    }
+
+    /// Sends it, and takes what comes.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn send_once(self) -> Result<Answer> {
+        once(&self.name, self.request).await
+    }
+}
+
+async fn once(name: &str, request: reqwest::RequestBuilder) -> Result<Answer> {
+    let no_answer = |source| Error::NoAnswer { call: name.to_owned(), source };
+    let response = request.send().await.map_err(no_answer)?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = response.text().await.map_err(no_answer)?;
+    Ok(Answer { call: name.to_owned(), status, headers, body })
+}
+
+/// What the server said.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    call: String,
+    pub status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let name = HeaderName::try_from(name).ok()?;
+        self.headers.get(name).map(HeaderValue::to_str)?.ok()
+    }
+
+    /// The body; null when it is no JSON.
+    pub fn value(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
+
+    /// The body of a success as `T`.
+    ///
+    /// # Errors
+    /// It is a refusal, or no `T`.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T> {
+        if !self.status.is_success() {
+            return Err(Error::Refused { call: self.call.clone(), status: self.status, said: self.said() });
+        }
+        serde_json::from_str(&self.body).map_err(|source| Error::Unreadable {
+            call: self.call.clone(),
+            body: self.body.clone(),
+            source,
+        })
+    }
+
+    /// Why it was refused: the problem's detail and fields, or the text itself.
+    fn said(&self) -> String {
+        let problem = self.value();
+        let Some(detail) = problem["detail"].as_str() else { return self.body.trim().to_owned() };
+        let fields = problem["errors"].as_array().into_iter().flatten().map(|error| {
+            let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
+            format!(" {}: {}.", text("field"), text("message"))
+        });
+        std::iter::once(detail.to_owned()).chain(fields).collect()
+    }
+
+    fn is_worth_another_try(&self) -> bool {
+        matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.header(RETRY_AFTER.as_str())?.parse().ok().map(Duration::from_secs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: StatusCode, body: &str) -> Answer {
+        Answer { call: "POST /v1/orders".into(), status, headers: HeaderMap::new(), body: body.into() }
+    }
+
+    #[test]
+    fn a_refusal_says_which_call_and_what_the_server_said() {
+        let body = r#"{"detail":"No.","errors":[{"field":"items[0].sku","message":"is unknown"}]}"#;
+        let error = answer(StatusCode::UNPROCESSABLE_ENTITY, body).read::<Value>().unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("POST /v1/orders") && text.contains("422"), "{text}");
+        assert!(text.contains("No. items[0].sku: is unknown."), "{text}");
+        let text = answer(StatusCode::BAD_GATEWAY, "oops").read::<Value>().unwrap_err().to_string();
+        assert!(text.contains("oops"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_tried_again_and_then_named() {
+        // Port 9 is nobody's on this machine; the connection is refused at once.
+        let shop = Shop::new("http://127.0.0.1:9/");
+        let error = shop.call(Method::GET, "/health/live").send_once().await.unwrap_err();
+        assert!(error.to_string().starts_with("GET /health/live got no answer"), "{error}");
+    }
+}

@@ -1,0 +1,48 @@
+use std::time::Duration;
+
+use reqwest::StatusCode;
+
+/// Why the shop could not be used. Each says which call it was, and what the other side said.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{call} got no answer: {}", causes(source))]
+    NoAnswer { call: String, source: reqwest::Error },
+    #[error("{call} was answered {status}: {said}")]
+    Refused { call: String, status: StatusCode, said: String },
+    #[error("{call} was answered with what this client cannot read ({source}): {body}")]
+    Unreadable { call: String, body: String, source: serde_json::Error },
+    #[error("the WebSocket was refused with {status}")]
+    NotLetIn { status: StatusCode },
+    #[error("the WebSocket does not work: {reason}")]
+    Broken { reason: String },
+    #[error("no frame came on the WebSocket within {} s", within.as_secs())]
+    Silent { within: Duration },
+    /// Everything answers, and does not fit together.
+    #[error("{reason}")]
+    Unfit { reason: String },
+    #[error("{what}: not within {} s; last seen: {seen}", within.as_secs())]
+    TooLate { what: String, within: Duration, seen: String },
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// The status that a call was refused with.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Refused { status, .. } | Self::NotLetIn { status } => Some(*status),
+            _ => None,
+        }
+    }
+}
+
+/// reqwest's own message leaves out why.
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}

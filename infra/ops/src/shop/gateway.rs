@@ -1,0 +1,100 @@
+//! The payment gateway from the customer's side: what the browser and the bank do with it, and what can be looked up.
+
+use contracts::OrderId;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Call, NextAction, Result, Shop};
+
+/// Test cards (https://docs.stripe.com/testing).
+pub mod card {
+    /// A payment method that the gateway has for tests: its card is charged.
+    pub const GOOD: &str = "pm_card_visa";
+    /// A payment method that the gateway has for tests: its card is declined when it is charged.
+    pub const DECLINED: &str = "pm_card_chargeCustomerFail";
+    /// A card's number: its bank asks the customer first (3-D Secure).
+    pub const ASKS_FIRST: &str = "4000002500003155";
+}
+
+/// The local gateway; it takes any test key.
+#[derive(Debug, Clone)]
+pub struct Gateway(Shop);
+
+/// A payment as the gateway knows it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Intent {
+    pub id: String,
+    pub status: String,
+    pub amount: i64,
+    #[serde(default)]
+    pub metadata: Value,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct List<T> {
+    data: Vec<T>,
+    has_more: bool,
+}
+
+#[derive(Deserialize)]
+struct Refund {
+    amount: i64,
+}
+
+impl Gateway {
+    pub fn new(stripe_url: &str) -> Self {
+        Self(Shop::new(stripe_url).with_token("sk_test_customer"))
+    }
+
+    /// Stores a card, as the customer's browser does, and answers its payment method.
+    ///
+    /// # Errors
+    /// The gateway refuses or does not answer; so for all of these.
+    pub async fn store_card(&self, number: &str) -> Result<String> {
+        let form = format!("type=card&card[number]={number}&card[exp_month]=12&card[exp_year]=2035&card[cvc]=123");
+        let stored: Stored = self.post("/v1/payment_methods", form).send().await?.read()?;
+        Ok(stored.id)
+    }
+
+    /// Every payment that was begun for an order.
+    pub async fn intents_of(&self, order: &OrderId) -> Result<Vec<Intent>> {
+        let mut found = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page: List<Intent> = self.0.get(&format!("/v1/payment_intents?limit=100{after}")).await?;
+            if let Some(last) = page.data.last() {
+                after = format!("&starting_after={}", last.id);
+            }
+            let more = page.has_more && !page.data.is_empty();
+            found.extend(page.data.into_iter().filter(|intent| intent.metadata["order_id"] == order.as_str()));
+            if !more {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The customer says yes to the bank.
+    pub async fn authenticate(&self, asked: &NextAction) -> Result<()> {
+        let path = format!("/v1/payment_intents/{}/_authenticate", asked.payment_intent);
+        let form = format!("client_secret={}&success=true", asked.client_secret);
+        self.post(&path, form).send().await?.read::<Value>().map(drop)
+    }
+
+    /// What was given back of a payment, in minor units.
+    pub async fn refunded(&self, intent: &Intent) -> Result<i64> {
+        let path = format!("/v1/refunds?payment_intent={}", intent.id);
+        let refunds: List<Refund> = self.0.get(&path).await?;
+        Ok(refunds.data.iter().map(|refund| refund.amount).sum())
+    }
+
+    fn post(&self, path: &str, form: String) -> Call {
+        self.0.call(Method::POST, path).body("application/x-www-form-urlencoded", form)
+    }
+}
+

@@ -1,0 +1,31 @@
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{Result, Shop};
+
+/// An e-mail that the emulator's SES took.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Mail {
+    pub to: Vec<String>,
+    pub subject: String,
+    #[serde(default)]
+    pub body_text: String,
+}
+
+#[derive(Deserialize)]
+struct Messages {
+    /// By account.
+    messages: BTreeMap<String, Vec<Mail>>,
+}
+
+/// What was sent to an address, oldest first.
+///
+/// # Errors
+/// The emulator does not answer.
+pub async fn mail_to(aws_endpoint_url: &str, address: &str) -> Result<Vec<Mail>> {
+    let sent: Messages = Shop::new(aws_endpoint_url).get("/_ministack/ses/messages").await?;
+    let mails = sent.messages.into_values().flatten();
+    Ok(mails.filter(|mail| mail.to.iter().any(|to| to.contains(address))).collect())
+}
