@@ -120,7 +120,9 @@ pub fn queues_have_dead_letters(template: &Template) -> Vec<String> {
     for (id, queue) in template.of_type(QUEUE) {
         let properties = &queue["Properties"];
         let name = properties["QueueName"]["Fn::Sub"].as_str().unwrap_or_default();
-        if !name.starts_with(&format!("ordersaga-${{Stage}}-{}-", template.name)) {
+        let own =
+            name.strip_prefix("ordersaga-${Stage}-").and_then(|rest| rest.strip_prefix(&*template.name));
+        if !own.is_some_and(|rest| rest.starts_with(['-', '.'])) {
             wrong.push(format!("{id}: its name does not carry its context: {name}"));
         }
         if properties["SqsManagedSseEnabled"] != true {
