@@ -28,7 +28,7 @@ use crate::{
 
 pub use body::{BODY_LIMIT, Body};
 pub use identity::{Admin, Identity};
-pub use problem::{FieldError, Problem};
+pub use problem::{FieldError, OwnBody, Problem};
 pub use request_id::Correlation;
 
 /// Serves `routes` until the process ends. Tokens are checked by `verifier`.

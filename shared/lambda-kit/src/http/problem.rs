@@ -117,6 +117,10 @@ impl IntoResponse for Problem {
     }
 }
 
+/// In a response's extensions: this error has a body in a format of its own (a health report), which is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnBody;
+
 /// Writes the body of a problem. Also turns axum's own refusals into problems, so that there is one format.
 pub(super) async fn render(correlation: Correlation, request: Request, next: Next) -> Response {
     let instance = request.uri().path().to_owned();
@@ -124,6 +128,7 @@ pub(super) async fn render(correlation: Correlation, request: Request, next: Nex
     let status = response.status();
     let problem = match response.extensions_mut().remove::<Problem>() {
         Some(problem) => problem,
+        None if response.extensions().get::<OwnBody>().is_some() => return response,
         None if status.is_client_error() || status.is_server_error() => {
             Problem::new(status, status.canonical_reason().unwrap_or("The request failed."))
         }
