@@ -1,1 +1,208 @@
+//! `/v1/inventory/{sku}` against a real table: what it answers, and that a refusal writes nothing.
 
+use axum::{
+    body::{Body as RawBody, to_bytes},
+    http::{HeaderMap, Request, StatusCode},
+};
+use lambda_kit::{
+    aws::MAX_ATTEMPTS,
+    dynamodb::Table,
+    http::app,
+    testing::{self, Faults, Tokens},
+};
+use rstest::rstest;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
+
+struct Shop {
+    app: Router,
+    table: Table,
+    faults: Faults,
+    tokens: Tokens,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    json: Value,
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let (table, faults) = testing::table(&[]).await;
+        let tokens = Tokens::new();
+        let app = app(routes(Store::new(table.clone())), tokens.verifier());
+        Self { app, table, faults, tokens }
+    }
+
+    async fn send(&self, request: Request<RawBody>) -> Answer {
+        let (parts, body) = self.app.clone().oneshot(request).await.unwrap().into_parts();
+        let bytes = to_bytes(body, usize::MAX).await.unwrap();
+        let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Answer { status: parts.status, headers: parts.headers, json }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path).body(RawBody::empty()).unwrap()).await
+    }
+
+    async fn set(&self, sku: &str, body: Value) -> Answer {
+        let request = Request::put(format!("/v1/inventory/{sku}"))
+            .header("authorization", self.tokens.admin())
+            .header("content-type", "application/json")
+            .body(RawBody::from(body.to_string()))
+            .unwrap();
+        self.send(request).await
+    }
+
+    /// The items whose sort key starts so.
+    async fn count(&self, sk: &str) -> usize {
+        let all = self.table.client.scan().table_name(&self.table.name).send().await.unwrap();
+        all.items().iter().filter(|item| item["sk"].as_s().unwrap().starts_with(sk)).count()
+    }
+}
+
+#[rstest]
+#[case(0, "out_of_stock")]
+#[case(5, "low_stock")]
+#[case(1_000_000, "in_stock")]
+#[tokio::test]
+async fn what_is_set_is_what_everybody_sees(#[case] available: u32, #[case] availability: &str) {
+    let shop = Shop::open().await;
+    let seen = json!({"sku": "MUG", "available": available, "availability": availability});
+    let set = shop.set("MUG", json!({"available": available, "shards": 1})).await;
+    assert_eq!((set.status, &set.json), (StatusCode::OK, &seen));
+    let got = shop.get("/v1/inventory/MUG").await;
+    assert_eq!((got.status, &got.json), (StatusCode::OK, &seen));
+    assert!(got.headers.contains_key("x-correlation-id"));
+}
+
+#[tokio::test]
+async fn every_setting_that_changes_something_leaves_a_trace() {
+    let shop = Shop::open().await;
+    for available in [5, 9, 9, 2] {
+        assert_eq!(shop.set("MUG", json!({"available": available})).await.status, StatusCode::OK);
+    }
+    assert_eq!((shop.count("ADJUSTMENT#").await, shop.count("STOCK").await), (3, 1));
+}
+
+#[tokio::test]
+async fn a_setting_whose_answer_is_lost_is_done_once() {
+    let shop = Shop::open().await;
+    shop.faults.lose_answers("TransactWriteItems", MAX_ATTEMPTS);
+    let lost = shop.set("MUG", json!({"available": 5})).await;
+    assert_eq!(
+        (lost.status, &lost.headers["retry-after"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
+    );
+    assert_eq!(shop.set("MUG", json!({"available": 5})).await.status, StatusCode::OK);
+    assert_eq!(shop.count("ADJUSTMENT#").await, 1);
+}
+
+#[tokio::test]
+async fn a_setting_that_meets_another_transaction_is_tried_again() {
+    let shop = Shop::open().await;
+    shop.faults.conflict(2);
+    assert_eq!(shop.set("MUG", json!({"available": 5})).await.status, StatusCode::OK);
+}
+
+#[rstest]
+#[case::a_sku_never_set("/v1/inventory/NEVER")]
+#[case::what_cannot_be_a_sku("/v1/inventory/a%20b")]
+#[case::no_sku("/v1/inventory")]
+#[case::deeper("/v1/inventory/MUG/more")]
+#[tokio::test]
+async fn what_is_not_there_is_404(#[case] path: &str) {
+    let answer = Shop::open().await.get(path).await;
+    assert_problem(&answer, StatusCode::NOT_FOUND);
+}
+
+fn assert_problem(answer: &Answer, status: StatusCode) {
+    assert_eq!(answer.status, status, "{}", answer.json);
+    assert_eq!(answer.headers["content-type"], "application/problem+json");
+    assert_eq!(answer.json["status"], status.as_u16());
+    assert_eq!(answer.json["correlation_id"], answer.headers["x-correlation-id"].to_str().unwrap());
+}
+
+#[rstest]
+#[case::nobody(401, "PUT", None, JSON, r#"{"available":1}"#)]
+#[case::a_forged_token(401, "PUT", Some("Bearer a.b.c"), JSON, r#"{"available":1}"#)]
+#[case::a_customer(403, "PUT", Some("customer"), JSON, r#"{"available":1}"#)]
+#[case::another_method(405, "POST", Some("admin"), JSON, r#"{"available":1}"#)]
+#[case::deleting(405, "DELETE", Some("admin"), JSON, "")]
+#[case::too_much(413, "PUT", Some("admin"), JSON, &"x".repeat(64 * 1024 + 1))]
+#[case::another_type(415, "PUT", Some("admin"), "text/plain", r#"{"available":1}"#)]
+#[case::no_type(415, "PUT", Some("admin"), "", r#"{"available":1}"#)]
+#[case::no_json(400, "PUT", Some("admin"), JSON, "{")]
+#[case::two_values(400, "PUT", Some("admin"), JSON, r#"{"available":1} {}"#)]
+#[case::nothing(400, "PUT", Some("admin"), JSON, "")]
+#[tokio::test]
+async fn a_request_that_cannot_be_taken_is_a_problem_and_writes_nothing(
+    #[case] status: u16,
+    #[case] method: &str,
+    #[case] who: Option<&str>,
+    #[case] content_type: &str,
+    #[case] body: &str,
+) {
+    let shop = Shop::open().await;
+    let mut request = Request::builder().method(method).uri("/v1/inventory/MUG");
+    let bearer = match who {
+        Some("admin") => Some(shop.tokens.admin()),
+        Some("customer") => Some(shop.tokens.user(&UserId::generate())),
+        other => other.map(str::to_owned),
+    };
+    if let Some(bearer) = bearer {
+        request = request.header("authorization", bearer);
+    }
+    if !content_type.is_empty() {
+        request = request.header("content-type", content_type);
+    }
+    let answer = shop.send(request.body(RawBody::from(body.to_owned())).unwrap()).await;
+    assert_problem(&answer, StatusCode::from_u16(status).unwrap());
+    assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401);
+    assert_eq!(shop.count("").await, 0);
+}
+
+const JSON: &str = "application/json";
+
+#[rstest]
+#[case::missing(json!({}), "available")]
+#[case::negative(json!({"available": -1}), "available")]
+#[case::too_many(json!({"available": 1_000_001}), "available")]
+#[case::a_fraction(json!({"available": 1.5}), "available")]
+#[case::text(json!({"available": "1"}), "available")]
+#[case::nothing(json!({"available": null}), "available")]
+#[case::no_shard(json!({"available": 1, "shards": 0}), "shards")]
+#[case::more_shards_than_there_are_yet(json!({"available": 1, "shards": 2}), "shards")]
+#[case::a_slip(json!({"available": 1, "shard": 1}), "shard")]
+#[tokio::test]
+async fn a_body_that_cannot_be_accepted_names_the_field_and_writes_nothing(
+    #[case] body: Value,
+    #[case] field: &str,
+) {
+    let shop = Shop::open().await;
+    let answer = shop.set("MUG", body).await;
+    assert_problem(&answer, StatusCode::UNPROCESSABLE_ENTITY);
+    let named = answer.json["errors"][0]["field"].as_str().unwrap_or_default();
+    assert!(named.starts_with(field), "{}", answer.json);
+    assert_eq!(shop.count("").await, 0);
+}
+
+#[tokio::test]
+async fn a_malformed_sku_cannot_be_set() {
+    let shop = Shop::open().await;
+    assert_problem(&shop.set("a%20b", json!({"available": 1})).await, StatusCode::NOT_FOUND);
+    assert_eq!(shop.count("").await, 0);
+}
+
+#[tokio::test]
+async fn a_table_that_does_not_answer_is_503_and_says_nothing_internal() {
+    let shop = Shop::open().await;
+    shop.faults.refuse("GetItem", MAX_ATTEMPTS);
+    let answer = shop.get("/v1/inventory/MUG").await;
+    assert_problem(&answer, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.headers["retry-after"], "1");
+    assert!(!answer.json.to_string().contains("GetItem"));
+}
