@@ -1,1 +1,136 @@
-//! Gateway and AWS as this crate's tests see them.
+//! Gateway and AWS as this crate's tests see them: a Stripe and an AWS endpoint in this process, a DynamoDB table,
+//! and a payment to take.
+
+mod aws;
+mod stripe;
+
+use std::{sync::Arc, time::Duration};
+
+use contracts::{
+    CorrelationId, Currency, Envelope, IdempotencyKey, Money, OrderId, UserId,
+    saga::{CommandContext, TakePayment, Undone},
+};
+use jiff::{SignedDuration, Timestamp};
+use lambda_kit::{
+    dynamodb::Table,
+    testing::{self, Faults},
+};
+
+pub use aws::{FakeAws, Told};
+pub use stripe::{FakeStripe, Trouble};
+
+use crate::{
+    answers::Answers,
+    api::Api,
+    commands::{Invocation, Payments, PaymentsError},
+    domain::{Occasion, Payment},
+    gateway::{Gateway, Timeouts},
+    queue::{CheckPayment, Queue},
+    secrets::Secrets,
+    store::Store,
+};
+
+pub const DEADLINE: i64 = 900;
+/// What the gateway may take in tests. A request that is to time out is answered much later.
+pub const CALL: Duration = Duration::from_millis(1500);
+
+/// A payments context of its own for a test.
+pub struct Lab {
+    pub payments: Payments,
+    pub stripe: FakeStripe,
+    pub aws: FakeAws,
+    pub table: Table,
+    pub faults: Faults,
+    pub secrets: Arc<Secrets>,
+    pub order: OrderId,
+    pub user: UserId,
+    /// When the test's first command comes.
+    pub start: Timestamp,
+}
+
+impl Lab {
+    pub async fn new() -> Self {
+        let (table, faults) = testing::table(&[]).await;
+        let aws = FakeAws::start().await;
+        let stripe = FakeStripe::start().await;
+        let (sdk, _) = testing::sdk_config(&aws.url());
+        let secrets =
+            Arc::new(Secrets::new(aws_sdk_secretsmanager::Client::new(&sdk), "arn:stripe".to_owned()));
+        let timeouts = Timeouts { connect: CALL, call: CALL };
+        let payments = Payments {
+            store: Store::new(table.clone()),
+            gateway: Gateway::new(&stripe.url(), timeouts, Arc::clone(&secrets)),
+            answers: Answers::new(aws_sdk_sfn::Client::new(&sdk)),
+            queue: Queue::new(aws_sdk_sqs::Client::new(&sdk), format!("{}/1/payments", aws.url())),
+            deadline_seconds: DEADLINE,
+        };
+        let user = UserId::generate();
+        let order = order_of(&user);
+        Self { payments, stripe, aws, table, faults, secrets, order, user, start: Timestamp::now() }
+    }
+
+    pub fn api(&self) -> Api {
+        let Payments { store, answers, queue, .. } = self.payments.clone();
+        Api { store, answers, queue, secrets: Arc::clone(&self.secrets) }
+    }
+
+    pub fn take_of(&self, method: &str, token: &str) -> TakePayment {
+        TakePayment {
+            context: self.context(),
+            user_id: self.user.clone(),
+            amount: Money::new(4200, Currency::USD),
+            payment_method: method.to_owned(),
+            task_token: token.to_owned(),
+        }
+    }
+
+    pub fn context(&self) -> CommandContext {
+        CommandContext { order_id: self.order.clone(), correlation_id: correlation() }
+    }
+
+    /// An invocation `seconds` after the first, with time enough.
+    pub fn at(&self, seconds: i64) -> Invocation {
+        let mut invocation = Invocation::lasting(Duration::from_secs(300));
+        invocation.now = self.start + SignedDuration::from_secs(seconds);
+        invocation
+    }
+
+    pub async fn take(&self, method: &str, token: &str) -> Result<(), PaymentsError> {
+        self.payments.take(self.take_of(method, token), self.at(0)).await
+    }
+
+    pub async fn check_at(&self, seconds: i64) -> Result<(), PaymentsError> {
+        let check = CheckPayment { order_id: self.order.clone(), correlation_id: correlation(), looks: 0 };
+        self.payments.check(check, self.at(seconds)).await
+    }
+
+    pub async fn undo(&self) -> Result<Undone, PaymentsError> {
+        self.payments.undo(self.context(), self.user.clone(), self.at(1)).await
+    }
+
+    pub fn occasion(&self) -> Occasion<'static> {
+        Occasion { now: self.start, cause: "test" }
+    }
+
+    pub async fn payment(&self) -> Payment {
+        self.payments.store.get(&self.order).await.unwrap().expect("there is a payment")
+    }
+
+    /// What the payment's last write brings to the relay: its type, if it brings anything.
+    pub async fn last_event(&self) -> Option<Envelope> {
+        let key = lambda_kit::dynamodb::key(format!("PAYMENT#{}", self.order), "PAYMENT");
+        let read = self.table.client.get_item().table_name(&self.table.name).set_key(Some(key));
+        let item = read.consistent_read(true).send().await.unwrap().item.unwrap();
+        let outbox = item.get("outbox")?.as_l().unwrap();
+        assert_eq!(outbox.len(), 1, "one write, one event: their ids come from its version");
+        Some(serde_json::from_str(outbox[0].as_s().unwrap()).unwrap())
+    }
+}
+
+pub fn order_of(user: &UserId) -> OrderId {
+    OrderId::derive(user, &IdempotencyKey::try_from("order").unwrap())
+}
+
+pub fn correlation() -> CorrelationId {
+    CorrelationId::try_from("cor_test").unwrap()
+}

@@ -1,0 +1,261 @@
+//! A Stripe in this process: intents, refunds, idempotency keys, and trouble on demand.
+//!
+//! Payment methods: `pm_card_visa` succeeds, `pm_declined` is declined, `pm_3ds` asks for the customer,
+//! `pm_slow` stays with the bank; others do not exist.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::any};
+
+/// Longer than any test's gateway call may take.
+const NEVER: Duration = Duration::from_secs(60);
+
+/// What goes wrong with the next request of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing happens, and nothing is said.
+    Unreachable,
+    /// It happens, and nothing is said.
+    LostAnswer,
+    /// Nothing happens; 500, which the idempotency key keeps.
+    FailedBefore,
+    /// It happens; 500, which the idempotency key keeps.
+    FailedAfter,
+    /// Nothing happens; 429, which the key does not keep.
+    Busy,
+    /// The bank does not take a refund.
+    RefundFails,
+}
+
+#[derive(Debug, Clone)]
+struct Intent {
+    status: &'static str,
+    method: String,
+    amount: i64,
+    refunded: i64,
+    order_id: String,
+}
+
+#[derive(Default)]
+struct State {
+    intents: HashMap<String, Intent>,
+    answers: HashMap<String, (u16, Value)>,
+    trouble: HashMap<String, Vec<Trouble>>,
+    /// Operation and idempotency key of each request.
+    calls: Vec<(String, Option<String>)>,
+    forms: Vec<String>,
+    api_key: String,
+}
+
+#[derive(Clone)]
+pub struct FakeStripe {
+    server: Arc<MockServer>,
+    state: Arc<Mutex<State>>,
+}
+
+struct Responder(Arc<Mutex<State>>);
+
+impl FakeStripe {
+    pub async fn start() -> Self {
+        let state = State { api_key: "sk_test_right".to_owned(), ..State::default() };
+        let state = Arc::new(Mutex::new(state));
+        let server = MockServer::start().await;
+        Mock::given(any()).respond_with(Responder(Arc::clone(&state))).mount(&server).await;
+        Self { server: Arc::new(server), state }
+    }
+
+    pub fn url(&self) -> String {
+        self.server.uri()
+    }
+
+    /// The next requests of `operation` (`create`, `confirm`, `retrieve`, `cancel`, `refund`) go wrong like this.
+    pub fn trouble(&self, operation: &str, trouble: &[Trouble]) {
+        self.state.lock().unwrap().trouble.insert(operation.to_owned(), trouble.to_vec());
+    }
+
+    pub fn take_only(&self, api_key: &str) {
+        self.state.lock().unwrap().api_key = api_key.to_owned();
+    }
+
+    /// The operations so far, with their idempotency keys without the order.
+    pub fn calls(&self) -> Vec<String> {
+        let state = self.state.lock().unwrap();
+        let shown = |(operation, key): &(String, Option<String>)| match key {
+            Some(key) => format!("{operation} {}", key.split_once('.').unwrap().1),
+            None => operation.clone(),
+        };
+        state.calls.iter().map(shown).collect()
+    }
+
+    pub fn keys(&self) -> Vec<String> {
+        self.state.lock().unwrap().calls.iter().filter_map(|(_, key)| key.clone()).collect()
+    }
+
+    pub fn forms(&self) -> Vec<String> {
+        self.state.lock().unwrap().forms.clone()
+    }
+
+    /// Money that was taken and has not gone back, over all intents.
+    pub fn kept(&self) -> i64 {
+        let state = self.state.lock().unwrap();
+        let taken = state.intents.values().filter(|intent| intent.status == "succeeded");
+        taken.map(|intent| intent.amount - intent.refunded).sum()
+    }
+
+    /// Intents by whose fault money could still be taken.
+    pub fn open(&self) -> usize {
+        let state = self.state.lock().unwrap();
+        state.intents.values().filter(|intent| !matches!(intent.status, "succeeded" | "canceled")).count()
+    }
+
+    /// What the customer, the bank or somebody in the dashboard does.
+    pub fn becomes(&self, intent_id: &str, status: &'static str) {
+        self.state.lock().unwrap().intents.get_mut(intent_id).unwrap().status = status;
+    }
+
+    /// The intent as a webhook shows it.
+    pub fn object(&self, intent_id: &str) -> Value {
+        object(intent_id, &self.state.lock().unwrap().intents[intent_id])
+    }
+}
+
+impl Respond for Responder {
+    fn respond(&self, request: &Request) -> ResponseTemplate {
+        let mut state = self.0.lock().unwrap();
+        let key = request.headers.get("idempotency-key").map(|key| key.to_str().unwrap().to_owned());
+        let path: Vec<&str> = request.url.path().trim_start_matches("/v1/").split('/').collect();
+        let operation = match (request.method.as_str(), path.as_slice()) {
+            ("POST", ["payment_intents"]) => "create",
+            ("POST", ["payment_intents", _, "confirm"]) => "confirm",
+            ("POST", ["payment_intents", _, "cancel"]) => "cancel",
+            ("GET", ["payment_intents", _]) => "retrieve",
+            ("GET", ["payment_intents"]) => "list",
+            ("POST", ["refunds"]) => "refund",
+            other => panic!("payments do not call {other:?}"),
+        };
+        state.calls.push((operation.to_owned(), key.clone()));
+        if request.headers["authorization"].to_str().unwrap() != format!("Bearer {}", state.api_key) {
+            return answer((401, json!({"error": {"type": "invalid_request_error"}})));
+        }
+        let form = String::from_utf8(request.body.clone()).unwrap();
+        if operation == "create" {
+            state.forms.push(form.clone());
+        }
+        if let Some(kept) = key.as_ref().and_then(|key| state.answers.get(key)) {
+            return answer(kept.clone());
+        }
+        let trouble = state.trouble.get_mut(operation).filter(|t| !t.is_empty()).map(|t| t.remove(0));
+        let failed = (500, json!({"error": {"type": "api_error"}}));
+        let mut late = Duration::ZERO;
+        let result = match trouble {
+            Some(Trouble::Unreachable) => {
+                return answer((500, json!({}))).set_delay(NEVER);
+            }
+            Some(Trouble::Busy) => return answer((429, json!({"error": {"code": "rate_limit"}}))),
+            Some(Trouble::FailedBefore) => failed,
+            Some(Trouble::FailedAfter) => {
+                state.execute(operation, &path, &form);
+                failed
+            }
+            Some(Trouble::RefundFails) => (200, json!({"id": "re_0", "status": "failed"})),
+            Some(Trouble::LostAnswer) => {
+                late = NEVER;
+                state.execute(operation, &path, &form)
+            }
+            None => state.execute(operation, &path, &form),
+        };
+        if let Some(key) = key {
+            state.answers.insert(key, result.clone());
+        }
+        answer(result).set_delay(late)
+    }
+}
+
+fn answer((status, body): (u16, Value)) -> ResponseTemplate {
+    ResponseTemplate::new(status).set_body_json(body)
+}
+
+impl State {
+    fn execute(&mut self, operation: &str, path: &[&str], form: &str) -> (u16, Value) {
+        let field = |name: &str| {
+            let value = form.split('&').filter_map(|f| f.split_once('=')).find(|(n, _)| *n == name);
+            value.map(|(_, value)| value.to_owned()).unwrap_or_default()
+        };
+        let refused = |code: &str| (400, json!({"error": {"type": "invalid_request_error", "code": code}}));
+        match operation {
+            "create" => {
+                let method = field("payment_method");
+                if !["pm_card_visa", "pm_declined", "pm_3ds", "pm_slow"].contains(&method.as_str()) {
+                    return refused("resource_missing");
+                }
+                let id = format!("pi_{}", self.intents.len() + 1);
+                let intent = Intent {
+                    status: "requires_confirmation",
+                    method,
+                    amount: field("amount").parse().unwrap(),
+                    refunded: 0,
+                    order_id: field("metadata%5Border_id%5D"),
+                };
+                self.intents.insert(id.clone(), intent.clone());
+                (200, object(&id, &intent))
+            }
+            "refund" => {
+                let Some(intent) = self.intents.get_mut(&field("payment_intent")) else {
+                    return refused("resource_missing");
+                };
+                if intent.status != "succeeded" || intent.refunded > 0 {
+                    return refused("charge_already_refunded");
+                }
+                intent.refunded = intent.amount;
+                (200, json!({"id": "re_1", "status": "succeeded"}))
+            }
+            _ => {
+                let id = path[1];
+                let Some(intent) = self.intents.get_mut(id) else { return refused("resource_missing") };
+                match (operation, intent.status) {
+                    ("confirm", "requires_confirmation") => {
+                        intent.status = match intent.method.as_str() {
+                            "pm_card_visa" => "succeeded",
+                            "pm_3ds" => "requires_action",
+                            "pm_slow" => "processing",
+                            _ => "requires_payment_method",
+                        };
+                        if intent.status == "requires_payment_method" {
+                            return (402, json!({"error": {"type": "card_error", "code": "card_declined"}}));
+                        }
+                    }
+                    ("cancel", "succeeded" | "canceled" | "processing") | ("confirm", _) => {
+                        return refused("payment_intent_unexpected_state");
+                    }
+                    ("cancel", _) => intent.status = "canceled",
+                    _ => {}
+                }
+                (200, object(id, &self.intents[id]))
+            }
+        }
+    }
+}
+
+fn object(id: &str, intent: &Intent) -> Value {
+    let mut object = json!({
+        "id": id,
+        "object": "payment_intent",
+        "status": intent.status,
+        "amount": intent.amount,
+        "client_secret": format!("{id}_secret_of_the_customer"),
+        "metadata": {"order_id": intent.order_id},
+        "latest_charge": {"amount": intent.amount, "amount_refunded": intent.refunded},
+    });
+    if intent.status == "requires_action" {
+        object["next_action"] = json!({"type": "use_stripe_sdk"});
+    }
+    if intent.status == "requires_payment_method" {
+        object["last_payment_error"] = json!({"code": "card_declined"});
+    }
+    object
+}
