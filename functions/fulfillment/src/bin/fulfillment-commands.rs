@@ -1,0 +1,15 @@
+use fulfillment::{HouseCarrier, Store, handle_command};
+use jiff::Timestamp;
+use lambda_kit::{MainResult, aws, command, dynamodb::Table, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> MainResult {
+    telemetry::init();
+    let store = Store::new(Table::from_env(&aws::sdk_config()?)?);
+
+    command::run(vec![store.health()], |command| {
+        let store = store.clone();
+        async move { handle_command(&store, &HouseCarrier, command, Timestamp::now()).await }
+    })
+    .await
+}

@@ -1,0 +1,111 @@
+//! What the saga asks fulfillment to do: `ScheduleShipment`, and its undo `CancelShipment`.
+
+use contracts::{
+    UserId,
+    saga::{
+        CommandContext, FulfillmentCommand, ORDER_CANCEL_REQUESTED, SHIPMENT_REJECTED, SagaCommand, Shipment,
+        TRANSIENT, UndoOutcome, Undone,
+    },
+};
+use jiff::{Timestamp, tz::TimeZone};
+use lambda_kit::{command::CommandError, dynamodb::TableError};
+use serde::Serialize;
+
+use crate::{
+    carrier::Carrier,
+    domain::{Cause, Command, Decision, Parcel, Refused, decide},
+    store::{Store, Written},
+};
+
+/// Tries to write after somebody else wrote the same parcel in between. It moves twice in its life at most, and only
+/// the saga moves it.
+const TRIES: u32 = 4;
+
+/// What a command answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    Scheduled(Shipment),
+    Undone(Undone),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ShipmentError {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("a scheduled parcel has no shipment")]
+    Incomplete,
+    #[error("the parcel is too busy")]
+    Busy,
+}
+
+/// Runs one command of the saga. A repeat answers as the first time did.
+///
+/// # Errors
+/// Named by `CommandError::name`.
+pub async fn handle(
+    store: &Store,
+    carrier: &impl Carrier,
+    command: FulfillmentCommand,
+    now: Timestamp,
+) -> Result<Answer, ShipmentError> {
+    let action = command.action();
+    match command {
+        FulfillmentCommand::ScheduleShipment { context, user_id, items, shipping_address } => {
+            let today = now.to_zoned(TimeZone::UTC).date();
+            let booked = carrier.book(&context.order_id, &shipping_address, today);
+            let schedule = Command::Schedule { booked, items, shipping_address };
+            let parcel = drive(store, schedule, &cause(context, user_id, action, now)).await?;
+            parcel.shipment.map(Answer::Scheduled).ok_or(ShipmentError::Incomplete)
+        }
+        FulfillmentCommand::CancelShipment { context, user_id } => {
+            let parcel = drive(store, Command::Cancel, &cause(context, user_id, action, now)).await?;
+            let called_off = parcel.was_called_off();
+            let outcome = if called_off { UndoOutcome::Cancelled } else { UndoOutcome::NothingScheduled };
+            Ok(Answer::Undone(Undone { outcome }))
+        }
+    }
+}
+
+/// Decides and writes; after a lost race reads and decides again. Tries without reading first, since a schedule finds
+/// nothing and a cancel is rare.
+async fn drive(store: &Store, command: Command, cause: &Cause) -> Result<Parcel, ShipmentError> {
+    let mut current = None;
+    for _ in 0..TRIES {
+        let change = match decide(current.as_ref(), command.clone(), cause)? {
+            Decision::Keep(parcel) => return Ok(parcel),
+            Decision::Write(change) => change,
+        };
+        current = match store.write(&change).await? {
+            // Decided once more, so that what was just written is answered as a repeat will be.
+            Written::Done => Some(change.parcel),
+            Written::Moved => store.parcel(&cause.order_id).await?,
+        };
+    }
+    Err(ShipmentError::Busy)
+}
+
+fn cause(context: CommandContext, user_id: UserId, action: &str, now: Timestamp) -> Cause {
+    Cause {
+        causation_id: format!("{}.{action}", context.order_id),
+        order_id: context.order_id,
+        user_id,
+        correlation_id: context.correlation_id,
+        at: now,
+    }
+}
+
+impl CommandError for ShipmentError {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Refused(Refused::Rejected(_)) => SHIPMENT_REJECTED,
+            Self::Refused(Refused::AlreadyCancelled) => ORDER_CANCEL_REQUESTED,
+            Self::Table(_) | Self::Incomplete | Self::Busy => TRANSIENT,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

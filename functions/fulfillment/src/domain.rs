@@ -1,0 +1,205 @@
+//! A parcel: `none → scheduled | rejected | cancelled`, `scheduled → cancelled`, and nothing else. Pure.
+
+use contracts::{
+    CorrelationId, Envelope, EventPayload, NewEvent, OrderId, OrderLine, ShippingAddress, UserId,
+    events::{ShipmentCancelled, ShipmentScheduled},
+    saga::Shipment,
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::carrier::NotServed;
+
+/// The `source` of this context's events.
+const SOURCE: &str = "fulfillment";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Scheduled,
+    /// No carrier takes it; kept, so that a second attempt says the same.
+    Rejected,
+    /// Called off, or never scheduled: either way nothing may be scheduled for this order any more.
+    Cancelled,
+}
+
+/// What is sent to a customer for one order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parcel {
+    pub order_id: OrderId,
+    pub user_id: UserId,
+    pub correlation_id: CorrelationId,
+    pub status: Status,
+    /// What is booked. Stays when it is called off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipment: Option<Shipment>,
+    /// Why no carrier takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What to pack.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<OrderLine>,
+    /// Where staff send it. Here and in no event, so that it can be erased; kept only while there is something to
+    /// send.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipping_address: Option<ShippingAddress>,
+    /// Counts the writes, from 1; the `sequence` of the event that a write brings.
+    pub version: u64,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    Schedule {
+        /// What the carrier says to it.
+        booked: Result<Shipment, NotServed>,
+        items: Vec<OrderLine>,
+        shipping_address: ShippingAddress,
+    },
+    Cancel,
+}
+
+/// Who and what a command comes from, and when.
+#[derive(Debug, Clone)]
+pub struct Cause {
+    pub order_id: OrderId,
+    pub user_id: UserId,
+    pub correlation_id: CorrelationId,
+    /// The id of the command.
+    pub causation_id: String,
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Everything is as the command wants it: this is what it is.
+    Keep(Parcel),
+    Write(Change),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The version that this is decided on; `None` when there was no parcel.
+    pub expected: Option<u64>,
+    pub parcel: Parcel,
+    causation_id: String,
+}
+
+/// Commands that the parcel's state does not allow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("the parcel cannot be sent: {0}")]
+    Rejected(String),
+    #[error("the order's parcel was called off before")]
+    AlreadyCancelled,
+}
+
+/// What `command` does to the parcel as it is, or why it may not. Total, and the same answer each time: a repeated
+/// command is `Keep`.
+///
+/// # Errors
+/// When the state does not allow the command.
+pub fn decide(current: Option<&Parcel>, command: Command, cause: &Cause) -> Result<Decision, Refused> {
+    let Some(current) = current else { return Ok(Decision::Write(first(command, cause))) };
+    match (current.status, command) {
+        (Status::Scheduled, Command::Cancel) => Ok(Decision::Write(Change {
+            expected: Some(current.version),
+            parcel: Parcel {
+                status: Status::Cancelled,
+                correlation_id: cause.correlation_id.clone(),
+                shipping_address: None,
+                version: current.version + 1,
+                updated_at: cause.at,
+                ..current.clone()
+            },
+            causation_id: cause.causation_id.clone(),
+        })),
+        (Status::Scheduled, Command::Schedule { .. })
+        | (Status::Cancelled | Status::Rejected, Command::Cancel) => Ok(Decision::Keep(current.clone())),
+        (Status::Rejected, Command::Schedule { .. }) => {
+            Err(Refused::Rejected(current.reason.clone().unwrap_or_default()))
+        }
+        (Status::Cancelled, Command::Schedule { .. }) => Err(Refused::AlreadyCancelled),
+    }
+}
+
+/// The first write of a parcel.
+fn first(command: Command, cause: &Cause) -> Change {
+    let empty = Parcel {
+        order_id: cause.order_id.clone(),
+        user_id: cause.user_id.clone(),
+        correlation_id: cause.correlation_id.clone(),
+        status: Status::Cancelled,
+        shipment: None,
+        reason: None,
+        items: Vec::new(),
+        shipping_address: None,
+        version: 1,
+        created_at: cause.at,
+        updated_at: cause.at,
+    };
+    let parcel = match command {
+        Command::Schedule { booked: Ok(shipment), items, shipping_address } => Parcel {
+            status: Status::Scheduled,
+            shipment: Some(shipment),
+            items,
+            shipping_address: Some(shipping_address),
+            ..empty
+        },
+        Command::Schedule { booked: Err(refused), .. } => {
+            Parcel { status: Status::Rejected, reason: Some(refused.to_string()), ..empty }
+        }
+        // The mark that a late schedule meets.
+        Command::Cancel => empty,
+    };
+    Change { expected: None, parcel, causation_id: cause.causation_id.clone() }
+}
+
+impl Parcel {
+    /// Whether something was called off, and not only a late schedule forestalled.
+    pub fn was_called_off(&self) -> bool {
+        self.status == Status::Cancelled && self.shipment.is_some()
+    }
+}
+
+impl Change {
+    /// The events that this write brings: none or one.
+    ///
+    /// # Errors
+    /// When a payload has no JSON form.
+    pub fn events(&self) -> Result<Vec<Envelope>, serde_json::Error> {
+        let order_id = self.parcel.order_id.clone();
+        let event = match (self.parcel.status, &self.parcel.shipment) {
+            (Status::Scheduled, Some(shipment)) => self.event(&ShipmentScheduled {
+                order_id,
+                carrier: shipment.carrier.clone(),
+                tracking_number: shipment.tracking_number.clone(),
+                estimated_delivery: shipment.estimated_delivery,
+            })?,
+            (Status::Cancelled, Some(_)) => self.event(&ShipmentCancelled { order_id })?,
+            // Nothing was booked: no shipment that anybody could have heard of.
+            (_, None) | (Status::Rejected, Some(_)) => return Ok(Vec::new()),
+        };
+        Ok(vec![event])
+    }
+
+    fn event<P: EventPayload>(&self, payload: &P) -> Result<Envelope, serde_json::Error> {
+        let parcel = &self.parcel;
+        Envelope::new(
+            NewEvent {
+                source: SOURCE,
+                subject: parcel.order_id.as_str(),
+                sequence: parcel.version,
+                occurred_at: parcel.updated_at,
+                correlation_id: &parcel.correlation_id,
+                causation_id: &self.causation_id,
+                user_id: Some(&parcel.user_id),
+            },
+            payload,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;
