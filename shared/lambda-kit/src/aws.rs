@@ -8,8 +8,14 @@ use aws_config::{
 };
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_http_client::{
+    Connector,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+use aws_smithy_runtime_api::client::{
+    http::{HttpClient, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector},
+    runtime_components::RuntimeComponents,
+};
 
 use crate::config::{self, ConfigError};
 
@@ -50,7 +56,26 @@ pub fn sdk_config() -> Result<SdkConfig, ConfigError> {
     Ok(builder.build())
 }
 
-/// The process's HTTP client: one connection pool, one TLS configuration, made at the first call.
+/// The process's HTTP client: one connection pool and one TLS configuration, whichever client asks.
+///
+/// Made at start, where Lambda lends a whole processor, and not at the first request, where a small function
+/// has a seventh of one. The SDK's own client would read the trusted certificates once more for each of its
+/// clients, only to find out whether it can.
 pub fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https()
+    let connector = Connector::builder()
+        .connector_settings(HttpConnectorSettings::builder().connect_timeout(ATTEMPT_TIMEOUT).build())
+        .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .build();
+    SharedHttpClient::new(OneConnector(SharedHttpConnector::new(connector)))
+}
+
+/// Hands the same connector to everyone; time limits beyond connecting are the callers' own.
+#[derive(Debug)]
+struct OneConnector(SharedHttpConnector);
+
+impl HttpClient for OneConnector {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        self.0.clone()
+    }
 }

@@ -5,7 +5,7 @@
 //! an erased attribute) brings none.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     time::Instant,
 };
 
@@ -55,12 +55,21 @@ pub struct Change {
 
 /// An item as the stream shows it, in DynamoDB's JSON.
 #[derive(Debug, Deserialize)]
+// Not by `flatten`, which cannot hand on raw values.
+#[serde(try_from = "HashMap<String, Box<RawValue>>")]
 pub struct Image {
-    #[serde(default)]
     pub outbox: Option<StringList>,
     /// Everything else, unread unless a relay asks for it.
-    #[serde(flatten)]
-    pub rest: std::collections::HashMap<String, Box<RawValue>>,
+    pub rest: HashMap<String, Box<RawValue>>,
+}
+
+impl TryFrom<HashMap<String, Box<RawValue>>> for Image {
+    type Error = serde_json::Error;
+
+    fn try_from(mut attributes: HashMap<String, Box<RawValue>>) -> Result<Self, serde_json::Error> {
+        let outbox = attributes.remove("outbox").map(|raw| serde_json::from_str(raw.get())).transpose()?;
+        Ok(Self { outbox, rest: attributes })
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -320,5 +329,71 @@ where
             .into_iter()
             .map(|item_identifier| ItemFailure { item_identifier })
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn event(sequence: u64) -> String {
+        json!({
+            "event_id": format!("evt_{sequence:032x}"), "event_type": "user.registered", "event_version": 1,
+            "occurred_at": "2026-11-20T12:00:00Z", "source": "users", "subject": "u", "sequence": sequence,
+            "correlation_id": "c", "causation_id": "c", "data": {}, "metadata": {"user_id": null, "tenant_id": null},
+        })
+        .to_string()
+    }
+
+    fn image(outbox: &[String]) -> Value {
+        let outbox: Vec<Value> = outbox.iter().map(|event| json!({"S": event})).collect();
+        json!({
+            "pk": {"S": "USER#1"}, "version": {"N": "2"}, "erased": {"NULL": true},
+            "preferences": {"M": {"email": {"BOOL": true}}}, "outbox": {"L": outbox},
+        })
+    }
+
+    fn record(name: &str, new: Option<Value>, old: Option<Value>) -> StreamRecord {
+        let mut change = json!({"SequenceNumber": "7", "Keys": {"pk": {"S": "USER#1"}}, "StreamViewType": "NEW_AND_OLD_IMAGES"});
+        for (name, image) in [("NewImage", new), ("OldImage", old)] {
+            if let Some(image) = image {
+                change[name] = image;
+            }
+        }
+        let payload =
+            json!({"Records": [{"eventName": name, "eventID": "x", "dynamodb": change}]}).to_string();
+        serde_json::from_str::<StreamEvent>(&payload).unwrap().records.remove(0)
+    }
+
+    fn sequences(record: &StreamRecord) -> Vec<u64> {
+        record.new_events().unwrap().iter().map(|outgoing| outgoing.event.sequence).collect()
+    }
+
+    #[test]
+    fn an_items_first_write_brings_all_its_events_in_order() {
+        let record = record("INSERT", Some(image(&[event(1), event(2)])), None);
+        assert_eq!(sequences(&record), [1, 2]);
+        let image = record.dynamodb.new_image.as_ref().unwrap();
+        assert_eq!(image.string("pk").as_deref(), Some("USER#1"));
+        assert_eq!((image.string("version"), image.string("nothing")), (None, None));
+    }
+
+    #[test]
+    fn a_change_brings_what_the_item_did_not_hold_before() {
+        assert_eq!(sequences(&record("MODIFY", Some(image(&[event(2)])), Some(image(&[event(1)])))), [2]);
+        assert!(sequences(&record("MODIFY", Some(image(&[event(1)])), Some(image(&[event(1)])))).is_empty());
+    }
+
+    #[test]
+    fn a_deletion_and_an_item_without_outbox_bring_nothing() {
+        assert!(sequences(&record("REMOVE", None, Some(image(&[event(1)])))).is_empty());
+        assert!(sequences(&record("INSERT", Some(json!({"pk": {"S": "EMAIL#x"}})), None)).is_empty());
+    }
+
+    #[test]
+    fn an_outbox_entry_that_is_no_envelope_is_an_error() {
+        assert!(record("INSERT", Some(image(&["{}".to_owned()])), None).new_events().is_err());
     }
 }
