@@ -1,1 +1,121 @@
+use contracts::Sku;
+use jiff::civil::date;
 
+use super::*;
+
+fn cause() -> Cause {
+    Cause {
+        order_id: OrderId::try_from("ord_00000000000000000000000000000001").unwrap(),
+        user_id: UserId::try_from("usr_00000000000000000000000000000002").unwrap(),
+        correlation_id: CorrelationId::try_from("cor").unwrap(),
+        causation_id: "test".to_owned(),
+        at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn schedule_with(booked: Result<Shipment, NotServed>) -> Command {
+    Command::Schedule {
+        booked,
+        items: vec![OrderLine { sku: Sku::try_from("MUG").unwrap(), quantity: 1 }],
+        shipping_address: ShippingAddress {
+            name: "Ada Lovelace".to_owned(),
+            line1: "1 Secret Street".to_owned(),
+            line2: None,
+            city: "Town".to_owned(),
+            postal_code: "12345".to_owned(),
+            country: "DE".to_owned(),
+        },
+    }
+}
+
+fn schedule() -> Command {
+    schedule_with(Ok(Shipment {
+        shipment_id: "shp_1".to_owned(),
+        carrier: "Parcel".to_owned(),
+        tracking_number: "OP1".to_owned(),
+        estimated_delivery: date(2026, 11, 25),
+    }))
+}
+
+fn refused_schedule() -> Command {
+    schedule_with(Err(NotServed::Country("AQ".to_owned())))
+}
+
+fn written(current: Option<&Parcel>, command: Command) -> Change {
+    match decide(current, command, &cause()) {
+        Ok(Decision::Write(change)) => change,
+        other => panic!("expected a write, got {other:?}"),
+    }
+}
+
+/// One word for what a command does to a state.
+fn word(current: Option<&Parcel>, command: Command) -> String {
+    match decide(current, command, &cause()) {
+        Ok(Decision::Keep(parcel)) => {
+            assert_eq!(Some(&parcel), current, "keeping changes nothing");
+            "keep".to_owned()
+        }
+        Ok(Decision::Write(change)) => format!("{:?}", change.parcel.status).to_lowercase(),
+        Err(Refused::Rejected(reason)) => reason,
+        Err(Refused::AlreadyCancelled) => "AlreadyCancelled".to_owned(),
+    }
+}
+
+#[test]
+fn every_state_answers_every_command() {
+    let row = |current: Option<&Parcel>| {
+        [schedule(), refused_schedule(), Command::Cancel].map(|command| word(current, command))
+    };
+    let scheduled = written(None, schedule()).parcel;
+    let rejected = written(None, refused_schedule()).parcel;
+    let cancelled = written(Some(&scheduled), Command::Cancel).parcel;
+    let forestalled = written(None, Command::Cancel).parcel;
+
+    let no = "no carrier delivers to AQ";
+    assert_eq!(row(None), ["scheduled", "rejected", "cancelled"]);
+    assert_eq!(row(Some(&scheduled)), ["keep", "keep", "cancelled"]);
+    assert_eq!(row(Some(&rejected)), [no, no, "keep"]);
+    assert_eq!(row(Some(&cancelled)), ["AlreadyCancelled", "AlreadyCancelled", "keep"]);
+    assert_eq!(row(Some(&forestalled)), ["AlreadyCancelled", "AlreadyCancelled", "keep"]);
+
+    assert!(cancelled.was_called_off());
+    for other in [scheduled, rejected, forestalled] {
+        assert!(!other.was_called_off(), "{other:?}");
+    }
+}
+
+#[test]
+fn events_tell_the_shipment_and_not_the_address() {
+    let scheduled = written(None, schedule());
+    let events = scheduled.events().unwrap();
+    assert_eq!(
+        (events.len(), events[0].event_type.as_str(), events[0].sequence),
+        (1, "shipment.scheduled", 1)
+    );
+    assert_eq!(
+        events[0].data,
+        serde_json::json!({
+            "order_id": cause().order_id, "carrier": "Parcel", "tracking_number": "OP1",
+            "estimated_delivery": "2026-11-25",
+        })
+    );
+    assert!(!serde_json::to_string(&events).unwrap().contains("Secret"));
+    assert_eq!(events[0].metadata.user_id, Some(cause().user_id));
+
+    let cancelled = written(Some(&scheduled.parcel), Command::Cancel).events().unwrap();
+    assert_eq!((cancelled[0].event_type.as_str(), cancelled[0].sequence), ("shipment.cancelled", 2));
+}
+
+#[test]
+fn where_nothing_was_booked_there_is_no_event() {
+    assert_eq!(written(None, refused_schedule()).events().unwrap(), []);
+    assert_eq!(written(None, Command::Cancel).events().unwrap(), []);
+}
+
+#[test]
+fn the_address_is_kept_only_while_there_is_something_to_send() {
+    let scheduled = written(None, schedule()).parcel;
+    assert!(scheduled.shipping_address.is_some());
+    assert_eq!(written(Some(&scheduled), Command::Cancel).parcel.shipping_address, None);
+    assert_eq!(written(None, refused_schedule()).parcel.shipping_address, None);
+}
