@@ -166,7 +166,7 @@ fn hash_of(html: &str, element: &str) -> String {
     use base64::{Engine, engine::general_purpose::STANDARD};
     let start = html.find(&format!("<{element}>")).unwrap() + element.len() + 2;
     let end = html.find(&format!("</{element}>")).unwrap();
-    format!("sha256-{}", STANDARD.encode(digest(&SHA256, html[start..end].as_bytes())))
+    format!("sha256-{}", STANDARD.encode(digest(&SHA256, &html.as_bytes()[start..end])))
 }
 
 #[rstest]
