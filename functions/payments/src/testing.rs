@@ -16,14 +16,14 @@ use lambda_kit::{
     testing::{self, Faults},
 };
 
-pub use aws::{FakeAws, Told};
+pub use aws::FakeAws;
 pub use stripe::{FakeStripe, Trouble};
 
 use crate::{
     answers::Answers,
     api::Api,
     commands::{Invocation, Payments, PaymentsError},
-    domain::{Occasion, Payment},
+    domain::{Occasion, Payment, Status},
     gateway::{Gateway, Timeouts},
     queue::{CheckPayment, Queue},
     secrets::Secrets,
@@ -116,6 +116,10 @@ impl Lab {
         self.payments.store.get(&self.order).await.unwrap().expect("there is a payment")
     }
 
+    pub async fn status(&self) -> Status {
+        self.payment().await.status
+    }
+
     /// What the payment's last write brings to the relay: its type, if it brings anything.
     pub async fn last_event(&self) -> Option<Envelope> {
         let key = lambda_kit::dynamodb::key(format!("PAYMENT#{}", self.order), "PAYMENT");
@@ -133,4 +137,13 @@ pub fn order_of(user: &UserId) -> OrderId {
 
 pub fn correlation() -> CorrelationId {
     CorrelationId::try_from("cor_test").unwrap()
+}
+
+/// The header that Stripe signs a webhook with.
+pub fn sign(secret: &str, seconds: i64, body: &[u8]) -> String {
+    use aws_lc_rs::hmac;
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let signed = [seconds.to_string().as_bytes(), b".", body].concat();
+    let hex: String = hmac::sign(&key, &signed).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("t={seconds},v1={hex}")
 }

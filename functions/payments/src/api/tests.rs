@@ -1,1 +1,267 @@
+use axum::{
+    body::{Body, to_bytes},
+    http::{Request, StatusCode},
+};
+use contracts::UserId;
+use jiff::{SignedDuration, Timestamp};
+use lambda_kit::{http::app, testing::Tokens};
+use rstest::rstest;
+use serde_json::{Value, json};
+use tower::ServiceExt;
 
+use super::*;
+use crate::testing::{DEADLINE, Lab, sign};
+
+struct Answer {
+    status: StatusCode,
+    body: Value,
+}
+
+impl Lab {
+    async fn send(&self, tokens: &Tokens, request: Request<Body>) -> Answer {
+        let response = app(routes(self.api()), tokens.verifier()).oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        Answer { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
+    }
+
+    async fn get(&self, tokens: &Tokens, bearer: &str, order: &str) -> Answer {
+        let request = Request::get(format!("/v1/payments/{order}")).header("authorization", bearer);
+        self.send(tokens, request.body(Body::empty()).unwrap()).await
+    }
+
+    async fn webhook(&self, signature: Option<&str>, body: Vec<u8>) -> Answer {
+        let mut request = Request::post("/v1/payments/webhook");
+        if let Some(signature) = signature {
+            request = request.header("stripe-signature", signature);
+        }
+        self.send(&Tokens::new(), request.body(Body::from(body)).unwrap()).await
+    }
+
+    /// A webhook as Stripe would send it now.
+    async fn event(&self, kind: &str, object: Value) -> StatusCode {
+        let body = json!({"id": "evt_1", "type": kind, "data": {"object": object}}).to_string();
+        let signature = sign("whsec_one", Timestamp::now().as_second(), body.as_bytes());
+        self.webhook(Some(&signature), body.into_bytes()).await.status
+    }
+
+    fn failures(&self) -> Vec<Option<String>> {
+        self.aws.results().into_iter().map(|(_, error)| error).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_customer_sees_their_payment_and_what_to_do_for_it_and_others_see_nothing() {
+    let (lab, tokens) = (Lab::new().await, Tokens::new());
+    let order = lab.order.as_str();
+    let mine = tokens.user(&lab.user);
+    assert_eq!(lab.get(&tokens, &mine, order).await.status, StatusCode::NOT_FOUND);
+
+    lab.take("pm_3ds", "t1").await.unwrap();
+    let expected = json!({
+        "order_id": order,
+        "status": "pending",
+        "amount": {"amount": 4200, "currency": "USD"},
+        "refunded": {"amount": 0, "currency": "USD"},
+        "next_action": {
+            "type": "use_stripe_sdk",
+            "payment_intent": "pi_1",
+            "client_secret": "pi_1_secret_of_the_customer",
+        },
+    });
+    assert_eq!(lab.get(&tokens, &mine, order).await.body, expected);
+    assert_eq!(lab.get(&tokens, &tokens.admin(), order).await.body, expected);
+    let other = tokens.user(&UserId::generate());
+    assert_eq!(lab.get(&tokens, &other, order).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(lab.get(&tokens, &mine, "ord_1").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(lab.get(&tokens, "Bearer x", order).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(lab.get(&tokens, &tokens.expired(&lab.user), order).await.status, StatusCode::UNAUTHORIZED);
+
+    lab.stripe.becomes("pi_1", "succeeded");
+    lab.check_at(5).await.unwrap();
+    lab.undo().await.unwrap();
+    let refunded = lab.get(&tokens, &mine, order).await.body;
+    assert_eq!((&refunded["status"], &refunded["refunded"]["amount"]), (&json!("refunded"), &json!(4200)));
+    assert_eq!(refunded.get("next_action"), None);
+}
+
+#[tokio::test]
+async fn an_undo_before_any_payment_shows_no_payment() {
+    let (lab, tokens) = (Lab::new().await, Tokens::new());
+    lab.undo().await.unwrap();
+    let answer = lab.get(&tokens, &tokens.user(&lab.user), lab.order.as_str()).await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+}
+
+#[rstest]
+#[case("GET", "/v1/payments", StatusCode::NOT_FOUND)]
+#[case("GET", "/v1/payments/webhook", StatusCode::METHOD_NOT_ALLOWED)]
+#[case("POST", "/v1/payments/ord_1", StatusCode::METHOD_NOT_ALLOWED)]
+#[case("GET", "/v1/payments/ord_1/x", StatusCode::NOT_FOUND)]
+#[case("GET", "/v1/payments/ord_1", StatusCode::UNAUTHORIZED)]
+#[tokio::test]
+async fn other_requests_are_refused_with_a_problem(
+    #[case] method: &str,
+    #[case] path: &str,
+    #[case] status: StatusCode,
+) {
+    let lab = Lab::new().await;
+    let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+    let answer = lab.send(&Tokens::new(), request).await;
+    assert_eq!(answer.status, status);
+    assert_eq!(answer.body["status"], status.as_u16());
+}
+
+#[rstest]
+#[case::none(None)]
+#[case::malformed(Some("t=1"))]
+#[case::forged(Some("forged"))]
+#[case::old(Some("old"))]
+#[tokio::test]
+async fn a_webhook_that_is_not_signed_by_the_gateway_now_is_refused_and_changes_nothing(
+    #[case] kind: Option<&str>,
+) {
+    let lab = Lab::new().await;
+    lab.take("pm_3ds", "t1").await.unwrap();
+    lab.stripe.becomes("pi_1", "succeeded");
+    let event = json!({
+        "id": "evt_1", "type": "payment_intent.succeeded", "data": {"object": lab.stripe.object("pi_1")}
+    });
+    let body = event.to_string().into_bytes();
+    let now = Timestamp::now();
+    let signature = kind.map(|kind| match kind {
+        "forged" => sign("whsec_theirs", now.as_second(), &body),
+        "old" => sign("whsec_one", (now - SignedDuration::from_secs(301)).as_second(), &body),
+        other => other.to_owned(),
+    });
+    let answer = lab.webhook(signature.as_deref(), body).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(lab.status().await, Status::Pending);
+    assert_eq!(lab.aws.results(), []);
+}
+
+#[tokio::test]
+async fn forged_webhooks_do_not_make_the_secret_be_read_each_time() {
+    let lab = Lab::new().await;
+    for _ in 0..5 {
+        assert_eq!(lab.webhook(Some("t=1,v1=00"), vec![]).await.status, StatusCode::BAD_REQUEST);
+    }
+    assert_eq!(lab.aws.secret_reads(), 1);
+}
+
+#[tokio::test]
+async fn a_signed_body_that_is_no_event_or_too_large_is_refused() {
+    let lab = Lab::new().await;
+    let now = Timestamp::now().as_second();
+    let signed =
+        async |body: Vec<u8>| lab.webhook(Some(&sign("whsec_two", now, &body)), body.clone()).await.status;
+    assert_eq!(signed(b"{}".to_vec()).await, StatusCode::BAD_REQUEST);
+    assert_eq!(signed(vec![b' '; 64 * 1024 + 1]).await, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[rstest]
+#[case::of_another_type("customer.created", json!({"id": "cus_1"}))]
+#[case::of_somebody_elses_intent("payment_intent.succeeded", json!({"id": "pi_9", "status": "succeeded"}))]
+#[case::of_an_order_that_there_is_not(
+    "payment_intent.succeeded",
+    json!({"id": "pi_9", "status": "succeeded", "metadata": {"order_id": "ord_0123456789abcdef0123456789abcdef"}})
+)]
+#[tokio::test]
+async fn an_event_that_is_not_about_a_payment_of_ours_is_taken_and_forgotten(
+    #[case] kind: &str,
+    #[case] object: Value,
+) {
+    let lab = Lab::new().await;
+    assert_eq!(lab.event(kind, object).await, StatusCode::OK);
+    assert_eq!(lab.faults.calls().iter().filter(|call| *call == "PutItem").count(), 0);
+}
+
+#[tokio::test]
+async fn a_customer_who_finishes_late_is_noticed_by_the_webhook_and_repeats_change_nothing() {
+    let lab = Lab::new().await;
+    lab.take("pm_3ds", "t1").await.unwrap();
+    lab.stripe.becomes("pi_1", "succeeded");
+    assert_eq!(lab.event("payment_intent.succeeded", lab.stripe.object("pi_1")).await, StatusCode::OK);
+    assert_eq!(lab.failures(), [None]);
+    assert_eq!(lab.last_event().await.unwrap().causation_id, "evt_1");
+    let version = lab.payment().await.version;
+    assert_eq!(lab.event("payment_intent.succeeded", lab.stripe.object("pi_1")).await, StatusCode::OK);
+    assert_eq!(lab.payment().await.version, version);
+    assert_eq!(lab.failures(), [None, None], "a repeat answers, too: the first may have died before it did");
+}
+
+#[tokio::test]
+async fn a_webhook_before_the_gateways_own_answer_answers_the_step_and_the_answer_changes_nothing() {
+    let lab = Lab::new().await;
+    // Confirmed, and neither worker nor we know: the answer was lost.
+    lab.stripe.trouble("confirm", &[crate::testing::Trouble::LostAnswer]);
+    lab.take("pm_card_visa", "t1").await.unwrap();
+    assert_eq!(lab.event("payment_intent.succeeded", lab.stripe.object("pi_1")).await, StatusCode::OK);
+    assert_eq!(lab.failures(), [None]);
+    lab.check_at(5).await.unwrap();
+    assert_eq!(lab.status().await, Status::Succeeded);
+    assert_eq!(lab.stripe.kept(), 4200);
+    assert!(!lab.stripe.calls().contains(&"retrieve".to_owned()), "nothing is owed any more");
+}
+
+#[tokio::test]
+async fn webhooks_in_the_wrong_order_do_not_take_a_success_back() {
+    let lab = Lab::new().await;
+    lab.take("pm_3ds", "t1").await.unwrap();
+    let before = lab.stripe.object("pi_1");
+    lab.stripe.becomes("pi_1", "succeeded");
+    lab.event("payment_intent.succeeded", lab.stripe.object("pi_1")).await;
+    assert_eq!(lab.event("payment_intent.requires_action", before).await, StatusCode::OK);
+    assert_eq!(lab.status().await, Status::Succeeded);
+}
+
+#[tokio::test]
+async fn a_failure_by_webhook_fails_the_step_at_once_and_leaves_the_closing_to_the_queue() {
+    let lab = Lab::new().await;
+    lab.take("pm_3ds", "t1").await.unwrap();
+    lab.stripe.becomes("pi_1", "requires_payment_method");
+    let calls = lab.stripe.calls();
+    lab.event("payment_intent.payment_failed", lab.stripe.object("pi_1")).await;
+    assert_eq!(lab.failures(), [Some("PaymentDeclined".to_owned())]);
+    assert_eq!(lab.stripe.calls(), calls, "no gateway call within a webhook's 3 s");
+    assert_eq!(lab.aws.sent().last().unwrap().1, 0);
+    lab.check_at(1).await.unwrap();
+    assert_eq!(lab.stripe.open(), 0);
+}
+
+#[tokio::test]
+async fn late_money_after_a_time_out_is_given_back_by_the_queue() {
+    let lab = Lab::new().await;
+    lab.take("pm_slow", "t1").await.unwrap();
+    lab.check_at(DEADLINE).await.unwrap();
+    lab.stripe.becomes("pi_1", "succeeded");
+    lab.event("payment_intent.succeeded", lab.stripe.object("pi_1")).await;
+    assert_eq!(lab.status().await, Status::Refunding);
+    lab.check_at(DEADLINE + 1).await.unwrap();
+    assert_eq!((lab.status().await, lab.stripe.kept()), (Status::Refunded, 0));
+}
+
+#[tokio::test]
+async fn a_refund_made_in_the_dashboard_is_recorded_when_it_is_whole() {
+    let lab = Lab::new().await;
+    lab.take("pm_card_visa", "t1").await.unwrap();
+    let charge = |refunded: bool| json!({"payment_intent": "pi_1", "refunded": refunded, "metadata": {"order_id": lab.order}});
+    lab.event("charge.refunded", charge(false)).await;
+    assert_eq!(lab.status().await, Status::Succeeded);
+    lab.event("charge.refunded", charge(true)).await;
+    assert_eq!(lab.status().await, Status::Refunded);
+    assert_eq!(lab.last_event().await.unwrap().event_type, "payment.refunded");
+    assert_eq!(lab.undo().await.unwrap().outcome, contracts::saga::UndoOutcome::Refunded);
+}
+
+#[tokio::test]
+async fn a_webhook_whose_answer_to_the_saga_fails_is_asked_for_again() {
+    let lab = Lab::new().await;
+    lab.take("pm_3ds", "t1").await.unwrap();
+    lab.stripe.becomes("pi_1", "succeeded");
+    lab.aws.refuse("t1", 400, "AccessDeniedException");
+    let object = lab.stripe.object("pi_1");
+    assert_eq!(lab.event("payment_intent.succeeded", object.clone()).await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(lab.event("payment_intent.succeeded", object).await, StatusCode::OK);
+    assert_eq!(lab.failures(), [None]);
+}

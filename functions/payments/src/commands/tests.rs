@@ -28,10 +28,6 @@ impl Lab {
         self.payments.store.record(&self.order, known, &heard, self.occasion()).await.unwrap();
     }
 
-    async fn status(&self) -> Status {
-        self.payment().await.status
-    }
-
     async fn last_event_type(&self) -> Option<String> {
         self.last_event().await.map(|event| event.event_type)
     }

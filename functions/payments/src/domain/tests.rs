@@ -1,1 +1,274 @@
+use contracts::{Currency, IdempotencyKey};
+use proptest::prelude::*;
+use rstest::rstest;
 
+use super::*;
+
+const NOW: i64 = 1_000_000;
+const DEADLINE: i64 = NOW + 900;
+const INTENT: &str = "pi_1";
+
+fn user() -> UserId {
+    UserId::try_from("usr_0123456789abcdef0123456789abcdef").unwrap()
+}
+
+fn order() -> OrderId {
+    OrderId::derive(&user(), &IdempotencyKey::try_from("order").unwrap())
+}
+
+fn correlation() -> CorrelationId {
+    CorrelationId::try_from("cor").unwrap()
+}
+
+fn at(seconds: i64) -> Occasion<'static> {
+    Occasion { now: Timestamp::from_second(seconds).unwrap(), cause: "cause" }
+}
+
+fn asked_for(amount: i64, token: &str) -> Fact {
+    Fact::Asked {
+        user_id: user(),
+        correlation_id: correlation(),
+        charge: Charge {
+            amount: Money::new(amount, Currency::USD),
+            payment_method: "pm_card_visa".to_owned(),
+            deadline: DEADLINE,
+        },
+        token: Secret::new(token),
+    }
+}
+
+fn undo() -> Fact {
+    Fact::Undo { user_id: user(), correlation_id: correlation() }
+}
+
+fn heard(says: Says) -> Fact {
+    Fact::Heard { intent_id: INTENT.to_owned(), says }
+}
+
+fn declined() -> Says {
+    Says::Declined { code: "card_declined".to_owned() }
+}
+
+fn needs_customer() -> Says {
+    let client_secret = Some(Secret::new("secret"));
+    Says::NeedsCustomer(NextAction {
+        kind: "sdk".to_owned(),
+        payment_intent: INTENT.to_owned(),
+        client_secret,
+    })
+}
+
+/// A payment with an intent, in this status.
+fn payment(status: Status) -> Payment {
+    let asked = decide(&order(), None, &asked_for(4200, "t1"), at(NOW)).unwrap().unwrap().payment;
+    let made = Fact::IntentMade { id: INTENT.to_owned() };
+    let payment = decide(&order(), Some(&asked), &made, at(NOW)).unwrap().unwrap().payment;
+    let open = !matches!(status, Status::Succeeded | Status::Refunding | Status::Refunded);
+    Payment { status, intent: Some(Intent { id: INTENT.to_owned(), open }), ..payment }
+}
+
+/// The payment after the fact, and the type of the event that it brings.
+fn after(before: &Payment, fact: &Fact, seconds: i64) -> (Payment, Option<String>) {
+    match decide(&order(), Some(before), fact, at(seconds)).unwrap() {
+        Some(change) => (change.payment, change.event.map(|event| event.event_type)),
+        None => (before.clone(), None),
+    }
+}
+
+use Status::{Declined, Pending, Refunded, Refunding, Succeeded, TimedOut, Voided};
+const ALL: [Status; 7] = [Pending, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded];
+
+/// For each fact: the status after it, in the order of `ALL`.
+#[rstest]
+#[case::unconfirmed(heard(Says::Unconfirmed), NOW, ALL)]
+#[case::processing(heard(Says::Processing), NOW, ALL)]
+#[case::needs_customer(heard(needs_customer()), NOW, ALL)]
+#[case::succeeded(
+    heard(Says::Succeeded), NOW, [Succeeded, Succeeded, Refunding, Refunding, Refunding, Refunding, Refunded]
+)]
+#[case::succeeded_late(
+    heard(Says::Succeeded), DEADLINE, [Succeeded, Succeeded, Refunding, Refunding, Refunding, Refunding, Refunded]
+)]
+#[case::declined(heard(declined()), NOW, [Declined, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded])]
+#[case::canceled(
+    heard(Says::Canceled), NOW, [Declined, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded]
+)]
+#[case::canceled_late(
+    heard(Says::Canceled), DEADLINE, [TimedOut, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded]
+)]
+#[case::undo(undo(), NOW, [Voided, Refunding, Declined, TimedOut, Voided, Refunding, Refunded])]
+#[case::time_up(Fact::TimeUp, DEADLINE, [TimedOut, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded])]
+#[case::refunded(Fact::Refunded, NOW, [Pending, Refunded, Declined, TimedOut, Voided, Refunded, Refunded])]
+#[case::asked_again(asked_for(4200, "t2"), NOW, ALL)]
+#[case::another_intent(Fact::IntentMade { id: "pi_2".to_owned() }, NOW, ALL)]
+#[case::refused(Fact::IntentRefused { code: "x".to_owned() }, NOW, ALL)]
+#[case::of_another_intent(
+    Fact::Heard { intent_id: "pi_2".to_owned(), says: Says::Succeeded }, NOW, ALL
+)]
+fn every_fact_moves_every_status_as_the_table_says(
+    #[case] fact: Fact,
+    #[case] seconds: i64,
+    #[case] expected: [Status; 7],
+) {
+    for (before, expected) in ALL.into_iter().zip(expected) {
+        assert_eq!(after(&payment(before), &fact, seconds).0.status, expected, "{fact:?} on {before:?}");
+    }
+}
+
+#[rstest]
+#[case::paid(heard(Says::Succeeded), Some("payment.succeeded"))]
+#[case::declined(heard(declined()), Some("payment.failed"))]
+#[case::timed_out(Fact::TimeUp, Some("payment.failed"))]
+#[case::undone(undo(), Some("payment.failed"))]
+#[case::waiting(heard(needs_customer()), Some("payment.pending"))]
+#[case::with_the_bank(heard(Says::Processing), Some("payment.pending"))]
+#[case::asked_again(asked_for(4200, "t2"), None)]
+fn a_pending_payment_tells_what_becomes_of_it(#[case] fact: Fact, #[case] event: Option<&str>) {
+    assert_eq!(after(&payment(Pending), &fact, NOW).1.as_deref(), event);
+}
+
+/// The saga's error names, and the answers, by status.
+#[rstest]
+#[case(Pending, None)]
+#[case(Succeeded, Some("paid"))]
+#[case(Declined, Some("PaymentDeclined"))]
+#[case(TimedOut, Some("PaymentTimeout"))]
+#[case(Voided, Some("OrderCancelRequested"))]
+#[case(Refunding, Some("OrderCancelRequested"))]
+#[case(Refunded, Some("OrderCancelRequested"))]
+fn who_waits_is_told_by_the_names_of_the_contract(#[case] status: Status, #[case] told: Option<&str>) {
+    let verdict = payment(status).verdict().map(|verdict| match verdict {
+        Verdict::Paid => "paid",
+        Verdict::NotPaid { error, .. } => error,
+    });
+    assert_eq!(verdict, told);
+}
+
+#[rstest]
+#[case(Voided, true, None)]
+#[case(Voided, false, Some(UndoOutcome::Voided))]
+#[case(Declined, true, None)]
+#[case(Declined, false, Some(UndoOutcome::NothingTaken))]
+#[case(TimedOut, true, None)]
+#[case(TimedOut, false, Some(UndoOutcome::NothingTaken))]
+#[case(Refunding, false, None)]
+#[case(Refunded, false, Some(UndoOutcome::Refunded))]
+fn an_undo_has_ended_only_when_no_money_can_be_taken_any_more(
+    #[case] status: Status,
+    #[case] open: bool,
+    #[case] outcome: Option<UndoOutcome>,
+) {
+    let intent = Some(Intent { id: INTENT.to_owned(), open });
+    assert_eq!(Payment { intent, ..payment(status) }.undo_outcome(), outcome);
+}
+
+#[test]
+fn looks_become_rarer_and_do_not_miss_the_deadline() {
+    let seconds = |payment: &Payment, looks, now| payment.next_look(looks, at(now).now).as_secs();
+    let pending = payment(Pending);
+    let waits: Vec<i64> = (0..6).map(|looks| seconds(&pending, looks, NOW)).collect();
+    assert_eq!(waits, [5, 10, 20, 40, 60, 60]);
+    assert_eq!(seconds(&pending, 9, DEADLINE - 7), 7);
+    assert_eq!(seconds(&pending, 9, DEADLINE + 7), 1);
+    assert_eq!(seconds(&payment(Refunding), u32::MAX, DEADLINE), 900, "SQS takes no longer delay");
+}
+
+#[test]
+fn facts_about_a_payment_that_there_is_not_are_refused() {
+    for fact in [heard(Says::Succeeded), Fact::TimeUp, Fact::Refunded] {
+        assert!(matches!(decide(&order(), None, &fact, at(NOW)), Err(Rejected::NoPayment)));
+    }
+}
+
+#[test]
+fn nothing_secret_is_shown() {
+    let mut payment = payment(Pending);
+    payment.waiting = Some(Waiting::Customer(NextAction {
+        kind: "sdk".to_owned(),
+        payment_intent: INTENT.to_owned(),
+        client_secret: Some(Secret::new("client-secret")),
+    }));
+    let shown = format!("{payment:?} {:?}", asked_for(1, "a-token"));
+    assert!(
+        !shown.contains("t1") && !shown.contains("a-token") && !shown.contains("client-secret"),
+        "{shown}"
+    );
+}
+
+fn any_says() -> impl Strategy<Value = Says> {
+    prop_oneof![
+        Just(Says::Unconfirmed),
+        Just(Says::Processing),
+        Just(needs_customer()),
+        Just(declined()),
+        Just(Says::Canceled),
+        Just(Says::Succeeded),
+    ]
+}
+
+fn any_fact() -> impl Strategy<Value = Fact> {
+    prop_oneof![
+        4 => any_says().prop_map(heard),
+        1 => (0..4_u8).prop_map(|n| asked_for(4200, &format!("t{n}"))),
+        1 => (1..3_u8).prop_map(|n| Fact::IntentMade { id: format!("pi_{n}") }),
+        1 => Just(Fact::IntentRefused { code: "no".to_owned() }),
+        1 => Just(Fact::TimeUp),
+        1 => Just(undo()),
+        1 => Just(Fact::Refunded),
+        1 => Just(Fact::KeySpent { operation: Operation::Refund, n: 1 }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_learned_in_whatever_order_no_money_is_kept_on_an_order_that_is_not_paid(
+        facts in proptest::collection::vec((any_fact(), 0..1800_i64), 0..24)
+    ) {
+        let asked = decide(&order(), None, &asked_for(4200, "t"), at(NOW)).unwrap().unwrap().payment;
+        let mut payment = asked;
+        let (mut taken, mut undone) = (false, false);
+        let mut events = Vec::new();
+        let mut told: Option<Verdict> = None;
+        for (fact, later) in facts {
+            let intent = payment.intent.as_ref().map(|intent| intent.id.clone());
+            taken |= fact == heard(Says::Succeeded) && intent.as_deref() == Some(INTENT);
+            undone |= matches!(fact, Fact::Undo { .. });
+            let before = payment.clone();
+            let (after, event) = after(&payment, &fact, NOW + later);
+            prop_assert_eq!(after.version, before.version + u64::from(after != before));
+            // A repeat changes nothing.
+            let again = decide(&order(), Some(&after), &fact, at(NOW + later)).unwrap();
+            prop_assert!(again.is_none() || matches!(fact, Fact::KeySpent { .. }), "{:?}", fact);
+            events.extend(event);
+            payment = after;
+
+            // Money on a payment that does not count is on its way back, or back.
+            let given_back = matches!(payment.status, Refunding | Refunded);
+            prop_assert!(!taken || payment.status == Succeeded || given_back);
+            prop_assert!(!(taken && undone) || given_back);
+            prop_assert!(!undone || !matches!(payment.status, Pending | Succeeded));
+            // One that failed without money still has its intent closed.
+            if matches!(payment.status, Declined | TimedOut | Voided) && payment.open_intent().is_some() {
+                let closes = matches!(payment.owes(at(NOW).now), Work::Close { .. });
+                prop_assert!(closes);
+            }
+            // Who was told one thing is not told the other, save that a paid order can be taken back.
+            let verdict = payment.verdict();
+            match (&told, &verdict) {
+                (Some(Verdict::NotPaid { .. }), verdict) => {
+                    let still_not = matches!(verdict, Some(Verdict::NotPaid { .. }));
+                    prop_assert!(still_not);
+                }
+                (Some(Verdict::Paid), Some(Verdict::NotPaid { error, .. })) => {
+                    prop_assert_eq!(*error, ORDER_CANCEL_REQUESTED);
+                }
+                (Some(_), None) => prop_assert!(false, "a result was taken back"),
+                _ => {}
+            }
+            told = verdict;
+        }
+        let count = |kind: &str| events.iter().filter(|event| event.as_str() == kind).count();
+        prop_assert!(count("payment.succeeded") + count("payment.failed") <= 1, "{:?}", events);
+        prop_assert!(count("payment.refunded") <= 1);
+    }
+}

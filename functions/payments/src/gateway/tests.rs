@@ -1,1 +1,134 @@
+use rstest::rstest;
+use serde_json::json;
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{header, method, path, query_param},
+};
 
+use super::*;
+use crate::{
+    domain::{Fact, Says},
+    testing::{CALL, Lab},
+};
+
+fn gateway(lab: &Lab, server: &MockServer) -> Gateway {
+    Gateway::new(&server.uri(), Timeouts { connect: CALL, call: CALL }, Arc::clone(&lab.secrets))
+}
+
+async fn answering(status: u16, body: serde_json::Value) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(wiremock::matchers::any())
+        .respond_with(ResponseTemplate::new(status).set_body_json(body))
+        .mount(&server)
+        .await;
+    server
+}
+
+#[rstest]
+#[case::bank_said_no(402, json!({"error": {"type": "card_error", "code": "card_declined", "decline_code": "lost_card"}}), "the payment was declined: lost_card", false, false)]
+#[case::as_localstripe_says_it(402, json!({"error": {"type": "invalid_request_error", "code": "card_declined"}}), "the payment was declined: card_declined", false, false)]
+#[case::refused(400, json!({"error": {"type": "invalid_request_error", "code": "resource_missing"}}), "the gateway refused with 400: resource_missing", false, false)]
+#[case::not_known(404, json!("nothing"), "the gateway refused with 404: unknown", false, false)]
+#[case::key(401, json!({}), "the gateway does not take our key", true, false)]
+#[case::rights(403, json!({}), "the gateway does not take our key", true, false)]
+#[case::in_use(409, json!({"error": {"code": "idempotency_key_in_use"}}), "the gateway is busy (409)", true, false)]
+#[case::too_many(429, json!({}), "the gateway is busy (429)", true, false)]
+#[case::broken(500, json!({"error": {"type": "api_error"}}), "the gateway failed with 500", true, true)]
+#[case::proxy(503, json!("<html>"), "the gateway failed with 503", true, true)]
+#[case::strange(200, json!({"object": "list"}), "the gateway's answer cannot be read", true, false)]
+#[tokio::test]
+async fn each_answer_means_one_thing(
+    #[case] status: u16,
+    #[case] body: serde_json::Value,
+    #[case] text: &str,
+    #[case] retryable: bool,
+    #[case] keeps_key: bool,
+) {
+    let lab = Lab::new().await;
+    let server = answering(status, body).await;
+    let error = gateway(&lab, &server).retrieve("pi_1").await.unwrap_err();
+    assert_eq!(error.to_string(), text);
+    assert_eq!((error.is_retryable(), error.keeps_key()), (retryable, keeps_key));
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_not_there_or_too_slow_gives_no_answer() {
+    let lab = Lab::new().await;
+    let closed =
+        Gateway::new("http://127.0.0.1:9", Timeouts { connect: CALL, call: CALL }, lab.secrets.clone());
+    assert!(matches!(closed.retrieve("pi_1").await, Err(GatewayError::NoAnswer(_))));
+
+    let server = MockServer::start().await;
+    let slow = ResponseTemplate::new(200).set_delay(std::time::Duration::from_secs(60));
+    Mock::given(method("GET")).respond_with(slow).mount(&server).await;
+    let error = gateway(&lab, &server).retrieve("pi_1").await.unwrap_err();
+    assert!(matches!(error, GatewayError::NoAnswer(_)) && error.is_retryable());
+}
+
+#[tokio::test]
+async fn a_request_names_its_key_its_version_and_who_asks() {
+    let lab = Lab::new().await;
+    let server = MockServer::start().await;
+    let intent = json!({"id": "pi_1", "status": "succeeded", "latest_charge": "ch_1"});
+    Mock::given(method("POST"))
+        .and(path("/v1/payment_intents/pi_1/confirm"))
+        .and(header("authorization", "Bearer sk_test_right"))
+        .and(header("stripe-version", "2024-06-20"))
+        .and(header("content-type", "application/x-www-form-urlencoded"))
+        .and(header("idempotency-key", format!("{}.confirm.1", lab.order).as_str()))
+        .respond_with(ResponseTemplate::new(200).set_body_json(&intent))
+        .mount(&server)
+        .await;
+    Mock::given(method("GET"))
+        .and(path("/v1/payment_intents/pi_1"))
+        .and(query_param("expand[]", "latest_charge"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(&intent))
+        .mount(&server)
+        .await;
+    let undo = Fact::Undo { user_id: lab.user.clone(), correlation_id: crate::testing::correlation() };
+    let payment = lab.payments.store.record(&lab.order, None, &undo, lab.occasion()).await.unwrap();
+    let gateway = gateway(&lab, &server);
+    let confirmed = gateway.confirm(&payment, "pi_1").await.unwrap();
+    assert_eq!(confirmed.says(), Says::Succeeded);
+    assert!(!gateway.retrieve("pi_1").await.unwrap().is_refunded());
+}
+
+#[rstest]
+#[case(json!({"status": "requires_confirmation"}), Says::Unconfirmed)]
+#[case(json!({"status": "processing"}), Says::Processing)]
+#[case(json!({"status": "requires_capture"}), Says::Processing)]
+#[case(json!({"status": "a_status_of_next_year"}), Says::Processing)]
+#[case(json!({"status": "succeeded"}), Says::Succeeded)]
+#[case(json!({"status": "canceled"}), Says::Canceled)]
+#[case(
+    json!({"status": "requires_payment_method", "last_payment_error": {"code": "card_declined", "decline_code": "fraudulent"}}),
+    Says::Declined { code: "fraudulent".to_owned() }
+)]
+#[case(json!({"status": "requires_payment_method"}), Says::Declined { code: "unknown".to_owned() })]
+fn each_status_of_an_intent_means_one_thing(#[case] mut object: serde_json::Value, #[case] says: Says) {
+    object["id"] = json!("pi_1");
+    let intent: IntentObject = serde_json::from_value(object).unwrap();
+    assert_eq!(intent.says(), says);
+}
+
+#[test]
+fn only_a_whole_refund_is_one() {
+    let refunded = |charge: serde_json::Value| {
+        let object = json!({"id": "pi_1", "status": "succeeded", "latest_charge": charge});
+        serde_json::from_value::<IntentObject>(object).unwrap().is_refunded()
+    };
+    assert!(refunded(json!({"amount": 5, "amount_refunded": 5})));
+    assert!(!refunded(json!({"amount": 5, "amount_refunded": 4})));
+    assert!(!refunded(json!("ch_1")));
+    assert!(!refunded(serde_json::Value::Null));
+}
+
+#[tokio::test]
+async fn a_gateway_without_a_key_in_the_secret_says_so_and_looks_again() {
+    let lab = Lab::new().await;
+    lab.aws.set_secret(json!({"api_key": "", "webhook_secrets": []}));
+    let error = lab.payments.gateway.cancel("pi_1").await.unwrap_err();
+    assert!(matches!(error, GatewayError::NoKey(_)) && error.is_retryable());
+    lab.aws.set_secret(json!({"api_key": "sk_test_right", "webhook_secrets": []}));
+    assert!(matches!(lab.payments.gateway.cancel("pi_1").await, Err(GatewayError::Refused { .. })));
+}
