@@ -5,10 +5,17 @@
 //! Publishes `order.*` (subject: the order id, sequence: the order's version) and starts the saga of each new
 //! order. Listens to `product.created`, `product.updated` and `product.discontinued`.
 
+mod api;
+mod commands;
+mod consumer;
 mod domain;
+mod relay;
 mod store;
 #[cfg(test)]
 mod testing;
 
-pub use domain::{Command, Event, Order, Rejected, apply, decide};
+pub use api::routes;
+pub use commands::handle as handle_command;
+pub use consumer::handle as handle_event;
+pub use relay::Starter;
 pub use store::Store;

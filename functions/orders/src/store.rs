@@ -17,7 +17,8 @@ use contracts::{CorrelationId, Money, OrderId, Sku, UserId};
 use jiff::Timestamp;
 use lambda_kit::dynamodb::{Item, SK, Table, TableError, condition_failed, string};
 
-pub use self::item::FirstCommit;
+pub(crate) use self::item::PRIVATE;
+pub use self::{item::FirstCommit, prices::Noted};
 use crate::domain::{
     Command, Commit, Event, History, NewCommit, Order, Rejected, ReplayError, command_id, decide,
 };
@@ -85,7 +86,7 @@ pub struct NewOrder<'a> {
 /// What became of a new order.
 #[derive(Debug)]
 pub enum Placing {
-    New(History),
+    New(FirstCommit),
     /// An equal request, or a different one with the same key, was there first.
     Earlier(FirstCommit),
 }
@@ -173,7 +174,7 @@ impl Store {
             return Err(StoreError::Incomplete);
         }
         let (prices, commits): (Vec<Item>, Vec<Item>) = found.into_iter().partition(prices::is_price);
-        let placed = commits.into_iter().next().map(FirstCommit::read).transpose();
+        let placed = commits.first().map(FirstCommit::read).transpose();
         Ok(Lookup {
             placed: placed.map_err(|e| TableError::item(OPERATION, e))?,
             prices: prices::read(prices).map_err(|e| TableError::item(OPERATION, e))?,
@@ -199,8 +200,8 @@ impl Store {
         let beginning = item::beginning(order.request_hash, order.private);
         match self.append(&commit, new, beginning).await? {
             Appended::Done => {
-                let history = self.replay(order.order_id, vec![commit])?;
-                Ok(Placing::New(history.ok_or(Rejected::NotPlaced)?))
+                let request_hash = order.request_hash.to_owned();
+                Ok(Placing::New(FirstCommit { request_hash, commit }))
             }
             Appended::Taken => Ok(Placing::Earlier(self.first_commit(order.order_id).await?)),
         }
@@ -239,7 +240,7 @@ impl Store {
             .map_err(|e| TableError::call(OPERATION, e))?;
         // It was there a moment ago, and commits are never deleted.
         let item = answer.item.ok_or_else(|| TableError::item(OPERATION, "it is gone"))?;
-        Ok(FirstCommit::read(item).map_err(|e| TableError::item(OPERATION, e))?)
+        Ok(FirstCommit::read(&item).map_err(|e| TableError::item(OPERATION, e))?)
     }
 
     /// All commits in their order, without what is private.

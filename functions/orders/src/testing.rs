@@ -6,7 +6,7 @@ use contracts::{
 };
 use jiff::Timestamp;
 
-use crate::domain::{Command, Commit, NewCommit, Order, apply, command_id, decide};
+use crate::domain::{Command, Commit, NewCommit, Order, Placed, apply, command_id, decide};
 
 pub fn order_id() -> OrderId {
     OrderId::try_from("ord_0123456789abcdef0123456789abcdef").unwrap()
@@ -99,4 +99,11 @@ pub fn given(order: Order, commands: Vec<Command>) -> Order {
         let events = decide(&order, command).unwrap();
         events.iter().fold(order, apply)
     })
+}
+
+pub fn placed(order: &Order) -> &Placed {
+    match order {
+        Order::Placed(placed) => placed,
+        Order::NotPlaced => panic!("the order is not placed"),
+    }
 }

@@ -55,13 +55,6 @@ impl Order {
             Self::Placed(placed) => placed.version,
         }
     }
-
-    pub fn placed(&self) -> Option<&Placed> {
-        match self {
-            Self::NotPlaced => None,
-            Self::Placed(placed) => Some(placed),
-        }
-    }
 }
 
 /// The order after one more event. Total: whether an event may happen is decided before it does, not here. Only

@@ -4,7 +4,7 @@ use contracts::saga::UndoOutcome;
 use proptest::prelude::*;
 
 use super::{Command, Event, History, Order, Rejected, command_id, decide};
-use crate::testing::{cancel_after, commit, complete, given, order_id, place};
+use crate::testing::{cancel_after, commit, complete, given, order_id, place, placed};
 
 fn outcome() -> impl Strategy<Value = UndoOutcome> {
     prop::sample::select(vec![
@@ -101,7 +101,7 @@ proptest! {
                 order = given(order, vec![command]);
             }
         }
-        let placed = order.placed().unwrap();
+        let placed = placed(&order);
         let completed = placed.status == contracts::OrderStatus::OrderCompleted;
         prop_assert!(!(completed && placed.cancel_requested));
     }

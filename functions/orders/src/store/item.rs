@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use contracts::{Envelope, OrderId};
-use lambda_kit::dynamodb::{Item, OUTBOX, PK, SK, key, number, outbox, string};
+use lambda_kit::dynamodb::{Item, OUTBOX, SK, key, number, outbox, string};
 
 use crate::domain::{Commit, NewCommit};
 
@@ -17,7 +17,8 @@ pub(crate) const PRIVATE: &str = "private";
 /// What reading an order needs.
 pub(super) const COMMIT_ATTRIBUTES: &str = "sk, command_id, first_version, outbox";
 /// What placing an order needs, of commits and of prices.
-pub(super) const LOOKUP_ATTRIBUTES: &str = "pk, sk, request_hash, outbox, amount, currency";
+pub(super) const LOOKUP_ATTRIBUTES: &str =
+    "pk, sk, command_id, first_version, outbox, request_hash, amount, currency";
 
 /// An item that this code did not write.
 #[derive(Debug, thiserror::Error)]
@@ -98,13 +99,11 @@ pub(super) fn text<'a>(item: &'a Item, name: &'static str) -> Result<&'a str, It
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirstCommit {
     pub request_hash: String,
-    pub created: Envelope,
+    pub commit: Commit,
 }
 
 impl FirstCommit {
-    pub(super) fn read(item: Item) -> Result<Self, ItemError> {
-        debug_assert!(item.contains_key(PK));
-        let created = events(&item)?.into_iter().next().ok_or(ItemError::Attribute(OUTBOX))?;
-        Ok(Self { request_hash: text(&item, REQUEST_HASH)?.to_owned(), created })
+    pub(super) fn read(item: &Item) -> Result<Self, ItemError> {
+        Ok(Self { request_hash: text(item, REQUEST_HASH)?.to_owned(), commit: read(item)? })
     }
 }

@@ -190,7 +190,7 @@ async fn a_new_order_whose_answer_was_lost_is_found_by_the_repeat(#[case] lost: 
         assert!(store.place(&order, place(), at(0)).await.is_err());
     }
     let Placing::Earlier(first) = place_in(&store, HASH).await else { panic!("placed twice") };
-    assert_eq!((first.request_hash.as_str(), first.created.sequence), (HASH, 1));
+    assert_eq!((first.request_hash.as_str(), first.commit.first_version), (HASH, 1));
     assert_eq!(loaded(&store).await.events.len(), 1);
 }
 

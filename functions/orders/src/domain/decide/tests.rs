@@ -5,7 +5,7 @@ use contracts::EventPayload;
 use rstest::rstest;
 
 use super::*;
-use crate::testing::{cancel, cancel_after, complete, given, place, sku, usd};
+use crate::testing::{cancel, cancel_after, complete, given, place, placed, sku, usd};
 
 /// The orders that a command may meet.
 #[derive(Debug, Clone, Copy)]
@@ -182,7 +182,7 @@ fn a_repaired_order_is_cancelled_once_every_failed_undo_was_done(
 ) {
     let both_failed = cancel_after("ScheduleShipment", "ShipmentRejected", [NotNeeded, Failed, Failed]);
     let order = given(On::Reserved.order(), vec![both_failed]);
-    assert_eq!(order.placed().unwrap().status, OrderStatus::NeedsAttention);
+    assert_eq!(placed(&order).status, OrderStatus::NeedsAttention);
     assert_eq!(outcome(&order, cancel_after("ScheduleShipment", "ShipmentRejected", undone)), expected);
 }
 
@@ -207,8 +207,8 @@ fn statuses_follow_the_events() {
     ] {
         for event in decide(&order, command).unwrap() {
             order = super::super::apply(order, &event);
-            let placed = order.placed().unwrap();
-            seen.push((placed.version, placed.status));
+            let after = placed(&order);
+            seen.push((after.version, after.status));
         }
     }
     use OrderStatus as S;

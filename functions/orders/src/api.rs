@@ -1,0 +1,222 @@
+//! REST: a customer's orders (DESIGN.md section 3).
+
+mod request;
+mod view;
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State, rejection::QueryRejection},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use contracts::OrderId;
+use jiff::Timestamp;
+use lambda_kit::{
+    dynamodb::TableError,
+    http::{Body, Correlation, FieldError, Identity, Problem, conditional, etag},
+};
+use serde::Deserialize;
+use tracing::Span;
+
+use self::{
+    request::{Key, PlaceOrder},
+    view::{EventView, OrderView, PlacedView},
+};
+use crate::{
+    domain::{Command, History, LineError, Rejected, price_lines},
+    store::{ExecuteError, FirstCommit, NewOrder, Placing, Store, StoreError},
+};
+
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// How long a client that polls an open order waits (DESIGN.md section 3).
+const POLL_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
+/// An order is its customer's, and changes: asked for again each time, answered with 304 while it is the same.
+const CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
+
+pub fn routes(store: Store) -> Router {
+    Router::new()
+        .route("/v1/orders", post(place))
+        .route("/v1/orders/{id}", get(show))
+        .route("/v1/orders/{id}/events", get(events))
+        .route("/v1/orders/{id}/cancel", post(request_cancel))
+        .with_state(store)
+}
+
+/// Waits for no other service: one read, one write, or for a repeat the read alone.
+async fn place(
+    State(store): State<Store>,
+    identity: Identity,
+    Correlation(correlation_id): Correlation,
+    Key(key): Key,
+    Body(body): Body<PlaceOrder>,
+) -> Result<Response, Problem> {
+    let order_id = OrderId::derive(&identity.user_id, &key);
+    Span::current().record("order_id", order_id.as_str());
+    let request_hash = body.hash().map_err(|e| Problem::internal(&e))?;
+
+    let found = store.lookup(&order_id, &body.skus()).await?;
+    if let Some(first) = found.placed {
+        return replayed(&order_id, first, &request_hash);
+    }
+
+    let items = price_lines(body.lines(), &found.prices).map_err(|e| Rejected::Lines(e).into_problem())?;
+    let order = NewOrder {
+        order_id: &order_id,
+        user_id: &identity.user_id,
+        correlation_id: &correlation_id,
+        request_hash: &request_hash,
+        private: &body.private().map_err(|e| Problem::internal(&e))?,
+    };
+    match store.place(&order, Command::Place { items }, Timestamp::now()).await? {
+        Placing::New(first) => accepted(&order_id, first),
+        Placing::Earlier(first) => replayed(&order_id, first, &request_hash),
+    }
+}
+
+/// The answer to a repeat is the first one, whatever changed since.
+fn replayed(order_id: &OrderId, first: FirstCommit, request_hash: &str) -> Result<Response, Problem> {
+    if first.request_hash != request_hash {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "This Idempotency-Key was used for another order. Repeat a request with the same body, and send a new key for a new order.",
+        ));
+    }
+    let mut response = accepted(order_id, first)?;
+    response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    Ok(response)
+}
+
+fn accepted(order_id: &OrderId, first: FirstCommit) -> Result<Response, Problem> {
+    let history = History::replay(order_id, [first.commit]).map_err(|e| Problem::internal(&e))?;
+    let history = history.ok_or_else(no_such_order)?;
+    let location = [(header::LOCATION, format!("/v1/orders/{order_id}"))];
+    Ok((StatusCode::ACCEPTED, location, Json(PlacedView::from(&history))).into_response())
+}
+
+#[derive(Deserialize)]
+struct AtTime {
+    at: Option<String>,
+}
+
+async fn show(
+    State(store): State<Store>,
+    identity: Identity,
+    Path(id): Path<String>,
+    query: Result<Query<AtTime>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Query(AtTime { at }) = query.map_err(unreadable_query)?;
+    let at: Option<Timestamp> = parse(at, "at", "must be a time such as 2026-11-20T12:00:00Z")?;
+    let now = load(&store, &identity, &id).await?;
+    let history = match at {
+        Some(at) => now.until(at).ok_or_else(no_such_order)?,
+        None => now,
+    };
+    let tag = etag(history.order.version);
+    let mut response = conditional(&headers, &tag, Json(OrderView::from(&history)));
+    response.headers_mut().insert(header::CACHE_CONTROL, CACHE);
+    Ok(response)
+}
+
+#[derive(Deserialize)]
+struct AfterVersion {
+    after: Option<String>,
+}
+
+async fn events(
+    State(store): State<Store>,
+    identity: Identity,
+    Path(id): Path<String>,
+    query: Result<Query<AfterVersion>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(AfterVersion { after }) = query.map_err(unreadable_query)?;
+    let after: u64 = parse(after, "after", "must be a version: 0 or more")?.unwrap_or(0);
+    let history = load(&store, &identity, &id).await?;
+    let mut response = Json(EventView::list(&history, after, identity.is_admin())).into_response();
+    if !history.order.status.is_final() {
+        response.headers_mut().insert(header::RETRY_AFTER, POLL_AFTER_SECONDS);
+    }
+    Ok(response)
+}
+
+async fn request_cancel(
+    State(store): State<Store>,
+    identity: Identity,
+    Correlation(correlation_id): Correlation,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let known = load(&store, &identity, &id).await?;
+    if known.user_id != identity.user_id {
+        return Err(Problem::forbidden("Only the customer may cancel an order."));
+    }
+    let now = Timestamp::now();
+    let history = store.execute(&known.order_id, &Command::RequestCancel, &correlation_id, now).await?;
+    if history.order.status.is_final() {
+        return Err(Rejected::Ended(history.order.status).into_problem());
+    }
+    Ok((StatusCode::ACCEPTED, Json(OrderView::from(&history))).into_response())
+}
+
+/// The order, if it is there and the caller may see it.
+async fn load(store: &Store, identity: &Identity, id: &str) -> Result<History, Problem> {
+    let order_id = OrderId::try_from(id).map_err(|_| no_such_order())?;
+    Span::current().record("order_id", order_id.as_str());
+    let history = store.load(&order_id).await?;
+    history.filter(|history| identity.may_see(&history.user_id)).ok_or_else(no_such_order)
+}
+
+fn no_such_order() -> Problem {
+    Problem::not_found("There is no such order.")
+}
+
+fn unreadable_query(rejection: QueryRejection) -> Problem {
+    Problem::field("query", rejection.body_text())
+}
+
+fn parse<T: std::str::FromStr>(value: Option<String>, name: &str, rule: &str) -> Result<Option<T>, Problem> {
+    value.map(|value| value.parse()).transpose().map_err(|_| Problem::field(name, rule))
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Table(TableError::Item { .. }) | StoreError::Broken { .. } => Self::internal(&error),
+            StoreError::Table(TableError::Call { .. })
+            | StoreError::Contended(_)
+            | StoreError::Incomplete => Self::unavailable(&error),
+        }
+    }
+}
+
+impl From<ExecuteError> for Problem {
+    fn from(error: ExecuteError) -> Self {
+        match error {
+            ExecuteError::Rejected(rejected) => rejected.into_problem(),
+            ExecuteError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl Rejected {
+    fn into_problem(self) -> Problem {
+        match self {
+            Self::NotPlaced => no_such_order(),
+            Self::Lines(errors) => Problem::unprocessable(errors.iter().map(field_error).collect()),
+            Self::Ended(status) => Problem::conflict(format!("The order has ended: its status is {status}.")),
+            // Only the saga sends what can be refused like this.
+            Self::AlreadyPlaced | Self::CancelRequested | Self::NotReserved => Problem::internal(&self),
+        }
+    }
+}
+
+fn field_error(error: &LineError) -> FieldError {
+    let field = match error.line() {
+        Some((index, part)) => format!("items[{index}].{part}"),
+        None => "items".to_owned(),
+    };
+    FieldError { field, message: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests;

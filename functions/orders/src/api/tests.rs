@@ -1,0 +1,525 @@
+use std::collections::HashSet;
+
+use axum::{body::Body as HttpBody, http::Request};
+use contracts::{UserId, saga::UndoOutcome};
+use futures::future::join_all;
+use http_body_util::BodyExt;
+use lambda_kit::{
+    dynamodb::Table,
+    testing::{Faults, Tokens, table},
+};
+use rstest::rstest;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
+use crate::testing::{cancel_after, complete, correlation_id, sku, usd};
+
+/// The API over a table that sells mugs for 42 and cups for 5 dollars, and tea for 3 euros.
+struct Shop {
+    app: Router,
+    store: Store,
+    table: Table,
+    faults: Faults,
+    tokens: Tokens,
+    anna: UserId,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Value,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    fn fields(&self) -> Vec<&str> {
+        let errors = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+        errors.iter().map(|error| error["field"].as_str().unwrap()).collect()
+    }
+}
+
+async fn shop() -> Shop {
+    let (table, faults) = table(&[]).await;
+    let (store, tokens) = (Store::new(table.clone()), Tokens::new());
+    store.note_price(&sku("MUG"), 1, Some(usd(4200))).await.unwrap();
+    store.note_price(&sku("CUP"), 1, Some(usd(500))).await.unwrap();
+    let euros = contracts::Money::new(300, contracts::Currency::EUR);
+    store.note_price(&sku("TEA"), 1, Some(euros)).await.unwrap();
+    store.note_price(&sku("OLD"), 2, None).await.unwrap();
+    faults.reset();
+    let app = lambda_kit::http::app(routes(store.clone()), tokens.verifier());
+    Shop { app, store, table, faults, tokens, anna: UserId::generate() }
+}
+
+impl Shop {
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<HttpBody>,
+    ) -> Answer {
+        let request = Request::builder().method(method).uri(path);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let response = self.app.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Anna orders.
+    async fn order(&self, key: &str, body: &Value) -> Answer {
+        let token = self.tokens.user(&self.anna);
+        let headers =
+            [("authorization", &*token), ("idempotency-key", key), ("content-type", "application/json")];
+        self.send("POST", "/v1/orders", &headers, body.to_string()).await
+    }
+
+    async fn get(&self, token: &str, path: &str) -> Answer {
+        self.send("GET", path, &[("authorization", token)], "").await
+    }
+
+    fn anna(&self) -> String {
+        self.tokens.user(&self.anna)
+    }
+
+    /// Anna has ordered two mugs, and the saga came so far. The order's id.
+    async fn with_order(&self, commands: Vec<Command>) -> OrderId {
+        let answer = self.order("k-1", &two_mugs()).await;
+        let id = OrderId::try_from(answer.body["order_id"].as_str().unwrap()).unwrap();
+        for command in commands {
+            self.store.execute(&id, &command, &correlation_id(), Timestamp::now()).await.unwrap();
+        }
+        self.faults.reset();
+        id
+    }
+
+    /// How many commits the table holds.
+    async fn commits(&self) -> usize {
+        let all = self.table.client.scan().table_name(&self.table.name).send().await.unwrap();
+        all.items().iter().filter(|item| item["sk"].as_s().unwrap().starts_with("COMMIT#")).count()
+    }
+}
+
+fn address() -> Value {
+    json!({"name": "Anna", "line1": "Hauptstr. 1", "city": "Berlin", "postal_code": "10115", "country": "DE"})
+}
+
+fn body(items: Value) -> Value {
+    json!({"items": items, "payment_method": "pm_card_visa", "shipping_address": address()})
+}
+
+fn two_mugs() -> Value {
+    body(json!([{"sku": "MUG", "quantity": 2}]))
+}
+
+/// Two mugs, with another value at this place.
+fn with(pointer: &str, value: Value) -> Value {
+    let mut body = two_mugs();
+    match body.pointer_mut(pointer) {
+        Some(place) => *place = value,
+        None => {
+            let (parent, name) = pointer.rsplit_once('/').unwrap();
+            body.pointer_mut(parent).unwrap()[name] = value;
+        }
+    }
+    body
+}
+
+fn without(pointer: &str) -> Value {
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    let mut body = two_mugs();
+    body.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name);
+    body
+}
+
+#[tokio::test]
+async fn an_order_is_taken_with_two_calls_and_no_other_service() {
+    let shop = shop().await;
+    let answer =
+        shop.order("k-1", &body(json!([{"sku": "MUG", "quantity": 2}, {"sku": "CUP", "quantity": 1}]))).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED);
+    assert_eq!(shop.faults.calls(), ["BatchGetItem", "PutItem"]);
+    let id = answer.body["order_id"].as_str().unwrap();
+    assert_eq!(answer.header("location"), Some(&*format!("/v1/orders/{id}")));
+    assert_eq!(answer.header("idempotent-replayed"), None);
+    assert_eq!(answer.body["status"], "OrderCreated");
+    assert_eq!(answer.body["total"], json!({"amount": 8900, "currency": "USD"}));
+    assert_eq!(
+        answer.body["items"][1],
+        json!({"sku": "CUP", "quantity": 1, "unit_price": {"amount": 500, "currency": "USD"}})
+    );
+}
+
+#[tokio::test]
+async fn a_repeat_is_answered_as_the_first_was_even_when_the_product_is_gone() {
+    let shop = shop().await;
+    let first = shop.order("k-1", &two_mugs()).await;
+    shop.store.note_price(&sku("MUG"), 2, None).await.unwrap();
+    let id = OrderId::try_from(first.body["order_id"].as_str().unwrap()).unwrap();
+    let reserved = Command::RecordReservation;
+    shop.store.execute(&id, &reserved, &correlation_id(), Timestamp::now()).await.unwrap();
+    shop.faults.reset();
+
+    // The same with other spaces, another order of fields, and a field that means nothing.
+    let respelled = format!(
+        r#"{{ "note": 1, "shipping_address": {}, "payment_method": "pm_card_visa", "items": [{{"quantity":2,"sku":"MUG"}}] }}"#,
+        address()
+    );
+    let token = shop.anna();
+    let headers = [
+        ("authorization", &*token),
+        ("idempotency-key", "k-1"),
+        ("content-type", "application/json; charset=utf-8"),
+    ];
+    let again = shop.send("POST", "/v1/orders", &headers, respelled).await;
+    assert_eq!((again.status, &again.body), (StatusCode::ACCEPTED, &first.body));
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(again.header("location"), first.header("location"));
+    assert_eq!(shop.faults.calls(), ["BatchGetItem"]);
+    assert_eq!(shop.order("k-2", &two_mugs()).await.fields(), ["items[0].sku"]);
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_one_body() {
+    let shop = shop().await;
+    shop.with_order(vec![]).await;
+    for other in [with("/items/0/quantity", json!(3)), with("/shipping_address/city", json!("Bonn"))] {
+        let answer = shop.order("k-1", &other).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    assert_eq!(shop.commits().await, 1);
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_one_customer() {
+    let mut shop = shop().await;
+    let annas = shop.order("k-1", &two_mugs()).await;
+    shop.anna = UserId::generate();
+    let bens = shop.order("k-1", &two_mugs()).await;
+    assert_eq!(bens.status, StatusCode::ACCEPTED);
+    assert_ne!(annas.body["order_id"], bens.body["order_id"]);
+}
+
+#[tokio::test]
+async fn twenty_equal_requests_at_the_same_moment_are_one_order() {
+    let shop = shop().await;
+    let body = two_mugs();
+    let answers = join_all((0..20).map(|_| shop.order("k-1", &body))).await;
+    assert!(answers.iter().all(|answer| answer.status == StatusCode::ACCEPTED));
+    assert_eq!(answers.iter().map(|answer| answer.body.to_string()).collect::<HashSet<_>>().len(), 1);
+    let new = answers.iter().filter(|answer| answer.header("idempotent-replayed").is_none());
+    assert_eq!(new.count(), 1);
+    assert_eq!(shop.commits().await, 1);
+}
+
+#[tokio::test]
+async fn different_requests_with_one_key_at_the_same_moment_are_one_order_and_a_refusal() {
+    let shop = shop().await;
+    let (mugs, cups) = (two_mugs(), body(json!([{"sku": "CUP", "quantity": 1}])));
+    let (mugs, cups) = tokio::join!(shop.order("k-1", &mugs), shop.order("k-1", &cups));
+    let statuses = HashSet::from([mugs.status, cups.status]);
+    assert_eq!(statuses, HashSet::from([StatusCode::ACCEPTED, StatusCode::UNPROCESSABLE_ENTITY]));
+    assert_eq!(shop.commits().await, 1);
+}
+
+#[tokio::test]
+async fn a_lost_answer_costs_nothing() {
+    let shop = shop().await;
+    shop.faults.lose_answers("PutItem", 1);
+    let answer = shop.order("k-1", &two_mugs()).await;
+    assert_eq!((answer.status, &answer.body["status"]), (StatusCode::ACCEPTED, &json!("OrderCreated")));
+    assert_eq!(shop.commits().await, 1);
+}
+
+#[tokio::test]
+async fn a_table_that_is_down_is_a_503_and_the_repeat_places_the_order_once() {
+    let shop = shop().await;
+    shop.faults.lose_answers("PutItem", 3);
+    let down = shop.order("k-1", &two_mugs()).await;
+    assert_eq!((down.status, down.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
+    assert!(!down.body.to_string().contains("lost by the test"));
+    assert_eq!(shop.order("k-1", &two_mugs()).await.status, StatusCode::ACCEPTED);
+    assert_eq!(shop.commits().await, 1);
+}
+
+#[rstest]
+#[case::no_lines(body(json!([])), &["items"])]
+#[case::too_many_lines(
+    body((0..21).map(|i| json!({"sku": format!("S{i}"), "quantity": 1})).collect()), &["items"]
+)]
+#[case::nothing_of_it(with("/items/0/quantity", json!(0)), &["items[0].quantity"])]
+#[case::too_much_of_it(with("/items/0/quantity", json!(1001)), &["items[0].quantity"])]
+#[case::less_than_nothing(with("/items/0/quantity", json!(-1)), &["items[0].quantity"])]
+#[case::half_a_mug(with("/items/0/quantity", json!(0.5)), &["items[0].quantity"])]
+#[case::a_quantity_in_words(with("/items/0/quantity", json!("two")), &["items[0].quantity"])]
+#[case::no_quantity(without("/items/0/quantity"), &["items[0].quantity"])]
+#[case::twice(
+    body(json!([{"sku": "MUG", "quantity": 1}, {"sku": "MUG", "quantity": 1}])), &["items[1].sku"]
+)]
+#[case::two_mistakes(
+    body(json!([{"sku": "MUG", "quantity": 0}, {"sku": "MUG", "quantity": 1}])),
+    &["items[0].quantity", "items[1].sku"]
+)]
+#[case::no_such_product(with("/items/0/sku", json!("NONE")), &["items[0].sku"])]
+#[case::discontinued(
+    body(json!([{"sku": "MUG", "quantity": 1}, {"sku": "OLD", "quantity": 1}])), &["items[1].sku"]
+)]
+#[case::not_a_sku(with("/items/0/sku", json!("a/b")), &["items[0].sku"])]
+#[case::two_currencies(
+    body(json!([{"sku": "MUG", "quantity": 1}, {"sku": "TEA", "quantity": 1}])), &["items[1].sku"]
+)]
+#[case::no_items(without("/items"), &["items"])]
+#[case::no_payment_method(without("/payment_method"), &["payment_method"])]
+#[case::not_a_payment_method(with("/payment_method", json!("4242424242424242")), &["payment_method"])]
+#[case::no_address(without("/shipping_address"), &["shipping_address"])]
+#[case::no_name(without("/shipping_address/name"), &["shipping_address.name"])]
+#[case::a_blank_name(with("/shipping_address/name", json!("  ")), &["shipping_address.name"])]
+#[case::a_long_line(with("/shipping_address/line2", json!("x".repeat(101))), &["shipping_address.line2"])]
+#[case::no_such_country(with("/shipping_address/country", json!("XX")), &["shipping_address.country"])]
+#[case::a_country_in_words(with("/shipping_address/country", json!("Germany")), &["shipping_address.country"])]
+#[case::a_discount(with("/discount_code", json!("SPRING")), &["discount_code"])]
+#[case::not_an_object(json!("two mugs"), &[""])]
+#[tokio::test]
+async fn what_cannot_be_ordered_is_refused_field_by_field(#[case] body: Value, #[case] fields: &[&str]) {
+    let shop = shop().await;
+    let answer = shop.order("k-1", &body).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.body);
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    assert_eq!(answer.fields(), fields);
+    assert_eq!(shop.commits().await, 0);
+}
+
+#[tokio::test]
+async fn more_than_a_payment_takes_is_refused() {
+    let shop = shop().await;
+    shop.store.note_price(&sku("CAR"), 1, Some(usd(100_000))).await.unwrap();
+    let answer = shop.order("k-1", &body(json!([{"sku": "CAR", "quantity": 1000}]))).await;
+    assert_eq!((answer.status, answer.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["items"]));
+}
+
+#[tokio::test]
+async fn a_country_that_is_not_served_can_be_ordered_to() {
+    let shop = shop().await;
+    let answer = shop.order("k-1", &with("/shipping_address/country", json!("AQ"))).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED);
+}
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+const KEY: (&str, &str) = ("idempotency-key", "k-1");
+const ME: (&str, &str) = ("authorization", "me");
+const ORDER: &str = "/v1/orders/ord_0123456789abcdef0123456789abcdef";
+
+#[rstest]
+#[case::no_token("POST", "/v1/orders", &[KEY, JSON], 401)]
+#[case::a_bad_token("POST", "/v1/orders", &[("authorization", "Bearer a.b.c"), KEY, JSON], 401)]
+#[case::another_scheme("POST", "/v1/orders", &[("authorization", "Basic YTpi"), KEY, JSON], 401)]
+#[case::an_old_token("POST", "/v1/orders", &[("authorization", "expired"), KEY, JSON], 401)]
+#[case::no_key("POST", "/v1/orders", &[ME, JSON], 400)]
+#[case::an_empty_key("POST", "/v1/orders", &[ME, JSON, ("idempotency-key", "")], 400)]
+#[case::a_key_with_a_space("POST", "/v1/orders", &[ME, JSON, ("idempotency-key", "a b")], 400)]
+#[case::no_content_type("POST", "/v1/orders", &[ME, KEY], 415)]
+#[case::another_content_type("POST", "/v1/orders", &[ME, KEY, ("content-type", "text/plain")], 415)]
+#[case::another_method("PUT", "/v1/orders", &[ME, KEY, JSON], 405)]
+#[case::no_list_yet("GET", "/v1/orders", &[ME], 405)]
+#[case::deleting_an_order("DELETE", ORDER, &[ME], 405)]
+#[case::cancelling_by_get("GET", "/v1/orders/ord_0123456789abcdef0123456789abcdef/cancel", &[ME], 405)]
+#[case::no_such_order("GET", ORDER, &[ME], 404)]
+#[case::not_an_order_id("GET", "/v1/orders/1", &[ME], 404)]
+#[case::no_such_route("GET", "/v1/orders/1/2/3", &[ME], 404)]
+#[case::events_of_no_order("GET", "/v1/orders/ord_0123456789abcdef0123456789abcdef/events", &[ME], 404)]
+#[case::cancel_of_no_order("POST", "/v1/orders/ord_0123456789abcdef0123456789abcdef/cancel", &[ME], 404)]
+#[case::reading_without_a_token("GET", ORDER, &[], 401)]
+#[case::events_without_a_token("GET", "/v1/orders/ord_0123456789abcdef0123456789abcdef/events", &[], 401)]
+#[case::cancel_without_a_token("POST", "/v1/orders/ord_0123456789abcdef0123456789abcdef/cancel", &[], 401)]
+#[tokio::test]
+async fn bad_requests_are_problems_and_write_nothing(
+    #[case] method: &str,
+    #[case] path: &str,
+    #[case] headers: &[(&str, &str)],
+    #[case] expected: u16,
+) {
+    let shop = shop().await;
+    let (me, expired) = (shop.anna(), shop.tokens.expired(&shop.anna));
+    let headers: Vec<(&str, &str)> = headers
+        .iter()
+        .map(|(name, value)| match *value {
+            "me" => (*name, &*me),
+            "expired" => (*name, &*expired),
+            value => (*name, value),
+        })
+        .collect();
+    let answer = shop.send(method, path, &headers, two_mugs().to_string()).await;
+    assert_eq!(answer.status.as_u16(), expected, "{}", answer.body);
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    assert_eq!(answer.body["status"], expected);
+    assert_eq!(answer.body["instance"], path);
+    assert_eq!(answer.body["correlation_id"].as_str(), answer.header("x-correlation-id"));
+    assert_eq!(answer.header("www-authenticate").is_some(), expected == 401);
+    assert!(!shop.faults.calls().contains(&"PutItem".to_owned()));
+}
+
+#[rstest]
+#[case::not_json("{".to_owned(), 400)]
+#[case::empty(String::new(), 400)]
+#[case::two_values(format!("{0}{0}", two_mugs()), 400)]
+#[case::too_large(format!("{}{}", two_mugs(), " ".repeat(65 * 1024)), 413)]
+#[tokio::test]
+async fn bodies_that_cannot_be_read_are_problems_and_write_nothing(
+    #[case] body: String,
+    #[case] expected: u16,
+) {
+    let shop = shop().await;
+    let me = shop.anna();
+    let answer = shop.send("POST", "/v1/orders", &[("authorization", &me), KEY, JSON], body).await;
+    assert_eq!(answer.status.as_u16(), expected);
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    assert_eq!(shop.faults.calls(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_order_is_shown_to_its_customer_and_to_administrators() {
+    let shop = shop().await;
+    let id = shop.with_order(vec![Command::RecordReservation, complete()]).await;
+    let path = format!("/v1/orders/{id}");
+    for token in [shop.anna(), shop.tokens.admin()] {
+        let answer = shop.get(&token, &path).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(answer.body["status"], "OrderCompleted");
+        assert_eq!((answer.header("etag"), &answer.body["version"]), (Some("\"6\""), &json!(6)));
+        let timeline = answer.body["timeline"].as_array().unwrap();
+        let statuses: Vec<&str> = timeline.iter().map(|event| event["status"].as_str().unwrap()).collect();
+        assert_eq!(
+            statuses,
+            [
+                "OrderCreated",
+                "InventoryReserved",
+                "PaymentPending",
+                "PaymentSucceeded",
+                "PaymentSucceeded",
+                "OrderCompleted"
+            ]
+        );
+        assert!(!answer.body.to_string().contains("Hauptstr"));
+    }
+    assert_eq!(shop.get(&shop.tokens.user(&UserId::generate()), &path).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn an_unchanged_order_is_not_sent_again() {
+    let shop = shop().await;
+    let id = shop.with_order(vec![]).await;
+    let (path, me) = (format!("/v1/orders/{id}"), shop.anna());
+    let known = [("authorization", &*me), ("if-none-match", "\"1\"")];
+    assert_eq!(shop.send("GET", &path, &known, "").await.status, StatusCode::NOT_MODIFIED);
+    let now = Timestamp::now();
+    shop.store.execute(&id, &Command::RecordReservation, &correlation_id(), now).await.unwrap();
+    assert_eq!(shop.send("GET", &path, &known, "").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_order_is_shown_as_it_was() {
+    let shop = shop().await;
+    let id = shop.with_order(vec![]).await;
+    let created = shop.store.load(&id).await.unwrap().unwrap().created_at;
+    let later = created + std::time::Duration::from_secs(60);
+    shop.store.execute(&id, &Command::RecordReservation, &correlation_id(), later).await.unwrap();
+    let at = async |time: &str| shop.get(&shop.anna(), &format!("/v1/orders/{id}?at={time}")).await;
+    assert_eq!(at(&created.to_string()).await.body["status"], "OrderCreated");
+    assert_eq!(at(&later.to_string()).await.body["status"], "PaymentPending");
+    assert_eq!(at("2020-01-01T00:00:00Z").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(at("yesterday").await.fields(), ["at"]);
+}
+
+#[tokio::test]
+async fn the_events_after_a_version_are_listed_and_an_open_order_says_when_to_ask_again() {
+    let shop = shop().await;
+    let id = shop.with_order(vec![Command::RecordReservation]).await;
+    let events = async |query: &str| shop.get(&shop.anna(), &format!("/v1/orders/{id}/events{query}")).await;
+    let open = events("?after=2").await;
+    assert_eq!((open.status, open.header("retry-after")), (StatusCode::OK, Some("5")));
+    let items = open.body["items"].as_array().unwrap();
+    assert_eq!((items.len(), &items[0]["version"]), (1, &json!(3)));
+    assert_eq!(items[0]["event_type"], "order.payment_pending");
+    assert_eq!(open.body["next_cursor"], Value::Null);
+    assert_eq!(events("").await.body["items"][0]["data"]["total"]["amount"], 8400);
+    assert_eq!(events("?after=99").await.body["items"], json!([]));
+    assert_eq!(events("?after=x").await.fields(), ["after"]);
+
+    shop.store.execute(&id, &complete(), &correlation_id(), Timestamp::now()).await.unwrap();
+    assert_eq!(events("?after=5").await.header("retry-after"), None);
+}
+
+#[tokio::test]
+async fn only_administrators_read_the_cause_of_a_failure() {
+    let shop = shop().await;
+    let failed = [UndoOutcome::NotNeeded, UndoOutcome::Failed, UndoOutcome::Released];
+    let id = shop
+        .with_order(vec![Command::RecordReservation, cancel_after("TakePayment", "PaymentTimeout", failed)])
+        .await;
+    let path = format!("/v1/orders/{id}/events");
+    let customers = shop.get(&shop.anna(), &path).await.body.to_string();
+    assert!(customers.contains("PaymentTimeout") && !customers.contains("a cause for engineers"));
+    assert!(shop.get(&shop.tokens.admin(), &path).await.body.to_string().contains("a cause for engineers"));
+}
+
+#[tokio::test]
+async fn a_customer_may_cancel_as_often_as_it_takes() {
+    let shop = shop().await;
+    let id = shop.with_order(vec![]).await;
+    let path = format!("/v1/orders/{id}/cancel");
+    for _ in 0..2 {
+        let answer = shop.send("POST", &path, &[("authorization", &shop.anna())], "").await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED);
+        assert_eq!((&answer.body["cancel_requested"], &answer.body["version"]), (&json!(true), &json!(2)));
+    }
+}
+
+#[rstest]
+#[case::completed(vec![Command::RecordReservation, complete()])]
+#[case::cancelled(vec![cancel_after("ReserveInventory", "InventoryNotAvailable", [UndoOutcome::NotNeeded; 3])])]
+#[case::cancelled_as_asked(vec![
+    Command::RequestCancel,
+    cancel_after("RecordReservation", "OrderCancelRequested", [UndoOutcome::NotNeeded; 3]),
+])]
+#[tokio::test]
+async fn an_order_that_has_ended_cannot_be_cancelled(#[case] commands: Vec<Command>) {
+    let shop = shop().await;
+    let id = shop.with_order(commands).await;
+    let path = format!("/v1/orders/{id}/cancel");
+    let answer = shop.send("POST", &path, &[("authorization", &shop.anna())], "").await;
+    assert_eq!(answer.status, StatusCode::CONFLICT);
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    assert_eq!(shop.faults.calls(), ["Query", "Query"]);
+}
+
+#[tokio::test]
+async fn nobody_else_cancels_an_order() {
+    let shop = shop().await;
+    let id = shop.with_order(vec![]).await;
+    let path = format!("/v1/orders/{id}/cancel");
+    let ben = shop.tokens.user(&UserId::generate());
+    assert_eq!(shop.send("POST", &path, &[("authorization", &ben)], "").await.status, StatusCode::NOT_FOUND);
+    let admin = shop.tokens.admin();
+    assert_eq!(
+        shop.send("POST", &path, &[("authorization", &admin)], "").await.status,
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(shop.commits().await, 1);
+}
+
+#[rstest]
+#[case(Rejected::NotPlaced, 404)]
+#[case(Rejected::Ended(contracts::OrderStatus::OrderCompleted), 409)]
+#[case(Rejected::Lines(vec![LineError::Count]), 422)]
+#[case(Rejected::AlreadyPlaced, 500)]
+#[case(Rejected::CancelRequested, 500)]
+#[case(Rejected::NotReserved, 500)]
+fn refusals_have_their_status(#[case] rejected: Rejected, #[case] expected: u16) {
+    assert_eq!(rejected.into_problem().status().as_u16(), expected);
+}

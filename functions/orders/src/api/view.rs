@@ -1,0 +1,114 @@
+//! Orders as customers see them.
+
+use contracts::{
+    EventPayload, Money, OrderId, OrderStatus, PricedLine, UserId, events::OrderCompensationFailed,
+};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::domain::{History, Recorded};
+
+/// An order that was just placed. The same for every repeat of the request.
+#[derive(Serialize)]
+pub(super) struct PlacedView<'a> {
+    order_id: &'a OrderId,
+    status: OrderStatus,
+    version: u64,
+    items: &'a [PricedLine],
+    total: Money,
+    created_at: Timestamp,
+}
+
+impl<'a> From<&'a History> for PlacedView<'a> {
+    fn from(history: &'a History) -> Self {
+        let order = &history.order;
+        Self {
+            order_id: &history.order_id,
+            status: order.status,
+            version: order.version,
+            items: &order.items,
+            total: order.total,
+            created_at: history.created_at,
+        }
+    }
+}
+
+/// An order with what happened to it so far.
+#[derive(Serialize)]
+pub(super) struct OrderView<'a> {
+    #[serde(flatten)]
+    placed: PlacedView<'a>,
+    user_id: &'a UserId,
+    cancel_requested: bool,
+    updated_at: Timestamp,
+    timeline: Vec<Moment<'a>>,
+}
+
+/// One event, without what it says.
+#[derive(Serialize)]
+struct Moment<'a> {
+    version: u64,
+    event_type: &'a str,
+    status: OrderStatus,
+    occurred_at: Timestamp,
+}
+
+impl<'a> From<&'a Recorded> for Moment<'a> {
+    fn from(Recorded { envelope, status }: &'a Recorded) -> Self {
+        Self {
+            version: envelope.sequence,
+            event_type: &envelope.event_type,
+            status: *status,
+            occurred_at: envelope.occurred_at,
+        }
+    }
+}
+
+impl<'a> From<&'a History> for OrderView<'a> {
+    fn from(history: &'a History) -> Self {
+        Self {
+            placed: PlacedView::from(history),
+            user_id: &history.user_id,
+            cancel_requested: history.order.cancel_requested,
+            updated_at: history.updated_at,
+            timeline: history.events.iter().map(Moment::from).collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct List<T> {
+    items: Vec<T>,
+    /// An order has about ten events: one page holds them.
+    next_cursor: Option<String>,
+}
+
+/// One event with what it says.
+#[derive(Serialize)]
+pub(super) struct EventView<'a> {
+    #[serde(flatten)]
+    moment: Moment<'a>,
+    data: Value,
+}
+
+impl<'a> EventView<'a> {
+    /// The events after version `after`. What only an administrator may read is left out for others.
+    pub fn list(history: &'a History, after: u64, is_admin: bool) -> List<Self> {
+        let events = history.events.iter().filter(|event| event.envelope.sequence > after);
+        let items = events.map(|event| Self { moment: Moment::from(event), data: data(event, is_admin) });
+        List { items: items.collect(), next_cursor: None }
+    }
+}
+
+/// The cause of a failure is an inner error's text: nothing internal leaks.
+fn data(Recorded { envelope, .. }: &Recorded, is_admin: bool) -> Value {
+    let mut data = envelope.data.clone();
+    if !is_admin
+        && envelope.event_type == OrderCompensationFailed::TYPE
+        && let Some(failure) = data.get_mut("failure").and_then(Value::as_object_mut)
+    {
+        failure.remove("cause");
+    }
+    data
+}

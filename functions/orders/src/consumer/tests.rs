@@ -1,0 +1,71 @@
+use contracts::{NewEvent, events::OrderPaymentPending};
+use lambda_kit::testing::table;
+
+use super::*;
+use crate::testing::{at, correlation_id, order_id, sku, usd};
+
+async fn store() -> Store {
+    Store::new(table(&[]).await.0)
+}
+
+fn event<P: EventPayload>(version: u64, payload: &P) -> Envelope {
+    let new = NewEvent {
+        source: "catalog",
+        subject: "MUG",
+        sequence: version,
+        occurred_at: at(0),
+        correlation_id: &correlation_id(),
+        causation_id: "request",
+        user_id: None,
+    };
+    Envelope::new(new, payload).unwrap()
+}
+
+fn created(version: u64, amount: i64) -> Envelope {
+    let (name, category) = ("Mug".to_owned(), "kitchen".to_owned());
+    event(version, &ProductCreated { sku: sku("MUG"), name, category, price: usd(amount) })
+}
+
+fn updated(version: u64, amount: i64) -> Envelope {
+    let (name, category) = ("Mug".to_owned(), "kitchen".to_owned());
+    event(version, &ProductUpdated { sku: sku("MUG"), name, category, price: usd(amount) })
+}
+
+fn discontinued(version: u64) -> Envelope {
+    event(version, &ProductDiscontinued { sku: sku("MUG") })
+}
+
+/// What a mug costs after these events, in this order.
+async fn price_after(events: Vec<Envelope>) -> Option<Money> {
+    let store = store().await;
+    for event in events {
+        handle(&store, event).await.unwrap();
+    }
+    let mug = sku("MUG");
+    store.lookup(&order_id(), &[&mug]).await.unwrap().prices.remove(&mug)
+}
+
+#[tokio::test]
+async fn the_price_book_follows_the_catalogue() {
+    assert_eq!(price_after(vec![created(1, 4200)]).await, Some(usd(4200)));
+    assert_eq!(price_after(vec![created(1, 4200), updated(2, 3900)]).await, Some(usd(3900)));
+    assert_eq!(price_after(vec![created(1, 4200), discontinued(2)]).await, None);
+}
+
+#[tokio::test]
+async fn events_that_come_late_or_twice_change_nothing() {
+    assert_eq!(
+        price_after(vec![updated(2, 3900), created(1, 4200), updated(2, 3900)]).await,
+        Some(usd(3900))
+    );
+    assert_eq!(price_after(vec![discontinued(3), updated(2, 3900), created(1, 4200)]).await, None);
+}
+
+#[tokio::test]
+async fn other_events_are_left_alone_and_broken_ones_come_again() {
+    let store = store().await;
+    handle(&store, event(1, &OrderPaymentPending {})).await.unwrap();
+    let mut broken = created(1, 4200);
+    broken.data = serde_json::json!({"sku": "MUG"});
+    assert!(matches!(handle(&store, broken).await, Err(MessageError::Decode(_))));
+}

@@ -1,0 +1,145 @@
+//! Each new order starts its saga here, and only here (`orders-relay`): one way to start, so that nothing can fall
+//! between two.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_sfn::{
+    config::http::HttpResponse, error::SdkError, operation::start_execution::StartExecutionError,
+};
+use contracts::{
+    DecodeError, EventPayload, InvalidId, OrderId, ShippingAddress, events::OrderCreated, saga::SagaInput,
+};
+use futures::{StreamExt, stream};
+use lambda_kit::{
+    command::chain,
+    relay::{Outgoing, StreamEvent, StreamRecord},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::store::PRIVATE;
+
+/// Starts under way at the same time: of a full batch each takes ten turns, well within the function's timeout even
+/// when every try of them is slow.
+const CONCURRENCY: usize = 10;
+
+/// What belongs to an order and is no event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Private {
+    pub shipping_address: ShippingAddress,
+    pub payment_method: String,
+}
+
+/// Starts executions of the order saga.
+#[derive(Debug, Clone)]
+pub struct Starter {
+    client: aws_sdk_sfn::Client,
+    state_machine_arn: String,
+}
+
+/// Why an order's saga was not started. Its record comes again.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("the order's creation cannot be read")]
+    Event(#[from] DecodeError),
+    #[error("the order's id cannot be read")]
+    OrderId(#[from] InvalidId),
+    #[error("the order has no customer")]
+    NoCustomer,
+    #[error("the order's private part cannot be read")]
+    Private(#[source] serde_json::Error),
+    #[error("the saga's input has no JSON form")]
+    Input(#[source] serde_json::Error),
+    #[error("the saga cannot be started")]
+    Call(#[source] Box<SdkError<StartExecutionError, HttpResponse>>),
+}
+
+impl Starter {
+    pub fn new(client: aws_sdk_sfn::Client, state_machine_arn: String) -> Self {
+        Self { client, state_machine_arn }
+    }
+
+    /// Starts the saga of every order that the batch brings, and returns the sequence numbers of those records
+    /// whose saga did not start.
+    pub async fn start_all(&self, batch: &StreamEvent) -> BTreeSet<String> {
+        let failures =
+            stream::iter(batch.records.iter().filter_map(creation)).map(|(record, created)| async move {
+                match self.start(record, &created).await {
+                    Ok(()) => None,
+                    Err(error) => {
+                        tracing::error!(
+                            order_id = created.event.subject,
+                            correlation_id = created.event.correlation_id.as_str(),
+                            error = chain(&error),
+                            "an order's saga did not start and is tried again"
+                        );
+                        Some(created.sequence_number)
+                    }
+                }
+            });
+        failures.buffer_unordered(CONCURRENCY).filter_map(std::future::ready).collect().await
+    }
+
+    async fn start(&self, record: &StreamRecord, created: &Outgoing) -> Result<(), StartError> {
+        let order_id = created.event.subject.as_str();
+        let correlation_id = created.event.correlation_id.as_str();
+        let image = record.dynamodb.new_image.as_ref();
+        let Some(private) = image.and_then(|image| image.string(PRIVATE)) else {
+            tracing::error!(
+                order_id,
+                correlation_id,
+                "the order's address is erased: its saga is not started"
+            );
+            return Ok(());
+        };
+        let input = serde_json::to_string(&input(created, &private)?).map_err(StartError::Input)?;
+        let started = self
+            .client
+            .start_execution()
+            .state_machine_arn(&self.state_machine_arn)
+            .name(order_id)
+            .input(input)
+            .send()
+            .await;
+        match started {
+            Ok(_) => {
+                tracing::info!(order_id, correlation_id, "saga started");
+                Ok(())
+            }
+            Err(error) if already_started(&error) => {
+                tracing::info!(order_id, correlation_id, "the saga was started before");
+                Ok(())
+            }
+            Err(error) => Err(StartError::Call(Box::new(error))),
+        }
+    }
+}
+
+/// The creation of an order that a record brings. What cannot be read is reported by the relay itself.
+fn creation(record: &StreamRecord) -> Option<(&StreamRecord, Outgoing)> {
+    let created =
+        record.new_events().ok()?.into_iter().find(|new| new.event.event_type == OrderCreated::TYPE)?;
+    Some((record, created))
+}
+
+fn input(created: &Outgoing, private: &str) -> Result<SagaInput, StartError> {
+    let event = &created.event;
+    let OrderCreated { items, total } = event.decode()?;
+    let Private { shipping_address, payment_method } =
+        serde_json::from_str(private).map_err(StartError::Private)?;
+    Ok(SagaInput {
+        order_id: OrderId::try_from(event.subject.as_str())?,
+        user_id: event.metadata.user_id.clone().ok_or(StartError::NoCustomer)?,
+        correlation_id: event.correlation_id.clone(),
+        items: items.iter().map(contracts::PricedLine::unpriced).collect(),
+        total,
+        payment_method,
+        shipping_address,
+    })
+}
+
+fn already_started(error: &SdkError<StartExecutionError, HttpResponse>) -> bool {
+    error.as_service_error().is_some_and(StartExecutionError::is_execution_already_exists)
+}
+
+#[cfg(test)]
+mod tests;
