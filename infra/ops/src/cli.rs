@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::demo::Demo;
 use crate::error::{AboutFile, Error, Result};
 use crate::progress::Progress;
 use crate::python::{self, Purpose};
@@ -44,6 +45,9 @@ enum Command {
     Status,
     /// Print addresses and the admin's credentials as JSON
     Outputs,
+    /// Place five real orders and watch them: completed, out of stock, declined, paid late, refunded
+    #[command(after_help = "Starts the stack if it does not run, and stops at the end what it started.")]
+    Demo(Demo),
     /// Build for AWS and deploy every template there, in order
     #[command(
         after_help = "Needs AWS credentials (AWS_PROFILE, `aws sso login`, …) and the Rust target of the architecture."
@@ -100,6 +104,13 @@ impl Cli {
             Command::Outputs => {
                 println!("{}", as_json(&place.state()?.outputs()?)?);
                 Ok(())
+            }
+            Command::Demo(demo) => {
+                let settings = place.settings(
+                    Port::Preferably(DEFAULT_GATEWAY_PORT),
+                    Port::Preferably(DEFAULT_STRIPE_PORT),
+                )?;
+                until_interrupted(demo.run(settings)).await
             }
             Command::Deploy(deploy) => {
                 let Deploy { stage, arch, yes } = deploy;

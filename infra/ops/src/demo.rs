@@ -37,7 +37,8 @@ impl Demo {
             progress.say("The stack was running before, and still is.");
         } else if self.keep {
             stack.detach()?;
-            progress.say("The stack keeps running: `cargo ops outputs` says where, `cargo ops down` stops it.");
+            progress
+                .say("The stack keeps running: `cargo ops outputs` says where, `cargo ops down` stops it.");
         } else {
             stack.stop();
             progress.say("The stack is stopped. `cargo ops up` starts one that keeps running.");
@@ -48,9 +49,9 @@ impl Demo {
 
 async fn show(stack: &Stack) -> Result<()> {
     let screen = Screen::new();
-    let tour = Tour::begin(stack.outputs(), &screen).await.map_err(|error| {
-        Error::Demo(format!("the demo cannot begin: {error}\n{}", where_to_look(stack)))
-    })?;
+    let tour = Tour::begin(stack.outputs(), &screen)
+        .await
+        .map_err(|error| Error::Demo(format!("the demo cannot begin: {error}\n{}", where_to_look(stack))))?;
     let results = tour.all().await;
     screen.summary(&results);
     let failed = results.iter().filter(|result| !result.is_fine()).count();

@@ -1,6 +1,7 @@
 //! The operator's command line, and, for tests, the stack that it starts.
 
 mod cli;
+mod demo;
 mod deploy;
 mod emulator;
 mod error;
@@ -13,6 +14,7 @@ mod python;
 mod release;
 mod settings;
 mod setup;
+pub mod shop;
 pub mod stack;
 mod state;
 mod status;

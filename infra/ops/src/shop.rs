@@ -21,7 +21,8 @@ pub use gateway::{Gateway, Intent, card};
 pub use live::{Frame, Live, OrderFrame, PartFrame};
 pub use mailbox::{Mail, mail_to};
 pub use model::{
-    NewOrder, NextAction, Order, OrderEvent, Page, Payment, Placed, Product, Registered, Stock, Ticket, Tokens,
+    NewOrder, NextAction, Order, OrderEvent, Page, Payment, Placed, Product, Registered, Stock, Ticket,
+    Tokens,
 };
 pub use wait::{NotYet, eventually};
 

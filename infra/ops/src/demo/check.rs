@@ -76,14 +76,21 @@ impl Checks<'_> {
                 Money::NeverTaken => (0, 0),
                 Money::GivenBack => (due.amount, due.amount),
             };
-            if (taken, refunded) == wanted { Ok(()) } else { Err(format!("{taken} taken, {refunded} refunded"))? }
+            if (taken, refunded) == wanted {
+                Ok(())
+            } else {
+                Err(format!("{taken} taken, {refunded} refunded"))?
+            }
         })
         .await?;
-        self.clock.line("gateway", match story.money() {
-            Money::Taken => format!("{due} taken"),
-            Money::NeverTaken => "no money moved".to_owned(),
-            Money::GivenBack => format!("{due} taken and refunded"),
-        });
+        self.clock.line(
+            "gateway",
+            match story.money() {
+                Money::Taken => format!("{due} taken"),
+                Money::NeverTaken => "no money moved".to_owned(),
+                Money::GivenBack => format!("{due} taken and refunded"),
+            },
+        );
         Ok(())
     }
 

@@ -83,7 +83,8 @@ impl Screen {
         println!("\n  {:<30} {:<42} {:>8}", "order", "ended as", "after");
         for outcome in outcomes {
             let mark = if outcome.is_fine() { style("✓").green() } else { style("✗").red() };
-            let ending = outcome.ending.as_ref().map_or_else(|| "nothing final".to_owned(), Ending::to_string);
+            let ending =
+                outcome.ending.as_ref().map_or_else(|| "nothing final".to_owned(), Ending::to_string);
             println!("{mark} {:<30} {ending:<42} {:>8}", outcome.story.title(), seconds(outcome.took));
         }
         println!();
@@ -99,7 +100,9 @@ fn coloured(status: OrderStatus) -> StyledObject<OrderStatus> {
         | OrderStatus::PaymentRefunded
         | OrderStatus::InventoryReleased
         | OrderStatus::OrderCancelled => style(status).yellow(),
-        OrderStatus::OrderCreated | OrderStatus::InventoryReserved | OrderStatus::PaymentPending => style(status).cyan(),
+        OrderStatus::OrderCreated | OrderStatus::InventoryReserved | OrderStatus::PaymentPending => {
+            style(status).cyan()
+        }
     }
 }
 

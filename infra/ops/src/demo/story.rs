@@ -48,7 +48,9 @@ impl Story {
             Self::Completes => "Stock is reserved, the card charged, a shipment booked.",
             Self::OutOfStock => "Nothing can be reserved, and no money is asked for.",
             Self::CardDeclined => "The reservation is undone: the stock comes back.",
-            Self::PaysLate => "The bank asks the customer first (3-D Secure); the order waits for the gateway's webhook.",
+            Self::PaysLate => {
+                "The bank asks the customer first (3-D Secure); the order waits for the gateway's webhook."
+            }
             Self::CannotBeShipped => "Payment and reservation are undone: the money and the stock come back.",
         }
     }

@@ -53,7 +53,11 @@ impl<'a> Tour<'a> {
         let shelf = shelf(&customer).await?;
         for Shelved { product, available } in &shelf {
             let price = product.price.to_string();
-            screen.say(&format!("   {:<16} {:<26} {price:>12} {available:>6} in stock", product.sku.as_str(), product.name));
+            screen.say(&format!(
+                "   {:<16} {:<26} {price:>12} {available:>6} in stock",
+                product.sku.as_str(),
+                product.name
+            ));
         }
         Ok(Self {
             screen,
@@ -76,7 +80,8 @@ impl<'a> Tour<'a> {
     }
 
     async fn tell(&self, story: Story, number: usize) -> Outcome {
-        let mut telling = Telling { tour: self, story, clock: Clock::start(), ending: None, took: Duration::ZERO };
+        let mut telling =
+            Telling { tour: self, story, clock: Clock::start(), ending: None, took: Duration::ZERO };
         let complaints = match tokio::time::timeout(DEADLINE, telling.run(number)).await {
             Ok(Ok(complaints)) => complaints,
             Ok(Err(error)) => vec![error.to_string()],
@@ -158,7 +163,8 @@ impl Telling<'_> {
         self.clock.line("POST /orders", format!("{} {}", placed.order_id, placed.total));
         live.subscribe(&placed.order_id, Some(0)).await?;
 
-        let mut frames = Frames { clock: self.clock, order: &placed.order_id, seen: HashSet::new(), version: 0 };
+        let mut frames =
+            Frames { clock: self.clock, order: &placed.order_id, seen: HashSet::new(), version: 0 };
         let (status, ()) = tokio::try_join!(frames.until_it_ends(&mut live), self.aside(&placed.order_id))?;
         self.took = self.clock.elapsed();
         let reason = self.reason(&placed.order_id).await?;
@@ -279,7 +285,9 @@ impl Frames<'_> {
                 self.clock.line("gap", format!("{dropped} frames are no longer there"));
             }
             Frame::Error { code, message } => {
-                return Err(shop::Error::Unfit { reason: format!("the WebSocket answered {code}: {message}") });
+                return Err(shop::Error::Unfit {
+                    reason: format!("the WebSocket answered {code}: {message}"),
+                });
             }
             _ => {}
         }

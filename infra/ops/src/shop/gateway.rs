@@ -57,7 +57,8 @@ impl Gateway {
     /// # Errors
     /// The gateway refuses or does not answer; so for all of these.
     pub async fn store_card(&self, number: &str) -> Result<String> {
-        let form = format!("type=card&card[number]={number}&card[exp_month]=12&card[exp_year]=2035&card[cvc]=123");
+        let form =
+            format!("type=card&card[number]={number}&card[exp_month]=12&card[exp_year]=2035&card[cvc]=123");
         let stored: Stored = self.post("/v1/payment_methods", form).send().await?.read()?;
         Ok(stored.id)
     }
@@ -72,7 +73,8 @@ impl Gateway {
                 after = format!("&starting_after={}", last.id);
             }
             let more = page.has_more && !page.data.is_empty();
-            found.extend(page.data.into_iter().filter(|intent| intent.metadata["order_id"] == order.as_str()));
+            found
+                .extend(page.data.into_iter().filter(|intent| intent.metadata["order_id"] == order.as_str()));
             if !more {
                 return Ok(found);
             }
@@ -97,4 +99,3 @@ impl Gateway {
         self.0.call(Method::POST, path).body("application/x-www-form-urlencoded", form)
     }
 }
-

@@ -22,14 +22,24 @@ pub struct Live(WebSocketStream<MaybeTlsStream<TcpStream>>);
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Frame {
-    Subscribed { order_id: Option<OrderId> },
-    Unsubscribed { order_id: Option<OrderId> },
+    Subscribed {
+        order_id: Option<OrderId>,
+    },
+    Unsubscribed {
+        order_id: Option<OrderId>,
+    },
     Order(OrderFrame),
     Payment(PartFrame),
     Shipment(PartFrame),
-    Gap { order_id: OrderId, dropped: u64 },
+    Gap {
+        order_id: OrderId,
+        dropped: u64,
+    },
     Pong,
-    Error { code: String, message: String },
+    Error {
+        code: String,
+        message: String,
+    },
     /// Newer than this client.
     #[serde(other)]
     Unknown,
@@ -67,7 +77,9 @@ impl Live {
     pub async fn open(url: &str) -> Result<Self> {
         match timeout(TIMEOUT, connect_async(url)).await {
             Ok(Ok((socket, _))) => Ok(Self(socket)),
-            Ok(Err(SocketError::Http(response))) => Err(Error::NotLetIn { status: status(response.status().as_u16()) }),
+            Ok(Err(SocketError::Http(response))) => {
+                Err(Error::NotLetIn { status: status(response.status().as_u16()) })
+            }
             Ok(Err(error)) => Err(broken(&error)),
             Err(_) => Err(Error::Broken { reason: format!("no answer within {} s", TIMEOUT.as_secs()) }),
         }
@@ -147,7 +159,8 @@ mod tests {
         assert_eq!(read(r#"{"type":"pong"}"#), Frame::Pong);
         assert_eq!(read(r#"{"type":"weather","sun":true}"#), Frame::Unknown);
         let order = "ord_0123456789abcdef0123456789abcdef";
-        let frame = read(&format!(r#"{{"type":"payment","order_id":"{order}","sequence":2,"status":"succeeded"}}"#));
+        let frame =
+            read(&format!(r#"{{"type":"payment","order_id":"{order}","sequence":2,"status":"succeeded"}}"#));
         assert!(matches!(frame, Frame::Payment(PartFrame { sequence: 2, .. })));
     }
 }

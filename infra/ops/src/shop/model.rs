@@ -54,13 +54,16 @@ pub struct Order {
     pub status: OrderStatus,
     pub version: u64,
     pub total: Money,
+    /// Its events, without what they say.
+    pub timeline: Vec<OrderEvent>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct OrderEvent {
-    pub event_type: String,
     /// The order's version after it.
-    pub sequence: u64,
+    pub version: u64,
+    pub event_type: String,
+    pub status: OrderStatus,
     #[serde(default)]
     pub data: Value,
 }

@@ -1,0 +1,200 @@
+//! The WebSocket: who is let in, what they get to see, and what is answered.
+
+use std::time::Duration;
+
+use contracts::{IdempotencyKey, OrderId, OrderStatus, UserId};
+use lambda_kit::jwt::{Audience, Signer};
+use ops::shop::{Error, Frame, Live, OrderFrame};
+use reqwest::StatusCode;
+use serde_json::json;
+
+use crate::harness::Outcome;
+use crate::world::{Customer, Result, World, buy, unique};
+
+crate::tests![
+    a_ticket_that_is_not_good_is_refused_at_connect,
+    an_order_of_somebody_else_is_not_found,
+    an_order_that_turns_out_to_be_somebody_elses_stays_silent,
+    a_replay_gives_every_version_after_the_one_that_is_known,
+    whoever_subscribes_to_all_gets_an_order_that_is_placed_later,
+    a_ping_is_answered,
+    what_is_no_frame_is_answered_and_the_connection_stays,
+];
+
+const WITHIN: Duration = Duration::from_secs(60);
+/// The versions of an order that completes.
+const LAST_VERSION: u64 = 6;
+
+/// Signs what it is asked to, with the stack's own key: also a ticket of an hour ago.
+async fn signer(world: &World) -> ops::Result<Signer> {
+    let config = aws_sdk_kms::Config::builder()
+        .behavior_version_latest()
+        .endpoint_url(&world.outputs.aws_endpoint_url)
+        .region(aws_sdk_kms::config::Region::new(world.outputs.region.clone()))
+        .credentials_provider(aws_sdk_kms::config::Credentials::new("test", "test", None, None, "test"))
+        .build();
+    Ok(Signer::new(aws_sdk_kms::Client::from_conf(config), world.parameter("jwt-key-arn").await?))
+}
+
+async fn a_ticket_that_is_not_good_is_refused_at_connect(world: World) -> Outcome {
+    let customer = world.customer().await?;
+    let url = customer.shop.ticket().await?.url;
+    let signer = signer(&world).await?;
+    let sign = async |audience, age| {
+        let now = jiff::Timestamp::now().as_second() - age;
+        signer.sign(&customer.user_id, vec![], audience, now).await
+    };
+    let good = sign(Audience::Realtime, 0).await?;
+    let (head, signature) = good.rsplit_once('.').ok_or("a ticket has three parts")?;
+    let other_claims = sign(Audience::Realtime, 1).await?;
+    let (_, other_signature) = other_claims.rsplit_once('.').ok_or("a ticket has three parts")?;
+    assert_ne!(signature, other_signature);
+
+    let bad = [
+        ("none", String::new()),
+        ("nonsense", "?ticket=nonsense".to_owned()),
+        ("with another's signature", format!("?ticket={head}.{other_signature}")),
+        ("without a signature", format!("?ticket={head}.")),
+        ("of an hour ago", format!("?ticket={}", sign(Audience::Realtime, 3600).await?)),
+        ("that is an access token", format!("?ticket={}", customer.shop.token().unwrap_or_default())),
+    ];
+    for (which, query) in bad {
+        match Live::open(&format!("{url}{query}")).await {
+            Err(Error::NotLetIn { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN }) => {}
+            other => return Err(format!("a ticket {which}: {other:?}").into()),
+        }
+    }
+    // What made them bad was not the way they were sent.
+    assert!(is_alive(&mut Live::connect(&url, &good).await?).await?);
+    Ok(())
+}
+
+async fn an_order_of_somebody_else_is_not_found(world: World) -> Outcome {
+    let (anna, ben) = (world.customer().await?, world.customer().await?);
+    let order = completed_order(&world, &anna).await?;
+    // Realtime knows the order once its owner sees it there.
+    watch_to_the_end(&mut anna.shop.live().await?, &order, 0).await?;
+
+    let mut live = ben.shop.live().await?;
+    live.subscribe(&order, Some(0)).await?;
+    match live.next(WITHIN).await? {
+        Frame::Error { code, .. } => assert_eq!(code, "not_found"),
+        other => return Err(format!("{other:?}").into()),
+    }
+    Ok(())
+}
+
+async fn an_order_that_turns_out_to_be_somebody_elses_stays_silent(world: World) -> Outcome {
+    let (anna, ben, sku) = (world.customer().await?, world.customer().await?, world.product(5).await?);
+    let key = unique("key");
+    let order = future_order(&anna.user_id, &key);
+    let mut bens = ben.shop.live().await?;
+    bens.subscribe(&order, Some(0)).await?;
+    let mut annas = anna.shop.live().await?;
+    annas.subscribe(&order, Some(0)).await?;
+
+    anna.shop.place(&buy(&sku), &key).await?;
+    watch_to_the_end(&mut annas, &order, 0).await?;
+    // All that Anna has got, Ben would have got by now, in the same line.
+    bens.subscribe(&order, Some(0)).await?;
+    loop {
+        match bens.next(WITHIN).await? {
+            Frame::Subscribed { .. } => {}
+            Frame::Error { code, .. } if code == "not_found" => return Ok(()),
+            other => return Err(format!("{other:?}").into()),
+        }
+    }
+}
+
+async fn a_replay_gives_every_version_after_the_one_that_is_known(world: World) -> Outcome {
+    let customer = world.customer().await?;
+    let order = completed_order(&world, &customer).await?;
+    for after in [0, 3, LAST_VERSION - 1] {
+        let frames = watch_to_the_end(&mut customer.shop.live().await?, &order, after).await?;
+        let versions: Vec<u64> = frames.iter().map(|frame| frame.version).collect();
+        assert_eq!(versions, Vec::from_iter(after + 1..=LAST_VERSION), "after {after}");
+    }
+    Ok(())
+}
+
+async fn whoever_subscribes_to_all_gets_an_order_that_is_placed_later(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let mut live = customer.shop.live().await?;
+    live.send(&json!({"action": "subscribe"})).await?;
+    assert_eq!(live.next(WITHIN).await?, Frame::Subscribed { order_id: None });
+
+    let placed = customer.shop.place(&buy(&sku), &unique("key")).await?;
+    let frames = collect(&mut live, &placed.order_id, 0).await?;
+    assert_eq!(frames.last().and_then(|frame| frame.status), Some(OrderStatus::OrderCompleted));
+    Ok(())
+}
+
+async fn a_ping_is_answered(world: World) -> Outcome {
+    assert!(is_alive(&mut world.customer().await?.shop.live().await?).await?);
+    Ok(())
+}
+
+async fn what_is_no_frame_is_answered_and_the_connection_stays(world: World) -> Outcome {
+    let mut live = world.customer().await?.shop.live().await?;
+    let bad = [
+        ("hello", "bad_request"),
+        ("[]", "bad_request"),
+        (r#"{"action":7}"#, "bad_request"),
+        (r#"{"action":"buy"}"#, "unknown_action"),
+        (r#"{"action":"subscribe","order_id":"12"}"#, "bad_request"),
+        (r#"{"action":"subscribe","after":1}"#, "bad_request"),
+    ];
+    for (frame, expected) in bad {
+        live.send_text(frame).await?;
+        match live.next(WITHIN).await? {
+            Frame::Error { code, .. } => assert_eq!(code, expected, "{frame}"),
+            other => return Err(format!("{frame}: {other:?}").into()),
+        }
+    }
+    assert!(is_alive(&mut live).await?);
+    Ok(())
+}
+
+async fn is_alive(live: &mut Live) -> Result<bool> {
+    live.send(&json!({"action": "ping"})).await?;
+    Ok(live.next(WITHIN).await? == Frame::Pong)
+}
+
+fn future_order(user: &UserId, key: &str) -> OrderId {
+    OrderId::derive(user, &IdempotencyKey::try_from(key).expect("letters, digits and a hyphen"))
+}
+
+async fn completed_order(world: &World, customer: &Customer) -> Result<OrderId> {
+    let sku = world.product(5).await?;
+    let placed = customer.shop.place(&buy(&sku), &unique("key")).await?;
+    assert_eq!(customer.ended(&placed.order_id).await?.status, OrderStatus::OrderCompleted);
+    Ok(placed.order_id)
+}
+
+/// Subscribes, and collects.
+async fn watch_to_the_end(live: &mut Live, order: &OrderId, after: u64) -> Result<Vec<OrderFrame>> {
+    live.subscribe(order, Some(after)).await?;
+    collect(live, order, after).await
+}
+
+/// The order's frames up to its last, each version once; a hole between them is a failure.
+async fn collect(live: &mut Live, order: &OrderId, after: u64) -> Result<Vec<OrderFrame>> {
+    let mut frames: Vec<OrderFrame> = Vec::new();
+    loop {
+        let known = frames.last().map_or(after, |frame| frame.version);
+        if known == LAST_VERSION {
+            return Ok(frames);
+        }
+        match live.next(WITHIN).await? {
+            Frame::Order(frame) => {
+                assert_eq!(frame.order_id, *order);
+                assert!(frame.version <= known + 1, "a hole after {known}: {frame:?}");
+                if frame.version == known + 1 {
+                    frames.push(frame);
+                }
+            }
+            Frame::Subscribed { .. } | Frame::Payment(_) | Frame::Shipment(_) => {}
+            other => return Err(Error::Unfit { reason: format!("{other:?}") }),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What tests have in hand: the shop, its admin, the gateway, AWS; and makers of what each test has for itself.
+
+use std::time::Duration;
+
+use contracts::{OrderId, OrderLine, ShippingAddress, Sku, UserId};
+use ops::shop::{Gateway, Intent, Mail, NewOrder, NotYet, Order, Shop, card, mail_to};
+use ops::{Emulator, Outputs};
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+pub type Result<T> = std::result::Result<T, ops::shop::Error>;
+
+/// A saga takes about a second; four tests at once and a cold start of every function take it to tens of them.
+const WITHIN: Duration = Duration::from_secs(90);
+
+/// Of every product that a test makes, in cents.
+pub const PRICE: i64 = 1250;
+
+#[derive(Debug, Clone)]
+pub struct World {
+    pub outputs: Outputs,
+    /// For anybody.
+    pub shop: Shop,
+    pub admin: Shop,
+    pub gateway: Gateway,
+    pub emulator: Emulator,
+}
+
+/// A user of a test's own.
+#[derive(Debug, Clone)]
+pub struct Customer {
+    pub shop: Shop,
+    pub user_id: UserId,
+    pub email: String,
+}
+
+impl World {
+    pub async fn new(outputs: &Outputs) -> Result<Self> {
+        let shop = Shop::new(&outputs.api_url);
+        Ok(Self {
+            admin: shop.login(&outputs.admin.email, &outputs.admin.password).await?,
+            gateway: Gateway::new(&outputs.stripe_url),
+            emulator: Emulator::new(&outputs.aws_endpoint_url),
+            outputs: outputs.clone(),
+            shop,
+        })
+    }
+
+    /// Somebody who has registered and logged in.
+    pub async fn customer(&self) -> Result<Customer> {
+        let email = format!("{}@ordersaga.example", unique("test"));
+        let password = unique("Pass");
+        let user_id = self.shop.register(&email, &password, "Test Customer").await?.user_id;
+        Ok(Customer { shop: self.shop.login(&email, &password).await?, user_id, email })
+    }
+
+    /// A product with so much in stock, that orders have a price of.
+    pub async fn product(&self, available: u32) -> Result<Sku> {
+        let sku = Sku::try_from(unique("SKU")).expect("letters, digits and a hyphen");
+        let product = json!({
+            "sku": sku, "name": "Test product", "description": "", "category": "test",
+            "price": {"amount": PRICE, "currency": "USD"},
+        });
+        self.admin.call(Method::POST, "/v1/products").json(&product).send().await?.read::<Value>()?;
+        let path = format!("/v1/inventory/{sku}");
+        let stock = json!({"available": available});
+        self.admin.call(Method::PUT, &path).json(&stock).send().await?.read::<Value>()?;
+        eventually(&format!("orders have a price of {sku}"), async || self.has_price(&sku, true).await)
+            .await?;
+        Ok(sku)
+    }
+
+    /// Whether orders have a price of a product: asked with an order that is refused in any case, because it also wants
+    /// what there is not.
+    pub async fn has_price(&self, sku: &Sku, wanted: bool) -> std::result::Result<(), NotYet> {
+        let nothing = Sku::try_from("NO-SUCH-THING").expect("letters and hyphens");
+        let order = NewOrder { items: vec![one(sku), one(&nothing)], ..buy(sku) };
+        let call = self.admin.call(Method::POST, "/v1/orders").header("idempotency-key", &unique("probe"));
+        let answer = call.json(&order).send().await?;
+        let problem = answer.value();
+        let unknown = problem["errors"].as_array().ok_or_else(|| format!("{} {problem}", answer.status))?;
+        let is_unknown = unknown.iter().any(|error| error["field"] == "items[0].sku");
+        if is_unknown == wanted { Err(problem.to_string())? } else { Ok(()) }
+    }
+
+    /// What can be sold of a product.
+    pub async fn available(&self, sku: &Sku) -> Result<u64> {
+        Ok(self.shop.stock(sku).await?.available)
+    }
+
+    /// The payments of an order that took money.
+    pub async fn taken(&self, order: &OrderId) -> Result<Vec<Intent>> {
+        let intents = self.gateway.intents_of(order).await?;
+        Ok(intents.into_iter().filter(|intent| intent.status == "succeeded").collect())
+    }
+
+    /// The e-mails to a customer.
+    pub async fn mails(&self, customer: &Customer) -> Result<Vec<Mail>> {
+        mail_to(&self.outputs.aws_endpoint_url, &customer.email).await
+    }
+
+    /// What a function has logged that holds all of these words.
+    pub async fn log_lines(&self, function: &str, words: &[&str]) -> ops::Result<Vec<String>> {
+        let group = format!("/aws/lambda/ordersaga-{}-{function}", self.outputs.stage);
+        let target = "Logs_20140328.FilterLogEvents";
+        let answer = self.emulator.json("logs", target, &json!({"logGroupName": group})).await?;
+        let events = answer["events"].as_array().into_iter().flatten();
+        let messages = events.filter_map(|event| event["message"].as_str());
+        let lines = messages.flat_map(str::lines).filter(|line| words.iter().all(|word| line.contains(word)));
+        Ok(lines.map(str::to_owned).collect())
+    }
+
+    /// A value that a template has left for the others.
+    pub async fn parameter(&self, name: &str) -> ops::Result<String> {
+        let input = json!({"Name": format!("/ordersaga/{}/{name}", self.outputs.stage)});
+        let answer = self.emulator.json("ssm", "AmazonSSM.GetParameter", &input).await?;
+        Ok(answer["Parameter"]["Value"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// What a function answers when it is invoked directly; a failure of it is an answer with `errorType`.
+    pub async fn invoke(&self, function: &str, payload: &Value) -> ops::Result<Value> {
+        let path = format!("/2015-03-31/functions/ordersaga-{}-{function}/invocations", self.outputs.stage);
+        let body = payload.to_string().into_bytes();
+        let answer = self.emulator.send("lambda", "Invoke", Method::POST, &path, &[], body).await?;
+        Ok(serde_json::from_str(&answer).unwrap_or(Value::String(answer)))
+    }
+}
+
+impl Customer {
+    /// The order once it has ended.
+    pub async fn ended(&self, order: &OrderId) -> Result<Order> {
+        eventually(&format!("{order} ends"), async || {
+            let order = self.shop.order(order).await?;
+            if order.status.is_final() { Ok(order) } else { Err(order.status)? }
+        })
+        .await
+    }
+
+    /// The types of the order's events, whose versions must be 1, 2, 3, …
+    pub async fn history(&self, order: &OrderId) -> Result<Vec<String>> {
+        let events = self.shop.events(order).await?;
+        for (expected, event) in (1..).zip(&events) {
+            assert_eq!(event.version, expected, "a version is missing or there twice");
+        }
+        Ok(events.into_iter().map(|event| event.event_type).collect())
+    }
+
+    /// Why the order was cancelled.
+    pub async fn reason(&self, order: &OrderId) -> Result<String> {
+        let events = self.shop.events(order).await?;
+        let cancelled = events.iter().find(|event| event.event_type == "order.cancelled");
+        Ok(cancelled.map(|event| event.data["reason"].to_string()).unwrap_or_default().replace('"', ""))
+    }
+}
+
+/// Asks until it is so, or the deadline is over.
+pub async fn eventually<T>(
+    what: &str,
+    probe: impl AsyncFnMut() -> std::result::Result<T, NotYet>,
+) -> Result<T> {
+    ops::shop::eventually(what, WITHIN, probe).await
+}
+
+/// One piece of a product, paid with a good card, to a country that is served.
+pub fn buy(sku: &Sku) -> NewOrder {
+    NewOrder { items: vec![one(sku)], payment_method: card::GOOD.to_owned(), shipping_address: address("DE") }
+}
+
+pub fn one(sku: &Sku) -> OrderLine {
+    OrderLine { sku: sku.clone(), quantity: 1 }
+}
+
+pub fn address(country: &str) -> ShippingAddress {
+    ShippingAddress {
+        name: "Test Customer".to_owned(),
+        line1: "1 Test Street".to_owned(),
+        line2: None,
+        city: "Testing".to_owned(),
+        postal_code: "12345".to_owned(),
+        country: country.to_owned(),
+    }
+}
+
+/// A name that nothing else has.
+pub fn unique(prefix: &str) -> String {
+    format!("{prefix}-{}", Uuid::new_v4().simple())
+}
