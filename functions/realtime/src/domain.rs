@@ -5,7 +5,7 @@ mod frame;
 mod request;
 
 pub use buffer::{Arrival, Buffer, BufferState};
-pub use frame::{ErrorCode, Frame, NotAFrame};
+pub use frame::{ErrorCode, Frame, NotAFrame, Refusal};
 pub use request::{Request, Subject, parse};
 
 use contracts::UserId;

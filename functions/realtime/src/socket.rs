@@ -170,7 +170,7 @@ impl Socket {
                 })
                 .await?,
             ),
-            Err(refusal) => Some(refusal),
+            Err(refusal) => Some(Frame::Error(refusal)),
         };
         match answer {
             Some(frame) => self.answer(connection_id, frame).await,

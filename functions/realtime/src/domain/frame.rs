@@ -24,12 +24,17 @@ pub enum Frame {
         dropped: u64,
     },
     Pong,
-    Error {
-        code: ErrorCode,
-        message: String,
-    },
+    Error(Refusal),
     #[serde(untagged)]
     Event(EventFrame),
+}
+
+/// Why a client's frame had no effect. The connection stays open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    pub code: ErrorCode,
+    /// For whoever writes the client: what to do about it.
+    pub message: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -43,7 +48,7 @@ pub enum ErrorCode {
 
 impl Frame {
     pub fn error(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self::Error { code, message: message.into() }
+        Self::Error(Refusal { code, message: message.into() })
     }
 
     /// The text that goes over the wire.

@@ -3,7 +3,7 @@
 use contracts::OrderId;
 use serde_json::{Map, Value};
 
-use super::{ErrorCode, Frame};
+use super::{ErrorCode, Refusal};
 
 /// Bytes of one frame (DESIGN.md section 10; also what API Gateway takes as one frame).
 const FRAME_LIMIT: usize = 32 * 1024;
@@ -30,8 +30,8 @@ pub enum Subject {
 /// Reads a client's frame. Fields that are not known are passed over, so that a newer client is understood.
 ///
 /// # Errors
-/// The error frame that the client gets.
-pub fn parse(body: &str) -> Result<Request, Frame> {
+/// What the client is told.
+pub fn parse(body: &str) -> Result<Request, Refusal> {
     if body.len() > FRAME_LIMIT {
         return Err(bad_request(format!("A frame may have {FRAME_LIMIT} bytes.")));
     }
@@ -43,16 +43,16 @@ pub fn parse(body: &str) -> Result<Request, Frame> {
             "subscribe" => subscribe(&fields),
             "unsubscribe" => Ok(Request::Unsubscribe { subject: subject(&fields)? }),
             "ping" => Ok(Request::Ping),
-            _ => Err(Frame::error(
-                ErrorCode::UnknownAction,
-                "The actions are `subscribe`, `unsubscribe` and `ping`.",
-            )),
+            _ => Err(Refusal {
+                code: ErrorCode::UnknownAction,
+                message: "The actions are `subscribe`, `unsubscribe` and `ping`.".to_owned(),
+            }),
         },
         _ => Err(bad_request("Say what to do in `action`, a string.")),
     }
 }
 
-fn subscribe(fields: &Map<String, Value>) -> Result<Request, Frame> {
+fn subscribe(fields: &Map<String, Value>) -> Result<Request, Refusal> {
     let subject = subject(fields)?;
     let after = match (fields.get("after"), &subject) {
         (None | Some(Value::Null), _) => None,
@@ -68,7 +68,7 @@ fn subscribe(fields: &Map<String, Value>) -> Result<Request, Frame> {
     Ok(Request::Subscribe { subject, after })
 }
 
-fn subject(fields: &Map<String, Value>) -> Result<Subject, Frame> {
+fn subject(fields: &Map<String, Value>) -> Result<Subject, Refusal> {
     match fields.get("order_id") {
         None | Some(Value::Null) => Ok(Subject::AllOwn),
         Some(Value::String(id)) => OrderId::try_from(id.as_str())
@@ -78,8 +78,8 @@ fn subject(fields: &Map<String, Value>) -> Result<Subject, Frame> {
     }
 }
 
-fn bad_request(message: impl Into<String>) -> Frame {
-    Frame::error(ErrorCode::BadRequest, message)
+fn bad_request(message: impl Into<String>) -> Refusal {
+    Refusal { code: ErrorCode::BadRequest, message: message.into() }
 }
 
 #[cfg(test)]
@@ -139,7 +139,7 @@ mod tests {
         ErrorCode::BadRequest
     )]
     fn what_cannot_be_read_is_answered_with_a_code(#[case] body: &str, #[case] expected: ErrorCode) {
-        assert!(matches!(parse(body), Err(Frame::Error { code, .. }) if code == expected));
+        assert!(matches!(parse(body), Err(Refusal { code, .. }) if code == expected));
     }
 
     #[test]
