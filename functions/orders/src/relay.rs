@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::PRIVATE;
 
-/// Starts under way at the same time: of a full batch each takes ten turns, well within the function's timeout even
-/// when every try of them is slow.
+/// Starts under way at the same time: a full batch (infra/orders.yaml) takes five turns, half of the function's timeout
+/// even when every start needs three tries of a second.
 const CONCURRENCY: usize = 10;
 
 /// What belongs to an order and is no event.
