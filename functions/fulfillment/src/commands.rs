@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     carrier::Carrier,
-    domain::{Cause, Command, Decision, Parcel, Refused, decide},
+    domain::{Cause, Command, Decision, Parcel, Refused, Schedule, decide},
     store::{Store, Written},
 };
 
@@ -56,7 +56,7 @@ pub async fn handle(
         FulfillmentCommand::ScheduleShipment { context, user_id, items, shipping_address } => {
             let today = now.to_zoned(TimeZone::UTC).date();
             let booked = carrier.book(&context.order_id, &shipping_address, today);
-            let schedule = Command::Schedule { booked, items, shipping_address };
+            let schedule = Command::Schedule(Box::new(Schedule { booked, items, shipping_address }));
             let parcel = drive(store, schedule, &cause(context, user_id, action, now)).await?;
             parcel.shipment.map(Answer::Scheduled).ok_or(ShipmentError::Incomplete)
         }

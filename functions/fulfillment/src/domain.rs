@@ -51,13 +51,16 @@ pub struct Parcel {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    Schedule {
-        /// What the carrier says to it.
-        booked: Result<Shipment, NotServed>,
-        items: Vec<OrderLine>,
-        shipping_address: ShippingAddress,
-    },
+    Schedule(Box<Schedule>),
     Cancel,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// What the carrier says to it.
+    pub booked: Result<Shipment, NotServed>,
+    pub items: Vec<OrderLine>,
+    pub shipping_address: ShippingAddress,
 }
 
 /// Who and what a command comes from, and when.
@@ -115,12 +118,12 @@ pub fn decide(current: Option<&Parcel>, command: Command, cause: &Cause) -> Resu
             },
             causation_id: cause.causation_id.clone(),
         })),
-        (Status::Scheduled, Command::Schedule { .. })
+        (Status::Scheduled, Command::Schedule(_))
         | (Status::Cancelled | Status::Rejected, Command::Cancel) => Ok(Decision::Keep(current.clone())),
-        (Status::Rejected, Command::Schedule { .. }) => {
+        (Status::Rejected, Command::Schedule(_)) => {
             Err(Refused::Rejected(current.reason.clone().unwrap_or_default()))
         }
-        (Status::Cancelled, Command::Schedule { .. }) => Err(Refused::AlreadyCancelled),
+        (Status::Cancelled, Command::Schedule(_)) => Err(Refused::AlreadyCancelled),
     }
 }
 
@@ -140,16 +143,16 @@ fn first(command: Command, cause: &Cause) -> Change {
         updated_at: cause.at,
     };
     let parcel = match command {
-        Command::Schedule { booked: Ok(shipment), items, shipping_address } => Parcel {
-            status: Status::Scheduled,
-            shipment: Some(shipment),
-            items,
-            shipping_address: Some(shipping_address),
-            ..empty
+        Command::Schedule(schedule) => match schedule.booked {
+            Ok(shipment) => Parcel {
+                status: Status::Scheduled,
+                shipment: Some(shipment),
+                items: schedule.items,
+                shipping_address: Some(schedule.shipping_address),
+                ..empty
+            },
+            Err(refused) => Parcel { status: Status::Rejected, reason: Some(refused.to_string()), ..empty },
         },
-        Command::Schedule { booked: Err(refused), .. } => {
-            Parcel { status: Status::Rejected, reason: Some(refused.to_string()), ..empty }
-        }
         // The mark that a late schedule meets.
         Command::Cancel => empty,
     };

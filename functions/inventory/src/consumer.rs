@@ -19,7 +19,6 @@ pub async fn handle(store: &Store, event: Envelope, now: Timestamp) -> Result<()
     // Read for its type and version: whatever else is sent here is a fault of the subscription.
     event.decode::<OrderCompleted>()?;
     let order_id = OrderId::try_from(event.subject).map_err(MessageError::handler)?;
-    tracing::Span::current().record("order_id", order_id.as_str());
     let cause = Cause {
         order_id,
         user_id: event.metadata.user_id,

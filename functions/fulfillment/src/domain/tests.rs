@@ -14,7 +14,7 @@ fn cause() -> Cause {
 }
 
 fn schedule_with(booked: Result<Shipment, NotServed>) -> Command {
-    Command::Schedule {
+    Command::Schedule(Box::new(Schedule {
         booked,
         items: vec![OrderLine { sku: Sku::try_from("MUG").unwrap(), quantity: 1 }],
         shipping_address: ShippingAddress {
@@ -25,7 +25,7 @@ fn schedule_with(booked: Result<Shipment, NotServed>) -> Command {
             postal_code: "12345".to_owned(),
             country: "DE".to_owned(),
         },
-    }
+    }))
 }
 
 fn schedule() -> Command {

@@ -17,6 +17,7 @@ const SHARDS_PER_LINE: usize = 4;
 /// What can be sold now, as customers are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::enum_variant_names, reason = "the words of the API")]
 pub enum Availability {
     InStock,
     LowStock,
@@ -89,7 +90,7 @@ pub struct StockChange {
 pub enum Setting {
     /// It is already so.
     Keep(Stock),
-    Write(StockChange),
+    Write(Box<StockChange>),
 }
 
 /// Makes `available` what can be sold now.
@@ -112,7 +113,7 @@ pub fn set_available(
         .map(|shard| Shard { shard, available: available / count + u32::from(shard < available % count) })
         .collect();
     let delta = i64::from(available) - i64::try_from(had).unwrap_or(i64::MAX);
-    Setting::Write(StockChange {
+    Setting::Write(Box::new(StockChange {
         before,
         after: Stock {
             summary: Summary { sku: sku.clone(), shards: count, version, updated_at: at },
@@ -127,7 +128,7 @@ pub fn set_available(
             correlation_id: correlation_id.clone(),
             at,
         },
-    })
+    }))
 }
 
 /// The lines, each from the first shard of its SKU: a good guess that costs no read, judged by the conditions of the
