@@ -158,7 +158,10 @@ impl Payments {
     ) -> Result<(), PaymentsError> {
         self.answers.tell(&payment).await?;
         let payment = match self.settle(payment, occasion, invocation).await? {
-            Settled::Done(_) => return Ok(()),
+            Settled::Done(payment) => {
+                tracing::info!(status = ?payment.status, "the payment owes nothing");
+                return Ok(());
+            }
             Settled::Waiting(payment) => payment,
             // While somebody waits, the deadline ends it, not this.
             Settled::Stopped(payment, error) if error.is_retryable() || payment.status == Status::Pending => {
@@ -178,6 +181,7 @@ impl Payments {
             }
         };
         let delay = payment.next_look(looks, invocation.now);
+        tracing::info!(status = ?payment.status, seconds = delay.as_secs(), "the payment is looked at again");
         let check = CheckPayment {
             order_id: payment.order_id,
             correlation_id: payment.correlation_id,
