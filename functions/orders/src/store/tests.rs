@@ -321,3 +321,43 @@ async fn a_product_that_is_no_longer_sold_does_not_come_back_by_an_old_event() {
     store.note_price(&mug, 3, Some(usd(5))).await.unwrap();
     assert_eq!(store.lookup(&order_id(), &[&mug]).await.unwrap().prices.get(&mug), Some(&usd(5)));
 }
+
+/// DynamoDB that leaves the last key out as often as told, and then answers it. The table in this process never does.
+async fn throttled(times: u64) -> (Store, wiremock::MockServer) {
+    use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
+    let server = MockServer::start().await;
+    let price = |name: &str| {
+        serde_json::json!({
+            "pk": {"S": format!("PRICE#{name}")}, "sk": {"S": "PRICE"}, "amount": {"N": "4200"}, "currency": {"S": "USD"}
+        })
+    };
+    let rest = serde_json::json!({
+        "test": {"Keys": [{"pk": {"S": "PRICE#CUP"}, "sk": {"S": "PRICE"}}], "ConsistentRead": true}
+    });
+    let partly = serde_json::json!({"Responses": {"test": [price("MUG")]}, "UnprocessedKeys": rest});
+    let whole = serde_json::json!({"Responses": {"test": [price("CUP")]}, "UnprocessedKeys": {}});
+    let answer =
+        |body| Mock::given(method("POST")).respond_with(ResponseTemplate::new(200).set_body_json(body));
+    answer(partly).up_to_n_times(times).with_priority(1).mount(&server).await;
+    answer(whole).mount(&server).await;
+    let (config, _) = lambda_kit::testing::sdk_config(&server.uri());
+    (Store::new(Table::new(aws_sdk_dynamodb::Client::new(&config), "test")), server)
+}
+
+#[tokio::test]
+async fn keys_that_were_left_out_are_asked_for_again() {
+    let (store, server) = throttled(1).await;
+    let found = store.lookup(&order_id(), &[&sku("MUG"), &sku("CUP")]).await.unwrap();
+    assert_eq!(found.prices.len(), 2);
+    let requests = server.received_requests().await.unwrap();
+    let again: serde_json::Value = requests[1].body_json().unwrap();
+    assert_eq!(again["RequestItems"]["test"]["Keys"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn keys_that_stay_left_out_are_no_unknown_products_but_a_failure() {
+    let (store, server) = throttled(9).await;
+    let found = store.lookup(&order_id(), &[&sku("MUG"), &sku("CUP")]).await;
+    assert!(matches!(found, Err(StoreError::Incomplete)));
+    assert_eq!(server.received_requests().await.unwrap().len(), 2);
+}
