@@ -168,6 +168,9 @@ where
         event_type = event.event_type,
         correlation_id = event.correlation_id.as_str(),
         subject = event.subject,
+        // For handlers to fill in.
+        order_id = tracing::field::Empty,
+        user_id = tracing::field::Empty,
     );
     let operation = event.event_type.clone();
     let started = Instant::now();
