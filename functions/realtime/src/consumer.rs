@@ -12,6 +12,7 @@ use lambda_kit::{
     dynamodb::TableError,
     sqs::{MessageError, one_event},
 };
+use tracing::Instrument;
 
 use crate::{
     domain::{Arrival, ErrorCode, Frame, NotAFrame, Subscriber},
@@ -57,13 +58,15 @@ impl Consumer {
     pub async fn handle(&self, message: &SqsMessage, now: i64) -> Result<(), MessageError> {
         let body = message.body.as_deref().unwrap_or_default();
         if let Ok(command) = serde_json::from_str::<Command>(body) {
-            return self.command(command, now).await.map_err(MessageError::handler);
+            let span = tracing::info_span!("command", order_id = command.order_id().as_str());
+            return self.command(command, now).instrument(span).await.map_err(MessageError::handler);
         }
         one_event(message, async |event| self.event(&event, now).await.map_err(MessageError::handler)).await
     }
 
     async fn event(&self, event: &Envelope, now: i64) -> Result<(), ConsumerError> {
         let order_id = OrderId::try_from(event.subject.as_str())?;
+        tracing::Span::current().record("order_id", order_id.as_str());
         let owner = event.metadata.user_id.as_ref();
         // The event mostly names the owner, so that both can be read side by side.
         let (line, followers) = futures::try_join!(self.store.order(&order_id), async {
@@ -147,7 +150,6 @@ impl Consumer {
     }
 
     async fn command(&self, command: Command, now: i64) -> Result<(), ConsumerError> {
-        tracing::Span::current().record("order_id", command.order_id().as_str());
         match command {
             Command::Subscribe { order_id, after, subscriber } => {
                 self.subscribe(&order_id, after, &subscriber, now).await
