@@ -2,6 +2,7 @@
 //!
 //! This does what `sam deploy` does, without starting it once per template.
 
+mod amend;
 mod artifacts;
 mod stack;
 mod template;
@@ -65,6 +66,7 @@ pub async fn local(
     let (mut done, mut unchanged) = (0, 0);
 
     for wave in waves {
+        let holds_platform = wave.iter().any(|(name, _)| *name == "platform");
         let mut changed = Vec::new();
         for (name, file) in wave {
             let template = template::Template::read(&file)?;
@@ -110,6 +112,9 @@ pub async fn local(
         state.record_deployed(&deployed)?;
         if let Some(error) = failure {
             return Err(error);
+        }
+        if holds_platform {
+            amend::events_topic(&emulator).await?;
         }
     }
     step.done(&match unchanged {

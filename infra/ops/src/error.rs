@@ -23,9 +23,11 @@ pub enum Error {
     Build(String),
     #[error("no function is there to build: no package under functions/ has a binary.")]
     NoFunctions,
-    #[error("{what} did not start: {reason}\nIts log is {log}.")]
+    #[error("{what} failed: {reason}\nIts log is {log}.")]
     Emulator { what: &'static str, reason: String, log: PathBuf },
-    #[error("stack {stack} failed.\n\n{reasons}\nCorrect {template} and run `cargo ops up` again.")]
+    #[error(
+        "stack {stack} failed.\n\n{reasons}\nCorrect {template} and run `cargo ops up` again; what cannot be changed in place needs `cargo ops down` before."
+    )]
     StackFailed { stack: String, template: String, reasons: String },
     #[error("{template} cannot be read as a template: {reason}")]
     Template { template: PathBuf, reason: String },

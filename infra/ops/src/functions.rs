@@ -201,11 +201,13 @@ fn put(settings: &Settings, function: &str) -> Result<()> {
         return Ok(());
     }
     fs::create_dir_all(&folder).about("cannot make", &folder)?;
-    let _ = fs::remove_file(&bootstrap);
-    if fs::hard_link(&built, &bootstrap).is_err() {
-        fs::copy(&built, &bootstrap).about("cannot copy", &built)?;
+    // Under a name of its own first: another process may be doing, or reading, the same.
+    let draft = folder.join(format!("bootstrap.{}", std::process::id()));
+    let _ = fs::remove_file(&draft);
+    if fs::hard_link(&built, &draft).is_err() {
+        fs::copy(&built, &draft).about("cannot copy", &built)?;
     }
-    Ok(())
+    fs::rename(&draft, &bootstrap).about("cannot write", &bootstrap)
 }
 
 fn same_file(one: &PathBuf, other: &PathBuf) -> bool {

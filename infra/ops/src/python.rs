@@ -36,6 +36,8 @@ impl Purpose {
     }
 }
 
+const LOCK_POLL: std::time::Duration = std::time::Duration::from_millis(200);
+
 /// The oldest that the emulator's own packages accept.
 const OLDEST: (u32, u32) = (3, 10);
 
@@ -48,12 +50,20 @@ pub async fn environment(settings: &Settings, purpose: Purpose, progress: &Progr
     let programs = home.join("bin");
     let wanted = fingerprint(&settings.infra().join("local"))?;
     let mark = home.join("ordersaga-requirements");
-    if std::fs::read_to_string(&mark).is_ok_and(|found| found == wanted) && programs.join("python").exists() {
+    let is_ready = || {
+        std::fs::read_to_string(&mark).is_ok_and(|found| found == wanted) && programs.join("python").exists()
+    };
+    if is_ready() {
         return Ok(programs);
     }
 
     let step = progress.step("Python environment");
     check_python().await?;
+    // Stacks in several folders share it.
+    let _lock = lock(&settings.tools_dir()).await?;
+    if is_ready() {
+        return Ok(programs);
+    }
     step.at("making it");
     if home.exists() {
         std::fs::remove_dir_all(&home).about("cannot remove", &home)?;
@@ -70,6 +80,18 @@ pub async fn environment(settings: &Settings, purpose: Purpose, progress: &Progr
     std::fs::write(&mark, &wanted).about("cannot write", &mark)?;
     step.done("Python environment is ready");
     Ok(programs)
+}
+
+/// Waits until no other process makes an environment here. Held for as long as the answer lives.
+async fn lock(tools: &Path) -> Result<std::fs::File> {
+    std::fs::create_dir_all(tools).about("cannot make", tools)?;
+    let path = tools.join("lock");
+    let file =
+        std::fs::OpenOptions::new().create(true).append(true).open(&path).about("cannot open", &path)?;
+    while file.try_lock().is_err() {
+        tokio::time::sleep(LOCK_POLL).await;
+    }
+    Ok(file)
 }
 
 async fn check_python() -> Result<()> {

@@ -136,10 +136,14 @@ async fn account(programs: &Path) -> Result<String> {
         return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(no_credentials(&format!(
-        "AWS does not take those that are there: {}",
-        said.trim().lines().last().unwrap_or_default()
-    )))
+    let reason = said.trim().lines().last().unwrap_or_default();
+    // botocore's names for "no connection".
+    if reason.contains("EndpointConnectionError") || reason.contains("ConnectTimeoutError") {
+        return Err(Error::Deploy(format!(
+            "AWS cannot be reached: {reason}\nCheck the network and run the command again."
+        )));
+    }
+    Err(no_credentials(&format!("AWS does not take those that are there: {reason}")))
 }
 
 async fn build(settings: &Settings, programs: &Path, arch: Arch) -> Result<()> {

@@ -68,11 +68,11 @@ impl Stack {
         let found = state.running();
         // Before anything that takes minutes.
         let wanted = if found.is_none() { Some(Ports::choose(settings, progress)?) } else { None };
-        let (python, built) = tokio::join!(
+        // The first to fail ends the other: nobody waits minutes for the build to hear that Python is missing.
+        let (python, _) = tokio::try_join!(
             python::environment(settings, python::Purpose::Local, progress),
             functions::build(settings, progress)
-        );
-        let (python, _) = (python?, built?);
+        )?;
         let (running, supervisor) = match (found, wanted) {
             (Some(running), _) => {
                 progress.say("the emulators are running already");
@@ -234,7 +234,7 @@ impl Supervisor {
             if let Ok(Some(_)) = self.process.try_wait() {
                 let said = std::fs::read_to_string(&log).unwrap_or_default();
                 let last =
-                    said.lines().rev().find(|line| line.contains("did not start") || line.contains("in use"));
+                    said.lines().rev().find(|line| line.contains("failed: ") || line.contains("in use"));
                 return Err(failed(last.or(said.lines().last()).unwrap_or("it said nothing").to_owned()));
             }
             if Instant::now() > deadline {
