@@ -40,13 +40,13 @@ async fn an_order_completes_and_every_step_of_it_is_told(world: World) -> Outcom
 
     let mut told = Vec::new();
     let mut others = BTreeSet::new();
-    while told.len() < HAPPY_PATH.len() || others.len() < 3 {
+    while told.len() < HAPPY_PATH.len() || others.len() < 2 {
         match live.next(FRAME_WITHIN).await? {
             // A frame may come twice, but not out of order.
             Frame::Order(frame) if frame.version == told.len() as u64 + 1 => told.push(frame),
             Frame::Order(frame) => assert!(frame.version <= told.len() as u64, "a hole before {frame:?}"),
-            Frame::Payment(part) => drop(others.insert(format!("payment {}", part.status))),
-            Frame::Shipment(part) => drop(others.insert(format!("shipment {}", part.status))),
+            Frame::Payment(part) => _ = others.insert(format!("payment {}", part.status)),
+            Frame::Shipment(part) => _ = others.insert(format!("shipment {}", part.status)),
             Frame::Subscribed { .. } => {}
             other => return Err(format!("{other:?}").into()),
         }
@@ -57,7 +57,7 @@ async fn an_order_completes_and_every_step_of_it_is_told(world: World) -> Outcom
         told.iter().all(|frame| frame.correlation_id == told[0].correlation_id),
         "one id follows the order"
     );
-    assert_eq!(Vec::from_iter(others), ["payment pending", "payment succeeded", "shipment scheduled"]);
+    assert_eq!(Vec::from_iter(others), ["payment succeeded", "shipment scheduled"]);
 
     let order = customer.shop.order(&placed.order_id).await?;
     assert_eq!((order.status, order.version), (OrderStatus::OrderCompleted, 6));

@@ -6,6 +6,7 @@ use console::{StyledObject, style};
 use contracts::OrderStatus;
 
 use super::story::{Ending, Story};
+use crate::shop::OrderFrame;
 
 /// Standard output; colours only on a terminal.
 #[derive(Debug)]
@@ -46,12 +47,11 @@ impl Clock {
         println!("  {}  {what:<14} {said}", style(format!("+{}", seconds(self.elapsed()))).dim());
     }
 
-    pub fn status(self, version: u64, status: Option<OrderStatus>) {
-        let what = format!("order v{version}");
-        match status {
-            Some(status) => self.line(&what, coloured(status).bold()),
-            None => self.line(&what, "(keeps its status)"),
-        }
+    /// The status, and the fact that led to it: two facts can lead to the same one.
+    pub fn order(self, frame: &OrderFrame) {
+        let fact = style(frame.event_type.trim_start_matches("order.")).dim();
+        let status = frame.status.map_or_else(|| style("-".to_owned()), coloured);
+        self.line(&format!("order v{}", frame.version), format!("{:<22} {fact}", status.bold()));
     }
 }
 
@@ -91,17 +91,18 @@ impl Screen {
     }
 }
 
-fn coloured(status: OrderStatus) -> StyledObject<OrderStatus> {
+fn coloured(status: OrderStatus) -> StyledObject<String> {
+    let text = style(status.to_string());
     match status {
-        OrderStatus::OrderCompleted | OrderStatus::PaymentSucceeded => style(status).green(),
-        OrderStatus::NeedsAttention => style(status).red(),
+        OrderStatus::OrderCompleted | OrderStatus::PaymentSucceeded => text.green(),
+        OrderStatus::NeedsAttention => text.red(),
         OrderStatus::InventoryNotAvailable
         | OrderStatus::PaymentFailed
         | OrderStatus::PaymentRefunded
         | OrderStatus::InventoryReleased
-        | OrderStatus::OrderCancelled => style(status).yellow(),
+        | OrderStatus::OrderCancelled => text.yellow(),
         OrderStatus::OrderCreated | OrderStatus::InventoryReserved | OrderStatus::PaymentPending => {
-            style(status).cyan()
+            text.cyan()
         }
     }
 }

@@ -74,6 +74,14 @@ impl Story {
         }
     }
 
+    pub const fn card(self) -> &'static str {
+        match self {
+            Self::CardDeclined => "a card that will be declined",
+            Self::PaysLate => "a card whose bank asks first",
+            _ => "a good card",
+        }
+    }
+
     /// Antarctica has no carrier.
     pub const fn country(self) -> &'static str {
         match self {

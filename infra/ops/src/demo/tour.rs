@@ -19,6 +19,9 @@ const QUANTITY: u32 = 2;
 /// The most of one product that one order may hold (DESIGN.md section 3).
 const LARGEST_QUANTITY: u64 = 1000;
 
+/// What a screen has room for.
+const SHOWN: usize = 10;
+
 /// Everybody who has a part in it.
 #[derive(Debug)]
 pub struct Tour<'a> {
@@ -51,7 +54,7 @@ impl<'a> Tour<'a> {
         let customer = anybody.login(&email, &password).await?;
         screen.say(&format!("\n{email} has registered and logged in. The shop sells:"));
         let shelf = shelf(&customer).await?;
-        for Shelved { product, available } in &shelf {
+        for Shelved { product, available } in shelf.iter().take(SHOWN) {
             let price = product.price.to_string();
             screen.say(&format!(
                 "   {:<16} {:<26} {price:>12} {available:>6} in stock",
@@ -149,10 +152,10 @@ impl Telling<'_> {
             shipping_address: address(story.country()),
         };
         let basket = format!(
-            "{quantity} × {} ({} in stock), card {}, to {}",
+            "{quantity} × {} ({} in stock), paid with {}, to {}",
             shelved.product.name,
             shelved.available,
-            order.payment_method,
+            story.card(),
             story.country()
         );
         tour.screen.chapter(story, number, &basket);
@@ -271,7 +274,7 @@ impl Frames<'_> {
                     return Err(shop::Error::Unfit { reason });
                 }
                 self.version = frame.version;
-                self.clock.status(frame.version, frame.status);
+                self.clock.order(&frame);
                 let over = |status: &OrderStatus| status.is_final() || *status == OrderStatus::NeedsAttention;
                 return Ok(frame.status.filter(over));
             }
