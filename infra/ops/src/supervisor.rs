@@ -186,6 +186,9 @@ impl Emulators {
                 ("BIND_HOST", orders.bind.clone()),
                 // Every IAM policy is evaluated.
                 ("AUTH", "true".to_owned()),
+                // It would listen for MQTT and SFTP too, on every address of the machine.
+                ("IOT_MTLS_ENABLED", "0".to_owned()),
+                ("SFTP_ENABLED", "0".to_owned()),
                 // Without it functions would call the real AWS.
                 ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", orders.gateway_port)),
                 ("AWS_ACCESS_KEY_ID", "test".to_owned()),
