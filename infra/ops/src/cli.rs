@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::Bench;
 use crate::demo::Demo;
 use crate::error::{AboutFile, Error, Result};
 use crate::progress::Progress;
@@ -53,6 +54,9 @@ enum Command {
         after_help = "Needs AWS credentials (AWS_PROFILE, `aws sso login`, …) and the Rust target of the architecture."
     )]
     Deploy(Deploy),
+    /// Measure: `cargo ops bench cold`
+    #[command(subcommand)]
+    Bench(Bench),
     /// Make the Python environment with the AWS tools, and print its folder of programs
     #[command(hide = true)]
     Tools,
@@ -117,6 +121,10 @@ impl Cli {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 until_interrupted(release::deploy(&settings, Release { stage, arch, yes }, &Progress::new()))
                     .await
+            }
+            Command::Bench(bench) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(bench.run(&settings, &Progress::new())).await
             }
             Command::Tools => {
                 let settings = place.settings(Port::Any, Port::Any)?;

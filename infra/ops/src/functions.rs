@@ -14,7 +14,11 @@ use crate::progress::{Progress, Step};
 use crate::settings::Settings;
 
 /// The cargo profile that the local stack runs.
-const PROFILE: &str = "local";
+const LOCAL: &str = "local";
+/// The cargo profile that runs on AWS.
+pub const RELEASE: &str = "release";
+/// The example of lambda-kit that start-up times are compared with.
+pub const ECHO: &str = "echo";
 
 /// A package and the functions in it.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,12 +46,25 @@ pub async fn build(settings: &Settings, progress: &Progress) -> Result<Vec<Strin
         return Err(Error::NoFunctions);
     }
     let step = progress.step(&format!("building {} functions", functions.len()));
-    compile(settings, &workspace, &step).await?;
+    compile(settings, &workspace, &["--profile", LOCAL], &step).await?;
     for function in &functions {
         put(settings, function)?;
     }
     step.done(&format!("built {} functions", functions.len()));
     Ok(functions)
+}
+
+/// Builds all functions as they run on AWS, for this machine, and the echo beside them.
+///
+/// # Errors
+/// The build fails; the error then holds the compiler's own words.
+pub async fn build_release(settings: &Settings, progress: &Progress) -> Result<Vec<String>> {
+    let workspace = workspace(settings).await?;
+    let step = progress.step("building with the release profile");
+    let options = ["--profile", RELEASE, "--package", "lambda-kit", "--example", ECHO];
+    compile(settings, &workspace, &options, &step).await?;
+    step.done("built with the release profile");
+    Ok(workspace.packages.into_iter().flat_map(|package| package.functions).collect())
 }
 
 /// Every package under functions/ that has a binary.
@@ -115,16 +132,9 @@ fn reachable(metadata: &Value, roots: &BTreeSet<&str>) -> usize {
     seen.len()
 }
 
-async fn compile(settings: &Settings, workspace: &Workspace, step: &Step) -> Result<()> {
+async fn compile(settings: &Settings, workspace: &Workspace, options: &[&str], step: &Step) -> Result<()> {
     let mut command = cargo(settings);
-    command.args([
-        "build",
-        "--profile",
-        PROFILE,
-        "--bins",
-        "--message-format",
-        "json-diagnostic-rendered-ansi",
-    ]);
+    command.args(["build", "--bins", "--message-format", "json-diagnostic-rendered-ansi"]).args(options);
     for package in &workspace.packages {
         command.args(["--package", &package.name]);
     }
@@ -194,7 +204,7 @@ async fn spoken(stream: Option<tokio::process::ChildStderr>, step: &Step) -> Str
 
 /// A hard link where possible: 23 copies of a few megabytes each would be written at every build.
 fn put(settings: &Settings, function: &str) -> Result<()> {
-    let built = settings.target_dir().join(PROFILE).join(function);
+    let built = settings.target_dir().join(LOCAL).join(function);
     let folder = settings.target_dir().join("lambda").join(function);
     let bootstrap = folder.join("bootstrap");
     if same_file(&built, &bootstrap) {

@@ -1,5 +1,6 @@
 //! The operator's command line, and, for tests, the stack that it starts.
 
+mod bench;
 mod cli;
 mod demo;
 mod deploy;

@@ -1,0 +1,25 @@
+//! Measurements. They print figures and judge nothing: a machine's speed is no test.
+
+mod cold;
+
+use clap::Subcommand;
+
+use crate::{error::Result, progress::Progress, settings::Settings};
+
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// How fast each function starts and how much memory it takes, beside a bare echo
+    Cold(cold::Cold),
+}
+
+impl Bench {
+    /// Measures, and prints a table on stdout.
+    ///
+    /// # Errors
+    /// What is to be measured cannot be built or run.
+    pub async fn run(self, settings: &Settings, progress: &Progress) -> Result<()> {
+        match self {
+            Self::Cold(cold) => cold.run(settings, progress).await,
+        }
+    }
+}
