@@ -19,6 +19,7 @@ crate::tests![
     a_refused_product_is_not_there,
     a_correlation_id_is_returned_and_a_bad_one_replaced,
     an_order_is_its_customers_and_the_admins,
+    an_order_that_has_completed_cannot_be_cancelled,
 ];
 
 const JSON: &str = "application/json";
@@ -274,6 +275,9 @@ async fn what_orders_refuse(world: World) -> Outcome {
             get(404, Who::User, &format!("{nowhere}/events")),
             get(404, Who::User, &format!("{nowhere}/lines")),
             case(405, Who::User, Method::DELETE, nowhere, ""),
+            post(401, Who::Nobody, &format!("{nowhere}/cancel"), ""),
+            post(404, Who::User, &format!("{nowhere}/cancel"), ""),
+            get(405, Who::User, &format!("{nowhere}/cancel")),
         ],
     )
     .await?;
@@ -370,5 +374,15 @@ async fn an_order_is_its_customers_and_the_admins(world: World) -> Outcome {
         assert_eq!(status(&world.admin).await?, StatusCode::OK, "{path}");
         assert_eq!(status(&ben.shop).await?, StatusCode::NOT_FOUND, "{path}");
     }
+    Ok(())
+}
+
+async fn an_order_that_has_completed_cannot_be_cancelled(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let placed = customer.shop.place(&buy(&sku), &unique("key")).await?;
+    let order = customer.ended(&placed.order_id).await?;
+    let cancel = customer.shop.call(Method::POST, &format!("/v1/orders/{}/cancel", placed.order_id));
+    assert_eq!(cancel.send_once().await?.status, StatusCode::CONFLICT);
+    assert_eq!(customer.shop.order(&placed.order_id).await?.version, order.version, "nothing was written");
     Ok(())
 }

@@ -16,8 +16,8 @@ pub type Outcome = Result<(), Failed>;
 const TEST_WITHIN: Duration = Duration::from_secs(180);
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime needs threads only"));
-/// What the start came to: tests after a failed one do not try again.
-static WORLD: OnceCell<Result<World, String>> = OnceCell::const_new();
+/// What the start came to. After a failed one no test tries again.
+static WORLD: OnceCell<Option<World>> = OnceCell::const_new();
 static STACK: Mutex<Option<Stack>> = Mutex::new(None);
 
 /// A test named after its module and function.
@@ -29,7 +29,8 @@ where
     let area = module.rsplit("::").next().unwrap_or(module);
     Trial::test(format!("{area}::{name}"), move || {
         RUNTIME.block_on(async {
-            let world = WORLD.get_or_init(start).await.clone()?;
+            let world =
+                WORLD.get_or_init(start).await.clone().ok_or("the stack did not start: why is said above")?;
             tokio::time::timeout(TEST_WITHIN, test(world))
                 .await
                 .unwrap_or_else(|_| Err(format!("it was not over within {} s", TEST_WITHIN.as_secs()).into()))
@@ -45,10 +46,12 @@ pub fn stop() {
     }
 }
 
-async fn start() -> Result<World, String> {
+async fn start() -> Option<World> {
     let folder = concat!(env!("CARGO_TARGET_TMPDIR"), "/e2e");
-    let stack = Stack::start(StackOptions::isolated(folder)).await.map_err(|error| error.to_string())?;
-    let world = World::new(stack.outputs()).await.map_err(|error| error.to_string());
+    // Said once and not by every test: a failed build has much to say.
+    let say = |error: &dyn std::fmt::Display| eprintln!("error: {error}");
+    let stack = Stack::start(StackOptions::isolated(folder)).await.inspect_err(|error| say(error)).ok()?;
+    let world = World::new(stack.outputs()).await.inspect_err(|error| say(error)).ok();
     *STACK.lock().unwrap_or_else(PoisonError::into_inner) = Some(stack);
     world
 }

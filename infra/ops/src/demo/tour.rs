@@ -297,3 +297,34 @@ impl Frames<'_> {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shop::OrderFrame;
+
+    const ORDER: &str = "ord_0123456789abcdef0123456789abcdef";
+
+    fn frame(version: u64, status: OrderStatus) -> Frame {
+        Frame::Order(OrderFrame {
+            order_id: ORDER.parse().unwrap(),
+            version,
+            status: Some(status),
+            event_type: "order.created".to_owned(),
+            correlation_id: "cor_1".to_owned(),
+        })
+    }
+
+    #[test]
+    fn a_frame_may_come_twice_but_none_may_be_missing() {
+        let order = ORDER.parse().unwrap();
+        let mut frames = Frames { clock: Clock::start(), order: &order, seen: HashSet::new(), version: 0 };
+        assert_eq!(frames.take(frame(1, OrderStatus::OrderCreated)).unwrap(), None);
+        assert_eq!(frames.take(frame(1, OrderStatus::OrderCreated)).unwrap(), None);
+        assert!(frames.take(frame(3, OrderStatus::OrderCompleted)).is_err());
+        assert_eq!(
+            frames.take(frame(2, OrderStatus::OrderCancelled)).unwrap(),
+            Some(OrderStatus::OrderCancelled)
+        );
+    }
+}
