@@ -68,7 +68,8 @@ impl Outcome {
 pub fn init() {
     let service = config::optional("SERVICE").unwrap_or_else(|| "unknown".to_owned());
     let function = config::optional("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|| "unknown".to_owned());
-    let filter = EnvFilter::new(config::optional("LOG_LEVEL").unwrap_or_else(|| "info".to_owned()));
+    let level = config::optional("LOG_LEVEL").unwrap_or_else(|| "info".to_owned());
+    let filter = EnvFilter::new(directives(&level, &service));
 
     let mut layer = json_subscriber::JsonLayer::stdout();
     layer.with_timer("timestamp", tracing_subscriber::fmt::time::SystemTime);
@@ -86,6 +87,13 @@ pub fn init() {
         Emf::no_validations(NAMESPACE.to_owned(), vec![vec![]]).output_to_makewriter(std::io::stdout);
     let sink = FlushImmediately::new_boxed(stream);
     let _ = SINK.set(Sink { service, function, sink });
+}
+
+/// The level is for our own code: at `debug` the SDK would log requests, with what is in them. The runtime's
+/// own line for each error that a handler returns is left out: the kit has told it, at its own level, and the
+/// panic hook tells panics.
+fn directives(level: &str, service: &str) -> String {
+    format!("warn,lambda_kit={level},{service}={level},lambda_runtime::layers::panic=off")
 }
 
 /// Records that `operation` ended with `outcome` after `duration`.
@@ -117,4 +125,16 @@ pub fn invocation_span(request_id: &str) -> Span {
         user_id = tracing::field::Empty,
         event_id = tracing::field::Empty,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_level_is_for_our_own_code_and_not_for_the_sdk() {
+        let filter = EnvFilter::try_new(directives("debug", "orders")).unwrap().to_string();
+        assert!(filter.contains("orders=debug") && filter.contains("lambda_kit=debug"));
+        assert!(filter.split(',').any(|directive| directive == "warn"));
+    }
 }
