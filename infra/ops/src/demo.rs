@@ -1,6 +1,7 @@
 //! `cargo ops demo`: five orders through the whole system, watched as they go.
 
 mod check;
+mod customer;
 mod screen;
 mod story;
 mod tour;
