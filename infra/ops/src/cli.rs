@@ -54,7 +54,7 @@ enum Command {
         after_help = "Needs AWS credentials (AWS_PROFILE, `aws sso login`, …) and the Rust target of the architecture."
     )]
     Deploy(Deploy),
-    /// Measure: `cargo ops bench cold`
+    /// Measure: how functions start (`bench cold`), what orders cost (`bench cost`)
     #[command(subcommand)]
     Bench(Bench),
     /// Make the Python environment with the AWS tools, and print its folder of programs

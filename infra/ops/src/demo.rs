@@ -16,6 +16,9 @@ use crate::stack::Stack;
 use screen::Screen;
 use tour::Tour;
 
+pub use customer::Customer;
+pub use story::Story;
+
 #[derive(Debug, Args)]
 pub struct Demo {
     /// Leave the stack running that this started
