@@ -54,7 +54,7 @@ enum Command {
         after_help = "Needs AWS credentials (AWS_PROFILE, `aws sso login`, …) and the Rust target of the architecture."
     )]
     Deploy(Deploy),
-    /// Measure: `cargo ops bench cold`
+    /// Measure: how functions start (`bench cold`), what orders cost (`bench cost`)
     #[command(subcommand)]
     Bench(Bench),
     /// Make the Python environment with the AWS tools, and print its folder of programs
@@ -241,6 +241,7 @@ mod tests {
             bind: "127.0.0.1".into(),
             gateway_port: 1,
             stripe_port: 2,
+            functions_endpoint: Some("http://127.0.0.1:3".into()),
         };
         let words = ["ops".to_owned(), crate::process::SUPERVISE.to_owned()];
         let cli = Cli::try_parse_from(words.into_iter().chain(orders.arguments())).unwrap();
