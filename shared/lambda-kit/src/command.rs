@@ -89,7 +89,7 @@ enum Either<R, A> {
 }
 
 /// Whether the payload's `action` is one of the questions.
-fn asks<Q: Query>(payload: &str) -> bool {
+pub fn asks<Q: Query>(payload: &str) -> bool {
     #[derive(Deserialize)]
     struct Action {
         action: String,
@@ -98,7 +98,10 @@ fn asks<Q: Query>(payload: &str) -> bool {
 }
 
 /// Answers one question: records the metric, logs a failure once.
-async fn answer<Q, A, X, Fut>(query: Q, answerer: impl FnOnce(Q) -> Fut) -> Result<A, Diagnostic>
+///
+/// # Errors
+/// The handler's error, as one that may pass by itself.
+pub async fn answer<Q, A, X, Fut>(query: Q, answerer: impl FnOnce(Q) -> Fut) -> Result<A, Diagnostic>
 where
     Q: Query,
     X: std::error::Error,
