@@ -3,7 +3,8 @@
 //! placed by, so that a catalogue that is down refuses nobody.
 //!
 //! Publishes `order.*` (subject: the order id, sequence: the order's version) and starts the saga of each new
-//! order. Answers what others ask of orders' statuses. Listens to `product.created`, `product.updated` and `product.discontinued`.
+//! order; looks after the orders whose saga was lost. Answers what others ask of orders' statuses. Listens to
+//! `product.created`, `product.updated` and `product.discontinued`.
 
 mod api;
 mod commands;
@@ -11,6 +12,7 @@ mod consumer;
 mod domain;
 mod projection;
 mod queries;
+mod reconciler;
 mod relay;
 mod store;
 #[cfg(test)]
@@ -21,5 +23,6 @@ pub use commands::handle as handle_command;
 pub use consumer::handle as handle_event;
 pub use projection::project_all;
 pub use queries::handle as handle_query;
+pub use reconciler::{Contexts, Executions, Reconciler, run as reconcile};
 pub use relay::Starter;
 pub use store::Store;

@@ -19,7 +19,11 @@ use contracts::{CorrelationId, Money, OrderId, OrderStatus, Sku, UserId};
 use jiff::Timestamp;
 use lambda_kit::dynamodb::{Item, SK, Table, TableError, condition_failed, string};
 
-pub use self::{item::FirstCommit, prices::Noted, views::Standing};
+pub use self::{
+    item::FirstCommit,
+    prices::Noted,
+    views::{Page, Standing, Watch, Watched},
+};
 pub(crate) use self::{
     item::PRIVATE,
     views::{PLACED_AT, STATUS, may_have_paid},
@@ -236,6 +240,26 @@ impl Store {
             Err(error) if condition_failed(&error) => Ok(Appended::Taken),
             Err(error) => Err(TableError::call(OPERATION, error).into()),
         }
+    }
+
+    /// The customer's address and payment method, as JSON, unless they were erased.
+    pub async fn private(&self, order_id: &OrderId) -> Result<Option<String>, StoreError> {
+        const OPERATION: &str = "reading an order's address";
+        let answer = self
+            .table
+            .client
+            .get_item()
+            .table_name(&self.table.name)
+            .set_key(Some(item::first_key(order_id)))
+            .consistent_read(true)
+            // A reserved word of DynamoDB.
+            .projection_expression("#private")
+            .expression_attribute_names("#private", PRIVATE)
+            .send()
+            .await
+            .map_err(|e| TableError::call(OPERATION, e))?;
+        let private = answer.item.and_then(|mut item| item.remove(PRIVATE));
+        Ok(private.and_then(|value| value.as_s().ok().cloned()))
     }
 
     async fn first_commit(&self, order_id: &OrderId) -> Result<FirstCommit, StoreError> {

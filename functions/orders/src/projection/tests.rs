@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     domain::Command,
-    store::NewOrder,
+    store::{NewOrder, Watch},
     testing::{at, cancel, cancel_after, complete, correlation_id, order_id, place, user_id},
 };
 use contracts::saga::UndoOutcome;
@@ -159,4 +159,38 @@ async fn a_view_that_could_not_be_written_brings_its_record_again() {
     faults.reset();
     assert!(project_all(&store, &batch(records)).await.is_empty());
     assert_eq!(view(&table).await.unwrap().1, 1);
+}
+
+#[tokio::test]
+async fn watched_orders_are_found_by_why_and_since_when() {
+    let (store, table, _) = with_order(vec![Command::RecordReservation]).await;
+    let found = async |watch: Watch, until| {
+        let mut orders = vec![];
+        for partition in watch.partitions() {
+            orders.extend(store.watched(&partition, at(until), 10, None).await.unwrap().orders);
+        }
+        orders
+    };
+    let project = async || assert!(project_all(&store, &batch(records(&table).await)).await.is_empty());
+    project().await;
+    assert!(found(Watch::Open, 0).await.is_empty());
+    let open = found(Watch::Open, 1).await;
+    assert_eq!((open.len(), &open[0].order_id, &open[0].user_id), (1, &order_id(), &user_id()));
+
+    store
+        .execute(&order_id(), &cancel("TakePayment", "PaymentDeclined"), &correlation_id(), at(60))
+        .await
+        .unwrap();
+    project().await;
+    assert!(found(Watch::Open, 100).await.is_empty());
+    assert!(found(Watch::Attention, 100).await.is_empty());
+    assert!(found(Watch::Cancelled, 60).await.is_empty());
+    let cancelled = found(Watch::Cancelled, 61).await;
+    assert_eq!(cancelled.len(), 1);
+    for _ in 0..2 {
+        store.unwatch_cancelled(&cancelled[0]).await.unwrap();
+        // What the stream brings again does not begin the watch anew.
+        project().await;
+        assert!(found(Watch::Cancelled, 100).await.is_empty());
+    }
 }
