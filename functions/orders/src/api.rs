@@ -140,6 +140,8 @@ async fn events(
     Ok(response)
 }
 
+/// Accepted until the order has ended; it takes effect at the saga's next step, or at once while the payment is pending
+/// (payments listens). An order that needs attention is being cancelled already: accepted, with nothing to add.
 async fn request_cancel(
     State(store): State<Store>,
     identity: Identity,

@@ -2,16 +2,20 @@
 
 use contracts::{
     OrderStatus,
+    events::OrderCompensationFailed,
     saga::{Aborted, ORDER_CANCEL_REQUESTED, OrderCommand, TRANSIENT},
 };
 use jiff::Timestamp;
-use lambda_kit::command::CommandError;
+use lambda_kit::{command::CommandError, telemetry};
 use serde::Serialize;
 
 use crate::{
-    domain::{Command, Rejected},
+    domain::{Command, History, Rejected},
     store::{ExecuteError, Store},
 };
+
+/// The metric of undos that were exhausted.
+const NEEDS_ATTENTION: &str = "needs_attention";
 
 /// What the state machine is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,11 +44,24 @@ pub async fn handle(store: &Store, command: OrderCommand, now: Timestamp) -> Res
     };
     let history = store.execute(&context.order_id, &command, &context.correlation_id, now).await?;
     let status = history.order.status;
+    if status == OrderStatus::NeedsAttention {
+        call_for_attention(&history);
+    }
     Ok(if aborting {
         Answer::Aborted(Aborted { completed: status == OrderStatus::OrderCompleted })
     } else {
         Answer::Status { status }
     })
+}
+
+/// Raises the alarm that wakes a person (infra/orders.yaml). The order's event says the same, for good.
+fn call_for_attention(history: &History) {
+    let last = history.events.iter().rev().find_map(|event| event.envelope.decode().ok());
+    if let Some(OrderCompensationFailed { failure, failed }) = last {
+        let failed = failed.join(", ");
+        tracing::error!(step = failure.step, error = failure.error, failed, "the order needs attention");
+    }
+    telemetry::count(NEEDS_ATTENTION, 1);
 }
 
 impl CommandError for ExecuteError {

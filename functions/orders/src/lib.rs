@@ -3,12 +3,16 @@
 //! placed by, so that a catalogue that is down refuses nobody.
 //!
 //! Publishes `order.*` (subject: the order id, sequence: the order's version) and starts the saga of each new
-//! order. Listens to `product.created`, `product.updated` and `product.discontinued`.
+//! order; looks after the orders whose saga was lost. Answers what others ask of orders' statuses. Listens to
+//! `product.created`, `product.updated` and `product.discontinued`.
 
 mod api;
 mod commands;
 mod consumer;
 mod domain;
+mod projection;
+mod queries;
+mod reconciler;
 mod relay;
 mod store;
 #[cfg(test)]
@@ -17,5 +21,8 @@ mod testing;
 pub use api::routes;
 pub use commands::handle as handle_command;
 pub use consumer::handle as handle_event;
+pub use projection::project_all;
+pub use queries::handle as handle_query;
+pub use reconciler::{Contexts, Executions, Reconciler, run as reconcile};
 pub use relay::Starter;
 pub use store::Store;

@@ -1,5 +1,5 @@
-//! Each new order starts its saga here, and only here (`orders-relay`): one way to start, so that nothing can fall
-//! between two.
+//! Each new order starts its saga here (`orders-relay`), and nowhere else: one way to start, so that nothing can fall
+//! between two. The reconciler starts, by the same call, what this should have started.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,8 @@ use aws_sdk_sfn::{
     config::http::HttpResponse, error::SdkError, operation::start_execution::StartExecutionError,
 };
 use contracts::{
-    DecodeError, EventPayload, InvalidId, OrderId, ShippingAddress, events::OrderCreated, saga::SagaInput,
+    DecodeError, Envelope, EventPayload, InvalidId, OrderId, ShippingAddress, events::OrderCreated,
+    saga::SagaInput,
 };
 use futures::{StreamExt, stream};
 use lambda_kit::{
@@ -36,9 +37,18 @@ pub struct Starter {
     state_machine_arn: String,
 }
 
+/// Whether a saga runs now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Started {
+    Yes,
+    Before,
+    /// The order's address is erased: there is nothing that could be sent anywhere.
+    Erased,
+}
+
 /// Why an order's saga was not started. Its record comes again.
 #[derive(Debug, thiserror::Error)]
-enum StartError {
+pub enum StartError {
     #[error("the order's creation cannot be read")]
     Event(#[from] DecodeError),
     #[error("the order's id cannot be read")]
@@ -63,8 +73,10 @@ impl Starter {
     pub async fn start_all(&self, batch: &StreamEvent) -> BTreeSet<String> {
         let failures =
             stream::iter(batch.records.iter().filter_map(creation)).map(|(record, created)| async move {
-                match self.start(record, &created).await {
-                    Ok(()) => None,
+                let image = record.dynamodb.new_image.as_ref();
+                let private = image.and_then(|image| image.string(PRIVATE));
+                match self.start(&created.event, private.as_deref()).await {
+                    Ok(_) => None,
                     Err(error) => {
                         tracing::error!(
                             order_id = created.event.subject,
@@ -79,19 +91,21 @@ impl Starter {
         failures.buffer_unordered(CONCURRENCY).filter_map(std::future::ready).collect().await
     }
 
-    async fn start(&self, record: &StreamRecord, created: &Outgoing) -> Result<(), StartError> {
-        let order_id = created.event.subject.as_str();
-        let correlation_id = created.event.correlation_id.as_str();
-        let image = record.dynamodb.new_image.as_ref();
-        let Some(private) = image.and_then(|image| image.string(PRIVATE)) else {
+    /// Starts the saga of the order that was created by this event.
+    ///
+    /// # Errors
+    /// When it cannot be started, or was and the answer was lost: starting it again is a success.
+    pub async fn start(&self, created: &Envelope, private: Option<&str>) -> Result<Started, StartError> {
+        let (order_id, correlation_id) = (created.subject.as_str(), created.correlation_id.as_str());
+        let Some(private) = private else {
             tracing::error!(
                 order_id,
                 correlation_id,
                 "the order's address is erased: its saga is not started"
             );
-            return Ok(());
+            return Ok(Started::Erased);
         };
-        let input = serde_json::to_string(&input(created, &private)?).map_err(StartError::Input)?;
+        let input = serde_json::to_string(&input(created, private)?).map_err(StartError::Input)?;
         let started = self
             .client
             .start_execution()
@@ -103,11 +117,11 @@ impl Starter {
         match started {
             Ok(_) => {
                 tracing::info!(order_id, correlation_id, "saga started");
-                Ok(())
+                Ok(Started::Yes)
             }
             Err(error) if already_started(&error) => {
                 tracing::info!(order_id, correlation_id, "the saga was started before");
-                Ok(())
+                Ok(Started::Before)
             }
             Err(error) => Err(StartError::Call(Box::new(error))),
         }
@@ -121,8 +135,7 @@ fn creation(record: &StreamRecord) -> Option<(&StreamRecord, Outgoing)> {
     Some((record, created))
 }
 
-fn input(created: &Outgoing, private: &str) -> Result<SagaInput, StartError> {
-    let event = &created.event;
+fn input(event: &Envelope, private: &str) -> Result<SagaInput, StartError> {
     let OrderCreated { items, total } = event.decode()?;
     let Private { shipping_address, payment_method } =
         serde_json::from_str(private).map_err(StartError::Private)?;

@@ -4,7 +4,8 @@
 //!
 //! Publishes `payment.pending` (the payment waits for the customer or the bank), `payment.succeeded`,
 //! `payment.failed` and `payment.refunded` (subject: the order, sequence: the version of the payment's item).
-//! Listens to no event: what it is told comes as a command, through its queue, or from the gateway.
+//! Listens to no event: what it is told comes as a command, through its queue, or from the gateway. Answers what
+//! others ask of payments' standing.
 
 mod answers;
 mod api;
@@ -12,6 +13,7 @@ mod commands;
 mod config;
 mod domain;
 mod gateway;
+mod queries;
 mod queue;
 mod secrets;
 mod signature;

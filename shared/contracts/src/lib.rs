@@ -6,6 +6,7 @@ pub mod events;
 mod ids;
 mod money;
 mod order;
+pub mod query;
 pub mod saga;
 
 pub use event::{DecodeError, Envelope, EventPayload, Metadata, NewEvent};

@@ -15,8 +15,15 @@ pub const ORDER_CANCEL_REQUESTED: &str = "OrderCancelRequested";
 pub const COMPENSATION_FAILED: &str = "CompensationFailed";
 /// Ends an execution that could not even record how the order ended; no command answers with it.
 pub const SAGA_UNRESOLVED: &str = "SagaUnresolved";
+/// Why an order was cancelled whose execution had ended without ending it; no command answers with it.
+pub const SAGA_ABORTED: &str = "SagaAborted";
 /// Everything that may pass by itself, and is retried.
 pub const TRANSIENT: &str = "Transient";
+
+/// The longest that an execution can take before it begins to undo: each step with all its tries and the waits between
+/// them, the payment until its backstop. What is open for longer is looked into. Pinned to the definition by a test of
+/// statemachine/.
+pub const LONGEST_WAY_FORWARD_SECONDS: u32 = 4_504;
 
 /// Every error name that the state machine may tell apart.
 pub const ERROR_NAMES: &[&str] = &[

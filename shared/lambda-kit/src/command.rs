@@ -1,10 +1,14 @@
-//! Runs the saga's commands: one JSON command in, one JSON answer or a named error out.
+//! Runs the saga's commands, and answers questions of other contexts: one JSON request in, one JSON answer or a named
+//! error out.
 
 use std::{sync::Arc, time::Instant};
 
-use contracts::saga::{SagaCommand, TRANSIENT};
+use contracts::{
+    query::Query,
+    saga::{SagaCommand, TRANSIENT},
+};
 use lambda_runtime::Diagnostic;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tracing::Span;
 
 use crate::{
@@ -40,7 +44,87 @@ where
     .await
 }
 
-/// Reads a command.
+/// Serves commands of type `C` as `run` does, and answers questions of type `Q` beside them.
+///
+/// # Errors
+/// When the Runtime API cannot be reached.
+pub async fn run_with_queries<C, R, E, F, Fut, Q, A, X, G, Answer>(
+    checks: Vec<Check>,
+    handler: F,
+    answerer: G,
+) -> MainResult
+where
+    C: DeserializeOwned + SagaCommand + Send,
+    R: Serialize,
+    E: CommandError,
+    F: Fn(C) -> Fut,
+    Fut: Future<Output = Result<R, E>>,
+    Q: DeserializeOwned + Query,
+    A: Serialize,
+    X: std::error::Error,
+    G: Fn(Q) -> Answer,
+    Answer: Future<Output = Result<A, X>>,
+{
+    let handlers = Arc::new((handler, answerer));
+    invoke::run(checks, move |payload, _| {
+        let handlers = Arc::clone(&handlers);
+        async move {
+            let (handler, answerer) = &*handlers;
+            if asks::<Q>(payload.get()) {
+                answer(parse::<Q>(payload.get())?, answerer).await.map(Either::Answer)
+            } else {
+                execute(parse::<C>(payload.get())?, handler).await.map(Either::Done)
+            }
+        }
+    })
+    .await
+}
+
+/// What either of two handlers answers.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Either<R, A> {
+    Done(R),
+    Answer(A),
+}
+
+/// Whether the payload's `action` is one of the questions.
+pub fn asks<Q: Query>(payload: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Action {
+        action: String,
+    }
+    serde_json::from_str::<Action>(payload).is_ok_and(|named| Q::ACTIONS.contains(&named.action.as_str()))
+}
+
+/// Answers one question: records the metric, logs a failure once.
+///
+/// # Errors
+/// The handler's error, as one that may pass by itself.
+pub async fn answer<Q, A, X, Fut>(query: Q, answerer: impl FnOnce(Q) -> Fut) -> Result<A, Diagnostic>
+where
+    Q: Query,
+    X: std::error::Error,
+    Fut: Future<Output = Result<A, X>>,
+{
+    let action = query.action();
+    let started = Instant::now();
+    let result = answerer(query).await;
+    let outcome = match &result {
+        Ok(_) => {
+            tracing::info!(action, "question answered");
+            Outcome::Ok
+        }
+        Err(error) => {
+            tracing::error!(action, error = chain(error), "a question could not be answered");
+            Outcome::Error
+        }
+    };
+    telemetry::record(action, outcome, started.elapsed());
+    result.map_err(|error| Diagnostic { error_type: TRANSIENT.to_owned(), error_message: chain(&error) })
+}
+
+/// Reads a command or a question.
 ///
 /// # Errors
 /// A `Diagnostic` named `MalformedCommand` when the payload is not a `C`.
@@ -95,4 +179,18 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::query::OrderQuery;
+
+    use super::*;
+
+    #[test]
+    fn a_question_is_told_from_a_command_by_its_action() {
+        assert!(asks::<OrderQuery>(r#"{"action":"OrderStatuses","order_ids":["no order id"]}"#));
+        assert!(!asks::<OrderQuery>(r#"{"action":"RecordReservation","order_id":"x"}"#));
+        assert!(!asks::<OrderQuery>("{}"));
+    }
 }

@@ -113,6 +113,22 @@ pub fn record(operation: &str, outcome: Outcome, duration: Duration) {
     );
 }
 
+#[metrics(rename_all = "PascalCase", emf::dimension_sets = [["Service", "Fact"]])]
+struct FactRecord {
+    #[metrics(timestamp)]
+    timestamp: SystemTime,
+    service: String,
+    fact: &'static str,
+    count: u64,
+}
+
+/// Counts a fact of the business, or says how many of something there are now: metric `Count` by `Service` and `Fact`.
+pub fn count(fact: &'static str, count: u64) {
+    let Some(sink) = SINK.get() else { return };
+    let service = sink.service.clone();
+    drop(FactRecord { timestamp: SystemTime::now(), service, fact, count }.append_on_drop(sink.sink.clone()));
+}
+
 /// The span of one invocation. Handlers fill the empty fields in with `Span::record` as they learn them.
 pub fn invocation_span(request_id: &str) -> Span {
     let trace_id = std::env::var("_X_AMZN_TRACE_ID").ok();

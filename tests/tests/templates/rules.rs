@@ -219,12 +219,20 @@ pub fn functions_are_traced_and_logged(template: &Template) -> Vec<String> {
     wrong
 }
 
-/// The chain of DESIGN.md section 10: integration 4 s > API function 3 s; commands and consumers 30 s; a queue
-/// hides a message for six times its function's timeout, as Lambda asks for.
+/// The chain of DESIGN.md section 10: integration 4 s > API function 3 s; commands and consumers 30 s, what only a
+/// schedule and a person wait for 300 s; a queue hides a message for six times its function's timeout, as Lambda asks
+/// for.
 pub fn timeouts_nest(template: &Template) -> Vec<String> {
     let mut wrong = Vec::new();
     for (id, function) in template.functions() {
-        let most = if binary(&function).is_some_and(|binary| binary.ends_with("-api")) { 3 } else { 30 };
+        let mut sources = template.sources().filter(|source| source.function == id).peekable();
+        let scheduled = sources.peek().is_some() && sources.all(|source| source.kind == "ScheduleV2");
+        let is_api = binary(&function).is_some_and(|binary| binary.ends_with("-api"));
+        let most = match (is_api, scheduled) {
+            (true, _) => 3,
+            (false, true) => 300,
+            (false, false) => 30,
+        };
         if !function["Timeout"].as_u64().is_some_and(|seconds| (1..=most).contains(&seconds)) {
             wrong.push(format!("{id}: its timeout is {}, not at most {most}", function["Timeout"]));
         }

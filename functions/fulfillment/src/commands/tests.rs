@@ -1,6 +1,8 @@
 //! The saga's two commands against a real table: do, undo, both twice, in the wrong order, at once, and with answers
 //! that get lost.
 
+mod faults;
+
 use contracts::{CorrelationId, IdempotencyKey, OrderId, OrderLine, ShippingAddress, Sku};
 use futures::future::{join, join_all};
 use lambda_kit::{

@@ -499,6 +499,19 @@ async fn an_order_that_has_ended_cannot_be_cancelled(#[case] commands: Vec<Comma
 }
 
 #[tokio::test]
+async fn an_order_that_needs_attention_is_being_cancelled_already() {
+    let shop = shop().await;
+    let failed = [UndoOutcome::NotNeeded, UndoOutcome::Failed, UndoOutcome::Released];
+    let id = shop
+        .with_order(vec![Command::RecordReservation, cancel_after("TakePayment", "PaymentTimeout", failed)])
+        .await;
+    let path = format!("/v1/orders/{id}/cancel");
+    let answer = shop.send("POST", &path, &[("authorization", &shop.anna())], "").await;
+    assert_eq!((answer.status, &answer.body["status"]), (StatusCode::ACCEPTED, &json!("NeedsAttention")));
+    assert_eq!(shop.commits().await, 3);
+}
+
+#[tokio::test]
 async fn nobody_else_cancels_an_order() {
     let shop = shop().await;
     let id = shop.with_order(vec![]).await;

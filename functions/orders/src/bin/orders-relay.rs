@@ -1,15 +1,20 @@
-use lambda_kit::{MainResult, aws, config, relay, telemetry};
-use orders::Starter;
+use lambda_kit::{MainResult, aws, config, dynamodb::Table, relay, telemetry};
+use orders::{Starter, Store, project_all};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
     telemetry::init();
     let sdk = aws::sdk_config()?;
-    let publisher = relay::Publisher::from_env(&sdk)?;
+    let (publisher, table) = (relay::Publisher::from_env(&sdk)?, Table::from_env(&sdk)?);
     let starter = Starter::new(aws_sdk_sfn::Client::new(&sdk), config::required("STATE_MACHINE_ARN")?);
-    relay::run(vec![], publisher, move |batch| {
-        let starter = starter.clone();
-        async move { starter.start_all(&batch).await }
+    let (checks, store) = (vec![table.health()], Store::new(table));
+    relay::run(checks, publisher, move |batch| {
+        let (starter, store) = (starter.clone(), store.clone());
+        async move {
+            let (mut failed, views) = tokio::join!(starter.start_all(&batch), project_all(&store, &batch));
+            failed.extend(views);
+            failed
+        }
     })
     .await
 }

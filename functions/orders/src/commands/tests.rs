@@ -1,5 +1,10 @@
+mod faults;
+
 use contracts::saga::{CommandContext, Compensations, ERROR_NAMES, UndoOutcome};
-use lambda_kit::testing::{Faults, table};
+use lambda_kit::{
+    dynamodb::Table,
+    testing::{Faults, table},
+};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -10,8 +15,13 @@ use crate::{
 };
 
 async fn with_order() -> (Store, Faults) {
+    let (store, _, faults) = with_order_in().await;
+    (store, faults)
+}
+
+async fn with_order_in() -> (Store, Table, Faults) {
     let (table, faults) = table(&[]).await;
-    let store = Store::new(table);
+    let store = Store::new(table.clone());
     let (order_id, user_id, correlation_id) = (order_id(), user_id(), correlation_id());
     let order = NewOrder {
         order_id: &order_id,
@@ -21,7 +31,8 @@ async fn with_order() -> (Store, Faults) {
         private: "{}",
     };
     store.place(&order, place(), at(0)).await.unwrap();
-    (store, faults)
+    faults.reset();
+    (store, table, faults)
 }
 
 fn context() -> CommandContext {

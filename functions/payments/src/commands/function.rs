@@ -1,4 +1,4 @@
-//! The function payments-commands: batches of its queue, and the undo by direct invocation.
+//! The function payments-commands: batches of its queue, and by direct invocation the undo, and questions.
 
 use std::{
     sync::Arc,
@@ -6,7 +6,10 @@ use std::{
 };
 
 use aws_lambda_events::sqs::SqsMessage;
-use contracts::saga::{PaymentCommand, Undone};
+use contracts::{
+    query::{PaymentQuery, PaymentStatuses},
+    saga::{PaymentCommand, Undone},
+};
 use lambda_kit::{
     MainResult, command,
     health::Check,
@@ -19,7 +22,7 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use tracing::Instrument;
 
 use super::{Invocation, Payments, PaymentsError};
-use crate::queue::Message;
+use crate::{queries, queue::Message};
 
 /// Left of an invocation's time for its answer.
 const RESERVE: Duration = Duration::from_secs(1);
@@ -37,6 +40,7 @@ enum Answer {
     Batch(aws_lambda_events::sqs::SqsBatchResponse),
     /// A payment is answered by its token, an undo at once.
     Command(Option<Undone>),
+    Statuses(PaymentStatuses),
 }
 
 /// Serves the queue and direct invocations until the process ends.
@@ -63,6 +67,11 @@ impl Payments {
             let batch = sqs::parse_batch(payload)?;
             let answer = sqs::each_message(batch.records, |message| self.message(message, invocation)).await;
             return Ok(Answer::Batch(answer));
+        }
+        if command::asks::<PaymentQuery>(payload) {
+            let query = command::parse::<PaymentQuery>(payload)?;
+            let answer = command::answer(query, |query| queries::handle(&self.store, query)).await;
+            return answer.map(Answer::Statuses);
         }
         let command = command::parse::<PaymentCommand>(payload)?;
         command::execute(command, |command| self.command(command, invocation)).await.map(Answer::Command)

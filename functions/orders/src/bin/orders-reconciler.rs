@@ -1,0 +1,19 @@
+use aws_sdk_sfn::Client;
+use lambda_kit::{MainResult, aws, config, dynamodb::Table, telemetry};
+use orders::{Contexts, Executions, Reconciler, Starter, Store, reconcile};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> MainResult {
+    telemetry::init();
+    let sdk = aws::sdk_config()?;
+    let (stage, state_machine) = (config::required("STAGE")?, config::required("STATE_MACHINE_ARN")?);
+    let (table, sfn) = (Table::from_env(&sdk)?, Client::new(&sdk));
+    let checks = vec![table.health()];
+    let reconciler = Reconciler {
+        store: Store::new(table),
+        executions: Executions::new(sfn.clone(), &state_machine),
+        starter: Starter::new(sfn, state_machine),
+        contexts: Contexts::new(&(&sdk).into(), stage),
+    };
+    reconcile(checks, reconciler).await
+}

@@ -1,0 +1,251 @@
+//! Looks after the orders whose saga does not (`orders-reconciler`): one that never started, was aborted, or ended without
+//! ending its order; money that a cancelled order may still hold; and, by a person's wish, undos that were exhausted.
+//!
+//! An order whose execution runs is never touched, and nothing is decided on a copy: an execution is asked first, then
+//! the order is read. Who comes twice, or at the same time as somebody else, finds the order ended.
+
+mod contexts;
+mod executions;
+mod function;
+mod report;
+#[cfg(test)]
+mod tests;
+mod unwind;
+
+use contracts::{OrderId, OrderStatus, saga::LONGEST_WAY_FORWARD_SECONDS};
+use futures::{StreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
+use lambda_kit::command::chain;
+
+pub use self::{contexts::Contexts, executions::Executions, function::run};
+use self::{
+    contexts::{CallError, Undo},
+    executions::{Execution, ExecutionError},
+    function::Invocation,
+    report::{Found, Report},
+};
+use crate::{
+    domain::History,
+    relay::{StartError, Started, Starter},
+    store::{ExecuteError, Page, Standing, Store, StoreError, Watch, Watched},
+};
+
+/// Orders looked after at the same time. Most take two reads; one that is undone may wait for three functions.
+const CONCURRENCY: usize = 10;
+/// Orders on one page of the index.
+const PAGE: i32 = 100;
+/// How long ago an order must have been cancelled before its money is asked for. Payments looks at what it still owes
+/// every 15 minutes at the latest, and what it does by itself is not to be reported.
+const MONEY_IS_BACK_AFTER: SignedDuration = SignedDuration::from_mins(20);
+/// How long undos are tried, from the moment the order was asked to end, before a person is called: what the saga's own
+/// undos take at least (statemachine/README.md).
+const UNDO_PATIENCE: SignedDuration = SignedDuration::from_hours(4);
+
+/// What looking after orders needs.
+#[derive(Debug, Clone)]
+pub struct Reconciler {
+    pub store: Store,
+    pub starter: Starter,
+    pub executions: Executions,
+    pub contexts: Contexts,
+}
+
+/// Why an order could not be looked after. The next run tries again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Execute(#[from] ExecuteError),
+    #[error(transparent)]
+    Execution(#[from] ExecutionError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("there is no such order")]
+    NoOrder,
+}
+
+impl Reconciler {
+    /// Looks at every open order that was placed more than `older_than` ago, and at the money of those that were cancelled.
+    ///
+    /// # Errors
+    /// When the orders cannot be listed. What fails about one of them is in the report.
+    pub async fn check(
+        &self,
+        older_than: SignedDuration,
+        invocation: Invocation,
+    ) -> Result<Report, ReconcileError> {
+        let mut report = Report::default();
+        let overdue = invocation.now - older_than;
+        for partition in Watch::Open.partitions() {
+            self.each_page(&partition, overdue, PAGE, async |page| {
+                let found = stream::iter(page).map(|order| self.look_at(order, invocation));
+                let found: Vec<(Watched, Found)> = found.buffer_unordered(CONCURRENCY).collect().await;
+                found.into_iter().for_each(|(order, found)| report.open(&order.order_id, found));
+            })
+            .await?;
+        }
+        self.check_money(invocation, &mut report).await?;
+        for partition in Watch::Attention.partitions() {
+            self.each_page(&partition, invocation.now, PAGE, async |page| {
+                report.in_attention += page.len();
+            })
+            .await?;
+        }
+        Ok(report)
+    }
+
+    /// Hands all watched orders of a partition over, page by page.
+    async fn each_page(
+        &self,
+        partition: &str,
+        until: Timestamp,
+        limit: i32,
+        mut take: impl AsyncFnMut(Vec<Watched>),
+    ) -> Result<(), StoreError> {
+        let mut from = None;
+        loop {
+            let Page { orders, next } = self.store.watched(partition, until, limit, from.take()).await?;
+            if !orders.is_empty() {
+                take(orders).await;
+            }
+            match next {
+                Some(_) => from = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn look_at(&self, order: Watched, invocation: Invocation) -> (Watched, Found) {
+        if !invocation.has_time_to_undo() {
+            return (order, Found::NotLookedAt);
+        }
+        let order_id = order.order_id.as_str();
+        let found = match self.mend(&order.order_id, invocation.now).await {
+            Ok(Found::Running) => Found::Running,
+            Ok(found) => {
+                tracing::warn!(order_id, found = found.as_str(), "an order without a saga was looked after");
+                found
+            }
+            Err(error) => {
+                tracing::error!(order_id, error = chain(&error), "an order could not be looked after");
+                Found::Failed
+            }
+        };
+        (order, found)
+    }
+
+    /// Starts or takes back an open order that no execution works on.
+    async fn mend(&self, order_id: &OrderId, now: Timestamp) -> Result<Found, ReconcileError> {
+        let execution = self.executions.of(order_id).await?;
+        if execution == Execution::Running {
+            return Ok(Found::Running);
+        }
+        // Read after the execution was seen to have ended: what it did is in here.
+        let history = self.store.load(order_id).await?.ok_or(ReconcileError::NoOrder)?;
+        if !is_open(history.order.status) {
+            self.store.project(&Standing::from(&history)).await?;
+            return Ok(Found::Ended);
+        }
+        if execution == Execution::NeverStarted {
+            let private = self.store.private(order_id).await?;
+            let [created, ..] = &history.events[..] else { return Err(ReconcileError::NoOrder) };
+            match self.starter.start(&created.envelope, private.as_deref()).await? {
+                Started::Yes | Started::Before => return Ok(Found::Started),
+                Started::Erased => {}
+            }
+        }
+        self.take_back(history, now).await
+    }
+
+    /// Asks for the money of every order that was cancelled a while ago, and sends back what is still there.
+    async fn check_money(&self, invocation: Invocation, report: &mut Report) -> Result<(), ReconcileError> {
+        let until = invocation.now - MONEY_IS_BACK_AFTER;
+        // As many as one question may name.
+        let limit = i32::try_from(contracts::query::PAYMENT_STATUSES_MAX).unwrap_or(PAGE);
+        for partition in Watch::Cancelled.partitions() {
+            self.each_page(&partition, until, limit, async |page| {
+                if !invocation.has_time_to_undo() {
+                    report.not_looked_at += page.len();
+                    return;
+                }
+                if let Err(error) = self.money_of(&page, invocation, report).await {
+                    tracing::error!(error = chain(&error), "the money of cancelled orders is not known");
+                    report.failed += page.len();
+                }
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn money_of(
+        &self,
+        orders: &[Watched],
+        invocation: Invocation,
+        report: &mut Report,
+    ) -> Result<(), ReconcileError> {
+        let ids = orders.iter().map(|order| order.order_id.clone()).collect();
+        let holding = self.contexts.payments_not_at_rest(ids).await?;
+        for order in orders {
+            report.money_checked += 1;
+            if holding.contains(&order.order_id) {
+                if !invocation.has_time_to_undo() {
+                    report.not_looked_at += 1;
+                    continue;
+                }
+                let refunded = self.refund(order).await;
+                report.refund(&order.order_id, refunded);
+                if !refunded {
+                    continue;
+                }
+            }
+            self.store.unwatch_cancelled(order).await?;
+        }
+        Ok(())
+    }
+
+    async fn refund(&self, order: &Watched) -> bool {
+        let order_id = order.order_id.as_str();
+        let history = match self.store.load(&order.order_id).await {
+            Ok(Some(history)) => history,
+            Ok(None) => return false,
+            Err(error) => {
+                tracing::error!(order_id, error = chain(&error), "a cancelled order cannot be read");
+                return false;
+            }
+        };
+        match self.contexts.undo(Undo::Payment, &history, contracts::saga::SAGA_ABORTED).await {
+            Ok(outcome) => {
+                tracing::warn!(order_id, ?outcome, "a cancelled order's payment was not at rest, and now is");
+                true
+            }
+            Err(error) => {
+                tracing::error!(
+                    order_id,
+                    error = chain(&error),
+                    "a cancelled order's payment cannot be undone"
+                );
+                false
+            }
+        }
+    }
+}
+
+/// How old an open order is before it is looked into.
+pub fn overdue() -> SignedDuration {
+    SignedDuration::from_secs(i64::from(LONGEST_WAY_FORWARD_SECONDS))
+}
+
+/// Whether the order's saga has still to end it.
+fn is_open(status: OrderStatus) -> bool {
+    !status.is_final() && status != OrderStatus::NeedsAttention
+}
+
+/// The correlation id that the order was placed under.
+fn correlation_id(history: &History) -> &contracts::CorrelationId {
+    // A history has its creation, or it could not have been read.
+    &history.events[0].envelope.correlation_id
+}

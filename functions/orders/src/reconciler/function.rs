@@ -1,0 +1,184 @@
+//! The function orders-reconciler: run by its schedule, and asked by `cargo ops saga`.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use contracts::{OrderId, OrderStatus, saga::Failure};
+use jiff::{SignedDuration, Timestamp};
+use lambda_kit::{
+    MainResult,
+    command::{chain, parse},
+    health::Check,
+    invoke,
+    telemetry::{self, Outcome},
+};
+use lambda_runtime::{Context, Diagnostic};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ReconcileError, Reconciler,
+    contexts::LONGEST_CALL,
+    overdue,
+    report::Report,
+    unwind::{Retried, RetryError, last_failure},
+};
+use crate::store::{Watch, Watched};
+
+/// Orders that a list shows when it is not told how many.
+const LISTED: usize = 50;
+/// The undos of one order, one after the other, and the writes around them.
+pub const TIME_TO_UNDO: Duration = Duration::from_secs(3 * LONGEST_CALL.as_secs() + 15);
+
+/// What the function can be asked.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "action")]
+pub enum Request {
+    /// Look after every order that is overdue: placed more than `older_than_seconds` ago.
+    CheckSagas { older_than_seconds: Option<u32> },
+    /// Say which orders need attention, or which are open.
+    ListSagas {
+        #[serde(default)]
+        attention: bool,
+        limit: Option<usize>,
+    },
+    /// Try the undos of this order again.
+    RetrySaga { order_id: OrderId },
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    Report(Report),
+    Orders(Orders),
+    Retry { order_id: OrderId, status: OrderStatus, failed: Vec<String> },
+}
+
+/// Some of the watched orders.
+#[derive(Debug, Serialize)]
+pub struct Orders {
+    orders: Vec<Listed>,
+    /// Whether there are more.
+    more: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Listed {
+    order_id: OrderId,
+    status: OrderStatus,
+    since: String,
+    /// The undos that failed.
+    failed: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<Failure>,
+}
+
+/// One invocation: when it began, and when it has to have ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Invocation {
+    pub now: Timestamp,
+    pub ends: Instant,
+}
+
+impl Invocation {
+    fn of(context: &Context) -> Self {
+        let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+        Self { now: Timestamp::now(), ends: Instant::now() + left }
+    }
+
+    /// Whether another order can be undone before this ends.
+    pub fn has_time_to_undo(self) -> bool {
+        self.ends.saturating_duration_since(Instant::now()) >= TIME_TO_UNDO
+    }
+}
+
+/// Serves until the process ends.
+///
+/// # Errors
+/// When the Runtime API cannot be reached.
+pub async fn run(checks: Vec<Check>, reconciler: Reconciler) -> MainResult {
+    let reconciler = Arc::new(reconciler);
+    invoke::run(checks, move |payload, context| {
+        let reconciler = Arc::clone(&reconciler);
+        async move {
+            let request = parse::<Request>(payload.get())?;
+            reconciler.answer(request, Invocation::of(&context)).await
+        }
+    })
+    .await
+}
+
+impl Reconciler {
+    pub async fn answer(&self, request: Request, invocation: Invocation) -> Result<Answer, Diagnostic> {
+        match request {
+            Request::CheckSagas { older_than_seconds } => {
+                let started = Instant::now();
+                let older_than =
+                    older_than_seconds.map_or_else(overdue, |s| SignedDuration::from_secs(i64::from(s)));
+                let result = self.check(older_than, invocation).await;
+                let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
+                telemetry::record("CheckSagas", outcome, started.elapsed());
+                let report = result.map_err(|error| failed(&error))?;
+                report.record();
+                let Report { overdue, running, in_attention, .. } = report;
+                tracing::info!(overdue, running, in_attention, "sagas checked");
+                Ok(Answer::Report(report))
+            }
+            Request::ListSagas { attention, limit } => {
+                let listed = self.list(attention, limit.unwrap_or(LISTED), invocation.now).await;
+                listed.map(Answer::Orders).map_err(|error| failed(&error))
+            }
+            Request::RetrySaga { order_id } => self.retried(order_id, invocation.now).await,
+        }
+    }
+
+    async fn retried(&self, order_id: OrderId, now: Timestamp) -> Result<Answer, Diagnostic> {
+        let retried = self.retry(&order_id, now).await.map_err(|error| match error {
+            RetryError::Reconcile(error) => failed(&error),
+            refused => {
+                Diagnostic { error_type: "NothingToRetry".to_owned(), error_message: refused.to_string() }
+            }
+        })?;
+        tracing::info!(order_id = order_id.as_str(), ?retried, "undos tried again");
+        let (status, failed) = match retried {
+            Retried::Cancelled => (OrderStatus::OrderCancelled, vec![]),
+            Retried::Completed => (OrderStatus::OrderCompleted, vec![]),
+            Retried::StillFailing(failed) => (OrderStatus::NeedsAttention, failed),
+        };
+        Ok(Answer::Retry { order_id, status, failed })
+    }
+
+    /// The orders that are watched the longest, up to `limit`, each as it stands now.
+    async fn list(&self, attention: bool, limit: usize, now: Timestamp) -> Result<Orders, ReconcileError> {
+        let watches: &[Watch] =
+            if attention { &[Watch::Attention] } else { &[Watch::Attention, Watch::Open] };
+        let mut watched: Vec<Watched> = vec![];
+        for partition in watches.iter().flat_map(|watch| watch.partitions()) {
+            // One more than is shown tells whether there are more.
+            let page = i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX);
+            watched.extend(self.store.watched(&partition, now, page, None).await?.orders);
+        }
+        watched.sort_by(|a, b| a.since.cmp(&b.since));
+        let more = watched.len() > limit;
+        let mut orders = vec![];
+        for order in watched.into_iter().take(limit) {
+            let Some(history) = self.store.load(&order.order_id).await? else { continue };
+            let failure = last_failure(&history).filter(|_| !history.order.status.is_final());
+            let (failure, failed) = failure.map(|event| (event.failure, event.failed)).unzip();
+            orders.push(Listed {
+                order_id: order.order_id,
+                status: history.order.status,
+                since: order.since,
+                failed: failed.unwrap_or_default(),
+                failure,
+            });
+        }
+        Ok(Orders { orders, more })
+    }
+}
+
+fn failed(error: &ReconcileError) -> Diagnostic {
+    tracing::error!(error = chain(error), "the sagas could not be looked after");
+    Diagnostic { error_type: "Transient".to_owned(), error_message: chain(error) }
+}

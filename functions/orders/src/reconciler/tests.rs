@@ -1,0 +1,346 @@
+//! Orders whose sagas are lost in every way, against a real table, and a Step Functions and a Lambda that remember.
+
+mod world;
+
+use std::time::{Duration, Instant};
+
+use contracts::{OrderStatus, saga::UndoOutcome};
+use lambda_kit::aws::MAX_ATTEMPTS;
+use rstest::rstest;
+use serde_json::json;
+
+use self::world::{PLACED, World};
+use super::{
+    function::TIME_TO_UNDO,
+    unwind::{Retried, RetryError},
+    *,
+};
+use crate::{
+    domain::Command,
+    testing::{at, cancel, cancel_after, complete, order_id},
+};
+
+const DAY: i64 = 86_400;
+const UNDOS: [&str; 3] = ["CancelShipment", "RefundPayment", "ReleaseInventory"];
+
+/// The saga's undo of the payment, and perhaps of the stock, was exhausted.
+fn exhausted(inventory: UndoOutcome) -> Command {
+    cancel_after(
+        "ScheduleShipment",
+        "ShipmentRejected",
+        [UndoOutcome::NotNeeded, UndoOutcome::Failed, inventory],
+    )
+}
+
+#[rstest]
+#[case::placed(vec![])]
+#[case::reserved(vec![Command::RecordReservation])]
+#[case::asked_to_be_cancelled(vec![Command::RequestCancel])]
+#[tokio::test]
+async fn an_order_whose_execution_runs_is_never_touched(#[case] commands: Vec<Command>) {
+    let world = World::new().await.with_order(commands).await;
+    world.execution("RUNNING");
+    let before = world.history().await;
+    let report = world.check(DAY).await;
+    assert_eq!((report.overdue, report.running, report.orders.len()), (1, 1, 0));
+    assert_eq!(world.calls(), ["DescribeExecution"]);
+    assert_eq!(world.history().await, before);
+}
+
+#[tokio::test]
+async fn an_order_that_is_young_is_not_looked_at() {
+    let world = World::new().await.with_order(vec![]).await;
+    let report = world.check(i64::from(LONGEST_WAY_FORWARD_SECONDS)).await;
+    assert_eq!((report.overdue, world.calls().len()), (0, 0));
+    let report = world.check(i64::from(LONGEST_WAY_FORWARD_SECONDS) + 1).await;
+    assert_eq!(report.overdue, 1);
+}
+
+#[tokio::test]
+async fn a_saga_that_never_started_is_started_as_the_relay_would_have() {
+    let world = World::new().await.with_order(vec![]).await;
+    let report = world.check(DAY).await;
+    assert_eq!(
+        (report.started, world.calls()),
+        (1, vec!["DescribeExecution".into(), "StartExecution".into()])
+    );
+    let input = world.started();
+    assert_eq!(input["order_id"], json!(order_id()));
+    assert_eq!(input["items"], json!([{"sku": "MUG", "quantity": 2}]));
+    assert_eq!(input["shipping_address"]["city"], "Berlin");
+    assert_eq!(world.history().await.order.version, PLACED);
+
+    // Now it runs.
+    assert_eq!(world.check(DAY).await.running, 1);
+    assert_eq!(world.check(DAY).await.started, 0);
+}
+
+#[tokio::test]
+async fn a_saga_that_the_relay_starts_at_the_same_moment_is_a_success() {
+    let world = World::new().await.with_order(vec![]).await;
+    world.execution("RUNNING");
+    world.hide_execution();
+    assert_eq!(world.check(DAY).await.started, 1);
+    assert_eq!(world.history().await.order.version, PLACED);
+}
+
+#[tokio::test]
+async fn a_saga_that_never_started_and_whose_address_is_erased_is_taken_back() {
+    let world = World::new().await.with_order(vec![]).await;
+    world.erase_address().await;
+    assert_eq!(world.check(DAY).await.cancelled, 1);
+    assert_eq!(world.undone(), UNDOS);
+    assert_eq!(world.history().await.order.status, OrderStatus::OrderCancelled);
+}
+
+#[rstest]
+#[case::before_anything(vec![], "SagaAborted")]
+#[case::while_it_paid(vec![Command::RecordReservation], "SagaAborted")]
+#[case::while_it_completed(vec![Command::RecordReservation, Command::Abort], "SagaAborted")]
+#[case::after_its_customer_gave_up(vec![Command::RecordReservation, Command::RequestCancel], "OrderCancelRequested")]
+#[tokio::test]
+async fn an_order_whose_execution_ended_without_it_is_undone_and_cancelled(
+    #[case] commands: Vec<Command>,
+    #[values("ABORTED", "TIMED_OUT", "FAILED", "SUCCEEDED")] execution: &str,
+    #[case] reason: &str,
+) {
+    let world = World::new().await.with_order(commands).await;
+    world.execution(execution);
+    let report = world.check(DAY).await;
+    assert_eq!((report.cancelled, world.undone()), (1, UNDOS.map(str::to_owned).to_vec()));
+    let history = world.history().await;
+    assert_eq!(history.order.status, OrderStatus::OrderCancelled);
+    let end = &history.events.last().unwrap().envelope.data;
+    assert_eq!((&end["reason"], &end["step"]), (&json!(reason), &json!("Saga")));
+
+    // The view knows it from the stream; until then, the order itself says that it has ended.
+    let again = world.check(DAY).await;
+    assert_eq!((again.ended, again.cancelled), (1, 0));
+    assert_eq!(world.undone(), UNDOS);
+    assert_eq!(world.check(DAY).await.overdue, 0);
+    assert_eq!(world.history().await, history);
+}
+
+#[tokio::test]
+async fn an_order_that_completed_before_its_execution_was_lost_stays_completed() {
+    let world = World::new().await.with_order(vec![Command::RecordReservation]).await;
+    world.execution("ABORTED");
+    world.run_unseen(complete()).await;
+    assert_eq!(world.check(DAY).await.ended, 1);
+    assert_eq!(world.undone(), Vec::<String>::new());
+    assert_eq!(world.history().await.order.status, OrderStatus::OrderCompleted);
+}
+
+#[tokio::test]
+async fn an_undo_that_fails_is_tried_again_and_keeps_no_other_from_being_done() {
+    let world = World::new().await.with_order(vec![Command::RecordReservation]).await;
+    world.execution("ABORTED");
+    world.fail("RefundPayment");
+    let report = world.check(DAY).await;
+    assert_eq!((report.undo_failed, world.undone()), (1, UNDOS.map(str::to_owned).to_vec()));
+    let history = world.history().await;
+    assert!(history.order.cancel_requested, "it cannot complete any more");
+    assert_eq!(history.order.status, OrderStatus::PaymentPending);
+
+    world.mend("RefundPayment");
+    assert_eq!(world.check(DAY + 600).await.cancelled, 1);
+    assert_eq!(world.history().await.order.status, OrderStatus::OrderCancelled);
+}
+
+#[tokio::test]
+async fn an_undo_that_fails_for_hours_is_raised_to_a_person() {
+    let world = World::new().await.with_order(vec![Command::RecordReservation]).await;
+    world.execution("ABORTED");
+    world.fail("RefundPayment");
+    assert_eq!(world.check(DAY).await.undo_failed, 1);
+    assert_eq!(world.check(DAY + UNDO_PATIENCE.as_secs() - 1).await.undo_failed, 1);
+    assert_eq!(world.check(DAY + UNDO_PATIENCE.as_secs()).await.needs_attention, 1);
+    let history = world.history().await;
+    assert_eq!(history.order.status, OrderStatus::NeedsAttention);
+    assert_eq!(history.events.last().unwrap().envelope.data["failed"], json!(["payment"]));
+
+    world.show().await;
+    let report = world.check(2 * DAY).await;
+    assert_eq!((report.overdue, report.in_attention), (0, 1));
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_check_that_is_interrupted_anywhere_is_finished_by_the_next_one(
+    #[values("Query", "PutItem")] call: &str,
+    #[values(lambda_kit::testing::Faults::lose_answers, lambda_kit::testing::Faults::refuse)] disturb: fn(
+        &lambda_kit::testing::Faults,
+        &str,
+        u32,
+    ),
+    #[values(0, 1, 2)] before: u32,
+) {
+    let world = World::new().await.with_order(vec![Command::RecordReservation]).await;
+    world.execution("ABORTED");
+    // The first tries fail and the rest of that call does too; what came before stays.
+    disturb(&world.faults, call, before + MAX_ATTEMPTS);
+    let _ = world.try_check(DAY).await;
+    world.faults.reset();
+    world.check(DAY).await;
+    assert_eq!(world.history().await.order.status, OrderStatus::OrderCancelled);
+    let types: Vec<_> = world.history().await.events.iter().map(|e| e.envelope.event_type.clone()).collect();
+    assert_eq!(types.iter().filter(|name| *name == "order.cancelled").count(), 1);
+    assert_eq!(types.iter().filter(|name| *name == "order.cancel_requested").count(), 1);
+}
+
+#[tokio::test]
+async fn every_page_is_read() {
+    let world = World::new().await;
+    world.with_running_orders(2 * usize::try_from(PAGE).unwrap() + 17).await;
+    let report = world.check(DAY).await;
+    assert_eq!((report.overdue, report.running), (217, 217));
+}
+
+#[tokio::test]
+async fn what_there_is_no_time_for_is_left_to_the_next_run() {
+    let world = World::new().await.with_order(vec![]).await;
+    let ends = Instant::now() + TIME_TO_UNDO - Duration::from_secs(1);
+    let late = Invocation { now: at(DAY), ends };
+    let report = world.reconciler.check(SignedDuration::ZERO, late).await.unwrap();
+    assert_eq!((report.overdue, report.not_looked_at, world.calls().len()), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn the_money_of_a_cancelled_order_is_asked_for_once() {
+    let declined = cancel("TakePayment", "PaymentDeclined");
+    let world = World::new().await.with_order(vec![Command::RecordReservation, declined]).await;
+    let soon = MONEY_IS_BACK_AFTER.as_secs();
+    assert_eq!(world.check(soon).await.money_checked, 0);
+    let report = world.check(soon + 10).await;
+    assert_eq!((report.money_checked, report.refunded), (1, 0));
+    assert_eq!(world.calls(), ["PaymentStatuses"]);
+    assert_eq!(world.check(DAY).await.money_checked, 0);
+}
+
+#[tokio::test]
+async fn money_that_a_cancelled_order_still_holds_is_sent_back() {
+    let declined = cancel("TakePayment", "PaymentDeclined");
+    let world = World::new().await.with_order(vec![Command::RecordReservation, declined]).await;
+    world.hold_money();
+    world.fail("RefundPayment");
+    for _ in 0..2 {
+        let report = world.check(DAY).await;
+        assert_eq!((report.money_checked, report.refunded, report.refund_failed), (1, 0, 1));
+    }
+    world.mend("RefundPayment");
+    let report = world.check(DAY).await;
+    assert_eq!((report.refunded, report.refund_failed), (1, 0));
+    assert_eq!(world.check(DAY).await.money_checked, 0);
+    assert_eq!(world.undone().len(), 3);
+}
+
+#[tokio::test]
+async fn money_that_nobody_can_be_asked_for_is_asked_for_again() {
+    let declined = cancel("TakePayment", "PaymentDeclined");
+    let world = World::new().await.with_order(vec![Command::RecordReservation, declined]).await;
+    world.fail("PaymentStatuses");
+    assert_eq!(world.check(DAY).await.failed, 1);
+    world.mend("PaymentStatuses");
+    assert_eq!(world.check(DAY).await.money_checked, 1);
+}
+
+#[rstest]
+#[case::one(exhausted(UndoOutcome::Released), &["RefundPayment"])]
+#[case::two(exhausted(UndoOutcome::Failed), &["RefundPayment", "ReleaseInventory"])]
+#[tokio::test]
+async fn a_retry_does_the_missing_undos_in_the_sagas_order(
+    #[case] failed: Command,
+    #[case] missing: &[&str],
+) {
+    let world = World::new().await.with_order(vec![Command::RecordReservation, failed]).await;
+    world.execution("FAILED");
+    let retried = world.reconciler.retry(&order_id(), at(DAY)).await.unwrap();
+    assert_eq!(
+        (retried, world.undone()),
+        (Retried::Cancelled, missing.iter().map(|&s| s.to_owned()).collect())
+    );
+    let history = world.history().await;
+    assert_eq!(history.order.status, OrderStatus::OrderCancelled);
+    let end = &history.events.last().unwrap().envelope.data;
+    assert_eq!((&end["reason"], &end["step"]), (&json!("ShipmentRejected"), &json!("ScheduleShipment")));
+    let again = world.reconciler.retry(&order_id(), at(DAY)).await;
+    assert!(matches!(again, Err(RetryError::Ended(OrderStatus::OrderCancelled))));
+}
+
+#[tokio::test]
+async fn a_retry_that_fails_again_says_what_and_changes_nothing_that_is_known() {
+    let both = exhausted(UndoOutcome::Failed);
+    let world = World::new().await.with_order(vec![Command::RecordReservation, both]).await;
+    world.execution("FAILED");
+    world.fail("RefundPayment");
+    let retry = async || world.reconciler.retry(&order_id(), at(DAY)).await.unwrap();
+    assert_eq!(retry().await, Retried::StillFailing(vec!["payment".to_owned()]));
+    let half = world.history().await;
+    assert_eq!(half.events.last().unwrap().envelope.data["failed"], json!(["payment"]));
+    assert_eq!(retry().await, Retried::StillFailing(vec!["payment".to_owned()]));
+    assert_eq!(world.history().await, half);
+    world.mend("RefundPayment");
+    assert_eq!(retry().await, Retried::Cancelled);
+}
+
+#[rstest]
+#[case::completed(vec![Command::RecordReservation, complete()], Some("SUCCEEDED"), "ended as OrderCompleted")]
+#[case::running(vec![Command::RecordReservation], Some("RUNNING"), "still runs")]
+#[case::in_need_but_running(vec![Command::RecordReservation, exhausted(UndoOutcome::Failed)], Some("RUNNING"), "still runs")]
+#[case::never_started(vec![], None, "never started")]
+#[tokio::test]
+async fn a_retry_is_refused_when_there_is_nothing_to_retry(
+    #[case] commands: Vec<Command>,
+    #[case] execution: Option<&str>,
+    #[case] why: &str,
+) {
+    let world = World::new().await.with_order(commands).await;
+    execution.into_iter().for_each(|status| world.execution(status));
+    let before = world.history().await;
+    let refused = world.reconciler.retry(&order_id(), at(DAY)).await.unwrap_err();
+    assert!(refused.to_string().contains(why), "{refused}");
+    assert_eq!((world.undone().len(), world.history().await), (0, before));
+}
+
+#[tokio::test]
+async fn a_retry_of_a_lost_order_need_not_wait_for_the_check() {
+    let world = World::new().await.with_order(vec![Command::RecordReservation]).await;
+    world.execution("ABORTED");
+    assert_eq!(world.reconciler.retry(&order_id(), at(60)).await.unwrap(), Retried::Cancelled);
+    assert_eq!(world.undone(), UNDOS);
+}
+
+#[tokio::test]
+async fn the_function_answers_what_the_schedule_and_the_command_line_ask() {
+    let both = exhausted(UndoOutcome::Failed);
+    let world = World::new().await.with_order(vec![Command::RecordReservation, both]).await;
+    world.execution("FAILED");
+    let listed = world.ask(json!({"action": "ListSagas", "attention": true})).await.unwrap();
+    assert_eq!(listed["orders"][0]["order_id"], json!(order_id()));
+    assert_eq!(listed["orders"][0]["failed"], json!(["payment", "inventory"]));
+    assert_eq!(listed["orders"][0]["failure"]["error"], "ShipmentRejected");
+    assert_eq!(listed["more"], json!(false));
+    assert_eq!(world.ask(json!({"action": "ListSagas", "limit": 0})).await.unwrap()["more"], json!(true));
+
+    let report = world.ask(json!({"action": "CheckSagas"})).await.unwrap();
+    assert_eq!((&report["in_attention"], &report["overdue"]), (&json!(1), &json!(0)));
+
+    let retried = world.ask(json!({"action": "RetrySaga", "order_id": order_id()})).await.unwrap();
+    assert_eq!((&retried["status"], &retried["failed"]), (&json!("OrderCancelled"), &json!([])));
+    let again = world.ask(json!({"action": "RetrySaga", "order_id": order_id()})).await.unwrap_err();
+    assert_eq!(again.error_type, "NothingToRetry");
+    let unknown =
+        world.ask(json!({"action": "RetrySaga", "order_id": format!("ord_{}", "9".repeat(32))})).await;
+    assert!(unknown.unwrap_err().error_message.contains("no such order"));
+}
+
+#[test]
+fn the_templates_policy_names_the_functions_that_are_invoked() {
+    let template = include_str!("../../../../infra/orders.yaml");
+    let (_, own) = template.split_once("  OrdersReconciler:\n").unwrap();
+    let (own, _) = own.split_once("  OrdersReconcilerLog:\n").unwrap();
+    let named: Vec<_> =
+        own.lines().filter_map(|line| line.split_once(":function:ordersaga-${Stage}-")).collect();
+    let named: Vec<_> = named.iter().map(|(_, binary)| *binary).collect();
+    assert_eq!(named, ["fulfillment-commands", "payments-commands", "inventory-commands"]);
+}

@@ -1,0 +1,178 @@
+//! Takes an order back as the saga would have: no completion any more, the undos in their order, then its end.
+
+use contracts::{
+    OrderStatus,
+    events::{OrderCancelRequested, OrderCompensationFailed},
+    saga::{Compensations, Failure, ORDER_CANCEL_REQUESTED, OrderCommand, SAGA_ABORTED, UndoOutcome},
+};
+use jiff::Timestamp;
+use lambda_kit::command::chain;
+
+use super::{
+    ReconcileError, Reconciler, UNDO_PATIENCE, correlation_id, executions::Execution, is_open, report::Found,
+};
+use crate::{
+    commands,
+    domain::{Command, History},
+    reconciler::contexts::Undo,
+};
+
+/// The name of the step that failed when nobody knows which.
+const SAGA: &str = "Saga";
+
+/// How an undo that failed ended when it was tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Retried {
+    Cancelled,
+    /// These undos failed again.
+    StillFailing(Vec<String>),
+    /// It had completed: its execution ended before it could know.
+    Completed,
+}
+
+/// Why there is nothing to try again.
+#[derive(Debug, thiserror::Error)]
+pub enum RetryError {
+    #[error("the order has ended as {0}: there is nothing to retry")]
+    Ended(OrderStatus),
+    #[error("the order's execution still runs, and undoes or completes by itself: there is nothing to retry")]
+    Running,
+    #[error("the order's saga never started: there is nothing to undo, and `cargo ops saga check` starts it")]
+    NeverStarted,
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
+}
+
+impl Reconciler {
+    /// Takes back an open order that no execution works on.
+    pub(super) async fn take_back(&self, history: History, now: Timestamp) -> Result<Found, ReconcileError> {
+        let history = self.abort(&history, now).await?;
+        match history.order.status {
+            OrderStatus::OrderCompleted => return Ok(Found::Completed),
+            status if !is_open(status) => return Ok(Found::Ended),
+            _ => {}
+        }
+        let failure = failure(&history);
+        let compensations = self.undo(&history, &failure, &Undo::ALL).await;
+        let patient = now.duration_since(history.updated_at) < UNDO_PATIENCE;
+        if patient && !failed(compensations).is_empty() {
+            return Ok(Found::UndoFailed);
+        }
+        match self.cancel(&history, failure, compensations, now).await? {
+            OrderStatus::NeedsAttention => Ok(Found::NeedsAttention),
+            _ => Ok(Found::Cancelled),
+        }
+    }
+
+    /// Tries the undos again that an order needs attention for; of an open order whose execution has ended, all.
+    ///
+    /// # Errors
+    /// When there is nothing to retry, or the order cannot be looked after.
+    pub async fn retry(&self, order_id: &contracts::OrderId, now: Timestamp) -> Result<Retried, RetryError> {
+        let execution = self.executions.of(order_id).await.map_err(ReconcileError::from)?;
+        let history = self.store.load(order_id).await.map_err(ReconcileError::from)?;
+        let history = history.ok_or(ReconcileError::NoOrder)?;
+        let status = history.order.status;
+        if status.is_final() {
+            return Err(RetryError::Ended(status));
+        }
+        match execution {
+            Execution::Running => return Err(RetryError::Running),
+            Execution::NeverStarted if is_open(status) => return Err(RetryError::NeverStarted),
+            Execution::NeverStarted | Execution::Ended => {}
+        }
+        // An order that needs attention says what for; of an open one, everything is undone.
+        let (failure, missing) = match last_failure(&history).filter(|_| !is_open(status)) {
+            Some(event) => {
+                let named = |undo: &Undo| event.failed.iter().any(|failed| failed == undo.as_str());
+                (event.failure, Undo::ALL.into_iter().filter(named).collect())
+            }
+            None => {
+                let aborted = self.abort(&history, now).await?;
+                match aborted.order.status {
+                    OrderStatus::OrderCompleted => return Ok(Retried::Completed),
+                    _ => (failure(&aborted), Undo::ALL.to_vec()),
+                }
+            }
+        };
+        let compensations = self.undo(&history, &failure, &missing).await;
+        match self.cancel(&history, failure, compensations, now).await? {
+            OrderStatus::OrderCancelled => Ok(Retried::Cancelled),
+            _ => Ok(Retried::StillFailing(failed(compensations))),
+        }
+    }
+
+    /// Sees to it that the order does not complete any more, unless it did: a step that is still under way is refused.
+    async fn abort(&self, history: &History, now: Timestamp) -> Result<History, ReconcileError> {
+        let (order_id, correlation_id) = (&history.order_id, correlation_id(history));
+        Ok(self.store.execute(order_id, &Command::Abort, correlation_id, now).await?)
+    }
+
+    /// Runs these undos, one after the other; one that fails does not keep the others from being done.
+    async fn undo(&self, history: &History, failure: &Failure, undos: &[Undo]) -> Compensations {
+        let mut undone = Compensations {
+            shipment: UndoOutcome::NotNeeded,
+            payment: UndoOutcome::NotNeeded,
+            inventory: UndoOutcome::NotNeeded,
+        };
+        for undo in undos {
+            let outcome = match self.contexts.undo(*undo, history, &failure.error).await {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    let order_id = history.order_id.as_str();
+                    tracing::error!(order_id, undo = undo.as_str(), error = chain(&error), "an undo failed");
+                    UndoOutcome::Failed
+                }
+            };
+            match undo {
+                Undo::Shipment => undone.shipment = outcome,
+                Undo::Payment => undone.payment = outcome,
+                Undo::Inventory => undone.inventory = outcome,
+            }
+        }
+        undone
+    }
+
+    /// Ends the order as the saga's last step does, and answers how it stands.
+    async fn cancel(
+        &self,
+        history: &History,
+        failure: Failure,
+        compensations: Compensations,
+        now: Timestamp,
+    ) -> Result<OrderStatus, ReconcileError> {
+        let context = contracts::saga::CommandContext {
+            order_id: history.order_id.clone(),
+            correlation_id: correlation_id(history).clone(),
+        };
+        let cancel = OrderCommand::CancelOrder { context, failure, compensations };
+        match commands::handle(&self.store, cancel, now).await? {
+            commands::Answer::Status { status } => Ok(status),
+            commands::Answer::Aborted(_) => Ok(history.order.status),
+        }
+    }
+}
+
+fn failed(compensations: Compensations) -> Vec<String> {
+    let outcomes = [compensations.shipment, compensations.payment, compensations.inventory];
+    let failed = Undo::ALL.into_iter().zip(outcomes).filter(|(_, outcome)| *outcome == UndoOutcome::Failed);
+    failed.map(|(undo, _)| undo.as_str().to_owned()).collect()
+}
+
+/// What an order that nobody works on is cancelled for: because its customer wanted it, or because its saga was lost.
+fn failure(history: &History) -> Failure {
+    let wished = history.events.iter().any(|event| {
+        event.envelope.decode::<OrderCancelRequested>().is_ok_and(|asked| asked.requested_by == "customer")
+    });
+    let error = if wished { ORDER_CANCEL_REQUESTED } else { SAGA_ABORTED };
+    Failure {
+        step: SAGA.to_owned(),
+        error: error.to_owned(),
+        cause: "the order's execution ended without ending the order".to_owned(),
+    }
+}
+
+/// What the order needs attention for.
+pub(super) fn last_failure(history: &History) -> Option<OrderCompensationFailed> {
+    history.events.iter().rev().find_map(|event| event.envelope.decode().ok())
+}

@@ -1,0 +1,82 @@
+//! What other contexts ask of payments (`payments-commands`, beside the saga's commands): reads, that change nothing.
+
+use contracts::{
+    OrderId,
+    query::{PAYMENT_STATUSES_MAX, PaymentQuery, PaymentStanding, PaymentStatuses},
+};
+use futures::{StreamExt, TryStreamExt, stream};
+
+use crate::store::{Store, StoreError};
+
+/// Payments that are read at the same time.
+const CONCURRENCY: usize = 10;
+
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    #[error("{0} payments in one question: ask for {PAYMENT_STATUSES_MAX} at most")]
+    TooMany(usize),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Answers one question.
+///
+/// # Errors
+/// When it names too many orders, or a payment cannot be read: nothing is answered in part.
+pub async fn handle(store: &Store, query: PaymentQuery) -> Result<PaymentStatuses, QueryError> {
+    let PaymentQuery::PaymentStatuses { order_ids } = query;
+    if order_ids.len() > PAYMENT_STATUSES_MAX {
+        return Err(QueryError::TooMany(order_ids.len()));
+    }
+    let standings = stream::iter(order_ids).map(|order_id| standing(store, order_id)).buffered(CONCURRENCY);
+    let known: Vec<Option<PaymentStanding>> = standings.try_collect().await?;
+    Ok(PaymentStatuses { payments: known.into_iter().flatten().collect() })
+}
+
+async fn standing(store: &Store, order_id: OrderId) -> Result<Option<PaymentStanding>, StoreError> {
+    // What an undo would find done: all else holds money, or has an intent that could still take some.
+    let at_rest = store.get(&order_id).await?.map(|payment| payment.undo_outcome().is_some());
+    Ok(at_rest.map(|at_rest| PaymentStanding { order_id, at_rest }))
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::UserId;
+
+    use super::*;
+    use crate::testing::{Lab, order_of};
+
+    async fn ask(lab: &Lab, order_ids: Vec<OrderId>) -> Vec<(OrderId, bool)> {
+        let query = PaymentQuery::PaymentStatuses { order_ids };
+        let answer = handle(&lab.payments.store, query).await.unwrap();
+        answer.payments.into_iter().map(|payment| (payment.order_id, payment.at_rest)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_payment_is_at_rest_once_its_money_is_back_and_not_before() {
+        let lab = Lab::new().await;
+        let other = order_of(&UserId::generate());
+        assert_eq!(ask(&lab, vec![lab.order.clone()]).await, []);
+        lab.take("pm_card_visa", "t1").await.unwrap();
+        assert_eq!(ask(&lab, vec![other.clone(), lab.order.clone()]).await, [(lab.order.clone(), false)]);
+        lab.undo().await.unwrap();
+        assert_eq!(ask(&lab, vec![lab.order.clone(), other]).await, [(lab.order.clone(), true)]);
+    }
+
+    #[tokio::test]
+    async fn a_payment_that_was_undone_before_it_began_is_at_rest() {
+        let lab = Lab::new().await;
+        lab.undo().await.unwrap();
+        assert_eq!(ask(&lab, vec![lab.order.clone()]).await, [(lab.order.clone(), true)]);
+    }
+
+    #[tokio::test]
+    async fn a_question_that_is_too_long_is_refused_before_anything_is_read() {
+        let lab = Lab::new().await;
+        lab.faults.reset();
+        let order_ids = vec![lab.order.clone(); PAYMENT_STATUSES_MAX + 1];
+        let result = handle(&lab.payments.store, PaymentQuery::PaymentStatuses { order_ids }).await;
+        assert!(matches!(result, Err(QueryError::TooMany(51))));
+        assert!(lab.faults.calls().is_empty());
+    }
+}

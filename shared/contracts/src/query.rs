@@ -1,0 +1,126 @@
+//! What contexts ask each other outside the saga: a function invoked directly, allowed by IAM. Questions change nothing.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{OrderId, OrderStatus};
+
+/// Orders that one question may name: each is a read of its own, and the function has 30 s for all of them.
+pub const ORDER_STATUSES_MAX: usize = 50;
+
+/// A question, whichever context it is for.
+pub trait Query {
+    /// The names of the `action`s that are questions.
+    const ACTIONS: &'static [&'static str];
+    /// The name of its `action`.
+    fn action(&self) -> &'static str;
+}
+
+/// What orders-commands can be asked beside the saga's commands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action")]
+pub enum OrderQuery {
+    /// Where these orders stand: at most `ORDER_STATUSES_MAX`, no order twice. Answered by `OrderStatuses`.
+    OrderStatuses { order_ids: Vec<OrderId> },
+}
+
+impl Query for OrderQuery {
+    const ACTIONS: &'static [&'static str] = &["OrderStatuses"];
+
+    fn action(&self) -> &'static str {
+        match self {
+            Self::OrderStatuses { .. } => "OrderStatuses",
+        }
+    }
+}
+
+/// The answer to `OrderQuery::OrderStatuses`, as of a consistent read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderStatuses {
+    /// In the question's order. An order that does not exist is not among them.
+    pub orders: Vec<OrderStanding>,
+}
+
+/// Where one order stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderStanding {
+    pub order_id: OrderId,
+    pub status: OrderStatus,
+    pub version: u64,
+    /// When its last event happened.
+    pub updated_at: Timestamp,
+}
+
+/// Orders whose payments one question may name.
+pub const PAYMENT_STATUSES_MAX: usize = 50;
+
+/// What payments-commands can be asked beside the saga's commands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action")]
+pub enum PaymentQuery {
+    /// How the payments of these orders stand: at most `PAYMENT_STATUSES_MAX`. Answered by `PaymentStatuses`.
+    PaymentStatuses { order_ids: Vec<OrderId> },
+}
+
+impl Query for PaymentQuery {
+    const ACTIONS: &'static [&'static str] = &["PaymentStatuses"];
+
+    fn action(&self) -> &'static str {
+        match self {
+            Self::PaymentStatuses { .. } => "PaymentStatuses",
+        }
+    }
+}
+
+/// The answer to `PaymentQuery::PaymentStatuses`, as of a consistent read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentStatuses {
+    /// In the question's order. An order that has no payment is not among them.
+    pub payments: Vec<PaymentStanding>,
+}
+
+/// How the payment of one order stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentStanding {
+    pub order_id: OrderId,
+    /// Whether none of the customer's money is held, and none can be taken any more.
+    pub at_rest: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_question_and_its_answer_on_the_wire() {
+        let order_id = OrderId::try_from("ord_0123456789abcdef0123456789abcdef").unwrap();
+        let question = OrderQuery::OrderStatuses { order_ids: vec![order_id.clone()] };
+        assert!(OrderQuery::ACTIONS.contains(&question.action()));
+        assert_eq!(
+            serde_json::to_value(&question).unwrap(),
+            json!({"action": "OrderStatuses", "order_ids": [order_id]})
+        );
+        let answer = json!({"orders": [{
+            "order_id": order_id, "status": "OrderCompleted", "version": 6, "updated_at": "2026-11-20T12:00:00Z"
+        }]});
+        let read: OrderStatuses = serde_json::from_value(answer.clone()).unwrap();
+        assert_eq!(read.orders[0].status, OrderStatus::OrderCompleted);
+        assert_eq!(serde_json::to_value(&read).unwrap(), answer);
+    }
+
+    #[test]
+    fn a_question_about_payments_and_its_answer_on_the_wire() {
+        let order_id = OrderId::try_from("ord_0123456789abcdef0123456789abcdef").unwrap();
+        let question = PaymentQuery::PaymentStatuses { order_ids: vec![order_id.clone()] };
+        assert!(PaymentQuery::ACTIONS.contains(&question.action()));
+        assert_eq!(
+            serde_json::to_value(&question).unwrap(),
+            json!({"action": "PaymentStatuses", "order_ids": [order_id]})
+        );
+        let answer = json!({"payments": [{"order_id": order_id, "at_rest": false}]});
+        let read: PaymentStatuses = serde_json::from_value(answer.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), answer);
+    }
+}
