@@ -1,7 +1,5 @@
 //! One configuration and one HTTP client for all AWS clients of a process.
 
-use std::time::Duration;
-
 use aws_config::{
     BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider,
     retry::RetryConfig, timeout::TimeoutConfig,
@@ -19,12 +17,7 @@ use aws_smithy_runtime_api::client::{
 
 use crate::config::{self, ConfigError};
 
-/// How long one try of an AWS call may take (DESIGN.md section 10).
-pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Tries per call, the first included.
-pub const MAX_ATTEMPTS: u32 = 3;
-/// The ceiling of the first back-off; the SDK draws uniformly below it (full jitter) and doubles it.
-pub const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
+pub use crate::numbers::{ATTEMPT_TIMEOUT, INITIAL_BACKOFF, MAX_ATTEMPTS};
 
 /// The configuration that every AWS client of this process is built from.
 ///

@@ -1,10 +1,13 @@
 //! What every function needs and no context owns: typed configuration, AWS clients, REST over Lambda, saga
-//! commands, the outbox relay, the SQS batch runner, tokens, health and telemetry.
+//! commands, the outbox relay, the SQS batch runner, the circuit breaker, tokens, health, telemetry, and the table of
+//! timeouts and limits.
 //!
 //! A function's `main` has three acts: read the configuration, build the clients, run. Features select what a
-//! function links: `http`, `jwt`, `dynamodb`, `relay`, `sqs`.
+//! function links: `http`, `jwt`, `dynamodb`, `breaker`, `relay`, `sqs`.
 
 pub mod aws;
+#[cfg(feature = "breaker")]
+pub mod breaker;
 pub mod command;
 pub mod config;
 #[cfg(feature = "dynamodb")]
@@ -15,6 +18,7 @@ pub mod http;
 pub mod invoke;
 #[cfg(feature = "jwt")]
 pub mod jwt;
+pub mod numbers;
 #[cfg(feature = "relay")]
 pub mod relay;
 #[cfg(feature = "sqs")]

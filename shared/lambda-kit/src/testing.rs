@@ -41,13 +41,34 @@ use crate::{
 /// A fresh DynamoDB table `test` (`pk`, `sk`) with these global indexes as (name, partition key, sort key), in
 /// an emulator that lives as long as the test's runtime, and the faults of its client.
 pub async fn table(indexes: &[(&str, &str, &str)]) -> (Table, Faults) {
+    let (table, faults) = table_at(&emulator().await);
+    create(&table, indexes).await;
+    faults.reset();
+    (table, faults)
+}
+
+/// A fresh table `test` for several processes: the URL for their `table_at`.
+pub async fn shared_table() -> String {
+    let url = emulator().await;
+    create(&table_at(&url).0, &[]).await;
+    url
+}
+
+/// The table `test` of the emulator at `url`, by a client of its own.
+pub fn table_at(url: &str) -> (Table, Faults) {
+    let (config, faults) = sdk_config(url);
+    (Table::new(aws_sdk_dynamodb::Client::new(&config), "test"), faults)
+}
+
+async fn emulator() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let database = dynoxide::Database::memory().expect("a database in memory");
     tokio::spawn(dynoxide::server::serve_with_shutdown(listener, database, std::future::pending()));
+    url
+}
 
-    let (config, faults) = sdk_config(&url);
-    let table = Table::new(aws_sdk_dynamodb::Client::new(&config), "test");
+async fn create(table: &Table, indexes: &[(&str, &str, &str)]) {
     let keys = [PK, SK].into_iter().chain(indexes.iter().flat_map(|(_, pk, sk)| [*pk, *sk]));
     let indexes = indexes.iter().map(|(name, pk, sk)| {
         GlobalSecondaryIndex::builder()
@@ -69,8 +90,6 @@ pub async fn table(indexes: &[(&str, &str, &str)]) -> (Table, Faults) {
         .send()
         .await
         .expect("the table is made");
-    faults.reset();
-    (table, faults)
 }
 
 fn attribute(name: &str) -> AttributeDefinition {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::{ErrorCode, Refusal};
 
 /// Bytes of one frame (DESIGN.md section 10; also what API Gateway takes as one frame).
-const FRAME_LIMIT: usize = 32 * 1024;
+const FRAME_LIMIT: usize = lambda_kit::numbers::FRAME_BYTES;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {

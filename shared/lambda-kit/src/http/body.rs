@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::{FieldError, Problem};
 
 /// Bytes that a body may have (DESIGN.md section 10).
-pub const BODY_LIMIT: usize = 64 * 1024;
+pub const BODY_LIMIT: usize = crate::numbers::BODY_BYTES;
 
 /// A request's JSON body that holds its rules, with the hash-worthy bytes left to the handler's own type.
 #[derive(Debug, Clone)]

@@ -1,0 +1,300 @@
+//! A circuit breaker whose state all instances share through one item of their context's own table.
+//!
+//! Rules and numbers: [`crate::numbers::BREAKER`] (DESIGN.md section 10). An instance reads the item at most once a
+//! second, and not at all while it makes no calls; it counts its calls in memory, and writes only when one has
+//! failed, then with all that it has counted since. An instance without a failure therefore never tells its calls, so
+//! that the percentage is of the calls of those instances that see failures: it errs towards opening.
+//!
+//! What it costs: while all is well, an order's calls, which follow each other within a second, share one eventually
+//! consistent read of an item that is small or not there, half a read unit: 6 cents a million orders at $0.125 a
+//! million (DynamoDB on-demand, us-east-1), and nothing is written. A failure costs one write unit, a recovery seven:
+//! three probes, leased and reported, each a write, and the failure that opened it.
+
+mod machine;
+#[cfg(test)]
+mod schedules;
+mod table;
+#[cfg(all(test, feature = "testing"))]
+mod tests;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    command::chain,
+    dynamodb::{Table, TableError},
+    numbers::BREAKER,
+    telemetry::{self, Outcome},
+};
+
+pub use machine::{Circuit, Entry, Mode, Probe, State, Tally};
+pub use table::TableCircuits;
+
+/// Instances that write at the same moment are as many as calls fail at once; once it is open, nobody writes.
+const TRIES: usize = 10;
+
+/// Where the instances' shared circuit is kept.
+pub trait Circuits: Send + Sync {
+    /// The circuit as it is, or as new when there is none.
+    fn read(&self, consistent: bool) -> impl Future<Output = Result<Circuit, TableError>> + Send;
+
+    /// Puts `circuit` in the place of the one of the version before. `false`: there is another one by now.
+    fn replace(&self, circuit: &Circuit) -> impl Future<Output = Result<bool, TableError>> + Send;
+}
+
+type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Guards the calls of one dependency. Clones share what they know.
+pub struct Breaker<C = TableCircuits>(Arc<Instance<C>>);
+
+struct Instance<C> {
+    dependency: &'static str,
+    circuits: C,
+    clock: Clock,
+    local: Mutex<Local>,
+}
+
+/// What this instance knows and has not told.
+#[derive(Default)]
+struct Local {
+    /// The circuit when it was last seen (`None`: it could not be read then), and when that was.
+    seen: Option<(Option<Circuit>, i64)>,
+    untold: Tally,
+}
+
+/// The right to make one call, to be given back with how the call ended. A probe's that is lost comes back by itself.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a call's end has to be told"]
+pub struct Permit(Right);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Right {
+    Counted,
+    Unwatched,
+    Probe(String),
+}
+
+/// The call was not made: the dependency is taken to be down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the circuit is open: not called, to be tried again in {} s", retry_after.as_secs())]
+pub struct Open {
+    /// How long it is of no use to try again.
+    pub retry_after: SignedDuration,
+}
+
+/// How a guarded call did not succeed.
+#[derive(Debug)]
+pub enum Guarded<E> {
+    Open(Open),
+    Call(E),
+}
+
+impl<C> Clone for Breaker<C> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<C> fmt::Debug for Breaker<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Breaker({})", self.0.dependency)
+    }
+}
+
+impl Breaker {
+    /// The breaker of `dependency` (`gateway`, `email`, …), with its item in the context's own table.
+    pub fn new(table: Table, dependency: &'static str) -> Self {
+        Self::over(TableCircuits::new(table, dependency), dependency, Timestamp::now)
+    }
+
+    /// As `new`, by another clock.
+    pub fn with_clock(
+        table: Table,
+        dependency: &'static str,
+        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
+    ) -> Self {
+        Self::over(TableCircuits::new(table, dependency), dependency, clock)
+    }
+}
+
+impl<C: Circuits> Breaker<C> {
+    pub fn over(
+        circuits: C,
+        dependency: &'static str,
+        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
+    ) -> Self {
+        let local = Mutex::new(Local::default());
+        Self(Arc::new(Instance { dependency, circuits, clock: Arc::new(clock), local }))
+    }
+
+    /// Makes the call unless the circuit is open, and tells how it ended. `is_failure` is true for what the
+    /// dependency's being down looks like: no answer, 5xx, throttling; and not for what it refuses with reason.
+    ///
+    /// # Errors
+    /// `Open` when the call was not made, or the call's own error.
+    pub async fn guard<T, E>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+        is_failure: impl FnOnce(&E) -> bool,
+    ) -> Result<T, Guarded<E>> {
+        let permit = self.enter().await.map_err(Guarded::Open)?;
+        let result = call.await;
+        self.leave(permit, result.as_ref().err().is_some_and(is_failure)).await;
+        result.map_err(Guarded::Call)
+    }
+
+    /// Asks to make one call. When the circuit cannot be read in time, it may be made.
+    ///
+    /// # Errors
+    /// When the circuit is open, or half-open with all probes out.
+    pub async fn enter(&self) -> Result<Permit, Open> {
+        let now = self.now();
+        let id = uuid::Uuid::now_v7().to_string();
+        let Some(mut circuit) = self.look(now).await else { return Ok(Permit(Right::Counted)) };
+        for _ in 0..TRIES {
+            let next = match circuit.enter(&id, now) {
+                Entry::Counted => return Ok(Permit(Right::Counted)),
+                Entry::Unwatched => return Ok(Permit(Right::Unwatched)),
+                Entry::Held => return Ok(Permit(Right::Probe(id))),
+                Entry::Refused { wait } => {
+                    return Err(Open { retry_after: SignedDuration::from_millis(wait) });
+                }
+                Entry::Probe(next) => next,
+            };
+            match self.replace(&circuit, next, now).await {
+                Ok(true) => return Ok(Permit(Right::Probe(id))),
+                Ok(false) => {}
+                // It was open when it was last seen, and nobody knows whether there is a slot.
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), dependency = self.0.dependency, "no probe's slot");
+                    break;
+                }
+            }
+            match self.read(true, now).await {
+                Some(seen) => circuit = seen,
+                None => return Ok(Permit(Right::Counted)),
+            }
+        }
+        Err(Open { retry_after: SignedDuration::from_secs(1) })
+    }
+
+    /// Tells how a call ended. Failing to is logged, and no failure of the call.
+    pub async fn leave(&self, permit: Permit, failed: bool) {
+        let now = self.now();
+        let told = match permit.0 {
+            Right::Unwatched => return,
+            Right::Counted => {
+                self.local(|local| local.untold.count(failed, now));
+                if !failed {
+                    return;
+                }
+                self.tell_failures(now).await
+            }
+            Right::Probe(id) => self.change(now, |circuit| circuit.probed(&id, failed, now)).await,
+        };
+        if let Err(error) = told {
+            // A tally is kept and told with the next failure; a probe's slot comes back when its lease ends.
+            tracing::warn!(error = chain(&error), dependency = self.0.dependency, "a breaker was not told");
+        }
+    }
+
+    async fn tell_failures(&self, now: i64) -> Result<(), TableError> {
+        // Out of the tally before it is told, so that two failures at once are told once each.
+        let tally = self.local(|local| std::mem::take(&mut local.untold));
+        let told = self.change(now, |circuit| circuit.told(&tally, now)).await;
+        if told.is_err() {
+            self.local(|local| local.untold.merge(&tally));
+        }
+        told
+    }
+
+    /// Changes the circuit over whoever else does.
+    async fn change(&self, now: i64, next: impl Fn(&Circuit) -> Option<Circuit>) -> Result<(), TableError> {
+        let seen = self.local(|local| local.seen.clone().and_then(|(circuit, _)| circuit));
+        let mut circuit = match seen {
+            Some(circuit) => circuit,
+            None => self.0.circuits.read(true).await?,
+        };
+        let writer = uuid::Uuid::now_v7().to_string();
+        for _ in 0..TRIES {
+            let Some(mut changed) = next(&circuit) else { return Ok(()) };
+            changed.written_by.clone_from(&writer);
+            if self.replace(&circuit, changed, now).await? {
+                return Ok(());
+            }
+            circuit = self.0.circuits.read(true).await?;
+            if circuit.written_by == writer {
+                // Our own write, whose answer was lost.
+                self.see(Some(circuit), now);
+                return Ok(());
+            }
+        }
+        Err(TableError::call("writing a circuit", "others wrote each time"))
+    }
+
+    /// Whether `next` is in the place of `before` now. Says so when that changes the state.
+    async fn replace(&self, before: &Circuit, next: Circuit, now: i64) -> Result<bool, TableError> {
+        if !self.0.circuits.replace(&next).await? {
+            return Ok(false);
+        }
+        self.announce(before, &next);
+        self.see(Some(next), now);
+        Ok(true)
+    }
+
+    fn announce(&self, before: &Circuit, after: &Circuit) {
+        let (from, to) = (before.state.name(), after.state.name());
+        if from == to {
+            return;
+        }
+        let dependency = self.0.dependency;
+        telemetry::record(&format!("breaker.{dependency}.{to}"), Outcome::Ok, Duration::ZERO);
+        match to {
+            "open" => tracing::error!(dependency, from, to, "a circuit opened: the dependency is not called"),
+            _ => tracing::warn!(dependency, from, to, "a circuit's state changed"),
+        }
+    }
+
+    /// The circuit, as it was seen not longer ago than it is believed.
+    async fn look(&self, now: i64) -> Option<Circuit> {
+        let believed = i64::try_from(BREAKER.believed.as_millis()).unwrap_or(i64::MAX);
+        let seen = self.local(|local| local.seen.clone());
+        match seen {
+            Some((circuit, at)) if (0..believed).contains(&(now - at)) => circuit,
+            _ => self.read(false, now).await,
+        }
+    }
+
+    async fn read(&self, consistent: bool, now: i64) -> Option<Circuit> {
+        let read = self.0.circuits.read(consistent).await;
+        if let Err(error) = &read {
+            let dependency = self.0.dependency;
+            tracing::warn!(error = chain(error), dependency, "a circuit cannot be read: calls go ahead");
+        }
+        self.see(read.ok(), now)
+    }
+
+    /// Remembers the circuit, unless a newer one is known: a read may answer with what was a moment ago.
+    fn see(&self, circuit: Option<Circuit>, now: i64) -> Option<Circuit> {
+        self.local(|local| {
+            let known = local.seen.take().and_then(|(known, _)| known);
+            let newer =
+                circuit.map(|read| known.filter(|known| known.version > read.version).unwrap_or(read));
+            local.seen = Some((newer.clone(), now));
+            newer
+        })
+    }
+
+    fn now(&self) -> i64 {
+        (self.0.clock)().as_millisecond()
+    }
+
+    fn local<R>(&self, f: impl FnOnce(&mut Local) -> R) -> R {
+        f(&mut self.0.local.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,217 @@
+//! What a circuit is and how it moves: pure, with the time as an argument, in Unix milliseconds.
+
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+
+use crate::numbers::BREAKER;
+
+/// Calls are counted in slices of so many milliseconds; the window is the newest whole number of them.
+const SLICE: i64 = 10_000;
+const SLICES: i64 = millis(BREAKER.window) / SLICE;
+const FAILURES_WITHIN: i64 = millis(BREAKER.failures_within);
+const OPEN: i64 = millis(BREAKER.open);
+const LEASE: i64 = millis(BREAKER.probe_lease);
+
+#[expect(clippy::cast_possible_truncation, reason = "the table's durations are seconds and minutes")]
+const fn millis(duration: std::time::Duration) -> i64 {
+    duration.as_millis() as i64
+}
+
+/// What an operator wants of a breaker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    #[default]
+    Normal,
+    /// No call goes through.
+    ForcedOpen,
+    /// Every call goes through, and none is counted.
+    Off,
+}
+
+/// A dependency's circuit, shared by all instances.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Circuit {
+    #[serde(default)]
+    pub mode: Mode,
+    #[serde(default)]
+    pub state: State,
+    /// Counts the writes; 0 before the first.
+    pub version: u64,
+    /// The id of the last write, by which a writer whose answer was lost finds that it is done.
+    #[serde(default)]
+    pub written_by: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Closed(Tally),
+    Open {
+        /// From then on probes are let through.
+        until: i64,
+    },
+    HalfOpen {
+        /// Those under way.
+        probes: Vec<Probe>,
+        successes: usize,
+    },
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Closed(Tally::default())
+    }
+}
+
+impl State {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Closed(_) => "closed",
+            Self::Open { .. } => "open",
+            Self::HalfOpen { .. } => "half_open",
+        }
+    }
+}
+
+/// A slot, leased.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    pub id: String,
+    pub until: i64,
+}
+
+/// Calls and failures of late.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// When each failure was, as far as they can still open the circuit by themselves.
+    failures: Vec<i64>,
+    slices: Vec<Slice>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Slice {
+    start: i64,
+    calls: u64,
+    failures: u64,
+}
+
+impl Tally {
+    /// Counts one call that ended at `now`.
+    pub fn count(&mut self, failed: bool, now: i64) {
+        if failed {
+            self.failures.push(now);
+        }
+        self.add(Slice { start: now - now.rem_euclid(SLICE), calls: 1, failures: u64::from(failed) });
+        self.forget(now);
+    }
+
+    pub fn has_failures(&self) -> bool {
+        self.slices.iter().any(|slice| slice.failures > 0)
+    }
+
+    fn add(&mut self, more: Slice) {
+        match self.slices.iter_mut().find(|slice| slice.start == more.start) {
+            Some(slice) => {
+                slice.calls += more.calls;
+                slice.failures += more.failures;
+            }
+            None => self.slices.push(more),
+        }
+    }
+
+    /// Adds what another tally has counted.
+    pub fn merge(&mut self, more: &Self) {
+        self.failures.extend(&more.failures);
+        more.slices.iter().for_each(|slice| self.add(*slice));
+    }
+
+    fn forget(&mut self, now: i64) {
+        self.failures.retain(|at| now - at < FAILURES_WITHIN);
+        let newest = now - now.rem_euclid(SLICE);
+        self.slices.retain(|slice| slice.start > newest - SLICES * SLICE);
+    }
+
+    fn is_too_much(&self) -> bool {
+        let (calls, failures) =
+            self.slices.iter().fold((0, 0), |(calls, failures), s| (calls + s.calls, failures + s.failures));
+        self.failures.len() >= BREAKER.failures
+            || (calls >= BREAKER.window_calls && failures * 100 >= calls * BREAKER.window_percent)
+    }
+}
+
+/// Whether a call may go through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// It may, and how it ends is counted.
+    Counted,
+    /// It may, and nothing is counted.
+    Unwatched,
+    /// It may once this circuit is written, as a probe.
+    Probe(Circuit),
+    /// It may: the slot is this probe's already.
+    Held,
+    /// It may not for so many milliseconds.
+    Refused { wait: i64 },
+}
+
+impl Circuit {
+    /// Whether a call may go through at `now`, and as what. `id` names it if it becomes a probe.
+    pub fn enter(&self, id: &str, now: i64) -> Entry {
+        match (self.mode, &self.state) {
+            (Mode::Off, _) => Entry::Unwatched,
+            (Mode::ForcedOpen, _) => Entry::Refused { wait: OPEN },
+            (Mode::Normal, State::Closed(_)) => Entry::Counted,
+            (Mode::Normal, State::Open { until }) if now < *until => Entry::Refused { wait: until - now },
+            (Mode::Normal, State::Open { .. }) => self.probe(&[], 0, id, now),
+            (Mode::Normal, State::HalfOpen { probes, successes }) => self.probe(probes, *successes, id, now),
+        }
+    }
+
+    fn probe(&self, probes: &[Probe], successes: usize, id: &str, now: i64) -> Entry {
+        if probes.iter().any(|probe| probe.id == id) {
+            return Entry::Held;
+        }
+        let mut probes: Vec<Probe> = probes.iter().filter(|probe| now < probe.until).cloned().collect();
+        if probes.len() + successes >= BREAKER.probes {
+            // There is a live one: three successes close it.
+            let wait = probes.iter().map(|probe| probe.until - now).min().unwrap_or(OPEN);
+            return Entry::Refused { wait };
+        }
+        probes.push(Probe { id: id.to_owned(), until: now + LEASE });
+        Entry::Probe(self.with(State::HalfOpen { probes, successes }))
+    }
+
+    /// The circuit after a probe reported, or nothing when its slot is no longer its own.
+    pub fn probed(&self, id: &str, failed: bool, now: i64) -> Option<Self> {
+        let State::HalfOpen { probes, successes } = &self.state else { return None };
+        let mut probes = probes.clone();
+        probes.remove(probes.iter().position(|probe| probe.id == id)?);
+        let successes = successes + 1;
+        Some(self.with(match failed {
+            true => State::Open { until: now + OPEN },
+            false if successes >= BREAKER.probes => State::default(),
+            false => State::HalfOpen { probes, successes },
+        }))
+    }
+
+    /// The circuit after an instance told what it has counted, or nothing when that does not matter: without a
+    /// failure, or when the circuit has opened since.
+    pub fn told(&self, tally: &Tally, now: i64) -> Option<Self> {
+        let State::Closed(known) = &self.state else { return None };
+        if self.mode != Mode::Normal || !tally.has_failures() {
+            return None;
+        }
+        let mut sum = known.clone();
+        sum.merge(tally);
+        sum.forget(now);
+        let opens = sum.is_too_much();
+        Some(self.with(if opens { State::Open { until: now + OPEN } } else { State::Closed(sum) }))
+    }
+
+    fn with(&self, state: State) -> Self {
+        Self { state, version: self.version + 1, ..self.clone() }
+    }
+}

@@ -1,0 +1,244 @@
+use proptest::prelude::*;
+use rstest::rstest;
+
+use super::*;
+
+const T: i64 = 1_800_000_000_000;
+
+/// A tally of these failures and of so many successes, all within the last moment before `now`.
+fn tally(failures: usize, successes: usize, now: i64) -> Tally {
+    let mut tally = Tally::default();
+    (0..failures).for_each(|_| tally.count(true, now));
+    (0..successes).for_each(|_| tally.count(false, now));
+    tally
+}
+
+fn open(until: i64) -> Circuit {
+    Circuit { state: State::Open { until }, version: 1, ..Circuit::default() }
+}
+
+fn half_open(probes: &[(&str, i64)], successes: usize) -> Circuit {
+    let probes = probes.iter().map(|(id, until)| Probe { id: (*id).to_owned(), until: *until }).collect();
+    Circuit { state: State::HalfOpen { probes, successes }, version: 1, ..Circuit::default() }
+}
+
+fn state(circuit: Option<Circuit>) -> Option<&'static str> {
+    circuit.map(|circuit| circuit.state.name())
+}
+
+#[rstest]
+#[case::nothing_failed(0, 100, None)]
+#[case::four(4, 0, Some("closed"))]
+#[case::five(5, 0, Some("open"))]
+#[case::five_of_many(5, 1000, Some("open"))]
+#[case::a_quarter_of_twenty(4, 16, Some("closed"))]
+#[case::too_few_calls_to_say(4, 9, Some("closed"))]
+fn five_failures_open_it(#[case] failures: usize, #[case] successes: usize, #[case] expected: Option<&str>) {
+    assert_eq!(state(Circuit::default().told(&tally(failures, successes, T), T)), expected);
+}
+
+#[rstest]
+#[case::a_third(7, 14, "open")]
+#[case::exactly_thirty_percent(6, 14, "open")]
+#[case::less(6, 15, "closed")]
+#[case::nineteen_calls(6, 13, "closed")]
+fn thirty_percent_of_twenty_calls_open_it_however_far_apart_the_failures_are(
+    #[case] failures: i64,
+    #[case] successes: usize,
+    #[case] expected: &str,
+) {
+    // Seven seconds apart: no more than two in any ten.
+    let mut circuit = Circuit::default();
+    let mut now = T;
+    for n in 0..failures {
+        now = T + n * 7_000;
+        let news = tally(1, if n == 0 { successes } else { 0 }, now);
+        circuit = circuit.told(&news, now).unwrap_or(circuit);
+    }
+    assert!(now - T < 50_000);
+    assert_eq!(circuit.state.name(), expected);
+}
+
+#[test]
+fn failures_that_are_ten_seconds_apart_are_not_of_the_same_five() {
+    let circuit = Circuit::default().told(&tally(4, 0, T), T).unwrap();
+    assert_eq!(state(circuit.told(&tally(1, 0, T + 10_000), T + 10_000)), Some("closed"));
+    assert_eq!(state(circuit.told(&tally(1, 0, T + 9_999), T + 9_999)), Some("open"));
+}
+
+#[test]
+fn calls_of_more_than_a_minute_ago_count_no_more() {
+    let circuit = Circuit::default().told(&tally(4, 15, T), T).unwrap();
+    let later = T + 60_000;
+    let circuit = circuit.told(&tally(2, 0, later), later).unwrap();
+    assert_eq!(circuit.state, State::Closed(tally(2, 0, later)));
+}
+
+#[test]
+fn an_open_circuit_lets_nothing_through_for_thirty_seconds_and_then_three_probes() {
+    let circuit = open(T);
+    assert_eq!(circuit.enter("a", T - 30_000), Entry::Refused { wait: 30_000 });
+    assert_eq!(circuit.enter("a", T - 1), Entry::Refused { wait: 1 });
+    let mut circuit = circuit;
+    for id in ["a", "b", "c"] {
+        let Entry::Probe(next) = circuit.enter(id, T) else { panic!("{id} is refused") };
+        assert_eq!(next.version, circuit.version + 1);
+        assert_eq!(next.enter(id, T), Entry::Held, "its own slot, found again after a lost answer");
+        circuit = next;
+    }
+    assert_eq!(circuit.enter("d", T), Entry::Refused { wait: LEASE });
+    assert_eq!(circuit.enter("d", T + LEASE - 1), Entry::Refused { wait: 1 });
+}
+
+#[test]
+fn a_dead_probes_slot_comes_back_when_its_lease_ends() {
+    let circuit = half_open(&[("dead", T)], 2);
+    assert_eq!(circuit.enter("a", T - 1), Entry::Refused { wait: 1 });
+    let Entry::Probe(next) = circuit.enter("a", T) else { panic!("refused") };
+    assert_eq!(next.state, half_open(&[("a", T + LEASE)], 2).state);
+    assert_eq!(next.probed("dead", true, T), None, "whose slot another has says nothing any more");
+}
+
+#[test]
+fn three_successful_probes_close_it_and_one_that_fails_opens_it_again() {
+    let circuit = half_open(&[("a", T), ("b", T), ("c", T)], 0);
+    let one = circuit.probed("a", false, T).unwrap();
+    assert!(matches!(one.enter("d", T - 1), Entry::Refused { .. }), "a reported probe frees no fourth");
+    let two = one.probed("b", false, T).unwrap();
+    assert_eq!(two.probed("a", false, T), None, "a repeat");
+    assert_eq!(two.probed("c", false, T).unwrap().state, State::default());
+    assert_eq!(two.probed("c", true, T).unwrap().state, State::Open { until: T + 30_000 });
+}
+
+#[test]
+fn calls_that_were_let_in_before_it_opened_change_nothing() {
+    for circuit in [open(T), half_open(&[("a", T)], 0)] {
+        assert_eq!(circuit.told(&tally(9, 0, T), T), None);
+    }
+}
+
+#[test]
+fn an_operator_decides_over_everything() {
+    for state in [State::default(), open(T).state, half_open(&[], 0).state] {
+        let of = |mode| Circuit { mode, state: state.clone(), ..Circuit::default() };
+        assert_eq!(of(Mode::Off).enter("a", T), Entry::Unwatched);
+        assert!(matches!(of(Mode::ForcedOpen).enter("a", T), Entry::Refused { .. }));
+        assert_eq!(of(Mode::Off).told(&tally(9, 0, T), T), None);
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Wait(i64),
+    Enter,
+    /// One of the calls under way ends: well, badly, or without a word.
+    Leave(prop::sample::Index, Option<bool>),
+    Switch(Mode),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => prop_oneof![0..2_000_i64, 0..40_000_i64].prop_map(Step::Wait),
+        8 => Just(Step::Enter),
+        8 => (any::<prop::sample::Index>(), prop::option::weighted(0.9, any::<bool>())).prop_map(|(i, end)| Step::Leave(i, end)),
+        1 => prop::sample::select(vec![Mode::Normal, Mode::Normal, Mode::ForcedOpen, Mode::Off]).prop_map(Step::Switch),
+    ]
+}
+
+/// The rules, said in another way: from the whole list of calls since it last closed.
+fn opens(calls: &[(i64, bool)], now: i64) -> bool {
+    let slice = |at: i64| at.div_euclid(10_000);
+    let recent = calls.iter().filter(|(at, failed)| *failed && now - at < 10_000).count();
+    let window: Vec<bool> =
+        calls.iter().filter(|(at, _)| slice(now) - slice(*at) < 6).map(|(_, failed)| *failed).collect();
+    let failed = window.iter().filter(|failed| **failed).count();
+    recent >= 5 || (window.len() >= 20 && 10 * failed >= 3 * window.len())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn it_opens_exactly_by_the_rules_lets_three_probes_through_and_closes_after_them(
+        steps in prop::collection::vec(any_step(), 0..200)
+    ) {
+        let (mut circuit, mut now) = (Circuit::default(), T);
+        let mut local = Tally::default();
+        // `None`: an ordinary call; else a probe's id and the end of its lease.
+        let mut under_way: Vec<Option<(String, i64)>> = Vec::new();
+        let mut dead: Vec<i64> = Vec::new();
+        let (mut ids, mut calls, mut successes) = (0, Vec::new(), 0);
+        for step in steps {
+            let before = circuit.clone();
+            match step {
+                Step::Wait(ms) => now += ms,
+                Step::Switch(mode) => {
+                    circuit.mode = mode;
+                    circuit.version += 1;
+                }
+                Step::Enter => {
+                    ids += 1;
+                    match circuit.enter(&format!("p{ids}"), now) {
+                        Entry::Counted => under_way.push(None),
+                        Entry::Unwatched => prop_assert_eq!(circuit.mode, Mode::Off),
+                        Entry::Held => prop_assert!(false, "a new id holds nothing"),
+                        Entry::Refused { wait } => {
+                            prop_assert!(wait > 0);
+                            prop_assert!(circuit.mode == Mode::ForcedOpen || circuit.state.name() != "closed");
+                        }
+                        Entry::Probe(next) => {
+                            prop_assert_eq!(circuit.mode, Mode::Normal);
+                            if before.state.name() == "open" {
+                                successes = 0;
+                            }
+                            under_way.push(Some((format!("p{ids}"), now + 20_000)));
+                            circuit = next;
+                        }
+                    }
+                }
+                Step::Leave(index, end) if !under_way.is_empty() => {
+                    let call = under_way.swap_remove(index.index(under_way.len()));
+                    match (call, end) {
+                        (Some((_, until)), None) => dead.push(until),
+                        (None, None) => {}
+                        (None, Some(failed)) => {
+                            local.count(failed, now);
+                            // What ends while it is not closed is told to nobody, and is not of the next count.
+                            if circuit.state.name() == "closed" && circuit.mode == Mode::Normal {
+                                calls.push((now, failed));
+                            } else {
+                                local = Tally::default();
+                            }
+                            if failed && let Some(next) = circuit.told(&std::mem::take(&mut local), now) {
+                                prop_assert_eq!(next.state.name() == "open", opens(&calls, now), "{:?}", &calls);
+                                circuit = next;
+                            }
+                        }
+                        (Some((id, _)), Some(failed)) => {
+                            if let Some(next) = circuit.probed(&id, failed, now) {
+                                successes += usize::from(!failed);
+                                prop_assert_eq!(next.state.name() == "open", failed);
+                                prop_assert_eq!(next.state.name() == "closed", !failed && successes == 3);
+                                circuit = next;
+                            }
+                        }
+                    }
+                }
+                Step::Leave(..) => {}
+            }
+            if before.state.name() != circuit.state.name() {
+                calls.clear();
+                local = Tally::default();
+            }
+            if circuit.state.name() == "half_open" {
+                let State::HalfOpen { probes, successes: known } = &circuit.state else { unreachable!() };
+                let live = probes.iter().filter(|probe| now < probe.until).count();
+                prop_assert!(live + known <= 3);
+                let ours = under_way.iter().flatten().filter(|(id, until)| {
+                    now < *until && probes.iter().any(|probe| probe.id == *id)
+                });
+                prop_assert!(ours.count() + dead.iter().filter(|until| now < **until).count() >= live);
+            }
+        }
+    }
+}

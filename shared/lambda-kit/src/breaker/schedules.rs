@@ -1,0 +1,163 @@
+//! The breaker under randomised schedules: many instances on one circuit that is changed by compare-and-swap, with
+//! every order of their reads and writes that shuttle comes up with.
+
+use jiff::Timestamp;
+use shuttle::{
+    check_random,
+    future::block_on,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, AtomicUsize, Ordering::SeqCst},
+    },
+    thread,
+};
+
+use super::{Breaker, Circuit, Circuits, Permit, Right, State};
+use crate::{dynamodb::TableError, numbers::BREAKER};
+
+const T: i64 = 1_800_000_000_000;
+const SCHEDULES: usize = 500;
+
+/// What all instances share.
+#[derive(Clone)]
+struct World {
+    circuit: Arc<Mutex<Circuit>>,
+    now: Arc<AtomicI64>,
+    /// Probes that hold a permit.
+    out: Arc<AtomicUsize>,
+    probes: Arc<AtomicUsize>,
+}
+
+struct Memory(Arc<Mutex<Circuit>>);
+
+impl Circuits for Memory {
+    async fn read(&self, _: bool) -> Result<Circuit, TableError> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+
+    async fn replace(&self, circuit: &Circuit) -> Result<bool, TableError> {
+        let mut known = self.0.lock().unwrap();
+        let fits = known.version + 1 == circuit.version;
+        if fits {
+            *known = circuit.clone();
+        }
+        Ok(fits)
+    }
+}
+
+impl World {
+    fn new(state: State) -> Self {
+        Self {
+            circuit: Arc::new(Mutex::new(Circuit { state, version: 1, ..Circuit::default() })),
+            now: Arc::new(AtomicI64::new(T)),
+            out: Arc::new(AtomicUsize::new(0)),
+            probes: Arc::new(AtomicUsize::new(0)),
+        }
+    }
+
+    fn instance(&self) -> Breaker<Memory> {
+        // The clock is not a point where shuttle may switch: it is read often, and its order decides nothing.
+        let now = Arc::clone(&self.now);
+        let clock = move || Timestamp::from_millisecond(now.load(SeqCst)).unwrap();
+        Breaker::over(Memory(Arc::clone(&self.circuit)), "test", clock)
+    }
+
+    fn state(&self) -> State {
+        self.circuit.lock().unwrap().state.clone()
+    }
+
+    /// Each of `instances` asks, and those that may, call: `fails(n)` says how the n-th probe's call ends.
+    fn all_call(&self, instances: usize, fails: fn(usize) -> bool) {
+        let threads: Vec<_> = (0..instances)
+            .map(|_| {
+                let world = self.clone();
+                thread::spawn(move || block_on(world.one_calls(fails)))
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+
+    async fn one_calls(&self, fails: fn(usize) -> bool) {
+        let breaker = self.instance();
+        let Ok(permit) = breaker.enter().await else { return };
+        let Permit(Right::Probe(_)) = &permit else {
+            return breaker.leave(permit, false).await;
+        };
+        let n = self.probes.fetch_add(1, SeqCst);
+        assert!(self.out.fetch_add(1, SeqCst) < BREAKER.probes, "more probes than slots");
+        thread::yield_now();
+        self.out.fetch_sub(1, SeqCst);
+        breaker.leave(permit, fails(n)).await;
+    }
+}
+
+#[test]
+fn no_more_than_three_probes_go_through_and_their_successes_close_it() {
+    check_random(
+        || {
+            let world = World::new(State::Open { until: T });
+            world.all_call(6, |_| false);
+            assert_eq!(world.probes.load(SeqCst), BREAKER.probes);
+            assert_eq!(world.state(), State::default());
+        },
+        SCHEDULES,
+    );
+}
+
+#[test]
+fn one_probe_that_fails_among_others_leaves_it_open() {
+    check_random(
+        || {
+            let world = World::new(State::Open { until: T });
+            world.all_call(5, |n| n == 1);
+            assert!(world.probes.load(SeqCst) <= BREAKER.probes);
+            assert_eq!(world.state(), State::Open { until: T + 30_000 });
+        },
+        SCHEDULES,
+    );
+}
+
+#[test]
+fn failures_that_are_told_at_the_same_moment_are_counted_once_each() {
+    for (failing, expected) in [(4, "closed"), (5, "open"), (6, "open")] {
+        check_random(
+            move || {
+                let world = World::new(State::default());
+                let threads: Vec<_> = (0..failing)
+                    .map(|_| {
+                        let breaker = world.instance();
+                        thread::spawn(move || {
+                            block_on(async {
+                                let permit = breaker.enter().await.unwrap_or(Permit(Right::Counted));
+                                breaker.leave(permit, true).await;
+                            });
+                        })
+                    })
+                    .collect();
+                threads.into_iter().for_each(|thread| thread.join().unwrap());
+                assert_eq!(world.state().name(), expected);
+            },
+            SCHEDULES,
+        );
+    }
+}
+
+#[test]
+fn slots_of_probes_that_died_come_back_and_are_not_given_out_twice() {
+    check_random(
+        || {
+            let world = World::new(State::Open { until: T });
+            for _ in 0..BREAKER.probes {
+                let permit = block_on(world.instance().enter()).unwrap();
+                assert!(matches!(permit, Permit(Right::Probe(_))));
+            }
+            world.all_call(2, |_| false);
+            assert_eq!(world.probes.load(SeqCst), 0, "all slots are leased");
+            world.now.fetch_add(20_000, SeqCst);
+            world.all_call(6, |_| false);
+            assert_eq!(world.probes.load(SeqCst), BREAKER.probes);
+            assert_eq!(world.state(), State::default());
+        },
+        SCHEDULES,
+    );
+}

@@ -1,0 +1,203 @@
+//! The breaker on a real table.
+
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+
+use super::*;
+use crate::{
+    dynamodb::{OUTBOX, key},
+    testing::{self, Faults},
+};
+
+const T: i64 = 1_800_000_000_000;
+
+/// A table, a clock, and one instance.
+struct Lab {
+    table: Table,
+    faults: Faults,
+    now: Arc<AtomicI64>,
+    breaker: Breaker,
+}
+
+impl Lab {
+    async fn new() -> Self {
+        let (table, faults) = testing::table(&[]).await;
+        let now = Arc::new(AtomicI64::new(T));
+        let breaker = instance(&table, &now);
+        Self { table, faults, now, breaker }
+    }
+
+    fn wait(&self, ms: i64) {
+        self.now.fetch_add(ms, SeqCst);
+    }
+
+    /// One call; whether it was made.
+    async fn call(&self, fails: bool) -> bool {
+        call(&self.breaker, fails).await
+    }
+
+    async fn item(&self) -> Option<crate::dynamodb::Item> {
+        let get = self.table.client.get_item().table_name(&self.table.name);
+        let get = get.set_key(Some(key("BREAKER#gateway", "BREAKER"))).consistent_read(true);
+        get.send().await.unwrap().item
+    }
+
+    async fn state(&self) -> &'static str {
+        TableCircuits::new(self.table.clone(), "gateway").read(true).await.unwrap().state.name()
+    }
+
+    /// As `cargo ops breaker set` does it.
+    async fn switch(&self, mode: &str) {
+        let update = self.table.client.update_item().table_name(&self.table.name);
+        update
+            .set_key(Some(key("BREAKER#gateway", "BREAKER")))
+            .update_expression("SET #mode = :mode ADD version :one")
+            .expression_attribute_names("#mode", "mode")
+            .expression_attribute_values(":mode", crate::dynamodb::string(mode))
+            .expression_attribute_values(":one", crate::dynamodb::number(1))
+            .send()
+            .await
+            .unwrap();
+    }
+}
+
+fn instance(table: &Table, now: &Arc<AtomicI64>) -> Breaker {
+    let now = Arc::clone(now);
+    Breaker::with_clock(table.clone(), "gateway", move || {
+        Timestamp::from_millisecond(now.load(SeqCst)).unwrap()
+    })
+}
+
+async fn call(breaker: &Breaker, fails: bool) -> bool {
+    let call = async { if fails { Err("down") } else { Ok(()) } };
+    !matches!(breaker.guard(call, |_| true).await, Err(Guarded::Open(_)))
+}
+
+#[tokio::test]
+async fn calls_that_go_well_cost_one_read_a_second_and_no_write() {
+    let lab = Lab::new().await;
+    for _ in 0..5 {
+        assert!(lab.call(false).await);
+    }
+    assert_eq!(lab.faults.calls(), ["GetItem"]);
+    lab.wait(999);
+    lab.call(false).await;
+    assert_eq!(lab.faults.calls().len(), 1);
+    lab.wait(1);
+    lab.call(false).await;
+    assert_eq!(lab.faults.calls(), ["GetItem", "GetItem"]);
+    assert_eq!(lab.item().await, None);
+}
+
+#[tokio::test]
+async fn a_failure_is_one_write_that_tells_the_calls_before_it_too() {
+    let lab = Lab::new().await;
+    for fails in [false, false, true] {
+        lab.call(fails).await;
+    }
+    assert_eq!(lab.faults.calls(), ["GetItem", "PutItem"]);
+    let item = lab.item().await.unwrap();
+    assert_eq!(item.get(OUTBOX), None, "a relay passes it by");
+    let circuit: Circuit = serde_dynamo::from_item(item).unwrap();
+    let State::Closed(tally) = circuit.state else { panic!("{circuit:?}") };
+    let mut expected = Tally::default();
+    [false, false, true].iter().for_each(|failed| expected.count(*failed, T));
+    assert_eq!(tally, expected);
+}
+
+#[tokio::test]
+async fn what_the_dependency_refuses_with_reason_is_no_failure() {
+    let lab = Lab::new().await;
+    for _ in 0..9 {
+        let refused = lab.breaker.guard(async { Err::<(), _>("declined") }, |_| false).await;
+        assert!(matches!(refused, Err(Guarded::Call("declined"))));
+    }
+    assert_eq!(lab.item().await, None);
+}
+
+#[tokio::test]
+async fn it_opens_for_other_instances_within_a_second_and_closes_after_three_probes() {
+    let lab = Lab::new().await;
+    let other = instance(&lab.table, &lab.now);
+    assert!(call(&other, false).await);
+    for _ in 0..5 {
+        assert!(lab.call(true).await);
+    }
+    assert!(!lab.call(false).await);
+    assert!(call(&other, false).await, "it believes for a second what it has read");
+    lab.wait(1000);
+    assert!(!call(&other, false).await);
+    let Err(open) = other.enter().await else { panic!("it is let through") };
+    assert_eq!(open.retry_after, SignedDuration::from_secs(29));
+
+    lab.wait(29_000);
+    for breaker in [&other, &lab.breaker, &other] {
+        assert!(call(breaker, false).await);
+    }
+    assert_eq!(lab.state().await, "closed");
+    assert!(lab.call(false).await);
+}
+
+#[tokio::test]
+async fn calls_go_ahead_when_the_item_cannot_be_read_and_the_table_is_not_asked_each_time() {
+    let lab = Lab::new().await;
+    lab.faults.refuse("GetItem", 100);
+    for _ in 0..5 {
+        assert!(lab.call(false).await);
+    }
+    assert!(lab.faults.calls().len() <= 3, "{:?}", lab.faults.calls());
+}
+
+#[tokio::test]
+async fn failures_that_could_not_be_told_are_told_with_the_next() {
+    let lab = Lab::new().await;
+    lab.faults.refuse("PutItem", 3 * crate::aws::MAX_ATTEMPTS);
+    for _ in 0..3 {
+        lab.call(true).await;
+    }
+    assert_eq!(lab.item().await, None);
+    lab.call(true).await;
+    assert_eq!(lab.state().await, "closed");
+    lab.call(true).await;
+    assert_eq!(lab.state().await, "open");
+}
+
+#[tokio::test]
+async fn lost_answers_count_no_failure_twice_and_lose_no_slot() {
+    let lab = Lab::new().await;
+    for n in 1..=5 {
+        lab.faults.lose_answers("PutItem", 1);
+        lab.call(true).await;
+        assert_eq!(lab.state().await, if n < 5 { "closed" } else { "open" }, "after {n} failures");
+    }
+    lab.wait(30_000);
+    for _ in 0..3 {
+        lab.faults.lose_answers("PutItem", 2);
+        assert!(lab.call(false).await);
+    }
+    assert_eq!(lab.state().await, "closed");
+}
+
+#[tokio::test]
+async fn an_operator_switches_it_whether_or_not_anything_has_failed() {
+    let lab = Lab::new().await;
+    lab.switch("forced_open").await;
+    assert!(!lab.call(false).await);
+    lab.wait(60_000);
+    assert!(!lab.call(false).await, "for as long as it is forced");
+
+    lab.switch("off").await;
+    lab.wait(1000);
+    for _ in 0..9 {
+        assert!(lab.call(true).await);
+    }
+    assert_eq!(lab.state().await, "closed");
+
+    lab.switch("normal").await;
+    lab.wait(1000);
+    for _ in 0..5 {
+        assert!(lab.call(true).await);
+    }
+    assert!(!lab.call(true).await);
+    let circuit = TableCircuits::new(lab.table.clone(), "gateway").read(true).await.unwrap();
+    assert_eq!((circuit.mode, circuit.version), (Mode::Normal, 8), "three switches, five failures");
+}

@@ -1,0 +1,108 @@
+//! The table of DESIGN.md section 10: how long things may take, how much may run at once, how large things may be.
+//! Each number stands here once. `tests/tests/templates` compares them with what the templates say.
+
+use std::time::Duration;
+
+// Timeouts, from the outside in: each limit is met before the one around it.
+
+/// A client waits so long for the API.
+pub const CLIENT: Duration = Duration::from_secs(5);
+/// API Gateway waits so long for a function.
+pub const API_INTEGRATION: Duration = Duration::from_secs(4);
+/// A function behind the API may run so long.
+pub const API_FUNCTION: Duration = Duration::from_secs(3);
+/// One try of an AWS call.
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Tries per AWS call, the first included.
+pub const MAX_ATTEMPTS: u32 = 3;
+/// The ceiling of the first back-off; the SDK draws uniformly below it (full jitter) and doubles it.
+pub const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
+/// The state machine waits so long for a step or an undo: longer than the function that does it may run.
+pub const SAGA_TASK: Duration = Duration::from_secs(35);
+/// A function that works on commands, events or a stream may run so long.
+pub const COMMAND_FUNCTION: Duration = Duration::from_secs(30);
+/// One call of the payment gateway, from the first byte sent to the last one read.
+pub const GATEWAY_CALL: Duration = Duration::from_secs(12);
+/// One e-mail handed to the provider.
+pub const EMAIL_CALL: Duration = Duration::from_secs(5);
+/// Connecting to a provider outside AWS, or to SES.
+pub const CONNECT: Duration = Duration::from_secs(1);
+/// Customer and bank have so long for a payment.
+pub const PAYMENT_DEADLINE: Duration = Duration::from_secs(15 * 60);
+/// The state machine's backstop behind the deadline.
+pub const SAGA_PAYMENT: Duration = Duration::from_secs(20 * 60);
+
+// Bulkheads: how many instances a queue may keep busy.
+
+pub const PAYMENTS_CONCURRENCY: u32 = 10;
+pub const EMAIL_CONCURRENCY: u32 = 5;
+pub const REALTIME_CONCURRENCY: u32 = 20;
+
+// Sizes.
+
+/// A request's body.
+pub const BODY_BYTES: usize = 64 * 1024;
+/// A frame that a client sends through the WebSocket.
+pub const FRAME_BYTES: usize = 32 * 1024;
+
+/// The circuit breaker, the same for every dependency.
+#[derive(Debug, Clone, Copy)]
+pub struct Breaker {
+    /// So many failures within `failures_within` open it,
+    pub failures: usize,
+    pub failures_within: Duration,
+    /// and so does this part of the calls of `window`, once there are `window_calls`.
+    pub window_percent: u64,
+    pub window_calls: u64,
+    pub window: Duration,
+    /// How long it stays open before probes may show that the dependency is back.
+    pub open: Duration,
+    /// Probes that may be let through before it closes, and successes of them that close it.
+    pub probes: usize,
+    /// A probe that has not reported after this is dead, and its slot is free again.
+    pub probe_lease: Duration,
+    /// For so long an instance believes what it has read.
+    pub believed: Duration,
+    /// A read of the item that takes longer is given up, and the call goes ahead.
+    pub read: Duration,
+    /// A write of the item that takes longer is given up.
+    pub write: Duration,
+}
+
+pub const BREAKER: Breaker = Breaker {
+    failures: 5,
+    failures_within: Duration::from_secs(10),
+    window_percent: 30,
+    window_calls: 20,
+    // Longer than the 10 s of the first rule, which sees no more than 4 failures in any 10 s: at a few orders a second
+    // a minute holds enough calls for a percentage, and what was wrong a minute ago is no reason to open now.
+    window: Duration::from_secs(60),
+    open: Duration::from_secs(30),
+    probes: 3,
+    // Longer than the longest call that is guarded, the gateway's 12 s, and the writes around it.
+    probe_lease: Duration::from_secs(20),
+    // The calls of one order follow each other within it and share one read; another instance's opening is noticed a
+    // second late, which is little beside the 10 s that it takes to open.
+    believed: Duration::from_secs(1),
+    // DynamoDB answers within 10 ms nearly always. One that does not must not slow down what works.
+    read: Duration::from_millis(200),
+    write: ATTEMPT_TIMEOUT,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_is_met_before_the_one_around_it() {
+        let chains: [&[Duration]; 4] = [
+            &[CLIENT, API_INTEGRATION, API_FUNCTION, ATTEMPT_TIMEOUT],
+            &[SAGA_TASK, COMMAND_FUNCTION, GATEWAY_CALL, EMAIL_CALL, CONNECT],
+            &[SAGA_PAYMENT, PAYMENT_DEADLINE],
+            &[BREAKER.open, BREAKER.probe_lease, GATEWAY_CALL + BREAKER.write, BREAKER.read],
+        ];
+        for chain in chains {
+            assert!(chain.is_sorted_by(|outer, inner| outer > inner), "{chain:?}");
+        }
+    }
+}
