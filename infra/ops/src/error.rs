@@ -39,6 +39,8 @@ pub enum Error {
     Deploy(String),
     #[error("{0}")]
     Demo(String),
+    #[error("{0}")]
+    Saga(String),
     #[error("{what} {}: {source}", path.display())]
     File { what: &'static str, path: PathBuf, source: std::io::Error },
     #[error("{command} cannot be run: {source}")]
