@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contracts::saga::{ERROR_NAMES, RESERVATION_COMMITTED};
+use contracts::saga::{ERROR_NAMES, LONGEST_WAY_FORWARD_SECONDS, RESERVATION_COMMITTED};
 use serde_json::{Value, json};
 use statemachine::ORDER_SAGA;
 
@@ -95,6 +95,25 @@ fn steps_are_retried_for_minutes_and_undos_for_hours() {
         });
         assert_eq!(last, &expected, "{name}");
     }
+}
+
+#[test]
+fn the_longest_way_forward_is_what_the_contract_says() {
+    let mut longest = 0;
+    for step in STEPS {
+        let state = &states()[step];
+        let timeout = state["TimeoutSeconds"].as_u64().expect("checked above");
+        let retrier = list(state, "Retry").last().expect("checked above");
+        let number = |field: &str| retrier[field].as_u64().expect("checked above");
+        let waits = (0..number("MaxAttempts")).map(|n| {
+            let doubled = number("IntervalSeconds") * number("BackoffRate").saturating_pow(n.min(32) as u32);
+            doubled.min(number("MaxDelaySeconds"))
+        });
+        // A payment's time-out is not retried, and whatever else fails about it does so at once.
+        let tries = if step == "TakePayment" { 1 } else { number("MaxAttempts") + 1 };
+        longest += tries * timeout + if tries > 1 { waits.sum() } else { 0 };
+    }
+    assert_eq!(longest, u64::from(LONGEST_WAY_FORWARD_SECONDS));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::error::{AboutFile, Error, Result};
 use crate::progress::Progress;
 use crate::python::{self, Purpose};
 use crate::release::{self, Arch, Release, Stage};
+use crate::saga::Saga;
 use crate::settings::{DEFAULT_GATEWAY_PORT, DEFAULT_STRIPE_PORT, Port, Settings};
 use crate::stack::{self, Stack};
 use crate::state::{Outputs, StateDir};
@@ -54,6 +55,9 @@ enum Command {
         after_help = "Needs AWS credentials (AWS_PROFILE, `aws sso login`, …) and the Rust target of the architecture."
     )]
     Deploy(Deploy),
+    /// Find and mend orders whose saga needs somebody: `saga list`, `saga retry`, `saga check`
+    #[command(subcommand)]
+    Saga(Saga),
     /// Measure: how functions start (`bench cold`), what orders cost (`bench cost`)
     #[command(subcommand)]
     Bench(Bench),
@@ -121,6 +125,10 @@ impl Cli {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 until_interrupted(release::deploy(&settings, Release { stage, arch, yes }, &Progress::new()))
                     .await
+            }
+            Command::Saga(saga) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(saga.run(&settings)).await
             }
             Command::Bench(bench) => {
                 let settings = place.settings(Port::Any, Port::Any)?;

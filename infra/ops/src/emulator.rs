@@ -23,11 +23,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Emulator {
     endpoint: String,
     http: reqwest::Client,
+    patience: Duration,
 }
 
 impl Emulator {
     pub fn new(endpoint: &str) -> Self {
-        Self { endpoint: endpoint.to_owned(), http: client() }
+        Self { endpoint: endpoint.to_owned(), http: client(), patience: PATIENCE }
+    }
+
+    /// Waits so long for an answer.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// A service that speaks JSON, by the operation's target: `DynamoDB_20120810.UpdateItem`.
@@ -94,7 +100,7 @@ impl Emulator {
         let refused = |reason: String| Error::Refused { operation: operation.to_owned(), reason };
         let signature = signature(service, method.as_str(), &url, headers, &body)
             .map_err(|error| refused(error.to_string()))?;
-        let mut request = self.http.request(method, &url).timeout(PATIENCE);
+        let mut request = self.http.request(method, &url).timeout(self.patience);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

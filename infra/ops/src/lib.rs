@@ -13,6 +13,7 @@ mod process;
 mod progress;
 mod python;
 mod release;
+mod saga;
 mod settings;
 mod setup;
 pub mod shop;

@@ -4,6 +4,7 @@ use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::deploy;
@@ -82,7 +83,7 @@ pub async fn deploy(settings: &Settings, release: Release, progress: &Progress) 
 }
 
 /// Before anything that takes minutes: whether there is any place that credentials could come from.
-fn credentials_exist() -> Result<()> {
+pub fn credentials_exist() -> Result<()> {
     const VARIABLES: [&str; 6] = [
         "AWS_ACCESS_KEY_ID",
         "AWS_PROFILE",
@@ -126,12 +127,28 @@ fn confirm(release: Release) -> Result<()> {
 async fn account(programs: &Path) -> Result<String> {
     let script =
         "import boto3; print(boto3.client('sts', region_name='us-east-1').get_caller_identity()['Account'])";
-    let output = Command::new(programs.join("python"))
+    self::script(programs, script, "").await
+}
+
+/// Runs a script that talks to AWS, and answers what it printed.
+///
+/// # Errors
+/// It failed: AWS cannot be reached, does not take the credentials, or refuses.
+pub async fn script(programs: &Path, script: &str, input: &str) -> Result<String> {
+    let failed = |source| Error::Command { command: "python".into(), source };
+    let mut child = Command::new(programs.join("python"))
         .args(["-c", script])
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .map_err(|source| Error::Command { command: "python".into(), source })?;
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(failed)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // One that ended before it read says why below.
+        let _ = stdin.write_all(input.as_bytes()).await;
+    }
+    let output = child.wait_with_output().await.map_err(failed)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
@@ -141,6 +158,11 @@ async fn account(programs: &Path) -> Result<String> {
     if reason.contains("EndpointConnectionError") || reason.contains("ConnectTimeoutError") {
         return Err(Error::Deploy(format!(
             "AWS cannot be reached: {reason}\nCheck the network and run the command again."
+        )));
+    }
+    if reason.contains("ResourceNotFoundException") || reason.contains("AccessDenied") {
+        return Err(Error::Deploy(format!(
+            "AWS refuses: {reason}\nIs the stage deployed (`cargo ops deploy`), and may these credentials do that there?"
         )));
     }
     Err(no_credentials(&format!("AWS does not take those that are there: {reason}")))

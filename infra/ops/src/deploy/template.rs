@@ -65,14 +65,33 @@ fn local_path(line: &str) -> Option<&str> {
     local.then_some(value)
 }
 
+/// The region that a stage is in, from samconfig.toml.
+///
+/// # Errors
+/// The file cannot be read, or does not say.
+pub fn region(file: &Path, stage: &str) -> Result<String> {
+    let config = samconfig(file)?;
+    let region =
+        config.get(stage).and_then(|stage| stage.get("global")?.get("parameters")?.get("region")?.as_str());
+    region.map(str::to_owned).ok_or_else(|| Error::Template {
+        template: file.to_path_buf(),
+        reason: format!("it has no [{stage}.global.parameters] region"),
+    })
+}
+
+fn samconfig(file: &Path) -> Result<toml::Table> {
+    let text = std::fs::read_to_string(file).about("cannot read", file)?;
+    let wrong = |reason: String| Error::Template { template: file.to_path_buf(), reason };
+    text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))
+}
+
 /// A stage's `parameter_overrides` of samconfig.toml, each `Name=value`.
 ///
 /// # Errors
 /// The file cannot be read, or has no such stage.
 pub fn overrides(file: &Path, stage: &str) -> Result<BTreeMap<String, String>> {
-    let text = std::fs::read_to_string(file).about("cannot read", file)?;
+    let config = samconfig(file)?;
     let wrong = |reason: String| Error::Template { template: file.to_path_buf(), reason };
-    let config: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
     let list = config
         .get(stage)
         .and_then(|stage| stage.get("deploy")?.get("parameters")?.get("parameter_overrides")?.as_array())
@@ -113,6 +132,15 @@ mod tests {
             template.with_paths(&objects),
             "    CodeUri: s3://b/1\n    CodeUri: s3://bucket/key\n    DefinitionUri: 's3://b/2'  # why\n    Other: ../x\n"
         );
+    }
+
+    #[test]
+    fn every_stage_has_its_region() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../samconfig.toml");
+        for (stage, expected) in [("local", "us-east-1"), ("dev", "eu-central-1"), ("prod", "eu-central-1")] {
+            assert_eq!(region(Path::new(file), stage).unwrap(), expected);
+        }
+        assert!(region(Path::new(file), "other").is_err());
     }
 
     #[test]

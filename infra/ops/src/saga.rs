@@ -1,0 +1,316 @@
+//! Orders whose saga needs somebody. The function orders-reconciler knows them and does what there is to do; this asks it.
+
+use clap::{Args, Subcommand, ValueEnum};
+use contracts::{OrderId, OrderStatus, saga::Failure};
+use reqwest::Method;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::deploy;
+use crate::emulator::Emulator;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::python::{self, Purpose};
+use crate::release;
+use crate::settings::Settings;
+use crate::state::StateDir;
+
+const FUNCTION: &str = "orders-reconciler";
+/// The function's timeout of 300 s (infra/orders.yaml), and what getting there takes.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(315);
+
+/// Invokes a function on AWS. boto3 knows every way of signing in, and this program has no TLS.
+const INVOKE: &str = "
+import boto3, botocore.config, json, sys
+asked = json.load(sys.stdin)
+config = botocore.config.Config(read_timeout=asked['patience'], retries={'total_max_attempts': 1})
+client = boto3.client('lambda', region_name=asked['region'], config=config)
+answer = client.invoke(FunctionName=asked['function'], Payload=json.dumps(asked['payload']))
+sys.stdout.write(answer['Payload'].read().decode())
+";
+
+#[derive(Debug, Subcommand)]
+pub enum Saga {
+    /// List the orders that are open or need attention, the longest first
+    List(List),
+    /// Try the undos again that an order needs attention for, and cancel it when all is undone
+    #[command(
+        after_help = "Also takes back an open order whose execution was aborted. Refuses when the order has ended, or when \
+                      its execution still runs."
+    )]
+    Retry(Retry),
+    /// Look now after all orders whose saga was lost, as is done every 10 minutes, and print what was found
+    Check(Check),
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only those that need a person: an undo of theirs was exhausted
+    #[arg(long)]
+    attention: bool,
+    /// At most so many
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
+    #[command(flatten)]
+    place: Where,
+}
+
+#[derive(Debug, Args)]
+pub struct Retry {
+    /// `ord_…`
+    order_id: OrderId,
+    #[command(flatten)]
+    place: Where,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Look at orders that were placed more than so many seconds ago [default: the longest that a saga can take]
+    #[arg(long, value_name = "SECONDS")]
+    older_than: Option<u32>,
+    #[command(flatten)]
+    place: Where,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+struct Where {
+    #[arg(long, value_enum, default_value = "local")]
+    stage: Stage,
+}
+
+/// The local stack, or a stage on AWS, whose credentials come from the environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    Local,
+    Dev,
+    Prod,
+}
+
+impl Stage {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Dev => "dev",
+            Self::Prod => "prod",
+        }
+    }
+}
+
+/// What the function answers to a list.
+#[derive(Debug, Deserialize)]
+struct Orders {
+    orders: Vec<Listed>,
+    more: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Listed {
+    order_id: OrderId,
+    status: OrderStatus,
+    since: String,
+    failed: Vec<String>,
+    failure: Option<Failure>,
+}
+
+/// What the function answers to a retry.
+#[derive(Debug, Deserialize)]
+struct Retried {
+    order_id: OrderId,
+    status: OrderStatus,
+    failed: Vec<String>,
+}
+
+/// What the function answers to a check: counts by name, and the orders for which something was done.
+#[derive(Debug, Deserialize)]
+struct Report {
+    orders: Vec<Found>,
+    #[serde(flatten)]
+    counts: serde_json::Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Found {
+    order_id: OrderId,
+    found: String,
+}
+
+impl Saga {
+    /// # Errors
+    /// The function cannot be asked, or refuses.
+    pub async fn run(self, settings: &Settings) -> Result<()> {
+        match self {
+            Self::List(List { attention, limit, place }) => {
+                let asked = json!({"action": "ListSagas", "attention": attention, "limit": limit});
+                print!("{}", list(&ask(settings, place.stage, asked).await?));
+            }
+            Self::Retry(Retry { order_id, place }) => {
+                let asked = json!({"action": "RetrySaga", "order_id": order_id});
+                println!("{}", retried(&ask(settings, place.stage, asked).await?)?);
+            }
+            Self::Check(Check { older_than, place }) => {
+                let asked = json!({"action": "CheckSagas", "older_than_seconds": older_than});
+                print!("{}", report(&ask(settings, place.stage, asked).await?));
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn ask<T: DeserializeOwned>(settings: &Settings, stage: Stage, request: Value) -> Result<T> {
+    let function = format!("ordersaga-{}-{FUNCTION}", stage.name());
+    let answer = match stage {
+        Stage::Local => on_this_machine(settings, &function, &request).await?,
+        Stage::Dev | Stage::Prod => on_aws(settings, stage, &function, &request).await?,
+    };
+    read(&function, &answer)
+}
+
+async fn on_this_machine(settings: &Settings, function: &str, request: &Value) -> Result<String> {
+    let state = StateDir::new(settings.state_dir.clone());
+    let running = state.running().ok_or(Error::NotRunning)?;
+    let emulator = Emulator::new(&running.endpoint()).with_patience(PATIENCE);
+    let path = format!("/2015-03-31/functions/{function}/invocations");
+    let body = request.to_string().into_bytes();
+    emulator.send("lambda", "Invoke", Method::POST, &path, &[], body).await
+}
+
+async fn on_aws(settings: &Settings, stage: Stage, function: &str, request: &Value) -> Result<String> {
+    release::credentials_exist()?;
+    let region = deploy::region(&settings.infra().join("samconfig.toml"), stage.name())?;
+    let programs = python::environment(settings, Purpose::Deploy, &Progress::new()).await?;
+    let asked = json!({
+        "function": function, "region": region, "payload": request, "patience": PATIENCE.as_secs(),
+    });
+    release::script(&programs, INVOKE, &asked.to_string()).await
+}
+
+/// The function's answer, or what it says is wrong.
+fn read<T: DeserializeOwned>(function: &str, answer: &str) -> Result<T> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Failed {
+        error_type: String,
+        error_message: String,
+    }
+    if let Ok(Failed { error_type, error_message }) = serde_json::from_str(answer) {
+        return Err(Error::Saga(match error_type.as_str() {
+            "NothingToRetry" => error_message,
+            _ => format!("{function} failed ({error_type}): {error_message}\nIts log says more."),
+        }));
+    }
+    serde_json::from_str(answer)
+        .map_err(|error| Error::Saga(format!("{function} answers what cannot be read ({error}): {answer}")))
+}
+
+fn list(Orders { orders, more }: &Orders) -> String {
+    if orders.is_empty() {
+        return "no orders\n".to_owned();
+    }
+    let mut text = String::new();
+    for Listed { order_id, status, since, failed, failure } in orders {
+        text.push_str(&format!("{order_id}  {since}  {status}\n"));
+        if !failed.is_empty() {
+            text.push_str(&format!("    not undone: {}\n", failed.join(", ")));
+        }
+        if let Some(Failure { step, error, cause }) = failure {
+            text.push_str(&format!("    because {step} failed: {error} {cause}\n"));
+        }
+    }
+    if *more {
+        text.push_str("and more: --limit shows them\n");
+    }
+    if orders.iter().any(|order| order.status == OrderStatus::NeedsAttention) {
+        text.push_str("\nWhat keeps an undo from being done is in its function's log. Then: cargo ops saga retry <order>\n");
+    }
+    text
+}
+
+fn retried(Retried { order_id, status, failed }: &Retried) -> Result<String> {
+    match status {
+        OrderStatus::OrderCancelled => Ok(format!("{order_id} is cancelled: everything is undone")),
+        OrderStatus::OrderCompleted => Ok(format!("{order_id} had completed: nothing is undone")),
+        _ => Err(Error::Saga(format!(
+            "{order_id} still needs attention: {} could not be undone. The functions' logs say why; the command can be \
+             repeated.",
+            failed.join(", ")
+        ))),
+    }
+}
+
+fn report(Report { orders, counts }: &Report) -> String {
+    let mut text = String::new();
+    for (name, count) in counts.iter().filter(|(_, count)| **count != json!(0)) {
+        text.push_str(&format!("{:<18}{count}\n", name.replace('_', " ")));
+    }
+    for Found { order_id, found } in orders {
+        text.push_str(&format!("{order_id}  {}\n", found.replace('_', " ")));
+    }
+    if text.is_empty() { "nothing to look after\n".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORDER: &str = "ord_0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn a_list_says_what_is_not_undone_and_why() {
+        let answer = json!({"more": true, "orders": [
+            {"order_id": ORDER, "status": "NeedsAttention", "since": "2026-11-20T12:00:00.000Z", "failed": ["payment"],
+             "failure": {"step": "ScheduleShipment", "error": "ShipmentRejected", "cause": "no carrier"}},
+            {"order_id": ORDER, "status": "PaymentPending", "since": "2026-11-20T13:00:00.000Z", "failed": []},
+        ]});
+        let text = list(&read("f", &answer.to_string()).unwrap());
+        assert!(
+            text.contains("not undone: payment\n    because ScheduleShipment failed: ShipmentRejected"),
+            "{text}"
+        );
+        assert!(
+            text.contains("PaymentPending") && text.contains("--limit") && text.contains("saga retry"),
+            "{text}"
+        );
+        let none = json!({"more": false, "orders": []});
+        assert_eq!(list(&read("f", &none.to_string()).unwrap()), "no orders\n");
+    }
+
+    #[test]
+    fn a_retry_that_fails_again_is_an_error() {
+        let answer = |status: &str, failed: Value| {
+            let answer = json!({"order_id": ORDER, "status": status, "failed": failed});
+            retried(&read("f", &answer.to_string()).unwrap())
+        };
+        assert!(answer("OrderCancelled", json!([])).unwrap().contains("is cancelled"));
+        assert!(answer("OrderCompleted", json!([])).unwrap().contains("had completed"));
+        let again = answer("NeedsAttention", json!(["payment", "inventory"])).unwrap_err();
+        assert!(again.to_string().contains("payment, inventory could not be undone"), "{again}");
+    }
+
+    #[test]
+    fn a_report_shows_what_is_not_nothing() {
+        let answer = json!({"overdue": 2, "running": 1, "cancelled": 1, "undo_failed": 0,
+            "orders": [{"order_id": ORDER, "found": "cancelled"}]});
+        let text = report(&read("f", &answer.to_string()).unwrap());
+        assert!(text.contains("overdue           2\n") && !text.contains("undo failed"), "{text}");
+        assert!(text.ends_with(&format!("{ORDER}  cancelled\n")), "{text}");
+        let nothing = json!({"overdue": 0, "orders": []});
+        assert_eq!(report(&read("f", &nothing.to_string()).unwrap()), "nothing to look after\n");
+    }
+
+    #[test]
+    fn a_refusal_says_why() {
+        let refused =
+            json!({"errorType": "NothingToRetry", "errorMessage": "the order has ended as OrderCompleted"});
+        let error = read::<Retried>("f", &refused.to_string()).unwrap_err();
+        assert_eq!(error.to_string(), "the order has ended as OrderCompleted");
+        let failed = json!({"errorType": "Transient", "errorMessage": "no table"});
+        assert!(
+            read::<Retried>("f", &failed.to_string())
+                .unwrap_err()
+                .to_string()
+                .contains("(Transient): no table")
+        );
+        assert!(read::<Retried>("f", "null").is_err());
+    }
+}

@@ -1,0 +1,227 @@
+//! JSONata, as far as the definition uses it: paths, texts, numbers, `=`, `&`, `? :`, arrays, objects, and four functions.
+
+use serde_json::{Map, Value, json};
+
+/// What an expression can see.
+pub struct Scope {
+    /// Of the state, and of the next one.
+    pub input: Value,
+    pub variables: Map<String, Value>,
+    /// `$states` without `input` and `context`.
+    pub states: Value,
+}
+
+/// A value of the definition, with the expressions in it.
+pub enum Template {
+    Plain(Value),
+    Object(Vec<(String, Template)>),
+    Expression(Expression),
+}
+
+pub enum Expression {
+    Value(Value),
+    Path(Vec<String>),
+    Call(String, Vec<Expression>),
+    Array(Vec<Expression>),
+    Object(Vec<(String, Expression)>),
+    Equal(Box<(Expression, Expression)>),
+    Concatenation(Box<(Expression, Expression)>),
+    Choice(Box<(Expression, Expression, Expression)>),
+}
+
+impl Scope {
+    /// Leaves a state: variables first, on what the state saw, then its output.
+    pub fn leave(&mut self, assign: Option<&Template>, output: Option<&Template>) {
+        let assigned = assign.map(|template| template.fill(self));
+        let output = output.map(|template| template.fill(self));
+        if let Some(Value::Object(assigned)) = assigned {
+            self.variables.extend(assigned);
+        }
+        if let Some(output) = output {
+            self.input = output;
+        }
+    }
+
+    fn look_up(&self, path: &[String]) -> Option<Value> {
+        let (root, rest) = path.split_first().expect("a path has a root");
+        let (from, rest) = match (root.as_str(), rest.first().map(String::as_str)) {
+            ("states", Some("input")) => (&self.input, &rest[1..]),
+            // Of the context, what differs from order to order plays no part here.
+            ("states", Some("context")) => return Some(json!("context")),
+            ("states", _) => (&self.states, rest),
+            (variable, _) => (self.variables.get(variable)?, rest),
+        };
+        rest.iter().try_fold(from, |value, name| value.get(name)).cloned()
+    }
+}
+
+impl Template {
+    pub fn read(value: &Value) -> Self {
+        match value {
+            Value::String(text) => match text.strip_prefix("{%").and_then(|text| text.strip_suffix("%}")) {
+                Some(expression) => Self::Expression(Parser::whole(expression)),
+                None => Self::Plain(value.clone()),
+            },
+            Value::Object(fields) => {
+                Self::Object(fields.iter().map(|(name, value)| (name.clone(), Self::read(value))).collect())
+            }
+            other => Self::Plain(other.clone()),
+        }
+    }
+
+    /// Fails on what is not there, as Step Functions does.
+    pub fn fill(&self, scope: &Scope) -> Value {
+        match self {
+            Self::Plain(value) => value.clone(),
+            Self::Object(fields) => {
+                fields.iter().map(|(name, template)| (name.clone(), template.fill(scope))).collect()
+            }
+            Self::Expression(expression) => expression.evaluate(scope).expect("the expression has a value"),
+        }
+    }
+}
+
+impl Expression {
+    fn evaluate(&self, scope: &Scope) -> Option<Value> {
+        match self {
+            Self::Value(value) => Some(value.clone()),
+            Self::Path(path) => scope.look_up(path),
+            Self::Array(items) => Some(items.iter().filter_map(|item| item.evaluate(scope)).collect()),
+            Self::Object(fields) => Some(
+                fields
+                    .iter()
+                    .filter_map(|(name, value)| Some((name.clone(), value.evaluate(scope)?)))
+                    .collect(),
+            ),
+            Self::Equal(both) => {
+                let (left, right) = (both.0.evaluate(scope), both.1.evaluate(scope));
+                Some(json!(left.is_some() && left == right))
+            }
+            Self::Concatenation(both) => {
+                let text =
+                    |side: &Self| side.evaluate(scope).map_or_else(String::new, |value| as_text(&value));
+                Some(json!(text(&both.0) + &text(&both.1)))
+            }
+            Self::Choice(three) => match three.0.evaluate(scope) {
+                Some(Value::Bool(true)) => three.1.evaluate(scope),
+                _ => three.2.evaluate(scope),
+            },
+            Self::Call(name, arguments) => call(name, arguments, scope),
+        }
+    }
+}
+
+fn call(name: &str, arguments: &[Expression], scope: &Scope) -> Option<Value> {
+    let argument = |n: usize| arguments[n].evaluate(scope);
+    match name {
+        "exists" => Some(json!(argument(0).is_some())),
+        "string" => argument(0).map(|value| json!(as_text(&value))),
+        "substring" => argument(0).map(|value| {
+            let length = argument(2)
+                .and_then(|n| n.as_u64())
+                .map_or(usize::MAX, |n| usize::try_from(n).expect("a length"));
+            json!(as_text(&value).chars().take(length).collect::<String>())
+        }),
+        "merge" => {
+            let objects = argument(0)?;
+            let fields = objects.as_array().expect("an array").iter().filter_map(Value::as_object).flatten();
+            Some(fields.map(|(name, value)| (name.clone(), value.clone())).collect())
+        }
+        other => panic!("the definition uses ${other}, which this test does not know"),
+    }
+}
+
+fn as_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+struct Parser<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Parser<'a> {
+    fn whole(text: &'a str) -> Expression {
+        let mut parser = Self { rest: text };
+        let expression = parser.expression();
+        assert!(parser.rest.trim().is_empty(), "{:?} is left of {text:?}", parser.rest);
+        expression
+    }
+
+    /// Whether `sign` comes next; then it is taken.
+    fn takes(&mut self, sign: &str) -> bool {
+        match self.rest.trim_start().strip_prefix(sign) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn must(&mut self, sign: &str) {
+        assert!(self.takes(sign), "{sign} was expected at {:?}", self.rest);
+    }
+
+    fn expression(&mut self) -> Expression {
+        let left = self.operand();
+        if self.takes("=") {
+            return Expression::Equal(Box::new((left, self.operand())));
+        }
+        if self.takes("&") {
+            return Expression::Concatenation(Box::new((left, self.expression())));
+        }
+        if self.takes("?") {
+            let yes = self.expression();
+            self.must(":");
+            return Expression::Choice(Box::new((left, yes, self.expression())));
+        }
+        left
+    }
+
+    fn operand(&mut self) -> Expression {
+        if self.takes("'") {
+            let (text, rest) = self.rest.split_once('\'').expect("a text ends");
+            self.rest = rest;
+            return Expression::Value(json!(text));
+        }
+        if self.takes("[") {
+            return Expression::Array(self.list("]", Self::expression));
+        }
+        if self.takes("{") {
+            return Expression::Object(self.list("}", |parser| {
+                let Expression::Value(Value::String(name)) = parser.operand() else {
+                    panic!("a name in quotes")
+                };
+                parser.must(":");
+                (name, parser.expression())
+            }));
+        }
+        if self.takes("$") {
+            let path: Vec<String> = self.word().split('.').map(str::to_owned).collect();
+            if self.takes("(") {
+                return Expression::Call(path.concat(), self.list(")", Self::expression));
+            }
+            return Expression::Path(path);
+        }
+        let word = self.word();
+        Expression::Value(
+            serde_json::from_str(&word).unwrap_or_else(|_| panic!("{word:?} is not understood")),
+        )
+    }
+
+    fn list<T>(&mut self, end: &str, mut item: impl FnMut(&mut Self) -> T) -> Vec<T> {
+        let mut items = vec![];
+        while !self.takes(end) {
+            items.push(item(self));
+            self.takes(",");
+        }
+        items
+    }
+
+    fn word(&mut self) -> String {
+        let text = self.rest.trim_start();
+        let end = text.find(|c: char| !c.is_ascii_alphanumeric() && !"._".contains(c)).unwrap_or(text.len());
+        self.rest = &text[end..];
+        text[..end].to_owned()
+    }
+}

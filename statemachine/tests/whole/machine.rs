@@ -1,0 +1,178 @@
+//! Step Functions, as far as the definition uses it: tasks with retries and catches, choices, ends, variables.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use statemachine::ORDER_SAGA;
+
+use crate::{
+    expression::{Scope, Template},
+    services::{Services, TIMEOUT},
+};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    Succeeded,
+    Failed(String),
+}
+
+pub struct Machine {
+    start: String,
+    states: BTreeMap<String, State>,
+}
+
+struct State {
+    kind: String,
+    arguments: Template,
+    assign: Option<Template>,
+    output: Option<Template>,
+    next: Option<String>,
+    error: Option<String>,
+    retriers: Vec<(Vec<String>, u64)>,
+    catchers: Vec<Catcher>,
+    choices: Vec<Choice>,
+}
+
+struct Catcher {
+    errors: Vec<String>,
+    assign: Option<Template>,
+    next: String,
+}
+
+struct Choice {
+    condition: Template,
+    output: Option<Template>,
+    next: String,
+}
+
+impl Machine {
+    pub fn of_the_repository() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// The repository's definition with a change.
+    pub fn with(change: impl FnOnce(&mut Value)) -> Self {
+        let mut definition: Value = serde_json::from_str(ORDER_SAGA).expect("the definition is JSON");
+        change(&mut definition["States"]);
+        let states = definition["States"].as_object().expect("States is an object");
+        let states = states.iter().map(|(name, state)| (name.clone(), State::read(state))).collect();
+        Self { start: text(&definition, "StartAt").expect("StartAt"), states }
+    }
+
+    /// Runs one order.
+    pub fn run(&self, services: &mut Services) -> Ended {
+        let mut scope = Scope { input: input(), variables: Map::new(), states: json!({}) };
+        let mut name = self.start.clone();
+        loop {
+            let state = self.states.get(&name).unwrap_or_else(|| panic!("there is no state {name}"));
+            scope.states = json!({});
+            let next = match state.kind.as_str() {
+                "Task" => state.work(&name, &mut scope, services),
+                "Choice" => Some(state.choose(&mut scope)),
+                "Succeed" => None,
+                "Fail" => return Ended::Failed(state.error.clone().expect("a Fail has an Error")),
+                other => panic!("{name} is a {other}"),
+            };
+            match next {
+                Some(next) => name = next,
+                None => return Ended::Succeeded,
+            }
+        }
+    }
+}
+
+impl State {
+    fn read(state: &Value) -> Self {
+        let list = |field: &str| state[field].as_array().cloned().unwrap_or_default();
+        let template = |value: &Value| (!value.is_null()).then(|| Template::read(value));
+        Self {
+            kind: text(state, "Type").expect("Type"),
+            arguments: Template::read(&state["Arguments"]),
+            assign: template(&state["Assign"]),
+            output: template(&state["Output"]),
+            next: text(state, "Next").or(text(state, "Default")),
+            error: text(state, "Error"),
+            retriers: list("Retry")
+                .iter()
+                .map(|rule| (errors(rule), rule["MaxAttempts"].as_u64().expect("MaxAttempts")))
+                .collect(),
+            catchers: list("Catch")
+                .iter()
+                .map(|rule| Catcher {
+                    errors: errors(rule),
+                    assign: template(&rule["Assign"]),
+                    next: text(rule, "Next").expect("Next"),
+                })
+                .collect(),
+            choices: list("Choices")
+                .iter()
+                .map(|rule| Choice {
+                    condition: Template::read(&rule["Condition"]),
+                    output: template(&rule["Output"]),
+                    next: text(rule, "Next").expect("Next"),
+                })
+                .collect(),
+        }
+    }
+
+    fn work(&self, name: &str, scope: &mut Scope, services: &mut Services) -> Option<String> {
+        let arguments = self.arguments.fill(scope);
+        let mut tries = vec![0; self.retriers.len()];
+        loop {
+            let error = match services.call(name, &arguments) {
+                Ok(payload) => {
+                    scope.states = json!({"result": {"Payload": payload}});
+                    scope.leave(self.assign.as_ref(), self.output.as_ref());
+                    if self.output.is_none() {
+                        scope.input = scope.states["result"].clone();
+                    }
+                    return self.next.clone();
+                }
+                Err(error) => error,
+            };
+            // The first rule that names the error counts, whether it has tries left or not.
+            let rule = self.retriers.iter().position(|(errors, _)| matches(errors, error));
+            if let Some(rule) = rule.filter(|rule| tries[*rule] < self.retriers[*rule].1) {
+                tries[rule] += 1;
+                continue;
+            }
+            let caught = self.catchers.iter().find(|catcher| matches(&catcher.errors, error));
+            let caught = caught.unwrap_or_else(|| panic!("{name} lets {error} through"));
+            scope.states = json!({"errorOutput": {"Error": error, "Cause": "why"}});
+            scope.leave(caught.assign.as_ref(), None);
+            return Some(caught.next.clone());
+        }
+    }
+
+    fn choose(&self, scope: &mut Scope) -> String {
+        for choice in &self.choices {
+            if choice.condition.fill(scope) == json!(true) {
+                scope.leave(None, choice.output.as_ref());
+                return choice.next.clone();
+            }
+        }
+        self.next.clone().expect("a Choice has a Default")
+    }
+}
+
+/// Amazon States Language, "Error representation": `States.ALL` is every error, `States.TaskFailed` every one but a
+/// timeout.
+fn matches(errors: &[String], error: &str) -> bool {
+    errors.iter().any(|name| {
+        name == error || name == "States.ALL" || (name == "States.TaskFailed" && error != TIMEOUT)
+    })
+}
+
+fn errors(rule: &Value) -> Vec<String> {
+    let names = rule["ErrorEquals"].as_array().expect("ErrorEquals");
+    names.iter().map(|name| name.as_str().expect("a name").to_owned()).collect()
+}
+
+fn text(value: &Value, field: &str) -> Option<String> {
+    value[field].as_str().map(str::to_owned)
+}
+
+/// Of the execution's input only the order's id is looked at.
+fn input() -> Value {
+    json!({"order_id": "ord_1"})
+}

@@ -1,0 +1,302 @@
+//! The contexts, as far as the saga can see them: what they hold for one order, and what they promise (README.md, steps
+//! and undos): a repeat is a success, and a step that comes after its undo is refused.
+
+use contracts::{
+    OrderStatus,
+    saga::{
+        Compensations, Failure, INVENTORY_NOT_AVAILABLE, ORDER_CANCEL_REQUESTED, PAYMENT_DECLINED,
+        PAYMENT_TIMEOUT, SHIPMENT_REJECTED, TRANSIENT, UndoOutcome,
+    },
+};
+use serde_json::{Value, json};
+
+pub const TIMEOUT: &str = "States.Timeout";
+
+/// How the calls of a task end, other than well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The first one fails before it has an effect.
+    FailsOnce,
+    /// The first one has its effect, and its answer is lost.
+    LosesOneAnswer,
+    /// All fail, without an effect, for as long as they are tried.
+    Down,
+    /// All have their effect, and no answer comes back.
+    Mute,
+    /// All time out; the first one's effect comes so many calls later, 255 for after the end.
+    Late(u8),
+}
+
+impl Fault {
+    pub const ALL: [Self; 8] = [
+        Self::FailsOnce,
+        Self::LosesOneAnswer,
+        Self::Down,
+        Self::Mute,
+        Self::Late(0),
+        Self::Late(1),
+        Self::Late(3),
+        Self::Late(255),
+    ];
+}
+
+/// What the business says no to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    OutOfStock,
+    Declined,
+    NeverPaid,
+    NotServed,
+}
+
+impl Refusal {
+    pub const ALL: [Self; 4] = [Self::OutOfStock, Self::Declined, Self::NeverPaid, Self::NotServed];
+}
+
+/// Stock, money or parcel of the order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Thing {
+    #[default]
+    None,
+    Held,
+    Refused(&'static str),
+    /// Undone, or undone before it was done.
+    Undone {
+        was_held: bool,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    pub status: OrderStatus,
+    pub failed: Vec<String>,
+    reserved: bool,
+    cancel_requested: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Services {
+    pub order: Order,
+    pub charges: u32,
+    pub cancel_accepted: bool,
+    stock: Thing,
+    money: Thing,
+    parcel: Thing,
+    refusal: Option<Refusal>,
+    faults: Vec<(&'static str, Fault)>,
+    /// Before which call the customer asks for a cancel, and whether payments hears of it while it waits.
+    cancel: Option<(usize, bool)>,
+    late: Vec<(usize, String, Value)>,
+    log: Vec<(String, &'static str)>,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        let order = Order {
+            status: OrderStatus::OrderCreated,
+            failed: vec![],
+            reserved: false,
+            cancel_requested: false,
+        };
+        Self {
+            order,
+            charges: 0,
+            cancel_accepted: false,
+            stock: Thing::None,
+            money: Thing::None,
+            parcel: Thing::None,
+            refusal: None,
+            faults: vec![],
+            cancel: None,
+            late: vec![],
+            log: vec![],
+        }
+    }
+}
+
+type Answer = Result<Value, &'static str>;
+
+impl Services {
+    pub fn refusing(self, refusal: Option<Refusal>) -> Self {
+        Self { refusal, ..self }
+    }
+
+    pub fn with(mut self, task: &'static str, fault: Fault) -> Self {
+        self.faults.push((task, fault));
+        self
+    }
+
+    pub fn cancelled_before(self, call: usize, heard: bool) -> Self {
+        Self { cancel: Some((call, heard)), ..self }
+    }
+
+    /// What is held for the order.
+    pub fn held(&self) -> Vec<&'static str> {
+        let all = [("shipment", self.parcel), ("payment", self.money), ("inventory", self.stock)];
+        all.into_iter().filter(|(_, thing)| *thing == Thing::Held).map(|(part, _)| part).collect()
+    }
+
+    /// Whether a fault kept orders from saying how it stands, for as long as it was asked.
+    pub fn orders_was_down(&self) -> bool {
+        let asked = ["AbortOrder", "CancelOrder"];
+        self.faults.iter().any(|(task, fault)| {
+            asked.contains(task) && !matches!(fault, Fault::FailsOnce | Fault::LosesOneAnswer)
+        })
+    }
+
+    pub fn calls(&self) -> Vec<&str> {
+        self.log.iter().map(|(task, _)| task.as_str()).collect()
+    }
+
+    pub fn told(&self) -> String {
+        let lines: Vec<String> = self.log.iter().map(|(task, answer)| format!("{task}: {answer}")).collect();
+        format!("{:?}, {:?}, cancel {:?}\n{}", self.refusal, self.faults, self.cancel, lines.join("\n"))
+    }
+
+    /// One call of a task, as the state machine sees it.
+    pub fn call(&mut self, task: &str, arguments: &Value) -> Answer {
+        let now = self.log.len();
+        let answer = self.answer(task, arguments, now);
+        self.log.push((task.to_owned(), answer.as_ref().map_or_else(|error| *error, |_| "done")));
+        answer
+    }
+
+    fn answer(&mut self, task: &str, arguments: &Value, now: usize) -> Answer {
+        if self.cancel.is_some_and(|(call, _)| call == now) {
+            self.ask_for_cancel();
+        }
+        let (due, later) = std::mem::take(&mut self.late).into_iter().partition(|(when, _, _)| *when <= now);
+        self.late = later;
+        self.happen(due);
+        let fault = self.faults.iter().find(|(name, _)| *name == task).map(|(_, fault)| *fault);
+        let first = !self.log.iter().any(|(name, _)| name == task);
+        match fault {
+            Some(Fault::FailsOnce) if first => Err(TRANSIENT),
+            Some(Fault::LosesOneAnswer) if first => self.effect(task, arguments).and(Err(TRANSIENT)),
+            Some(Fault::Down) => Err(TRANSIENT),
+            Some(Fault::Mute) => self.effect(task, arguments).and(Err(TIMEOUT)),
+            Some(Fault::Late(calls)) => {
+                if first {
+                    let when = if calls == u8::MAX { usize::MAX } else { now + 1 + usize::from(calls) };
+                    self.late.push((when, task.to_owned(), arguments.clone()));
+                }
+                Err(TIMEOUT)
+            }
+            Some(Fault::FailsOnce | Fault::LosesOneAnswer) | None => self.effect(task, arguments),
+        }
+    }
+
+    pub fn everything_late_happens(&mut self) {
+        let late = std::mem::take(&mut self.late);
+        self.happen(late);
+    }
+
+    fn happen(&mut self, late: Vec<(usize, String, Value)>) {
+        for (_, task, arguments) in late {
+            // Nobody hears the answer any more.
+            let _ = self.effect(&task, &arguments);
+        }
+    }
+
+    fn ask_for_cancel(&mut self) {
+        if !self.order.status.is_final() {
+            self.order.cancel_requested = true;
+            self.cancel_accepted = true;
+        }
+    }
+
+    fn effect(&mut self, task: &str, arguments: &Value) -> Answer {
+        let refused = |by: Refusal, name: &'static str| (self.refusal == Some(by)).then_some(name);
+        match task {
+            "ReserveInventory" => {
+                self.stock.hold(refused(Refusal::OutOfStock, INVENTORY_NOT_AVAILABLE)).map(|_| json!({}))
+            }
+            "TakePayment" => {
+                let heard = self.order.cancel_requested && self.cancel.is_some_and(|(_, heard)| heard);
+                let name = refused(Refusal::Declined, PAYMENT_DECLINED)
+                    .or(refused(Refusal::NeverPaid, PAYMENT_TIMEOUT))
+                    .or(heard.then_some(ORDER_CANCEL_REQUESTED));
+                let charged = self.money.hold(name)?;
+                self.charges += u32::from(charged);
+                Ok(json!({}))
+            }
+            "ScheduleShipment" => {
+                self.parcel.hold(refused(Refusal::NotServed, SHIPMENT_REJECTED))?;
+                Ok(json!({"shipment_id": "shp_1"}))
+            }
+            "CancelShipment" => Ok(self.parcel.undo(UndoOutcome::Cancelled, UndoOutcome::NothingScheduled)),
+            "RefundPayment" => Ok(self.money.undo(UndoOutcome::Refunded, UndoOutcome::NothingTaken)),
+            "ReleaseInventory" => Ok(self.stock.undo(UndoOutcome::Released, UndoOutcome::NothingHeld)),
+            _ => self.order.take(task, arguments),
+        }
+    }
+}
+
+impl Thing {
+    /// Whether this call was the one that did it.
+    fn hold(&mut self, refused: Option<&'static str>) -> Result<bool, &'static str> {
+        match (*self, refused) {
+            (Self::None, None) => {
+                *self = Self::Held;
+                Ok(true)
+            }
+            (Self::None, Some(name)) => {
+                *self = Self::Refused(name);
+                Err(name)
+            }
+            (Self::Held, _) => Ok(false),
+            (Self::Refused(name), _) => Err(name),
+            (Self::Undone { .. }, _) => Err(ORDER_CANCEL_REQUESTED),
+        }
+    }
+
+    fn undo(&mut self, done: UndoOutcome, nothing: UndoOutcome) -> Value {
+        match *self {
+            Self::Held => *self = Self::Undone { was_held: true },
+            Self::None => *self = Self::Undone { was_held: false },
+            Self::Refused(_) | Self::Undone { .. } => {}
+        }
+        json!({"outcome": if *self == (Self::Undone { was_held: true }) { done } else { nothing }})
+    }
+}
+
+impl Order {
+    /// As functions/orders/src/domain/decide.rs has it.
+    fn take(&mut self, task: &str, arguments: &Value) -> Answer {
+        let completed = self.status == OrderStatus::OrderCompleted;
+        let cancelling = matches!(self.status, OrderStatus::OrderCancelled | OrderStatus::NeedsAttention);
+        match task {
+            "RecordReservation" if self.reserved => {}
+            "RecordReservation" if self.cancel_requested || cancelling => return Err(ORDER_CANCEL_REQUESTED),
+            "RecordReservation" => {
+                self.reserved = true;
+                self.status = OrderStatus::PaymentPending;
+            }
+            "CompleteOrder" if completed => {}
+            "CompleteOrder" if self.cancel_requested || cancelling => return Err(ORDER_CANCEL_REQUESTED),
+            "CompleteOrder" if !self.reserved => return Err(TRANSIENT),
+            "CompleteOrder" => self.status = OrderStatus::OrderCompleted,
+            "AbortOrder" => {
+                self.cancel_requested |= !completed;
+                return Ok(json!({"completed": completed}));
+            }
+            "CancelOrder" if completed => return Err(TRANSIENT),
+            "CancelOrder" if self.status == OrderStatus::OrderCancelled => {}
+            "CancelOrder" => self.cancel(arguments),
+            other => panic!("no service does {other}"),
+        }
+        Ok(json!({"status": self.status}))
+    }
+
+    fn cancel(&mut self, arguments: &Value) {
+        let read = |field: &str| arguments["Payload"][field].clone();
+        let _: Failure = serde_json::from_value(read("failure")).expect("a failure of the contract");
+        let undone = serde_json::from_value(read("compensations")).expect("compensations of the contract");
+        let Compensations { shipment, payment, inventory } = undone;
+        let all = [("shipment", shipment), ("payment", payment), ("inventory", inventory)];
+        let failed = all.into_iter().filter(|(_, outcome)| *outcome == UndoOutcome::Failed);
+        self.failed = failed.map(|(part, _)| part.to_owned()).collect();
+        let all_undone = self.failed.is_empty();
+        self.status = if all_undone { OrderStatus::OrderCancelled } else { OrderStatus::NeedsAttention };
+    }
+}
