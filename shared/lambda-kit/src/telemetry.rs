@@ -45,6 +45,16 @@ struct OperationRecord {
     duration: Duration,
 }
 
+#[metrics(rename_all = "PascalCase", emf::dimension_sets = [["Service", "Operation", "Kind"]])]
+struct FoundRecord {
+    #[metrics(timestamp)]
+    timestamp: SystemTime,
+    service: String,
+    operation: String,
+    kind: &'static str,
+    found: u64,
+}
+
 /// How an operation ended, as its metric says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -108,6 +118,21 @@ pub fn record(operation: &str, outcome: Outcome, duration: Duration) {
             outcome: outcome.as_str(),
             count: 1,
             duration,
+        }
+        .append_on_drop(sink.sink.clone()),
+    );
+}
+
+/// Records how many things of a kind `operation` found: also none, so that an alarm sees that it looked.
+pub fn found(operation: &str, kind: &'static str, found: u64) {
+    let Some(sink) = SINK.get() else { return };
+    drop(
+        FoundRecord {
+            timestamp: SystemTime::now(),
+            service: sink.service.clone(),
+            operation: operation.to_owned(),
+            kind,
+            found,
         }
         .append_on_drop(sink.sink.clone()),
     );
