@@ -2,23 +2,52 @@
 
 use std::time::Duration;
 
-use contracts::{OrderId, OrderStatus, Sku};
+use contracts::{OrderId, OrderStatus, Sku, saga};
 use futures::future::try_join_all;
+use ops::shop::{NewOrder, card};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use crate::harness::Outcome;
-use crate::world::{Customer, PRICE, Result, World, buy, unique};
+use crate::world::{Customer, PRICE, Result, World, buy, eventually, unique};
 
 crate::tests![
+    an_order_that_waits_for_its_payment_is_cancelled_at_once,
     an_order_that_has_ended_cannot_be_cancelled,
     somebody_elses_order_cannot_be_cancelled,
     orders_cancelled_at_any_moment_complete_or_are_undone,
 ];
 
+/// In life the payment would wait for its customer for 15 minutes.
+const AT_ONCE: Duration = Duration::from_secs(30);
+
 async fn cancel(customer: &Customer, order: &OrderId) -> Result<StatusCode> {
     let path = format!("/v1/orders/{order}/cancel");
     Ok(customer.shop.call(Method::POST, &path).json(&json!({})).send().await?.status)
+}
+
+async fn an_order_that_waits_for_its_payment_is_cancelled_at_once(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let payment_method = world.gateway.store_card(card::ASKS_FIRST).await?;
+    let order = NewOrder { payment_method, ..buy(&sku) };
+    let order_id = customer.shop.place(&order, &unique("key")).await?.order_id;
+    let asked = eventually("the bank asks the customer", async || {
+        let payment = customer.shop.payment(&order_id).await?;
+        Ok(payment.next_action.ok_or(payment.status)?)
+    })
+    .await?;
+
+    assert_eq!(cancel(&customer, &order_id).await?, StatusCode::ACCEPTED);
+    let ended = ops::shop::eventually("the order ends", AT_ONCE, async || {
+        let status = customer.shop.order(&order_id).await?.status;
+        if status.is_final() { Ok(status) } else { Err(status)? }
+    });
+    assert_eq!(ended.await?, OrderStatus::OrderCancelled);
+    assert_eq!(customer.reason(&order_id).await?, saga::ORDER_CANCEL_REQUESTED);
+    assert_eq!(world.available(&sku).await?, 5);
+    assert!(world.gateway.authenticate(&asked).await.is_err(), "nothing can be paid any more");
+    assert!(world.taken(&order_id).await?.is_empty());
+    Ok(())
 }
 
 async fn an_order_that_has_ended_cannot_be_cancelled(world: World) -> Outcome {
