@@ -63,7 +63,8 @@ async fn main() -> Result<(), Failure> {
     println!(
         "\nReservations of one SKU, {} s for each number of shards after a warm-up. Limits and times are those of\n\
          DynamoDB (1,000 write units a second for each partition key, twice for transactions; a transaction keeps its\n\
-         items from others for 1 ms) slowed down {} times; the last columns are of full speed.\n\n\
+         items from others for 1 ms) slowed down {} times; the last columns are of full speed. The command's waits\n\
+         are not slowed down, so that it is refused more often than it would be.\n\n\
          {:>6} {:>10} {:>10} {:>10} {:>10} {:>12} {:>11} {:>8}",
         arguments.seconds,
         arguments.slower,

@@ -8,6 +8,7 @@ mod notifications;
 mod platform;
 mod realtime;
 mod saga;
+mod stock;
 mod undo;
 mod world;
 
@@ -29,10 +30,11 @@ pub(crate) use tests;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let areas: [fn() -> Vec<Trial>; 8] = [
+    let areas: [fn() -> Vec<Trial>; 9] = [
         saga::tests,
         idempotency::tests,
         undo::tests,
+        stock::tests,
         api::tests,
         realtime::tests,
         notifications::tests,
