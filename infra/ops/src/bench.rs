@@ -2,6 +2,7 @@
 
 mod cold;
 mod cost;
+mod reserve;
 
 use clap::Subcommand;
 
@@ -13,6 +14,8 @@ pub enum Bench {
     Cold(cold::Cold),
     /// What an order causes on AWS, call by call, and what a million of each kind cost
     Cost(cost::Cost),
+    /// How many reservations a second go through, by the number of shards that a hot SKU is spread over
+    Reserve(reserve::Reserve),
 }
 
 impl Bench {
@@ -24,6 +27,7 @@ impl Bench {
         match self {
             Self::Cold(cold) => cold.run(settings, progress).await,
             Self::Cost(cost) => cost.run(settings, progress).await,
+            Self::Reserve(reserve) => reserve.run(settings, progress).await,
         }
     }
 }

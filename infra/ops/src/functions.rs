@@ -67,6 +67,31 @@ pub async fn build_release(settings: &Settings, progress: &Progress) -> Result<V
     Ok(workspace.packages.into_iter().flat_map(|package| package.functions).collect())
 }
 
+/// Builds an example with the release profile, and says where it is.
+///
+/// # Errors
+/// The build fails; the error then holds the compiler's own words.
+pub async fn build_example(
+    settings: &Settings,
+    progress: &Progress,
+    package: &str,
+    example: &str,
+) -> Result<PathBuf> {
+    let step = progress.step(&format!("building {example} with the release profile"));
+    let built = cargo(settings)
+        .args(["build", "--profile", RELEASE, "--package", package, "--example", example])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(cargo_missing)?;
+    if !built.status.success() {
+        return Err(Error::Build(String::from_utf8_lossy(&built.stderr).into_owned()));
+    }
+    step.done(&format!("built {example} with the release profile"));
+    Ok(settings.target_dir().join(RELEASE).join("examples").join(example))
+}
+
 /// Every package under functions/ that has a binary.
 ///
 /// # Errors

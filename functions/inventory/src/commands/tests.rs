@@ -13,6 +13,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
+mod lost;
 mod shards;
 mod storm;
 

@@ -1,0 +1,208 @@
+//! How many reservations of one hot SKU a second go through, by the number of its shards.
+//!
+//! `cargo ops bench reserve` builds and runs this. The real command code and the real SDK work against a table in this
+//! process, behind the limits that DynamoDB documents and the table does not have (`limits`). Both are slowed down by a
+//! factor, so that those limits are met long before this machine's processor is.
+
+#[path = "bench-reserve/limits.rs"]
+mod limits;
+
+use std::{
+    cell::{Cell, RefCell},
+    time::{Duration, Instant},
+};
+
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use axum::{body::Body, http::Request};
+use contracts::{
+    CorrelationId, IdempotencyKey, OrderId, OrderLine, Sku, UserId,
+    saga::{CommandContext, InventoryCommand},
+};
+use futures::future::join_all;
+use inventory::{Store, handle_command, routes};
+use jiff::Timestamp;
+use lambda_kit::{
+    aws,
+    dynamodb::Table,
+    http::app,
+    testing::{self, Tokens},
+};
+use tower::ServiceExt;
+
+use limits::{Limited, Limits};
+
+/// More than any run sells.
+const STOCK: u32 = 1_000_000;
+/// Orders under way for each shard: enough to keep it busy while others wait out a refusal.
+const WORKERS_PER_SHARD: u32 = 8;
+/// Linear within a fifth: what the project holds itself to.
+const LINEAR_PERCENT: u64 = 80;
+
+struct Arguments {
+    shards: Vec<u32>,
+    seconds: u64,
+    slower: u32,
+}
+
+/// What one number of shards came to.
+struct Run {
+    shards: u32,
+    reserved: u64,
+    failed: u64,
+    conflicts: u64,
+    throttled: u64,
+    milliseconds: Vec<u64>,
+    seconds: u64,
+}
+
+type Failure = Box<dyn std::error::Error>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Failure> {
+    let arguments = arguments()?;
+    println!(
+        "\nReservations of one SKU, {} s for each number of shards after a warm-up. Limits and times are those of\n\
+         DynamoDB (1,000 write units a second for each partition key, twice for transactions; a transaction keeps its\n\
+         items from others for 1 ms) slowed down {} times; the last columns are of full speed. The command's waits\n\
+         are not slowed down, so that it is refused more often than it would be.\n\n\
+         {:>6} {:>10} {:>10} {:>10} {:>10} {:>12} {:>11} {:>8}",
+        arguments.seconds,
+        arguments.slower,
+        "shards",
+        "reserved",
+        "conflicts",
+        "throttled",
+        "failed",
+        "reserved/s",
+        "times one",
+        "p99 ms"
+    );
+    let mut one: Option<(u32, u64)> = None;
+    let mut linear = true;
+    for shards in &arguments.shards {
+        let run = run(*shards, &arguments).await?;
+        let first = *one.get_or_insert((run.shards, run.per_second(arguments.slower)));
+        let percent = run.percent_of_linear(first, arguments.slower);
+        linear &= percent >= LINEAR_PERCENT;
+        run.print(first, &arguments);
+    }
+    let verdict = if linear { "holds" } else { "does not hold" };
+    println!("\nHeld to: {LINEAR_PERCENT} % of linear growth. It {verdict}.");
+    Ok(())
+}
+
+fn arguments() -> Result<Arguments, Failure> {
+    let mut arguments = Arguments { shards: vec![1, 4, 16], seconds: 10, slower: 50 };
+    let mut given = std::env::args().skip(1);
+    while let Some(name) = given.next() {
+        let value = given.next().ok_or(format!("{name} needs a value"))?;
+        match name.as_str() {
+            "--shards" => arguments.shards = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
+            "--seconds" => arguments.seconds = value.parse()?,
+            "--slower" => arguments.slower = value.parse()?,
+            other => Err(format!("{other} is not known: --shards, --seconds, --slower are"))?,
+        }
+    }
+    Ok(arguments)
+}
+
+async fn run(shards: u32, arguments: &Arguments) -> Result<Run, Failure> {
+    let (plain, _) = testing::table(&[("held", "held", "created_at")]).await;
+    set_stock(Store::new(plain.clone()), shards).await?;
+    let limits = Limits::slowed(arguments.slower);
+    let client = Limited::new(aws::http_client(), limits.clone());
+    let config = plain.client.config().to_builder().http_client(SharedHttpClient::new(client)).build();
+    let store = Store::new(Table::new(aws_sdk_dynamodb::Client::from_conf(config), plain.name));
+
+    let (number, failed, times) = (Cell::new(0_u64), Cell::new(0_u64), RefCell::new(Vec::new()));
+    let warm_up = Duration::from_secs(2);
+    let started = Instant::now();
+    let ends = started + warm_up + Duration::from_secs(arguments.seconds);
+    let measured = async {
+        tokio::time::sleep(warm_up).await;
+        limits.reset_counts();
+    };
+    let workers = (0..shards * WORKERS_PER_SHARD).map(|_| async {
+        while Instant::now() < ends {
+            number.set(number.get() + 1);
+            let begun = Instant::now();
+            let result = handle_command(&store, command(number.get()), Timestamp::now()).await;
+            let now = Instant::now();
+            if now < started + warm_up || now > ends {
+                continue;
+            }
+            match result {
+                Ok(_) => {
+                    times.borrow_mut().push(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX))
+                }
+                Err(_) => failed.set(failed.get() + 1),
+            }
+        }
+    });
+    futures::future::join(measured, join_all(workers)).await;
+    let (conflicts, throttled) = limits.counts();
+    let mut milliseconds = times.into_inner();
+    milliseconds.sort_unstable();
+    Ok(Run {
+        shards,
+        reserved: milliseconds.len() as u64,
+        failed: failed.get(),
+        conflicts,
+        throttled,
+        milliseconds,
+        seconds: arguments.seconds,
+    })
+}
+
+/// Through the API, as an administrator does it.
+async fn set_stock(store: Store, shards: u32) -> Result<(), Failure> {
+    let tokens = Tokens::new();
+    let request = Request::put("/v1/inventory/HOT")
+        .header("authorization", tokens.admin())
+        .header("content-type", "application/json")
+        .body(Body::from(format!(r#"{{"available":{STOCK},"shards":{shards}}}"#)))?;
+    let answer = app(routes(store), tokens.verifier()).oneshot(request).await?;
+    if answer.status().is_success() { Ok(()) } else { Err(format!("the stock is not set: {answer:?}"))? }
+}
+
+fn command(number: u64) -> InventoryCommand {
+    // Literals of the right form.
+    let user_id = UserId::try_from("usr_00000000000000000000000000000001").expect("a user's id");
+    let key = IdempotencyKey::try_from(format!("order-{number}")).expect("a key");
+    let context = CommandContext {
+        order_id: OrderId::derive(&user_id, &key),
+        correlation_id: CorrelationId::try_from("bench").expect("a correlation id"),
+    };
+    let sku = Sku::try_from("HOT").expect("a SKU");
+    InventoryCommand::ReserveInventory { context, user_id, items: vec![OrderLine { sku, quantity: 1 }] }
+}
+
+impl Run {
+    /// At full speed.
+    fn per_second(&self, slower: u32) -> u64 {
+        self.reserved * u64::from(slower) / self.seconds.max(1)
+    }
+
+    fn percent_of_linear(&self, (shards, per_second): (u32, u64), slower: u32) -> u64 {
+        let linear = (per_second * u64::from(self.shards) / u64::from(shards)).max(1);
+        self.per_second(slower) * 100 / linear
+    }
+
+    fn print(&self, first: (u32, u64), arguments: &Arguments) {
+        let per_second = self.per_second(arguments.slower);
+        let tenths = per_second * 10 / first.1.max(1);
+        let last = self.milliseconds.len().saturating_sub(1);
+        let p99 = self.milliseconds.get(last * 99 / 100).copied().unwrap_or_default();
+        println!(
+            "{:>6} {:>10} {:>10} {:>10} {:>10} {:>12} {:>11} {:>8}",
+            self.shards,
+            self.reserved,
+            self.conflicts,
+            self.throttled,
+            self.failed,
+            per_second,
+            format!("{}.{}", tenths / 10, tenths % 10),
+            p99 / u64::from(arguments.slower),
+        );
+    }
+}
