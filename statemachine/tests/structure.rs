@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contracts::saga::{ERROR_NAMES, LONGEST_WAY_FORWARD_SECONDS};
+use contracts::saga::{ERROR_NAMES, LONGEST_WAY_FORWARD_SECONDS, RESERVATION_COMMITTED};
 use serde_json::{Value, json};
 use statemachine::ORDER_SAGA;
 
@@ -129,11 +129,12 @@ fn what_the_business_refuses_is_final_and_comes_first() {
         {
             assert!(final_names.contains(&caught), "{name} retries {caught} before it catches it");
         }
-        assert_eq!(
-            final_names.is_empty(),
-            !STEPS.contains(&name.as_str()),
-            "{name}: steps are refused, undos are not"
-        );
+        match (STEPS.contains(&name.as_str()), name.as_str()) {
+            (true, _) => assert!(!final_names.is_empty(), "{name}: steps are refused"),
+            // A completed order is not undone, however often it is tried.
+            (false, "ReleaseInventory") => assert_eq!(final_names, [RESERVATION_COMMITTED]),
+            (false, _) => assert!(final_names.is_empty(), "{name}: undos are not refused"),
+        }
     }
 }
 

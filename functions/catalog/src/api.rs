@@ -10,11 +10,13 @@ use axum::{
 use contracts::{Money, Sku};
 use garde::Validate;
 use jiff::Timestamp;
-use lambda_kit::http::{Admin, Body, Correlation, Problem, conditional, etag};
+use lambda_kit::http::{Admin, Body, Correlation, Problem, conditional};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    availability::Availabilities,
     domain::{self, ChangeError, Details, Product, Rejected},
+    stock::Stock,
     store::{Store, Written},
 };
 
@@ -23,10 +25,17 @@ const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=5");
 const DEFAULT_LIMIT: i32 = 20;
 
 pub fn routes(store: Store) -> Router {
+    let availabilities = Availabilities::new(store.clone());
     Router::new()
         .route("/v1/products", get(list).post(create))
         .route("/v1/products/{sku}", get(show).put(change).delete(discontinue))
-        .with_state(store)
+        .with_state(Catalog { store, availabilities })
+}
+
+#[derive(Clone)]
+struct Catalog {
+    store: Store,
+    availabilities: Availabilities,
 }
 
 #[derive(Deserialize, Validate)]
@@ -73,16 +82,20 @@ struct ProductView {
     description: String,
     category: String,
     price: Money,
-    /// Stock is inventory's: until the catalogue listens to it, this is not known here.
     availability: &'static str,
     version: u64,
 }
 
-impl From<Product> for ProductView {
-    fn from(product: Product) -> Self {
+impl ProductView {
+    fn new(product: Product, stock: Stock) -> Self {
         let Product { sku, name, description, category, price, version, .. } = product;
-        Self { sku, name, description, category, price, availability: "unknown", version }
+        Self { sku, name, description, category, price, availability: stock.as_str(), version }
     }
+}
+
+/// The tag of what is shown: the product's version, and that of its stock.
+fn etag(product: &Product, stock: Stock) -> String {
+    format!("\"{}.{}\"", product.version, stock.version)
 }
 
 #[derive(Serialize)]
@@ -98,7 +111,7 @@ struct Paging {
 }
 
 async fn list(
-    State(store): State<Store>,
+    State(Catalog { store, availabilities }): State<Catalog>,
     paging: Result<Query<Paging>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(paging) = paging.map_err(|error| Problem::field("query", error.body_text()))?;
@@ -108,25 +121,32 @@ async fn list(
     }
     let page = store.list(limit, paging.cursor.as_deref()).await.map_err(|e| Problem::unavailable(&e))?;
     let page = page.ok_or_else(|| Problem::field("cursor", "is not one that this list gave"))?;
-    let items: Vec<ProductView> = page.products.into_iter().map(Into::into).collect();
+    let skus = page.products.iter().map(|product| product.sku.clone());
+    let stocks = availabilities.of(skus, Timestamp::now()).await;
+    let view = |product: Product| {
+        let stock = stocks.get(&product.sku).copied().unwrap_or_default();
+        ProductView::new(product, stock)
+    };
+    let items: Vec<ProductView> = page.products.into_iter().map(view).collect();
     Ok(([(header::CACHE_CONTROL, CACHE)], Json(List { items, next_cursor: page.next_cursor }))
         .into_response())
 }
 
 async fn show(
-    State(store): State<Store>,
+    State(Catalog { store, availabilities }): State<Catalog>,
     Path(sku): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let product = on_sale(&store, &sku).await?;
-    let tag = etag(product.version);
-    let mut response = conditional(&headers, &tag, Json(ProductView::from(product)));
+    let (product, stock) = tokio::join!(on_sale(&store, &sku), stock_of(&availabilities, &sku));
+    let product = product?;
+    let tag = etag(&product, stock);
+    let mut response = conditional(&headers, &tag, Json(ProductView::new(product, stock)));
     response.headers_mut().insert(header::CACHE_CONTROL, CACHE);
     Ok(response)
 }
 
 async fn create(
-    State(store): State<Store>,
+    State(Catalog { store, availabilities }): State<Catalog>,
     Admin(_): Admin,
     Correlation(correlation_id): Correlation,
     Body(body): Body<NewProduct>,
@@ -135,14 +155,16 @@ async fn create(
     match store.create(&change).await.map_err(|e| Problem::unavailable(&e))? {
         Written::Done => {
             let location = format!("/v1/products/{}", change.product.sku);
-            Ok((StatusCode::CREATED, [(header::LOCATION, location)], tagged(change.product)).into_response())
+            let stock = availabilities.of_one(&change.product.sku, Timestamp::now()).await;
+            let product = tagged(change.product, stock);
+            Ok((StatusCode::CREATED, [(header::LOCATION, location)], product).into_response())
         }
         Written::Conflict => Err(Problem::conflict("A product with this SKU exists. Change it with PUT.")),
     }
 }
 
 async fn change(
-    State(store): State<Store>,
+    State(Catalog { store, availabilities }): State<Catalog>,
     Admin(_): Admin,
     Correlation(correlation_id): Correlation,
     Path(sku): Path<String>,
@@ -153,13 +175,16 @@ async fn change(
     let product = on_sale(&store, &sku).await?;
     let change = domain::update(product, known_version, body.into(), &correlation_id, Timestamp::now())?;
     match store.update(&change).await.map_err(|e| Problem::unavailable(&e))? {
-        Written::Done => Ok(tagged(change.product).into_response()),
+        Written::Done => {
+            let stock = availabilities.of_one(&change.product.sku, Timestamp::now()).await;
+            Ok(tagged(change.product, stock).into_response())
+        }
         Written::Conflict => Err(ChangeError::from(Rejected::VersionMismatch).into()),
     }
 }
 
 async fn discontinue(
-    State(store): State<Store>,
+    State(Catalog { store, .. }): State<Catalog>,
     Admin(_): Admin,
     Correlation(correlation_id): Correlation,
     Path(sku): Path<String>,
@@ -179,17 +204,26 @@ async fn on_sale(store: &Store, sku: &str) -> Result<Product, Problem> {
     product.filter(|product| !product.discontinued).ok_or_else(not_found)
 }
 
-/// The version in `If-Match`: the product as the caller knows it.
+/// What is known of the stock; nothing of what cannot be a SKU.
+async fn stock_of(availabilities: &Availabilities, sku: &str) -> Stock {
+    match Sku::try_from(sku) {
+        Ok(sku) => availabilities.of_one(&sku, Timestamp::now()).await,
+        Err(_) => Stock::default(),
+    }
+}
+
+/// The product's version in `If-Match`: the product as the caller knows it, whatever became of its stock.
 fn known_version(headers: &HeaderMap) -> Result<u64, Problem> {
     let missing =
         || Problem::new(StatusCode::PRECONDITION_REQUIRED, "Send the product's ETag in `If-Match`.");
     let tag = headers.get(header::IF_MATCH).ok_or_else(missing)?;
-    let version = tag.to_str().ok().and_then(|tag| tag.trim().trim_matches('"').parse().ok());
-    version.ok_or_else(|| ChangeError::from(Rejected::VersionMismatch).into())
+    let tag = tag.to_str().unwrap_or_default().trim().trim_matches('"');
+    let version = tag.split_once('.').map_or(tag, |(product, _)| product).parse();
+    version.ok().ok_or_else(|| ChangeError::from(Rejected::VersionMismatch).into())
 }
 
-fn tagged(product: Product) -> impl IntoResponse {
-    ([(header::ETAG, etag(product.version))], Json(ProductView::from(product)))
+fn tagged(product: Product, stock: Stock) -> impl IntoResponse {
+    ([(header::ETAG, etag(&product, stock))], Json(ProductView::new(product, stock)))
 }
 
 impl From<ChangeError> for Problem {

@@ -1,11 +1,15 @@
-//! The catalogue owns products: what is sold, under which name, at which price.
+//! The catalogue owns products: what is sold, under which name, at which price. It keeps a copy of what can be sold.
 //!
 //! Publishes `product.created`, `product.updated` and `product.discontinued` (subject: the SKU, sequence: the
-//! product's version). Listens to nothing.
+//! product's version). Listens to `inventory.stock_changed`.
 
 mod api;
+mod availability;
+mod consumer;
 mod domain;
+mod stock;
 mod store;
 
 pub use api::routes;
+pub use consumer::handle as handle_event;
 pub use store::Store;

@@ -1,7 +1,9 @@
-//! The catalogue's table: one item a product.
+//! The catalogue's table: one item a product, and one beside it for its stock (`stocks`).
 //!
 //! `pk = PRODUCT#<sku>`, `sk = PRODUCT`. Products on sale are in the index `listing` (`gsi1pk = PRODUCTS`,
 //! `gsi1sk = <sku>`); a discontinued one leaves it.
+
+mod stocks;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -9,6 +11,7 @@ use contracts::Sku;
 use lambda_kit::dynamodb::{self, Item, TableError, condition_failed, key, number, string};
 use lambda_kit::dynamodb::{OUTBOX, Table};
 
+pub use self::stocks::Noted;
 use crate::domain::{Change, Product};
 
 const PRODUCT: &str = "PRODUCT";

@@ -5,8 +5,10 @@ use axum::{
     body::{Body, to_bytes},
     http::{Request, StatusCode},
 };
-use catalog::{Store, routes};
-use contracts::UserId;
+use catalog::{Store, handle_event, routes};
+use contracts::{
+    Availability, CorrelationId, Envelope, NewEvent, Sku, UserId, events::InventoryStockChanged,
+};
 use lambda_kit::{
     dynamodb::Table,
     http::app,
@@ -74,10 +76,10 @@ async fn a_product_is_created_read_changed_and_discontinued() {
     let (status, headers, body) = shop.get("/v1/products/MUG").await;
     assert_eq!(
         (status, &headers["etag"], &body["price"]["amount"]),
-        (StatusCode::OK, &"\"1\"".parse().unwrap(), &json!(900))
+        (StatusCode::OK, &"\"1.0\"".parse().unwrap(), &json!(900))
     );
     let known =
-        Request::get("/v1/products/MUG").header("if-none-match", "\"1\"").body(Body::empty()).unwrap();
+        Request::get("/v1/products/MUG").header("if-none-match", "\"1.0\"").body(Body::empty()).unwrap();
     assert_eq!(shop.send(known).await.0, StatusCode::NOT_MODIFIED);
 
     let dearer = json!({"name": "Mug", "category": "kitchen", "price": {"amount": 950, "currency": "USD"}});
@@ -86,13 +88,68 @@ async fn a_product_is_created_read_changed_and_discontinued() {
         request.headers_mut().insert("if-match", if_match.parse().unwrap());
         shop.send(request)
     };
-    assert_eq!(change("\"1\"").await.2["version"], 2);
-    assert_eq!(change("\"1\"").await.0, StatusCode::PRECONDITION_FAILED);
+    assert_eq!(change("\"1.0\"").await.2["version"], 2);
+    assert_eq!(change("\"1.0\"").await.0, StatusCode::PRECONDITION_FAILED);
+    assert_eq!(change("\"no tag of ours\"").await.0, StatusCode::PRECONDITION_FAILED);
+    assert_eq!(change("\"2\"").await.2["version"], 3);
     assert_eq!(shop.admin("PUT", "/v1/products/MUG", &dearer).await.0, StatusCode::PRECONDITION_REQUIRED);
 
     assert_eq!(shop.admin("DELETE", "/v1/products/MUG", &Value::Null).await.0, StatusCode::NO_CONTENT);
     assert_eq!(shop.get("/v1/products/MUG").await.0, StatusCode::NOT_FOUND);
     assert_eq!(shop.get("/v1/products").await.2["items"], json!([]));
+}
+
+/// `inventory.stock_changed`, as inventory's relay publishes it.
+fn stock_changed(sku: &str, sequence: u64, availability: Availability) -> Envelope {
+    let new = NewEvent {
+        source: "inventory",
+        subject: sku,
+        sequence,
+        occurred_at: jiff::Timestamp::UNIX_EPOCH,
+        correlation_id: &CorrelationId::generate(),
+        causation_id: "test",
+        user_id: None,
+    };
+    let sku = Sku::try_from(sku).unwrap();
+    Envelope::new(new, &InventoryStockChanged { sku, availability }).unwrap()
+}
+
+#[tokio::test]
+async fn a_product_shows_what_inventory_told_of_its_stock_and_its_tag_covers_it() {
+    let shop = Shop::open().await;
+    let store = Store::new(shop.table.clone());
+    // The stock may be told of before the product is there.
+    handle_event(&store, stock_changed("MUG", 4, Availability::LowStock)).await.unwrap();
+    let (_, created) = shop.admin("POST", "/v1/products", &mug("MUG")).await;
+    assert_eq!(created["availability"], "low_stock");
+    shop.admin("POST", "/v1/products", &mug("CUP")).await;
+
+    let (_, headers, body) = shop.get("/v1/products/MUG").await;
+    assert_eq!((&headers["etag"], &body["availability"]), (&"\"1.4\"".parse().unwrap(), &json!("low_stock")));
+    let (_, _, list) = shop.get("/v1/products").await;
+    let shown: Vec<&Value> =
+        list["items"].as_array().unwrap().iter().map(|item| &item["availability"]).collect();
+    assert_eq!(shown, ["unknown", "low_stock"], "CUP, MUG");
+
+    // Whatever became of the stock, a change is compared with the product's own version.
+    let body = json!({"name": "Mug", "category": "kitchen", "price": {"amount": 950, "currency": "USD"}});
+    let mut request = json_request("PUT", "/v1/products/MUG", Some(&shop.tokens.admin()), &body);
+    request.headers_mut().insert("if-match", "\"1.3\"".parse().unwrap());
+    let (status, headers, changed) = shop.send(request).await;
+    assert_eq!((status, &changed["version"]), (StatusCode::OK, &json!(2)));
+    assert_eq!(headers["etag"], "\"2.4\"");
+}
+
+#[tokio::test]
+async fn availability_that_cannot_be_read_is_unknown_and_refuses_nobody() {
+    let shop = Shop::open().await;
+    shop.admin("POST", "/v1/products", &mug("MUG")).await;
+    // Another process, that knows nothing yet.
+    let app = app(routes(Store::new(shop.table.clone())), shop.tokens.verifier());
+    let shop = Shop { app, ..shop };
+    shop.faults.refuse("BatchGetItem", 3);
+    let (status, _, body) = shop.get("/v1/products/MUG").await;
+    assert_eq!((status, &body["availability"]), (StatusCode::OK, &json!("unknown")));
 }
 
 #[tokio::test]

@@ -1,13 +1,17 @@
-//! `/v1/inventory/{sku}`: what can be sold of a SKU, and setting it.
+//! `/v1/inventory/{sku}`: what can be sold of a SKU, setting it, and adjusting it.
+
+mod key;
 
 use std::time::Duration;
 
 use axum::{
     Json, Router,
     extract::{Path, State},
-    routing::get,
+    http::{HeaderName, HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
+    routing::{get, post},
 };
-use contracts::{CorrelationId, Sku, UserId};
+use contracts::{Availability, Sku};
 use garde::Validate;
 use jiff::Timestamp;
 use lambda_kit::{
@@ -16,18 +20,26 @@ use lambda_kit::{
 };
 use serde::{Deserialize, Serialize};
 
+use self::key::Key;
 use crate::{
     backoff::Backoff,
-    domain::{Availability, Setting, Stock, set_available},
-    store::{Store, Written},
+    domain::{
+        Adjustment, AdjustmentId, Author, Setting, Stock, Target, Unfit, adjust as decide_adjustment,
+        set as decide_setting,
+    },
+    store::{Snapshot, Store, Written},
 };
 
 /// No try starts later: an API function has 3 s, and the last try needs its part of them.
 const BUDGET: Duration = Duration::from_secs(1);
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// The REST routes of inventory.
 pub fn routes(store: Store) -> Router {
-    Router::new().route("/v1/inventory/{sku}", get(show).put(set)).with_state(store)
+    Router::new()
+        .route("/v1/inventory/{sku}", get(show).put(set))
+        .route("/v1/inventory/{sku}/adjustments", post(adjust))
+        .with_state(store)
 }
 
 #[derive(Serialize)]
@@ -39,8 +51,14 @@ struct StockView {
 
 impl From<Stock> for StockView {
     fn from(stock: Stock) -> Self {
-        let available = stock.available();
-        Self { sku: stock.summary.sku, available, availability: Availability::of(available) }
+        let (available, availability) = (stock.available(), stock.availability());
+        Self { sku: stock.settings.sku, available, availability }
+    }
+}
+
+impl From<Adjustment> for StockView {
+    fn from(Adjustment { sku, available, availability, .. }: Adjustment) -> Self {
+        Self { sku, available, availability }
     }
 }
 
@@ -50,10 +68,26 @@ struct SetStock {
     // A million of one SKU is more than the shop's warehouse holds; a larger number is a slip of the finger.
     #[garde(range(min = 0, max = 1_000_000))]
     available: u32,
-    // More than one comes with spreading a hot SKU.
+    // 64 shards, the settings and the trace stay below the 100 items of a transaction, and sell 32,000 a second.
     #[serde(default)]
-    #[garde(inner(range(min = 1, max = 1)))]
+    #[garde(inner(range(min = 1, max = 64)))]
     shards: Option<u32>,
+    #[serde(default)]
+    #[garde(inner(range(min = 0, max = 1_000_000)))]
+    low_stock: Option<u32>,
+}
+
+#[derive(Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+struct AdjustStock {
+    #[garde(range(min = -1_000_000, max = 1_000_000), custom(is_a_change))]
+    delta: i64,
+    #[garde(length(chars, min = 1, max = 200))]
+    reason: String,
+}
+
+fn is_a_change(delta: &i64, _: &()) -> garde::Result {
+    if *delta == 0 { Err(garde::Error::new("changes nothing")) } else { Ok(()) }
 }
 
 async fn show(State(store): State<Store>, Path(sku): Path<String>) -> Result<Json<StockView>, Problem> {
@@ -65,32 +99,106 @@ async fn show(State(store): State<Store>, Path(sku): Path<String>) -> Result<Jso
 async fn set(
     State(store): State<Store>,
     Admin(admin): Admin,
-    correlation: Correlation,
+    Correlation(correlation_id): Correlation,
     Path(sku): Path<String>,
-    Body(body): Body<SetStock>,
+    Body(SetStock { available, shards, low_stock }): Body<SetStock>,
 ) -> Result<Json<StockView>, Problem> {
-    let stock = set_stock(&store, &parse(&sku)?, body.available, &admin.user_id, &correlation.0).await?;
+    let author = Author { by: &admin.user_id, correlation_id: &correlation_id, at: Timestamp::now() };
+    let target = Target { available, shards, low_stock };
+    let stock = set_stock(&store, &parse(&sku)?, target, author).await?;
     Ok(Json(stock.into()))
 }
 
 /// Sets the stock to what it should be, on what it is: read again whenever an order came in between.
-async fn set_stock(
-    store: &Store,
-    sku: &Sku,
-    available: u32,
-    by: &UserId,
-    correlation_id: &CorrelationId,
-) -> Result<Stock, ApiError> {
+async fn set_stock(store: &Store, sku: &Sku, target: Target, author: Author<'_>) -> Result<Stock, ApiError> {
     let mut backoff = Backoff::within(BUDGET);
     loop {
         let before = store.stock(sku).await?;
-        let change = match set_available(before, sku, available, by, correlation_id, Timestamp::now()) {
+        let change = match decide_setting(before, sku, target, author)? {
             Setting::Keep(stock) => return Ok(stock),
             Setting::Write(change) => change,
         };
         match store.write_stock(&change).await? {
             Written::Done => return Ok(change.after),
             Written::Moved | Written::Short | Written::Busy => {}
+        }
+        if !backoff.pause().await {
+            return Err(ApiError::Busy);
+        }
+    }
+}
+
+async fn adjust(
+    State(store): State<Store>,
+    Admin(admin): Admin,
+    Correlation(correlation_id): Correlation,
+    Path(sku): Path<String>,
+    Key(key): Key,
+    Body(body): Body<AdjustStock>,
+) -> Result<Response, Problem> {
+    let author = Author { by: &admin.user_id, correlation_id: &correlation_id, at: Timestamp::now() };
+    let id = AdjustmentId::of_request(author.by, &key);
+    match adjust_stock(&store, &parse(&sku)?, &id, &body, author).await? {
+        Adjusted::Done(adjustment) => Ok(Json(StockView::from(adjustment)).into_response()),
+        Adjusted::Before(first) if first.delta == body.delta && first.reason == body.reason => {
+            let replayed = [(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"))];
+            Ok((replayed, Json(StockView::from(first))).into_response())
+        }
+        Adjusted::Before(_) => Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "This Idempotency-Key was used for another adjustment of this SKU. Repeat a request with the same body, and send a new key for a new adjustment.",
+        )),
+    }
+}
+
+enum Adjusted {
+    Done(Adjustment),
+    /// It was made by an earlier request: this is what came of it.
+    Before(Adjustment),
+}
+
+/// Adjusts the stock, once for each id. The write needs the shards to have what it takes, not to be as they were read:
+/// it gets through beside any number of orders.
+async fn adjust_stock(
+    store: &Store,
+    sku: &Sku,
+    id: &AdjustmentId,
+    body: &AdjustStock,
+    author: Author<'_>,
+) -> Result<Adjusted, ApiError> {
+    let mut backoff = Backoff::within(BUDGET);
+    let mut written = false;
+    let mut at_one_moment = false;
+    loop {
+        if let Some(made) = store.adjustment(sku, id).await? {
+            // What a try of this request wrote, and lost the answer of, is this request's doing.
+            let ours = written && made.correlation_id == *author.correlation_id;
+            return Ok(if ours { Adjusted::Done(made) } else { Adjusted::Before(made) });
+        }
+        let stock = if at_one_moment {
+            match store.snapshot(sku).await? {
+                Snapshot::Taken(stock) => Some(stock),
+                Snapshot::Busy => None,
+            }
+        } else {
+            Some(store.stock(sku).await?)
+        };
+        if let Some(stock) = stock {
+            let stock = stock.ok_or_else(|| ApiError::Unknown(sku.clone()))?;
+            match decide_adjustment(&stock, id.clone(), body.delta, body.reason.clone(), author) {
+                Ok(adjusting) => {
+                    written = true;
+                    if store.write_adjustment(&adjusting).await? == Written::Done {
+                        return Ok(Adjusted::Done(adjusting.adjustment));
+                    }
+                }
+                Err(unfit) if at_one_moment => return Err(unfit.into()),
+                // Seen shard by shard: refused only by what all of them have at one moment.
+                Err(_) => {
+                    at_one_moment = true;
+                    continue;
+                }
+            }
         }
         if !backoff.pause().await {
             return Err(ApiError::Busy);
@@ -111,8 +219,12 @@ fn no_such(sku: &Sku) -> Problem {
 enum ApiError {
     #[error(transparent)]
     Table(#[from] TableError),
-    #[error("the stock is too busy to be set")]
+    #[error("the stock is too busy to be changed")]
     Busy,
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    #[error("there is no stock record of {0}")]
+    Unknown(Sku),
 }
 
 impl From<ApiError> for Problem {
@@ -120,6 +232,11 @@ impl From<ApiError> for Problem {
         match error {
             ApiError::Table(TableError::Item { .. }) => Self::internal(&error),
             ApiError::Table(TableError::Call { .. }) | ApiError::Busy => Self::unavailable(&error),
+            ApiError::Unfit(unfit) => {
+                let field = if matches!(unfit, Unfit::Shrinks { .. }) { "shards" } else { "delta" };
+                Self::field(field, unfit.to_string())
+            }
+            ApiError::Unknown(sku) => no_such(&sku),
         }
     }
 }

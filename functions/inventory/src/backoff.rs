@@ -38,3 +38,30 @@ fn jitter(ceiling: Duration) -> Duration {
     // The ceiling is at most a second: its microseconds fit.
     Duration::from_micros(fastrand::u64(..=u64::try_from(ceiling.as_micros()).unwrap_or(u64::MAX)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn waits_are_given_up_before_the_budget_is_spent() {
+        let budget = Duration::from_millis(60);
+        let mut backoff = Backoff::within(budget);
+        let started = Instant::now();
+        let mut waits = 0;
+        while backoff.pause().await {
+            waits += 1;
+        }
+        // Drawn from below 25 ms, then 50: one fits almost always, and no wait begins that would end too late.
+        assert!(waits < 60, "{waits} waits");
+        assert!(started.elapsed() < budget * 2, "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn a_wait_is_drawn_from_zero_up_to_its_ceiling() {
+        let waits: Vec<Duration> = (0..200).map(|_| jitter(FIRST_CEILING)).collect();
+        assert!(waits.iter().all(|wait| *wait <= FIRST_CEILING));
+        assert!(waits.iter().any(|wait| *wait < FIRST_CEILING / 4));
+        assert!(waits.iter().any(|wait| *wait > FIRST_CEILING * 3 / 4));
+    }
+}

@@ -3,8 +3,8 @@
 use contracts::{
     OrderId, OrderLine, UserId,
     saga::{
-        CommandContext, INVENTORY_NOT_AVAILABLE, InventoryCommand, ORDER_CANCEL_REQUESTED, SagaCommand,
-        TRANSIENT, UndoOutcome, Undone,
+        CommandContext, INVENTORY_NOT_AVAILABLE, InventoryCommand, ORDER_CANCEL_REQUESTED,
+        RESERVATION_COMMITTED, SagaCommand, TRANSIENT, UndoOutcome, Undone,
     },
 };
 use jiff::Timestamp;
@@ -16,10 +16,6 @@ use crate::{
     settle::{SettleError, reserve, settle},
     store::Store,
 };
-
-/// The name of an undo that must not happen: completed orders are not taken back. Retrying cannot help it; the undo
-/// counts as failed, and a person looks.
-const RESERVATION_COMMITTED: &str = "ReservationCommitted";
 
 /// What a command answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,9 +1,18 @@
 //! Pure: what a reservation and a stock are, and how they move. No clock, no I/O.
 
+mod adjust;
+mod plan;
 mod reservation;
 mod stock;
+mod summary;
 
-pub use reservation::{Cause, Change, Command, Decision, Move, Refused, Reservation, Status, decide};
-pub use stock::{
-    Availability, Setting, Shard, Stock, StockChange, Summary, from_first_shards, plan, set_available,
+pub use adjust::{
+    Adjusting, Adjustment, AdjustmentId, Author, Setting, StockChange, Target, Unfit, adjust, set,
 };
+pub use plan::{Plan, first_try, merged, plan};
+pub use reservation::{Cause, Change, Command, Decision, Move, Refused, Reservation, Status, Taken, decide};
+pub use stock::{Settings, Shard, Stock, shard_items};
+pub use summary::{Summary, SummaryChange, may_have_changed, reclassify};
+
+/// The `source` of this context's events.
+const SOURCE: &str = "inventory";

@@ -8,8 +8,8 @@ use lambda_kit::dynamodb::TableError;
 
 use crate::{
     backoff::Backoff,
-    domain::{Cause, Command, Decision, Refused, Reservation, Shard, decide, from_first_shards, plan},
-    store::{Store, Written},
+    domain::{Cause, Command, Decision, Plan, Refused, Reservation, Shard, Stock, decide, plan},
+    store::{Snapshot, Store, Written},
 };
 
 /// No try starts later: the functions have 30 s, and one try takes at most three calls of 3 s.
@@ -32,46 +32,36 @@ pub enum SettleError {
 /// # Errors
 /// `Refused` when there is too little stock, or the order was undone before.
 pub async fn reserve(store: &Store, lines: &[OrderLine], cause: &Cause) -> Result<Reservation, SettleError> {
-    let first = Command::Reserve { taken: from_first_shards(lines) };
-    drive(store, None, first, lines, cause).await
-}
-
-/// Moves the order's reservation by `Release` or `Commit`.
-///
-/// # Errors
-/// `Refused` when its state does not allow that.
-pub async fn settle(store: &Store, command: Command, cause: &Cause) -> Result<Reservation, SettleError> {
-    let current = store.reservation(&cause.order_id).await?;
-    drive(store, current, command, &[], cause).await
-}
-
-async fn drive(
-    store: &Store,
-    mut current: Option<Reservation>,
-    mut command: Command,
-    lines: &[OrderLine],
-    cause: &Cause,
-) -> Result<Reservation, SettleError> {
     let mut backoff = Backoff::within(BUDGET);
+    let mut attempt = 0;
+    let mut current = None;
+    let mut next = Next::First;
     loop {
-        let change = match decide(current.as_ref(), command.clone(), cause)? {
-            Decision::Write(change) => change,
-            Decision::Keep(reservation) => return Ok(reservation),
+        let command = match &next {
+            Next::First => {
+                let taken = store.first_try(lines, &cause.order_id, attempt, cause.at).await;
+                Some(Command::Reserve { taken })
+            }
+            Next::Look => look(store, lines, cause).await?,
+            Next::Try(command) => Some(command.clone()),
         };
-        match store.write(&change).await? {
-            // Decided once more, so that what was just written is answered as a repeat will be.
-            Written::Done => {
-                current = Some(change.reservation);
-                continue;
-            }
-            Written::Moved => current = store.reservation(&cause.order_id).await?,
-            Written::Short => {
-                command = match plan(lines, &shards(store, lines).await?) {
-                    Ok(taken) => Command::Reserve { taken },
-                    Err(short) => Command::Reject { short },
+        if let Some(command) = command {
+            let change = match decide(current.as_ref(), command.clone(), cause)? {
+                Decision::Write(change) => change,
+                Decision::Keep(reservation) => return Ok(reservation),
+            };
+            match store.write(&change).await? {
+                // Decided once more, so that what was just written is answered as a repeat will be.
+                Written::Done => {
+                    (current, next) = (Some(change.reservation), Next::Try(command));
+                    continue;
                 }
+                Written::Moved => current = store.reservation(&cause.order_id).await?,
+                Written::Short => next = Next::Look,
+                // Of a spread SKU, another shard may be less busy.
+                Written::Busy if matches!(next, Next::First) => attempt += 1,
+                Written::Busy => next = Next::Try(command),
             }
-            Written::Busy => {}
         }
         if !backoff.pause().await {
             return Err(SettleError::Busy);
@@ -79,11 +69,77 @@ async fn drive(
     }
 }
 
-/// The shards of all lines, read consistently.
+/// What reserving does next.
+enum Next {
+    /// Guesses.
+    First,
+    /// Reads what there is.
+    Look,
+    Try(Command),
+}
+
+/// What is to be done by the stock as it is; nothing when it has to be looked at again. "Not available" is said only
+/// of a SKU whose shards, all of them at one moment, had too little.
+async fn look(store: &Store, lines: &[OrderLine], cause: &Cause) -> Result<Option<Command>, SettleError> {
+    let short = match plan(lines, &cause.order_id, &shards(store, lines).await?) {
+        Plan::Take(taken) => return Ok(Some(Command::Reserve { taken })),
+        Plan::Gather(moves) => {
+            // However it ended: somebody else may have moved it, or taken some of it.
+            store.gather(&moves).await?;
+            return Ok(None);
+        }
+        Plan::Short(short) => short,
+    };
+    let mut seen = BTreeMap::new();
+    for sku in &short {
+        match store.snapshot(sku).await? {
+            Snapshot::Taken(stock) => seen.insert(sku.clone(), shards_of(stock)),
+            Snapshot::Busy => return Ok(None),
+        };
+    }
+    let doubtful: Vec<OrderLine> = lines.iter().filter(|line| short.contains(&line.sku)).cloned().collect();
+    Ok(match plan(&doubtful, &cause.order_id, &seen) {
+        Plan::Short(short) => Some(Command::Reject { short }),
+        Plan::Take(_) | Plan::Gather(_) => None,
+    })
+}
+
+/// Moves the order's reservation by `Release` or `Commit`.
+///
+/// # Errors
+/// `Refused` when its state does not allow that.
+pub async fn settle(store: &Store, command: Command, cause: &Cause) -> Result<Reservation, SettleError> {
+    let mut backoff = Backoff::within(BUDGET);
+    let mut current = store.reservation(&cause.order_id).await?;
+    loop {
+        let change = match decide(current.as_ref(), command.clone(), cause)? {
+            Decision::Write(change) => change,
+            Decision::Keep(reservation) => return Ok(reservation),
+        };
+        match store.write(&change).await? {
+            Written::Done => {
+                current = Some(change.reservation);
+                continue;
+            }
+            Written::Moved => current = store.reservation(&cause.order_id).await?,
+            // Giving back takes nothing: no shard can have too little for it.
+            Written::Short | Written::Busy => {}
+        }
+        if !backoff.pause().await {
+            return Err(SettleError::Busy);
+        }
+    }
+}
+
+/// The shards of all lines, each read consistently.
 async fn shards(store: &Store, lines: &[OrderLine]) -> Result<BTreeMap<Sku, Vec<Shard>>, TableError> {
     let read = lines.iter().map(async |line| {
         let stock = store.stock(&line.sku).await?;
-        Ok((line.sku.clone(), stock.map(|stock| stock.shards).unwrap_or_default()))
+        Ok((line.sku.clone(), shards_of(stock)))
     });
     Ok(try_join_all(read).await?.into_iter().collect())
+}
+
+fn shards_of(stock: Option<Stock>) -> Vec<Shard> {
+    stock.map(|stock| stock.shards).unwrap_or_default()
 }

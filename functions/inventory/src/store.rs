@@ -1,40 +1,57 @@
-//! The table of inventory: the only place that knows its keys and expressions.
+//! The table of inventory: with the modules under it the only place that knows its keys and expressions.
 //!
 //! | pk | sk | what |
 //! |---|---|---|
-//! | `STOCK#<sku>#<shard>` | `STOCK` | `available` of one shard |
-//! | `SKU#<sku>` | `SUMMARY` | how many shards, how many adjustments |
-//! | `SKU#<sku>` | `ADJUSTMENT#<version, 8 digits>` | the trace of one adjustment |
-//! | `RESERVATION#<order>` | `RESERVATION` | what is held for an order, with its outbox |
+//! | `STOCK#<sku>#<shard>` | `STOCK` | `available` of one shard, and a copy of the SKU's `low_stock` for the relay |
+//! | `SKU#<sku>` | `SETTINGS` | over how many shards it is spread, what is called low |
+//! | `SKU#<sku>` | `SUMMARY` | the class that was told last, with its outbox; written by the relay alone |
+//! | `SKU#<sku>` | `ADJUSTMENT#<id>` | the trace of one setting or adjustment |
+//! | `RESERVATION#<order>` | `RESERVATION` | what is held for an order, with its outbox; in the index `held` while it is held |
+//!
+//! Which shards a SKU has is said by `domain::shard_items`.
 
+mod held;
+mod spread;
+mod stock;
+mod stream;
+mod summary;
 mod verdict;
 
 use aws_sdk_dynamodb::{
-    error::ProvideErrorMetadata,
+    error::{ProvideErrorMetadata, SdkError},
     types::{Put, TransactWriteItem, Update, builders::UpdateBuilder},
 };
 use contracts::{OrderId, Sku};
-use futures::future::try_join_all;
 use lambda_kit::{
     dynamodb::{
-        Item, OUTBOX, Table, TableError, cancellation_reasons, condition_failed, key, number, outbox,
+        Item, OUTBOX, Table, TableError, cancellation_reasons, condition_failed, key, number, outbox, string,
     },
     health::Check,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use self::verdict::{Verdict, judge};
-use crate::domain::{Change, Move, Reservation, Shard, Stock, StockChange, Summary};
+#[cfg(test)]
+pub use self::held::HELD_INDEX;
+use self::{
+    held::HELD,
+    spread::Spread,
+    verdict::{Verdict, judge},
+};
+pub use self::{
+    held::{Held, SLOTS},
+    stock::Snapshot,
+    stream::touched,
+};
+use crate::domain::{Change, Move, Reservation, Status};
 
 const RESERVATION: &str = "RESERVATION";
 const STOCK: &str = "STOCK";
-const SUMMARY: &str = "SUMMARY";
 
 /// How a conditional write ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     Done,
-    /// The reservation, or the stock that is set, is no longer what the write was decided on.
+    /// What the write was decided on is no longer so, or it was done before.
     Moved,
     /// A shard has too little for what should be taken from it.
     Short,
@@ -45,11 +62,12 @@ pub enum Written {
 #[derive(Debug, Clone)]
 pub struct Store {
     table: Table,
+    spread: Spread,
 }
 
 impl Store {
     pub fn new(table: Table) -> Self {
-        Self { table }
+        Self { table, spread: Spread::default() }
     }
 
     pub fn health(&self) -> Check {
@@ -64,27 +82,6 @@ impl Store {
         self.get("reservation", reservation_key(order)).await
     }
 
-    /// The SKU's stock, read consistently; `None` when it was never set.
-    ///
-    /// # Errors
-    /// When the table cannot be read.
-    pub async fn stock(&self, sku: &Sku) -> Result<Option<Stock>, TableError> {
-        let Some(summary) = self.get::<Summary>("stock summary", summary_key(sku)).await? else {
-            return Ok(None);
-        };
-        let shards = try_join_all((0..summary.shards).map(|shard| self.shard(sku, shard))).await?;
-        Ok(Some(Stock { summary, shards }))
-    }
-
-    async fn shard(&self, sku: &Sku, shard: u32) -> Result<Shard, TableError> {
-        #[derive(serde::Deserialize)]
-        struct Row {
-            available: u32,
-        }
-        let row = self.get::<Row>("stock", stock_key(sku, shard)).await?;
-        Ok(Shard { shard, available: row.map_or(0, |row| row.available) })
-    }
-
     /// Writes a reservation and moves its stock, all or nothing.
     ///
     /// # Errors
@@ -95,61 +92,19 @@ impl Store {
             return self.put("write reservation", put).await;
         }
         let mut items = vec![TransactWriteItem::builder().put(put).build()];
-        for change in &change.moves {
-            items.push(TransactWriteItem::builder().update(self.stock_move(change)?).build());
-        }
+        items.extend(self.stock_moves(&change.moves)?);
         self.transact("move stock", items).await
-    }
-
-    /// Sets a SKU's stock and leaves the trace of it, all or nothing.
-    ///
-    /// # Errors
-    /// As `write`.
-    pub async fn write_stock(&self, change: &StockChange) -> Result<Written, TableError> {
-        let operation = "set stock";
-        let summary = &change.after.summary;
-        let adjusted =
-            self.item(operation, adjustment_key(&summary.sku, summary.version), &change.adjustment)?;
-        let mut put = Put::builder().table_name(&self.table.name).set_item(Some(self.item(
-            operation,
-            summary_key(&summary.sku),
-            summary,
-        )?));
-        put = match &change.before {
-            None => put.condition_expression("attribute_not_exists(pk)"),
-            Some(before) => put
-                .condition_expression("version = :expected")
-                .expression_attribute_values(":expected", number(before.summary.version)),
-        };
-        let put = put.build().map_err(|error| TableError::call(operation, error))?;
-        let trace = Put::builder()
-            .table_name(&self.table.name)
-            .set_item(Some(adjusted))
-            .build()
-            .map_err(|error| TableError::call(operation, error))?;
-        let mut items = vec![
-            TransactWriteItem::builder().put(put).build(),
-            TransactWriteItem::builder().put(trace).build(),
-        ];
-        for shard in &change.after.shards {
-            let before = change.before.iter().flat_map(|stock| &stock.shards);
-            let before = before.copied().find(|before| before.shard == shard.shard);
-            let update = self.stock_set(&summary.sku, *shard, before)?;
-            items.push(TransactWriteItem::builder().update(update).build());
-        }
-        self.transact(operation, items).await.map(|written| match written {
-            // Nothing is taken here: a shard that is not as it was read has been written by somebody else.
-            Written::Short => Written::Moved,
-            other => other,
-        })
     }
 
     fn reservation_put(&self, change: &Change) -> Result<Put, TableError> {
         let operation = "write reservation";
-        let mut item =
-            self.item(operation, reservation_key(&change.reservation.order_id), &change.reservation)?;
+        let reservation = &change.reservation;
+        let mut item = item(operation, reservation_key(&reservation.order_id), reservation)?;
         let events = change.events().map_err(|error| TableError::item(operation, error))?;
         item.insert(OUTBOX.to_owned(), outbox(&events).map_err(|error| TableError::item(operation, error))?);
+        if reservation.status == Status::Held {
+            item.insert(HELD.to_owned(), string(held::slot(&reservation.order_id)));
+        }
         let put = Put::builder().table_name(&self.table.name).set_item(Some(item));
         let put = match change.expected {
             None => put.condition_expression("attribute_not_exists(pk)"),
@@ -158,6 +113,13 @@ impl Store {
                 .expression_attribute_values(":expected", number(version)),
         };
         put.build().map_err(|error| TableError::call(operation, error))
+    }
+
+    fn stock_moves(&self, moves: &[Move]) -> Result<Vec<TransactWriteItem>, TableError> {
+        moves
+            .iter()
+            .map(|step| Ok(TransactWriteItem::builder().update(self.stock_move(step)?).build()))
+            .collect()
     }
 
     /// `ADD` gives back also to a shard that is not there any more; taking needs one that has enough.
@@ -174,20 +136,6 @@ impl Store {
             update
         };
         update.build().map_err(|error| TableError::call("move stock", error))
-    }
-
-    fn stock_set(&self, sku: &Sku, after: Shard, before: Option<Shard>) -> Result<Update, TableError> {
-        let update = self
-            .stock_update(sku, after.shard)
-            .update_expression("SET available = :available")
-            .expression_attribute_values(":available", number(after.available));
-        let update = match before {
-            None => update.condition_expression("attribute_not_exists(available)"),
-            Some(before) => update
-                .condition_expression("available = :before")
-                .expression_attribute_values(":before", number(before.available)),
-        };
-        update.build().map_err(|error| TableError::call("set stock", error))
     }
 
     fn stock_update(&self, sku: &Sku, shard: u32) -> UpdateBuilder {
@@ -208,7 +156,7 @@ impl Store {
         match sent {
             Ok(_) => Ok(Written::Done),
             Err(error) if condition_failed(&error) => Ok(Written::Moved),
-            Err(error) if error.code() == Some("TransactionConflictException") => Ok(Written::Busy),
+            Err(error) if is_busy(&error) => Ok(Written::Busy),
             Err(error) => Err(TableError::call(operation, error)),
         }
     }
@@ -223,7 +171,7 @@ impl Store {
         // conditions judge, since a token is remembered for ten minutes only.
         let sent = self.table.client.transact_write_items().set_transact_items(Some(items)).send().await;
         let Err(error) = sent else { return Ok(Written::Done) };
-        if error.code() == Some("TransactionInProgressException") {
+        if is_busy(&error) {
             return Ok(Written::Busy);
         }
         match cancellation_reasons(&error).map(|reasons| judge(reasons.iter().map(|reason| reason.code()))) {
@@ -255,13 +203,27 @@ impl Store {
             .transpose()
             .map_err(|error| TableError::item(operation, error))
     }
+}
 
-    fn item<T: Serialize>(&self, operation: &'static str, key: Item, value: &T) -> Result<Item, TableError> {
-        let mut item: Item =
-            serde_dynamo::to_item(value).map_err(|error| TableError::item(operation, error))?;
-        item.extend(key);
-        Ok(item)
-    }
+fn item<T: Serialize>(operation: &'static str, key: Item, value: &T) -> Result<Item, TableError> {
+    let mut item: Item = serde_dynamo::to_item(value).map_err(|error| TableError::item(operation, error))?;
+    item.extend(key);
+    Ok(item)
+}
+
+/// Whether the call was refused as a whole because others were writing the same items, or the table took no more:
+/// it had no effect, and may be made again a little later (DynamoDB developer guide, error handling).
+fn is_busy<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
+    matches!(
+        error.code(),
+        Some(
+            "TransactionConflictException"
+                | "TransactionInProgressException"
+                | "ThrottlingException"
+                | "ProvisionedThroughputExceededException"
+                | "RequestLimitExceeded"
+        )
+    )
 }
 
 fn reservation_key(order: &OrderId) -> Item {
@@ -272,10 +234,7 @@ fn stock_key(sku: &Sku, shard: u32) -> Item {
     key(format!("STOCK#{sku}#{shard}"), STOCK)
 }
 
-fn summary_key(sku: &Sku) -> Item {
-    key(format!("SKU#{sku}"), SUMMARY)
-}
-
-fn adjustment_key(sku: &Sku, version: u64) -> Item {
-    key(format!("SKU#{sku}"), format!("ADJUSTMENT#{version:08}"))
+/// What there is about a SKU as a whole.
+fn sku_key(sku: &Sku, sk: impl Into<String>) -> Item {
+    key(format!("SKU#{sku}"), sk)
 }

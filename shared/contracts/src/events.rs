@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::{EventPayload, Money, OrderId, OrderLine, PricedLine, Sku, UserId, saga::Failure};
+use crate::{Availability, EventPayload, Money, OrderId, OrderLine, PricedLine, Sku, UserId, saga::Failure};
 
 macro_rules! event {
     ($(#[$doc:meta])* $name:ident, $type:literal, v $version:literal { $($(#[$field_doc:meta])* $field:ident : $field_type:ty),* $(,)? }) => {
@@ -52,6 +52,13 @@ event!(
 );
 event!(InventoryCommitted, "inventory.committed", v 1 { order_id: OrderId });
 event!(InventoryReleased, "inventory.released", v 1 { order_id: OrderId });
+
+// inventory, too: subject is the SKU, sequence counts these events of it.
+
+event!(
+    /// The class of what can be sold has changed; nothing is said as long as it stays the same.
+    InventoryStockChanged, "inventory.stock_changed", v 1 { sku: Sku, availability: Availability }
+);
 
 // orders: subject is the order id, sequence the order's version.
 

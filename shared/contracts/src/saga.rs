@@ -11,6 +11,8 @@ pub const PAYMENT_DECLINED: &str = "PaymentDeclined";
 pub const PAYMENT_TIMEOUT: &str = "PaymentTimeout";
 pub const SHIPMENT_REJECTED: &str = "ShipmentRejected";
 pub const ORDER_CANCEL_REQUESTED: &str = "OrderCancelRequested";
+/// Refuses to release what is sold: a completed order is not undone, and trying again cannot change that.
+pub const RESERVATION_COMMITTED: &str = "ReservationCommitted";
 /// Ends an execution whose undo was exhausted; no command answers with it.
 pub const COMPENSATION_FAILED: &str = "CompensationFailed";
 /// Ends an execution that could not even record how the order ended; no command answers with it.
@@ -32,6 +34,7 @@ pub const ERROR_NAMES: &[&str] = &[
     PAYMENT_TIMEOUT,
     SHIPMENT_REJECTED,
     ORDER_CANCEL_REQUESTED,
+    RESERVATION_COMMITTED,
     COMPENSATION_FAILED,
     SAGA_UNRESOLVED,
 ];

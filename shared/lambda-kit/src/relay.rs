@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    str::FromStr,
     time::Instant,
 };
 
@@ -84,11 +85,24 @@ struct StringValue {
     value: String,
 }
 
+/// DynamoDB writes numbers as text.
+#[derive(Debug, Deserialize)]
+struct NumberValue {
+    #[serde(rename = "N")]
+    value: String,
+}
+
 impl Image {
     /// The string attribute `name`, if the item has it.
     pub fn string(&self, name: &str) -> Option<String> {
         let raw = self.rest.get(name)?;
         serde_json::from_str::<StringValue>(raw.get()).ok().map(|s| s.value)
+    }
+
+    /// The number attribute `name`, if the item has it and it is a `T`.
+    pub fn number<T: FromStr>(&self, name: &str) -> Option<T> {
+        let raw = self.rest.get(name)?;
+        serde_json::from_str::<NumberValue>(raw.get()).ok()?.value.parse().ok()
     }
 
     fn outbox(&self) -> impl Iterator<Item = &str> {
@@ -378,6 +392,7 @@ mod tests {
         let image = record.dynamodb.new_image.as_ref().unwrap();
         assert_eq!(image.string("pk").as_deref(), Some("USER#1"));
         assert_eq!((image.string("version"), image.string("nothing")), (None, None));
+        assert_eq!((image.number("version"), image.number::<u8>("pk")), (Some(2_u32), None));
     }
 
     #[test]

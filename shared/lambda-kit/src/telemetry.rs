@@ -45,6 +45,16 @@ struct OperationRecord {
     duration: Duration,
 }
 
+#[metrics(rename_all = "PascalCase", emf::dimension_sets = [["Service", "Operation", "Kind"]])]
+struct FoundRecord {
+    #[metrics(timestamp)]
+    timestamp: SystemTime,
+    service: String,
+    operation: String,
+    kind: &'static str,
+    found: u64,
+}
+
 /// How an operation ended, as its metric says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -113,20 +123,19 @@ pub fn record(operation: &str, outcome: Outcome, duration: Duration) {
     );
 }
 
-#[metrics(rename_all = "PascalCase", emf::dimension_sets = [["Service", "Fact"]])]
-struct FactRecord {
-    #[metrics(timestamp)]
-    timestamp: SystemTime,
-    service: String,
-    fact: &'static str,
-    count: u64,
-}
-
-/// Counts a fact of the business, or says how many of something there are now: metric `Count` by `Service` and `Fact`.
-pub fn count(fact: &'static str, count: u64) {
+/// Records how many things of a kind `operation` found: also none, so that an alarm sees that it looked.
+pub fn found(operation: &str, kind: &'static str, found: u64) {
     let Some(sink) = SINK.get() else { return };
-    let service = sink.service.clone();
-    drop(FactRecord { timestamp: SystemTime::now(), service, fact, count }.append_on_drop(sink.sink.clone()));
+    drop(
+        FoundRecord {
+            timestamp: SystemTime::now(),
+            service: sink.service.clone(),
+            operation: operation.to_owned(),
+            kind,
+            found,
+        }
+        .append_on_drop(sink.sink.clone()),
+    );
 }
 
 /// The span of one invocation. Handlers fill the empty fields in with `Span::record` as they learn them.

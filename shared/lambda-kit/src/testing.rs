@@ -125,6 +125,7 @@ struct State {
     lost_answers: HashMap<String, u32>,
     refused: HashMap<String, u32>,
     conflicts: u32,
+    throttled: u32,
 }
 
 impl Faults {
@@ -142,6 +143,12 @@ impl Faults {
     /// table in this process never does by itself.
     pub fn conflict(&self, count: u32) {
         self.with(|state| state.conflicts = count);
+    }
+
+    /// The next `count` transactions are refused because an item of theirs gets more writes than a partition takes,
+    /// which a table in this process never does by itself.
+    pub fn throttle(&self, count: u32) {
+        self.with(|state| state.throttled = count);
     }
 
     /// The operations called since the table was made, or since `reset`.
@@ -197,14 +204,22 @@ impl HttpConnector for FaultyConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-        let (conflict, refused, lost) = self.faults.with(|state| {
+        let (cancelled, refused, lost) = self.faults.with(|state| {
             state.calls.push(operation.clone());
-            let conflict = operation == "TransactWriteItems" && state.conflicts > 0;
+            let transaction = operation == "TransactWriteItems";
+            let conflict = transaction && state.conflicts > 0;
             state.conflicts -= u32::from(conflict);
-            (conflict, take(&mut state.refused, &operation), take(&mut state.lost_answers, &operation))
+            let throttled = transaction && !conflict && state.throttled > 0;
+            state.throttled -= u32::from(throttled);
+            let cancelled = match (conflict, throttled) {
+                (true, _) => Some(("TransactionConflict", "Transaction is ongoing for the item")),
+                (_, true) => Some(("ThrottlingError", "Throughput exceeds the current capacity")),
+                _ => None,
+            };
+            (cancelled, take(&mut state.refused, &operation), take(&mut state.lost_answers, &operation))
         });
-        if conflict {
-            return HttpConnectorFuture::ready(Ok(conflict_answer()));
+        if let Some((code, message)) = cancelled {
+            return HttpConnectorFuture::ready(Ok(cancelled_answer(code, message)));
         }
         let inner = self.inner.clone();
         HttpConnectorFuture::new(async move {
@@ -217,15 +232,13 @@ impl HttpConnector for FaultyConnector {
     }
 }
 
-/// What DynamoDB answers to a transaction over one item or more that meets another one (TransactWriteItems, API
-/// reference, error TransactionCanceledException).
-fn conflict_answer() -> HttpResponse {
+/// What DynamoDB answers to a transaction over one item or more that meets another one, or too many others
+/// (TransactWriteItems, API reference, error TransactionCanceledException).
+fn cancelled_answer(code: &str, message: &str) -> HttpResponse {
     let body = serde_json::json!({
         "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
-        "Message": "Transaction cancelled, please refer cancellation reasons for specific reasons [TransactionConflict]",
-        "CancellationReasons": [
-            {"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"},
-        ],
+        "Message": format!("Transaction cancelled, please refer cancellation reasons for specific reasons [{code}]"),
+        "CancellationReasons": [{"Code": code, "Message": message}],
     });
     HttpResponse::new(StatusCode::try_from(400).expect("a status"), SdkBody::from(body.to_string()))
 }

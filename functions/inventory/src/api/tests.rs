@@ -4,6 +4,7 @@ use axum::{
     body::{Body as RawBody, to_bytes},
     http::{HeaderMap, Request, StatusCode},
 };
+use contracts::UserId;
 use lambda_kit::{
     aws::MAX_ATTEMPTS,
     dynamodb::Table,
@@ -21,6 +22,8 @@ struct Shop {
     table: Table,
     faults: Faults,
     tokens: Tokens,
+    /// One administrator, for requests that are the same person's.
+    admin: String,
 }
 
 struct Answer {
@@ -34,7 +37,8 @@ impl Shop {
         let (table, faults) = testing::table(&[]).await;
         let tokens = Tokens::new();
         let app = app(routes(Store::new(table.clone())), tokens.verifier());
-        Self { app, table, faults, tokens }
+        let admin = tokens.admin();
+        Self { app, table, faults, tokens, admin }
     }
 
     async fn send(&self, request: Request<RawBody>) -> Answer {
@@ -52,6 +56,16 @@ impl Shop {
         let request = Request::put(format!("/v1/inventory/{sku}"))
             .header("authorization", self.tokens.admin())
             .header("content-type", "application/json")
+            .body(RawBody::from(body.to_string()))
+            .unwrap();
+        self.send(request).await
+    }
+
+    async fn adjust(&self, sku: &str, key: &str, body: Value) -> Answer {
+        let request = Request::post(format!("/v1/inventory/{sku}/adjustments"))
+            .header("authorization", self.admin.as_str())
+            .header("content-type", "application/json")
+            .header("idempotency-key", key)
             .body(RawBody::from(body.to_string()))
             .unwrap();
         self.send(request).await
@@ -175,7 +189,8 @@ const JSON: &str = "application/json";
 #[case::text(json!({"available": "1"}), "available")]
 #[case::nothing(json!({"available": null}), "available")]
 #[case::no_shard(json!({"available": 1, "shards": 0}), "shards")]
-#[case::more_shards_than_there_are_yet(json!({"available": 1, "shards": 2}), "shards")]
+#[case::too_many_shards(json!({"available": 1, "shards": 65}), "shards")]
+#[case::a_negative_threshold(json!({"available": 1, "low_stock": -1}), "low_stock")]
 #[case::a_slip(json!({"available": 1, "shard": 1}), "shard")]
 #[tokio::test]
 async fn a_body_that_cannot_be_accepted_names_the_field_and_writes_nothing(
@@ -200,9 +215,129 @@ async fn a_malformed_sku_cannot_be_set() {
 #[tokio::test]
 async fn a_table_that_does_not_answer_is_503_and_says_nothing_internal() {
     let shop = Shop::open().await;
-    shop.faults.refuse("GetItem", MAX_ATTEMPTS);
+    shop.faults.refuse("BatchGetItem", MAX_ATTEMPTS);
     let answer = shop.get("/v1/inventory/MUG").await;
     assert_problem(&answer, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.headers["retry-after"], "1");
-    assert!(!answer.json.to_string().contains("GetItem"));
+    assert!(!answer.json.to_string().contains("BatchGetItem"));
+}
+
+#[tokio::test]
+async fn shards_are_added_and_never_taken_away() {
+    let shop = Shop::open().await;
+    for shards in [1, 4, 64] {
+        let set = shop.set("MUG", json!({"available": 100, "shards": shards})).await;
+        assert_eq!((set.status, &set.json["available"]), (StatusCode::OK, &json!(100)), "{shards}");
+    }
+    let fewer = shop.set("MUG", json!({"available": 100, "shards": 63})).await;
+    assert_problem(&fewer, StatusCode::UNPROCESSABLE_ENTITY);
+    let message = "never shrinks: the stock is spread over 64 shards already";
+    assert_eq!(fewer.json["errors"], json!([{"field": "shards", "message": message}]));
+    assert_eq!(shop.get("/v1/inventory/MUG").await.json["available"], 100);
+    assert_eq!(shop.count("STOCK").await, 65);
+}
+
+#[tokio::test]
+async fn what_is_called_low_is_set_for_each_sku() {
+    let shop = Shop::open().await;
+    let wary = shop.set("MUG", json!({"available": 10, "low_stock": 10})).await;
+    assert_eq!(wary.json["availability"], "low_stock");
+    assert_eq!(shop.set("MUG", json!({"available": 11})).await.json["availability"], "in_stock");
+    assert_eq!(shop.set("MUG", json!({"available": 9})).await.json["availability"], "low_stock");
+    assert_eq!(shop.set("CUP", json!({"available": 9})).await.json["availability"], "in_stock");
+}
+
+#[tokio::test]
+async fn an_adjustment_is_made_once_and_a_repeat_is_answered_as_the_first() {
+    let shop = Shop::open().await;
+    shop.set("MUG", json!({"available": 10})).await;
+    let broken = json!({"delta": -4, "reason": "broken"});
+    let first = shop.adjust("MUG", "a", broken.clone()).await;
+    let seen = json!({"sku": "MUG", "available": 6, "availability": "in_stock"});
+    assert_eq!((first.status, &first.json), (StatusCode::OK, &seen));
+    assert!(!first.headers.contains_key("idempotent-replayed"));
+
+    shop.adjust("MUG", "b", json!({"delta": 1, "reason": "found"})).await;
+    let again = shop.adjust("MUG", "a", broken).await;
+    assert_eq!((again.status, &again.json), (StatusCode::OK, &seen), "whatever changed since");
+    assert_eq!(again.headers["idempotent-replayed"], "true");
+    assert_eq!(shop.get("/v1/inventory/MUG").await.json["available"], 7);
+    assert_eq!(shop.count("ADJUSTMENT#").await, 3);
+
+    let other = shop.adjust("MUG", "a", json!({"delta": -5, "reason": "broken"})).await;
+    assert_problem(&other, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(shop.get("/v1/inventory/MUG").await.json["available"], 7);
+}
+
+#[rstest]
+#[case::seen_by_the_client_alone(1, StatusCode::OK)]
+#[case::seen_by_the_administrator(MAX_ATTEMPTS, StatusCode::SERVICE_UNAVAILABLE)]
+#[tokio::test]
+async fn an_adjustment_whose_answer_is_lost_is_made_once(#[case] lost: u32, #[case] status: StatusCode) {
+    let shop = Shop::open().await;
+    shop.set("MUG", json!({"available": 10, "shards": 4})).await;
+    shop.faults.lose_answers("TransactWriteItems", lost);
+    let found = json!({"delta": 3, "reason": "found"});
+    assert_eq!(shop.adjust("MUG", "a", found.clone()).await.status, status);
+    let again = shop.adjust("MUG", "a", found).await;
+    assert_eq!((again.status, &again.json["available"]), (StatusCode::OK, &json!(13)));
+    assert_eq!(shop.get("/v1/inventory/MUG").await.json["available"], 13);
+}
+
+#[tokio::test]
+async fn adjustments_at_once_are_all_made() {
+    let shop = Shop::open().await;
+    shop.set("MUG", json!({"available": 10, "shards": 2})).await;
+    let keys: Vec<String> = (0..10).map(|n| format!("key-{n}")).collect();
+    let one = || json!({"delta": -1, "reason": "count"});
+    let answers = futures::future::join_all(keys.iter().map(|key| shop.adjust("MUG", key, one()))).await;
+    assert!(answers.iter().all(|answer| answer.status == StatusCode::OK));
+    assert_eq!(shop.get("/v1/inventory/MUG").await.json["available"], 0);
+    assert_problem(&shop.adjust("MUG", "more", one()).await, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[rstest]
+#[case::more_than_there_is(422, "MUG", Some("k"), json!({"delta": -4, "reason": "r"}))]
+#[case::more_than_fits(422, "MUG", Some("k"), json!({"delta": 1_000_000, "reason": "r"}))]
+#[case::nothing(422, "MUG", Some("k"), json!({"delta": 0, "reason": "r"}))]
+#[case::no_reason(422, "MUG", Some("k"), json!({"delta": 1}))]
+#[case::an_empty_reason(422, "MUG", Some("k"), json!({"delta": 1, "reason": ""}))]
+#[case::a_slip(422, "MUG", Some("k"), json!({"delta": 1, "reason": "r", "shard": 1}))]
+#[case::no_key(400, "MUG", None, json!({"delta": 1, "reason": "r"}))]
+#[case::an_empty_key(400, "MUG", Some(""), json!({"delta": 1, "reason": "r"}))]
+#[case::a_sku_never_set(404, "NEVER", Some("k"), json!({"delta": 1, "reason": "r"}))]
+#[tokio::test]
+async fn an_adjustment_that_cannot_be_made_is_a_problem_and_changes_nothing(
+    #[case] status: u16,
+    #[case] sku: &str,
+    #[case] key: Option<&str>,
+    #[case] body: Value,
+) {
+    let shop = Shop::open().await;
+    shop.set("MUG", json!({"available": 3})).await;
+    let mut request = Request::post(format!("/v1/inventory/{sku}/adjustments"))
+        .header("authorization", shop.tokens.admin())
+        .header("content-type", "application/json");
+    if let Some(key) = key {
+        request = request.header("idempotency-key", key);
+    }
+    let answer = shop.send(request.body(RawBody::from(body.to_string())).unwrap()).await;
+    assert_problem(&answer, StatusCode::from_u16(status).unwrap());
+    assert_eq!(shop.get("/v1/inventory/MUG").await.json["available"], 3);
+    assert_eq!(shop.count("ADJUSTMENT#").await, 1);
+}
+
+#[tokio::test]
+async fn only_administrators_adjust() {
+    let shop = Shop::open().await;
+    let ask = |bearer: String| {
+        Request::post("/v1/inventory/MUG/adjustments")
+            .header("authorization", bearer)
+            .header("idempotency-key", "k")
+            .body(RawBody::empty())
+            .unwrap()
+    };
+    let customer = shop.send(ask(shop.tokens.user(&UserId::generate()))).await;
+    assert_problem(&customer, StatusCode::FORBIDDEN);
+    assert_problem(&shop.send(ask("Bearer a.b.c".to_owned())).await, StatusCode::UNAUTHORIZED);
 }

@@ -1,9 +1,17 @@
-use lambda_kit::{MainResult, aws, relay, telemetry};
+use inventory::{Store, tell_classes};
+use jiff::Timestamp;
+use lambda_kit::{MainResult, aws, dynamodb::Table, relay, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
     telemetry::init();
-    let publisher = relay::Publisher::from_env(&aws::sdk_config()?)?;
+    let sdk = aws::sdk_config()?;
+    let store = Store::new(Table::from_env(&sdk)?);
+    let publisher = relay::Publisher::from_env(&sdk)?;
 
-    relay::run_publisher(vec![], publisher).await
+    relay::run(vec![store.health()], publisher, move |batch| {
+        let store = store.clone();
+        async move { tell_classes(&store, &batch, Timestamp::now()).await }
+    })
+    .await
 }

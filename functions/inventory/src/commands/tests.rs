@@ -1,21 +1,22 @@
 //! The saga's two commands against a real table: do, undo, both twice, in the wrong order, at once, and with answers
 //! that get lost.
 
-use std::sync::Arc;
-
-use contracts::{CorrelationId, IdempotencyKey, Sku};
+use contracts::CorrelationId;
 use futures::future::join_all;
 use lambda_kit::{
     aws::MAX_ATTEMPTS,
     command::execute,
     dynamodb::{Item, TableError},
-    testing::{self, Faults},
+    testing::Faults,
 };
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::{Setting, set_available};
+mod shards;
+mod storm;
+
+use crate::testing::{self, order, sku, stocked, user};
 
 struct Warehouse {
     store: Store,
@@ -26,19 +27,19 @@ struct Warehouse {
 impl Warehouse {
     /// With so many of each SKU.
     async fn with(stock: &[(&str, u32)]) -> Self {
-        let (table, faults) = testing::table(&[]).await;
-        let store = Store::new(table.clone());
-        for (name, available) in stock {
-            let (by, correlation) = (UserId::generate(), CorrelationId::generate());
-            let Setting::Write(change) =
-                set_available(None, &sku(name), *available, &by, &correlation, Timestamp::UNIX_EPOCH)
-            else {
-                panic!("a new stock is written")
-            };
-            store.write_stock(&change).await.unwrap();
+        let stock: Vec<_> = stock.iter().map(|(name, available)| (*name, *available, 1)).collect();
+        Self::spread(&stock).await
+    }
+
+    /// With so many of each SKU over so many shards, and a store that knows nothing of it yet.
+    async fn spread(stock: &[(&str, u32, u32)]) -> Self {
+        let (table, faults) = testing::table().await;
+        let setting = Store::new(table.clone());
+        for (name, available, shards) in stock {
+            stocked(&setting, name, *available, *shards).await;
         }
         faults.reset();
-        Self { store, table, faults }
+        Self { store: Store::new(table.clone()), table, faults }
     }
 
     async fn reserve(&self, order: &OrderId, lines: &[(&str, u32)]) -> Result<Value, String> {
@@ -88,18 +89,6 @@ impl Warehouse {
             .map(|event| (event.event_type, event.sequence))
             .collect()
     }
-}
-
-fn sku(name: &str) -> Sku {
-    Sku::try_from(name).unwrap()
-}
-
-fn user() -> UserId {
-    UserId::try_from("usr_00000000000000000000000000000001").unwrap()
-}
-
-fn order(n: usize) -> OrderId {
-    OrderId::derive(&user(), &IdempotencyKey::try_from(format!("order-{n}")).unwrap())
 }
 
 fn context(order: &OrderId) -> CommandContext {
@@ -188,26 +177,6 @@ async fn twenty_lines_fit_into_one_reservation() {
     assert_eq!(warehouse.reserve(&order(1), &stock).await, held(&order(1)));
     assert_eq!(warehouse.release(&order(1)).await, undone("released"));
     assert_eq!(warehouse.available("SKU-19").await, 1);
-}
-
-#[tokio::test]
-async fn fifty_orders_at_once_for_the_last_twenty_sell_twenty() {
-    let warehouse = Arc::new(Warehouse::with(&[("MUG", 20)]).await);
-    let orders: Vec<OrderId> = (0..50).map(order).collect();
-    let answers = join_all(orders.iter().map(|order| warehouse.reserve(order, &[("MUG", 1)]))).await;
-
-    let succeeded = answers.iter().filter(|answer| answer.is_ok()).count();
-    let not_available = answers.iter().filter(|answer| **answer == refused("InventoryNotAvailable")).count();
-    assert_eq!((succeeded, not_available), (20, 30));
-
-    let mut held = 0;
-    for order in &orders {
-        let reservation = warehouse.store.reservation(order).await.unwrap().unwrap();
-        if reservation.status == Status::Held {
-            held += reservation.taken.iter().map(|taken| u64::from(taken.quantity)).sum::<u64>();
-        }
-    }
-    assert_eq!(warehouse.available("MUG").await + held, 20);
 }
 
 #[tokio::test]

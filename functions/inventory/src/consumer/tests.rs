@@ -7,10 +7,7 @@ use contracts::{
 use lambda_kit::{dynamodb::string, testing};
 
 use super::*;
-use crate::{
-    domain::{Setting, Status, set_available},
-    settle::reserve,
-};
+use crate::{domain::Status, settle::reserve, testing::stocked};
 
 const ORDER: &str = "ord_00000000000000000000000000000001";
 
@@ -49,12 +46,7 @@ async fn store_with_one_held() -> (Store, testing::Faults) {
     let (table, faults) = testing::table(&[]).await;
     let store = Store::new(table);
     let sku = Sku::try_from("MUG").unwrap();
-    let correlation = CorrelationId::generate();
-    let Setting::Write(change) = set_available(None, &sku, 3, &user(), &correlation, Timestamp::UNIX_EPOCH)
-    else {
-        panic!("a new stock is written")
-    };
-    store.write_stock(&change).await.unwrap();
+    stocked(&store, "MUG", 3, 1).await;
     reserve(&store, &[OrderLine { sku, quantity: 1 }], &cause()).await.unwrap();
     faults.reset();
     (store, faults)

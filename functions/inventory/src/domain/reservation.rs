@@ -7,8 +7,7 @@ use contracts::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The `source` of this context's events.
-const SOURCE: &str = "inventory";
+use super::SOURCE;
 
 /// So many of a SKU, out of this shard of its stock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,38 +1,10 @@
-//! The stock of a SKU: spread over shards, summed up, classed, set by an administrator, and planned from.
+//! The stock of a SKU: its settings, spread over shards, summed up and classed.
 
-use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
-use contracts::{CorrelationId, OrderLine, Sku, UserId};
+use contracts::{Availability, OrderId, Sku};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-
-use super::reservation::Taken;
-
-/// The most of a SKU that is called low.
-const LOW_STOCK: u64 = 5;
-/// Shards that one line may be taken from. 20 lines of 4 and the reservation stay below the 100 items that a
-/// transaction may have (TransactWriteItems, API reference).
-const SHARDS_PER_LINE: usize = 4;
-
-/// What can be sold now, as customers are told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(clippy::enum_variant_names, reason = "the words of the API")]
-pub enum Availability {
-    InStock,
-    LowStock,
-    OutOfStock,
-}
-
-impl Availability {
-    pub const fn of(available: u64) -> Self {
-        match available {
-            0 => Self::OutOfStock,
-            1..=LOW_STOCK => Self::LowStock,
-            _ => Self::InStock,
-        }
-    }
-}
 
 /// What one shard has left to sell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +13,16 @@ pub struct Shard {
     pub available: u32,
 }
 
-/// What is known of a SKU as a whole.
+/// What an administrator says of a SKU as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Summary {
+pub struct Settings {
     pub sku: Sku,
+    /// Over so many shards the stock is spread. Never fewer than before: whoever knows an older number knows shards
+    /// that still exist.
     pub shards: u32,
-    /// Counts the adjustments, from 1.
+    /// The most of it that is called low.
+    pub low_stock: u32,
+    /// Counts the settings, from 1.
     pub version: u64,
     pub updated_at: Timestamp,
 }
@@ -54,7 +30,7 @@ pub struct Summary {
 /// A SKU's stock, all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stock {
-    pub summary: Summary,
+    pub settings: Settings,
     pub shards: Vec<Shard>,
 }
 
@@ -62,115 +38,55 @@ impl Stock {
     pub fn available(&self) -> u64 {
         self.shards.iter().map(|shard| u64::from(shard.available)).sum()
     }
-}
 
-/// The trace of a change of stock that no reservation made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Adjustment {
-    pub sku: Sku,
-    /// The summary's version that it led to.
-    pub version: u64,
-    pub delta: i64,
-    pub reason: String,
-    pub by: UserId,
-    pub correlation_id: CorrelationId,
-    pub at: Timestamp,
-}
-
-/// One write of a SKU's stock: all of it or nothing, and only on what it was decided on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StockChange {
-    pub before: Option<Stock>,
-    pub after: Stock,
-    pub adjustment: Adjustment,
-}
-
-/// What setting a stock takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Setting {
-    /// It is already so.
-    Keep(Stock),
-    Write(Box<StockChange>),
-}
-
-/// Makes `available` what can be sold now.
-pub fn set_available(
-    before: Option<Stock>,
-    sku: &Sku,
-    available: u32,
-    by: &UserId,
-    correlation_id: &CorrelationId,
-    at: Timestamp,
-) -> Setting {
-    let before = match before {
-        Some(stock) if stock.available() == u64::from(available) => return Setting::Keep(stock),
-        other => other,
-    };
-    let had = before.as_ref().map_or(0, Stock::available);
-    let count = before.as_ref().map_or(1, |stock| stock.summary.shards);
-    let version = before.as_ref().map_or(0, |stock| stock.summary.version) + 1;
-    let shards = (0..count)
-        .map(|shard| Shard { shard, available: available / count + u32::from(shard < available % count) })
-        .collect();
-    let delta = i64::from(available) - i64::try_from(had).unwrap_or(i64::MAX);
-    Setting::Write(Box::new(StockChange {
-        before,
-        after: Stock {
-            summary: Summary { sku: sku.clone(), shards: count, version, updated_at: at },
-            shards,
-        },
-        adjustment: Adjustment {
-            sku: sku.clone(),
-            version,
-            delta,
-            reason: "set".to_owned(),
-            by: by.clone(),
-            correlation_id: correlation_id.clone(),
-            at,
-        },
-    }))
-}
-
-/// The lines, each from the first shard of its SKU: a good guess that costs no read, judged by the conditions of the
-/// write.
-pub fn from_first_shards(lines: &[OrderLine]) -> Vec<Taken> {
-    by_sku(lines).into_iter().map(|(sku, quantity)| Taken { sku, shard: 0, quantity }).collect()
-}
-
-/// Takes every line from what the shards have, the fullest first.
-///
-/// # Errors
-/// The SKUs that there is too little of. Then nothing is taken of any.
-pub fn plan(lines: &[OrderLine], stock: &BTreeMap<Sku, Vec<Shard>>) -> Result<Vec<Taken>, Vec<Sku>> {
-    let mut taken = Vec::new();
-    let mut short = Vec::new();
-    for (sku, quantity) in by_sku(lines) {
-        let mut shards = stock.get(&sku).cloned().unwrap_or_default();
-        shards.sort_by_key(|shard| std::cmp::Reverse(shard.available));
-        let mut missing = quantity;
-        for shard in shards.iter().take(SHARDS_PER_LINE).filter(|shard| shard.available > 0) {
-            let quantity = missing.min(shard.available);
-            if quantity > 0 {
-                taken.push(Taken { sku: sku.clone(), shard: shard.shard, quantity });
-            }
-            missing -= quantity;
-        }
-        if missing > 0 {
-            short.push(sku);
-        }
+    pub fn availability(&self) -> Availability {
+        Availability::of(self.available(), u64::from(self.settings.low_stock))
     }
-    if short.is_empty() { Ok(taken) } else { Err(short) }
 }
 
-/// A SKU once: a transaction may touch an item only once.
-fn by_sku(lines: &[OrderLine]) -> BTreeMap<Sku, u32> {
-    let mut quantities = BTreeMap::new();
-    for line in lines {
-        let quantity: &mut u32 = quantities.entry(line.sku.clone()).or_default();
-        *quantity = quantity.saturating_add(line.quantity);
-    }
-    quantities
+/// The shard items of a SKU that is spread over `shards`. One shard is item 0. More are the items from 1 on, and
+/// item 0 stays behind for what comes back to it: so whoever does not know that a SKU is spread tries item 0, finds
+/// nothing to take, and learns it, instead of taking everything from the first of many.
+pub fn shard_items(shards: u32) -> RangeInclusive<u32> {
+    if shards == 1 { 0..=0 } else { 0..=shards }
+}
+
+/// The items that stock is put into.
+pub fn filled_items(shards: u32) -> RangeInclusive<u32> {
+    if shards == 1 { 0..=0 } else { 1..=shards }
+}
+
+/// The item that an order takes from first: another one for each order, so that load spreads, and for each attempt,
+/// so that nobody waits for the shard that everybody waits for.
+pub fn first_item(shards: u32, order: &OrderId, attempt: u32) -> u32 {
+    if shards == 1 { 0 } else { 1 + seed(order).wrapping_add(attempt) % shards }
+}
+
+/// A number that differs from order to order: the last digits of the id, which are those of a hash.
+pub fn seed(order: &OrderId) -> u32 {
+    let digits = order.as_str().get(28..).unwrap_or_default();
+    u32::from_str_radix(digits, 16).unwrap_or_default()
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    fn order(n: u128) -> OrderId {
+        OrderId::try_from(format!("ord_{n:032x}")).unwrap()
+    }
+
+    #[test]
+    fn a_spread_sku_keeps_its_first_item_and_puts_nothing_into_it() {
+        assert_eq!((shard_items(1), filled_items(1)), (0..=0, 0..=0));
+        assert_eq!((shard_items(4), filled_items(4)), (0..=4, 1..=4));
+    }
+
+    #[test]
+    fn orders_begin_at_different_shards_and_go_on_to_others() {
+        assert_eq!([1, 2, 3].map(|n| first_item(1, &order(n), 7)), [0; 3]);
+        assert_eq!([1, 2, 3].map(|n| first_item(4, &order(n), 0)), [2, 3, 4]);
+        assert_eq!([0, 1, 2, 3].map(|attempt| first_item(4, &order(3), attempt)), [4, 1, 2, 3]);
+        assert_eq!(first_item(4, &order(u128::MAX), 1), 1, "nothing overflows");
+    }
+}

@@ -1,0 +1,14 @@
+use catalog::{Store, handle_event};
+use lambda_kit::{MainResult, aws, dynamodb::Table, sqs, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> MainResult {
+    telemetry::init();
+    let table = Table::from_env(&aws::sdk_config()?)?;
+    let (checks, store) = (vec![table.health()], Store::new(table));
+    sqs::run_events(checks, |event| {
+        let store = store.clone();
+        async move { handle_event(&store, event).await }
+    })
+    .await
+}

@@ -1,0 +1,22 @@
+//! The header `Idempotency-Key`.
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+use contracts::IdempotencyKey;
+use lambda_kit::http::Problem;
+
+pub struct Key(pub IdempotencyKey);
+
+impl<S: Sync> FromRequestParts<S> for Key {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let header = parts.headers.get("idempotency-key").ok_or_else(|| {
+            Problem::bad_request(
+                "Send an `Idempotency-Key`: a name of your own for this adjustment, so that a repeated request is not a second one.",
+            )
+        })?;
+        header.to_str().ok().and_then(|key| IdempotencyKey::try_from(key).ok()).map(Self).ok_or_else(|| {
+            Problem::bad_request("An `Idempotency-Key` has 1 to 255 visible ASCII characters.")
+        })
+    }
+}

@@ -1,0 +1,17 @@
+use inventory::{Orders, Store, sweep};
+use jiff::Timestamp;
+use lambda_kit::{MainResult, aws, config, dynamodb::Table, invoke, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> MainResult {
+    telemetry::init();
+    let sdk = aws::sdk_config()?;
+    let store = Store::new(Table::from_env(&sdk)?);
+    let orders = Orders::new(&(&sdk).into(), config::required("ORDERS_FUNCTION")?);
+
+    invoke::run(vec![store.health()], |_, context| {
+        let (store, orders) = (store.clone(), orders.clone());
+        async move { sweep(&store, &orders, Timestamp::now(), context.deadline()).await }
+    })
+    .await
+}

@@ -1,0 +1,229 @@
+//! Changes of stock that no reservation makes: an administrator's settings and adjustments, each with its trace.
+
+use contracts::{Availability, CorrelationId, IdempotencyKey, Sku, UserId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{
+    reservation::Move,
+    stock::{Settings, Shard, Stock, filled_items, shard_items},
+};
+
+/// The most that a SKU has by an administrator's doing: the bound of the API's `available`, too.
+const MOST: u64 = 1_000_000;
+/// The most of a SKU that is called low, unless it was told otherwise.
+const LOW_STOCK: u32 = 5;
+
+/// Who changes a stock, and in the course of what.
+#[derive(Debug, Clone, Copy)]
+pub struct Author<'a> {
+    pub by: &'a UserId,
+    pub correlation_id: &'a CorrelationId,
+    pub at: Timestamp,
+}
+
+/// What tells one adjustment of a SKU from another, also when it is asked for again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdjustmentId(String);
+
+impl AdjustmentId {
+    /// That of a setting: the version that it led to.
+    fn of_setting(version: u64) -> Self {
+        Self(format!("SET#{version:08}"))
+    }
+
+    /// That of a request: an administrator's own name for it. Hashed, since a key may hold what a sort key should not.
+    pub fn of_request(by: &UserId, key: &IdempotencyKey) -> Self {
+        // An id has a fixed length, so that no two pairs are the same bytes.
+        let digest = Sha256::digest(format!("{by}{}", key.as_str()));
+        Self(format!("KEY#{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The trace of a change of stock that no reservation made, and what was answered for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adjustment {
+    pub sku: Sku,
+    pub id: AdjustmentId,
+    pub delta: i64,
+    pub reason: String,
+    pub by: UserId,
+    pub correlation_id: CorrelationId,
+    pub at: Timestamp,
+    /// What could be sold after it, on the stock that it was decided on.
+    pub available: u64,
+    pub availability: Availability,
+}
+
+/// What an administrator wants a SKU's stock to be. What is not said stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    pub available: u32,
+    pub shards: Option<u32>,
+    pub low_stock: Option<u32>,
+}
+
+/// What setting a stock takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Setting {
+    /// It is already so.
+    Keep(Stock),
+    Write(Box<StockChange>),
+}
+
+/// One write of a SKU's stock: all of it or nothing, and only on what it was decided on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StockChange {
+    pub before: Option<Stock>,
+    pub after: Stock,
+    pub adjustment: Adjustment,
+}
+
+/// One adjustment: its trace and its moves, all or nothing, on whatever the stock is by then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adjusting {
+    pub adjustment: Adjustment,
+    pub moves: Vec<Move>,
+}
+
+/// What a stock cannot be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    #[error("never shrinks: the stock is spread over {shards} shards already")]
+    Shrinks { shards: u32 },
+    #[error("would leave less than nothing: {available} can be sold now")]
+    BelowZero { available: u64 },
+    #[error("would leave more than {MOST}: {available} can be sold now")]
+    TooMany { available: u64 },
+}
+
+/// Makes the stock what it should be, spread evenly over its shards.
+///
+/// # Errors
+/// When it is spread over more shards already.
+pub fn set(before: Option<Stock>, sku: &Sku, target: Target, author: Author<'_>) -> Result<Setting, Unfit> {
+    let had = before.as_ref().map(|stock| &stock.settings);
+    let shards = had.map_or(1, |settings| settings.shards);
+    if target.shards.is_some_and(|wanted| wanted < shards) {
+        return Err(Unfit::Shrinks { shards });
+    }
+    let settings = Settings {
+        sku: sku.clone(),
+        shards: target.shards.unwrap_or(shards),
+        low_stock: target.low_stock.or(had.map(|settings| settings.low_stock)).unwrap_or(LOW_STOCK),
+        version: had.map_or(0, |settings| settings.version) + 1,
+        updated_at: author.at,
+    };
+    let before = match before {
+        Some(stock)
+            if stock.available() == u64::from(target.available)
+                && stock.settings.shards == settings.shards
+                && stock.settings.low_stock == settings.low_stock =>
+        {
+            return Ok(Setting::Keep(stock));
+        }
+        other => other,
+    };
+    let id = AdjustmentId::of_setting(settings.version);
+    let delta = i64::from(target.available) - signed(before.as_ref().map_or(0, Stock::available));
+    let shards = spread(target.available, settings.shards);
+    let after = Stock { settings, shards };
+    let adjustment = trace(&after, author, id, delta, "set".to_owned(), after.available());
+    Ok(Setting::Write(Box::new(StockChange { before, after, adjustment })))
+}
+
+/// So many, evenly over so many shards.
+fn spread(available: u32, shards: u32) -> Vec<Shard> {
+    let part = |shard: u32| {
+        let nth = shard - filled_items(shards).start();
+        available / shards + u32::from(nth < available % shards)
+    };
+    shard_items(shards)
+        .map(|shard| {
+            let available = if filled_items(shards).contains(&shard) { part(shard) } else { 0 };
+            Shard { shard, available }
+        })
+        .collect()
+}
+
+/// Adds `delta` to the stock, or takes it away, from all shards so that they stay even.
+///
+/// # Errors
+/// When less than nothing would be left, or more than fits.
+pub fn adjust(
+    stock: &Stock,
+    id: AdjustmentId,
+    delta: i64,
+    reason: String,
+    author: Author<'_>,
+) -> Result<Adjusting, Unfit> {
+    let available = stock.available();
+    let after = available.checked_add_signed(delta).ok_or(Unfit::BelowZero { available })?;
+    if delta > 0 && after > MOST {
+        return Err(Unfit::TooMany { available });
+    }
+    let moves = if delta > 0 { add(stock, delta) } else { take(stock, delta) };
+    Ok(Adjusting { adjustment: trace(stock, author, id, delta, reason, after), moves })
+}
+
+fn add(stock: &Stock, delta: i64) -> Vec<Move> {
+    // Bounded by what a stock may have, a million.
+    let delta = u32::try_from(delta).unwrap_or(u32::MAX);
+    let parts = spread(delta, stock.settings.shards);
+    let parts = parts.into_iter().filter(|part| part.available > 0);
+    parts.map(|part| step(stock, part.shard, i64::from(part.available))).collect()
+}
+
+/// The emptiest shards give their part first, so that the others can make up for what they lack.
+fn take(stock: &Stock, delta: i64) -> Vec<Move> {
+    let mut shards = stock.shards.clone();
+    shards.sort_by_key(|shard| shard.available);
+    let mut missing = delta.unsigned_abs();
+    let mut moves = Vec::new();
+    for (left, shard) in (1..=shards.len() as u64).rev().zip(shards) {
+        let part = (missing / left).min(u64::from(shard.available));
+        missing -= part;
+        if part > 0 {
+            moves.push(step(stock, shard.shard, -signed(part)));
+        }
+    }
+    moves
+}
+
+fn step(stock: &Stock, shard: u32, delta: i64) -> Move {
+    Move { sku: stock.settings.sku.clone(), shard, delta }
+}
+
+fn trace(
+    stock: &Stock,
+    author: Author<'_>,
+    id: AdjustmentId,
+    delta: i64,
+    reason: String,
+    available: u64,
+) -> Adjustment {
+    Adjustment {
+        sku: stock.settings.sku.clone(),
+        id,
+        delta,
+        reason,
+        by: author.by.clone(),
+        correlation_id: author.correlation_id.clone(),
+        at: author.at,
+        available,
+        availability: Availability::of(available, u64::from(stock.settings.low_stock)),
+    }
+}
+
+/// Stock is counted in millions: it fits.
+fn signed(quantity: u64) -> i64 {
+    i64::try_from(quantity).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! Which shards an order's lines are taken from.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, VecDeque},
+};
+
+use contracts::{OrderId, OrderLine, Sku};
+
+use super::{
+    reservation::{Move, Taken},
+    stock::{Shard, first_item, seed},
+};
+
+/// Shards that one line may be taken from. 20 lines of 4 and the reservation stay below the 100 items that a
+/// transaction may have (TransactWriteItems, API reference).
+const SHARDS_PER_LINE: usize = 4;
+
+/// How the lines can be had from the stock as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    Take(Vec<Taken>),
+    /// There is enough, but in more shards than a line may be taken from: these moves bring some of it together.
+    Gather(Vec<Move>),
+    /// There is too little of these SKUs, in all shards together.
+    Short(Vec<Sku>),
+}
+
+/// The lines, each from one shard of its SKU: a good guess that costs no read, judged by the conditions of the write.
+/// `shards` says over how many shards a SKU is spread, as far as is known.
+pub fn first_try(
+    lines: &[OrderLine],
+    order: &OrderId,
+    attempt: u32,
+    shards: impl Fn(&Sku) -> u32,
+) -> Vec<Taken> {
+    merged(lines)
+        .into_iter()
+        .map(|(sku, quantity)| {
+            let shard = first_item(shards(&sku), order, attempt);
+            Taken { sku, shard, quantity }
+        })
+        .collect()
+}
+
+/// Takes every line from what the shards have, the fullest first. Among equals each order begins at another one.
+pub fn plan(lines: &[OrderLine], order: &OrderId, stock: &BTreeMap<Sku, Vec<Shard>>) -> Plan {
+    let mut taken = Vec::new();
+    let mut short = Vec::new();
+    let mut gather = None;
+    for (sku, quantity) in merged(lines) {
+        let shards = fullest_first(stock.get(&sku).map(Vec::as_slice).unwrap_or_default(), order);
+        let mut missing = u64::from(quantity);
+        for shard in shards.iter().take(SHARDS_PER_LINE) {
+            let part = u32::try_from(missing).map_or(shard.available, |missing| missing.min(shard.available));
+            if part > 0 {
+                taken.push(Taken { sku: sku.clone(), shard: shard.shard, quantity: part });
+            }
+            missing -= u64::from(part);
+        }
+        if missing == 0 {
+            continue;
+        }
+        match gathered(&sku, &shards, missing) {
+            Some(moves) => gather = gather.or(Some(moves)),
+            None => short.push(sku),
+        }
+    }
+    match gather {
+        _ if !short.is_empty() => Plan::Short(short),
+        Some(moves) => Plan::Gather(moves),
+        None => Plan::Take(taken),
+    }
+}
+
+/// Moves that bring `missing` more into the fullest shard, out of those that a line does not reach: whole shards, so
+/// that the next line finds it gathered. `None` when there is not so much.
+fn gathered(sku: &Sku, shards: &[Shard], missing: u64) -> Option<Vec<Move>> {
+    let mut moves = VecDeque::new();
+    let mut found = 0;
+    for shard in shards.iter().skip(SHARDS_PER_LINE).take_while(|shard| shard.available > 0) {
+        if found >= missing {
+            break;
+        }
+        found += u64::from(shard.available);
+        let delta = -i64::from(shard.available);
+        moves.push_back(Move { sku: sku.clone(), shard: shard.shard, delta });
+    }
+    if found < missing {
+        return None;
+    }
+    let delta = -moves.iter().map(|step| step.delta).sum::<i64>();
+    moves.push_front(Move { sku: sku.clone(), shard: shards.first()?.shard, delta });
+    Some(moves.into())
+}
+
+fn fullest_first(shards: &[Shard], order: &OrderId) -> Vec<Shard> {
+    let mut shards = shards.to_vec();
+    if !shards.is_empty() {
+        // Usize is wider than what is rotated by, wherever this runs; a smaller turn would be as good.
+        let turn = usize::try_from(seed(order)).unwrap_or_default() % shards.len();
+        shards.rotate_left(turn);
+    }
+    shards.sort_by_key(|shard| Reverse(shard.available));
+    shards
+}
+
+/// A SKU once: a transaction may touch an item only once.
+pub fn merged(lines: &[OrderLine]) -> BTreeMap<Sku, u32> {
+    let mut quantities = BTreeMap::new();
+    for line in lines {
+        let quantity: &mut u32 = quantities.entry(line.sku.clone()).or_default();
+        *quantity = quantity.saturating_add(line.quantity);
+    }
+    quantities
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! Over how many shards a SKU is spread, as far as this process has learned: so that an order can go to the right one
+//! without a read.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use contracts::Sku;
+use jiff::{SignedDuration, Timestamp};
+
+/// What was learned is looked up again after so long. A number that is too small is no fault, since shards only
+/// become more: it leaves the new ones idle, and what a throttled SKU was spread for should come soon.
+const FRESH: SignedDuration = SignedDuration::from_secs(60);
+
+/// Only SKUs with several shards are kept, which are the few hot ones.
+#[derive(Debug, Clone, Default)]
+pub struct Spread(Arc<Mutex<HashMap<Sku, Known>>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    shards: u32,
+    learned_at: Timestamp,
+}
+
+impl Spread {
+    pub fn learn(&self, sku: &Sku, shards: u32, at: Timestamp) {
+        if shards > 1 {
+            self.with(|known| known.insert(sku.clone(), Known { shards, learned_at: at }));
+        }
+    }
+
+    /// One, unless more was learned.
+    pub fn shards(&self, sku: &Sku) -> u32 {
+        self.with(|known| known.get(sku).map_or(1, |known| known.shards))
+    }
+
+    /// Whether it is long ago that more than one was learned.
+    pub fn is_stale(&self, sku: &Sku, now: Timestamp) -> bool {
+        self.with(|known| known.get(sku).is_some_and(|known| now.duration_since(known.learned_at) > FRESH))
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut HashMap<Sku, Known>) -> R) -> R {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_spread_skus_are_remembered_and_looked_up_again_after_a_minute() {
+        let (spread, mug, cup) =
+            (Spread::default(), Sku::try_from("MUG").unwrap(), Sku::try_from("CUP").unwrap());
+        spread.learn(&mug, 4, Timestamp::UNIX_EPOCH);
+        spread.learn(&cup, 1, Timestamp::UNIX_EPOCH);
+        assert_eq!((spread.shards(&mug), spread.shards(&cup)), (4, 1));
+        let after = |seconds| Timestamp::from_second(seconds).unwrap();
+        assert_eq!([60, 61].map(|seconds| spread.is_stale(&mug, after(seconds))), [false, true]);
+        assert!(!spread.is_stale(&cup, after(1000)));
+    }
+}

@@ -1,0 +1,271 @@
+//! Reading, setting and adjusting a SKU's stock.
+
+use std::{collections::HashMap, time::Duration};
+
+use aws_sdk_dynamodb::{
+    error::ProvideErrorMetadata,
+    types::{Get, KeysAndAttributes, Put, TransactGetItem, TransactWriteItem, Update},
+};
+use contracts::{OrderId, OrderLine, Sku};
+use futures::future::join_all;
+use jiff::Timestamp;
+use lambda_kit::dynamodb::{Item, PK, TableError, number};
+use serde::Deserialize;
+
+use super::{Store, Written, is_busy, item, sku_key, stock_key};
+use crate::domain::{
+    Adjusting, Adjustment, AdjustmentId, Move, Settings, Shard, Stock, StockChange, Taken, first_try, merged,
+    shard_items,
+};
+
+pub(super) const SETTINGS: &str = "SETTINGS";
+/// Tries of a read that was answered in part.
+const READS: usize = 4;
+/// DynamoDB leaves keys out when it is throttling: asked for again at once, they would be left out again.
+const READ_PAUSE: Duration = Duration::from_millis(50);
+
+/// A SKU's stock as it was at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Snapshot {
+    Taken(Option<Stock>),
+    /// Transactions were under way on it.
+    Busy,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    available: u32,
+}
+
+/// The items of a stock that were found, by their partition keys.
+type Found = HashMap<String, Item>;
+
+impl Store {
+    /// The SKU's stock, each shard read consistently; `None` when it was never set. Shards are read one by one, so
+    /// that what moves from one to another meanwhile may be seen in neither: good to plan by, not to refuse by.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn stock(&self, sku: &Sku) -> Result<Option<Stock>, TableError> {
+        let mut shards = self.spread.shards(sku);
+        loop {
+            let stock = self.read(sku, self.batch_get(keys(sku, shards)).await?)?;
+            match stock {
+                Some(stock) if stock.settings.shards > shards => shards = stock.settings.shards,
+                other => return Ok(other),
+            }
+        }
+    }
+
+    /// The SKU's stock at one moment: what nothing can be missing from.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn snapshot(&self, sku: &Sku) -> Result<Snapshot, TableError> {
+        let mut shards = self.spread.shards(sku);
+        loop {
+            let Some(found) = self.transact_get(keys(sku, shards)).await? else { return Ok(Snapshot::Busy) };
+            match self.read(sku, found)? {
+                Some(stock) if stock.settings.shards > shards => shards = stock.settings.shards,
+                other => return Ok(Snapshot::Taken(other)),
+            }
+        }
+    }
+
+    /// The lines, each from the shard that this order tries first. Reads nothing, except for a spread SKU once a
+    /// minute; what cannot be read then is as good as it was.
+    pub async fn first_try(
+        &self,
+        lines: &[OrderLine],
+        order: &OrderId,
+        attempt: u32,
+        now: Timestamp,
+    ) -> Vec<Taken> {
+        let lines_of = merged(lines);
+        let stale = lines_of.keys().filter(|sku| self.spread.is_stale(sku, now));
+        join_all(stale.map(async |sku| {
+            if let Ok(Some(settings)) = self.get::<Settings>("stock settings", sku_key(sku, SETTINGS)).await {
+                self.spread.learn(sku, settings.shards, now);
+            }
+        }))
+        .await;
+        first_try(lines, order, attempt, |sku| self.spread.shards(sku))
+    }
+
+    /// Sets a SKU's stock and leaves the trace of it, all or nothing.
+    ///
+    /// # Errors
+    /// When the call failed, or its answer was lost: then it may have had its effect.
+    pub async fn write_stock(&self, change: &StockChange) -> Result<Written, TableError> {
+        const OPERATION: &str = "set stock";
+        let settings = &change.after.settings;
+        let put = Put::builder().table_name(&self.table.name).set_item(Some(item(
+            OPERATION,
+            sku_key(&settings.sku, SETTINGS),
+            settings,
+        )?));
+        let put = match &change.before {
+            None => put.condition_expression("attribute_not_exists(pk)"),
+            Some(before) => put
+                .condition_expression("version = :expected")
+                .expression_attribute_values(":expected", number(before.settings.version)),
+        };
+        let put = put.build().map_err(|error| TableError::call(OPERATION, error))?;
+        let trace = self.trace_put(&change.adjustment)?;
+        let mut items = vec![
+            TransactWriteItem::builder().put(put).build(),
+            TransactWriteItem::builder().put(trace).build(),
+        ];
+        for shard in &change.after.shards {
+            let before = change.before.iter().flat_map(|stock| &stock.shards);
+            let before = before.copied().find(|before| before.shard == shard.shard);
+            let update = self.stock_set(settings, *shard, before)?;
+            items.push(TransactWriteItem::builder().update(update).build());
+        }
+        self.transact(OPERATION, items).await.map(|written| match written {
+            // Nothing is taken here: a shard that is not as it was read has been written by somebody else.
+            Written::Short => Written::Moved,
+            other => other,
+        })
+    }
+
+    /// Adjusts a SKU's stock and leaves the trace of it, all or nothing. `Moved` when it was done before.
+    ///
+    /// # Errors
+    /// As `write_stock`.
+    pub async fn write_adjustment(&self, adjusting: &Adjusting) -> Result<Written, TableError> {
+        let trace = self.trace_put(&adjusting.adjustment)?;
+        let mut items = vec![TransactWriteItem::builder().put(trace).build()];
+        items.extend(self.stock_moves(&adjusting.moves)?);
+        self.transact("adjust stock", items).await
+    }
+
+    /// The trace of an adjustment that was made.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn adjustment(&self, sku: &Sku, id: &AdjustmentId) -> Result<Option<Adjustment>, TableError> {
+        self.get("adjustment", adjustment_key(sku, id)).await
+    }
+
+    /// Moves stock between the shards of a SKU: as much is there afterwards as before.
+    ///
+    /// # Errors
+    /// As `write_stock`.
+    pub async fn gather(&self, moves: &[Move]) -> Result<Written, TableError> {
+        self.transact("gather stock", self.stock_moves(moves)?).await.map(|written| match written {
+            // The first item only receives, and has no condition: whichever failed, there was less than was read.
+            Written::Moved => Written::Short,
+            other => other,
+        })
+    }
+
+    fn trace_put(&self, adjustment: &Adjustment) -> Result<Put, TableError> {
+        const OPERATION: &str = "leave trace";
+        Put::builder()
+            .table_name(&self.table.name)
+            .set_item(Some(item(OPERATION, adjustment_key(&adjustment.sku, &adjustment.id), adjustment)?))
+            .condition_expression("attribute_not_exists(pk)")
+            .build()
+            .map_err(|error| TableError::call(OPERATION, error))
+    }
+
+    fn stock_set(
+        &self,
+        settings: &Settings,
+        after: Shard,
+        before: Option<Shard>,
+    ) -> Result<Update, TableError> {
+        let update = self
+            .stock_update(&settings.sku, after.shard)
+            .update_expression("SET available = :available, low_stock = :low_stock")
+            .expression_attribute_values(":available", number(after.available))
+            .expression_attribute_values(":low_stock", number(settings.low_stock));
+        let update = match before {
+            None => update.condition_expression("attribute_not_exists(available)"),
+            Some(before) => update
+                .condition_expression("available = :before")
+                .expression_attribute_values(":before", number(before.available)),
+        };
+        update.build().map_err(|error| TableError::call("set stock", error))
+    }
+
+    /// Reads what was found, and learns over how many shards the SKU is spread.
+    fn read(&self, sku: &Sku, mut found: Found) -> Result<Option<Stock>, TableError> {
+        const OPERATION: &str = "stock";
+        let settings = found.remove(&partition(&sku_key(sku, SETTINGS))).map(serde_dynamo::from_item);
+        let settings: Option<Settings> =
+            settings.transpose().map_err(|error| TableError::item(OPERATION, error))?;
+        let Some(settings) = settings else { return Ok(None) };
+        self.spread.learn(sku, settings.shards, Timestamp::now());
+        let mut shards = Vec::new();
+        for shard in shard_items(settings.shards) {
+            let row = found.remove(&partition(&stock_key(sku, shard))).map(serde_dynamo::from_item::<_, Row>);
+            let row = row.transpose().map_err(|error| TableError::item(OPERATION, error))?;
+            if let Some(Row { available }) = row {
+                shards.push(Shard { shard, available });
+            }
+        }
+        Ok(Some(Stock { settings, shards }))
+    }
+
+    async fn batch_get(&self, keys: Vec<Item>) -> Result<Found, TableError> {
+        const OPERATION: &str = "read stock";
+        let failed = |error| TableError::call(OPERATION, error);
+        let mut found = Found::new();
+        let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
+        let mut wanted = wanted.map_err(|error| TableError::call(OPERATION, error))?;
+        for read in 0..READS {
+            if read > 0 {
+                tokio::time::sleep(READ_PAUSE).await;
+            }
+            let call = self.table.client.batch_get_item().request_items(&self.table.name, wanted);
+            let answer = call.send().await.map_err(|error| failed(Box::new(error)))?;
+            let items = answer.responses.unwrap_or_default().into_values().flatten();
+            found.extend(items.map(|item| (partition(&item), item)));
+            match answer.unprocessed_keys.unwrap_or_default().remove(&self.table.name) {
+                Some(rest) if !rest.keys.is_empty() => wanted = rest,
+                _ => return Ok(found),
+            }
+        }
+        Err(TableError::call(OPERATION, "the table left out a part of what was asked for"))
+    }
+
+    /// `None` when transactions were under way on these items.
+    async fn transact_get(&self, keys: Vec<Item>) -> Result<Option<Found>, TableError> {
+        const OPERATION: &str = "read stock at one moment";
+        let gets: Result<Vec<_>, _> = keys
+            .into_iter()
+            .map(|key| {
+                let get = Get::builder().table_name(&self.table.name).set_key(Some(key)).build()?;
+                Ok(TransactGetItem::builder().get(get).build())
+            })
+            .collect();
+        let gets =
+            gets.map_err(|error: aws_sdk_dynamodb::error::BuildError| TableError::call(OPERATION, error))?;
+        match self.table.client.transact_get_items().set_transact_items(Some(gets)).send().await {
+            Ok(answer) => {
+                let items = answer.responses.unwrap_or_default().into_iter().filter_map(|found| found.item);
+                Ok(Some(items.map(|item| (partition(&item), item)).collect()))
+            }
+            // A transaction of reads is cancelled by a conflict or throttling only (TransactGetItems, API reference).
+            Err(error) if is_busy(&error) || error.code() == Some("TransactionCanceledException") => Ok(None),
+            Err(error) => Err(TableError::call(OPERATION, error)),
+        }
+    }
+}
+
+/// What is read of a SKU that is spread over so many shards: 66 items at most, of the 100 that a call may name.
+fn keys(sku: &Sku, shards: u32) -> Vec<Item> {
+    let mut keys = vec![sku_key(sku, SETTINGS)];
+    keys.extend(shard_items(shards).map(|shard| stock_key(sku, shard)));
+    keys
+}
+
+fn partition(item: &Item) -> String {
+    item.get(PK).and_then(|pk| pk.as_s().ok()).cloned().unwrap_or_default()
+}
+
+fn adjustment_key(sku: &Sku, id: &AdjustmentId) -> Item {
+    sku_key(sku, format!("ADJUSTMENT#{}", id.as_str()))
+}

@@ -1,0 +1,219 @@
+//! The sweeper: stock that has been held for long is settled by where its order stands, however the news of that got
+//! lost. What orders does not end is left alone, and counted.
+
+mod orders;
+
+use std::time::{Duration, SystemTime};
+
+use contracts::{OrderStatus, query::ORDER_STATUSES_MAX};
+use futures::{StreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
+use lambda_kit::{command::chain, dynamodb::TableError, telemetry};
+use lambda_runtime::Diagnostic;
+use serde::Serialize;
+
+use self::orders::AskError;
+pub use self::orders::Orders;
+use crate::{
+    domain::{Cause, Command, Status},
+    settle::{SettleError, settle},
+    store::{Held, SLOTS, Store},
+};
+
+/// Nothing is asked about before: payments give up after 15 minutes, and then the saga settles it (DESIGN.md section 8).
+const GRACE: SignedDuration = SignedDuration::from_mins(30);
+/// A saga is over after that: its undos are tried for eight hours at most (statemachine/README.md).
+const STUCK: SignedDuration = SignedDuration::from_hours(12);
+/// No page is begun with less time than this: asking may take 10 s, and settling some seconds.
+const PAGE_TIME: Duration = Duration::from_secs(14);
+/// Reservations that are settled at the same time; the SDK's connection pool serves as many.
+const CONCURRENCY: usize = 10;
+
+/// What a sweep found held for too long, and what became of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Swept {
+    /// The order had completed.
+    pub committed: u64,
+    /// The order was cancelled.
+    pub released: u64,
+    /// It had been settled, and the index did not know yet.
+    pub settled: u64,
+    /// The order goes on.
+    pub open: u64,
+    /// The order needs attention. Its goods may have left the house, so that only whoever looks can tell.
+    pub attention: u64,
+    /// Held for so long that no saga is at work on it, or for an order that does not exist.
+    pub stuck: u64,
+    /// Settling failed: the next sweep tries again.
+    pub failed: u64,
+}
+
+/// Why a sweep ended early.
+#[derive(Debug, thiserror::Error)]
+enum SweepError {
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("orders does not answer")]
+    Ask(#[from] AskError),
+}
+
+/// Where one reservation ended up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Committed,
+    Released,
+    Settled,
+    Open,
+    Attention,
+    Stuck,
+    Failed,
+}
+
+/// Settles what has been held for more than half an hour. Safe to run twice, at once, and to be cut short: another
+/// sweep begins at another slot.
+///
+/// # Errors
+/// When not everything could be looked at and settled: the function's errors raise an alarm.
+pub async fn sweep(
+    store: &Store,
+    orders: &Orders,
+    now: Timestamp,
+    deadline: SystemTime,
+) -> Result<Swept, Diagnostic> {
+    let mut swept = Swept::default();
+    let ended = sweep_slots(store, orders, now, deadline, &mut swept).await;
+    for (kind, count) in swept.counts() {
+        telemetry::found("sweep", kind, count);
+    }
+    tracing::info!(swept = serde_json::to_string(&swept).unwrap_or_default(), "swept");
+    let reason = match ended {
+        Ok(true) if swept.failed == 0 => return Ok(swept),
+        Ok(true) => format!("{} reservations could not be settled", swept.failed),
+        Ok(false) => "there was no time to look at everything".to_owned(),
+        Err(error) => chain(&error),
+    };
+    tracing::error!(reason, "the sweep is not complete; the next one goes on");
+    Err(Diagnostic { error_type: "SweepIncomplete".to_owned(), error_message: reason })
+}
+
+/// Whether there was time for all slots.
+async fn sweep_slots(
+    store: &Store,
+    orders: &Orders,
+    now: Timestamp,
+    deadline: SystemTime,
+    swept: &mut Swept,
+) -> Result<bool, SweepError> {
+    // Another first slot each minute: what cannot be settled in one of them does not keep the others waiting for ever.
+    let turn = usize::try_from(now.as_second() / 60).unwrap_or_default() % SLOTS.len();
+    for slot in SLOTS.iter().cycle().skip(turn).take(SLOTS.len()) {
+        let mut start = None;
+        loop {
+            if deadline.duration_since(SystemTime::now()).unwrap_or_default() < PAGE_TIME {
+                return Ok(false);
+            }
+            let limit = i32::try_from(ORDER_STATUSES_MAX).unwrap_or(i32::MAX);
+            let page = store.held_since_before(slot, now - GRACE, start, limit).await?;
+            settle_page(store, orders, page.held, now, swept).await?;
+            start = page.next;
+            if start.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(true)
+}
+
+async fn settle_page(
+    store: &Store,
+    orders: &Orders,
+    held: Vec<Held>,
+    now: Timestamp,
+    swept: &mut Swept,
+) -> Result<(), SweepError> {
+    if held.is_empty() {
+        return Ok(());
+    }
+    let standings = orders.statuses(held.iter().map(|held| held.order_id.clone()).collect()).await?;
+    let settled = stream::iter(held)
+        .map(|held| settle_one(store, standings.get(&held.order_id).copied(), held, now))
+        .buffer_unordered(CONCURRENCY);
+    settled.collect::<Vec<Found>>().await.into_iter().for_each(|found| swept.count(found));
+    Ok(())
+}
+
+/// An order that completed or was cancelled stays so: what is done here is right whenever it is done.
+async fn settle_one(store: &Store, status: Option<OrderStatus>, held: Held, now: Timestamp) -> Found {
+    let since = held.since;
+    let (command, found) = match status {
+        Some(OrderStatus::OrderCompleted) => (Command::Commit, Found::Committed),
+        Some(OrderStatus::OrderCancelled) => (Command::Release, Found::Released),
+        Some(OrderStatus::NeedsAttention) => return Found::Attention,
+        Some(_) if now.duration_since(since) <= STUCK => return Found::Open,
+        // The saga reserves for orders that exist, and orders are never deleted: something is wrong that giving back
+        // the stock would hide.
+        None | Some(_) => {
+            tracing::error!(order_id = %held.order_id, status = status.map(OrderStatus::as_str), %since, "stock is stuck");
+            return Found::Stuck;
+        }
+    };
+    match settle_held(store, &held, command, now).await {
+        Ok(true) => found,
+        Ok(false) => Found::Settled,
+        Err(error) => {
+            tracing::error!(order_id = %held.order_id, error = chain(&error), "a reservation could not be settled");
+            Found::Failed
+        }
+    }
+}
+
+/// Whether it was held still.
+async fn settle_held(
+    store: &Store,
+    held: &Held,
+    command: Command,
+    now: Timestamp,
+) -> Result<bool, SettleError> {
+    let Some(reservation) = store.reservation(&held.order_id).await? else { return Ok(false) };
+    if reservation.status != Status::Held {
+        return Ok(false);
+    }
+    let cause = Cause {
+        order_id: reservation.order_id,
+        user_id: reservation.user_id,
+        correlation_id: reservation.correlation_id,
+        causation_id: format!("{}.Sweep", held.order_id),
+        at: now,
+    };
+    settle(store, command, &cause).await?;
+    Ok(true)
+}
+
+impl Swept {
+    fn count(&mut self, found: Found) {
+        *match found {
+            Found::Committed => &mut self.committed,
+            Found::Released => &mut self.released,
+            Found::Settled => &mut self.settled,
+            Found::Open => &mut self.open,
+            Found::Attention => &mut self.attention,
+            Found::Stuck => &mut self.stuck,
+            Found::Failed => &mut self.failed,
+        } += 1;
+    }
+
+    fn counts(&self) -> [(&'static str, u64); 7] {
+        [
+            ("committed", self.committed),
+            ("released", self.released),
+            ("settled", self.settled),
+            ("open", self.open),
+            ("attention", self.attention),
+            ("stuck", self.stuck),
+            ("failed", self.failed),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests;

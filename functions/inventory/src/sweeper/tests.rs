@@ -1,0 +1,168 @@
+//! The sweeper against a real table, and a Lambda that answers for orders.
+
+use std::sync::{Arc, Mutex};
+
+use contracts::{
+    CorrelationId, OrderId, OrderLine,
+    query::{OrderQuery, OrderStanding, OrderStatuses},
+};
+use lambda_kit::testing::{Faults, sdk_config};
+use wiremock::{
+    Mock, MockServer, Request, ResponseTemplate,
+    matchers::{method, path},
+};
+
+use super::*;
+use crate::{
+    settle::reserve,
+    testing::{order, sku, stocked, table, user},
+};
+
+const MINUTE: i64 = 60;
+const FUNCTION: &str = "ordersaga-test-orders-commands";
+
+/// A shop whose orders are what a test says, and everything held is held since 1970.
+struct Shop {
+    store: Store,
+    faults: Faults,
+    orders: Orders,
+    asked: Arc<Mutex<Vec<usize>>>,
+    _lambda: MockServer,
+}
+
+impl Shop {
+    async fn with(
+        held: usize,
+        status: impl Fn(&OrderId) -> Option<OrderStatus> + Send + Sync + 'static,
+    ) -> Self {
+        let (table, faults) = table().await;
+        let store = Store::new(table);
+        stocked(&store, "MUG", 500, 1).await;
+        for n in 0..held {
+            let line = OrderLine { sku: sku("MUG"), quantity: 1 };
+            reserve(&store, &[line], &cause(&order(n))).await.unwrap();
+        }
+        let (lambda, asked) = (MockServer::start().await, Arc::new(Mutex::new(Vec::new())));
+        let log = Arc::clone(&asked);
+        Mock::given(method("POST"))
+            .and(path(format!("/2015-03-31/functions/{FUNCTION}/invocations")))
+            .respond_with(move |request: &Request| {
+                let OrderQuery::OrderStatuses { order_ids } = request.body_json().unwrap();
+                log.lock().unwrap().push(order_ids.len());
+                let standing = |order_id: OrderId| {
+                    let status = status(&order_id)?;
+                    Some(OrderStanding { order_id, status, version: 1, updated_at: Timestamp::UNIX_EPOCH })
+                };
+                let orders = order_ids.into_iter().filter_map(standing).collect();
+                ResponseTemplate::new(200).set_body_json(OrderStatuses { orders })
+            })
+            .mount(&lambda)
+            .await;
+        let (sdk, _) = sdk_config(&lambda.uri());
+        let orders = Orders::new(&(&sdk).into(), FUNCTION.to_owned());
+        Self { store, faults, orders, asked, _lambda: lambda }
+    }
+
+    async fn sweep_after(&self, seconds: i64) -> Result<Swept, String> {
+        let deadline = SystemTime::now() + Duration::from_secs(30);
+        let now = Timestamp::from_second(seconds).unwrap();
+        sweep(&self.store, &self.orders, now, deadline).await.map_err(|diagnostic| diagnostic.error_message)
+    }
+
+    async fn available(&self) -> u64 {
+        self.store.stock(&sku("MUG")).await.unwrap().unwrap().available()
+    }
+
+    async fn status(&self, n: usize) -> Status {
+        self.store.reservation(&order(n)).await.unwrap().unwrap().status
+    }
+}
+
+fn cause(order_id: &OrderId) -> Cause {
+    Cause {
+        order_id: order_id.clone(),
+        user_id: Some(user()),
+        correlation_id: CorrelationId::try_from("cor").unwrap(),
+        causation_id: "test".to_owned(),
+        at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_too_long_is_settled_by_where_its_order_stands() {
+    use OrderStatus::{NeedsAttention, OrderCancelled, OrderCompleted, PaymentPending};
+    let shop = Shop::with(5, |id| {
+        let statuses =
+            [Some(OrderCompleted), Some(OrderCancelled), Some(PaymentPending), Some(NeedsAttention), None];
+        let n = (0..5).find(|n| order(*n) == *id).unwrap();
+        statuses[n]
+    })
+    .await;
+    let swept = Swept { committed: 1, released: 1, open: 1, attention: 1, stuck: 1, ..Swept::default() };
+    assert_eq!(shop.sweep_after(31 * MINUTE).await, Ok(swept));
+    assert_eq!(shop.available().await, 500 - 5 + 1);
+    let statuses = [shop.status(0).await, shop.status(1).await, shop.status(2).await];
+    assert_eq!(statuses, [Status::Committed, Status::Released, Status::Held]);
+
+    // Once more: what is settled is not found again.
+    let swept = Swept { open: 1, attention: 1, stuck: 1, ..Swept::default() };
+    assert_eq!(shop.sweep_after(31 * MINUTE).await, Ok(swept));
+    // When no saga can be at work on it any more, what was open is stuck.
+    let swept = Swept { attention: 1, stuck: 2, ..Swept::default() };
+    assert_eq!(shop.sweep_after(13 * 60 * MINUTE).await, Ok(swept));
+    assert_eq!(shop.available().await, 496);
+}
+
+#[tokio::test]
+async fn what_is_held_for_less_than_half_an_hour_is_not_asked_about() {
+    let shop = Shop::with(1, |_| Some(OrderStatus::OrderCancelled)).await;
+    assert_eq!(shop.sweep_after(30 * MINUTE).await, Ok(Swept::default()));
+    assert!(shop.asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn every_reservation_is_reached_whatever_lies_before_it() {
+    let shop = Shop::with(120, |id| {
+        let open = (0..110).any(|n| order(n) == *id);
+        Some(if open { OrderStatus::PaymentPending } else { OrderStatus::OrderCancelled })
+    })
+    .await;
+    let swept = Swept { open: 110, released: 10, ..Swept::default() };
+    assert_eq!(shop.sweep_after(31 * MINUTE).await, Ok(swept));
+    assert_eq!(shop.asked.lock().unwrap().iter().sum::<usize>(), 120);
+}
+
+#[tokio::test]
+async fn two_sweeps_at_once_give_back_once() {
+    let shop = Shop::with(20, |_| Some(OrderStatus::OrderCancelled)).await;
+    let (one, other) = tokio::join!(shop.sweep_after(31 * MINUTE), shop.sweep_after(31 * MINUTE));
+    assert!(one.unwrap().released + other.unwrap().released >= 20);
+    assert_eq!(shop.available().await, 500);
+}
+
+#[tokio::test]
+async fn a_settlement_that_fails_is_left_for_the_next_sweep_and_said() {
+    let shop = Shop::with(1, |_| Some(OrderStatus::OrderCancelled)).await;
+    shop.faults.lose_answers("TransactWriteItems", lambda_kit::aws::MAX_ATTEMPTS);
+    assert_eq!(shop.sweep_after(31 * MINUTE).await.unwrap_err(), "1 reservations could not be settled");
+    shop.sweep_after(31 * MINUTE).await.unwrap();
+    assert_eq!(shop.available().await, 500);
+}
+
+#[tokio::test]
+async fn nothing_is_settled_while_orders_does_not_answer() {
+    let shop = Shop::with(1, |_| Some(OrderStatus::OrderCancelled)).await;
+    let nobody = MockServer::start().await;
+    let (sdk, _) = sdk_config(&nobody.uri());
+    let shop = Shop { orders: Orders::new(&(&sdk).into(), FUNCTION.to_owned()), ..shop };
+    assert!(shop.sweep_after(31 * MINUTE).await.unwrap_err().starts_with("orders does not answer"));
+    assert_eq!(shop.status(0).await, Status::Held);
+}
+
+#[tokio::test]
+async fn a_sweep_without_time_says_so_instead_of_being_cut_off() {
+    let shop = Shop::with(1, |_| Some(OrderStatus::OrderCancelled)).await;
+    let now = Timestamp::from_second(31 * MINUTE).unwrap();
+    let swept = sweep(&shop.store, &shop.orders, now, SystemTime::now() + Duration::from_secs(3)).await;
+    assert_eq!(swept.unwrap_err().error_type, "SweepIncomplete");
+}

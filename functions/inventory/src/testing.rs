@@ -1,0 +1,41 @@
+//! For the tests of this crate: a table with its index, and stock in it.
+
+use contracts::{CorrelationId, IdempotencyKey, OrderId, Sku, UserId};
+use jiff::Timestamp;
+use lambda_kit::{
+    dynamodb::Table,
+    testing::{self, Faults},
+};
+
+use crate::{
+    domain::{Author, Setting, Target, set},
+    store::{HELD_INDEX, Store, Written},
+};
+
+pub fn sku(name: &str) -> Sku {
+    Sku::try_from(name).unwrap()
+}
+
+pub fn user() -> UserId {
+    UserId::try_from("usr_00000000000000000000000000000001").unwrap()
+}
+
+pub fn order(n: usize) -> OrderId {
+    OrderId::derive(&user(), &IdempotencyKey::try_from(format!("order-{n}")).unwrap())
+}
+
+pub async fn table() -> (Table, Faults) {
+    testing::table(&[(HELD_INDEX, "held", "created_at")]).await
+}
+
+/// Makes so many of the SKU available, spread over so many shards.
+pub async fn stocked(store: &Store, name: &str, available: u32, shards: u32) {
+    let (by, correlation_id) = (user(), CorrelationId::generate());
+    let author = Author { by: &by, correlation_id: &correlation_id, at: Timestamp::UNIX_EPOCH };
+    let target = Target { available, shards: Some(shards), low_stock: None };
+    let before = store.stock(&sku(name)).await.unwrap();
+    match set(before, &sku(name), target, author).unwrap() {
+        Setting::Keep(_) => {}
+        Setting::Write(change) => assert_eq!(store.write_stock(&change).await.unwrap(), Written::Done),
+    }
+}
