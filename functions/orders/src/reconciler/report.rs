@@ -13,7 +13,7 @@ const NAMED: usize = 200;
 pub enum Found {
     /// Its execution works on it: left alone.
     Running,
-    /// It had ended, and its view did not know yet.
+    /// It had ended, and was still watched.
     Ended,
     /// Its saga had never started, and now has.
     Started,
