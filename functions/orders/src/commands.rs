@@ -14,9 +14,6 @@ use crate::{
     store::{ExecuteError, Store},
 };
 
-/// The metric of undos that were exhausted.
-const NEEDS_ATTENTION: &str = "needs_attention";
-
 /// What the state machine is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
@@ -61,7 +58,7 @@ fn call_for_attention(history: &History) {
         let failed = failed.join(", ");
         tracing::error!(step = failure.step, error = failure.error, failed, "the order needs attention");
     }
-    telemetry::count(NEEDS_ATTENTION, 1);
+    telemetry::found("CancelOrder", "needs_attention", 1);
 }
 
 impl CommandError for ExecuteError {

@@ -10,19 +10,19 @@ mod api;
 mod commands;
 mod consumer;
 mod domain;
-mod projection;
 mod queries;
 mod reconciler;
 mod relay;
 mod store;
 #[cfg(test)]
 mod testing;
+mod watch;
 
 pub use api::routes;
 pub use commands::handle as handle_command;
 pub use consumer::handle as handle_event;
-pub use projection::project_all;
 pub use queries::handle as handle_query;
 pub use reconciler::{Contexts, Executions, Reconciler, run as reconcile};
 pub use relay::Starter;
 pub use store::Store;
+pub use watch::watch_all;

@@ -27,7 +27,7 @@ use self::{
 use crate::{
     domain::History,
     relay::{StartError, Started, Starter},
-    store::{ExecuteError, Page, Standing, Store, StoreError, Watch, Watched},
+    store::{ExecuteError, Page, Store, StoreError, Watch, Watched},
 };
 
 /// Orders looked after at the same time. Most take two reads; one that is undone may wait for three functions.
@@ -146,7 +146,10 @@ impl Reconciler {
         // Read after the execution was seen to have ended: what it did is in here.
         let history = self.store.load(order_id).await?.ok_or(ReconcileError::NoOrder)?;
         if !is_open(history.order.status) {
-            self.store.project(&Standing::from(&history)).await?;
+            // The relay has not told the watch, or its record was lost.
+            if let Some(last) = history.events.last() {
+                self.store.watch(order_id, &last.envelope).await?;
+            }
             return Ok(Found::Ended);
         }
         if execution == Execution::NeverStarted {
@@ -202,7 +205,7 @@ impl Reconciler {
                     continue;
                 }
             }
-            self.store.unwatch_cancelled(order).await?;
+            self.store.unwatch_cancelled(&order.order_id).await?;
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! Each new order starts its saga here (`orders-relay`), and nowhere else: one way to start, so that nothing can fall
-//! between two. The reconciler starts, by the same call, what this should have started.
+//! Each new order starts its saga here (`orders-relay`): one way to start, so that nothing can fall between two. What is
+//! lost on it, the reconciler starts later by the same call.
 
 use std::collections::BTreeSet;
 

@@ -2,31 +2,27 @@
 //!
 //! | pk | sk | holds |
 //! |---|---|---|
-//! | `ORDER#<id>` | `COMMIT#<first version, 8 digits>` | one commit: `command_id`, `outbox` (its envelopes: the events, stored once), `first_version`, `last_version`, `user_id`, `placed_at`, `status`; the first one also `request_hash` and `private` |
-//! | `CUSTOMER#<user>` | `ORDER#<placed at>#<id>` | the order's view: `status`, `version`, `updated_at`; and `watch`, `watched_since`, the keys of the sparse index `watch`, while somebody has to see to it |
+//! | `ORDER#<id>` | `COMMIT#<first version, 8 digits>` | one commit: `command_id`, `outbox` (its envelopes: the events, stored once), `first_version`, `last_version`, `user_id`; the first one also `request_hash`, `private`, and while somebody has to see to the order `watch` and `watched_since`, the keys of the sparse index `watch` |
 //! | `PRICE#<sku>` | `PRICE` | what the SKU costs, as of `product_version`; without `amount` and `currency` it is no longer sold |
 //!
 //! `private` is the customer's address and payment method as JSON: outside the events, so that it can be erased.
 
 mod item;
 mod prices;
-mod views;
+mod watch;
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
-use contracts::{CorrelationId, Money, OrderId, OrderStatus, Sku, UserId};
+use contracts::{CorrelationId, Money, OrderId, Sku, UserId};
 use jiff::Timestamp;
 use lambda_kit::dynamodb::{Item, SK, Table, TableError, condition_failed, string};
 
+pub(crate) use self::item::PRIVATE;
 pub use self::{
     item::FirstCommit,
     prices::Noted,
-    views::{Page, Standing, Watch, Watched},
-};
-pub(crate) use self::{
-    item::PRIVATE,
-    views::{PLACED_AT, STATUS, may_have_paid},
+    watch::{Page, Watch, Watched},
 };
 use crate::domain::{
     Command, Commit, Event, History, NewCommit, Order, Rejected, ReplayError, command_id, decide,
@@ -146,8 +142,7 @@ impl Store {
                 occurred_at: now.max(history.updated_at),
             };
             let commit = commit(order.version(), command_id.clone(), &events, new)?;
-            let standing = standing(&commit, new, history.created_at, history.order.status);
-            match self.append(&commit, new, &standing, Item::new()).await? {
+            match self.append(&commit, new, Item::new()).await? {
                 Appended::Done => return Ok(self.then(history, commit)?),
                 Appended::Taken => {}
             }
@@ -207,9 +202,9 @@ impl Store {
             occurred_at: now,
         };
         let commit = commit(0, command_id, &events, new)?;
-        let beginning = item::beginning(order.request_hash, order.private);
-        let standing = standing(&commit, new, now, OrderStatus::OrderCreated);
-        match self.append(&commit, new, &standing, beginning).await? {
+        let mut beginning = item::beginning(order.request_hash, order.private);
+        beginning.extend(watch::from_the_beginning(order.order_id, now));
+        match self.append(&commit, new, beginning).await? {
             Appended::Done => {
                 let request_hash = order.request_hash.to_owned();
                 Ok(Placing::New(FirstCommit { request_hash, commit }))
@@ -218,15 +213,9 @@ impl Store {
         }
     }
 
-    async fn append(
-        &self,
-        commit: &Commit,
-        new: NewCommit<'_>,
-        standing: &Standing,
-        extra: Item,
-    ) -> Result<Appended, StoreError> {
+    async fn append(&self, commit: &Commit, new: NewCommit<'_>, extra: Item) -> Result<Appended, StoreError> {
         const OPERATION: &str = "appending to an order";
-        let mut item = item::write(commit, new, standing).map_err(|e| TableError::item(OPERATION, e))?;
+        let mut item = item::write(commit, new).map_err(|e| TableError::item(OPERATION, e))?;
         item.extend(extra);
         let put = self
             .table
@@ -328,20 +317,6 @@ fn commit(
     new: NewCommit<'_>,
 ) -> Result<Commit, StoreError> {
     Commit::new(version, command_id, events, new).map_err(|e| TableError::item("writing events", e).into())
-}
-
-/// Where the order stands with this commit; `before` is its status until then.
-fn standing(commit: &Commit, new: NewCommit<'_>, placed_at: Timestamp, before: OrderStatus) -> Standing {
-    let after = commit.events.iter().rev().find_map(|event| OrderStatus::after(&event.event_type));
-    Standing {
-        order_id: new.order_id.clone(),
-        user_id: new.user_id.clone(),
-        placed_at,
-        status: after.unwrap_or(before),
-        version: commit.last_version(),
-        updated_at: new.occurred_at,
-        may_have_paid: commit.events.last().is_none_or(views::may_have_paid),
-    }
 }
 
 #[cfg(test)]

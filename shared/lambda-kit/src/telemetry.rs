@@ -123,22 +123,6 @@ pub fn record(operation: &str, outcome: Outcome, duration: Duration) {
     );
 }
 
-#[metrics(rename_all = "PascalCase", emf::dimension_sets = [["Service", "Fact"]])]
-struct FactRecord {
-    #[metrics(timestamp)]
-    timestamp: SystemTime,
-    service: String,
-    fact: &'static str,
-    count: u64,
-}
-
-/// Counts a fact of the business, or says how many of something there are now: metric `Count` by `Service` and `Fact`.
-pub fn count(fact: &'static str, count: u64) {
-    let Some(sink) = SINK.get() else { return };
-    let service = sink.service.clone();
-    drop(FactRecord { timestamp: SystemTime::now(), service, fact, count }.append_on_drop(sink.sink.clone()));
-}
-
 /// Records how many things of a kind `operation` found: also none, so that an alarm sees that it looked.
 pub fn found(operation: &str, kind: &'static str, found: u64) {
     let Some(sink) = SINK.get() else { return };

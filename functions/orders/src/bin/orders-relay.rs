@@ -1,5 +1,5 @@
 use lambda_kit::{MainResult, aws, config, dynamodb::Table, relay, telemetry};
-use orders::{Starter, Store, project_all};
+use orders::{Starter, Store, watch_all};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -11,8 +11,8 @@ async fn main() -> MainResult {
     relay::run(checks, publisher, move |batch| {
         let (starter, store) = (starter.clone(), store.clone());
         async move {
-            let (mut failed, views) = tokio::join!(starter.start_all(&batch), project_all(&store, &batch));
-            failed.extend(views);
+            let (mut failed, unwatched) = tokio::join!(starter.start_all(&batch), watch_all(&store, &batch));
+            failed.extend(unwatched);
             failed
         }
     })

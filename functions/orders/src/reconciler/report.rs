@@ -13,7 +13,7 @@ const NAMED: usize = 200;
 pub enum Found {
     /// Its execution works on it: left alone.
     Running,
-    /// It had ended, and its view did not know yet.
+    /// It had ended, and was still watched.
     Ended,
     /// Its saga had never started, and now has.
     Started,
@@ -110,13 +110,16 @@ impl Report {
 
     /// Five metrics: CloudWatch charges for each.
     pub fn record(&self) {
-        let as_count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let mended = self.started + self.completed + self.cancelled + self.refunded;
         let unmended = self.undo_failed + self.failed + self.not_looked_at + self.refund_failed;
-        telemetry::count("orders_overdue", as_count(self.overdue));
-        telemetry::count("sagas_mended", as_count(mended));
-        telemetry::count("sagas_unmended", as_count(unmended));
-        telemetry::count("refunds_repeated", as_count(self.refunded + self.refund_failed));
-        telemetry::count("orders_in_attention", as_count(self.in_attention));
+        for (kind, number) in [
+            ("overdue", self.overdue),
+            ("mended", mended),
+            ("unmended", unmended),
+            ("money_not_back", self.refunded + self.refund_failed),
+            ("in_attention", self.in_attention),
+        ] {
+            telemetry::found("CheckSagas", kind, u64::try_from(number).unwrap_or(u64::MAX));
+        }
     }
 }

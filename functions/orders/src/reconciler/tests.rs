@@ -113,7 +113,7 @@ async fn an_order_whose_execution_ended_without_it_is_undone_and_cancelled(
     let end = &history.events.last().unwrap().envelope.data;
     assert_eq!((&end["reason"], &end["step"]), (&json!(reason), &json!("Saga")));
 
-    // The view knows it from the stream; until then, the order itself says that it has ended.
+    // The watch is ended by the relay; until then, the order itself says that it has ended.
     let again = world.check(DAY).await;
     assert_eq!((again.ended, again.cancelled), (1, 0));
     assert_eq!(world.undone(), UNDOS);

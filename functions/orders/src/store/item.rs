@@ -4,8 +4,6 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use contracts::{Envelope, OrderId};
 use lambda_kit::dynamodb::{Item, OUTBOX, SK, key, number, outbox, string};
 
-use super::views::{self, Standing};
-
 use crate::domain::{Commit, NewCommit};
 
 /// What a commit's sort key begins with.
@@ -45,21 +43,14 @@ pub(super) fn first_key(order_id: &OrderId) -> Item {
     commit_key(order_id, 1)
 }
 
-/// `standing` is where the order stands with this commit: what its view says, so that the relay need not read it.
-pub(super) fn write(
-    commit: &Commit,
-    new: NewCommit<'_>,
-    standing: &Standing,
-) -> Result<Item, serde_json::Error> {
+pub(super) fn write(commit: &Commit, new: NewCommit<'_>) -> Result<Item, serde_json::Error> {
     let mut item = commit_key(new.order_id, commit.first_version);
     item.extend(
         [
             (COMMAND_ID, string(&commit.command_id)),
             (FIRST_VERSION, number(commit.first_version)),
             ("last_version", number(commit.last_version())),
-            (views::USER_ID, string(new.user_id.as_str())),
-            (views::PLACED_AT, string(views::sortable(standing.placed_at))),
-            (views::STATUS, string(standing.status.as_str())),
+            ("user_id", string(new.user_id.as_str())),
             (OUTBOX, outbox(&commit.events)?),
         ]
         .map(|(name, value)| (name.to_owned(), value)),

@@ -202,8 +202,7 @@ async fn put(store: &Store, commit: &Commit, filler: usize) {
         correlation_id: &correlation_id(),
         occurred_at: at(0),
     };
-    let standing = standing(commit, new, at(0), OrderStatus::OrderCreated);
-    let mut item = item::write(commit, new, &standing).unwrap();
+    let mut item = item::write(commit, new).unwrap();
     item.insert("filler".to_owned(), AttributeValue::S("x".repeat(filler)));
     let table = &store.table;
     table.client.put_item().table_name(&table.name).set_item(Some(item)).send().await.unwrap();

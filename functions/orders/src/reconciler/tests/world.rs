@@ -20,7 +20,7 @@ use crate::{
     domain::{Command, History},
     reconciler::{Contexts, Executions, ReconcileError, Reconciler, function::Invocation, report::Report},
     relay::Starter,
-    store::{NewOrder, Standing, Store},
+    store::{NewOrder, Store},
     testing::{at, correlation_id, order_id, place, user_id},
 };
 
@@ -132,7 +132,7 @@ impl World {
         Self { reconciler, faults, table, aws, _server: server }
     }
 
-    /// An order was placed, and took these commands a second after each other; its view knows.
+    /// An order was placed, and took these commands a second after each other; its watch knows.
     pub async fn with_order(self, commands: Vec<Command>) -> Self {
         let (order_id, user_id, correlation_id) = (order_id(), user_id(), correlation_id());
         let order = NewOrder {
@@ -157,16 +157,15 @@ impl World {
         for n in 0..count {
             let order_id = OrderId::try_from(format!("ord_{n:032x}")).unwrap();
             self.with_state(|state| state.executions.insert(order_id.to_string(), "RUNNING".to_owned()));
-            let standing = Standing {
-                order_id,
-                user_id: user_id(),
-                placed_at: at(0),
-                status: contracts::OrderStatus::OrderCreated,
-                version: 1,
-                updated_at: at(0),
-                may_have_paid: true,
+            let (user_id, correlation_id) = (user_id(), correlation_id());
+            let order = NewOrder {
+                order_id: &order_id,
+                user_id: &user_id,
+                correlation_id: &correlation_id,
+                request_hash: "",
+                private: PRIVATE,
             };
-            self.reconciler.store.project(&standing).await.unwrap();
+            self.reconciler.store.place(&order, place(), at(0)).await.unwrap();
         }
     }
 
@@ -213,12 +212,13 @@ impl World {
         self.reconciler.store.load(&order_id()).await.unwrap().unwrap()
     }
 
-    /// Brings the view up to date, as the relay does.
+    /// Brings the watch up to date, as the relay does.
     pub async fn show(&self) {
-        self.reconciler.store.project(&Standing::from(&self.history().await)).await.unwrap();
+        let history = self.history().await;
+        self.reconciler.store.watch(&order_id(), &history.events.last().unwrap().envelope).await.unwrap();
     }
 
-    /// The order takes a command that its view does not know of yet.
+    /// The order takes a command that its watch does not know of yet.
     pub async fn run_unseen(&self, command: Command) {
         self.reconciler.store.execute(&order_id(), &command, &correlation_id(), at(2)).await.unwrap();
     }

@@ -1,0 +1,198 @@
+//! Orders that somebody still has to see to: a sparse index over their first commits.
+//!
+//! An order is watched from the write that places it, so that none can be forgotten, whatever becomes of the stream. The
+//! relay ends the watch, or changes it, when the order ends. On its way an order costs 4 write units here: placed, 1 for
+//! the index; completed, 2 for a first commit of under 2 KB, and 1 to leave the index.
+
+use std::{collections::HashMap, str::FromStr};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use contracts::{
+    Envelope, EventPayload, OrderId,
+    events::{OrderCancelled, OrderCompensationFailed, OrderCompleted},
+};
+use jiff::Timestamp;
+use lambda_kit::dynamodb::{Item, PK, SK, TableError, condition_failed, number, string};
+
+use super::{
+    Store, StoreError,
+    item::{ItemError, first_key, text},
+};
+
+/// The sparse index, and its keys.
+const WATCH: &str = "watch";
+const WATCHED_SINCE: &str = "watched_since";
+/// The version of the order that the watch is as of.
+const WATCH_VERSION: &str = "watch_version";
+
+/// Open orders are spread over so many partitions of the index, by the last digit of their ids: each takes 1,000 writes a
+/// second, and one that is full would hold up the table.
+const OPEN_PARTITIONS: &str = "0123456789abcdef";
+/// An order that was cancelled for one of these steps never came to its payment.
+const BEFORE_THE_PAYMENT: [&str; 2] = ["ReserveInventory", "RecordReservation"];
+
+/// Why an order is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// It has not ended. Since it was placed.
+    Open,
+    /// An undo failed. Since then.
+    Attention,
+    /// It was cancelled, and nobody has looked yet whether its money is back. Since then.
+    Cancelled,
+}
+
+/// What an event does to the watch over its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Keep,
+    End,
+    Begin(Watch),
+}
+
+/// A watched order. As of a read that may be a second late: load the order before anything is done about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watched {
+    pub order_id: OrderId,
+    /// As the index has it.
+    pub since: String,
+}
+
+/// A page of watched orders, and where the next one begins.
+#[derive(Debug)]
+pub struct Page {
+    pub orders: Vec<Watched>,
+    pub next: Option<HashMap<String, AttributeValue>>,
+}
+
+impl Watch {
+    fn partition(self, last_digit: &str) -> String {
+        match self {
+            Self::Open => format!("open#{last_digit}"),
+            Self::Attention => "attention".to_owned(),
+            Self::Cancelled => "cancelled".to_owned(),
+        }
+    }
+
+    /// The index's partitions that hold these orders.
+    pub fn partitions(self) -> Vec<String> {
+        match self {
+            Self::Open => OPEN_PARTITIONS.chars().map(|digit| self.partition(&digit.to_string())).collect(),
+            Self::Attention | Self::Cancelled => vec![self.partition("")],
+        }
+    }
+
+    /// The watch after a commit whose last event this is.
+    pub fn after(last: &Envelope) -> Change {
+        match last.event_type.as_str() {
+            OrderCompleted::TYPE => Change::End,
+            OrderCompensationFailed::TYPE => Change::Begin(Self::Attention),
+            OrderCancelled::TYPE => match last.decode::<OrderCancelled>() {
+                // Most of those that are cancelled at once, out of stock.
+                Ok(end) if BEFORE_THE_PAYMENT.contains(&end.step.as_str()) => Change::End,
+                _ => Change::Begin(Self::Cancelled),
+            },
+            _ => Change::Keep,
+        }
+    }
+}
+
+/// With milliseconds, always: times of one length sort as text.
+fn sortable(at: Timestamp) -> String {
+    format!("{at:.3}")
+}
+
+/// What an order's first commit has, so that the order is watched from its beginning.
+pub(super) fn from_the_beginning(order_id: &OrderId, placed_at: Timestamp) -> Item {
+    let id = order_id.as_str();
+    let partition = Watch::Open.partition(&id[id.len() - 1..]);
+    HashMap::from([
+        (WATCH.to_owned(), string(partition)),
+        (WATCHED_SINCE.to_owned(), string(sortable(placed_at))),
+        (WATCH_VERSION.to_owned(), number(1)),
+    ])
+}
+
+impl Store {
+    /// Brings the watch over an order to what it is after this commit, unless it knows a later one: in any order, as often
+    /// as it comes.
+    pub async fn watch(&self, order_id: &OrderId, last: &Envelope) -> Result<(), StoreError> {
+        const OPERATION: &str = "changing the watch over an order";
+        let update = self.table.client.update_item().table_name(&self.table.name);
+        let update = match Watch::after(last) {
+            Change::Keep => return Ok(()),
+            Change::End => {
+                update.update_expression("SET watch_version = :version REMOVE watch, watched_since")
+            }
+            Change::Begin(watch) => update
+                .update_expression("SET watch_version = :version, watch = :watch, watched_since = :since")
+                .expression_attribute_values(":watch", string(watch.partition("")))
+                .expression_attribute_values(":since", string(sortable(last.occurred_at))),
+        };
+        let update = update
+            .set_key(Some(first_key(order_id)))
+            .condition_expression("watch_version < :version")
+            .expression_attribute_values(":version", number(last.sequence));
+        match update.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if condition_failed(&error) => Ok(()),
+            Err(error) => Err(TableError::call(OPERATION, error).into()),
+        }
+    }
+
+    /// One page of the orders of a partition that are watched since before `until`, the longest watched first.
+    pub async fn watched(
+        &self,
+        partition: &str,
+        until: Timestamp,
+        limit: i32,
+        from: Option<HashMap<String, AttributeValue>>,
+    ) -> Result<Page, StoreError> {
+        const OPERATION: &str = "listing watched orders";
+        let page = self
+            .table
+            .client
+            .query()
+            .table_name(&self.table.name)
+            .index_name(WATCH)
+            .key_condition_expression("watch = :partition AND watched_since < :until")
+            .expression_attribute_values(":partition", string(partition))
+            .expression_attribute_values(":until", string(sortable(until)))
+            .limit(limit)
+            .set_exclusive_start_key(from)
+            .send()
+            .await
+            .map_err(|e| TableError::call(OPERATION, e))?;
+        let orders = page.items.unwrap_or_default().iter().map(watched_order).collect::<Result<_, _>>();
+        Ok(Page {
+            orders: orders.map_err(|e| TableError::item(OPERATION, e))?,
+            next: page.last_evaluated_key.filter(|key| key.contains_key(SK)),
+        })
+    }
+
+    /// Ends the watch over a cancelled order. It may have ended before.
+    pub async fn unwatch_cancelled(&self, order_id: &OrderId) -> Result<(), StoreError> {
+        const OPERATION: &str = "ending the watch over an order";
+        let update = self
+            .table
+            .client
+            .update_item()
+            .table_name(&self.table.name)
+            .set_key(Some(first_key(order_id)))
+            .update_expression("REMOVE watch, watched_since")
+            .condition_expression("watch = :cancelled")
+            .expression_attribute_values(":cancelled", string(Watch::Cancelled.partition("")));
+        match update.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if condition_failed(&error) => Ok(()),
+            Err(error) => Err(TableError::call(OPERATION, error).into()),
+        }
+    }
+}
+
+/// The index holds keys only: all else is in them.
+fn watched_order(item: &Item) -> Result<Watched, ItemError> {
+    let order_id = text(item, PK)?.strip_prefix("ORDER#").map(OrderId::from_str);
+    let Some(Ok(order_id)) = order_id else { return Err(ItemError::Attribute(PK)) };
+    Ok(Watched { order_id, since: text(item, WATCHED_SINCE)?.to_owned() })
+}
