@@ -1,6 +1,7 @@
 //! Our own rules, each a function from a template to what it does wrong. That the templates are valid
 //! CloudFormation is for `sam validate --lint`.
 
+use lambda_kit::numbers;
 use serde_json::{Value, json};
 
 use crate::document::{CONTEXTS, Template, one_or_more, repository, strings, target};
@@ -224,7 +225,8 @@ pub fn functions_are_traced_and_logged(template: &Template) -> Vec<String> {
 pub fn timeouts_nest(template: &Template) -> Vec<String> {
     let mut wrong = Vec::new();
     for (id, function) in template.functions() {
-        let most = if binary(&function).is_some_and(|binary| binary.ends_with("-api")) { 3 } else { 30 };
+        let is_api = binary(&function).is_some_and(|binary| binary.ends_with("-api"));
+        let most = if is_api { numbers::API_FUNCTION } else { numbers::COMMAND_FUNCTION }.as_secs();
         if !function["Timeout"].as_u64().is_some_and(|seconds| (1..=most).contains(&seconds)) {
             wrong.push(format!("{id}: its timeout is {}, not at most {most}", function["Timeout"]));
         }
@@ -238,8 +240,9 @@ pub fn timeouts_nest(template: &Template) -> Vec<String> {
     }
     for (id, integration) in template.of_type("AWS::ApiGatewayV2::Integration") {
         let properties = &integration["Properties"];
-        if properties["PayloadFormatVersion"] == "2.0" && properties["TimeoutInMillis"] != 4000 {
-            wrong.push(format!("{id}: waits {} ms, not 4000", properties["TimeoutInMillis"]));
+        let waits = json!(numbers::API_INTEGRATION.as_secs() * 1000);
+        if properties["PayloadFormatVersion"] == "2.0" && properties["TimeoutInMillis"] != waits {
+            wrong.push(format!("{id}: waits {} ms, not {waits}", properties["TimeoutInMillis"]));
         }
     }
     wrong
