@@ -118,6 +118,26 @@ impl FakeStripe {
         self.state.lock().unwrap().intents.get_mut(intent_id).unwrap().status = status;
     }
 
+    /// Somebody gives back a part, in the dashboard. Answers the charge as a webhook shows it.
+    pub fn refund_in_dashboard(&self, intent_id: &str, amount: i64) -> Value {
+        let mut state = self.state.lock().unwrap();
+        let intent = state.intents.get_mut(intent_id).unwrap();
+        intent.refunded += amount;
+        json!({
+            "id": "ch_1",
+            "payment_intent": intent_id,
+            "amount": intent.amount,
+            "amount_refunded": intent.refunded,
+            "refunded": intent.refunded == intent.amount,
+            "metadata": {"order_id": intent.order_id},
+        })
+    }
+
+    /// How many intents have taken money, ever.
+    pub fn charges(&self) -> usize {
+        self.state.lock().unwrap().intents.values().filter(|intent| intent.status == "succeeded").count()
+    }
+
     /// The intent as a webhook shows it.
     pub fn object(&self, intent_id: &str) -> Value {
         object(intent_id, &self.state.lock().unwrap().intents[intent_id])
@@ -208,9 +228,10 @@ impl State {
                 let Some(intent) = self.intents.get_mut(&field("payment_intent")) else {
                     return refused("resource_missing");
                 };
-                if intent.status != "succeeded" || intent.refunded > 0 {
+                if intent.status != "succeeded" || intent.refunded == intent.amount {
                     return refused("charge_already_refunded");
                 }
+                // Without an amount: all that is left.
                 intent.refunded = intent.amount;
                 (200, json!({"id": "re_1", "status": "succeeded"}))
             }
