@@ -59,6 +59,7 @@ impl Payments {
                 "a payment is disputed: answer it in the gateway's dashboard"
             );
         }
-        Ok(())
+        // A refund that the gateway refused while the charge was disputed may be possible now.
+        self.look_after(payment, 0, occasion, invocation).await
     }
 }

@@ -212,7 +212,7 @@ impl Payments {
                 let refunded = Fact::Refunded { amount: payment.total() };
                 Ok(Step::Moved(self.record(payment, &refunded, occasion).await?))
             }
-            (Ok(_), Some(error)) if !error.is_retryable() => Ok(Step::Failed(payment, error)),
+            // A refusal is kept under the key, too: what it was for (a dispute) may be over by the next try.
             (Ok(_), error) => {
                 let n = payment.attempts.refund;
                 let spent = Fact::KeySpent { operation: Operation::Refund, n };

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Payment, Status};
 
+const LOST: &str = "lost";
+
 /// A dispute of the charge, as the gateway tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dispute {
@@ -19,7 +21,7 @@ pub struct Dispute {
 impl Dispute {
     /// Whether nothing more comes of it (<https://docs.stripe.com/api/disputes/object>, `status`).
     fn is_closed(&self) -> bool {
-        matches!(self.status.as_str(), "won" | "lost" | "warning_closed" | "prevented")
+        matches!(self.status.as_str(), "won" | LOST | "warning_closed" | "prevented")
     }
 }
 
@@ -32,7 +34,8 @@ pub(super) fn dispute(known: &mut Vec<Dispute>, news: &Dispute) {
     }
 }
 
-/// What follows for the status from money going back: why it does, and that all of it has.
+/// What follows for the status from money going back: why it does, and that all of it has. What a lost dispute took is
+/// with the customer already, and is not owed again when the order is taken back.
 pub(super) fn follow(payment: &mut Payment, before: Status) {
     if payment.status == Status::Refunding && before != Status::Refunding {
         payment.refund_cause = Some(match before {
@@ -41,8 +44,13 @@ pub(super) fn follow(payment: &mut Payment, before: Status) {
             _ => RefundCause::OrderCancelled,
         });
     }
-    let all = payment.total() > 0 && payment.refunded >= payment.total();
-    if all && matches!(payment.status, Status::Succeeded | Status::Refunding) {
+    let lost = payment.disputes.iter().filter(|dispute| dispute.status == LOST).map(|dispute| dispute.amount);
+    let all = match payment.status {
+        Status::Succeeded => payment.refunded >= payment.total(),
+        Status::Refunding => payment.refunded + lost.sum::<i64>() >= payment.total(),
+        _ => false,
+    };
+    if all && payment.total() > 0 {
         payment.status = Status::Refunded;
     }
 }

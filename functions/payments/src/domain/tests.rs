@@ -221,6 +221,10 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         1 => Just(Fact::IntentRefused { code: "no".to_owned() }),
         1 => Just(Fact::TimeUp),
         1 => Just(undo()),
+        1 => Just(Fact::CancelRequested { user_id: user(), correlation_id: correlation() }),
+        1 => prop::sample::select(vec!["needs_response", "lost", "won"]).prop_map(|status| {
+            Fact::Disputed(Dispute { id: "dp_1".into(), amount: 4200, reason: "fraudulent".into(), status: status.into() })
+        }),
         1 => (1..=6000_i64).prop_map(|amount| Fact::Refunded { amount }),
         1 => Just(Fact::KeySpent { operation: Operation::Refund, n: 1 }),
     ]

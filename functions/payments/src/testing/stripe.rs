@@ -30,6 +30,8 @@ pub enum Trouble {
     Busy,
     /// The bank does not take a refund.
     RefundFails,
+    /// Nothing happens; 400, because the charge is disputed, which the key keeps.
+    Disputed,
 }
 
 #[derive(Debug, Clone)]
@@ -182,6 +184,7 @@ impl Respond for Responder {
                 state.execute(operation, &path, &form);
                 failed
             }
+            Some(Trouble::Disputed) => (400, json!({"error": {"code": "charge_disputed"}})),
             Some(Trouble::RefundFails) => (200, json!({"id": "re_0", "status": "failed"})),
             Some(Trouble::LostAnswer) => {
                 late = NEVER;

@@ -148,6 +148,35 @@ async fn a_dispute_is_recorded_on_its_payment_and_a_late_webhook_does_not_open_i
 }
 
 #[tokio::test]
+async fn what_a_lost_dispute_took_is_not_given_back_again_when_the_order_is_undone() {
+    let lab = Lab::new().await;
+    lab.take("pm_card_visa", "t1").await.unwrap();
+    lab.event("charge.dispute.closed", lab.disputed("lost")).await;
+    lab.work_on_dispute().await.unwrap();
+    let calls = lab.stripe.calls();
+    assert_eq!(lab.undo().await.unwrap().outcome, UndoOutcome::Refunded);
+    assert_eq!(lab.stripe.calls(), calls);
+}
+
+#[rstest]
+#[case::won("won", 0)]
+#[case::lost("lost", 4200)]
+#[tokio::test]
+async fn a_refund_that_waits_for_a_dispute_to_end_is_settled_by_its_end(
+    #[case] status: &str,
+    #[case] kept: i64,
+) {
+    let lab = Lab::new().await;
+    lab.take("pm_card_visa", "t1").await.unwrap();
+    lab.stripe.trouble("refund", &[Trouble::Disputed]);
+    assert!(lab.undo().await.is_err(), "the gateway refunds no disputed charge");
+    lab.event("charge.dispute.closed", lab.disputed(status)).await;
+    lab.work_on_dispute().await.unwrap();
+    assert_eq!((lab.status().await, lab.stripe.kept()), (Status::Refunded, kept));
+    assert_eq!(lab.undo().await.unwrap().outcome, UndoOutcome::Refunded);
+}
+
+#[tokio::test]
 async fn a_dispute_waits_for_a_gateway_that_is_away_and_one_of_somebody_else_is_let_go() {
     let lab = Lab::new().await;
     lab.take("pm_card_visa", "t1").await.unwrap();
