@@ -2,6 +2,8 @@
 
 #[path = "templates/document.rs"]
 mod document;
+#[path = "templates/limits.rs"]
+mod limits;
 #[path = "templates/rules.rs"]
 mod rules;
 

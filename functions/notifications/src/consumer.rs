@@ -4,9 +4,11 @@ use std::time::Instant;
 
 use contracts::{
     Envelope, EventPayload, InvalidId, OrderId, UserId,
-    events::{OrderCancelled, OrderCompleted, UserRegistered},
+    events::{OrderCancelled, OrderCompleted, PaymentRefunded, RefundCause, UserRegistered},
 };
+use jiff::SignedDuration;
 use lambda_kit::{
+    breaker::{Breaker, Guarded, Open},
     command::chain,
     dynamodb::TableError,
     sqs::MessageError,
@@ -17,7 +19,8 @@ use uuid::Uuid;
 use crate::{
     domain::{Contact, Message, News, compose},
     email::{MailError, Mailer},
-    store::{Lease, Store},
+    queue::{OwnQueue, QueueError},
+    store::{LEASE_SECONDS, Lease, Store},
 };
 
 /// Why an event comes again.
@@ -43,6 +46,8 @@ enum NotifyError {
     Mail(#[from] MailError),
     #[error(transparent)]
     Table(#[from] TableError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
 }
 
 impl From<NotifyError> for MessageError {
@@ -56,11 +61,13 @@ impl From<NotifyError> for MessageError {
 pub struct Notifier {
     store: Store,
     mailer: Mailer,
+    breaker: Breaker,
+    queue: OwnQueue,
 }
 
 impl Notifier {
-    pub const fn new(store: Store, mailer: Mailer) -> Self {
-        Self { store, mailer }
+    pub const fn new(store: Store, mailer: Mailer, breaker: Breaker, queue: OwnQueue) -> Self {
+        Self { store, mailer, breaker, queue }
     }
 
     /// Handles one event; `now` in Unix seconds.
@@ -72,6 +79,15 @@ impl Notifier {
             UserRegistered::TYPE => return Ok(self.remember(&event).await?),
             OrderCompleted::TYPE => News::Completed { total: event.decode::<OrderCompleted>()?.total },
             OrderCancelled::TYPE => News::Cancelled { reason: event.decode::<OrderCancelled>()?.reason },
+            PaymentRefunded::TYPE => {
+                let PaymentRefunded { amount, cause, .. } = event.decode()?;
+                match cause {
+                    // The e-mail about the cancelled order says it.
+                    RefundCause::OrderCancelled => return Ok(()),
+                    RefundCause::LatePayment => News::LatePaymentReturned { amount },
+                    RefundCause::ByStaff => News::Returned { amount },
+                }
+            }
             other => Err(NotifyError::Type(other.to_owned()))?,
         };
         Ok(self.tell(&event, &news, now).await?)
@@ -85,6 +101,9 @@ impl Notifier {
 
     /// Once, as far as that can be had: a try that ends between sending and recording is repeated after its lease.
     async fn tell(&self, event: &Envelope, news: &News, now: i64) -> Result<(), NotifyError> {
+        if let Some(open) = self.breaker.refuses().await {
+            return self.later(event, open).await;
+        }
         let order_id = OrderId::try_from(event.subject.as_str())?;
         let user_id = event.metadata.user_id.as_ref().ok_or(NotifyError::NoUser)?;
         let contact = self.contact(&order_id, user_id).await?;
@@ -98,6 +117,15 @@ impl Notifier {
             Lease::Done => Ok(()),
             Lease::Busy => Err(NotifyError::Busy),
         }
+    }
+
+    /// Nothing was sent: the event goes back until the provider may be there again, and no lease of ours is in its
+    /// way. Should it come twice, because we end before it is taken out here, the lease sees to it as to any repeat.
+    async fn later(&self, event: &Envelope, open: Open) -> Result<(), NotifyError> {
+        let delay = open.retry_after.max(SignedDuration::from_secs(LEASE_SECONDS));
+        self.queue.put_back(event, delay).await?;
+        tracing::info!(seconds = delay.as_secs(), "the e-mail waits for the provider");
+        Ok(())
     }
 
     async fn contact(&self, order_id: &OrderId, user_id: &UserId) -> Result<Contact, NotifyError> {
@@ -115,7 +143,13 @@ impl Notifier {
         now: i64,
     ) -> Result<(), NotifyError> {
         let started = Instant::now();
-        let sent = self.mailer.send(&contact.email, message).await;
+        let sent = self.breaker.guard(self.mailer.send(&contact.email, message), MailError::is_outage).await;
+        let sent = match sent {
+            // Somebody else took the last probe's slot since we looked.
+            Err(Guarded::Open(open)) => return self.later(event, open).await,
+            Err(Guarded::Call(error)) => Err(error),
+            Ok(id) => Ok(id),
+        };
         let outcome = if sent.is_ok() { Outcome::Ok } else { Outcome::Error };
         telemetry::record("email", outcome, started.elapsed());
         if let Err(error) = self.store.sent(&event.event_id, &sent?, now).await {

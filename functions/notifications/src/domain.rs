@@ -48,6 +48,14 @@ pub enum News {
         /// The saga's name for what went wrong.
         reason: String,
     },
+    /// Money came after the order had been cancelled for want of it.
+    LatePaymentReturned {
+        amount: Money,
+    },
+    /// Staff gave money back.
+    Returned {
+        amount: Money,
+    },
 }
 
 /// An e-mail without its address.
@@ -87,6 +95,21 @@ struct Cancelled<'a> {
     money: &'static str,
 }
 
+#[derive(Template)]
+#[template(path = "returned.html")]
+struct ReturnedHtml<'a>(&'a Returned<'a>);
+
+#[derive(Template)]
+#[template(path = "returned.txt")]
+struct ReturnedText<'a>(&'a Returned<'a>);
+
+struct Returned<'a> {
+    name: &'a str,
+    order_id: &'a OrderId,
+    amount: Money,
+    why: &'static str,
+}
+
 /// Writes the e-mail. The subject holds nothing that a customer has typed.
 ///
 /// # Errors
@@ -101,6 +124,10 @@ pub fn compose(name: &str, order_id: &OrderId, news: &News) -> Result<Message, a
                 html: CompletedHtml(&view).render()?,
             })
         }
+        News::LatePaymentReturned { amount } => {
+            returned(name, order_id, *amount, "Your payment came after the order had been cancelled.")
+        }
+        News::Returned { amount } => returned(name, order_id, *amount, "Our staff has returned it."),
         News::Cancelled { reason } => {
             let (why, money) = explain(reason);
             let view = Cancelled { name, order_id, why, money };
@@ -111,6 +138,20 @@ pub fn compose(name: &str, order_id: &OrderId, news: &News) -> Result<Message, a
             })
         }
     }
+}
+
+fn returned(
+    name: &str,
+    order_id: &OrderId,
+    amount: Money,
+    why: &'static str,
+) -> Result<Message, askama::Error> {
+    let view = Returned { name, order_id, amount, why };
+    Ok(Message {
+        subject: format!("Your money for order {order_id} is on its way back"),
+        text: ReturnedText(&view).render()?,
+        html: ReturnedHtml(&view).render()?,
+    })
 }
 
 /// Why an order was cancelled, and what that means for the customer's money. An order is only `cancelled` once all that
@@ -184,6 +225,20 @@ mod tests {
         for body in [&message.text, &message.html] {
             assert!(body.contains(why) && body.contains(money) && body.contains(order().as_str()), "{body}");
             assert!(!body.contains(reason), "an error's name is not for customers");
+        }
+    }
+
+    #[rstest]
+    #[case(News::LatePaymentReturned { amount: Money::new(4200, Currency::USD) }, "after the order had been cancelled")]
+    #[case(News::Returned { amount: Money::new(4200, Currency::USD) }, "Our staff")]
+    fn money_that_goes_back_is_told_with_the_amount_and_the_reason(#[case] news: News, #[case] why: &str) {
+        let message = compose("Anna", &order(), &news).unwrap();
+        assert!(message.subject.contains("on its way back"));
+        for body in [&message.text, &message.html] {
+            assert!(
+                body.contains(why) && body.contains("42.00 USD") && body.contains(order().as_str()),
+                "{body}"
+            );
         }
     }
 

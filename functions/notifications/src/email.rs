@@ -1,34 +1,41 @@
 //! Sends e-mail through SES.
 
-use std::time::Duration;
-
 use aws_config::{SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_sesv2::{
     Client,
-    config::Builder,
+    config::{Builder, http::HttpResponse},
     error::{ProvideErrorMetadata, SdkError},
     operation::send_email::SendEmailError,
     types::{Body, Content, Destination, EmailContent, Message as SesMessage},
 };
-use lambda_kit::config::{self, ConfigError};
+use lambda_kit::{
+    config::{self, ConfigError},
+    numbers::{CONNECT, EMAIL_CALL},
+};
 
 use crate::domain::Message;
-
-/// DESIGN.md section 10.
-const SEND_TIMEOUT: Duration = Duration::from_secs(5);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why an e-mail was not sent, or may not have been. Without the provider's own text, which names the address.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MailError {
     #[error("the provider refused the e-mail: {0}")]
     Refused(String),
+    /// 5xx, or more than it takes now.
+    #[error("the provider cannot take the e-mail now: {0}")]
+    Unavailable(String),
     #[error("the provider did not answer in time")]
     Timeout,
     #[error("the provider could not be reached or understood")]
     Connection,
     #[error("the e-mail could not be written")]
     Content,
+}
+
+impl MailError {
+    /// Whether the provider is down, or close to it: what its breaker counts.
+    pub const fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Timeout | Self::Connection)
+    }
 }
 
 /// Sends from one address.
@@ -49,10 +56,8 @@ impl Mailer {
 
     /// One try a call: what timed out may have been sent, and the queue tries again anyway, later and with a lease.
     pub fn new(sdk: &SdkConfig, from: String) -> Self {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .operation_attempt_timeout(SEND_TIMEOUT)
-            .build();
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(EMAIL_CALL).build();
         let config =
             Builder::from(sdk).timeout_config(timeouts).retry_config(RetryConfig::disabled()).build();
         Self { ses: Client::from_conf(config), from }
@@ -79,10 +84,16 @@ fn content(text: &str) -> Result<Content, MailError> {
     Content::builder().charset("UTF-8").data(text).build().map_err(|_| MailError::Content)
 }
 
-fn reason<R>(error: &SdkError<SendEmailError, R>) -> MailError {
+fn reason(error: &SdkError<SendEmailError, HttpResponse>) -> MailError {
     match error {
         SdkError::ServiceError(refusal) => {
-            MailError::Refused(refusal.err().code().unwrap_or("no code").to_owned())
+            let code = refusal.err().code().unwrap_or("no code").to_owned();
+            let status = refusal.raw().status().as_u16();
+            if status >= 500 || status == 429 || code == "TooManyRequestsException" {
+                MailError::Unavailable(code)
+            } else {
+                MailError::Refused(code)
+            }
         }
         SdkError::TimeoutError(_) => MailError::Timeout,
         _ => MailError::Connection,

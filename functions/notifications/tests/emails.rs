@@ -1,27 +1,42 @@
 //! Who is told what, and how often, on a real table. SES is played by a web server.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
 use contracts::{
     CorrelationId, Currency, Envelope, EventPayload, IdempotencyKey, Money, NewEvent, OrderId, UserId,
-    events::{NotificationPreferences, OrderCancelled, OrderCompleted, UserRegistered},
+    events::{
+        NotificationPreferences, OrderCancelled, OrderCompleted, PaymentRefunded, RefundCause, UserRegistered,
+    },
 };
 use jiff::Timestamp;
 use lambda_kit::{
     aws::MAX_ATTEMPTS,
+    breaker::Breaker,
     command::chain,
     sqs::MessageError,
     testing::{self, Faults},
 };
-use notifications::{Mailer, Notifier, Store};
+use notifications::{Mailer, Notifier, OwnQueue, Store};
 use serde_json::{Value, json};
-use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{any, path},
+};
 
 const NOW: i64 = 1_800_000_000;
+/// Where SES takes e-mails (SendEmail, API reference).
+const SES: &str = "/v2/email/outbound-emails";
 const ADDRESS: &str = "anna@example.com";
 
 struct Office {
     provider: MockServer,
     notifier: Notifier,
     faults: Faults,
+    /// How far the breaker's clock is after `NOW`, in seconds.
+    later: Arc<AtomicI64>,
 }
 
 impl Office {
@@ -33,7 +48,14 @@ impl Office {
         let (table, faults) = testing::table(&[]).await;
         let (sdk, _) = testing::sdk_config(&provider.uri());
         let mailer = Mailer::new(&sdk, "shop@example.com".to_owned());
-        Self { provider, notifier: Notifier::new(Store::new(table), mailer), faults }
+        let later = Arc::new(AtomicI64::new(0));
+        let clock = Arc::clone(&later);
+        let breaker = Breaker::with_clock(table.clone(), "email", move || {
+            Timestamp::from_second(NOW + clock.load(Ordering::SeqCst)).unwrap()
+        });
+        let queue = OwnQueue::new(&sdk, format!("{}/1/email", provider.uri()));
+        let notifier = Notifier::new(Store::new(table), mailer, breaker, queue);
+        Self { provider, notifier, faults, later }
     }
 
     /// With Anna registered.
@@ -45,7 +67,38 @@ impl Office {
 
     /// The next e-mail is answered like this.
     async fn once(&self, answer: ResponseTemplate) {
-        Mock::given(any()).respond_with(answer).up_to_n_times(1).mount(&self.provider).await;
+        self.times(1, answer).await;
+    }
+
+    async fn times(&self, count: u64, answer: ResponseTemplate) {
+        Mock::given(path(SES)).respond_with(answer).up_to_n_times(count).mount(&self.provider).await;
+    }
+
+    fn wait(&self, seconds: i64) {
+        self.later.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// With SES down and its breaker open.
+    async fn with_ses_down(anna: &UserId) -> Self {
+        let office = Self::with(anna).await;
+        office.times(5, ResponseTemplate::new(503)).await;
+        for order in 0..5 {
+            office.tell(&completed_as(anna, &format!("down-{order}"))).await.unwrap_err();
+        }
+        assert_eq!(office.sent().await.len(), 5);
+        office
+    }
+
+    /// The events that went back into the queue, with their delay in seconds.
+    async fn put_back(&self) -> Vec<(Envelope, i64)> {
+        let requests = self.provider.received_requests().await.unwrap();
+        let sent = requests.iter().filter(|request| request.url.path() != SES);
+        sent.map(|request| {
+            let body: Value = serde_json::from_slice(&request.body).unwrap();
+            let event = serde_json::from_str(body["MessageBody"].as_str().unwrap()).unwrap();
+            (event, body["DelaySeconds"].as_i64().unwrap())
+        })
+        .collect()
     }
 
     async fn tell(&self, event: &Envelope) -> Result<(), MessageError> {
@@ -58,7 +111,8 @@ impl Office {
 
     async fn sent(&self) -> Vec<Value> {
         let requests = self.provider.received_requests().await.unwrap();
-        requests.iter().map(|request| serde_json::from_slice(&request.body).unwrap()).collect()
+        let emails = requests.iter().filter(|request| request.url.path() == SES);
+        emails.map(|request| serde_json::from_slice(&request.body).unwrap()).collect()
     }
 }
 
@@ -91,8 +145,20 @@ fn order_of(user: &UserId) -> OrderId {
 }
 
 fn completed(user: &UserId) -> Envelope {
+    completed_as(user, "k")
+}
+
+fn completed_as(user: &UserId, order: &str) -> Envelope {
     let total = Money::new(4200, Currency::USD);
-    event(order_of(user).as_str(), Some(user), 6, &OrderCompleted { total })
+    let order = OrderId::derive(user, &IdempotencyKey::try_from(order).unwrap());
+    event(order.as_str(), Some(user), 6, &OrderCompleted { total })
+}
+
+fn refunded(user: &UserId, cause: RefundCause) -> Envelope {
+    let order_id = order_of(user);
+    let payload =
+        PaymentRefunded { order_id: order_id.clone(), amount: Money::new(4200, Currency::USD), cause };
+    event(order_id.as_str(), Some(user), 9, &payload)
 }
 
 fn cancelled(user: &UserId) -> Envelope {
@@ -122,6 +188,74 @@ async fn a_customer_is_told_why_the_order_was_cancelled() {
     let text =
         office.sent().await[0]["Content"]["Simple"]["Body"]["Text"]["Data"].as_str().unwrap().to_owned();
     assert!(text.contains("Your payment was declined."), "{text}");
+}
+
+#[tokio::test]
+async fn money_that_goes_back_is_told_unless_the_cancelled_order_tells_it() {
+    let anna = UserId::generate();
+    let office = Office::with(&anna).await;
+    office.tell(&refunded(&anna, RefundCause::OrderCancelled)).await.unwrap();
+    assert!(office.sent().await.is_empty());
+    office.tell(&refunded(&anna, RefundCause::LatePayment)).await.unwrap();
+    let text = office.sent().await[0]["Content"]["Simple"]["Body"]["Text"]["Data"].to_string();
+    assert!(text.contains("42.00 USD") && text.contains("after the order had been cancelled"), "{text}");
+}
+
+#[tokio::test]
+async fn while_ses_is_down_events_go_back_into_the_queue_and_come_out_when_it_may_be_back() {
+    let anna = UserId::generate();
+    let office = Office::with_ses_down(&anna).await;
+    let waiting = completed(&anna);
+    office.tell(&waiting).await.unwrap();
+    assert_eq!(office.sent().await.len(), 5, "SES is not called");
+    let [(event, delay)] = &office.put_back().await[..] else { panic!("one event") };
+    assert_eq!((event, *delay), (&waiting, 60));
+
+    office.wait(60);
+    office.tell_at(event, NOW + 60).await.unwrap();
+    office.tell_at(event, NOW + 61).await.unwrap();
+    assert_eq!(office.sent().await.len(), 6, "once");
+}
+
+#[tokio::test]
+async fn an_event_whose_probe_is_not_let_through_any_more_comes_back_after_its_own_lease() {
+    let anna = UserId::generate();
+    let office = Office::with_ses_down(&anna).await;
+    office.wait(30);
+    // Four at once, for three slots.
+    let slow = ResponseTemplate::new(200).set_body_json(json!({"MessageId": "m-2"}));
+    office.times(3, slow.set_delay(std::time::Duration::from_millis(300))).await;
+    let events: Vec<Envelope> = (0..4).map(|n| completed_as(&anna, &format!("back-{n}"))).collect();
+    let told = futures::future::join_all(events.iter().map(|event| office.tell_at(event, NOW + 30))).await;
+    assert!(told.iter().all(Result::is_ok), "{told:?}");
+    assert_eq!(office.sent().await.len(), 5 + 3);
+    let [(event, delay)] = &office.put_back().await[..] else { panic!("one event") };
+
+    office.wait(*delay);
+    office.tell_at(event, NOW + 30 + delay).await.unwrap();
+    assert_eq!(office.sent().await.len(), 5 + 4);
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_go_back_comes_again_by_itself() {
+    let anna = UserId::generate();
+    let office = Office::with_ses_down(&anna).await;
+    let refused = ResponseTemplate::new(400).set_body_json(json!({"__type": "AccessDenied"}));
+    Mock::given(path("/")).respond_with(refused).with_priority(1).mount(&office.provider).await;
+    assert!(office.tell(&completed(&anna)).await.is_err());
+}
+
+#[tokio::test]
+async fn an_address_that_ses_refuses_does_not_make_it_look_down() {
+    let anna = UserId::generate();
+    let office = Office::with(&anna).await;
+    let refusal = ResponseTemplate::new(400).insert_header("x-amzn-errortype", "MessageRejected");
+    office.times(9, refusal).await;
+    for order in 0..9 {
+        office.tell(&completed_as(&anna, &format!("k-{order}"))).await.unwrap_err();
+    }
+    assert_eq!(office.sent().await.len(), 9);
+    office.tell(&completed(&anna)).await.unwrap();
 }
 
 #[tokio::test]

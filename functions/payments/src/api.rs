@@ -18,19 +18,16 @@ use lambda_kit::http::{Identity, Problem};
 use serde::Serialize;
 
 use crate::{
-    answers::Answers,
     domain::{NextAction, Payment, Status, Waiting},
-    queue::Queue,
+    intake::{Intake, IntakeError},
     secrets::Secrets,
-    store::{Store, StoreError},
+    store::StoreError,
 };
 
 /// What the REST function needs.
 #[derive(Debug, Clone)]
 pub struct Api {
-    pub store: Store,
-    pub answers: Answers,
-    pub queue: Queue,
+    pub intake: Intake,
     pub secrets: Arc<Secrets>,
 }
 
@@ -59,7 +56,7 @@ async fn show(
 ) -> Result<impl IntoResponse, Problem> {
     let not_found = || Problem::not_found("There is no payment of such an order of yours.");
     let order_id = OrderId::try_from(order_id).map_err(|_| not_found())?;
-    let payment = api.store.get(&order_id).await?.filter(|payment| identity.may_see(&payment.user_id));
+    let payment = api.intake.store.get(&order_id).await?.filter(|payment| identity.may_see(&payment.user_id));
     let view = payment.and_then(view).ok_or_else(not_found)?;
     // It holds what lets the customer finish the payment.
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(view)))
@@ -68,7 +65,6 @@ async fn show(
 /// An undo that came before the payment has left its mark, and there is nothing to show.
 fn view(payment: Payment) -> Option<PaymentView> {
     let amount = payment.charge?.amount;
-    let zero = Money::zero(amount.currency);
     let next_action = match payment.waiting {
         Some(Waiting::Customer(action)) => Some(action),
         Some(Waiting::Bank) | None => None,
@@ -77,7 +73,7 @@ fn view(payment: Payment) -> Option<PaymentView> {
         order_id: payment.order_id,
         status: payment.status,
         amount,
-        refunded: if payment.status == Status::Refunded { amount } else { zero },
+        refunded: Money::new(payment.refunded, amount.currency),
         next_action,
     })
 }
@@ -87,6 +83,15 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::Table(_) | StoreError::Contended => Self::unavailable(&error),
             StoreError::Rejected(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<IntakeError> for Problem {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::Store(error) => error.into(),
+            IntakeError::Answer(_) | IntakeError::Queue(_) => Self::unavailable(&error),
         }
     }
 }

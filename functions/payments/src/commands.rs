@@ -4,6 +4,7 @@
 //! cannot be done now (the gateway is away, the customer has not acted) is left to a delayed check on the queue:
 //! putting the message back by failing it would spend its receives, and its dead-letter queue takes it after 20.
 
+mod dispute;
 mod function;
 mod settle;
 #[cfg(test)]
@@ -13,8 +14,8 @@ use contracts::{
     OrderId,
     saga::{CommandContext, TRANSIENT, TakePayment, Undone},
 };
-use jiff::Timestamp;
-use lambda_kit::command::CommandError;
+use jiff::{SignedDuration, Timestamp};
+use lambda_kit::{command::CommandError, numbers::PAYMENT_DEADLINE};
 use tokio::time::{Duration, Instant};
 
 pub use function::run;
@@ -28,9 +29,9 @@ use crate::{
 };
 use settle::Settled;
 
-/// How long customer and bank have for a payment, unless the template says otherwise (DESIGN.md section 9). The
-/// state machine's own limit is a backstop five minutes behind it.
-pub const DEADLINE_SECONDS: i64 = 15 * 60;
+/// How long customer and bank have for a payment, unless the template says otherwise.
+#[expect(clippy::cast_possible_wrap, reason = "fifteen minutes")]
+pub const DEADLINE_SECONDS: i64 = PAYMENT_DEADLINE.as_secs() as i64;
 
 /// What taking payments needs.
 #[derive(Debug, Clone)]
@@ -157,19 +158,19 @@ impl Payments {
         invocation: Invocation,
     ) -> Result<(), PaymentsError> {
         self.answers.tell(&payment).await?;
-        let payment = match self.settle(payment, occasion, invocation).await? {
+        let (payment, least) = match self.settle(payment, occasion, invocation).await? {
             Settled::Done(payment) => {
                 tracing::info!(status = ?payment.status, "the payment owes nothing");
                 return Ok(());
             }
-            Settled::Waiting(payment) => payment,
+            Settled::Waiting(payment) => (payment, SignedDuration::ZERO),
             // While somebody waits, the deadline ends it, not this.
             Settled::Stopped(payment, error) if error.is_retryable() || payment.status == Status::Pending => {
                 tracing::warn!(
                     error = lambda_kit::command::chain(&error),
                     "the gateway is asked again later"
                 );
-                payment
+                (payment, error.retry_after())
             }
             Settled::Stopped(_, error) => {
                 // Nothing gets better by waiting: somebody has to look at this intent.
@@ -180,7 +181,7 @@ impl Payments {
                 return Ok(());
             }
         };
-        let delay = payment.next_look(looks, invocation.now);
+        let delay = payment.next_look(looks, least, invocation.now);
         tracing::info!(status = ?payment.status, seconds = delay.as_secs(), "the payment is looked at again");
         let check = CheckPayment {
             order_id: payment.order_id,

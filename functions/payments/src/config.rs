@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use lambda_kit::{
+    breaker::Breaker,
     config::{self, ConfigError},
     dynamodb::Table,
     health::Check,
@@ -14,6 +15,7 @@ use crate::{
     api::Api,
     commands::{DEADLINE_SECONDS, Payments},
     gateway::{Gateway, Timeouts},
+    intake::Intake,
     queue::Queue,
     secrets::Secrets,
     store::Store,
@@ -38,8 +40,17 @@ impl Api {
     /// # Errors
     /// When a variable is missing.
     pub fn from_env(sdk: &SdkConfig, table: Table) -> Result<Self, ConfigError> {
-        let store = Store::new(table);
-        Ok(Self { store, answers: answers(sdk), queue: queue(sdk)?, secrets: secrets(sdk)? })
+        Ok(Self { intake: Intake::from_env(sdk, table)?, secrets: secrets(sdk)? })
+    }
+}
+
+impl Intake {
+    /// With the table of `table`, and the queue that the environment names.
+    ///
+    /// # Errors
+    /// When a variable is missing.
+    pub fn from_env(sdk: &SdkConfig, table: Table) -> Result<Self, ConfigError> {
+        Ok(Self { store: Store::new(table), answers: answers(sdk), queue: queue(sdk)? })
     }
 }
 
@@ -50,9 +61,10 @@ impl Payments {
     /// When a variable is missing or cannot be read.
     pub fn from_env(sdk: &SdkConfig, table: Table) -> Result<Self, ConfigError> {
         let url = config::required("STRIPE_URL")?;
+        let breaker = Breaker::new(table.clone(), "gateway");
         Ok(Self {
+            gateway: Gateway::new(&url, Timeouts::default(), secrets(sdk)?, breaker),
             store: Store::new(table),
-            gateway: Gateway::new(&url, Timeouts::default(), secrets(sdk)?),
             answers: answers(sdk),
             queue: queue(sdk)?,
             deadline_seconds: config::parsed_or("PAYMENT_DEADLINE_SECONDS", DEADLINE_SECONDS)?,

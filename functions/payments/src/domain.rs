@@ -1,6 +1,8 @@
 //! A payment and how it moves. The item decides: whoever learns something (the queue, a webhook, an undo, a
 //! check) lets [`decide`] say what it changes, and then does what the payment says is owed.
 
+mod owed;
+mod refund;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -9,20 +11,15 @@ use std::collections::BTreeSet;
 
 use contracts::{
     CorrelationId, Envelope, Money, NewEvent, OrderId, UserId,
-    events::{PaymentFailed, PaymentPending, PaymentRefunded, PaymentSucceeded},
-    saga::{ORDER_CANCEL_REQUESTED, PAYMENT_DECLINED, PAYMENT_TIMEOUT, UndoOutcome},
+    events::{PaymentFailed, PaymentPending, PaymentRefunded, PaymentSucceeded, RefundCause},
+    saga::{ORDER_CANCEL_REQUESTED, PAYMENT_DECLINED, PAYMENT_TIMEOUT},
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use owed::{Verdict, Work};
+pub use refund::Dispute;
 pub use secret::Secret;
-
-/// The first look comes after so many seconds, the next ones after twice as many each.
-const FIRST_LOOK_SECONDS: i64 = 5;
-/// Somebody waits for the result: a lost webhook, or a gateway that is back, is noticed within a minute.
-const LONGEST_WAIT_SECONDS: i64 = 60;
-/// Nobody waits any more, only money may have to go back. The most that SQS delays a message.
-const LONGEST_WAIT_AFTER_DEADLINE_SECONDS: i64 = 900;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -57,6 +54,14 @@ pub struct Payment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decline_code: Option<String>,
     pub attempts: Attempts,
+    /// How much has gone back, in minor units: by us, or by somebody in the gateway's dashboard.
+    #[serde(default)]
+    pub refunded: i64,
+    /// Why we give it back, once we have to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refund_cause: Option<RefundCause>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disputes: Vec<Dispute>,
     /// Everyone who waits for the result. Kept after they were answered: a second answer is refused by Step
     /// Functions and harms nobody, a missing one holds an order up.
     #[serde(with = "serde_dynamo::string_set", default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -187,8 +192,18 @@ pub enum Fact {
         user_id: UserId,
         correlation_id: CorrelationId,
     },
-    /// The gateway has given the money back.
-    Refunded,
+    /// The order's cancelling was asked for, and the order will not complete: a payment that is not decided is
+    /// given up now. One that is, is the saga's to undo.
+    CancelRequested {
+        user_id: UserId,
+        correlation_id: CorrelationId,
+    },
+    /// So much in all has gone back, whoever gave it.
+    Refunded {
+        amount: i64,
+    },
+    /// The customer's bank disputes the charge.
+    Disputed(Dispute),
     /// An idempotency key holds a failure that did nothing.
     KeySpent {
         operation: Operation,
@@ -224,7 +239,8 @@ enum News {
     Pending,
     Succeeded,
     Failed(&'static str),
-    Refunded,
+    /// So much, this time.
+    Refunded(i64),
 }
 
 /// What a fact changes, or nothing: then it was known already, or comes too late.
@@ -242,10 +258,12 @@ pub fn decide(
         Some(before) => {
             let mut after = before.clone();
             let news = next(&mut after, fact, occasion.now);
+            refund::follow(&mut after, before.status);
             if after == *before {
                 return Ok(None);
             }
-            (after, news)
+            let more = after.refunded - before.refunded;
+            (after, if more > 0 { Some(News::Refunded(more)) } else { news })
         }
     };
     payment.version += 1;
@@ -267,6 +285,9 @@ fn first(order_id: &OrderId, fact: &Fact) -> Result<(Payment, Option<News>), Rej
         intent: None,
         waiting: None,
         decline_code: None,
+        refunded: 0,
+        refund_cause: None,
+        disputes: Vec::new(),
         attempts: Attempts { create: 1, confirm: 1, refund: 1 },
         tokens,
         version: 0,
@@ -280,14 +301,15 @@ fn first(order_id: &OrderId, fact: &Fact) -> Result<(Payment, Option<News>), Rej
             let tokens = BTreeSet::from([token.clone()]);
             Ok((payment(user_id, correlation_id, status, Some(charge.clone()), tokens), news))
         }
-        Fact::Undo { user_id, correlation_id } => {
+        Fact::Undo { user_id, correlation_id } | Fact::CancelRequested { user_id, correlation_id } => {
             Ok((payment(user_id, correlation_id, Status::Voided, None, BTreeSet::new()), None))
         }
         Fact::IntentMade { .. }
         | Fact::IntentRefused { .. }
         | Fact::Heard { .. }
         | Fact::TimeUp
-        | Fact::Refunded
+        | Fact::Refunded { .. }
+        | Fact::Disputed(_)
         | Fact::KeySpent { .. } => Err(Rejected::NoPayment),
     }
 }
@@ -317,12 +339,13 @@ fn next(payment: &mut Payment, fact: &Fact, now: Timestamp) -> Option<News> {
             }
         }
         Fact::Undo { .. } => payment.status = undone(before, payment.is_free()),
-        Fact::Refunded => {
-            // From `Succeeded`: somebody gave it back in the gateway's dashboard.
-            if matches!(before, Status::Refunding | Status::Succeeded) {
-                payment.status = Status::Refunded;
+        Fact::CancelRequested { .. } => {
+            if before == Status::Pending {
+                payment.status = Status::Voided;
             }
         }
+        Fact::Refunded { amount } => payment.refunded = payment.refunded.max(*amount).min(payment.total()),
+        Fact::Disputed(dispute) => refund::dispute(&mut payment.disputes, dispute),
         Fact::KeySpent { operation, n } => {
             if payment.attempts.of(*operation) == *n {
                 payment.attempts.raise(*operation);
@@ -365,14 +388,13 @@ fn moved(payment: &mut Payment, before: Status) -> Option<News> {
     }
     payment.waiting = None;
     match payment.status {
-        Status::Pending | Status::Refunding => None,
+        Status::Pending | Status::Refunding | Status::Refunded => None,
         Status::Succeeded => Some(News::Succeeded),
         Status::Declined => Some(News::Failed(PAYMENT_DECLINED)),
         Status::TimedOut => Some(News::Failed(PAYMENT_TIMEOUT)),
         // What had succeeded (an order that cost nothing) has not failed.
         Status::Voided if before == Status::Pending => Some(News::Failed(ORDER_CANCEL_REQUESTED)),
         Status::Voided => None,
-        Status::Refunded => Some(News::Refunded),
     }
 }
 
@@ -425,114 +447,10 @@ fn event(
         News::Failed(reason) => {
             Envelope::new(new, &PaymentFailed { order_id, amount, reason: reason.to_owned() })
         }
-        News::Refunded => Envelope::new(new, &PaymentRefunded { order_id, amount }),
-    }
-}
-
-/// What the saga's step is answered with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    Paid,
-    /// A name of the saga's contract, and what it says beside.
-    NotPaid {
-        error: &'static str,
-        cause: String,
-    },
-}
-
-/// What is to be done at the gateway, or what time itself has done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Work {
-    Nothing,
-    /// Make an intent.
-    Create(Charge),
-    /// Find out what became of the intent, and confirm it if nobody has.
-    Collect {
-        intent_id: String,
-    },
-    /// See to it that the intent takes no money any more.
-    Close {
-        intent_id: String,
-    },
-    Refund {
-        intent_id: String,
-    },
-    /// Record that the deadline is over: there is nothing to close.
-    Expire,
-}
-
-impl Payment {
-    fn is_free(&self) -> bool {
-        self.charge.as_ref().is_none_or(|charge| charge.amount.amount == 0)
-    }
-
-    fn is_late(&self, now: Timestamp) -> bool {
-        self.charge.as_ref().is_some_and(|charge| now.as_second() >= charge.deadline)
-    }
-
-    /// The intent's id while money may still be taken by it.
-    fn open_intent(&self) -> Option<String> {
-        self.intent.as_ref().filter(|intent| intent.open).map(|intent| intent.id.clone())
-    }
-
-    /// What everyone who waits is to be told, once it is known.
-    pub fn verdict(&self) -> Option<Verdict> {
-        let not_paid = |error, cause: &str| Some(Verdict::NotPaid { error, cause: cause.to_owned() });
-        match self.status {
-            Status::Pending => None,
-            Status::Succeeded => Some(Verdict::Paid),
-            Status::Declined => {
-                not_paid(PAYMENT_DECLINED, self.decline_code.as_deref().unwrap_or("the gateway cancelled it"))
-            }
-            Status::TimedOut => not_paid(PAYMENT_TIMEOUT, "not paid before the deadline"),
-            Status::Voided | Status::Refunding | Status::Refunded => {
-                not_paid(ORDER_CANCEL_REQUESTED, "the order was taken back")
-            }
+        News::Refunded(more) => {
+            let amount = Money::new(more, amount.currency);
+            let cause = payment.refund_cause.unwrap_or(RefundCause::ByStaff);
+            Envelope::new(new, &PaymentRefunded { order_id, amount, cause })
         }
-    }
-
-    /// What is owed at `now`.
-    pub fn owes(&self, now: Timestamp) -> Work {
-        let close = || self.open_intent().map_or(Work::Nothing, |intent_id| Work::Close { intent_id });
-        match (self.status, &self.charge, &self.intent) {
-            (Status::Pending, _, Some(_)) if self.is_late(now) => close(),
-            (Status::Pending, _, None) if self.is_late(now) => Work::Expire,
-            (Status::Pending, _, Some(intent)) => Work::Collect { intent_id: intent.id.clone() },
-            (Status::Pending, Some(charge), None) => Work::Create(charge.clone()),
-            (Status::Declined | Status::TimedOut | Status::Voided, _, _) => close(),
-            (Status::Refunding, _, Some(intent)) => Work::Refund { intent_id: intent.id.clone() },
-            (Status::Pending | Status::Refunding, _, None) | (Status::Succeeded | Status::Refunded, _, _) => {
-                Work::Nothing
-            }
-        }
-    }
-
-    /// How the undo ended, or nothing while it has not: then work is owed.
-    pub fn undo_outcome(&self) -> Option<UndoOutcome> {
-        match self.status {
-            Status::Refunded => Some(UndoOutcome::Refunded),
-            Status::Voided | Status::Declined | Status::TimedOut if self.open_intent().is_some() => None,
-            Status::Voided if self.intent.is_some() => Some(UndoOutcome::Voided),
-            Status::Voided | Status::Declined | Status::TimedOut => Some(UndoOutcome::NothingTaken),
-            Status::Pending | Status::Succeeded | Status::Refunding => None,
-        }
-    }
-
-    /// How long until the payment is looked at again, after it was looked at `looks` times: longer each time,
-    /// and not past the deadline while it is open.
-    pub fn next_look(&self, looks: u32, now: Timestamp) -> SignedDuration {
-        let doubled = FIRST_LOOK_SECONDS.saturating_mul(1_i64 << looks.min(10));
-        let seconds = match &self.charge {
-            Some(charge) if self.status == Status::Pending => {
-                doubled.min(LONGEST_WAIT_SECONDS).min((charge.deadline - now.as_second()).max(1))
-            }
-            _ => doubled.min(LONGEST_WAIT_AFTER_DEADLINE_SECONDS),
-        };
-        SignedDuration::from_secs(seconds)
-    }
-
-    /// The key of this operation's current attempt.
-    pub fn idempotency_key(&self, operation: Operation) -> String {
-        format!("{}.{}.{}", self.order_id, operation.as_str(), self.attempts.of(operation))
     }
 }

@@ -4,15 +4,17 @@
 //!
 //! Publishes `payment.pending` (the payment waits for the customer or the bank), `payment.succeeded`,
 //! `payment.failed` and `payment.refunded` (subject: the order, sequence: the version of the payment's item).
-//! Listens to no event: what it is told comes as a command, through its queue, or from the gateway. Answers what
-//! others ask of payments' standing.
+//! Listens to `order.cancel_requested`. All else that it is told comes as a command, through its queue, or from the
+//! gateway. Answers what others ask of payments' standing.
 
 mod answers;
 mod api;
 mod commands;
 mod config;
+mod consumer;
 mod domain;
 mod gateway;
+mod intake;
 mod queries;
 mod queue;
 mod secrets;
@@ -23,3 +25,5 @@ mod testing;
 
 pub use api::{Api, routes};
 pub use commands::{Payments, run};
+pub use consumer::handle as handle_event;
+pub use intake::Intake;

@@ -5,12 +5,15 @@ use contracts::{CorrelationId, OrderId, saga::TakePayment};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::Dispute;
+
 /// A message of the queue.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "action")]
 pub enum Message {
     TakePayment(TakePayment),
     CheckPayment(CheckPayment),
+    RecordDispute(RecordDispute),
 }
 
 /// Asks to look at a payment again and do what it owes.
@@ -22,6 +25,15 @@ pub struct CheckPayment {
     pub looks: u32,
 }
 
+/// Asks to record what the gateway says about a dispute of this intent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordDispute {
+    pub intent_id: String,
+    pub dispute: Dispute,
+    /// The gateway's event that brought it.
+    pub event_id: String,
+}
+
 #[derive(Debug, Clone)]
 pub struct Queue {
     sqs: Client,
@@ -30,9 +42,9 @@ pub struct Queue {
 
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    #[error("a check has no JSON form")]
+    #[error("a message has no JSON form")]
     Form(#[from] serde_json::Error),
-    #[error("the payments queue did not take a check")]
+    #[error("the payments queue did not take a message")]
     Send(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -41,20 +53,23 @@ impl Message {
         match self {
             Self::TakePayment(_) => "TakePayment",
             Self::CheckPayment(_) => "CheckPayment",
+            Self::RecordDispute(_) => "RecordDispute",
         }
     }
 
-    pub const fn order_id(&self) -> &OrderId {
+    pub const fn order_id(&self) -> Option<&OrderId> {
         match self {
-            Self::TakePayment(take) => &take.context.order_id,
-            Self::CheckPayment(check) => &check.order_id,
+            Self::TakePayment(take) => Some(&take.context.order_id),
+            Self::CheckPayment(check) => Some(&check.order_id),
+            Self::RecordDispute(_) => None,
         }
     }
 
-    pub const fn correlation_id(&self) -> &CorrelationId {
+    pub const fn correlation_id(&self) -> Option<&CorrelationId> {
         match self {
-            Self::TakePayment(take) => &take.context.correlation_id,
-            Self::CheckPayment(check) => &check.correlation_id,
+            Self::TakePayment(take) => Some(&take.context.correlation_id),
+            Self::CheckPayment(check) => Some(&check.correlation_id),
+            Self::RecordDispute(_) => None,
         }
     }
 }
@@ -66,7 +81,20 @@ impl Queue {
 
     /// Puts a check into the queue that comes out after `delay`.
     pub async fn check_after(&self, check: CheckPayment, delay: SignedDuration) -> Result<(), QueueError> {
-        let body = serde_json::to_string(&Message::CheckPayment(check))?;
+        self.send(&Message::CheckPayment(check), delay).await
+    }
+
+    /// Puts a dispute into the queue that comes out after `delay`.
+    pub async fn record_dispute(
+        &self,
+        record: RecordDispute,
+        delay: SignedDuration,
+    ) -> Result<(), QueueError> {
+        self.send(&Message::RecordDispute(record), delay).await
+    }
+
+    async fn send(&self, message: &Message, delay: SignedDuration) -> Result<(), QueueError> {
+        let body = serde_json::to_string(message)?;
         // The domain asks for no more than SQS's 900 seconds.
         let seconds = i32::try_from(delay.as_secs()).unwrap_or(900);
         let send = self.sqs.send_message().queue_url(&self.url).message_body(body).delay_seconds(seconds);

@@ -4,7 +4,13 @@
 mod aws;
 mod stripe;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use contracts::{
     CorrelationId, Currency, Envelope, IdempotencyKey, Money, OrderId, UserId,
@@ -12,6 +18,7 @@ use contracts::{
 };
 use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
+    breaker::Breaker,
     dynamodb::Table,
     testing::{self, Faults},
 };
@@ -25,6 +32,7 @@ use crate::{
     commands::{Invocation, Payments, PaymentsError},
     domain::{Occasion, Payment, Status},
     gateway::{Gateway, Timeouts},
+    intake::Intake,
     queue::{CheckPayment, Queue},
     secrets::Secrets,
     store::Store,
@@ -40,38 +48,75 @@ pub struct Lab {
     pub stripe: FakeStripe,
     pub aws: FakeAws,
     pub table: Table,
+    /// Of the table.
     pub faults: Faults,
+    /// Of Step Functions, SQS and Secrets Manager.
+    pub aws_faults: Faults,
     pub secrets: Arc<Secrets>,
     pub order: OrderId,
     pub user: UserId,
     /// When the test's first command comes.
     pub start: Timestamp,
+    /// How far the breaker's clock is ahead, in seconds.
+    later: Arc<AtomicI64>,
 }
 
 impl Lab {
     pub async fn new() -> Self {
+        Self::with_calls_of(CALL).await
+    }
+
+    /// As `new`, with a gateway that may take so long.
+    pub async fn with_calls_of(call: Duration) -> Self {
         let (table, faults) = testing::table(&[]).await;
         let aws = FakeAws::start().await;
         let stripe = FakeStripe::start().await;
-        let (sdk, _) = testing::sdk_config(&aws.url());
+        let (sdk, aws_faults) = testing::sdk_config(&aws.url());
         let secrets =
             Arc::new(Secrets::new(aws_sdk_secretsmanager::Client::new(&sdk), "arn:stripe".to_owned()));
-        let timeouts = Timeouts { connect: CALL, call: CALL };
+        let later = Arc::new(AtomicI64::new(0));
+        let timeouts = Timeouts { connect: call, call };
         let payments = Payments {
             store: Store::new(table.clone()),
-            gateway: Gateway::new(&stripe.url(), timeouts, Arc::clone(&secrets)),
+            gateway: Gateway::new(&stripe.url(), timeouts, Arc::clone(&secrets), breaker(&table, &later)),
             answers: Answers::new(aws_sdk_sfn::Client::new(&sdk)),
             queue: Queue::new(aws_sdk_sqs::Client::new(&sdk), format!("{}/1/payments", aws.url())),
             deadline_seconds: DEADLINE,
         };
         let user = UserId::generate();
         let order = order_of(&user);
-        Self { payments, stripe, aws, table, faults, secrets, order, user, start: Timestamp::now() }
+        Self {
+            payments,
+            stripe,
+            aws,
+            table,
+            faults,
+            aws_faults,
+            secrets,
+            order,
+            user,
+            start: Timestamp::now(),
+            later,
+        }
     }
 
     pub fn api(&self) -> Api {
+        Api { intake: self.intake(), secrets: Arc::clone(&self.secrets) }
+    }
+
+    pub fn intake(&self) -> Intake {
         let Payments { store, answers, queue, .. } = self.payments.clone();
-        Api { store, answers, queue, secrets: Arc::clone(&self.secrets) }
+        Intake { store, answers, queue }
+    }
+
+    /// Another instance's breaker of the same gateway.
+    pub fn breaker(&self) -> Breaker {
+        breaker(&self.table, &self.later)
+    }
+
+    /// Lets the breaker's time pass.
+    pub fn wait(&self, seconds: i64) {
+        self.later.fetch_add(seconds, Ordering::SeqCst);
     }
 
     pub fn take_of(&self, method: &str, token: &str) -> TakePayment {
@@ -129,6 +174,12 @@ impl Lab {
         assert_eq!(outbox.len(), 1, "one write, one event: their ids come from its version");
         Some(serde_json::from_str(outbox[0].as_s().unwrap()).unwrap())
     }
+}
+
+fn breaker(table: &Table, later: &Arc<AtomicI64>) -> Breaker {
+    let later = Arc::clone(later);
+    let clock = move || Timestamp::now() + SignedDuration::from_secs(later.load(Ordering::SeqCst));
+    Breaker::with_clock(table.clone(), "gateway", clock)
 }
 
 pub fn order_of(user: &UserId) -> OrderId {

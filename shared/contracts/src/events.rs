@@ -113,7 +113,27 @@ event!(PaymentFailed, "payment.failed", v 1 {
     amount: Money,
     reason: String,
 });
-event!(PaymentRefunded, "payment.refunded", v 1 { order_id: OrderId, amount: Money });
+
+/// Why money went back to the customer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundCause {
+    /// The order was taken back, and `order.cancelled` says so.
+    #[default]
+    OrderCancelled,
+    /// It came after the payment had been given up.
+    LatePayment,
+    /// Somebody gave it back in the gateway's dashboard, perhaps a part of it.
+    ByStaff,
+}
+
+event!(PaymentRefunded, "payment.refunded", v 1 {
+    order_id: OrderId,
+    /// What went back this time.
+    amount: Money,
+    #[serde(default)]
+    cause: RefundCause,
+});
 
 // fulfillment: subject is the order id.
 

@@ -183,6 +183,15 @@ impl<C: Circuits> Breaker<C> {
         Err(Open { retry_after: SignedDuration::from_secs(1) })
     }
 
+    /// Whether a call would be refused now, without asking for one: for work that is better not begun then.
+    pub async fn refuses(&self) -> Option<Open> {
+        let now = self.now();
+        match self.look(now).await?.enter("", now) {
+            Entry::Refused { wait } => Some(Open { retry_after: SignedDuration::from_millis(wait) }),
+            Entry::Counted | Entry::Unwatched | Entry::Held | Entry::Probe(_) => None,
+        }
+    }
+
     /// Tells how a call ended. Failing to is logged, and no failure of the call.
     pub async fn leave(&self, permit: Permit, failed: bool) {
         let now = self.now();

@@ -21,6 +21,8 @@ pub const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
 pub const SAGA_TASK: Duration = Duration::from_secs(35);
 /// A function that works on commands, events or a stream may run so long.
 pub const COMMAND_FUNCTION: Duration = Duration::from_secs(30);
+/// A function that a schedule starts may run so long: nobody waits for it, and what it leaves the next run does.
+pub const SCHEDULED_FUNCTION: Duration = Duration::from_secs(300);
 /// One call of the payment gateway, from the first byte sent to the last one read.
 pub const GATEWAY_CALL: Duration = Duration::from_secs(12);
 /// One e-mail handed to the provider.

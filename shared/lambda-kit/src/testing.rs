@@ -141,7 +141,8 @@ pub struct Faults(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     calls: Vec<String>,
-    lost_answers: HashMap<String, u32>,
+    /// By operation: so many tries go well first, and of so many then the answers are lost.
+    lost_answers: HashMap<String, (u32, u32)>,
     refused: HashMap<String, u32>,
     conflicts: u32,
     throttled: u32,
@@ -150,7 +151,12 @@ struct State {
 impl Faults {
     /// The answers of the next `count` tries of `operation` are lost after the effect.
     pub fn lose_answers(&self, operation: &str, count: u32) {
-        self.with(|state| state.lost_answers.insert(operation.to_owned(), count));
+        self.lose_answers_after(0, operation, count);
+    }
+
+    /// As `lose_answers`, once `skip` tries of it have gone well.
+    pub fn lose_answers_after(&self, skip: u32, operation: &str, count: u32) {
+        self.with(|state| state.lost_answers.insert(operation.to_owned(), (skip, count)));
     }
 
     /// The next `count` tries of `operation` do not reach the service.
@@ -181,6 +187,22 @@ impl Faults {
 
     fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl State {
+    fn loses(&mut self, operation: &str) -> bool {
+        match self.lost_answers.get_mut(operation) {
+            Some((skip, _)) if *skip > 0 => {
+                *skip -= 1;
+                false
+            }
+            Some((_, count)) if *count > 0 => {
+                *count -= 1;
+                true
+            }
+            _ => false,
+        }
     }
 }
 
@@ -235,7 +257,7 @@ impl HttpConnector for FaultyConnector {
                 (_, true) => Some(("ThrottlingError", "Throughput exceeds the current capacity")),
                 _ => None,
             };
-            (cancelled, take(&mut state.refused, &operation), take(&mut state.lost_answers, &operation))
+            (cancelled, take(&mut state.refused, &operation), state.loses(&operation))
         });
         if let Some((code, message)) = cancelled {
             return HttpConnectorFuture::ready(Ok(cancelled_answer(code, message)));

@@ -1,6 +1,7 @@
 //! Our own rules, each a function from a template to what it does wrong. That the templates are valid
 //! CloudFormation is for `sam validate --lint`.
 
+use lambda_kit::numbers;
 use serde_json::{Value, json};
 
 use crate::document::{CONTEXTS, Template, one_or_more, repository, strings, target};
@@ -229,10 +230,11 @@ pub fn timeouts_nest(template: &Template) -> Vec<String> {
         let scheduled = sources.peek().is_some() && sources.all(|source| source.kind == "ScheduleV2");
         let is_api = binary(&function).is_some_and(|binary| binary.ends_with("-api"));
         let most = match (is_api, scheduled) {
-            (true, _) => 3,
-            (false, true) => 300,
-            (false, false) => 30,
-        };
+            (true, _) => numbers::API_FUNCTION,
+            (false, true) => numbers::SCHEDULED_FUNCTION,
+            (false, false) => numbers::COMMAND_FUNCTION,
+        }
+        .as_secs();
         if !function["Timeout"].as_u64().is_some_and(|seconds| (1..=most).contains(&seconds)) {
             wrong.push(format!("{id}: its timeout is {}, not at most {most}", function["Timeout"]));
         }
@@ -246,8 +248,9 @@ pub fn timeouts_nest(template: &Template) -> Vec<String> {
     }
     for (id, integration) in template.of_type("AWS::ApiGatewayV2::Integration") {
         let properties = &integration["Properties"];
-        if properties["PayloadFormatVersion"] == "2.0" && properties["TimeoutInMillis"] != 4000 {
-            wrong.push(format!("{id}: waits {} ms, not 4000", properties["TimeoutInMillis"]));
+        let waits = json!(numbers::API_INTEGRATION.as_secs() * 1000);
+        if properties["PayloadFormatVersion"] == "2.0" && properties["TimeoutInMillis"] != waits {
+            wrong.push(format!("{id}: waits {} ms, not {waits}", properties["TimeoutInMillis"]));
         }
     }
     wrong

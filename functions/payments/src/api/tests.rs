@@ -12,6 +12,8 @@ use tower::ServiceExt;
 use super::*;
 use crate::testing::{DEADLINE, Lab, sign};
 
+mod dashboard;
+
 struct Answer {
     status: StatusCode,
     body: Value,
@@ -239,19 +241,6 @@ async fn late_money_after_a_time_out_is_given_back_by_the_queue() {
     assert_eq!(lab.status().await, Status::Refunding);
     lab.check_at(DEADLINE + 1).await.unwrap();
     assert_eq!((lab.status().await, lab.stripe.kept()), (Status::Refunded, 0));
-}
-
-#[tokio::test]
-async fn a_refund_made_in_the_dashboard_is_recorded_when_it_is_whole() {
-    let lab = Lab::new().await;
-    lab.take("pm_card_visa", "t1").await.unwrap();
-    let charge = |refunded: bool| json!({"payment_intent": "pi_1", "refunded": refunded, "metadata": {"order_id": lab.order}});
-    lab.event("charge.refunded", charge(false)).await;
-    assert_eq!(lab.status().await, Status::Succeeded);
-    lab.event("charge.refunded", charge(true)).await;
-    assert_eq!(lab.status().await, Status::Refunded);
-    assert_eq!(lab.last_event().await.unwrap().event_type, "payment.refunded");
-    assert_eq!(lab.undo().await.unwrap().outcome, contracts::saga::UndoOutcome::Refunded);
 }
 
 #[tokio::test]

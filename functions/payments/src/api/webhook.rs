@@ -15,9 +15,9 @@ use serde_json::value::RawValue;
 
 use super::Api;
 use crate::{
-    domain::{Fact, Occasion, Payment, Says, Work},
+    domain::{Dispute, Fact, Occasion, Says},
     gateway::IntentObject,
-    queue::CheckPayment,
+    queue::RecordDispute,
     signature,
 };
 
@@ -37,12 +37,12 @@ struct Data<'a> {
     object: &'a RawValue,
 }
 
-/// A charge, of which only a whole refund is of interest here.
+/// A charge, of which only what was given back is of interest here.
 #[derive(Deserialize)]
 struct ChargeObject {
     payment_intent: Option<String>,
-    #[serde(default)]
-    refunded: bool,
+    /// All refunds of it together.
+    amount_refunded: i64,
     #[serde(default)]
     metadata: Metadata,
 }
@@ -51,6 +51,14 @@ struct ChargeObject {
 struct Metadata {
     #[serde(default)]
     order_id: Option<String>,
+}
+
+/// <https://docs.stripe.com/api/disputes/object>. It has no metadata of the intent's.
+#[derive(Deserialize)]
+struct DisputeObject {
+    payment_intent: Option<String>,
+    #[serde(flatten)]
+    dispute: Dispute,
 }
 
 /// What an event says about a payment of ours.
@@ -70,6 +78,9 @@ pub(super) async fn receive(State(api): State<Api>, request: Request) -> Result<
     api.verify(header, &body, now).await?;
     let event: Event<'_> = serde_json::from_slice(&body)
         .map_err(|_| Problem::bad_request("The body is not an event of Stripe's."))?;
+    if event.kind.starts_with("charge.dispute.") {
+        return api.hear_of_dispute(&event).await;
+    }
     let Some(news) = news(&event)? else {
         tracing::info!(stripe_event_type = event.kind, "a webhook that is not about a payment of ours");
         return Ok(StatusCode::OK);
@@ -94,8 +105,21 @@ impl Api {
         signature::verify(header, body, &newer.webhook_secrets, now).map_err(refused)
     }
 
+    /// Leaves it to the queue, because the gateway has to be asked whose it is.
+    async fn hear_of_dispute(&self, event: &Event<'_>) -> Result<StatusCode, Problem> {
+        let object: DisputeObject = serde_json::from_str(event.data.object.get()).map_err(unreadable)?;
+        let DisputeObject { payment_intent: Some(intent_id), dispute } = object else {
+            tracing::info!("a dispute that is not about a payment of ours");
+            return Ok(StatusCode::OK);
+        };
+        let record = RecordDispute { intent_id, dispute, event_id: event.id.clone() };
+        let sent = self.intake.queue.record_dispute(record, SignedDuration::ZERO).await;
+        sent.map_err(|e| Problem::unavailable(&e))?;
+        Ok(StatusCode::OK)
+    }
+
     async fn learn(&self, news: &News, occasion: Occasion<'_>) -> Result<(), Problem> {
-        let Some(payment) = self.store.get(&news.order_id).await? else {
+        let Some(payment) = self.intake.store.get(&news.order_id).await? else {
             // An intent is made only for a payment that is stored.
             tracing::error!("a webhook names an order without a payment");
             return Ok(());
@@ -110,29 +134,16 @@ impl Api {
             }
             return Ok(());
         }
-        let payment = self.store.record(&news.order_id, Some(payment), &news.fact, occasion).await?;
-        // A repeat, too: whoever was there before may have failed at this.
-        self.answers.tell(&payment).await.map_err(|e| Problem::unavailable(&e))?;
-        self.leave_work(payment, occasion.now).await
+        Ok(self.intake.learn(&news.order_id, Some(payment), &news.fact, occasion).await?)
     }
+}
 
-    async fn leave_work(&self, payment: Payment, now: Timestamp) -> Result<(), Problem> {
-        match payment.owes(now) {
-            Work::Close { .. } | Work::Refund { .. } => {
-                let Payment { order_id, correlation_id, .. } = payment;
-                let check = CheckPayment { order_id, correlation_id, looks: 0 };
-                let sent = self.queue.check_after(check, SignedDuration::ZERO).await;
-                sent.map_err(|e| Problem::unavailable(&e))
-            }
-            // A pending payment has its check on the way already.
-            Work::Nothing | Work::Create(_) | Work::Collect { .. } | Work::Expire => Ok(()),
-        }
-    }
+fn unreadable(_: serde_json::Error) -> Problem {
+    Problem::bad_request("The event's object is not of its type.")
 }
 
 /// What the event says, unless it is of a type or of an order that is not ours.
 fn news(event: &Event<'_>) -> Result<Option<News>, Problem> {
-    let unreadable = |_| Problem::bad_request("The event's object is not of its type.");
     let json = event.data.object.get();
     match event.kind.as_str() {
         "payment_intent.succeeded"
@@ -151,10 +162,12 @@ fn news(event: &Event<'_>) -> Result<Option<News>, Problem> {
         "charge.refunded" => {
             let charge: ChargeObject = serde_json::from_str(json).map_err(unreadable)?;
             let order_id = charge.metadata.order_id.and_then(|id| OrderId::try_from(id).ok());
-            Ok(order_id
-                .zip(charge.payment_intent)
-                .filter(|_| charge.refunded)
-                .map(|(order_id, intent_id)| News { order_id, intent_id, fact: Fact::Refunded }))
+            let fact = Fact::Refunded { amount: charge.amount_refunded };
+            Ok(order_id.zip(charge.payment_intent).map(|(order_id, intent_id)| News {
+                order_id,
+                intent_id,
+                fact,
+            }))
         }
         _ => Ok(None),
     }

@@ -7,6 +7,7 @@ use std::{
 
 use aws_lambda_events::sqs::SqsMessage;
 use contracts::{
+    CorrelationId, OrderId,
     query::{PaymentQuery, PaymentStatuses},
     saga::{PaymentCommand, Undone},
 };
@@ -99,13 +100,14 @@ impl Payments {
         let span = tracing::info_span!(
             "payment",
             action,
-            order_id = message.order_id().as_str(),
-            correlation_id = message.correlation_id().as_str(),
+            order_id = message.order_id().map(OrderId::as_str),
+            correlation_id = message.correlation_id().map(CorrelationId::as_str),
         );
         let started = Instant::now();
         let result = match message {
             Message::TakePayment(take) => self.take(take, invocation).instrument(span).await,
             Message::CheckPayment(check) => self.check(check, invocation).instrument(span).await,
+            Message::RecordDispute(record) => self.dispute(record, invocation).instrument(span).await,
         };
         let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
         telemetry::record(action, outcome, started.elapsed());

@@ -1,6 +1,7 @@
 //! Does at the gateway what a payment owes, one call after the other, until nothing is owed or nothing more can
 //! be done now. Each answer is recorded before the next call.
 
+use lambda_kit::numbers::{ATTEMPT_TIMEOUT, BREAKER, GATEWAY_CALL};
 use tokio::time::Duration;
 
 use super::{Invocation, Payments, PaymentsError};
@@ -9,8 +10,9 @@ use crate::{
     gateway::{GatewayError, IntentObject},
 };
 
-/// One call of the gateway (12 s) and the write that records its answer (1 s).
-const ONE_CALL: Duration = Duration::from_secs(13);
+/// One call of the gateway, the write by which its breaker learns of a failure, and the one that records the answer.
+const ONE_CALL: Duration =
+    Duration::from_secs(GATEWAY_CALL.as_secs() + BREAKER.write.as_secs() + ATTEMPT_TIMEOUT.as_secs());
 /// A payment that is created, collected, closed and refunded in one go takes 4 steps; twice that is a circle.
 const STEPS: usize = 8;
 
@@ -192,8 +194,10 @@ impl Payments {
         invocation: Invocation,
     ) -> Result<Step, PaymentsError> {
         let error = match self.gateway.refund(&payment, intent_id).await {
+            // It was for all that was left.
             Ok(state) if state.is_accepted() => {
-                return Ok(Step::Moved(self.record(payment, &Fact::Refunded, occasion).await?));
+                let refunded = Fact::Refunded { amount: payment.total() };
+                return Ok(Step::Moved(self.record(payment, &refunded, occasion).await?));
             }
             // The bank did not take it back. Trying again is a new refund.
             Ok(_) => None,
@@ -204,10 +208,11 @@ impl Payments {
             return Ok(unfinished(payment, error));
         }
         match (self.gateway.retrieve(intent_id).await, error) {
-            (Ok(intent), _) if intent.is_refunded() => {
-                Ok(Step::Moved(self.record(payment, &Fact::Refunded, occasion).await?))
+            (Ok(intent), _) if intent.refunded() >= payment.total() => {
+                let refunded = Fact::Refunded { amount: payment.total() };
+                Ok(Step::Moved(self.record(payment, &refunded, occasion).await?))
             }
-            (Ok(_), Some(error)) if !error.is_retryable() => Ok(Step::Failed(payment, error)),
+            // A refusal is kept under the key, too: what it was for (a dispute) may be over by the next try.
             (Ok(_), error) => {
                 let n = payment.attempts.refund;
                 let spent = Fact::KeySpent { operation: Operation::Refund, n };

@@ -9,6 +9,9 @@ use crate::{
     testing::{DEADLINE, Lab, Trouble},
 };
 
+mod breaker;
+mod repeats;
+
 fn paid(token: &str) -> (String, Option<String>) {
     (token.to_owned(), None)
 }

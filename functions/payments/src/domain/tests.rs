@@ -1,4 +1,5 @@
-use contracts::{Currency, IdempotencyKey};
+use contracts::{Currency, IdempotencyKey, saga::UndoOutcome};
+use jiff::SignedDuration;
 use proptest::prelude::*;
 use rstest::rstest;
 
@@ -97,8 +98,13 @@ const ALL: [Status; 7] = [Pending, Succeeded, Declined, TimedOut, Voided, Refund
     heard(Says::Canceled), DEADLINE, [TimedOut, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded]
 )]
 #[case::undo(undo(), NOW, [Voided, Refunding, Declined, TimedOut, Voided, Refunding, Refunded])]
+#[case::cancel(
+    Fact::CancelRequested { user_id: user(), correlation_id: correlation() }, NOW,
+    [Voided, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded]
+)]
+#[case::partly_refunded(Fact::Refunded { amount: 4199 }, NOW, ALL)]
 #[case::time_up(Fact::TimeUp, DEADLINE, [TimedOut, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded])]
-#[case::refunded(Fact::Refunded, NOW, [Pending, Refunded, Declined, TimedOut, Voided, Refunded, Refunded])]
+#[case::refunded(Fact::Refunded { amount: 4200 }, NOW, [Pending, Refunded, Declined, TimedOut, Voided, Refunded, Refunded])]
 #[case::asked_again(asked_for(4200, "t2"), NOW, ALL)]
 #[case::another_intent(Fact::IntentMade { id: "pi_2".to_owned() }, NOW, ALL)]
 #[case::refused(Fact::IntentRefused { code: "x".to_owned() }, NOW, ALL)]
@@ -164,7 +170,8 @@ fn an_undo_has_ended_only_when_no_money_can_be_taken_any_more(
 
 #[test]
 fn looks_become_rarer_and_do_not_miss_the_deadline() {
-    let seconds = |payment: &Payment, looks, now| payment.next_look(looks, at(now).now).as_secs();
+    let seconds =
+        |payment: &Payment, looks, now| payment.next_look(looks, SignedDuration::ZERO, at(now).now).as_secs();
     let pending = payment(Pending);
     let waits: Vec<i64> = (0..6).map(|looks| seconds(&pending, looks, NOW)).collect();
     assert_eq!(waits, [5, 10, 20, 40, 60, 60]);
@@ -175,7 +182,7 @@ fn looks_become_rarer_and_do_not_miss_the_deadline() {
 
 #[test]
 fn facts_about_a_payment_that_there_is_not_are_refused() {
-    for fact in [heard(Says::Succeeded), Fact::TimeUp, Fact::Refunded] {
+    for fact in [heard(Says::Succeeded), Fact::TimeUp, Fact::Refunded { amount: 4200 }] {
         assert!(matches!(decide(&order(), None, &fact, at(NOW)), Err(Rejected::NoPayment)));
     }
 }
@@ -214,7 +221,11 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         1 => Just(Fact::IntentRefused { code: "no".to_owned() }),
         1 => Just(Fact::TimeUp),
         1 => Just(undo()),
-        1 => Just(Fact::Refunded),
+        1 => Just(Fact::CancelRequested { user_id: user(), correlation_id: correlation() }),
+        1 => prop::sample::select(vec!["needs_response", "lost", "won"]).prop_map(|status| {
+            Fact::Disputed(Dispute { id: "dp_1".into(), amount: 4200, reason: "fraudulent".into(), status: status.into() })
+        }),
+        1 => (1..=6000_i64).prop_map(|amount| Fact::Refunded { amount }),
         1 => Just(Fact::KeySpent { operation: Operation::Refund, n: 1 }),
     ]
 }
@@ -226,7 +237,7 @@ proptest! {
     ) {
         let asked = decide(&order(), None, &asked_for(4200, "t"), at(NOW)).unwrap().unwrap().payment;
         let mut payment = asked;
-        let (mut taken, mut undone) = (false, false);
+        let (mut taken, mut undone, mut told_refunded) = (false, false, 0);
         let mut events = Vec::new();
         let mut told: Option<Verdict> = None;
         for (fact, later) in facts {
@@ -234,12 +245,17 @@ proptest! {
             taken |= fact == heard(Says::Succeeded) && intent.as_deref() == Some(INTENT);
             undone |= matches!(fact, Fact::Undo { .. });
             let before = payment.clone();
-            let (after, event) = after(&payment, &fact, NOW + later);
+            let change = decide(&order(), Some(&payment), &fact, at(NOW + later)).unwrap();
+            let event = change.as_ref().and_then(|change| change.event.clone());
+            let after = change.map_or_else(|| payment.clone(), |change| change.payment);
+            if let Some(event) = event.as_ref().filter(|event| event.event_type == "payment.refunded") {
+                told_refunded += event.decode::<PaymentRefunded>().unwrap().amount.amount;
+            }
             prop_assert_eq!(after.version, before.version + u64::from(after != before));
             // A repeat changes nothing.
             let again = decide(&order(), Some(&after), &fact, at(NOW + later)).unwrap();
             prop_assert!(again.is_none() || matches!(fact, Fact::KeySpent { .. }), "{:?}", fact);
-            events.extend(event);
+            events.extend(event.map(|event| event.event_type));
             payment = after;
 
             // Money on a payment that does not count is on its way back, or back.
@@ -269,6 +285,7 @@ proptest! {
         }
         let count = |kind: &str| events.iter().filter(|event| event.as_str() == kind).count();
         prop_assert!(count("payment.succeeded") + count("payment.failed") <= 1, "{:?}", events);
-        prop_assert!(count("payment.refunded") <= 1);
+        prop_assert!(told_refunded <= 4200, "more is told to have gone back than was taken");
+        prop_assert_eq!(told_refunded, payment.refunded);
     }
 }

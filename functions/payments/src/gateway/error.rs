@@ -1,5 +1,7 @@
 //! What can go wrong at the gateway, told apart by what it means for the money.
 
+use jiff::SignedDuration;
+use lambda_kit::breaker::Open;
 use serde::Deserialize;
 
 use crate::secrets::SecretError;
@@ -9,6 +11,9 @@ pub enum GatewayError {
     /// No answer: it may have happened.
     #[error("the gateway does not answer")]
     NoAnswer(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It was not called: it has not happened.
+    #[error(transparent)]
+    Open(Open),
     /// 5xx: it may have happened, and its idempotency key will say the same again.
     #[error("the gateway failed with {0}")]
     Failed(u16),
@@ -35,6 +40,19 @@ impl GatewayError {
     /// Whether the same may go well later.
     pub const fn is_retryable(&self) -> bool {
         !matches!(self, Self::Declined { .. } | Self::Refused { .. })
+    }
+
+    /// Whether the gateway is down, or close to it: what its breaker counts.
+    pub const fn is_outage(&self) -> bool {
+        matches!(self, Self::NoAnswer(_) | Self::Failed(_) | Self::Busy(429))
+    }
+
+    /// How long it is of no use to try again.
+    pub const fn retry_after(&self) -> SignedDuration {
+        match self {
+            Self::Open(open) => open.retry_after,
+            _ => SignedDuration::ZERO,
+        }
     }
 
     /// Whether the idempotency key keeps this failure, so that another try needs another key.

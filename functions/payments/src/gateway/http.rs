@@ -14,6 +14,7 @@ use aws_smithy_runtime_api::client::{
 };
 use aws_smithy_types::{body::SdkBody, retry::ErrorKind};
 use http_body_util::{BodyExt, Limited};
+use lambda_kit::numbers::{CONNECT, GATEWAY_CALL};
 
 use super::GatewayError;
 
@@ -35,7 +36,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(1), call: Duration::from_secs(12) }
+        Self { connect: CONNECT, call: GATEWAY_CALL }
     }
 }
 

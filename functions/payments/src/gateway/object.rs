@@ -61,7 +61,7 @@ struct Metadata {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 enum LatestCharge {
-    Expanded { amount: i64, amount_refunded: i64 },
+    Expanded { amount_refunded: i64 },
     Id(serde::de::IgnoredAny),
 }
 
@@ -98,13 +98,11 @@ impl IntentObject {
         OrderId::try_from(self.metadata.order_id.as_deref()?).ok()
     }
 
-    /// Whether all that was taken has been given back. Only known of a retrieved intent.
-    pub fn is_refunded(&self) -> bool {
+    /// How much of what was taken has been given back, in minor units. Only known of a retrieved intent.
+    pub fn refunded(&self) -> i64 {
         match &self.latest_charge {
-            Some(LatestCharge::Expanded { amount, amount_refunded }) => {
-                *amount > 0 && amount_refunded >= amount
-            }
-            Some(LatestCharge::Id(_)) | None => false,
+            Some(LatestCharge::Expanded { amount_refunded }) => *amount_refunded,
+            Some(LatestCharge::Id(_)) | None => 0,
         }
     }
 }

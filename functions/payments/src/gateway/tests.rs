@@ -12,7 +12,11 @@ use crate::{
 };
 
 fn gateway(lab: &Lab, server: &MockServer) -> Gateway {
-    Gateway::new(&server.uri(), Timeouts { connect: CALL, call: CALL }, Arc::clone(&lab.secrets))
+    gateway_at(lab, &server.uri())
+}
+
+fn gateway_at(lab: &Lab, url: &str) -> Gateway {
+    Gateway::new(url, Timeouts { connect: CALL, call: CALL }, Arc::clone(&lab.secrets), lab.breaker())
 }
 
 async fn answering(status: u16, body: serde_json::Value) -> MockServer {
@@ -54,8 +58,7 @@ async fn each_answer_means_one_thing(
 #[tokio::test]
 async fn a_gateway_that_is_not_there_or_too_slow_gives_no_answer() {
     let lab = Lab::new().await;
-    let closed =
-        Gateway::new("http://127.0.0.1:9", Timeouts { connect: CALL, call: CALL }, lab.secrets.clone());
+    let closed = gateway_at(&lab, "http://127.0.0.1:9");
     assert!(matches!(closed.retrieve("pi_1").await, Err(GatewayError::NoAnswer(_))));
 
     let server = MockServer::start().await;
@@ -90,7 +93,7 @@ async fn a_request_names_its_key_its_version_and_who_asks() {
     let gateway = gateway(&lab, &server);
     let confirmed = gateway.confirm(&payment, "pi_1").await.unwrap();
     assert_eq!(confirmed.says(), Says::Succeeded);
-    assert!(!gateway.retrieve("pi_1").await.unwrap().is_refunded());
+    assert_eq!(gateway.retrieve("pi_1").await.unwrap().refunded(), 0);
 }
 
 #[rstest]
@@ -112,15 +115,14 @@ fn each_status_of_an_intent_means_one_thing(#[case] mut object: serde_json::Valu
 }
 
 #[test]
-fn only_a_whole_refund_is_one() {
+fn a_retrieved_intent_says_how_much_went_back() {
     let refunded = |charge: serde_json::Value| {
         let object = json!({"id": "pi_1", "status": "succeeded", "latest_charge": charge});
-        serde_json::from_value::<IntentObject>(object).unwrap().is_refunded()
+        serde_json::from_value::<IntentObject>(object).unwrap().refunded()
     };
-    assert!(refunded(json!({"amount": 5, "amount_refunded": 5})));
-    assert!(!refunded(json!({"amount": 5, "amount_refunded": 4})));
-    assert!(!refunded(json!("ch_1")));
-    assert!(!refunded(serde_json::Value::Null));
+    assert_eq!(refunded(json!({"amount": 5, "amount_refunded": 4})), 4);
+    assert_eq!(refunded(json!("ch_1")), 0);
+    assert_eq!(refunded(serde_json::Value::Null), 0);
 }
 
 #[tokio::test]

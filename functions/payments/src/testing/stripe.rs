@@ -30,6 +30,8 @@ pub enum Trouble {
     Busy,
     /// The bank does not take a refund.
     RefundFails,
+    /// Nothing happens; 400, because the charge is disputed, which the key keeps.
+    Disputed,
 }
 
 #[derive(Debug, Clone)]
@@ -118,6 +120,26 @@ impl FakeStripe {
         self.state.lock().unwrap().intents.get_mut(intent_id).unwrap().status = status;
     }
 
+    /// Somebody gives back a part, in the dashboard. Answers the charge as a webhook shows it.
+    pub fn refund_in_dashboard(&self, intent_id: &str, amount: i64) -> Value {
+        let mut state = self.state.lock().unwrap();
+        let intent = state.intents.get_mut(intent_id).unwrap();
+        intent.refunded += amount;
+        json!({
+            "id": "ch_1",
+            "payment_intent": intent_id,
+            "amount": intent.amount,
+            "amount_refunded": intent.refunded,
+            "refunded": intent.refunded == intent.amount,
+            "metadata": {"order_id": intent.order_id},
+        })
+    }
+
+    /// How many intents have taken money, ever.
+    pub fn charges(&self) -> usize {
+        self.state.lock().unwrap().intents.values().filter(|intent| intent.status == "succeeded").count()
+    }
+
     /// The intent as a webhook shows it.
     pub fn object(&self, intent_id: &str) -> Value {
         object(intent_id, &self.state.lock().unwrap().intents[intent_id])
@@ -162,6 +184,7 @@ impl Respond for Responder {
                 state.execute(operation, &path, &form);
                 failed
             }
+            Some(Trouble::Disputed) => (400, json!({"error": {"code": "charge_disputed"}})),
             Some(Trouble::RefundFails) => (200, json!({"id": "re_0", "status": "failed"})),
             Some(Trouble::LostAnswer) => {
                 late = NEVER;
@@ -208,9 +231,10 @@ impl State {
                 let Some(intent) = self.intents.get_mut(&field("payment_intent")) else {
                     return refused("resource_missing");
                 };
-                if intent.status != "succeeded" || intent.refunded > 0 {
+                if intent.status != "succeeded" || intent.refunded == intent.amount {
                     return refused("charge_already_refunded");
                 }
+                // Without an amount: all that is left.
                 intent.refunded = intent.amount;
                 (200, json!({"id": "re_1", "status": "succeeded"}))
             }

@@ -167,7 +167,7 @@ proptest! {
         // `None`: an ordinary call; else a probe's id and the end of its lease.
         let mut under_way: Vec<Option<(String, i64)>> = Vec::new();
         let mut dead: Vec<i64> = Vec::new();
-        let (mut ids, mut calls, mut successes) = (0, Vec::new(), 0);
+        let (mut ids, mut calls, mut untold, mut successes) = (0, Vec::new(), Vec::new(), 0);
         for step in steps {
             let before = circuit.clone();
             match step {
@@ -203,15 +203,18 @@ proptest! {
                         (None, None) => {}
                         (None, Some(failed)) => {
                             local.count(failed, now);
-                            // What ends while it is not closed is told to nobody, and is not of the next count.
-                            if circuit.state.name() == "closed" && circuit.mode == Mode::Normal {
-                                calls.push((now, failed));
-                            } else {
-                                local = Tally::default();
-                            }
-                            if failed && let Some(next) = circuit.told(&std::mem::take(&mut local), now) {
-                                prop_assert_eq!(next.state.name() == "open", opens(&calls, now), "{:?}", &calls);
-                                circuit = next;
+                            untold.push((now, failed));
+                            if failed {
+                                let tally = std::mem::take(&mut local);
+                                let listens = circuit.mode == Mode::Normal && circuit.state.name() == "closed";
+                                let told = circuit.told(&tally, now);
+                                prop_assert_eq!(told.is_some(), listens);
+                                if let Some(next) = told {
+                                    calls.append(&mut untold);
+                                    prop_assert_eq!(next.state.name() == "open", opens(&calls, now), "{:?}", &calls);
+                                    circuit = next;
+                                }
+                                untold.clear();
                             }
                         }
                         (Some((id, _)), Some(failed)) => {
@@ -228,7 +231,6 @@ proptest! {
             }
             if before.state.name() != circuit.state.name() {
                 calls.clear();
-                local = Tally::default();
             }
             if circuit.state.name() == "half_open" {
                 let State::HalfOpen { probes, successes: known } = &circuit.state else { unreachable!() };

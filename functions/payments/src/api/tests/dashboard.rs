@@ -1,0 +1,242 @@
+//! What is done in the gateway's dashboard, and by the customer's bank.
+
+use contracts::saga::UndoOutcome;
+
+use super::*;
+use crate::{
+    commands::Invocation,
+    domain::Dispute,
+    queue::{Message, RecordDispute},
+    testing::Trouble,
+};
+
+impl Lab {
+    async fn refund_in_dashboard(&self, amount: i64) {
+        let charge = self.stripe.refund_in_dashboard("pi_1", amount);
+        assert_eq!(self.event("charge.refunded", charge).await, StatusCode::OK);
+    }
+
+    /// What the payment's customer sees of what went back.
+    async fn shown(&self) -> (Value, Value) {
+        let tokens = Tokens::new();
+        let body = self.get(&tokens, &tokens.user(&self.user), self.order.as_str()).await.body;
+        (body["status"].clone(), body["refunded"]["amount"].clone())
+    }
+
+    async fn last_refund(&self) -> Value {
+        let event = self.last_event().await.unwrap();
+        assert_eq!(event.event_type, "payment.refunded");
+        event.data
+    }
+
+    fn disputed(&self, status: &str) -> Value {
+        json!({
+            "id": "dp_1", "object": "dispute", "amount": 4200, "currency": "usd", "charge": "ch_1",
+            "payment_intent": "pi_1", "reason": "fraudulent", "status": status, "metadata": {},
+        })
+    }
+
+    /// Works on the last message of the queue, which is about a dispute.
+    async fn work_on_dispute(&self) -> Result<(), crate::commands::PaymentsError> {
+        let (message, _) = self.aws.sent().pop().unwrap();
+        let Message::RecordDispute(record) = serde_json::from_value(message).unwrap() else {
+            panic!("another message")
+        };
+        self.payments.dispute(record, self.at(1)).await
+    }
+}
+
+#[tokio::test]
+async fn refunds_made_in_the_dashboard_are_shown_as_they_add_up_and_told_one_by_one() {
+    let lab = Lab::new().await;
+    lab.take("pm_card_visa", "t1").await.unwrap();
+    lab.refund_in_dashboard(1200).await;
+    assert_eq!(lab.shown().await, (json!("succeeded"), json!(1200)));
+    let told = lab.last_refund().await;
+    assert_eq!((&told["amount"]["amount"], &told["cause"]), (&json!(1200), &json!("by_staff")));
+
+    lab.refund_in_dashboard(3000).await;
+    assert_eq!(lab.shown().await, (json!("refunded"), json!(4200)));
+    assert_eq!(lab.last_refund().await["amount"]["amount"], 3000);
+}
+
+#[tokio::test]
+async fn an_older_webhook_of_a_refund_takes_nothing_back() {
+    let lab = Lab::new().await;
+    lab.take("pm_card_visa", "t1").await.unwrap();
+    let older = lab.stripe.refund_in_dashboard("pi_1", 1000);
+    lab.refund_in_dashboard(1000).await;
+    let version = lab.payment().await.version;
+    lab.event("charge.refunded", older).await;
+    assert_eq!((lab.shown().await.1, lab.payment().await.version), (json!(2000), version));
+}
+
+#[tokio::test]
+async fn an_undo_after_a_whole_refund_in_the_dashboard_gives_nothing_back_again() {
+    let lab = Lab::new().await;
+    lab.take("pm_card_visa", "t1").await.unwrap();
+    lab.refund_in_dashboard(4200).await;
+    let calls = lab.stripe.calls();
+    assert_eq!(lab.undo().await.unwrap().outcome, UndoOutcome::Refunded);
+    assert_eq!((lab.stripe.calls(), lab.stripe.kept()), (calls, 0));
+}
+
+#[tokio::test]
+async fn an_undo_after_a_refund_in_the_dashboard_that_nobody_told_us_of_is_done_too() {
+    let lab = Lab::new().await;
+    lab.take("pm_card_visa", "t1").await.unwrap();
+    lab.stripe.refund_in_dashboard("pi_1", 4200);
+    assert_eq!(lab.undo().await.unwrap().outcome, UndoOutcome::Refunded);
+    assert_eq!((lab.stripe.kept(), lab.shown().await.1), (0, json!(4200)));
+}
+
+#[tokio::test]
+async fn an_undo_after_a_partial_refund_in_the_dashboard_gives_back_the_rest() {
+    let lab = Lab::new().await;
+    lab.take("pm_card_visa", "t1").await.unwrap();
+    lab.refund_in_dashboard(1200).await;
+    assert_eq!(lab.undo().await.unwrap().outcome, UndoOutcome::Refunded);
+    assert_eq!((lab.stripe.kept(), lab.shown().await.1), (0, json!(4200)));
+    let told = lab.last_refund().await;
+    assert_eq!((&told["amount"]["amount"], &told["cause"]), (&json!(3000), &json!("order_cancelled")));
+    // The webhook of our own refund brings nothing new.
+    let version = lab.payment().await.version;
+    lab.event("charge.refunded", lab.stripe.refund_in_dashboard("pi_1", 0)).await;
+    assert_eq!(lab.payment().await.version, version);
+}
+
+#[tokio::test]
+async fn money_that_comes_after_the_deadline_goes_back_by_itself_and_the_event_says_why() {
+    let lab = Lab::new().await;
+    lab.take("pm_slow", "t1").await.unwrap();
+    lab.check_at(DEADLINE).await.unwrap();
+    assert_eq!(lab.failures(), [Some("PaymentTimeout".to_owned())]);
+    lab.stripe.becomes("pi_1", "succeeded");
+    lab.event("payment_intent.succeeded", lab.stripe.object("pi_1")).await;
+    lab.check_at(DEADLINE + 1).await.unwrap();
+    assert_eq!((lab.stripe.kept(), lab.shown().await), (0, (json!("refunded"), json!(4200))));
+    assert_eq!(lab.last_refund().await["cause"], "late_payment");
+}
+
+#[tokio::test]
+async fn a_refund_that_is_heard_of_before_the_payments_success_ends_the_payment_as_refunded() {
+    let lab = Lab::new().await;
+    lab.take("pm_3ds", "t1").await.unwrap();
+    lab.stripe.becomes("pi_1", "succeeded");
+    lab.refund_in_dashboard(4200).await;
+    assert_eq!(lab.status().await, Status::Pending);
+    lab.event("payment_intent.succeeded", lab.stripe.object("pi_1")).await;
+    assert_eq!(lab.status().await, Status::Refunded);
+    assert_eq!(lab.failures(), [Some("OrderCancelRequested".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_dispute_is_recorded_on_its_payment_and_a_late_webhook_does_not_open_it_again() {
+    let lab = Lab::new().await;
+    lab.take("pm_card_visa", "t1").await.unwrap();
+    for (kind, status, recorded) in [
+        ("charge.dispute.created", "needs_response", "needs_response"),
+        ("charge.dispute.closed", "lost", "lost"),
+        ("charge.dispute.created", "needs_response", "lost"),
+    ] {
+        assert_eq!(lab.event(kind, lab.disputed(status)).await, StatusCode::OK);
+        lab.work_on_dispute().await.unwrap();
+        let [Dispute { id, amount, status, .. }] = &lab.payment().await.disputes[..] else { panic!("one") };
+        assert_eq!((id.as_str(), *amount, status.as_str()), ("dp_1", 4200, recorded));
+    }
+    assert_eq!(lab.status().await, Status::Succeeded);
+}
+
+#[tokio::test]
+async fn what_a_lost_dispute_took_is_not_given_back_again_when_the_order_is_undone() {
+    let lab = Lab::new().await;
+    lab.take("pm_card_visa", "t1").await.unwrap();
+    lab.event("charge.dispute.closed", lab.disputed("lost")).await;
+    lab.work_on_dispute().await.unwrap();
+    let calls = lab.stripe.calls();
+    assert_eq!(lab.undo().await.unwrap().outcome, UndoOutcome::Refunded);
+    assert_eq!(lab.stripe.calls(), calls);
+}
+
+#[rstest]
+#[case::won("won", 0)]
+#[case::lost("lost", 4200)]
+#[tokio::test]
+async fn a_refund_that_waits_for_a_dispute_to_end_is_settled_by_its_end(
+    #[case] status: &str,
+    #[case] kept: i64,
+) {
+    let lab = Lab::new().await;
+    lab.take("pm_card_visa", "t1").await.unwrap();
+    lab.stripe.trouble("refund", &[Trouble::Disputed]);
+    assert!(lab.undo().await.is_err(), "the gateway refunds no disputed charge");
+    lab.event("charge.dispute.closed", lab.disputed(status)).await;
+    lab.work_on_dispute().await.unwrap();
+    assert_eq!((lab.status().await, lab.stripe.kept()), (Status::Refunded, kept));
+    assert_eq!(lab.undo().await.unwrap().outcome, UndoOutcome::Refunded);
+}
+
+#[tokio::test]
+async fn a_dispute_waits_for_a_gateway_that_is_away_and_one_of_somebody_else_is_let_go() {
+    let lab = Lab::new().await;
+    lab.take("pm_card_visa", "t1").await.unwrap();
+    lab.stripe.trouble("retrieve", &[Trouble::FailedBefore]);
+    lab.event("charge.dispute.created", lab.disputed("needs_response")).await;
+    assert_eq!(lab.aws.sent().last().unwrap().1, 0);
+    lab.work_on_dispute().await.unwrap();
+    assert_eq!((lab.payment().await.disputes.len(), lab.aws.sent().last().unwrap().1), (0, 60));
+    lab.work_on_dispute().await.unwrap();
+    assert_eq!(lab.payment().await.disputes.len(), 1);
+
+    let mut others = lab.disputed("needs_response");
+    others["payment_intent"] = Value::Null;
+    let sent = lab.aws.sent().len();
+    assert_eq!(lab.event("charge.dispute.created", others).await, StatusCode::OK);
+    assert_eq!(lab.aws.sent().len(), sent);
+    let strange = json!({"payment_intent": "pi_1"});
+    assert_eq!(lab.event("charge.dispute.created", strange).await, StatusCode::BAD_REQUEST);
+    let dispute = Dispute { id: "dp_2".into(), amount: 1, reason: "x".into(), status: "lost".into() };
+    let record = RecordDispute { intent_id: "pi_9".into(), dispute, event_id: "evt_2".into() };
+    let invocation: Invocation = lab.at(1);
+    assert!(
+        lab.payments.dispute(record, invocation).await.is_err(),
+        "an intent that the gateway does not know"
+    );
+}
+
+#[tokio::test]
+async fn webhooks_signed_with_the_old_secret_or_the_new_one_are_both_taken_while_it_is_rotated() {
+    let lab = Lab::new().await;
+    lab.take("pm_3ds", "t1").await.unwrap();
+    let event = json!({"id": "evt_1", "type": "customer.created", "data": {"object": {}}}).to_string();
+    let now = Timestamp::now().as_second();
+    for (secret, status) in [
+        ("whsec_one", StatusCode::OK),
+        ("whsec_two", StatusCode::OK),
+        ("whsec_three", StatusCode::BAD_REQUEST),
+    ] {
+        let signature = sign(secret, now, event.as_bytes());
+        assert_eq!(
+            lab.webhook(Some(&signature), event.clone().into_bytes()).await.status,
+            status,
+            "{secret}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_that_died_before_it_left_its_work_leaves_it_when_it_comes_again() {
+    let lab = Lab::new().await;
+    lab.take("pm_slow", "t1").await.unwrap();
+    lab.check_at(DEADLINE).await.unwrap();
+    lab.stripe.becomes("pi_1", "succeeded");
+    let object = lab.stripe.object("pi_1");
+    lab.aws_faults.refuse("SendMessage", lambda_kit::aws::MAX_ATTEMPTS);
+    let sent = lab.aws.sent().len();
+    assert_eq!(lab.event("payment_intent.succeeded", object.clone()).await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!((lab.status().await, lab.aws.sent().len()), (Status::Refunding, sent));
+    assert_eq!(lab.event("payment_intent.succeeded", object).await, StatusCode::OK);
+    assert_eq!(lab.aws.sent().len(), sent + 1);
+    lab.check_at(DEADLINE + 1).await.unwrap();
+    assert_eq!(lab.stripe.kept(), 0);
+}

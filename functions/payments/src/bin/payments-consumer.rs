@@ -1,0 +1,18 @@
+use jiff::Timestamp;
+use lambda_kit::{MainResult, aws, dynamodb::Table, sqs, telemetry};
+use payments::Intake;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> MainResult {
+    telemetry::init();
+    let sdk = aws::sdk_config()?;
+    let table = Table::from_env(&sdk)?;
+    let table_health = table.health();
+    let intake = Intake::from_env(&sdk, table)?;
+
+    sqs::run_events(vec![table_health], |event| {
+        let intake = intake.clone();
+        async move { payments::handle_event(&intake, event, Timestamp::now()).await }
+    })
+    .await
+}

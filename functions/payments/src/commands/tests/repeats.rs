@@ -1,0 +1,105 @@
+//! Every command run twice, undone twice, undone before, done after; and in each of these the answer of every call
+//! that it makes lost once, as its caller sees it. Afterwards the money is right.
+
+use lambda_kit::aws::MAX_ATTEMPTS;
+
+use super::*;
+
+/// Each lost answer of the gateway is waited for so long. One that is given up for being slow harms nothing here.
+const SHORT: Duration = Duration::from_millis(300);
+
+/// Whose answer is lost.
+#[derive(Debug, Clone, Copy)]
+enum Lost {
+    Nothing,
+    /// Of the table, after so many that were not: all tries of one call, so that its caller sees it.
+    Table(&'static str, u32),
+    /// Of Step Functions or SQS.
+    Aws(&'static str),
+    Gateway(&'static str),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Do {
+    Take(&'static str),
+    Undo,
+}
+
+impl Lab {
+    fn lose(&self, lost: Lost) {
+        match lost {
+            Lost::Nothing => {}
+            Lost::Table(operation, skip) => self.faults.lose_answers_after(skip, operation, MAX_ATTEMPTS),
+            Lost::Aws(operation) => self.aws_faults.lose_answers(operation, MAX_ATTEMPTS),
+            Lost::Gateway(operation) => self.stripe.trouble(operation, &[Trouble::LostAnswer]),
+        }
+    }
+
+    /// As queue and saga do it: until it goes well, and then whatever the queue still holds.
+    async fn run(&self, command: Do) {
+        for _ in 0..4 {
+            let done = match command {
+                Do::Take(method) => self.take(method, "t1").await.is_ok(),
+                Do::Undo => self.undo().await.is_ok(),
+            };
+            if done {
+                break;
+            }
+        }
+        // A check that fails comes again, as here; one that finds nothing owed does nothing.
+        for seconds in 2..6 {
+            let _ = self.check_at(seconds).await;
+        }
+    }
+}
+
+const TAKE: Do = Do::Take("pm_card_visa");
+const TAKE_WITH_CUSTOMER: Do = Do::Take("pm_3ds");
+
+#[rstest]
+#[case::done_twice(&[TAKE, TAKE], 4200, None)]
+#[case::declined_twice(&[Do::Take("pm_declined"), Do::Take("pm_declined")], 0, Some("PaymentDeclined"))]
+#[case::undone_twice(&[TAKE, Do::Undo, Do::Undo], 0, None)]
+#[case::undone_while_it_waits(&[TAKE_WITH_CUSTOMER, Do::Undo, Do::Undo], 0, Some("OrderCancelRequested"))]
+#[case::undone_unseen_and_done_late(&[Do::Undo, TAKE, Do::Undo], 0, Some("OrderCancelRequested"))]
+#[case::done_after_it_was_undone(&[TAKE, Do::Undo, TAKE], 0, None)]
+#[tokio::test]
+async fn the_money_is_right_however_often_and_in_whatever_order_and_whichever_answer_is_lost(
+    #[case] commands: &[Do],
+    #[case] kept: i64,
+    #[case] told: Option<&str>,
+    #[values(
+        Lost::Nothing,
+        Lost::Table("PutItem", 0),
+        Lost::Table("PutItem", 1),
+        Lost::Table("PutItem", 2),
+        Lost::Table("PutItem", 3),
+        Lost::Table("GetItem", 0),
+        Lost::Table("GetItem", 1),
+        Lost::Table("GetItem", 2),
+        Lost::Aws("SendTaskSuccess"),
+        Lost::Aws("SendTaskFailure"),
+        Lost::Aws("SendMessage"),
+        Lost::Gateway("create"),
+        Lost::Gateway("confirm"),
+        Lost::Gateway("retrieve"),
+        Lost::Gateway("cancel"),
+        Lost::Gateway("refund")
+    )]
+    lost: Lost,
+) {
+    let lab = Lab::with_calls_of(SHORT).await;
+    lab.lose(lost);
+    for command in commands {
+        lab.run(*command).await;
+    }
+    assert!(lab.stripe.charges() <= 1, "charged more than once");
+    assert_eq!(lab.stripe.kept(), kept);
+    // Whatever is told first is what the saga hears.
+    let results = lab.aws.results();
+    assert_eq!(results.first().expect("the step hears something").1.as_deref(), told);
+    if matches!(commands.last(), Some(Do::Undo)) {
+        let outcome = lab.undo().await.unwrap().outcome;
+        assert_ne!(outcome == UndoOutcome::Refunded, lab.stripe.charges() == 0, "{outcome:?}");
+    }
+}

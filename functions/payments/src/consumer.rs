@@ -1,0 +1,31 @@
+//! What payments do when they hear of others: an order whose cancelling was asked for waits for no payment any more.
+
+#[cfg(test)]
+mod tests;
+
+use contracts::{Envelope, OrderId, events::OrderCancelRequested};
+use jiff::Timestamp;
+use lambda_kit::sqs::MessageError;
+
+use crate::{
+    domain::{Fact, Occasion},
+    intake::Intake,
+};
+
+/// Gives a payment up that is not decided. Orders do not complete after this event, so that this is right whenever it
+/// comes: before the payment, it leaves the mark that a late payment meets; one that succeeded is the saga's to undo.
+///
+/// # Errors
+/// When the event must come again.
+pub async fn handle(intake: &Intake, event: Envelope, now: Timestamp) -> Result<(), MessageError> {
+    // Read for its type and version: whatever else is sent here is a fault of the subscription.
+    event.decode::<OrderCancelRequested>()?;
+    let order_id = OrderId::try_from(event.subject).map_err(MessageError::handler)?;
+    tracing::Span::current().record("order_id", order_id.as_str());
+    let user_id = event.metadata.user_id.ok_or_else(|| MessageError::handler("the event names no user"))?;
+    let asked = Fact::CancelRequested { user_id, correlation_id: event.correlation_id };
+    let cause: String = event.event_id.into();
+    let known = intake.store.get(&order_id).await.map_err(MessageError::handler)?;
+    let occasion = Occasion { now, cause: &cause };
+    intake.learn(&order_id, known, &asked, occasion).await.map_err(MessageError::handler)
+}

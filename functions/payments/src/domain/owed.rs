@@ -1,0 +1,128 @@
+//! What a payment owes: to those who wait, and at the gateway.
+
+use contracts::saga::{ORDER_CANCEL_REQUESTED, PAYMENT_DECLINED, PAYMENT_TIMEOUT, UndoOutcome};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Charge, Operation, Payment, Status};
+
+/// The first look comes after so many seconds, the next ones after twice as many each.
+const FIRST_LOOK_SECONDS: i64 = 5;
+/// Somebody waits for the result: a lost webhook, or a gateway that is back, is noticed within a minute.
+const LONGEST_WAIT_SECONDS: i64 = 60;
+/// Nobody waits any more, only money may have to go back. The most that SQS delays a message.
+const LONGEST_WAIT_AFTER_DEADLINE_SECONDS: i64 = 900;
+
+/// What the saga's step is answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    Paid,
+    /// A name of the saga's contract, and what it says beside.
+    NotPaid {
+        error: &'static str,
+        cause: String,
+    },
+}
+
+/// What is to be done at the gateway, or what time itself has done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    Nothing,
+    /// Make an intent.
+    Create(Charge),
+    /// Find out what became of the intent, and confirm it if nobody has.
+    Collect {
+        intent_id: String,
+    },
+    /// See to it that the intent takes no money any more.
+    Close {
+        intent_id: String,
+    },
+    Refund {
+        intent_id: String,
+    },
+    /// Record that the deadline is over: there is nothing to close.
+    Expire,
+}
+
+impl Payment {
+    /// What was to be taken, in minor units.
+    pub fn total(&self) -> i64 {
+        self.charge.as_ref().map_or(0, |charge| charge.amount.amount)
+    }
+
+    pub(super) fn is_free(&self) -> bool {
+        self.total() == 0
+    }
+
+    pub(super) fn is_late(&self, now: Timestamp) -> bool {
+        self.charge.as_ref().is_some_and(|charge| now.as_second() >= charge.deadline)
+    }
+
+    /// The intent's id while money may still be taken by it.
+    pub(super) fn open_intent(&self) -> Option<String> {
+        self.intent.as_ref().filter(|intent| intent.open).map(|intent| intent.id.clone())
+    }
+
+    /// What everyone who waits is to be told, once it is known.
+    pub fn verdict(&self) -> Option<Verdict> {
+        let not_paid = |error, cause: &str| Some(Verdict::NotPaid { error, cause: cause.to_owned() });
+        match self.status {
+            Status::Pending => None,
+            Status::Succeeded => Some(Verdict::Paid),
+            Status::Declined => {
+                not_paid(PAYMENT_DECLINED, self.decline_code.as_deref().unwrap_or("the gateway cancelled it"))
+            }
+            Status::TimedOut => not_paid(PAYMENT_TIMEOUT, "not paid before the deadline"),
+            Status::Voided | Status::Refunding | Status::Refunded => {
+                not_paid(ORDER_CANCEL_REQUESTED, "the order was taken back")
+            }
+        }
+    }
+
+    /// What is owed at `now`.
+    pub fn owes(&self, now: Timestamp) -> Work {
+        let close = || self.open_intent().map_or(Work::Nothing, |intent_id| Work::Close { intent_id });
+        match (self.status, &self.charge, &self.intent) {
+            (Status::Pending, _, Some(_)) if self.is_late(now) => close(),
+            (Status::Pending, _, None) if self.is_late(now) => Work::Expire,
+            (Status::Pending, _, Some(intent)) => Work::Collect { intent_id: intent.id.clone() },
+            (Status::Pending, Some(charge), None) => Work::Create(charge.clone()),
+            (Status::Declined | Status::TimedOut | Status::Voided, _, _) => close(),
+            (Status::Refunding, _, Some(intent)) => Work::Refund { intent_id: intent.id.clone() },
+            (Status::Pending | Status::Refunding, _, None) | (Status::Succeeded | Status::Refunded, _, _) => {
+                Work::Nothing
+            }
+        }
+    }
+
+    /// How the undo ended, or nothing while it has not: then work is owed.
+    pub fn undo_outcome(&self) -> Option<UndoOutcome> {
+        match self.status {
+            Status::Refunded => Some(UndoOutcome::Refunded),
+            Status::Voided | Status::Declined | Status::TimedOut if self.open_intent().is_some() => None,
+            Status::Voided if self.intent.is_some() => Some(UndoOutcome::Voided),
+            Status::Voided | Status::Declined | Status::TimedOut => Some(UndoOutcome::NothingTaken),
+            Status::Pending | Status::Succeeded | Status::Refunding => None,
+        }
+    }
+
+    /// How long until the payment is looked at again, after it was looked at `looks` times: longer each time,
+    /// and not past the deadline while it is open. `least` is what the gateway is known to need.
+    pub fn next_look(&self, looks: u32, least: SignedDuration, now: Timestamp) -> SignedDuration {
+        let doubled = FIRST_LOOK_SECONDS.saturating_mul(1_i64 << looks.min(10));
+        let least = least.as_secs();
+        let seconds = match &self.charge {
+            Some(charge) if self.status == Status::Pending => {
+                let left = (charge.deadline - now.as_second()).max(1);
+                doubled.min(LONGEST_WAIT_SECONDS).max(least).min(left)
+            }
+            _ => doubled.max(least).min(LONGEST_WAIT_AFTER_DEADLINE_SECONDS),
+        };
+        SignedDuration::from_secs(seconds)
+    }
+
+    /// The key of this operation's current attempt.
+    pub fn idempotency_key(&self, operation: Operation) -> String {
+        format!("{}.{}.{}", self.order_id, operation.as_str(), self.attempts.of(operation))
+    }
+}

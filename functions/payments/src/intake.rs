@@ -1,0 +1,60 @@
+//! Takes in what others learned: records it, tells those who wait, and leaves what the payment owes at the gateway to a
+//! check on the queue. It calls AWS only, so that its callers can be quick.
+
+use contracts::OrderId;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    answers::{AnswerError, Answers},
+    domain::{Fact, Occasion, Payment, Work},
+    queue::{CheckPayment, Queue, QueueError},
+    store::{Store, StoreError},
+};
+
+#[derive(Debug, Clone)]
+pub struct Intake {
+    pub store: Store,
+    pub answers: Answers,
+    pub queue: Queue,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+impl Intake {
+    /// Lets the payment, as the caller knows it, learn a fact. All of it is done again for a repeat: whoever brought
+    /// it before may have failed half way.
+    ///
+    /// # Errors
+    /// When the fact must come again.
+    pub async fn learn(
+        &self,
+        order_id: &OrderId,
+        known: Option<Payment>,
+        fact: &Fact,
+        occasion: Occasion<'_>,
+    ) -> Result<(), IntakeError> {
+        let payment = self.store.record(order_id, known, fact, occasion).await?;
+        self.answers.tell(&payment).await?;
+        self.leave_work(payment, occasion.now).await
+    }
+
+    async fn leave_work(&self, payment: Payment, now: Timestamp) -> Result<(), IntakeError> {
+        match payment.owes(now) {
+            Work::Close { .. } | Work::Refund { .. } => {
+                let Payment { order_id, correlation_id, .. } = payment;
+                let check = CheckPayment { order_id, correlation_id, looks: 0 };
+                Ok(self.queue.check_after(check, SignedDuration::ZERO).await?)
+            }
+            // A pending payment has its check on the way already.
+            Work::Nothing | Work::Create(_) | Work::Collect { .. } | Work::Expire => Ok(()),
+        }
+    }
+}
