@@ -84,10 +84,30 @@ impl World {
         Ok(serde_json::from_str(&answer)?)
     }
 
+    /// Switches a circuit breaker, as `cargo ops breaker set` does: `normal`, `forced_open` or `off`.
+    pub async fn switch_breaker(&self, context: &str, dependency: &str, mode: &str) -> Outcome {
+        let input = json!({
+            "TableName": format!("ordersaga-{}-{context}", self.outputs.stage),
+            "Key": {"pk": {"S": format!("BREAKER#{dependency}")}, "sk": {"S": "BREAKER"}},
+            "UpdateExpression": "SET #mode = :mode ADD version :one REMOVE #state",
+            "ExpressionAttributeNames": {"#mode": "mode", "#state": "state"},
+            "ExpressionAttributeValues": {":mode": {"S": mode}, ":one": {"N": "1"}},
+        });
+        self.emulator.json("dynamodb", "DynamoDB_20120810.UpdateItem", &input).await?;
+        Ok(())
+    }
+
+    /// The gateway's breaker is off but in the test that is about it: what one test makes fail would keep the others from
+    /// paying for half a minute.
+    pub async fn leave_the_gateway_to_each_test(&self) -> Outcome {
+        self.switch_breaker("payments", "gateway", "off").await
+    }
+
     /// Everything as it was.
     pub async fn mend(&self) -> Outcome {
         self.pace_retries(1000).await?;
         self.gateway.forget_faults().await?;
+        self.leave_the_gateway_to_each_test().await?;
         let Changed { off, environments } = std::mem::take(&mut *self.changes.lock());
         for function in off {
             self.switch_on(&function).await?;

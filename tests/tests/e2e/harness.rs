@@ -14,6 +14,9 @@ use crate::world::World;
 
 pub type Outcome<T = ()> = Result<T, Failed>;
 
+/// The folder that the stack is known by.
+pub const STACK_FOLDER: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/e2e");
+
 /// Every wait in a test has its own deadline; this is for the one that was forgotten.
 const TEST_WITHIN: Duration = Duration::from_secs(240);
 
@@ -75,11 +78,15 @@ pub fn stop() {
 }
 
 async fn start() -> Option<World> {
-    let folder = concat!(env!("CARGO_TARGET_TMPDIR"), "/e2e");
     // Said once and not by every test: a failed build has much to say.
     let say = |error: &dyn std::fmt::Display| eprintln!("error: {error}");
-    let stack = Stack::start(StackOptions::isolated(folder)).await.inspect_err(|error| say(error)).ok()?;
+    let stack =
+        Stack::start(StackOptions::isolated(STACK_FOLDER)).await.inspect_err(|error| say(error)).ok()?;
     let world = World::new(stack.outputs()).await.inspect_err(|error| say(error)).ok();
+    if let Some(Err(error)) = futures::future::OptionFuture::from(world.as_ref().map(World::mend)).await {
+        say(&error.message().unwrap_or("the stack cannot be made ready"));
+        return None;
+    }
     *STACK.lock().unwrap_or_else(PoisonError::into_inner) = Some(stack);
     world
 }

@@ -1,6 +1,7 @@
 //! End to end: every test runs against one real stack, which is started for them and ended after them.
 
 mod api;
+mod attention;
 mod browser;
 mod cancel;
 mod deadline;
@@ -14,6 +15,7 @@ mod outage;
 mod page;
 mod platform;
 mod realtime;
+mod reconciler;
 mod saga;
 mod stock;
 mod undo;
@@ -40,7 +42,7 @@ pub(crate) use tests;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let areas: [fn() -> Vec<Trial>; 14] = [
+    let areas: [fn() -> Vec<Trial>; 16] = [
         saga::tests,
         gateway::tests,
         cancel::tests,
@@ -56,6 +58,8 @@ fn main() {
         // Those that want the stack for themselves: last, when nobody else waits for it.
         deadline::tests,
         outage::tests,
+        attention::tests,
+        reconciler::tests,
     ];
     let conclusion = libtest_mimic::run(&arguments, areas.into_iter().flat_map(|tests| tests()).collect());
     harness::stop();

@@ -171,22 +171,27 @@ async fn the_happy_path_enters_exactly_five_states(world: World) -> Outcome {
     Ok(())
 }
 
-/// The events of the execution that has the order's id for its name.
-pub async fn execution_history(world: &World, order: &OrderId) -> ops::Result<Vec<Value>> {
-    let states = |operation: &str, input: Value| {
-        let target = format!("AWSStepFunctions.{operation}");
-        async move { world.emulator.json("states", &target, &input).await }
-    };
-    let machines = states("ListStateMachines", json!({})).await?;
+/// The ARN of the execution that has the order's id for its name.
+pub async fn execution_of(world: &World, order: &OrderId) -> ops::Result<String> {
+    let machines = states(world, "ListStateMachines", json!({})).await?;
     let machine = machines["stateMachines"]
         .as_array()
         .into_iter()
         .flatten()
         .find_map(|machine| machine["stateMachineArn"].as_str().filter(|arn| arn.ends_with("-order-saga")))
         .unwrap_or_default();
-    let execution = format!("{}:{order}", machine.replace(":stateMachine:", ":execution:"));
+    Ok(format!("{}:{order}", machine.replace(":stateMachine:", ":execution:")))
+}
+
+/// The events of an order's execution.
+pub async fn execution_history(world: &World, order: &OrderId) -> ops::Result<Vec<Value>> {
     // All events fit on one page: a saga that needs a thousand has another problem.
-    let history =
-        states("GetExecutionHistory", json!({"executionArn": execution, "maxResults": 1000})).await?;
+    let input = json!({"executionArn": execution_of(world, order).await?, "maxResults": 1000});
+    let history = states(world, "GetExecutionHistory", input).await?;
     Ok(history["events"].as_array().cloned().unwrap_or_default())
+}
+
+/// A call of Step Functions.
+pub async fn states(world: &World, operation: &str, input: Value) -> ops::Result<Value> {
+    world.emulator.json("states", &format!("AWSStepFunctions.{operation}"), &input).await
 }

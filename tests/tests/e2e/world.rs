@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::faults::Changes;
+use crate::harness::{Outcome, STACK_FOLDER};
 
 pub type Result<T> = std::result::Result<T, ops::shop::Error>;
 
@@ -121,6 +122,23 @@ impl World {
         let messages = events.filter_map(|event| event["message"].as_str());
         let lines = messages.flat_map(str::lines).filter(|line| words.iter().all(|word| line.contains(word)));
         Ok(lines.map(str::to_owned).collect())
+    }
+
+    /// What `cargo ops` prints about this stack.
+    pub async fn ops(&self, arguments: &[&str]) -> Outcome<String> {
+        // Built when the stack was started; target/debug/deps holds this test.
+        let program = std::env::current_exe()?.with_file_name("../ops");
+        let run = tokio::process::Command::new(program)
+            .args(["--state-dir", STACK_FOLDER])
+            .args(arguments)
+            .kill_on_drop(true)
+            .output()
+            .await?;
+        let said = String::from_utf8_lossy(&run.stdout).into_owned();
+        if run.status.success() {
+            return Ok(said);
+        }
+        Err(format!("{arguments:?}: {} {said}{}", run.status, String::from_utf8_lossy(&run.stderr)).into())
     }
 
     /// A value that a template has left for the others.

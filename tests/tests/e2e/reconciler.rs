@@ -1,0 +1,61 @@
+//! Orders whose saga was lost are found, and put right.
+
+use contracts::{OrderStatus, saga};
+use ops::shop::{NewOrder, card};
+use serde_json::json;
+
+use crate::harness::Outcome;
+use crate::saga::{execution_of, states};
+use crate::world::{World, buy, eventually, unique};
+
+crate::tests![alone:
+    an_order_whose_execution_was_stopped_by_hand_is_taken_back,
+    an_order_whose_saga_never_started_is_started,
+];
+
+/// Every order is overdue, not only those that are older than any saga gets.
+const CHECK: [&str; 4] = ["saga", "check", "--older-than", "0"];
+
+async fn an_order_whose_execution_was_stopped_by_hand_is_taken_back(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let payment_method = world.gateway.store_card(card::ASKS_FIRST).await?;
+    let order = NewOrder { payment_method, ..buy(&sku) };
+    let order_id = customer.shop.place(&order, &unique("key")).await?.order_id;
+    eventually("the bank asks the customer", async || {
+        let payment = customer.shop.payment(&order_id).await?;
+        Ok(payment.next_action.ok_or(payment.status)?)
+    })
+    .await?;
+    let running = world.ops(&CHECK).await?;
+    assert!(!running.contains(order_id.as_str()), "an execution that runs is left alone: {running}");
+    states(&world, "StopExecution", json!({"executionArn": execution_of(&world, &order_id).await?})).await?;
+
+    let found = world.ops(&CHECK).await?;
+    assert!(found.contains(&format!("{order_id}  cancelled")), "{found}");
+    assert_eq!(customer.shop.order(&order_id).await?.status, OrderStatus::OrderCancelled);
+    assert_eq!(customer.reason(&order_id).await?, saga::SAGA_ABORTED);
+    assert_eq!(world.available(&sku).await?, 5);
+    assert!(world.taken(&order_id).await?.is_empty());
+    let again = world.ops(&CHECK).await?;
+    assert!(!again.contains(order_id.as_str()), "once is enough: {again}");
+    Ok(())
+}
+
+async fn an_order_whose_saga_never_started_is_started(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    world.switch_off("orders-relay").await?;
+    let order_id = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
+    let found = world.ops(&CHECK).await?;
+    assert!(found.contains(&format!("{order_id}  started")), "{found}");
+    assert_eq!(customer.ended(&order_id).await?.status, OrderStatus::OrderCompleted);
+    world.switch_on("orders-relay").await?;
+    // The relay starts it, too, and finds that it has run.
+    eventually("the relay has caught up", async || {
+        let lines = world.log_lines("orders-relay", &[order_id.as_str()]).await?;
+        if lines.is_empty() { Err("nothing of it in the log")? } else { Ok(()) }
+    })
+    .await?;
+    assert_eq!(world.available(&sku).await?, 4);
+    assert_eq!(world.taken(&order_id).await?.len(), 1);
+    Ok(())
+}
