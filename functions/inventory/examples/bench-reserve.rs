@@ -92,7 +92,7 @@ async fn main() -> Result<(), Failure> {
 }
 
 fn arguments() -> Result<Arguments, Failure> {
-    let mut arguments = Arguments { shards: vec![1, 4, 16], seconds: 10, slower: 50 };
+    let mut arguments = Arguments { shards: vec![1, 4, 16], seconds: 15, slower: 100 };
     let mut given = std::env::args().skip(1);
     while let Some(name) = given.next() {
         let value = given.next().ok_or(format!("{name} needs a value"))?;

@@ -25,10 +25,10 @@ pub struct Reserve {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=64))]
     shards: Vec<u32>,
     /// How long each number is measured
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     /// How many times slower than DynamoDB's the limits are. Raise it on a machine too slow to meet them
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     slower: u32,
 }
 
