@@ -1,14 +1,16 @@
 //! The line of each order, one thing after the other: events, and the wishes to follow them.
 //!
-//! Frames go out first and are saved then, so that whatever is in the buffer was delivered. An event that cannot be
-//! delivered comes again; one that went to the dead-letter queue shows as a gap, live and in replays.
+//! Frames go out first and are saved then. A connection that cannot be posted to is closed at once, so that it holds
+//! nobody up: its client comes back and asks for what it missed, behind this event in the same line. Only when it
+//! cannot be closed either (API Gateway itself is away) it is noted as owed, and the event comes again for those alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lambda_events::sqs::SqsMessage;
-use contracts::{Envelope, InvalidId, OrderId};
+use contracts::{Envelope, EventPayload, InvalidId, OrderId, UserId, events::UserDeleted};
 use futures::{StreamExt, stream};
 use lambda_kit::{
+    command::chain,
     dynamodb::TableError,
     sqs::{MessageError, one_event},
 };
@@ -18,16 +20,16 @@ use crate::{
     domain::{Arrival, ErrorCode, Frame, NotAFrame, Subscriber},
     line::Command,
     push::{Push, PushError, Pusher},
-    store::{OrderLine, Saved, Store},
+    store::{OrderLine, Owed, Saved, Store},
 };
 
-/// Connections that are posted to at the same time. A customer has a few open at most; the bound keeps an order that
-/// everyone watches from taking all sockets of the process.
-const PARALLEL_POSTS: usize = 16;
+/// Connections that are posted to at the same time. A post takes some 10 ms, so that 500 connections hear of an event
+/// within a fifth of a second; more would take too many of the process's sockets (Lambda: 1,024 file descriptors).
+const PARALLEL_POSTS: usize = 32;
 
 #[derive(Debug, thiserror::Error)]
 enum ConsumerError {
-    #[error("the subject is not an order")]
+    #[error("the subject is not what the event is about")]
     Subject(#[from] InvalidId),
     #[error(transparent)]
     Frame(#[from] NotAFrame),
@@ -37,6 +39,16 @@ enum ConsumerError {
     Push(#[from] PushError),
     #[error("somebody else works on this order's line")]
     Conflict,
+    #[error("{0} connections could neither be posted to nor closed")]
+    Undelivered(usize),
+}
+
+/// How a post ended.
+enum Posted {
+    /// It has the frames, or is not there any more.
+    Settled,
+    /// It has not got them and still counts on them.
+    Owed(String),
 }
 
 /// Works off the lines.
@@ -65,6 +77,9 @@ impl Consumer {
     }
 
     async fn event(&self, event: &Envelope, now: i64) -> Result<(), ConsumerError> {
+        if event.event_type == UserDeleted::TYPE {
+            return self.user_deleted(&UserId::try_from(event.subject.as_str())?, now).await;
+        }
         let order_id = OrderId::try_from(event.subject.as_str())?;
         tracing::Span::current().record("order_id", order_id.as_str());
         let owner = event.metadata.user_id.as_ref();
@@ -75,31 +90,50 @@ impl Consumer {
                 None => Ok(Vec::new()),
             }
         })?;
-        let OrderLine { mut buffer, revision, subscribers } = line;
-        match buffer.take(event)? {
-            Arrival::Known => return Ok(()),
-            Arrival::Late => {
-                tracing::warn!(sequence = event.sequence, "an event came late, kept for replays")
+        let OrderLine { mut buffer, revision, subscribers, owed } = line;
+        let arrival = buffer.take(event)?;
+        let followers = match buffer.owner() {
+            known if known == owner => followers,
+            Some(user_id) => self.store.followers(user_id).await?,
+            None => Vec::new(),
+        };
+        let mut to: BTreeMap<String, Subscriber> = BTreeMap::new();
+        for subscriber in subscribers.into_iter().chain(followers) {
+            if subscriber.may_see(buffer.owner()) {
+                to.insert(subscriber.connection_id.clone(), subscriber);
             }
+        }
+        let owed_before = |subscriber: &Subscriber| {
+            owed.as_ref().is_some_and(|owed| owed.connections.contains(&subscriber.connection_id))
+        };
+        let (frames, behind) = match arrival {
             Arrival::Live(frames) => {
-                let followers = match buffer.owner() {
-                    known if known == owner => followers,
-                    Some(user_id) => self.store.followers(user_id).await?,
-                    None => Vec::new(),
-                };
-                let mut to: BTreeMap<String, Subscriber> = BTreeMap::new();
-                for subscriber in subscribers.into_iter().chain(followers) {
-                    if subscriber.may_see(buffer.owner()) {
-                        to.insert(subscriber.connection_id.clone(), subscriber);
-                    }
-                }
-                self.broadcast(&order_id, to.into_values().collect(), &frames, now).await?;
+                // An earlier event never reached these: whoever has a hole gets no further frame.
+                let behind = to.values().filter(|to| owed_before(to)).cloned().collect();
+                to.retain(|_, subscriber| !owed_before(subscriber));
+                (frames, behind)
             }
+            Arrival::Late => {
+                tracing::warn!(sequence = event.sequence, "an event came late, kept for replays");
+                to.clear();
+                (Vec::new(), Vec::new())
+            }
+            Arrival::Known => {
+                let Some(owed) = owed.as_ref().filter(|owed| owed.event_id == event.event_id) else {
+                    return Ok(());
+                };
+                to.retain(|_, subscriber| owed_before(subscriber));
+                (buffer.again(event, owed.dropped), Vec::new())
+            }
+        };
+        let connections = self.broadcast(&order_id, to.into_values().collect(), behind, &frames, now).await;
+        let undelivered = connections.len();
+        let owed = (undelivered > 0).then(|| Owed::of(&event.event_id, &frames, connections));
+        match self.store.save(&order_id, &buffer, owed, revision, now).await? {
+            Saved::Done => {}
+            Saved::Conflict => self.saved_already(event, &order_id).await?,
         }
-        match self.store.save(&order_id, &buffer, revision, now).await? {
-            Saved::Done => Ok(()),
-            Saved::Conflict => self.saved_already(event, &order_id).await,
-        }
+        if undelivered == 0 { Ok(()) } else { Err(ConsumerError::Undelivered(undelivered)) }
     }
 
     /// A write whose answer was lost is refused when it is tried again: then the event is in the buffer.
@@ -111,42 +145,92 @@ impl Consumer {
         }
     }
 
-    /// Posts to all, and fails when one could not be reached and is not known to be gone.
+    /// Posts to all, side by side, closes those that are `behind`, and names the connections that still count on the
+    /// frames.
     async fn broadcast(
         &self,
         order_id: &OrderId,
         to: Vec<Subscriber>,
+        behind: Vec<Subscriber>,
         frames: &[Frame],
         now: i64,
-    ) -> Result<(), ConsumerError> {
-        let posts = stream::iter(to).map(|subscriber| async move {
-            if subscriber.is_expired(now) {
-                self.expire(order_id, &subscriber.connection_id).await
+    ) -> BTreeSet<String> {
+        let connections = to.len() + behind.len();
+        let all = to.into_iter().map(|to| (to, false)).chain(behind.into_iter().map(|to| (to, true)));
+        let posts = stream::iter(all).map(|(subscriber, behind)| async move {
+            let id = &subscriber.connection_id;
+            if behind || subscriber.is_expired(now) {
+                self.close_or_owe(order_id, id).await
             } else {
-                self.post(order_id, &subscriber.connection_id, frames).await
+                self.post(order_id, id, frames).await
             }
         });
-        let results: Vec<Result<(), ConsumerError>> = posts.buffer_unordered(PARALLEL_POSTS).collect().await;
-        tracing::info!(connections = results.len(), frames = frames.len(), "pushed");
-        results.into_iter().collect()
+        let posted: Vec<Posted> = posts.buffer_unordered(PARALLEL_POSTS).collect().await;
+        tracing::info!(connections, frames = frames.len(), "pushed");
+        posted
+            .into_iter()
+            .filter_map(|posted| match posted {
+                Posted::Settled => None,
+                Posted::Owed(connection_id) => Some(connection_id),
+            })
+            .collect()
     }
 
-    async fn post(
+    async fn post(&self, order_id: &OrderId, connection_id: &str, frames: &[Frame]) -> Posted {
+        match self.pusher.post(connection_id, frames).await {
+            Ok(Push::Delivered) => Posted::Settled,
+            Ok(Push::Gone) => {
+                self.forget(order_id, connection_id).await;
+                Posted::Settled
+            }
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "a connection cannot be posted to, and is closed");
+                self.close_or_owe(order_id, connection_id).await
+            }
+        }
+    }
+
+    async fn close_or_owe(&self, order_id: &OrderId, connection_id: &str) -> Posted {
+        match self.pusher.close(connection_id).await {
+            Ok(()) => {
+                self.forget(order_id, connection_id).await;
+                Posted::Settled
+            }
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "a connection cannot be closed");
+                Posted::Owed(connection_id.to_owned())
+            }
+        }
+    }
+
+    /// Cleans up behind a connection that is gone. What stays behind is found at the next post, or expires.
+    async fn forget(&self, order_id: &OrderId, connection_id: &str) {
+        if let Err(error) = self.store.forget(connection_id, Some(order_id)).await {
+            tracing::warn!(error = chain(&error), "a connection that is gone is still noted");
+        }
+    }
+
+    /// One connection alone: whoever asked comes again with the message.
+    async fn answer(
         &self,
         order_id: &OrderId,
         connection_id: &str,
         frames: &[Frame],
     ) -> Result<(), ConsumerError> {
-        match self.pusher.post(connection_id, frames).await? {
-            Push::Delivered => Ok(()),
-            Push::Gone => Ok(self.store.forget(connection_id, Some(order_id)).await?),
+        match self.post(order_id, connection_id, frames).await {
+            Posted::Settled => Ok(()),
+            Posted::Owed(_) => Err(ConsumerError::Undelivered(1)),
         }
     }
 
-    /// Its time is over: where it is still open, the client sees it close and connects again.
-    async fn expire(&self, order_id: &OrderId, connection_id: &str) -> Result<(), ConsumerError> {
-        self.pusher.close(connection_id).await?;
-        Ok(self.store.forget(connection_id, Some(order_id)).await?)
+    /// Nobody who is deleted stays connected, or gets in with a ticket from before.
+    async fn user_deleted(&self, user_id: &UserId, now: i64) -> Result<(), ConsumerError> {
+        self.store.bar(user_id, now).await?;
+        for connection_id in self.store.connections_of(user_id).await? {
+            self.pusher.close(&connection_id).await?;
+            self.store.forget(&connection_id, None).await?;
+        }
+        Ok(())
     }
 
     async fn command(&self, command: Command, now: i64) -> Result<(), ConsumerError> {
@@ -157,7 +241,7 @@ impl Consumer {
             Command::Unsubscribe { order_id, connection_id } => {
                 self.store.unsubscribe(&order_id, &connection_id).await?;
                 let frame = Frame::Unsubscribed { order_id: Some(order_id.clone()) };
-                self.post(&order_id, &connection_id, &[frame]).await
+                self.answer(&order_id, &connection_id, &[frame]).await
             }
         }
     }
@@ -170,20 +254,22 @@ impl Consumer {
         now: i64,
     ) -> Result<(), ConsumerError> {
         if subscriber.is_expired(now) {
-            return self.expire(order_id, &subscriber.connection_id).await;
+            // Its time is over: where it is still open, the client sees it close and connects again.
+            self.pusher.close(&subscriber.connection_id).await?;
+            return Ok(self.store.forget(&subscriber.connection_id, Some(order_id)).await?);
         }
         let line = self.store.order(order_id).await?;
         let owner = line.buffer.owner();
         if owner.is_some() && !subscriber.may_see(owner) {
             self.store.unsubscribe(order_id, &subscriber.connection_id).await?;
             let refusal = Frame::error(ErrorCode::NotFound, format!("There is no order {order_id}."));
-            return self.post(order_id, &subscriber.connection_id, &[refusal]).await;
+            return self.answer(order_id, &subscriber.connection_id, &[refusal]).await;
         }
         self.store.subscribe(order_id, subscriber).await?;
         let mut frames = vec![Frame::Subscribed { order_id: Some(order_id.clone()) }];
         if let Some(after) = after.filter(|_| subscriber.may_see(owner)) {
             frames.extend(line.buffer.replay(after));
         }
-        self.post(order_id, &subscriber.connection_id, &frames).await
+        self.answer(order_id, &subscriber.connection_id, &frames).await
     }
 }

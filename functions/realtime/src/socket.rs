@@ -13,7 +13,7 @@ use crate::{
     domain::{CONNECTION_SECONDS, ErrorCode, Frame, Request, SUBSCRIPTIONS_MAX, Subject, Subscriber, parse},
     line::{Command, Line, LineError},
     push::{Push, PushError, Pusher},
-    store::{Slot, Store},
+    store::{Slot, Store, Welcome},
 };
 
 /// What API Gateway sends; only what is read of it. The route says nothing that the frame does not.
@@ -60,6 +60,7 @@ pub struct Answer {
 }
 
 const OK: Answer = Answer { status_code: 200 };
+const FORBIDDEN: Answer = Answer { status_code: 403 };
 
 /// The client gets API Gateway's own "Internal server error" frame, and sends its own again.
 #[derive(Debug, thiserror::Error)]
@@ -101,31 +102,34 @@ impl Socket {
         let (operation, result) = match context.event_type {
             EventType::Connect => ("connect", self.connect(context, now).await),
             EventType::Message => {
-                ("message", self.message(context, incoming.body.as_deref().unwrap_or_default(), now).await)
+                let body = incoming.body.as_deref().unwrap_or_default();
+                ("message", self.message(context, body, now).await.map(|()| OK))
             }
-            EventType::Disconnect => ("disconnect", self.disconnect(context).await),
+            EventType::Disconnect => ("disconnect", self.disconnect(context).await.map(|()| OK)),
         };
         let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
         telemetry::record(operation, outcome, started.elapsed());
-        result.map(|()| OK).map_err(|error| {
+        result.map_err(|error| {
             tracing::error!(operation, error = chain(&error), "a WebSocket request failed");
             Diagnostic { error_type: "Transient".to_owned(), error_message: "try again".to_owned() }
         })
     }
 
-    async fn connect(&self, context: &RequestContext, now: i64) -> Result<(), SocketError> {
+    async fn connect(&self, context: &RequestContext, now: i64) -> Result<Answer, SocketError> {
         let identity = context.authorizer.as_ref().ok_or(SocketError::NoIdentity)?;
         tracing::Span::current().record("user_id", identity.user_id.as_str());
-        self.store
-            .connect(&Subscriber {
-                connection_id: context.connection_id.clone(),
-                user_id: identity.user_id.clone(),
-                admin: identity.roles.split(',').any(|role| role == ADMIN),
-                expires_at: now + CONNECTION_SECONDS,
-            })
-            .await?;
+        let subscriber = Subscriber {
+            connection_id: context.connection_id.clone(),
+            user_id: identity.user_id.clone(),
+            admin: identity.roles.split(',').any(|role| role == ADMIN),
+            expires_at: now + CONNECTION_SECONDS,
+        };
+        if self.store.connect(&subscriber).await? == Welcome::Barred {
+            tracing::info!("a deleted user was not let in");
+            return Ok(FORBIDDEN);
+        }
         tracing::info!("connected");
-        Ok(())
+        Ok(OK)
     }
 
     async fn disconnect(&self, context: &RequestContext) -> Result<(), SocketError> {

@@ -3,38 +3,43 @@
 //! | pk | sk | |
 //! |---|---|---|
 //! | `CONNECTION#<id>` | `CONNECTION` | who is connected, and the orders that the connection follows |
-//! | `USER#<id>` | `CONN#<connection>` | the connection follows all of the user's orders |
-//! | `ORDER#<id>` | `BUFFER` | owner, version, status and last frames of the order |
+//! | `USER#<id>` | `CONN#<connection>` | the user's connection, and whether it follows all of the user's orders |
+//! | `USER#<id>` | `BARRED` | the user was deleted; lives as long as a ticket from before |
+//! | `ORDER#<id>` | `BUFFER` | owner, version, status and last frames of the order, and who has not got the last one |
 //! | `ORDER#<id>` | `SUB#<connection>` | the connection follows this order |
 //!
 //! An event costs one Query of the order, one of its owner, and one write of the buffer. That one grows by some 300
 //! bytes a frame and is mostly below 4 KB; an item for each frame would need as many write units, and more calls.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::{
     operation::update_item::UpdateItemError,
     types::{
-        AttributeValue, DeleteRequest, ReturnValue, ReturnValuesOnConditionCheckFailure as OnFailure,
-        WriteRequest,
+        AttributeValue, DeleteRequest, PutRequest, ReturnValue,
+        ReturnValuesOnConditionCheckFailure as OnFailure, WriteRequest,
     },
 };
-use contracts::{OrderId, OrderStatus, UserId};
+use contracts::{EventId, OrderId, OrderStatus, UserId};
 use lambda_kit::dynamodb::{
     EXPIRES_AT, Item, PK, SK, Table, TableError, condition_failed, key, number, string,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::domain::{Buffer, BufferState, SUBSCRIPTIONS_MAX, Subscriber};
+use crate::domain::{Buffer, BufferState, Frame, SUBSCRIPTIONS_MAX, Subscriber};
 
 /// An order's last events, those of its delivery, come within days or a few weeks.
 const BUFFER_SECONDS: i64 = 30 * 24 * 60 * 60;
 
-/// Tries to delete a batch before the rest is left to the items' own expiry.
+/// A ticket lives for 60 s (DESIGN.md section 4), and the clocks of two functions differ by less than that again.
+const BARRED_SECONDS: i64 = 120;
+
+/// Tries to write a batch. What is left of deletions then is left to the items' own expiry.
 const BATCH_TRIES: usize = 3;
 
 const CONNECTION: &str = "CONNECTION";
 const BUFFER: &str = "BUFFER";
+const BARRED: &str = "BARRED";
 const SUBSCRIPTIONS: &str = "subscriptions";
 
 #[derive(Debug, Clone)]
@@ -49,6 +54,45 @@ pub struct OrderLine {
     /// How often the buffer was written: what the next write builds on.
     pub revision: u64,
     pub subscribers: Vec<Subscriber>,
+    pub owed: Option<Owed>,
+}
+
+/// Connections that the newest event did not reach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owed {
+    pub event_id: EventId,
+    /// Order frames that were announced as missing before it.
+    pub dropped: u64,
+    pub connections: BTreeSet<String>,
+}
+
+impl Owed {
+    /// `frames` are those of the event.
+    pub fn of(event_id: &EventId, frames: &[Frame], connections: BTreeSet<String>) -> Self {
+        let dropped = match frames.first() {
+            Some(Frame::Gap { dropped, .. }) => *dropped,
+            _ => 0,
+        };
+        Self { event_id: event_id.clone(), dropped, connections }
+    }
+}
+
+/// Whether a user may be connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Welcome {
+    Yes,
+    /// The user was deleted.
+    Barred,
+}
+
+/// A connection among those of its user.
+#[derive(Serialize, Deserialize)]
+struct Connected {
+    #[serde(flatten)]
+    subscriber: Subscriber,
+    /// Whether it follows all of the user's orders.
+    #[serde(default)]
+    all: bool,
 }
 
 /// What became of the wish to follow one more order.
@@ -76,6 +120,8 @@ struct BufferItem {
     status: Option<OrderStatus>,
     /// A list of frames as JSON: shorter than the same as attributes, and always read whole.
     frames: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owed: Option<Owed>,
     revision: u64,
     expires_at: i64,
 }
@@ -85,10 +131,39 @@ impl Store {
         Self { table }
     }
 
-    /// Remembers a new connection.
-    pub async fn connect(&self, subscriber: &Subscriber) -> Result<(), TableError> {
-        let key = connection_key(&subscriber.connection_id);
-        self.put("connecting", key, subscriber).await
+    /// Remembers a new connection, unless its user was deleted. Noted first and looked then: either this sees the mark,
+    /// or whoever made the mark sees the connection.
+    pub async fn connect(&self, subscriber: &Subscriber) -> Result<Welcome, TableError> {
+        const OPERATION: &str = "connecting";
+        let Subscriber { connection_id, user_id, .. } = subscriber;
+        let connected = Connected { subscriber: subscriber.clone(), all: false };
+        let items = [
+            item_of(OPERATION, connection_key(connection_id), subscriber)?,
+            item_of(OPERATION, follower_key(user_id, connection_id), &connected)?,
+        ];
+        let put = |item| {
+            let request = PutRequest::builder().set_item(Some(item)).build();
+            request.map(|request| WriteRequest::builder().put_request(request).build())
+        };
+        let requests = items.into_iter().map(put).collect::<Result<_, _>>();
+        self.write_all(OPERATION, requests.map_err(|e| TableError::call(OPERATION, e))?).await?;
+        if self.get(OPERATION, barred_key(user_id)).await?.is_none() {
+            return Ok(Welcome::Yes);
+        }
+        self.forget(connection_id, None).await?;
+        Ok(Welcome::Barred)
+    }
+
+    /// Lets a deleted user connect no more, for as long as a ticket may be about.
+    pub async fn bar(&self, user_id: &UserId, now: i64) -> Result<(), TableError> {
+        let mark = HashMap::from([(EXPIRES_AT, now + BARRED_SECONDS)]);
+        self.put("barring a user", barred_key(user_id), &mark).await
+    }
+
+    /// The connections of a user.
+    pub async fn connections_of(&self, user_id: &UserId) -> Result<Vec<String>, TableError> {
+        let connected = self.connected("reading a user's connections", user_id).await?;
+        Ok(connected.into_iter().map(|connected| connected.subscriber.connection_id).collect())
     }
 
     /// A connection that is known and not past its time.
@@ -171,19 +246,37 @@ impl Store {
 
     /// Lets a connection follow all orders of its user.
     pub async fn follow_all(&self, subscriber: &Subscriber) -> Result<(), TableError> {
-        self.put("following all", follower_key(&subscriber.user_id, &subscriber.connection_id), subscriber)
-            .await
+        self.note("following all", subscriber, true).await
     }
 
     pub async fn unfollow_all(&self, subscriber: &Subscriber) -> Result<(), TableError> {
-        self.delete("unfollowing all", follower_key(&subscriber.user_id, &subscriber.connection_id)).await
+        self.note("unfollowing all", subscriber, false).await
+    }
+
+    async fn note(
+        &self,
+        operation: &'static str,
+        subscriber: &Subscriber,
+        all: bool,
+    ) -> Result<(), TableError> {
+        let key = follower_key(&subscriber.user_id, &subscriber.connection_id);
+        self.put(operation, key, &Connected { subscriber: subscriber.clone(), all }).await
     }
 
     /// The connections that follow all orders of a user.
     pub async fn followers(&self, user_id: &UserId) -> Result<Vec<Subscriber>, TableError> {
-        const OPERATION: &str = "reading followers";
-        let items = self.query(OPERATION, user_pk(user_id)).await?;
-        items.into_iter().map(|item| read(OPERATION, item)).collect()
+        let connected = self.connected("reading followers", user_id).await?;
+        Ok(connected.into_iter().filter(|connected| connected.all).map(|each| each.subscriber).collect())
+    }
+
+    async fn connected(
+        &self,
+        operation: &'static str,
+        user_id: &UserId,
+    ) -> Result<Vec<Connected>, TableError> {
+        let items = self.query(operation, user_pk(user_id)).await?;
+        let connections = items.into_iter().filter(|item| item.get(SK) != Some(&string(BARRED)));
+        connections.map(|item| read(operation, item)).collect()
     }
 
     /// Everything under an order, which may be nothing.
@@ -194,6 +287,7 @@ impl Store {
             if item.get(SK) == Some(&string(BUFFER)) {
                 let item: BufferItem = read(OPERATION, item)?;
                 line.revision = item.revision;
+                line.owed = item.owed;
                 line.buffer = Buffer::restore(BufferState {
                     owner: item.owner,
                     version: item.version,
@@ -212,6 +306,7 @@ impl Store {
         &self,
         order_id: &OrderId,
         buffer: &Buffer,
+        owed: Option<Owed>,
         revision: u64,
         now: i64,
     ) -> Result<Saved, TableError> {
@@ -222,6 +317,7 @@ impl Store {
             version: state.version,
             status: state.status,
             frames: serde_json::to_string(&state.frames).map_err(|e| TableError::item(OPERATION, e))?,
+            owed,
             revision: revision + 1,
             expires_at: now + BUFFER_SECONDS,
         };
@@ -274,11 +370,15 @@ impl Store {
             let request = DeleteRequest::builder().set_key(Some(key)).build();
             request.map(|request| WriteRequest::builder().delete_request(request).build())
         };
-        let mut requests = keys
-            .into_iter()
-            .map(delete)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| TableError::call(operation, e))?;
+        let requests = keys.into_iter().map(delete).collect::<Result<_, _>>();
+        self.write_all(operation, requests.map_err(|e| TableError::call(operation, e))?).await
+    }
+
+    async fn write_all(
+        &self,
+        operation: &'static str,
+        mut requests: Vec<WriteRequest>,
+    ) -> Result<(), TableError> {
         for _ in 0..BATCH_TRIES {
             if requests.is_empty() {
                 return Ok(());
@@ -340,6 +440,10 @@ fn order_pk(order_id: &OrderId) -> String {
 
 fn user_pk(user_id: &UserId) -> String {
     format!("USER#{user_id}")
+}
+
+fn barred_key(user_id: &UserId) -> Item {
+    key(user_pk(user_id), BARRED)
 }
 
 fn connection_key(connection_id: &str) -> Item {

@@ -4,7 +4,6 @@
 use aws_lambda_events::sqs::SqsMessage;
 use contracts::{EventId, IdempotencyKey, OrderId, UserId};
 use lambda_kit::{
-    aws::MAX_ATTEMPTS,
     dynamodb::Table,
     sqs::MessageError,
     testing::{self, Faults},
@@ -59,6 +58,36 @@ impl Hub {
     async fn connect(&self, connection: &str, user: &UserId, roles: &str) {
         let identity = json!({"user_id": user, "roles": roles});
         self.invoke("CONNECT", connection, NOW, &json!({"authorizer": identity}), None).await;
+    }
+
+    async fn try_connect(&self, connection: &str, user: &UserId) -> u16 {
+        let authorizer = json!({"user_id": user, "roles": ""});
+        let context = json!({
+            "eventType": "CONNECT", "connectionId": connection, "requestId": "r", "authorizer": authorizer,
+        });
+        let payload = json!({"requestContext": context}).to_string();
+        self.socket.handle(&payload, NOW).await.unwrap().status_code
+    }
+
+    /// Requests of this method for a connection fail, always or the next few times.
+    async fn fail(&self, verb: &str, connection: &str, times: Option<u64>) {
+        let mock = Mock::given(method(verb)).and(path(format!("/live/@connections/{connection}")));
+        let mock = mock.respond_with(ResponseTemplate::new(500)).with_priority(1);
+        match times {
+            Some(times) => mock.up_to_n_times(times).mount(&self.gateway).await,
+            None => mock.mount(&self.gateway).await,
+        }
+    }
+
+    /// The connections that were closed, in order of their names.
+    async fn closed(&self) -> Vec<String> {
+        let requests = self.gateway.received_requests().await.unwrap();
+        let closed = requests.iter().filter(|request| request.method == "DELETE");
+        let mut names: Vec<String> =
+            closed.filter_map(|request| request.url.path().rsplit('/').next().map(str::to_owned)).collect();
+        names.sort();
+        names.dedup();
+        names
     }
 
     async fn disconnect(&self, connection: &str) {
@@ -277,24 +306,112 @@ async fn a_connection_that_is_gone_is_cleaned_up_at_once_and_is_no_failure() {
 }
 
 #[tokio::test]
-async fn an_event_that_could_not_be_delivered_comes_again_and_leaves_no_hole() {
+async fn a_connection_that_cannot_be_posted_to_is_closed_and_holds_nobody_up() {
     let (hub, anna) = (Hub::open().await, UserId::generate());
     let order = order_of(&anna, "1");
-    hub.connect("a", &anna, "").await;
-    hub.subscribe("a", &order, None).await;
-    let down = Mock::given(method("POST")).and(path("/live/@connections/a"));
-    // For as many tries as one call has.
-    let down = down.respond_with(ResponseTemplate::new(500)).up_to_n_times(MAX_ATTEMPTS.into());
-    down.mount(&hub.gateway).await;
-    hub.event(&ordered(&order, &anna, 1)).await.unwrap_err();
-
-    // Given up on, in the end: the next one says that something is missing, and a redrive fills it.
-    hub.event(&ordered(&order, &anna, 2)).await.unwrap();
-    assert!(hub.seen("a").await.ends_with("-1 o2"));
+    for connection in ["a", "b"] {
+        hub.connect(connection, &anna, "").await;
+        hub.subscribe(connection, &order, None).await;
+    }
+    hub.fail("POST", "a", None).await;
     hub.event(&ordered(&order, &anna, 1)).await.unwrap();
-    hub.connect("b", &anna, "").await;
-    hub.subscribe("b", &order, Some(0)).await;
+    hub.event(&ordered(&order, &anna, 2)).await.unwrap();
     assert_eq!(hub.seen("b").await, "subscribed o1 o2");
+    assert_eq!(hub.closed().await, ["a"]);
+
+    // Its client comes back, and has no hole.
+    hub.connect("a2", &anna, "").await;
+    hub.subscribe("a2", &order, Some(0)).await;
+    assert_eq!(hub.seen("a2").await, "subscribed o1 o2");
+}
+
+#[tokio::test]
+async fn an_event_comes_again_only_for_those_that_could_neither_be_posted_to_nor_closed() {
+    let (hub, anna) = (Hub::open().await, UserId::generate());
+    let order = order_of(&anna, "1");
+    hub.event(&ordered(&order, &anna, 1)).await.unwrap();
+    for connection in ["a", "b"] {
+        hub.connect(connection, &anna, "").await;
+        hub.subscribe(connection, &order, None).await;
+    }
+    let tries = Some(2);
+    hub.fail("POST", "a", tries).await;
+    hub.fail("DELETE", "a", tries).await;
+    hub.event(&ordered(&order, &anna, 3)).await.unwrap_err();
+    assert_eq!(hub.seen("b").await, "subscribed -1 o3");
+    let before = hub.seen("a").await;
+
+    hub.event(&ordered(&order, &anna, 3)).await.unwrap();
+    assert_eq!(hub.seen("a").await, format!("{before} -1 o3"), "the gap is announced to it, too");
+    assert_eq!(hub.seen("b").await, "subscribed -1 o3", "once is enough");
+    hub.event(&ordered(&order, &anna, 3)).await.unwrap();
+    assert_eq!(hub.seen("a").await, format!("{before} -1 o3"), "and it is settled");
+}
+
+#[tokio::test]
+async fn whoever_missed_an_event_for_good_is_closed_before_the_next_one() {
+    let (hub, anna) = (Hub::open().await, UserId::generate());
+    let order = order_of(&anna, "1");
+    for connection in ["a", "b"] {
+        hub.connect(connection, &anna, "").await;
+        hub.subscribe(connection, &order, None).await;
+    }
+    let tries = Some(2);
+    hub.fail("POST", "a", tries).await;
+    hub.fail("DELETE", "a", tries).await;
+    hub.event(&ordered(&order, &anna, 1)).await.unwrap_err();
+    let before = hub.seen("a").await;
+    // The first event went to the dead-letter queue.
+    hub.event(&ordered(&order, &anna, 2)).await.unwrap();
+    assert_eq!((hub.seen("a").await, hub.seen("b").await), (before, "subscribed o1 o2".to_owned()));
+    assert!(hub.closed().await.contains(&"a".to_owned()));
+}
+
+#[tokio::test]
+async fn an_order_with_five_hundred_connections_reaches_each_once_and_a_dead_one_delays_none() {
+    const CONNECTIONS: usize = 500;
+    let (hub, anna) = (Hub::open().await, UserId::generate());
+    let order = order_of(&anna, "1");
+    let store = Store::new(hub.table.clone());
+    for i in 0..CONNECTIONS {
+        let connection_id = if i % 50 == 0 { format!("gone{i}") } else { format!("c{i}") };
+        let subscriber = json!({
+            "connection_id": connection_id, "user_id": anna, "admin": false, "expires_at": NOW + HOUR,
+        });
+        store.subscribe(&order, &serde_json::from_value(subscriber).unwrap()).await.unwrap();
+    }
+    hub.event(&ordered(&order, &anna, 1)).await.unwrap();
+    let requests = hub.gateway.received_requests().await.unwrap();
+    let mut posts: Vec<&str> = requests.iter().map(|request| request.url.path()).collect();
+    posts.sort_unstable();
+    posts.dedup();
+    assert_eq!((posts.len(), requests.len()), (CONNECTIONS, CONNECTIONS));
+    assert_eq!(hub.items().await.len(), CONNECTIONS - CONNECTIONS / 50, "those that are gone are cleaned up");
+}
+
+#[tokio::test]
+async fn a_user_who_is_deleted_is_disconnected_and_does_not_come_back() {
+    let (hub, anna, ben) = (Hub::open().await, UserId::generate(), UserId::generate());
+    let order = order_of(&anna, "1");
+    for connection in ["a1", "a2"] {
+        hub.connect(connection, &anna, "").await;
+        hub.subscribe(connection, &order, None).await;
+    }
+    hub.connect("b", &ben, "").await;
+    hub.event(&json!({
+        "event_id": EventId::derive("users", anna.as_str(), 2), "event_type": "user.deleted", "event_version": 1,
+        "occurred_at": "2026-11-20T12:00:00Z", "source": "users", "subject": anna, "sequence": 2,
+        "correlation_id": "c", "causation_id": "c", "data": {"user_id": anna},
+        "metadata": {"user_id": anna, "tenant_id": null}
+    }))
+    .await
+    .unwrap();
+    assert_eq!(hub.closed().await, ["a1", "a2"]);
+    assert_eq!(hub.items().await, ["BARRED", "CONN#b", "CONNECTION"]);
+
+    // With a ticket from before.
+    assert_eq!(hub.try_connect("a3", &anna).await, 403);
+    assert_eq!(hub.try_connect("b2", &ben).await, 200);
 }
 
 #[tokio::test]

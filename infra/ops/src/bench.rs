@@ -1,6 +1,7 @@
 //! Measurements. They print figures and judge nothing: a machine's speed is no test.
 
 mod cold;
+mod cost;
 
 use clap::Subcommand;
 
@@ -10,6 +11,8 @@ use crate::{error::Result, progress::Progress, settings::Settings};
 pub enum Bench {
     /// How fast each function starts and how much memory it takes, beside a bare echo
     Cold(cold::Cold),
+    /// What an order causes on AWS, call by call, and what a million of each kind cost
+    Cost(cost::Cost),
 }
 
 impl Bench {
@@ -20,6 +23,7 @@ impl Bench {
     pub async fn run(self, settings: &Settings, progress: &Progress) -> Result<()> {
         match self {
             Self::Cold(cold) => cold.run(settings, progress).await,
+            Self::Cost(cost) => cost.run(settings, progress).await,
         }
     }
 }

@@ -58,7 +58,7 @@ enum Command {
     /// Find and mend orders whose saga needs somebody: `saga list`, `saga retry`, `saga check`
     #[command(subcommand)]
     Saga(Saga),
-    /// Measure: `cargo ops bench cold`
+    /// Measure: how functions start (`bench cold`), what orders cost (`bench cost`)
     #[command(subcommand)]
     Bench(Bench),
     /// Make the Python environment with the AWS tools, and print its folder of programs
@@ -249,6 +249,7 @@ mod tests {
             bind: "127.0.0.1".into(),
             gateway_port: 1,
             stripe_port: 2,
+            functions_endpoint: Some("http://127.0.0.1:3".into()),
         };
         let words = ["ops".to_owned(), crate::process::SUPERVISE.to_owned()];
         let cli = Cli::try_parse_from(words.into_iter().chain(orders.arguments())).unwrap();

@@ -1,6 +1,7 @@
 //! `cargo ops demo`: five orders through the whole system, watched as they go.
 
 mod check;
+mod customer;
 mod screen;
 mod story;
 mod tour;
@@ -14,6 +15,9 @@ use crate::stack::Stack;
 
 use screen::Screen;
 use tour::Tour;
+
+pub use customer::Customer;
+pub use story::Story;
 
 #[derive(Debug, Args)]
 pub struct Demo {

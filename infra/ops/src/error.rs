@@ -41,6 +41,8 @@ pub enum Error {
     Demo(String),
     #[error("{0}")]
     Saga(String),
+    #[error("{0}")]
+    Bench(String),
     #[error("{what} {}: {source}", path.display())]
     File { what: &'static str, path: PathBuf, source: std::io::Error },
     #[error("{command} cannot be run: {source}")]

@@ -20,6 +20,8 @@ pub struct Settings {
     pub stripe_port: Port,
     /// The address that the emulator listens on. 127.0.0.1, unless containers have to reach it.
     pub bind: String,
+    /// Where functions reach AWS, when that is not the emulator itself but something that passes it on.
+    pub functions_endpoint: Option<String>,
 }
 
 /// Which port a listener takes.
@@ -42,7 +44,8 @@ impl Settings {
         std::fs::create_dir_all(&state_dir)?;
         // Resolved, since other processes with other working folders get it, and are recognised by it.
         let state_dir = state_dir.canonicalize()?;
-        Ok(Self { root, state_dir, gateway_port, stripe_port, bind: "127.0.0.1".to_owned() })
+        let bind = "127.0.0.1".to_owned();
+        Ok(Self { root, state_dir, gateway_port, stripe_port, bind, functions_endpoint: None })
     }
 
     pub fn target_dir(&self) -> PathBuf {

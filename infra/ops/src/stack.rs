@@ -91,6 +91,7 @@ impl Stack {
                     bind: settings.bind.clone(),
                     gateway_port: ports.gateway,
                     stripe_port: ports.stripe,
+                    functions_endpoint: settings.functions_endpoint.clone(),
                 };
                 let supervisor = Supervisor::start(program, &orders, &state)?;
                 let (supervisor, running) = supervisor.ready(&state).await?;

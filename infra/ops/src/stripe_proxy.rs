@@ -74,7 +74,8 @@ impl Proxy {
         if parts.uri.path() == "/_faults" {
             return Ok(self.faults.configure(&parts.method, &body));
         }
-        let fault = self.faults.take(parts.uri.path());
+        let key = Key::of(&parts.method, &parts.headers);
+        let fault = self.faults.take(parts.uri.path(), key.as_ref().map_or("", Key::name));
         match fault.map(|fault| fault.mode) {
             Some(Mode::Refuse) => return Err(Closed),
             Some(Mode::Hang) => {
@@ -83,7 +84,7 @@ impl Proxy {
             }
             _ => {}
         }
-        let Some(key) = Key::of(&parts.method, &parts.headers) else {
+        let Some(key) = key else {
             return self.pass(&parts, body, fault).await.map(Answer::into_response);
         };
         match self.answers.claim(key, parts.uri.path(), &body) {

@@ -45,6 +45,8 @@ pub struct Orders {
     pub gateway_port: u16,
     #[arg(long)]
     pub stripe_port: u16,
+    #[arg(long)]
+    pub functions_endpoint: Option<String>,
 }
 
 impl Orders {
@@ -60,6 +62,7 @@ impl Orders {
             ("--stripe-port", self.stripe_port.to_string()),
         ]
         .into_iter()
+        .chain(self.functions_endpoint.clone().map(|url| ("--functions-endpoint", url)))
         .flat_map(|(name, value)| [name.to_owned(), value])
         .collect()
     }
@@ -177,6 +180,7 @@ impl Emulators {
         let scratch = state.scratch();
         let tmp = scratch.join("tmp");
         std::fs::create_dir_all(&tmp).about("cannot make", &tmp)?;
+        let own_address = format!("http://127.0.0.1:{}", orders.gateway_port);
         let mut child = Command::new(&orders.python)
             .arg("-u")
             .arg(orders.root.join("infra/local/emulator.py"))
@@ -190,7 +194,7 @@ impl Emulators {
                 ("IOT_MTLS_ENABLED", "0".to_owned()),
                 ("SFTP_ENABLED", "0".to_owned()),
                 // Without it functions would call the real AWS.
-                ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", orders.gateway_port)),
+                ("AWS_ENDPOINT_URL", orders.functions_endpoint.clone().unwrap_or(own_address)),
                 ("AWS_ACCESS_KEY_ID", "test".to_owned()),
                 ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
                 ("AWS_DEFAULT_REGION", REGION.to_owned()),

@@ -34,6 +34,11 @@ event!(UserRegistered, "user.registered", v 1 {
     notification_preferences: NotificationPreferences,
 });
 
+event!(
+    /// Whatever else is held about the person is to be erased.
+    UserDeleted, "user.deleted", v 1 { user_id: UserId }
+);
+
 // catalog: subject is the SKU, sequence the product's version.
 
 event!(ProductCreated, "product.created", v 1 { sku: Sku, name: String, category: String, price: Money });

@@ -1,13 +1,19 @@
 //! End to end: every test runs against one real stack, which is started for them and ended after them.
 
 mod api;
+mod cancel;
+mod deadline;
+mod faults;
+mod gateway;
 mod harness;
 mod health;
 mod idempotency;
 mod notifications;
+mod outage;
 mod platform;
 mod realtime;
 mod saga;
+mod stock;
 mod undo;
 mod world;
 
@@ -16,21 +22,27 @@ use libtest_mimic::{Arguments, Trial};
 /// Tests wait for the stack most of the time, which two cores keep up with.
 const THREADS: usize = 4;
 
-/// The tests of one module, by the names of their functions.
+/// The tests of one module, by the names of their functions; `alone:` those that want the stack for themselves.
 macro_rules! tests {
-    ($($name:ident),+ $(,)?) => {
+    (alone: $($name:ident),+ $(,)?) => { $crate::tests!(@ Alone, $($name),+); };
+    (@ $company:ident, $($name:ident),+) => {
         pub fn tests() -> Vec<libtest_mimic::Trial> {
-            vec![$($crate::harness::trial(module_path!(), stringify!($name), $name)),+]
+            use $crate::harness::{Company, trial};
+            vec![$(trial(module_path!(), stringify!($name), Company::$company, $name)),+]
         }
     };
+    ($($name:ident),+ $(,)?) => { $crate::tests!(@ Any, $($name),+); };
 }
 pub(crate) use tests;
 
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let areas: [fn() -> Vec<Trial>; 8] = [
+    let areas: [fn() -> Vec<Trial>; 13] = [
         saga::tests,
+        gateway::tests,
+        cancel::tests,
+        stock::tests,
         idempotency::tests,
         undo::tests,
         api::tests,
@@ -38,6 +50,9 @@ fn main() {
         notifications::tests,
         health::tests,
         platform::tests,
+        // Those that want the stack for themselves: last, when nobody else waits for it.
+        deadline::tests,
+        outage::tests,
     ];
     let conclusion = libtest_mimic::run(&arguments, areas.into_iter().flat_map(|tests| tests()).collect());
     harness::stop();

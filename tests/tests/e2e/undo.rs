@@ -1,11 +1,11 @@
 //! An undo that comes before its step leaves its mark: the step, when it comes, is refused. Orders get their ids from the
 //! customer and the key, so a test can undo an order that it has not placed yet.
 
-use contracts::{CorrelationId, IdempotencyKey, OrderId, OrderStatus, saga};
+use contracts::{CorrelationId, OrderStatus, saga};
 use serde_json::{Value, json};
 
 use crate::harness::Outcome;
-use crate::world::{Customer, World, address, buy, one, unique};
+use crate::world::{Customer, FutureOrder, World, address, buy, one};
 
 crate::tests![
     stock_that_was_released_before_it_was_reserved_is_not_reserved,
@@ -14,38 +14,23 @@ crate::tests![
     an_undo_can_be_repeated,
 ];
 
-struct Future {
-    order_id: OrderId,
-    key: String,
-    correlation_id: CorrelationId,
-}
-
-/// An order that is not placed yet.
-fn future_order(customer: &Customer) -> Future {
-    let key = unique("key");
-    let name = IdempotencyKey::try_from(key.as_str()).expect("letters, digits and a hyphen");
-    let order_id = OrderId::derive(&customer.user_id, &name);
-    Future { order_id, key, correlation_id: CorrelationId::generate() }
-}
-
-impl Future {
-    fn command(&self, action: &str, customer: &Customer, more: Value) -> Value {
-        let mut command = json!({
-            "action": action, "order_id": self.order_id, "correlation_id": self.correlation_id,
-            "user_id": customer.user_id,
-        });
-        for (name, value) in more.as_object().into_iter().flatten() {
-            command[name] = value.clone();
-        }
-        command
+/// A command as the saga of that order would send it.
+fn command(order: &FutureOrder, action: &str, customer: &Customer, more: Value) -> Value {
+    let mut command = json!({
+        "action": action, "order_id": order.order_id, "correlation_id": CorrelationId::generate(),
+        "user_id": customer.user_id,
+    });
+    for (name, value) in more.as_object().into_iter().flatten() {
+        command[name] = value.clone();
     }
+    command
 }
 
 async fn stock_that_was_released_before_it_was_reserved_is_not_reserved(world: World) -> Outcome {
     let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let order = future_order(&customer);
-    let release = order.command("ReleaseInventory", &customer, json!({}));
-    let reserve = order.command("ReserveInventory", &customer, json!({"items": [one(&sku)]}));
+    let order = customer.future_order();
+    let release = command(&order, "ReleaseInventory", &customer, json!({}));
+    let reserve = command(&order, "ReserveInventory", &customer, json!({"items": [one(&sku)]}));
 
     assert_eq!(world.invoke("inventory-commands", &release).await?["outcome"], "nothing_held");
     assert_eq!(
@@ -66,10 +51,10 @@ async fn stock_that_was_released_before_it_was_reserved_is_not_reserved(world: W
 
 async fn a_shipment_that_was_cancelled_before_it_was_scheduled_is_not_scheduled(world: World) -> Outcome {
     let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let order = future_order(&customer);
-    let cancel = order.command("CancelShipment", &customer, json!({}));
+    let order = customer.future_order();
+    let cancel = command(&order, "CancelShipment", &customer, json!({}));
     let shipment = json!({"items": [one(&sku)], "shipping_address": address("DE")});
-    let schedule = order.command("ScheduleShipment", &customer, shipment);
+    let schedule = command(&order, "ScheduleShipment", &customer, shipment);
 
     assert_eq!(world.invoke("fulfillment-commands", &cancel).await?["outcome"], "nothing_scheduled");
     assert_eq!(
@@ -88,8 +73,8 @@ async fn a_shipment_that_was_cancelled_before_it_was_scheduled_is_not_scheduled(
 
 async fn a_payment_that_was_undone_before_it_was_taken_is_not_taken(world: World) -> Outcome {
     let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let order = future_order(&customer);
-    let undo = order.command("RefundPayment", &customer, json!({"reason": saga::SHIPMENT_REJECTED}));
+    let order = customer.future_order();
+    let undo = command(&order, "RefundPayment", &customer, json!({"reason": saga::SHIPMENT_REJECTED}));
     assert_eq!(world.invoke("payments-commands", &undo).await?["outcome"], "nothing_taken");
 
     // Payments take this step from their queue and answer with the task token: so the saga asks.
@@ -103,13 +88,17 @@ async fn a_payment_that_was_undone_before_it_was_taken_is_not_taken(world: World
 
 async fn an_undo_can_be_repeated(world: World) -> Outcome {
     let customer = world.customer().await?;
-    let order = future_order(&customer);
+    let order = customer.future_order();
     let undos = [
-        ("inventory-commands", order.command("ReleaseInventory", &customer, json!({})), "nothing_held"),
-        ("fulfillment-commands", order.command("CancelShipment", &customer, json!({})), "nothing_scheduled"),
+        ("inventory-commands", command(&order, "ReleaseInventory", &customer, json!({})), "nothing_held"),
+        (
+            "fulfillment-commands",
+            command(&order, "CancelShipment", &customer, json!({})),
+            "nothing_scheduled",
+        ),
         (
             "payments-commands",
-            order.command("RefundPayment", &customer, json!({"reason": "x"})),
+            command(&order, "RefundPayment", &customer, json!({"reason": "x"})),
             "nothing_taken",
         ),
     ];

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use contracts::{OrderId, OrderLine, ShippingAddress, Sku, UserId};
+use contracts::{IdempotencyKey, OrderId, OrderLine, ShippingAddress, Sku, UserId};
 use ops::shop::{Gateway, Intent, Mail, NewOrder, NotYet, Order, Shop, card, mail_to};
 use ops::{Emulator, Outputs};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+use crate::faults::Changes;
 
 pub type Result<T> = std::result::Result<T, ops::shop::Error>;
 
@@ -25,6 +27,7 @@ pub struct World {
     pub admin: Shop,
     pub gateway: Gateway,
     pub emulator: Emulator,
+    pub changes: Changes,
 }
 
 /// A user of a test's own.
@@ -35,6 +38,13 @@ pub struct Customer {
     pub email: String,
 }
 
+/// An order that is not placed yet: the customer and the key make its id.
+#[derive(Debug, Clone)]
+pub struct FutureOrder {
+    pub order_id: OrderId,
+    pub key: String,
+}
+
 impl World {
     pub async fn new(outputs: &Outputs) -> Result<Self> {
         let shop = Shop::new(&outputs.api_url);
@@ -43,6 +53,7 @@ impl World {
             gateway: Gateway::new(&outputs.stripe_url),
             emulator: Emulator::new(&outputs.aws_endpoint_url),
             outputs: outputs.clone(),
+            changes: Changes::default(),
             shop,
         })
     }
@@ -128,6 +139,12 @@ impl World {
 }
 
 impl Customer {
+    pub fn future_order(&self) -> FutureOrder {
+        let key = unique("key");
+        let name = IdempotencyKey::try_from(key.as_str()).expect("letters, digits and a hyphen");
+        FutureOrder { order_id: OrderId::derive(&self.user_id, &name), key }
+    }
+
     /// The order once it has ended.
     pub async fn ended(&self, order: &OrderId) -> Result<Order> {
         eventually(&format!("{order} ends"), async || {

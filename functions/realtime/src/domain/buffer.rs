@@ -77,6 +77,17 @@ impl Buffer {
         Ok(Arrival::Live(live))
     }
 
+    /// The frames that an event in the buffer was sent as, for those that it did not reach. `dropped` were missing before
+    /// it then.
+    pub fn again(&self, event: &Envelope, dropped: u64) -> Vec<Frame> {
+        let Ok(place) = EventFrame::of(event, None).map(|frame| frame.place()) else { return Vec::new() };
+        let Some(frame) = self.0.frames.iter().find(|frame| frame.place() == place) else {
+            return Vec::new();
+        };
+        let gap = (dropped > 0).then(|| Frame::Gap { order_id: frame.order_id().clone(), dropped });
+        gap.into_iter().chain([Frame::Event(frame.clone())]).collect()
+    }
+
     /// What a client gets that has seen the order up to version `after`: everything that arrived behind that version,
     /// and a gap wherever order frames are missing.
     pub fn replay(&self, after: u64) -> Vec<Frame> {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::customer::Shelved;
 use super::screen::Clock;
 use super::story::{Ending, Money, Story};
-use super::tour::Shelved;
 use crate::shop::{self, Gateway, Placed, Shop, eventually, mail_to};
 
 /// What follows an order's end by events is there within a second or two; this is for a machine that is busy.

@@ -3,21 +3,18 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use contracts::{OrderId, OrderLine, OrderStatus, ShippingAddress};
+use contracts::{OrderId, OrderStatus};
 use uuid::Uuid;
 
 use super::check::Checks;
+use super::customer::{Basket, Customer, Shelved};
 use super::screen::{Clock, Outcome, Screen};
 use super::story::{Ending, Story};
-use crate::shop::{self, Frame, Gateway, Live, NewOrder, Product, Shop, card, eventually};
+use crate::shop::{self, Frame, Live, eventually};
 use crate::state::Outputs;
 
 /// For one order, with everything that is looked at afterwards.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// How many of a product are bought.
-const QUANTITY: u32 = 2;
-/// The most of one product that one order may hold (DESIGN.md section 3).
-const LARGEST_QUANTITY: u64 = 1000;
 
 /// What a screen has room for.
 const SHOWN: usize = 10;
@@ -27,18 +24,7 @@ const SHOWN: usize = 10;
 pub struct Tour<'a> {
     screen: &'a Screen,
     aws_endpoint_url: &'a str,
-    email: String,
-    customer: Shop,
-    gateway: Gateway,
-    /// Best stocked first.
-    shelf: Vec<Shelved>,
-}
-
-/// A product and how much of it there is.
-#[derive(Debug, Clone)]
-pub struct Shelved {
-    pub product: Product,
-    pub available: u64,
+    customer: Customer,
 }
 
 impl<'a> Tour<'a> {
@@ -47,14 +33,9 @@ impl<'a> Tour<'a> {
     /// # Errors
     /// The shop does not answer, or has too little to sell.
     pub async fn begin(outputs: &'a Outputs, screen: &'a Screen) -> shop::Result<Self> {
-        let anybody = Shop::new(&outputs.api_url);
-        let email = format!("demo-{}@ordersaga.example", &Uuid::new_v4().simple().to_string()[..12]);
-        let password = format!("Demo-{}", Uuid::new_v4().simple());
-        anybody.register(&email, &password, "Demo Customer").await?;
-        let customer = anybody.login(&email, &password).await?;
-        screen.say(&format!("\n{email} has registered and logged in. The shop sells:"));
-        let shelf = shelf(&customer).await?;
-        for Shelved { product, available } in shelf.iter().take(SHOWN) {
+        let customer = Customer::register(outputs).await?;
+        screen.say(&format!("\n{} has registered and logged in. The shop sells:", customer.email));
+        for Shelved { product, available } in customer.shelf.iter().take(SHOWN) {
             let price = product.price.to_string();
             screen.say(&format!(
                 "   {:<16} {:<26} {price:>12} {available:>6} in stock",
@@ -62,14 +43,7 @@ impl<'a> Tour<'a> {
                 product.name
             ));
         }
-        Ok(Self {
-            screen,
-            aws_endpoint_url: &outputs.aws_endpoint_url,
-            email,
-            customer,
-            gateway: Gateway::new(&outputs.stripe_url),
-            shelf,
-        })
+        Ok(Self { screen, aws_endpoint_url: &outputs.aws_endpoint_url, customer })
     }
 
     pub async fn all(&self) -> Vec<Outcome> {
@@ -94,42 +68,6 @@ impl<'a> Tour<'a> {
         let took = if took.is_zero() { clock.elapsed() } else { took };
         Outcome { story, ending, took, complaints }
     }
-
-    /// What this story buys: what there is most of, or more than there is of it.
-    async fn basket(&self, story: Story) -> shop::Result<(Shelved, u32)> {
-        let enough = self.shelf.iter().find(|shelved| shelved.available >= u64::from(QUANTITY) * 5);
-        let scarce = self.shelf.iter().find(|shelved| shelved.available < LARGEST_QUANTITY);
-        let chosen = if story == Story::OutOfStock { scarce } else { enough };
-        let Some(chosen) = chosen else {
-            let reason = "the shop has too little to sell; `cargo ops down` and `cargo ops up` fill it again";
-            return Err(shop::Error::Unfit { reason: reason.to_owned() });
-        };
-        let available = self.customer.stock(&chosen.product.sku).await?.available;
-        let quantity = match story {
-            // Below the largest quantity, so it fits.
-            Story::OutOfStock => u32::try_from(available + 1).unwrap_or(u32::MAX),
-            _ => QUANTITY,
-        };
-        Ok((Shelved { available, ..chosen.clone() }, quantity))
-    }
-
-    async fn payment_method(&self, story: Story) -> shop::Result<String> {
-        match story {
-            Story::CardDeclined => Ok(card::DECLINED.to_owned()),
-            Story::PaysLate => self.gateway.store_card(card::ASKS_FIRST).await,
-            _ => Ok(card::GOOD.to_owned()),
-        }
-    }
-}
-
-async fn shelf(shop: &Shop) -> shop::Result<Vec<Shelved>> {
-    let mut shelf = Vec::new();
-    for product in shop.products().await? {
-        let available = shop.stock(&product.sku).await?.available;
-        shelf.push(Shelved { product, available });
-    }
-    shelf.sort_by_key(|shelved| std::cmp::Reverse(shelved.available));
-    Ok(shelf)
 }
 
 /// One order on its way.
@@ -145,12 +83,7 @@ impl Telling<'_> {
     /// Answers what is not as it should be.
     async fn run(&mut self, number: usize) -> shop::Result<Vec<String>> {
         let Self { tour, story, .. } = *self;
-        let (shelved, quantity) = tour.basket(story).await?;
-        let order = NewOrder {
-            items: vec![OrderLine { sku: shelved.product.sku.clone(), quantity }],
-            payment_method: tour.payment_method(story).await?,
-            shipping_address: address(story.country()),
-        };
+        let Basket { shelved, quantity, order } = tour.customer.basket(story).await?;
         let basket = format!(
             "{quantity} × {} ({} in stock), paid with {}, to {}",
             shelved.product.name,
@@ -159,10 +92,10 @@ impl Telling<'_> {
             story.country()
         );
         tour.screen.chapter(story, number, &basket);
-        let mut live = tour.customer.live().await?;
+        let mut live = tour.customer.shop.live().await?;
 
         self.clock = Clock::start();
-        let placed = tour.customer.place(&order, &Uuid::new_v4().to_string()).await?;
+        let placed = tour.customer.shop.place(&order, &Uuid::new_v4().to_string()).await?;
         self.clock.line("POST /orders", format!("{} {}", placed.order_id, placed.total));
         live.subscribe(&placed.order_id, Some(0)).await?;
 
@@ -174,10 +107,10 @@ impl Telling<'_> {
         self.ending = Some(Ending { status, reason });
 
         let checks = Checks {
-            shop: &tour.customer,
-            gateway: &tour.gateway,
+            shop: &tour.customer.shop,
+            gateway: &tour.customer.gateway,
             aws_endpoint_url: tour.aws_endpoint_url,
-            email: &tour.email,
+            email: &tour.customer.email,
             clock: self.clock,
             placed: &placed,
             shelved: &shelved,
@@ -196,14 +129,14 @@ impl Telling<'_> {
         if self.story != Story::PaysLate {
             return Ok(());
         }
-        let Tour { customer, gateway, .. } = self.tour;
+        let Customer { shop, gateway, .. } = &self.tour.customer;
         let asked = eventually("the bank asks the customer", DEADLINE, async || {
-            let payment = customer.payment(order).await?;
+            let payment = shop.payment(order).await?;
             Ok(payment.next_action.ok_or(payment.status)?)
         })
         .await?;
         eventually("the order waits for its payment", DEADLINE, async || {
-            match customer.order(order).await?.status {
+            match shop.order(order).await?.status {
                 OrderStatus::PaymentPending => Ok(()),
                 other => Err(other)?,
             }
@@ -217,20 +150,9 @@ impl Telling<'_> {
 
     /// Why it was cancelled, from its events.
     async fn reason(&self, order: &OrderId) -> shop::Result<Option<String>> {
-        let events = self.tour.customer.events(order).await?;
+        let events = self.tour.customer.shop.events(order).await?;
         let last = events.iter().rev().find(|event| event.event_type == "order.cancelled");
         Ok(last.and_then(|event| event.data["reason"].as_str().map(str::to_owned)))
-    }
-}
-
-fn address(country: &str) -> ShippingAddress {
-    ShippingAddress {
-        name: "Demo Customer".to_owned(),
-        line1: "1 Harbour Street".to_owned(),
-        line2: None,
-        city: "Port".to_owned(),
-        postal_code: "10115".to_owned(),
-        country: country.to_owned(),
     }
 }
 

@@ -95,6 +95,16 @@ impl Gateway {
         Ok(refunds.data.iter().map(|refund| refund.amount).sum())
     }
 
+    /// Makes the gateway fail, as infra/ops/README.md describes.
+    pub async fn plan_fault(&self, fault: &Value) -> Result<()> {
+        self.0.call(Method::POST, "/_faults").json(fault).send().await?.read::<Value>().map(drop)
+    }
+
+    /// Takes back every failure that is still to come.
+    pub async fn forget_faults(&self) -> Result<()> {
+        self.0.call(Method::DELETE, "/_faults").send().await?.read::<Value>().map(drop)
+    }
+
     fn post(&self, path: &str, form: String) -> Call {
         self.0.call(Method::POST, path).body("application/x-www-form-urlencoded", form)
     }

@@ -28,15 +28,22 @@ pub enum Mode {
     Hang,
 }
 
-/// One failure, for the next requests below a path.
+/// One failure, for the next request that it is meant for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
     pub mode: Mode,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Planned {
+    /// Empty: any path.
+    #[serde(default)]
     path_prefix: String,
+    /// Only requests whose idempotency key begins so: keys name their order and operation, so that one order's failures
+    /// are not another's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    key_prefix: String,
     mode: Mode,
     #[serde(default = "once")]
     count: u32,
@@ -66,11 +73,12 @@ impl Faults {
         answer(StatusCode::OK, &serde_json::json!({"faults": *planned}))
     }
 
-    /// Uses up one of the failures for this path.
-    pub fn take(&self, path: &str) -> Option<Fault> {
+    /// Uses up one of the failures for this path and idempotency key (empty without one).
+    pub fn take(&self, path: &str, key: &str) -> Option<Fault> {
         let mut planned = self.planned();
-        let next =
-            planned.iter_mut().find(|fault| fault.count > 0 && path.starts_with(&fault.path_prefix))?;
+        let next = planned.iter_mut().find(|fault| {
+            fault.count > 0 && path.starts_with(&fault.path_prefix) && key.starts_with(&fault.key_prefix)
+        })?;
         next.count -= 1;
         let fault = Fault { mode: next.mode };
         planned.retain(|fault| fault.count > 0);

@@ -25,6 +25,11 @@ impl Key {
         let account = text(header::AUTHORIZATION.as_str()).unwrap_or_default();
         text("idempotency-key").filter(|key| !key.is_empty()).map(|key| Self { account, key })
     }
+
+    /// The key as the client sent it.
+    pub fn name(&self) -> &str {
+        &self.key
+    }
 }
 
 /// The first answers, for as long as the process lives (Stripe keeps them for at least a day).

@@ -220,6 +220,19 @@ async fn a_hanging_request_gets_no_answer_and_does_not_happen() {
 }
 
 #[tokio::test]
+async fn a_fault_for_the_keys_of_one_order_leaves_other_orders_alone() {
+    let bench = Bench::new().await;
+    let fault = json!({"key_prefix": "ord_1.refund", "mode": "refuse", "count": 100});
+    let answer = bench.http.post(format!("{}/_faults", bench.url)).json(&fault).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(bench.post("/v1/charges", "ord_1.refund.1", "a=1").send().await.is_err());
+    for other in ["ord_1.create.1", "ord_2.refund.1"] {
+        assert!(bench.post("/v1/charges", other, "a=1").send().await.is_ok(), "{other}");
+    }
+    assert!(bench.http.get(format!("{}/v1/charges", bench.url)).send().await.is_ok(), "without a key");
+}
+
+#[tokio::test]
 async fn faults_concern_their_path_only_and_can_be_taken_back() {
     let bench = Bench::new().await;
     bench.fault("/v1/refunds", "refuse", 1).await;

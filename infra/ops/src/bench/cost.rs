@@ -1,0 +1,226 @@
+//! What one order of each kind causes on AWS, and what a million of them cost.
+//!
+//! A stack of its own runs with a [proxy](proxy) between the functions and the emulator, which counts their calls and
+//! weighs what they read and write. What does not cross it (states entered, functions invoked, messages handed on) is
+//! taken from the emulator's own [records](records). Orders are placed one at a time, and each is waited for until
+//! nothing moves any more; so what was counted is that order's.
+
+mod bill;
+mod call;
+mod prices;
+mod proxy;
+mod records;
+mod report;
+mod scale;
+mod topology;
+mod units;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use contracts::OrderId;
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+use self::bill::Counted;
+use self::proxy::Proxy;
+use self::records::Saga;
+use self::report::{Kind, Report};
+use self::topology::Topology;
+use crate::demo::{Customer, Story};
+use crate::emulator::Emulator;
+use crate::error::{AboutFile, Error, Result};
+use crate::ports;
+use crate::progress::Progress;
+use crate::settings::{Port, Settings};
+use crate::shop::{self, eventually};
+use crate::stack::Stack;
+use crate::state::{Outputs, StateDir};
+
+/// Nothing moves any more when nobody has called for so long: the emulator looks at streams every second, the gateway's
+/// webhook comes after one, and no call takes longer than this.
+const QUIET: Duration = Duration::from_secs(5);
+/// The customer acts when the order only waits for that. Shorter than the 5 s after which payments look by themselves.
+const LULL: Duration = Duration::from_millis(1500);
+/// For one order on a busy machine: some 10 s are usual.
+const WITHIN: Duration = Duration::from_secs(180);
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Starts a stack of its own (target/bench-cost, free ports), places every kind of order twice, counts \
+                        the second, and stops what it started. Some three minutes when the functions are built. \
+                        Nothing is timed but the functions, whose milliseconds are this machine's and not AWS's."
+)]
+pub struct Cost {
+    /// Print JSON, with the calls of each function
+    #[arg(long)]
+    json: bool,
+    /// Show which function makes which call, and how large the items are that it writes
+    #[arg(long, conflicts_with = "json")]
+    by_function: bool,
+}
+
+impl Cost {
+    /// Starts a stack, places orders, prints what they caused on stdout.
+    ///
+    /// # Errors
+    /// The stack does not start, or an order does not end as its kind should.
+    pub async fn run(self, settings: &Settings, progress: &Progress) -> Result<()> {
+        let (settings, proxy) = prepared(settings).await?;
+        let program = std::env::current_exe()
+            .map_err(|source| Error::Command { command: "cargo ops".into(), source })?;
+        let stack = Stack::start_by(&settings, &program, progress).await?;
+        let bench = Bench::begin(stack.outputs(), proxy).await?;
+        let kinds = bench.all(progress).await?;
+        stack.stop();
+        let report = Report::new(kinds, &bench.topology);
+        print!("{}", if self.json { report.json()? } else { report.text(self.by_function) });
+        Ok(())
+    }
+}
+
+/// The settings of the bench's own stack, and the proxy that its functions will call.
+async fn prepared(settings: &Settings) -> Result<(Settings, Arc<Proxy>)> {
+    let folder = settings.target_dir().join("bench-cost");
+    let mut own = Settings::new(Some(folder.clone()), Port::Any, Port::Any).about("cannot make", &folder)?;
+    // A stack that runs has functions that call another proxy, and orders that nobody here placed.
+    if StateDir::new(&own.state_dir).running().is_some() {
+        return Err(Error::Bench(format!(
+            "another `cargo ops bench cost` runs. Wait for it, or end it with `cargo ops --state-dir {} down`.",
+            own.state_dir.display()
+        )));
+    }
+    let gateway = ports::choose(Port::Any, &own.bind, "the AWS emulator's", "--port")?.port;
+    own.gateway_port = Port::Exactly(gateway);
+    let listener = TcpListener::bind((own.bind.as_str(), 0)).await.about("cannot listen beside", &folder)?;
+    let address = listener.local_addr().about("cannot listen beside", &folder)?;
+    own.functions_endpoint = Some(format!("http://{address}"));
+    let proxy = Arc::new(Proxy::new(&format!("http://127.0.0.1:{gateway}")));
+    tokio::spawn(proxy.clone().serve(listener));
+    Ok((own, proxy))
+}
+
+/// A stack that is counted.
+struct Bench {
+    endpoint: String,
+    emulator: Emulator,
+    proxy: Arc<Proxy>,
+    topology: Topology,
+    customer: Customer,
+}
+
+impl Bench {
+    async fn begin(outputs: &Outputs, proxy: Arc<Proxy>) -> Result<Self> {
+        let emulator = Emulator::new(&outputs.aws_endpoint_url);
+        Ok(Self {
+            endpoint: outputs.aws_endpoint_url.clone(),
+            topology: Topology::read(&emulator).await?,
+            emulator,
+            proxy,
+            customer: Customer::register(outputs).await.map_err(failed)?,
+        })
+    }
+
+    async fn all(&self, progress: &Progress) -> Result<Vec<Kind>> {
+        let total = Story::ALL.len();
+        let warm_up = progress.step("warming up: one order of each kind");
+        for (index, story) in Story::ALL.into_iter().enumerate() {
+            warm_up.part(index, total);
+            warm_up.at(story.title());
+            self.order(story).await?;
+        }
+        warm_up.done("every function has run");
+        let step = progress.step("counting: one order of each kind");
+        let mut kinds = Vec::new();
+        for (index, story) in Story::ALL.into_iter().enumerate() {
+            step.part(index, total);
+            step.at(story.title());
+            kinds.push(Kind { story, counted: self.order(story).await? });
+        }
+        step.done("counted one order of each kind");
+        Ok(kinds)
+    }
+
+    /// Places an order of this kind and waits until nothing moves any more.
+    async fn order(&self, story: Story) -> Result<Counted> {
+        let shop = &self.customer.shop;
+        let basket = self.customer.basket(story).await.map_err(failed)?;
+        self.quiet(QUIET).await?;
+        // What came until now is nobody's.
+        self.proxy.take();
+        let since = jiff::Timestamp::now().as_millisecond();
+
+        let placed = shop.place(&basket.order, &Uuid::new_v4().to_string()).await.map_err(failed)?;
+        if story == Story::PaysLate {
+            self.confirm(&placed.order_id).await?;
+        }
+        let saga = self.settled(&placed.order_id).await?;
+        let tally = self.proxy.take();
+        let runs = records::runs(&self.emulator, since).await?;
+
+        if let Some(reason) = tally.unweighed.first() {
+            return Err(Error::Bench(format!("what {} used is not known: {reason}", story.title())));
+        }
+        let ended = shop.order(&placed.order_id).await.map_err(failed)?.status;
+        let wanted = story.ending().status;
+        if ended != wanted {
+            return Err(Error::Bench(format!(
+                "{} ended as {ended} and not as {wanted}, so its count would be another order's",
+                story.title()
+            )));
+        }
+        Ok(Counted::new(tally, runs, saga, &self.topology))
+    }
+
+    /// The customer whose bank asks first, on the page that shows what it asks: one call for that, then the answer.
+    async fn confirm(&self, order: &OrderId) -> Result<()> {
+        let Customer { shop, gateway, .. } = &self.customer;
+        let asks = async || {
+            let intents = gateway.intents_of(order).await?;
+            let asked = intents.iter().any(|intent| intent.status == "requires_action");
+            if asked { Ok(()) } else { Err(format!("{} intents, none that asks", intents.len()))? }
+        };
+        eventually("the bank asks the customer", WITHIN, asks).await.map_err(failed)?;
+        self.quiet(LULL).await?;
+        let payment = shop.payment(order).await.map_err(failed)?;
+        let asked = payment.next_action.ok_or_else(|| {
+            Error::Bench(format!("the payment of {order} is {} and asks for nothing", payment.status))
+        })?;
+        gateway.authenticate(&asked).await.map_err(failed)
+    }
+
+    async fn quiet(&self, time: Duration) -> Result<()> {
+        let lull = async || match self.proxy.quiet_for() {
+            quiet if quiet >= time => Ok(()),
+            quiet => Err(format!("a call {} ms ago", quiet.as_millis()))?,
+        };
+        eventually("nobody calls AWS", WITHIN, lull).await.map_err(failed)
+    }
+
+    /// The order's execution has ended, no message waits, and nobody calls.
+    async fn settled(&self, order: &OrderId) -> Result<Saga> {
+        let all_done = async || {
+            let quiet = self.proxy.quiet_for();
+            if quiet < QUIET {
+                Err(format!("a call {} ms ago", quiet.as_millis()))?;
+            }
+            if !records::queues_are_empty(&self.endpoint).await? {
+                Err("messages in queues")?;
+            }
+            let saga = records::saga(&self.emulator, &self.topology, order).await?;
+            if saga.has_ended {
+                Ok(saga)
+            } else {
+                Err(format!("its execution is at {:?}", saga.entered.last()))?
+            }
+        };
+        eventually(&format!("order {order} is over and nothing moves"), WITHIN, all_done)
+            .await
+            .map_err(failed)
+    }
+}
+
+fn failed(error: shop::Error) -> Error {
+    Error::Bench(error.to_string())
+}

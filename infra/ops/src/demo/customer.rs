@@ -1,0 +1,110 @@
+//! A customer who buys from what the shop has, one story after the other.
+
+use contracts::{OrderLine, ShippingAddress};
+use uuid::Uuid;
+
+use super::story::Story;
+use crate::shop::{self, Gateway, NewOrder, Product, Shop, card};
+use crate::state::Outputs;
+
+/// How many of a product are bought.
+const QUANTITY: u32 = 2;
+/// The most of one product that one order may hold (DESIGN.md section 3).
+const LARGEST_QUANTITY: u64 = 1000;
+
+/// Somebody who has registered and logged in.
+#[derive(Debug)]
+pub struct Customer {
+    pub email: String,
+    pub shop: Shop,
+    pub gateway: Gateway,
+    /// Best stocked first.
+    pub shelf: Vec<Shelved>,
+}
+
+/// A product and how much of it there is.
+#[derive(Debug, Clone)]
+pub struct Shelved {
+    pub product: Product,
+    pub available: u64,
+}
+
+/// An order that is not placed yet.
+#[derive(Debug)]
+pub struct Basket {
+    /// The product, and its stock before the order.
+    pub shelved: Shelved,
+    pub quantity: u32,
+    pub order: NewOrder,
+}
+
+impl Customer {
+    /// Registers somebody new and looks at what there is to buy.
+    ///
+    /// # Errors
+    /// The shop does not answer.
+    pub async fn register(outputs: &Outputs) -> shop::Result<Self> {
+        let anybody = Shop::new(&outputs.api_url);
+        let email = format!("demo-{}@ordersaga.example", &Uuid::new_v4().simple().to_string()[..12]);
+        let password = format!("Demo-{}", Uuid::new_v4().simple());
+        anybody.register(&email, &password, "Demo Customer").await?;
+        let shop = anybody.login(&email, &password).await?;
+        let shelf = shelf(&shop).await?;
+        Ok(Self { email, shop, gateway: Gateway::new(&outputs.stripe_url), shelf })
+    }
+
+    /// What this story buys, how it is paid for and where it goes: what there is most of, or more than there is of it.
+    ///
+    /// # Errors
+    /// The shop or the gateway does not answer, or there is too little to sell.
+    pub async fn basket(&self, story: Story) -> shop::Result<Basket> {
+        let enough = self.shelf.iter().find(|shelved| shelved.available >= u64::from(QUANTITY) * 5);
+        let scarce = self.shelf.iter().find(|shelved| shelved.available < LARGEST_QUANTITY);
+        let chosen = if story == Story::OutOfStock { scarce } else { enough };
+        let Some(chosen) = chosen else {
+            let reason = "the shop has too little to sell; `cargo ops down` and `cargo ops up` fill it again";
+            return Err(shop::Error::Unfit { reason: reason.to_owned() });
+        };
+        let available = self.shop.stock(&chosen.product.sku).await?.available;
+        let quantity = match story {
+            // Below the largest quantity, so it fits.
+            Story::OutOfStock => u32::try_from(available + 1).unwrap_or(u32::MAX),
+            _ => QUANTITY,
+        };
+        let order = NewOrder {
+            items: vec![OrderLine { sku: chosen.product.sku.clone(), quantity }],
+            payment_method: self.payment_method(story).await?,
+            shipping_address: address(story.country()),
+        };
+        Ok(Basket { shelved: Shelved { available, ..chosen.clone() }, quantity, order })
+    }
+
+    async fn payment_method(&self, story: Story) -> shop::Result<String> {
+        match story {
+            Story::CardDeclined => Ok(card::DECLINED.to_owned()),
+            Story::PaysLate => self.gateway.store_card(card::ASKS_FIRST).await,
+            _ => Ok(card::GOOD.to_owned()),
+        }
+    }
+}
+
+async fn shelf(shop: &Shop) -> shop::Result<Vec<Shelved>> {
+    let mut shelf = Vec::new();
+    for product in shop.products().await? {
+        let available = shop.stock(&product.sku).await?.available;
+        shelf.push(Shelved { product, available });
+    }
+    shelf.sort_by_key(|shelved| std::cmp::Reverse(shelved.available));
+    Ok(shelf)
+}
+
+fn address(country: &str) -> ShippingAddress {
+    ShippingAddress {
+        name: "Demo Customer".to_owned(),
+        line1: "1 Harbour Street".to_owned(),
+        line2: None,
+        city: "Port".to_owned(),
+        postal_code: "10115".to_owned(),
+        country: country.to_owned(),
+    }
+}

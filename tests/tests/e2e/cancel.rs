@@ -1,0 +1,88 @@
+//! Customers who change their mind, at any moment: the order completes or it is undone, and nothing is in between.
+
+use std::time::Duration;
+
+use contracts::{OrderId, OrderStatus, Sku};
+use futures::future::try_join_all;
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+use crate::harness::Outcome;
+use crate::world::{Customer, PRICE, Result, World, buy, unique};
+
+crate::tests![
+    an_order_that_has_ended_cannot_be_cancelled,
+    somebody_elses_order_cannot_be_cancelled,
+    orders_cancelled_at_any_moment_complete_or_are_undone,
+];
+
+async fn cancel(customer: &Customer, order: &OrderId) -> Result<StatusCode> {
+    let path = format!("/v1/orders/{order}/cancel");
+    Ok(customer.shop.call(Method::POST, &path).json(&json!({})).send().await?.status)
+}
+
+async fn an_order_that_has_ended_cannot_be_cancelled(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(1).await?);
+    for expected in [OrderStatus::OrderCompleted, OrderStatus::OrderCancelled] {
+        let order_id = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
+        assert_eq!(customer.ended(&order_id).await?.status, expected, "one piece, two orders");
+        assert_eq!(cancel(&customer, &order_id).await?, StatusCode::CONFLICT);
+        assert_eq!(customer.shop.order(&order_id).await?.status, expected);
+    }
+    Ok(())
+}
+
+async fn somebody_elses_order_cannot_be_cancelled(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(1).await?);
+    let order_id = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
+    let stranger = world.customer().await?;
+    assert_eq!(cancel(&stranger, &order_id).await?, StatusCode::NOT_FOUND);
+    assert_eq!(customer.ended(&order_id).await?.status, OrderStatus::OrderCompleted);
+    Ok(())
+}
+
+/// A saga of this stack takes some hundred milliseconds: the cancels come before, in every step, and after.
+async fn orders_cancelled_at_any_moment_complete_or_are_undone(world: World) -> Outcome {
+    const ORDERS: u32 = 16;
+    const APART: Duration = Duration::from_millis(120);
+    let (customer, sku) = (world.customer().await?, world.product(ORDERS).await?);
+    let ended = try_join_all((0..ORDERS).map(|nth| {
+        let (world, customer, sku) = (&world, &customer, &sku);
+        async move { cancelled_after(world, customer, sku, APART * nth).await }
+    }))
+    .await?;
+
+    let completed = ended.iter().filter(|status| **status == OrderStatus::OrderCompleted).count();
+    let left = u64::from(ORDERS) - u64::try_from(completed)?;
+    assert_eq!(world.available(&sku).await?, left, "{completed} completed");
+    assert!(ended.contains(&OrderStatus::OrderCancelled), "the first cancel comes at once");
+    Ok(())
+}
+
+/// Places an order, cancels it after so long, and answers how it ended: with the money where it belongs.
+async fn cancelled_after(
+    world: &World,
+    customer: &Customer,
+    sku: &Sku,
+    delay: Duration,
+) -> Outcome<OrderStatus> {
+    let order_id = customer.shop.place(&buy(sku), &unique("key")).await?.order_id;
+    // What is tested is the moment, so this waits for nothing else.
+    tokio::time::sleep(delay).await;
+    let answer = cancel(customer, &order_id).await?;
+    let status = customer.ended(&order_id).await?.status;
+    match (answer, status) {
+        // Asked for in time, or too late to matter; but never refused and then done.
+        (StatusCode::ACCEPTED, OrderStatus::OrderCancelled)
+        | (StatusCode::CONFLICT, OrderStatus::OrderCompleted) => {}
+        other => return Err(format!("{order_id}: {other:?}").into()),
+    }
+    let taken = world.taken(&order_id).await?;
+    let mut kept = 0;
+    for intent in &taken {
+        kept += intent.amount - world.gateway.refunded(intent).await?;
+    }
+    let owed = if status == OrderStatus::OrderCompleted { PRICE } else { 0 };
+    assert_eq!((taken.len() <= 1, kept), (true, owed), "{order_id} {status}");
+    Ok(status)
+}

@@ -1,0 +1,96 @@
+//! Payments that do not come in time. Alone, because the deadline is one for all orders.
+
+use std::time::Duration;
+
+use contracts::{OrderId, OrderStatus, Sku, saga};
+use ops::shop::{NewOrder, NextAction, card};
+use serde_json::json;
+
+use crate::harness::Outcome;
+use crate::world::{Customer, PRICE, World, buy, eventually, unique};
+
+crate::tests![alone:
+    an_order_that_is_not_paid_in_time_is_cancelled_and_its_stock_comes_back,
+    a_gateway_that_is_down_until_the_deadline_charges_nothing,
+    a_payment_that_succeeds_after_its_deadline_is_refunded_by_itself,
+];
+
+/// In life it is 15 minutes.
+const DEADLINE_SECONDS: &str = "6";
+
+async fn shorten_the_deadline(world: &World) -> Outcome {
+    world.set_variable("payments-commands", "PAYMENT_DEADLINE_SECONDS", DEADLINE_SECONDS).await
+}
+
+struct Waiting {
+    customer: Customer,
+    sku: Sku,
+    order_id: OrderId,
+    asked: NextAction,
+}
+
+/// An order whose bank asks the customer, who does not answer.
+async fn waiting_order(world: &World) -> Outcome<Waiting> {
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let card = world.gateway.store_card(card::ASKS_FIRST).await?;
+    let order = NewOrder { payment_method: card, ..buy(&sku) };
+    let order_id = customer.shop.place(&order, &unique("key")).await?.order_id;
+    let asked = eventually("the bank asks the customer", async || {
+        let payment = customer.shop.payment(&order_id).await?;
+        Ok(payment.next_action.ok_or(payment.status)?)
+    })
+    .await?;
+    Ok(Waiting { customer, sku, order_id, asked })
+}
+
+async fn an_order_that_is_not_paid_in_time_is_cancelled_and_its_stock_comes_back(world: World) -> Outcome {
+    shorten_the_deadline(&world).await?;
+    let Waiting { customer, sku, order_id, .. } = waiting_order(&world).await?;
+    assert_eq!(customer.ended(&order_id).await?.status, OrderStatus::OrderCancelled);
+    assert_eq!(customer.reason(&order_id).await?, saga::PAYMENT_TIMEOUT);
+    assert_eq!(world.available(&sku).await?, 5);
+    let intents = world.gateway.intents_of(&order_id).await?;
+    assert_eq!(intents.iter().map(|intent| intent.status.as_str()).collect::<Vec<_>>(), ["canceled"]);
+    Ok(())
+}
+
+async fn a_gateway_that_is_down_until_the_deadline_charges_nothing(world: World) -> Outcome {
+    shorten_the_deadline(&world).await?;
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let future = customer.future_order();
+    world.fail_gateway(&future.order_id, "create", "refuse", 1000).await?;
+    customer.shop.place(&buy(&sku), &future.key).await?;
+    assert_eq!(customer.ended(&future.order_id).await?.status, OrderStatus::OrderCancelled);
+    assert_eq!(customer.reason(&future.order_id).await?, saga::PAYMENT_TIMEOUT);
+    assert_eq!(world.available(&sku).await?, 5);
+    assert!(world.gateway.intents_of(&future.order_id).await?.is_empty());
+    Ok(())
+}
+
+/// The gateway cannot be told to give the payment up, the saga ends without it, and then the customer pays.
+async fn a_payment_that_succeeds_after_its_deadline_is_refunded_by_itself(world: World) -> Outcome {
+    shorten_the_deadline(&world).await?;
+    world.pace_retries(100).await?;
+    let Waiting { customer, sku, order_id, asked } = waiting_order(&world).await?;
+    let path = format!("/v1/payment_intents/{}/cancel", asked.payment_intent);
+    world.gateway.plan_fault(&json!({"path_prefix": path, "mode": "refuse", "count": 1000})).await?;
+    eventually("the payment is late", async || {
+        let payment = customer.shop.payment(&order_id).await?;
+        if payment.status == "pending" { Err(payment.status)? } else { Ok(()) }
+    })
+    .await?;
+    world.gateway.authenticate(&asked).await?;
+
+    assert_eq!(customer.ended(&order_id).await?.status, OrderStatus::OrderCancelled);
+    assert_eq!(customer.reason(&order_id).await?, saga::PAYMENT_TIMEOUT);
+    assert_eq!(world.available(&sku).await?, 5);
+    let refunded = ops::shop::eventually("the money is back", Duration::from_secs(60), async || {
+        let payment = customer.shop.payment(&order_id).await?;
+        if payment.status == "refunded" { Ok(payment.refunded.amount) } else { Err(payment.status)? }
+    });
+    assert_eq!(refunded.await?, PRICE);
+    let taken = world.taken(&order_id).await?;
+    assert_eq!(taken.len(), 1);
+    assert_eq!(world.gateway.refunded(&taken[0]).await?, PRICE);
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! What tests do to the system: functions that are off, a gateway that fails, retries that come faster than in life.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use contracts::OrderId;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::Outcome;
+use crate::world::World;
+
+/// What has to be taken back when a test is over.
+#[derive(Debug, Clone, Default)]
+pub struct Changes(Arc<Mutex<Changed>>);
+
+#[derive(Debug, Default)]
+struct Changed {
+    off: BTreeSet<String>,
+    /// Environments as they were, by function.
+    environments: BTreeMap<String, Value>,
+}
+
+impl Changes {
+    fn lock(&self) -> MutexGuard<'_, Changed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl World {
+    /// The gateway fails the next `count` requests of one order's operation (`create`, `confirm`, `refund`) in this way
+    /// (infra/ops/README.md has the modes). Nobody else's.
+    pub async fn fail_gateway(&self, order: &OrderId, operation: &str, mode: &str, count: u32) -> Outcome {
+        let fault = json!({"key_prefix": format!("{order}.{operation}."), "mode": mode, "count": count});
+        Ok(self.gateway.plan_fault(&fault).await?)
+    }
+
+    /// No invocation of the function gets through from now on, as when a deployment broke it.
+    pub async fn switch_off(&self, function: &str) -> Outcome {
+        self.changes.lock().off.insert(function.to_owned());
+        let limit = json!({"ReservedConcurrentExecutions": 0}).to_string().into_bytes();
+        self.concurrency(function, Method::PUT, limit).await
+    }
+
+    pub async fn switch_on(&self, function: &str) -> Outcome {
+        self.concurrency(function, Method::DELETE, Vec::new()).await?;
+        self.changes.lock().off.remove(function);
+        Ok(())
+    }
+
+    async fn concurrency(&self, function: &str, method: Method, body: Vec<u8>) -> Outcome {
+        // Setting it and deleting it have versions of the API of their own.
+        let path = format!("/2017-10-31/functions/ordersaga-{}-{function}/concurrency", self.outputs.stage);
+        self.emulator.send("lambda", "PutFunctionConcurrency", method, &path, &[], body).await?;
+        Ok(())
+    }
+
+    /// Retries of the state machine come after so many thousandths of their time.
+    pub async fn pace_retries(&self, thousandths: u32) -> Outcome {
+        let scale = format!("{}.{:03}", thousandths / 1000, thousandths % 1000);
+        let body = json!({"stepfunctions._SFN_WAIT_SCALE": scale}).to_string().into_bytes();
+        self.emulator.send("states", "config", Method::POST, "/_ministack/config", &[], body).await?;
+        Ok(())
+    }
+
+    /// A function's environment with one value changed, until the test is over.
+    pub async fn set_variable(&self, function: &str, name: &str, value: &str) -> Outcome {
+        let configuration = self.configuration(function, Method::GET, Vec::new()).await?;
+        let before = configuration["Environment"]["Variables"].clone();
+        let mut variables = before.clone();
+        variables[name] = json!(value);
+        self.changes.lock().environments.entry(function.to_owned()).or_insert(before);
+        self.set_environment(function, &variables).await
+    }
+
+    async fn set_environment(&self, function: &str, variables: &Value) -> Outcome {
+        let body = json!({"Environment": {"Variables": variables}}).to_string().into_bytes();
+        self.configuration(function, Method::PUT, body).await.map(drop)
+    }
+
+    async fn configuration(&self, function: &str, method: Method, body: Vec<u8>) -> Outcome<Value> {
+        let path = format!("/2015-03-31/functions/ordersaga-{}-{function}/configuration", self.outputs.stage);
+        let answer = self.emulator.send("lambda", "FunctionConfiguration", method, &path, &[], body).await?;
+        Ok(serde_json::from_str(&answer)?)
+    }
+
+    /// Everything as it was.
+    pub async fn mend(&self) -> Outcome {
+        self.pace_retries(1000).await?;
+        self.gateway.forget_faults().await?;
+        let Changed { off, environments } = std::mem::take(&mut *self.changes.lock());
+        for function in off {
+            self.switch_on(&function).await?;
+        }
+        for (function, variables) in environments {
+            self.set_environment(&function, &variables).await?;
+        }
+        Ok(())
+    }
+}
