@@ -40,9 +40,9 @@ pub enum Error {
     #[error("{0}")]
     Demo(String),
     #[error("{0}")]
-    Bench(String),
-    #[error("{0}")]
     Saga(String),
+    #[error("{0}")]
+    Bench(String),
     #[error("{what} {}: {source}", path.display())]
     File { what: &'static str, path: PathBuf, source: std::io::Error },
     #[error("{command} cannot be run: {source}")]
