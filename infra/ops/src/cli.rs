@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::Bench;
+use crate::breaker::Breaker;
 use crate::demo::Demo;
 use crate::error::{AboutFile, Error, Result};
 use crate::progress::Progress;
@@ -11,6 +12,7 @@ use crate::release::{self, Arch, Release, Stage};
 use crate::settings::{DEFAULT_GATEWAY_PORT, DEFAULT_STRIPE_PORT, Port, Settings};
 use crate::stack::{self, Stack};
 use crate::state::{Outputs, StateDir};
+use crate::stripe::Stripe;
 use crate::supervisor::{self, Orders};
 use crate::{logs, status};
 
@@ -54,6 +56,12 @@ enum Command {
         after_help = "Needs AWS credentials (AWS_PROFILE, `aws sso login`, …) and the Rust target of the architecture."
     )]
     Deploy(Deploy),
+    /// See circuit breakers and switch them
+    #[command(subcommand)]
+    Breaker(Breaker),
+    /// Connect a stage on AWS with Stripe
+    #[command(subcommand)]
+    Stripe(Stripe),
     /// Measure: `cargo ops bench cold`
     #[command(subcommand)]
     Bench(Bench),
@@ -121,6 +129,14 @@ impl Cli {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 until_interrupted(release::deploy(&settings, Release { stage, arch, yes }, &Progress::new()))
                     .await
+            }
+            Command::Breaker(breaker) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(breaker.run(&settings, &Progress::new())).await
+            }
+            Command::Stripe(stripe) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(stripe.run(&settings, &Progress::new())).await
             }
             Command::Bench(bench) => {
                 let settings = place.settings(Port::Any, Port::Any)?;

@@ -18,7 +18,7 @@ use crate::progress::Progress;
 use crate::settings::{LOCAL_STAGE, Settings};
 use crate::state::{Running, StateDir};
 
-pub use template::overrides;
+pub use template::{overrides, region};
 
 /// The templates in waves: those of a wave need only what earlier waves made.
 const ORDER: &[&[&str]] = &[

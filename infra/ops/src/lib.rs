@@ -1,6 +1,7 @@
 //! The operator's command line, and, for tests, the stack that it starts.
 
 mod bench;
+mod breaker;
 mod cli;
 mod demo;
 mod deploy;
@@ -13,12 +14,14 @@ mod process;
 mod progress;
 mod python;
 mod release;
+mod remote;
 mod settings;
 mod setup;
 pub mod shop;
 pub mod stack;
 mod state;
 mod status;
+mod stripe;
 mod stripe_proxy;
 mod supervisor;
 

@@ -29,7 +29,7 @@ pub enum Arch {
 }
 
 impl Stage {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Dev => "dev",
             Self::Prod => "prod",
@@ -82,7 +82,7 @@ pub async fn deploy(settings: &Settings, release: Release, progress: &Progress) 
 }
 
 /// Before anything that takes minutes: whether there is any place that credentials could come from.
-fn credentials_exist() -> Result<()> {
+pub fn credentials_exist() -> Result<()> {
     const VARIABLES: [&str; 6] = [
         "AWS_ACCESS_KEY_ID",
         "AWS_PROFILE",
