@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::Bench;
+use crate::breaker::Breaker;
 use crate::demo::Demo;
 use crate::error::{AboutFile, Error, Result};
 use crate::progress::Progress;
@@ -12,6 +13,7 @@ use crate::saga::Saga;
 use crate::settings::{DEFAULT_GATEWAY_PORT, DEFAULT_STRIPE_PORT, Port, Settings};
 use crate::stack::{self, Stack};
 use crate::state::{Outputs, StateDir};
+use crate::stripe::Stripe;
 use crate::supervisor::{self, Orders};
 use crate::{logs, status};
 
@@ -58,7 +60,13 @@ enum Command {
     /// Find and mend orders whose saga needs somebody: `saga list`, `saga retry`, `saga check`
     #[command(subcommand)]
     Saga(Saga),
-    /// Measure: how functions start (`bench cold`), what orders cost (`bench cost`)
+    /// See circuit breakers and switch them
+    #[command(subcommand)]
+    Breaker(Breaker),
+    /// Connect a stage on AWS with Stripe
+    #[command(subcommand)]
+    Stripe(Stripe),
+    /// Measure: how functions start (`cold`), what orders cost (`cost`), how a hot SKU sells (`reserve`)
     #[command(subcommand)]
     Bench(Bench),
     /// Make the Python environment with the AWS tools, and print its folder of programs
@@ -129,6 +137,14 @@ impl Cli {
             Command::Saga(saga) => {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 until_interrupted(saga.run(&settings)).await
+            }
+            Command::Breaker(breaker) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(breaker.run(&settings, &Progress::new())).await
+            }
+            Command::Stripe(stripe) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(stripe.run(&settings, &Progress::new())).await
             }
             Command::Bench(bench) => {
                 let settings = place.settings(Port::Any, Port::Any)?;

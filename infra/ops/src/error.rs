@@ -33,6 +33,8 @@ pub enum Error {
     Template { template: PathBuf, reason: String },
     #[error("the emulator refused {operation}: {reason}")]
     Refused { operation: String, reason: String },
+    #[error("{operation} failed: {reason}\nCorrect that and run the command again.")]
+    Remote { operation: String, reason: String },
     #[error("the API refused {request}: {reason}\nThe functions' logs are in {logs}.")]
     Seed { request: String, reason: String, logs: PathBuf },
     #[error("{0}")]

@@ -1,6 +1,7 @@
 //! The operator's command line, and, for tests, the stack that it starts.
 
 mod bench;
+mod breaker;
 mod cli;
 mod demo;
 mod deploy;
@@ -13,6 +14,7 @@ mod process;
 mod progress;
 mod python;
 mod release;
+mod remote;
 mod saga;
 mod settings;
 mod setup;
@@ -20,6 +22,7 @@ pub mod shop;
 pub mod stack;
 mod state;
 mod status;
+mod stripe;
 mod stripe_proxy;
 mod supervisor;
 

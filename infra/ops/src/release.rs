@@ -30,7 +30,7 @@ pub enum Arch {
 }
 
 impl Stage {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Dev => "dev",
             Self::Prod => "prod",
