@@ -4,7 +4,6 @@ use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::deploy;
@@ -12,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::functions;
 use crate::progress::Progress;
 use crate::python::{self, Purpose};
-use crate::settings::Settings;
+use crate::remote::Remote;
+use crate::settings::{REGION, Settings};
 
 /// A stage on AWS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -125,47 +125,10 @@ fn confirm(release: Release) -> Result<()> {
 
 /// The account that the credentials are for: they may be there and have expired.
 async fn account(programs: &Path) -> Result<String> {
-    let script =
-        "import boto3; print(boto3.client('sts', region_name='us-east-1').get_caller_identity()['Account'])";
-    self::script(programs, script, "").await
-}
-
-/// Runs a script that talks to AWS, and answers what it printed.
-///
-/// # Errors
-/// It failed: AWS cannot be reached, does not take the credentials, or refuses.
-pub async fn script(programs: &Path, script: &str, input: &str) -> Result<String> {
-    let failed = |source| Error::Command { command: "python".into(), source };
-    let mut child = Command::new(programs.join("python"))
-        .args(["-c", script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(failed)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // One that ended before it read says why below.
-        let _ = stdin.write_all(input.as_bytes()).await;
-    }
-    let output = child.wait_with_output().await.map_err(failed)?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let reason = said.trim().lines().last().unwrap_or_default();
-    // botocore's names for "no connection".
-    if reason.contains("EndpointConnectionError") || reason.contains("ConnectTimeoutError") {
-        return Err(Error::Deploy(format!(
-            "AWS cannot be reached: {reason}\nCheck the network and run the command again."
-        )));
-    }
-    if reason.contains("ResourceNotFoundException") || reason.contains("AccessDenied") {
-        return Err(Error::Deploy(format!(
-            "AWS refuses: {reason}\nIs the stage deployed (`cargo ops deploy`), and may these credentials do that there?"
-        )));
-    }
-    Err(no_credentials(&format!("AWS does not take those that are there: {reason}")))
+    // The account is the same in every region.
+    let remote = Remote::by(programs.join("python"), REGION);
+    let identity = remote.call("sts", "GetCallerIdentity", serde_json::json!({})).await?;
+    Ok(identity["Account"].as_str().unwrap_or_default().to_owned())
 }
 
 async fn build(settings: &Settings, programs: &Path, arch: Arch) -> Result<()> {

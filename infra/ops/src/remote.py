@@ -10,10 +10,15 @@ call = json.load(sys.stdin)
 if "service" in call:
     import boto3
     from botocore import xform_name
+    from botocore.config import Config
 
-    client = boto3.client(call["service"], region_name=call["region"])
+    # What has effects is not repeated behind the caller's back: an invocation that takes minutes would run twice.
+    config = Config(read_timeout=call["patience"], retries={"total_max_attempts": 1})
+    client = boto3.client(call["service"], region_name=call["region"], config=config)
     answer = getattr(client, xform_name(call["operation"]))(**call["input"])
     answer.pop("ResponseMetadata", None)
+    if hasattr(answer.get("Payload"), "read"):
+        answer["Payload"] = answer["Payload"].read().decode()
 else:
     form = urllib.parse.urlencode([tuple(field) for field in call["form"]]).encode()
     request = urllib.request.Request(call["url"], method=call["method"], data=form or None)

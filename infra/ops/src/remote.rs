@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,6 +18,9 @@ use crate::release::{self, Stage};
 use crate::settings::Settings;
 
 const SCRIPT: &str = include_str!("remote.py");
+
+/// AWS answers within seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The shapes that are read are those of this version, as payments reads its own.
 const STRIPE_VERSION: &str = "2024-06-20";
@@ -44,9 +48,9 @@ impl Remote {
         Ok(Self { python: programs.join("python"), region })
     }
 
-    #[cfg(test)]
-    pub fn by(python: impl Into<PathBuf>) -> Self {
-        Self { python: python.into(), region: String::new() }
+    /// By this Python, to this region.
+    pub fn by(python: impl Into<PathBuf>, region: &str) -> Self {
+        Self { python: python.into(), region: region.to_owned() }
     }
 
     /// An operation of an AWS service that speaks JSON, with its input as the API reference gives it.
@@ -54,7 +58,30 @@ impl Remote {
     /// # Errors
     /// AWS refuses, or cannot be reached.
     pub async fn call(&self, service: &str, operation: &str, input: Value) -> Result<Value> {
-        let call = json!({"service": service, "region": self.region, "operation": operation, "input": input});
+        self.call_within(PATIENCE, service, operation, input).await
+    }
+
+    /// What a function answers, which may take so long.
+    ///
+    /// # Errors
+    /// AWS refuses, or cannot be reached. A function that fails answers so.
+    pub async fn invoke(&self, function: &str, payload: &Value, patience: Duration) -> Result<String> {
+        let input = json!({"FunctionName": function, "Payload": payload.to_string()});
+        let answer = self.call_within(patience, "lambda", "Invoke", input).await?;
+        Ok(answer["Payload"].as_str().unwrap_or_default().to_owned())
+    }
+
+    async fn call_within(
+        &self,
+        patience: Duration,
+        service: &str,
+        operation: &str,
+        input: Value,
+    ) -> Result<Value> {
+        let call = json!({
+            "service": service, "region": self.region, "operation": operation, "input": input,
+            "patience": patience.as_secs(),
+        });
         self.run(operation, &call).await
     }
 
@@ -90,7 +117,31 @@ impl Remote {
         }
         // Python's last line names the error; the lines before show its code.
         let said = String::from_utf8_lossy(&output.stderr);
-        Err(refused(operation, said.trim().lines().last().unwrap_or("it said nothing")))
+        Err(refused(operation, &with_advice(said.trim().lines().last().unwrap_or("it said nothing"))))
+    }
+}
+
+/// The error with what is behind it, where botocore's name tells.
+fn with_advice(error: &str) -> String {
+    let has = |names: &[&str]| names.iter().any(|name| error.contains(name));
+    if has(&["EndpointConnectionError", "ConnectTimeoutError"]) {
+        format!("{error}\nAWS cannot be reached: check the network.")
+    } else if has(&["ResourceNotFoundException", "AccessDenied"]) {
+        format!(
+            "{error}\nIs the stage deployed (`cargo ops deploy`), and may these credentials do that there?"
+        )
+    } else if has(&[
+        "NoCredentials",
+        "ExpiredToken",
+        "UnrecognizedClient",
+        "InvalidClientTokenId",
+        "TokenRetrieval",
+    ]) {
+        format!(
+            "{error}\nSign in (`aws sso login`, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)."
+        )
+    } else {
+        error.to_owned()
     }
 }
 

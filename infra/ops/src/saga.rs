@@ -1,34 +1,23 @@
 //! Orders whose saga needs somebody. The function orders-reconciler knows them and does what there is to do; this asks it.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use contracts::{OrderId, OrderStatus, saga::Failure};
 use reqwest::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::deploy;
 use crate::emulator::Emulator;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::python::{self, Purpose};
-use crate::release;
-use crate::settings::Settings;
+use crate::release::Stage;
+use crate::remote::Remote;
+use crate::settings::{LOCAL_STAGE, Settings};
 use crate::state::StateDir;
 
 const FUNCTION: &str = "orders-reconciler";
 /// The function's timeout of 300 s (infra/orders.yaml), and what getting there takes.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(315);
-
-/// Invokes a function on AWS. boto3 knows every way of signing in, and this program has no TLS.
-const INVOKE: &str = "
-import boto3, botocore.config, json, sys
-asked = json.load(sys.stdin)
-config = botocore.config.Config(read_timeout=asked['patience'], retries={'total_max_attempts': 1})
-client = boto3.client('lambda', region_name=asked['region'], config=config)
-answer = client.invoke(FunctionName=asked['function'], Payload=json.dumps(asked['payload']))
-sys.stdout.write(answer['Payload'].read().decode())
-";
 
 #[derive(Debug, Subcommand)]
 pub enum Saga {
@@ -75,26 +64,9 @@ pub struct Check {
 
 #[derive(Debug, Clone, Copy, Args)]
 struct Where {
-    #[arg(long, value_enum, default_value = "local")]
-    stage: Stage,
-}
-
-/// The local stack, or a stage on AWS, whose credentials come from the environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Stage {
-    Local,
-    Dev,
-    Prod,
-}
-
-impl Stage {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Local => "local",
-            Self::Dev => "dev",
-            Self::Prod => "prod",
-        }
-    }
+    /// On AWS; without it, on this machine's stack
+    #[arg(long, value_enum)]
+    stage: Option<Stage>,
 }
 
 /// What the function answers to a list.
@@ -157,11 +129,14 @@ impl Saga {
     }
 }
 
-async fn ask<T: DeserializeOwned>(settings: &Settings, stage: Stage, request: Value) -> Result<T> {
-    let function = format!("ordersaga-{}-{FUNCTION}", stage.name());
+async fn ask<T: DeserializeOwned>(settings: &Settings, stage: Option<Stage>, request: Value) -> Result<T> {
+    let function = format!("ordersaga-{}-{FUNCTION}", stage.map_or(LOCAL_STAGE, Stage::name));
     let answer = match stage {
-        Stage::Local => on_this_machine(settings, &function, &request).await?,
-        Stage::Dev | Stage::Prod => on_aws(settings, stage, &function, &request).await?,
+        None => on_this_machine(settings, &function, &request).await?,
+        Some(stage) => {
+            let remote = Remote::aws(settings, stage, &Progress::new()).await?;
+            remote.invoke(&function, &request, PATIENCE).await?
+        }
     };
     read(&function, &answer)
 }
@@ -173,16 +148,6 @@ async fn on_this_machine(settings: &Settings, function: &str, request: &Value) -
     let path = format!("/2015-03-31/functions/{function}/invocations");
     let body = request.to_string().into_bytes();
     emulator.send("lambda", "Invoke", Method::POST, &path, &[], body).await
-}
-
-async fn on_aws(settings: &Settings, stage: Stage, function: &str, request: &Value) -> Result<String> {
-    release::credentials_exist()?;
-    let region = deploy::region(&settings.infra().join("samconfig.toml"), stage.name())?;
-    let programs = python::environment(settings, Purpose::Deploy, &Progress::new()).await?;
-    let asked = json!({
-        "function": function, "region": region, "payload": request, "patience": PATIENCE.as_secs(),
-    });
-    release::script(&programs, INVOKE, &asked.to_string()).await
 }
 
 /// The function's answer, or what it says is wrong.

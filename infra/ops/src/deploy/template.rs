@@ -103,19 +103,6 @@ pub fn overrides(file: &Path, stage: &str) -> Result<BTreeMap<String, String>> {
         .collect())
 }
 
-/// The region that a stage is deployed to, from the same file.
-///
-/// # Errors
-/// The file cannot be read, or names none.
-pub fn region(file: &Path, stage: &str) -> Result<String> {
-    let text = std::fs::read_to_string(file).about("cannot read", file)?;
-    let wrong = |reason: String| Error::Template { template: file.to_path_buf(), reason };
-    let config: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
-    let region =
-        config.get(stage).and_then(|stage| stage.get("global")?.get("parameters")?.get("region")?.as_str());
-    region.map(str::to_owned).ok_or_else(|| wrong(format!("it has no [{stage}.global.parameters] region")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

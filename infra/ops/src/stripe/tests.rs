@@ -94,7 +94,7 @@ async fn remove(State(stripe): State<FakeStripe>, Path(id): Path<String>) -> (St
 
 /// A set-up with this key.
 async fn run(stripe_url: &str, key: &str, vault: &Memory) -> Result<bool> {
-    let remote = Remote::by("python3");
+    let remote = Remote::by("python3", "");
     set_up(&Account { remote: &remote, url: stripe_url, key }, vault, WEBHOOK).await
 }
 
