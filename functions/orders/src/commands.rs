@@ -3,7 +3,7 @@
 use contracts::{
     OrderStatus,
     events::OrderCompensationFailed,
-    saga::{Aborted, ORDER_CANCEL_REQUESTED, OrderCommand, TRANSIENT},
+    saga::{Aborted, COMPENSATION_FAILED, ORDER_CANCEL_REQUESTED, OrderCommand, TRANSIENT},
 };
 use jiff::Timestamp;
 use lambda_kit::{command::CommandError, telemetry};
@@ -25,11 +25,30 @@ pub enum Answer {
     },
 }
 
-/// Takes one command of the saga. A repeat is a success that changes nothing.
+/// Why a command is answered with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    #[error(transparent)]
+    Execute(#[from] ExecuteError),
+    /// Recorded, and to be repeated by a person only.
+    #[error("an undo was exhausted: the order needs attention")]
+    NeedsAttention,
+}
+
+/// Takes one command of the saga. A repeat is answered as the first time, and changes nothing.
 ///
 /// # Errors
-/// `OrderCancelRequested` when the order is to be undone instead; everything else is transient.
-pub async fn handle(store: &Store, command: OrderCommand, now: Timestamp) -> Result<Answer, ExecuteError> {
+/// `OrderCancelRequested` when the order is to be undone instead; `CompensationFailed` when it was not undone wholly, which
+/// ends the execution as failed without a state that would look at the answer; everything else is transient.
+pub async fn handle(store: &Store, command: OrderCommand, now: Timestamp) -> Result<Answer, Failed> {
+    match take(store, command, now).await? {
+        Answer::Status { status: OrderStatus::NeedsAttention } => Err(Failed::NeedsAttention),
+        answer => Ok(answer),
+    }
+}
+
+/// The same for whoever looks at the status by himself.
+pub async fn take(store: &Store, command: OrderCommand, now: Timestamp) -> Result<Answer, ExecuteError> {
     let aborting = matches!(command, OrderCommand::AbortOrder { .. });
     let (context, command) = match command {
         OrderCommand::RecordReservation { context } => (context, Command::RecordReservation),
@@ -59,6 +78,15 @@ fn call_for_attention(history: &History) {
         tracing::error!(step = failure.step, error = failure.error, failed, "the order needs attention");
     }
     telemetry::found("CancelOrder", "needs_attention", 1);
+}
+
+impl CommandError for Failed {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Execute(error) => error.name(),
+            Self::NeedsAttention => COMPENSATION_FAILED,
+        }
+    }
 }
 
 impl CommandError for ExecuteError {

@@ -13,7 +13,7 @@ pub const SHIPMENT_REJECTED: &str = "ShipmentRejected";
 pub const ORDER_CANCEL_REQUESTED: &str = "OrderCancelRequested";
 /// Refuses to release what is sold: a completed order is not undone, and trying again cannot change that.
 pub const RESERVATION_COMMITTED: &str = "ReservationCommitted";
-/// Ends an execution whose undo was exhausted; no command answers with it.
+/// CancelOrder's answer when an undo was exhausted. It is recorded, and ends the execution as failed.
 pub const COMPENSATION_FAILED: &str = "CompensationFailed";
 /// Ends an execution that could not even record how the order ended; no command answers with it.
 pub const SAGA_UNRESOLVED: &str = "SagaUnresolved";

@@ -4,8 +4,8 @@
 use contracts::{
     OrderStatus,
     saga::{
-        Compensations, Failure, INVENTORY_NOT_AVAILABLE, ORDER_CANCEL_REQUESTED, PAYMENT_DECLINED,
-        PAYMENT_TIMEOUT, SHIPMENT_REJECTED, TRANSIENT, UndoOutcome,
+        COMPENSATION_FAILED, Compensations, Failure, INVENTORY_NOT_AVAILABLE, ORDER_CANCEL_REQUESTED,
+        PAYMENT_DECLINED, PAYMENT_TIMEOUT, SHIPMENT_REJECTED, TRANSIENT, UndoOutcome,
     },
 };
 use serde_json::{Value, json};
@@ -282,7 +282,12 @@ impl Order {
             }
             "CancelOrder" if completed => return Err(TRANSIENT),
             "CancelOrder" if self.status == OrderStatus::OrderCancelled => {}
-            "CancelOrder" => self.cancel(arguments),
+            "CancelOrder" => {
+                self.cancel(arguments);
+                if self.status == OrderStatus::NeedsAttention {
+                    return Err(COMPENSATION_FAILED);
+                }
+            }
             other => panic!("no service does {other}"),
         }
         Ok(json!({"status": self.status}))

@@ -95,8 +95,8 @@ async fn after_an_abort_the_order_does_not_complete_and_can_only_be_cancelled() 
 async fn an_undo_that_failed_needs_attention_until_it_is_repaired() {
     let (store, _) = with_order().await;
     answer(&store, record()).await;
-    assert_eq!(answer(&store, cancel(UndoOutcome::Failed)).await, json!({"status": "NeedsAttention"}));
-    assert_eq!(answer(&store, cancel(UndoOutcome::Failed)).await, json!({"status": "NeedsAttention"}));
+    assert_eq!(answer(&store, cancel(UndoOutcome::Failed)).await, json!("CompensationFailed"));
+    assert_eq!(answer(&store, cancel(UndoOutcome::Failed)).await, json!("CompensationFailed"));
     assert_eq!(answer(&store, complete()).await, json!("OrderCancelRequested"));
     assert_eq!(answer(&store, cancel(UndoOutcome::Released)).await, json!({"status": "OrderCancelled"}));
 }

@@ -146,7 +146,7 @@ impl Reconciler {
             correlation_id: correlation_id(history).clone(),
         };
         let cancel = OrderCommand::CancelOrder { context, failure, compensations };
-        match commands::handle(&self.store, cancel, now).await? {
+        match commands::take(&self.store, cancel, now).await? {
             commands::Answer::Status { status } => Ok(status),
             commands::Answer::Aborted(_) => Ok(history.order.status),
         }
