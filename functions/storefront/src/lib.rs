@@ -8,5 +8,5 @@ mod page;
 mod readiness;
 
 pub use api::{Storefront, routes};
-pub use page::{Page, PageError};
+pub use page::{Page, PageError, PublishableKey};
 pub use readiness::Contexts;

@@ -1,47 +1,78 @@
-//! The shop's page: one file that asks nobody but this API for anything.
+//! The shop's page: one file that asks nobody but this API for anything, and Stripe where cards are taken.
 
 use std::fmt::Write;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::{
+    body::Bytes,
     http::{HeaderName, HeaderValue, header},
     response::{Html, IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-const HTML: &str = include_str!("page.html");
+const HTML: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/page.css");
+/// One script: what is defined in a file is known in those after it.
+const SCRIPT: &str = concat!(
+    include_str!("page/api.js"),
+    include_str!("page/account.js"),
+    include_str!("page/shop.js"),
+    include_str!("page/checkout.js"),
+    include_str!("page/orders.js"),
+    include_str!("page/live.js"),
+    include_str!("page/main.js"),
+);
+
+/// Where the page has its style, its script and the publishable key.
+const STYLE_PLACE: &str = "<style></style>";
+const SCRIPT_PLACE: &str = "<script></script>";
+const KEY_PLACE: &str = r#"<meta name="stripe-publishable-key" content="">"#;
+
+/// Nothing but our own script and style runs, found by their hashes; no form is ever sent to a server by the browser
+/// itself; no other site may frame the page.
+const POLICY: &str =
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; img-src data:";
 
 /// The page and the headers that it is sent with.
 #[derive(Debug, Clone)]
 pub struct Page {
+    html: Bytes,
     policy: HeaderValue,
 }
 
+/// What a browser may know of our account at Stripe: `pk_…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishableKey(String);
+
 #[derive(Debug, thiserror::Error)]
 pub enum PageError {
-    #[error("the page has no <{0}> element")]
-    Missing(&'static str),
+    #[error("the page has no single {0}")]
+    Place(&'static str),
     #[error("the WebSocket's address {0:?} is no ws:// or wss:// URL")]
     WebSocketUrl(String),
+    /// The value is not repeated: it may be a secret key that was put in the wrong place.
+    #[error(
+        "a publishable key of Stripe begins with pk_test_ or pk_live_; never give a secret key (sk_…) to a browser"
+    )]
+    PublishableKey,
     #[error("the content security policy is no header value")]
     Policy(#[from] header::InvalidHeaderValue),
 }
 
 impl Page {
-    /// The page of a shop whose WebSocket is at `websocket_url`.
+    /// The page of a shop whose WebSocket is at `websocket_url`. With a key it takes cards through Stripe's script,
+    /// without one it offers test cards.
     ///
     /// # Errors
     /// When that is no WebSocket's address.
-    pub fn new(websocket_url: &str) -> Result<Self, PageError> {
-        // Nothing but our own script and style runs, found by their hashes; it talks to this API and the WebSocket; no
-        // form is ever sent to a server by the browser itself; no other site may frame the page.
-        let mut policy = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
-                          img-src data:; connect-src 'self'"
-            .to_owned();
-        let (script, style) = (hash_of("script")?, hash_of("style")?);
-        // Writing to a string cannot fail.
-        let _ = write!(policy, " {}; script-src '{script}'; style-src '{style}'", origin(websocket_url)?);
-        Ok(Self { policy: HeaderValue::try_from(policy)? })
+    pub fn new(websocket_url: &str, key: Option<&PublishableKey>) -> Result<Self, PageError> {
+        let html = put(HTML, STYLE_PLACE, &format!("<style>{STYLE}</style>"))?;
+        let html = put(&html, SCRIPT_PLACE, &format!("<script>{SCRIPT}</script>"))?;
+        let key_of = key.map_or("", |key| &key.0);
+        let html =
+            put(&html, KEY_PLACE, &KEY_PLACE.replace(r#"content="""#, &format!(r#"content="{key_of}""#)))?;
+        let policy = policy(origin(websocket_url)?, key.is_some());
+        Ok(Self { html: html.into(), policy: HeaderValue::try_from(policy)? })
     }
 
     pub fn response(&self) -> Response {
@@ -52,18 +83,53 @@ impl Page {
             // A new version of the shop is seen at the next visit.
             (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         ];
-        (headers, Html(HTML)).into_response()
+        (headers, Html(self.html.clone())).into_response()
     }
 }
 
-/// The source of the page's one `element`, as a content security policy names it (CSP level 3, section 2.3.1).
-fn hash_of(element: &'static str) -> Result<String, PageError> {
-    let content = HTML
-        .split_once(&format!("<{element}>"))
-        .and_then(|(_, rest)| rest.split_once(&format!("</{element}>")))
-        .map(|(content, _)| content)
-        .ok_or(PageError::Missing(element))?;
-    Ok(format!("sha256-{}", STANDARD.encode(digest(&SHA256, content.as_bytes()))))
+/// The page talks to this API and the WebSocket; where cards are taken, also with what Stripe.js needs for them
+/// (https://docs.stripe.com/security/guide#content-security-policy, without the address lookup, which is not used).
+fn policy(websocket: &str, takes_cards: bool) -> String {
+    let (connect, script, frame) = if takes_cards {
+        (
+            " https://api.stripe.com",
+            " https://js.stripe.com https://*.js.stripe.com",
+            "; frame-src https://js.stripe.com https://*.js.stripe.com https://hooks.stripe.com",
+        )
+    } else {
+        ("", "", "")
+    };
+    let mut policy = POLICY.to_owned();
+    // Writing to a string cannot fail.
+    let _ = write!(policy, "; connect-src 'self' {websocket}{connect}");
+    let _ = write!(policy, "; script-src '{}'{script}; style-src '{}'{frame}", hash(SCRIPT), hash(STYLE));
+    policy
+}
+
+/// A source as a content security policy names it (CSP level 3, section 2.3.1).
+fn hash(source: &str) -> String {
+    format!("sha256-{}", STANDARD.encode(digest(&SHA256, source.as_bytes())))
+}
+
+/// `html` with `what` in the one place for it.
+fn put(html: &str, place: &'static str, what: &str) -> Result<String, PageError> {
+    match html.split_once(place) {
+        Some((before, after)) if !after.contains(place) => Ok(format!("{before}{what}{after}")),
+        _ => Err(PageError::Place(place)),
+    }
+}
+
+impl PublishableKey {
+    /// # Errors
+    /// When it is no publishable key.
+    pub fn parse(text: &str) -> Result<Self, PageError> {
+        let id = text.strip_prefix("pk_test_").or_else(|| text.strip_prefix("pk_live_")).unwrap_or_default();
+        if !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(PageError::PublishableKey)
+        }
+    }
 }
 
 /// Scheme, host and port.
@@ -83,47 +149,4 @@ fn origin(url: &str) -> Result<&str, PageError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_websockets_origin_goes_into_the_policy_and_nothing_else_does() {
-        assert_eq!(
-            origin("wss://x1.execute-api.eu-central-1.amazonaws.com/live").unwrap(),
-            "wss://x1.execute-api.eu-central-1.amazonaws.com"
-        );
-        assert_eq!(origin("ws://127.0.0.1:4566/_aws/execute-api/x/live").unwrap(), "ws://127.0.0.1:4566");
-        assert_eq!(origin("ws://host").unwrap(), "ws://host");
-        for wrong in ["", "ws://", "ws:///x", "https://host/", "ws://host; script-src *", "ws://a b/"] {
-            assert!(origin(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn the_page_has_one_script_and_one_style_and_loads_nothing() {
-        for element in ["<script", "<style"] {
-            assert_eq!(HTML.matches(element).count(), 1, "{element}");
-        }
-        for foreign in
-            ["src=", "@import", "url(", "https://", "style=\"", "onclick", "<link rel=\"stylesheet\""]
-        {
-            assert!(!HTML.contains(foreign), "{foreign}");
-        }
-    }
-
-    #[test]
-    fn the_page_puts_text_into_the_document_as_text_only_and_asks_by_relative_addresses() {
-        for unsafe_use in [
-            "innerHTML",
-            "outerHTML",
-            "insertAdjacentHTML",
-            "document.write",
-            "eval(",
-            "'/v1",
-            "\"/v1",
-            "`/v1",
-        ] {
-            assert!(!HTML.contains(unsafe_use), "{unsafe_use}");
-        }
-    }
-}
+mod tests;

@@ -42,7 +42,7 @@ impl World {
         let lambda = MockServer::start().await;
         let sdk = testing::sdk_config(&lambda.uri()).0;
         let contexts = Contexts::new(&(&sdk).into(), "test".to_owned());
-        let page = Arc::new(Page::new("ws://127.0.0.1:4566/_aws/execute-api/w/live").unwrap());
+        let page = Arc::new(Page::new("ws://127.0.0.1:4566/_aws/execute-api/w/live", None).unwrap());
         let app = app(routes(Storefront { contexts, page }), Tokens::new().verifier());
         Self { app, lambda }
     }

@@ -1,0 +1,149 @@
+
+// --- Placing an order
+
+/** Countries to choose from. Nobody ships to the last: to see how an order is undone. */
+const COUNTRIES = ['AT', 'BE', 'CA', 'CH', 'DE', 'DK', 'ES', 'FR', 'GB', 'IE', 'IT', 'NL', 'NO', 'PL', 'PT', 'SE', 'US', 'AQ'];
+
+const countryNames = new Intl.DisplayNames(undefined, { type: 'region' });
+const home = COUNTRIES.find((code) => navigator.language.endsWith(`-${code}`)) ?? 'US';
+$('checkout').elements.country.append(...COUNTRIES.map((code) => new Option(
+  countryNames.of(code) + (code === 'AQ' ? ' (nobody ships there)' : ''), code, code === home, code === home)));
+
+// The key belongs to what is ordered: sending the same again is the same order, however often, until its outcome is
+// known. It outlives a reload of this tab, with the address that is part of what is ordered, and not a log-out.
+const attempt = () => tab.get('attempt');
+const forgetAttempt = () => tab.drop('attempt');
+
+function keyFor(order) {
+  const text = JSON.stringify(order);
+  const last = attempt();
+  if (last?.user_id === user.user_id && last.text === text) return last.key;
+  const key = unique();
+  tab.set('attempt', { user_id: user.user_id, text, key });
+  return key;
+}
+
+/** The name of who has come, or all of an order that was sent before a reload and has no answer yet. */
+function fillInCheckout() {
+  const form = $('checkout').elements;
+  const last = attempt();
+  if (last?.user_id === user.user_id) {
+    const { shipping_address, payment_method } = JSON.parse(last.text);
+    for (const [name, value] of Object.entries(shipping_address)) form[name].value = value;
+    if (!STRIPE_KEY) form.payment_method.value = payment_method;
+  }
+  form.name.value ||= user.name;
+}
+
+function orderOf(form, payment_method) {
+  const { name, line1, city, postal_code, country } = Object.fromEntries(new FormData(form));
+  const items = Object.keys(basket).sort().map((sku) => ({ sku, quantity: basket[sku] }));
+  return { items, payment_method, shipping_address: { name, line1, city, postal_code, country } };
+}
+
+$('checkout').addEventListener('submit', async (event) => {
+  event.preventDefault();
+  const [form, button] = [event.target, $('place')];
+  if (isWaiting(button)) return;
+  $('checkout-error').textContent = '';
+  for (const field of form.elements) field.ariaInvalid = null;
+  if (!tokens) return showAccount('Log in to order: your basket is kept.');
+
+  waiting(button, true);
+  try {
+    const order = orderOf(form, await paymentMethod(form));
+    const placed = await call('POST', 'v1/orders', { body: order, headers: { 'Idempotency-Key': keyFor(order) } });
+    forgetAttempt();
+    forgetCard();
+    for (const sku of Object.keys(basket)) setQuantity(sku, 0);
+    say(`Order placed: ${money(placed.total)}.`);
+    orderPlaced(placed);
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    waiting(button, false);
+    refused(form, button, problem);
+    return;
+  }
+  waiting(button, false);
+});
+
+/** Says why, and keeps all that was entered. */
+function refused(form, button, problem) {
+  for (const { field } of problem.fields) {
+    const input = form.elements[field.split('.').pop()];
+    if (input instanceof HTMLElement) input.ariaInvalid = 'true';
+  }
+  const lines = problem.fields.filter(({ field }) => field.startsWith('items['));
+  const sold = lines.map(({ field, message }) => `${nameOfLine(field)} ${message}`);
+  const kept = ' Your basket is kept, and sending it again cannot order it twice.';
+  if (problem.retryAfter) {
+    $('checkout-error').textContent = `The shop is busy. You can send the order again in ${problem.retryAfter} s.${kept}`;
+    holdBack(button, problem.retryAfter);
+  } else if (problem.status === 0 || problem.status >= 500) {
+    $('checkout-error').textContent = `There was no answer whether the order was taken. Send it again.${kept}`;
+  } else {
+    $('checkout-error').textContent = sold.length ? sold.join('; ') : inWords(problem);
+  }
+  form.querySelector('[aria-invalid="true"]')?.focus();
+}
+
+function nameOfLine(field) {
+  const sku = Object.keys(basket).sort()[Number(field.match(/\d+/)?.[0])];
+  return products.get(sku)?.name ?? field;
+}
+
+// --- Cards. With a publishable key they go from the browser to Stripe, by Stripe's own script; without one there are
+// test cards, which the gateway has names for.
+
+const STRIPE_KEY = document.querySelector('meta[name="stripe-publishable-key"]').content;
+const STRIPE_JS = 'https://js.stripe.com/v3/';
+
+let loadingStripe = null;
+let cardField = null;
+
+if (STRIPE_KEY) {
+  $('test-cards').remove();
+  $('real-card').hidden = false;
+}
+
+function stripe() {
+  loadingStripe ??= new Promise((done, failed) => {
+    const script = element('script', { src: STRIPE_JS });
+    script.onload = () => done(window.Stripe(STRIPE_KEY));
+    script.onerror = () => {
+      loadingStripe = null;
+      failed(new Problem(400, { detail: 'Stripe cannot be reached, so no card can be taken. Your basket is kept: try again.' }));
+    };
+    document.head.append(script);
+  });
+  return loadingStripe;
+}
+
+/** Once there is something to pay. */
+async function showCardField() {
+  if (!STRIPE_KEY || cardField) return;
+  cardField = 'is being made';
+  try {
+    cardField = (await stripe()).elements().create('card');
+    cardField.on('change', forgetCard);
+    cardField.mount('#card-field');
+  } catch (problem) {
+    cardField = null;
+    $('checkout-error').textContent = problem.message;
+  }
+}
+
+/** A card makes one payment method, however often its order is sent: another would be another order. */
+let storedCard = null;
+const forgetCard = () => { storedCard = null; };
+
+async function paymentMethod(form) {
+  if (!STRIPE_KEY) return new FormData(form).get('payment_method');
+  if (storedCard) return storedCard;
+  const { name } = Object.fromEntries(new FormData(form));
+  const { paymentMethod: stored, error } = await (await stripe())
+    .createPaymentMethod({ type: 'card', card: cardField, billing_details: { name } });
+  if (error) throw new Problem(400, { detail: error.message });
+  storedCard = stored.id;
+  return storedCard;
+}

@@ -1,0 +1,154 @@
+
+// --- Live status: frames of the WebSocket, and a look at the open orders every few seconds while there is none.
+
+const POLL_EVERY = 5000;
+/** API Gateway closes a connection that has been silent for 10 minutes. */
+const SILENT_AT_MOST = 300_000;
+/** While an order is under way silence is suspicious: a connection can be gone without anybody being told. */
+const SILENT_WHILE_OPEN = 20_000;
+const PONG_WITHIN = 5000;
+
+/** A connection that is not there by then is as good as none. */
+const OPEN_WITHIN = 5000;
+
+let socket = null;
+let failures = 0;
+let heard = 0;
+let pinged = 0;
+let reconnecting = null;
+let polling = null;
+const meeting = new Set();
+
+const isLive = () => socket?.readyState === WebSocket.OPEN;
+
+/** Says by which way news come: live, polling, or (for now) none. */
+function showLink(way) {
+  const texts = { live: 'Live', polling: 'Polling every 5 s', lost: 'No connection' };
+  Object.assign($('link'), { hidden: !way, className: way ?? '', textContent: texts[way] ?? '' });
+}
+
+async function goLive() {
+  clearTimeout(reconnecting);
+  if (!tokens || socket) return;
+  // Marks that a connection is being made, so that nobody makes another.
+  socket = {};
+  try {
+    const { ticket, url } = await call('POST', 'v1/realtime/tickets', { body: {} });
+    if (!tokens) return drop();
+    const address = new URL(url);
+    address.searchParams.set('ticket', ticket);
+    const made = new WebSocket(address);
+    socket = made;
+    made.onopen = () => isMine(made) && opened();
+    made.onmessage = ({ data }) => isMine(made) && receive(JSON.parse(data));
+    made.onclose = () => isMine(made) && lost();
+    setTimeout(() => isMine(made) && !isLive() && lost(), OPEN_WITHIN);
+  } catch { lost(); }
+}
+
+const isMine = (one) => one === socket;
+
+function opened() {
+  [failures, heard, pinged] = [0, Date.now(), 0];
+  stopPolling();
+  showLink('live');
+  // Everything of this customer from now on, other devices' orders and shipments included, ...
+  request({ action: 'subscribe' });
+  // ... and of what is under way also what happened in between.
+  for (const order of openOrders()) follow(order);
+}
+
+const request = (frame) => socket.send(JSON.stringify(frame));
+
+/** From where it is known: the server first replays what came behind that version. */
+function follow(order) {
+  if (isLive()) request({ action: 'subscribe', order_id: order.order_id, after: order.version });
+  else startPolling();
+}
+
+function receive(frame) {
+  [heard, pinged] = [Date.now(), 0];
+  if (frame.type === 'error' && frame.code !== 'not_found') say(frame.message, true);
+  const order = orders.get(frame.order_id);
+  if (!order) return frame.type === 'order' && meet(frame.order_id);
+  if (frame.type === 'order') takeEvent(order, frame);
+  if (frame.type === 'payment' || frame.type === 'shipment') takePart(order, frame);
+  if (frame.type === 'gap') readEvents(order, 0).catch(() => { /* The order's end reads them again. */ });
+  if (frame.event_type === 'payment.pending') readPayment(order);
+  show(order);
+}
+
+/** An order that was placed elsewhere. Its frames in the meantime are replayed. */
+async function meet(id) {
+  if (meeting.has(id)) return;
+  meeting.add(id);
+  try { follow(addOrder(await call('GET', `v1/orders/${id}`))); } catch { /* Its next frame asks again. */ }
+  meeting.delete(id);
+}
+
+/** Forgets the connection; what it may still say is not listened to. */
+function drop() {
+  socket?.close?.();
+  socket = null;
+}
+
+function lost() {
+  drop();
+  if (!tokens) return;
+  startPolling();
+  // 1 s, then twice as long each time up to 30 s, the half of it by chance: not all customers come back at once.
+  const pause = Math.min(30_000, 1000 * 2 ** failures) * (0.5 + Math.random() / 2);
+  failures += 1;
+  clearTimeout(reconnecting);
+  reconnecting = setTimeout(goLive, pause);
+}
+
+function goSilent() {
+  drop();
+  clearTimeout(reconnecting);
+  stopPolling();
+  showLink(null);
+}
+
+// A connection that says nothing is asked whether it lives.
+setInterval(() => {
+  if (!isLive()) return;
+  const now = Date.now();
+  if (pinged && now - pinged > PONG_WITHIN) return lost();
+  if (!pinged && now - heard > (openOrders().length ? SILENT_WHILE_OPEN : SILENT_AT_MOST)) {
+    pinged = now;
+    request({ action: 'ping' });
+  }
+}, 1000);
+
+addEventListener('online', () => { failures = 0; goLive(); });
+
+// --- Polling
+
+function startPolling() {
+  if (polling) return;
+  showLink('polling');
+  // Marks that it runs; the first look is at once.
+  polling = setTimeout(poll);
+}
+
+function stopPolling() {
+  clearTimeout(polling);
+  polling = null;
+}
+
+async function poll() {
+  const mine = polling;
+  let pause = POLL_EVERY;
+  try {
+    for (const order of openOrders()) {
+      await readEvents(order, order.version);
+      await readPayment(order);
+    }
+    if (mine === polling) showLink('polling');
+  } catch (problem) {
+    if (mine === polling && problem.status === 0) showLink('lost');
+    pause = Math.max(pause, 1000 * (problem.retryAfter ?? 0));
+  }
+  if (mine === polling) polling = setTimeout(poll, pause);
+}

@@ -1,0 +1,21 @@
+
+// --- The two views, by the address behind the #
+
+function showView() {
+  const name = location.hash === '#orders' ? 'orders' : 'shop';
+  for (const view of ['shop', 'orders']) $(view).hidden = view !== name;
+  for (const link of document.querySelectorAll('nav a')) link.ariaCurrent = link.hash === `#${name}` ? 'page' : null;
+}
+
+addEventListener('hashchange', () => {
+  const before = $('orders').hidden;
+  showView();
+  // Whoever does not see the page change is taken to where it changed.
+  if (location.hash === '#basket') $('basket-title').focus();
+  else if ($('orders').hidden !== before) $(before ? 'orders-title' : 'shop-title').focus();
+});
+
+$('orders-note').textContent = 'Log in to see your orders.';
+showView();
+showBasket();
+loadProducts().then(loadBasket).catch((problem) => say(problem.message, true));

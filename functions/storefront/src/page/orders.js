@@ -1,0 +1,306 @@
+
+// --- Orders. What is shown is a picture of what has happened: events of the order, by version, and what payment and
+// shipment have reported themselves, which is earlier.
+
+const FINAL = ['OrderCompleted', 'OrderCancelled'];
+/** How many orders are remembered and shown. */
+const REMEMBERED = 20;
+
+/** By id, newest first in the document. */
+const orders = new Map();
+
+const STEPS = [
+  { name: 'Order placed', doing: 'Placing the order', done: ['order.created'], failed: [], undone: [], saga: [] },
+  { name: 'Stock reserved', doing: 'Reserving the stock', done: ['order.inventory_reserved'], failed: ['order.inventory_not_available'], instead: 'Not enough stock', undone: ['order.inventory_released'], saga: ['ReserveInventory', 'RecordReservation'] },
+  { name: 'Payment taken', doing: 'Taking the payment', done: ['payment.succeeded', 'order.payment_succeeded'], failed: ['payment.failed', 'order.payment_failed'], instead: 'Payment failed', undone: ['payment.refunded', 'order.payment_refunded'], saga: ['TakePayment'] },
+  { name: 'Shipment booked', doing: 'Booking the shipment', done: ['shipment.scheduled', 'order.shipment_scheduled'], failed: [], instead: 'No shipment', undone: ['shipment.cancelled'], saga: ['ScheduleShipment'] },
+  { name: 'Order completed', doing: 'Completing the order', done: ['order.completed'], failed: [], undone: [], saga: ['CompleteOrder'] },
+];
+
+const MARKS = { done: '✓', failed: '✕', undone: '↩', skipped: '–', current: '', todo: '' };
+const SPOKEN = { done: 'done', failed: 'failed', undone: 'undone', skipped: 'not reached', current: 'in progress', todo: 'not yet' };
+
+const LABELS = {
+  OrderCreated: 'Received', InventoryReserved: 'Stock reserved', InventoryNotAvailable: 'Not in stock', PaymentPending: 'Paying',
+  PaymentSucceeded: 'Paid', PaymentFailed: 'Payment failed', PaymentRefunded: 'Refunded', InventoryReleased: 'Stock put back',
+  OrderCompleted: 'Completed', OrderCancelled: 'Cancelled', NeedsAttention: 'Needs attention',
+};
+
+const REASONS = {
+  InventoryNotAvailable: 'there is not enough in stock',
+  PaymentDeclined: 'the card was declined',
+  PaymentTimeout: 'the payment was not confirmed in time',
+  ShipmentRejected: 'nobody ships to this address',
+  OrderCancelRequested: 'you asked for it',
+};
+
+const isOpen = (order) => !FINAL.includes(order.status);
+const openOrders = () => [...orders.values()].filter(isOpen);
+
+/** The first of these facts that has happened. */
+const fact = (order, types) => types.map((type) => order.facts.get(type)).find(Boolean);
+
+/** The steps with how each stands. Plain data, from the facts alone. */
+function picture(order) {
+  const cancelled = fact(order, ['order.cancelled']);
+  const stopped = cancelled ?? fact(order, ['order.compensation_failed']);
+  let current = !stopped;
+  const steps = STEPS.map((step) => {
+    const [done, failed, undone] = [fact(order, step.done), fact(order, step.failed), fact(order, step.undone)];
+    const state = () => {
+      if (undone && !failed) return 'undone';
+      if (failed || (stopped && !done && step.saga.includes(stepOf(stopped)))) return 'failed';
+      if (done) return 'done';
+      if (stopped) return 'skipped';
+      if (!current) return 'todo';
+      current = false;
+      return 'current';
+    };
+    const now = state();
+    const name = { current: step.doing, failed: step.instead }[now] ?? step.name;
+    return { name, state: now, at: undone ?? failed ?? done, note: note(order, step.name, now) };
+  });
+  if (!stopped) return steps;
+  const end = { name: cancelled ? 'Order cancelled' : 'Waiting for our staff', state: 'failed', at: stopped, note: '' };
+  return [...steps.slice(0, -1), end];
+}
+
+/** A cancelled order that was asked for has no step at fault. */
+const stepOf = ({ data }) => (reasonOf(data) === 'OrderCancelRequested' ? null : data?.step ?? data?.failure?.step);
+const reasonOf = (data) => data?.reason ?? data?.failure?.error;
+
+function note(order, step, state) {
+  const shipment = fact(order, ['order.shipment_scheduled'])?.data;
+  const refund = fact(order, ['order.payment_refunded'])?.data;
+  const progress = ['delivered', 'shipped', 'packed', 'picked'].find((status) => order.facts.has(`shipment.${status}`));
+  switch (`${step} ${state}`) {
+    case 'Stock reserved undone': return 'The stock was put back.';
+    case 'Stock reserved failed': return 'Nothing was reserved.';
+    case 'Payment taken done': return `${money(order.total)} was paid.`;
+    case 'Payment taken failed': return `${sentence(REASONS[order.facts.get('order.payment_failed')?.data?.reason] ?? 'the payment failed')} ${refund ? refunded(refund) : 'Nothing was charged.'}`;
+    case 'Payment taken undone': return refunded(refund ?? { amount: order.total });
+    case 'Shipment booked failed': return sentence(REASONS[reasonOf(order.facts.get('order.cancelled')?.data)] ?? 'no shipment could be booked');
+    case 'Shipment booked undone': return 'The shipment was cancelled.';
+    case 'Shipment booked done': return [
+      shipment && `${shipment.carrier}, ${shipment.tracking_number}, arrives about ${day(shipment.estimated_delivery)}.`,
+      progress && `Now ${progress}.`,
+    ].filter(Boolean).join(' ');
+    case 'Payment taken current': return order.payment?.next_action ? 'Your bank asks you to confirm the payment.' : '';
+    default: return '';
+  }
+}
+
+const refunded = ({ amount, outcome }) => (outcome === 'voided' ? 'The payment was released; nothing was charged.' : `${money(amount)} was paid back.`);
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
+const day = (date) => new Date(`${date}T12:00:00`).toLocaleDateString(undefined, { day: 'numeric', month: 'long' });
+const time = (at) => new Date(at).toLocaleTimeString();
+
+/** How it ended, in a sentence or two. */
+function outcome(order) {
+  if (order.status === 'OrderCompleted') return { className: 'good', text: 'Everything is done: your order is on its way.' };
+  if (order.status === 'NeedsAttention') return { className: 'warn', text: 'Something could not be undone by itself. Our staff have been told and will finish it.' };
+  const cancelled = order.facts.get('order.cancelled');
+  if (!cancelled) return order.cancelling ? { className: 'warn', text: `${order.cancelling === 'customer' ? 'You asked to cancel this order. It' : 'This order'} ends at its next step, unless it was completed first.` } : null;
+  if (!cancelled.data) return { className: 'bad', text: 'Cancelled.' };
+  const why = REASONS[cancelled.data.reason] ?? 'something went wrong on our side';
+  const refunded = fact(order, ['order.payment_refunded', 'payment.refunded']);
+  const paid = refunded && refunded.data?.outcome !== 'voided' ? 'What you paid was paid back.' : 'Nothing was charged.';
+  const stock = order.facts.has('order.inventory_released') ? ' The stock was put back.' : '';
+  return { className: 'bad', text: `Cancelled: ${why}. ${paid}${stock}` };
+}
+
+// --- Taking in what has happened
+
+/** An event of the order itself: from a frame (without data), from the order's timeline, or from its list of events. */
+function takeEvent(order, { version, event_type, status, occurred_at, data }) {
+  const known = order.events.get(version);
+  if (known && (known.data || !data)) return;
+  order.events.set(version, { version, event_type, status, occurred_at, data });
+  order.facts.set(event_type, { occurred_at, data });
+  if (event_type === 'order.cancel_requested') order.cancelling = data?.requested_by ?? order.cancelling ?? 'somebody';
+  if (version <= order.version) return;
+  order.version = version;
+  if (!status || status === order.status) return;
+  order.status = status;
+  // What is read at first is no news.
+  if (!order.isShown) return;
+  say(`Order of ${money(order.total)}: ${(LABELS[status] ?? status).toLowerCase()}.`, status === 'OrderCancelled');
+  if (FINAL.includes(status)) orderEnded(order);
+}
+
+/** What payment and shipment report themselves has no version of the order's. */
+function takePart(order, { event_type, occurred_at }) {
+  if (!order.facts.has(event_type)) order.facts.set(event_type, { occurred_at });
+}
+
+/** The events that are not known yet, with what they say. */
+async function readEvents(order, after) {
+  const { items } = await call('GET', `v1/orders/${order.order_id}/events?after=${after}`);
+  for (const event of items) takeEvent(order, event);
+  show(order);
+}
+
+/** Frames tell that something happened; why it did is in the events. */
+function orderEnded(order) {
+  readEvents(order, 0).catch(() => { /* It is shown without the reason until the next look. */ });
+  for (const { sku } of order.items) if (products.has(sku)) askForStock(products.get(sku));
+}
+
+/** Whether the bank asks for something: only while the order waits for its payment. */
+async function readPayment(order) {
+  if (order.status !== 'PaymentPending') return;
+  try { order.payment = await call('GET', `v1/payments/${order.order_id}`); } catch { return; }
+  show(order);
+}
+
+function addOrder({ order_id, status, items, total, created_at, timeline }) {
+  let order = orders.get(order_id);
+  if (!order) {
+    order = { order_id, status: 'OrderCreated', version: 0, items, total, created_at, events: new Map(), facts: new Map(), cancelling: null, isShown: false };
+    order.view = orderView(order);
+    orders.set(order_id, order);
+    const next = [...orders.values()].filter((other) => other.isShown && other.created_at < created_at)
+      .sort((one, other) => (one.created_at < other.created_at ? 1 : -1))[0];
+    $('order-list').insertBefore(order.view.node, next?.view.node ?? null);
+  }
+  for (const event of timeline ?? []) takeEvent(order, event);
+  if (order.version === 0) order.status = status;
+  order.isShown = true;
+  show(order);
+  return order;
+}
+
+// --- Showing it
+
+function orderView(order) {
+  const [badge, end, log, logTitle] = [element('span'), element('p'), element('ol'), element('summary')];
+  const [steps, actions] = [element('ol', { className: 'steps' }), element('p', { className: 'actions' })];
+  const what = order.items.map(({ sku, quantity }) => `${quantity} × ${products.get(sku)?.name ?? sku}`).join(', ');
+  const title = element('summary', {},
+    element('h2', { textContent: new Date(order.created_at).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' }) }),
+    badge,
+    element('span', { className: 'sum', textContent: money(order.total) }));
+  const node = element('details', { className: 'order' }, title,
+    element('div', { className: 'body' },
+      element('p', { className: 'lines', textContent: what }),
+      end, steps, actions,
+      element('details', { className: 'log' }, logTitle, log),
+      element('p', { className: 'id', textContent: order.order_id })));
+  // A past order is read when somebody wants to see it.
+  node.addEventListener('toggle', () => {
+    if (node.open && ![...order.events.values()].some(({ data }) => data)) readEvents(order, 0).catch((problem) => say(problem.message, true));
+  });
+  return { node, title, badge, steps, end, actions, log, logTitle };
+}
+
+function show(order) {
+  const { badge, steps, end, log, logTitle } = order.view;
+  badge.textContent = LABELS[order.status] ?? order.status;
+  badge.className = `badge ${{ OrderCompleted: 'good', OrderCancelled: 'bad', NeedsAttention: 'warn' }[order.status] ?? ''}`;
+  steps.replaceChildren(...picture(order).map(stepItem));
+  const ending = outcome(order);
+  Object.assign(end, { hidden: !ending, textContent: ending?.text ?? '', className: `outcome ${ending?.className}` });
+  const events = [...order.events.values()].sort((one, other) => one.version - other.version);
+  logTitle.textContent = events.length === 1 ? 'One event so far' : `All ${events.length} events`;
+  log.replaceChildren(...events.map((event) => element('li', {},
+    element('span', { textContent: `${event.version}` }), element('time', { textContent: time(event.occurred_at) }), element('span', { textContent: event.event_type }))));
+  showActions(order);
+  showOpenCount();
+}
+
+function stepItem({ name, state, at, note }) {
+  return element('li', { className: state, ariaCurrent: state === 'current' ? 'step' : null },
+    element('span', { className: 'dot', ariaHidden: 'true', textContent: MARKS[state] }),
+    element('strong', {}, element('span', { className: 'what', textContent: name }), element('span', { className: 'sr', textContent: `: ${SPOKEN[state]}` })),
+    element('time', { textContent: at ? time(at.occurred_at) : '' }),
+    element('small', { textContent: note }));
+}
+
+/** Buttons are kept while they stay the same: whoever is about to press one must not lose it. */
+function showActions(order) {
+  const asks = order.status === 'PaymentPending' && order.payment?.next_action;
+  const wanted = [asks && (STRIPE_KEY ? 'confirm' : 'no-bank'), isOpen(order) && !order.cancelling && 'cancel'].filter(Boolean);
+  const { actions } = order.view;
+  if (actions.dataset.wanted === wanted.join()) return;
+  actions.dataset.wanted = wanted.join();
+  const make = {
+    confirm: () => action('Confirm with your bank', 'primary', (button) => confirmPayment(order, button)),
+    'no-bank': () => element('span', { className: 'hint', textContent: "The bank's page needs a Stripe key that this shop does not have: cancel the order, or it ends by itself." }),
+    cancel: () => action('Cancel this order', '', (button) => cancelOrder(order, button)),
+  };
+  actions.replaceChildren(...wanted.map((name) => make[name]()));
+}
+
+function action(text, className, press) {
+  const button = element('button', { type: 'button', textContent: text, className });
+  button.addEventListener('click', () => isWaiting(button) || press(button));
+  return button;
+}
+
+async function cancelOrder(order, button) {
+  waiting(button, true);
+  try {
+    addOrder(await call('POST', `v1/orders/${order.order_id}/cancel`));
+    order.cancelling = 'customer';
+    show(order);
+    say('You asked to cancel the order.');
+    order.view.title.focus();
+  } catch (problem) {
+    say(problem.message, true);
+    waiting(button, false);
+    if (problem.retryAfter) holdBack(button, problem.retryAfter);
+    else readEvents(order, order.version).catch(() => {});
+  }
+}
+
+/** 3-D Secure: the gateway's script shows the bank's page. What comes of it is told by the order itself. */
+async function confirmPayment(order, button) {
+  waiting(button, true);
+  try {
+    const { error } = await (await stripe()).handleNextAction({ clientSecret: order.payment.next_action.client_secret });
+    say(error ? error.message : 'Thank you. The payment is being taken.', Boolean(error));
+  } catch (problem) { say(problem.message, true); }
+  waiting(button, false);
+}
+
+function showOpenCount() {
+  const count = openOrders().length;
+  Object.assign($('open-count'), { hidden: !count, textContent: count, ariaLabel: `, ${count} under way` });
+}
+
+// --- Past orders
+
+const idsKey = () => `orders.${user.user_id}`;
+
+function orderPlaced(placed) {
+  browser.set(idsKey(), [placed.order_id, ...(browser.get(idsKey()) ?? [])].slice(0, REMEMBERED));
+  const order = addOrder(placed);
+  order.view.node.open = true;
+  $('orders-note').textContent = '';
+  location.hash = '#orders';
+  showView();
+  order.view.title.focus();
+  follow(order);
+}
+
+/** From the shop's list. Where it has none (405 or 404: an older server), what this browser remembers, one by one. */
+async function loadOrders() {
+  try {
+    const { items } = await call('GET', `v1/orders?limit=${REMEMBERED}`);
+    for (const order of items) addOrder(order);
+  } catch (problem) {
+    if (![404, 405].includes(problem.status)) return say(problem.message, true);
+    for (const id of browser.get(idsKey()) ?? []) {
+      try { addOrder(await call('GET', `v1/orders/${id}`)); } catch { /* Not there any more, or not now. */ }
+    }
+  }
+  for (const order of openOrders()) order.view.node.open = true;
+  $('orders-note').textContent = orders.size ? '' : 'You have not ordered anything yet.';
+}
+
+function forgetOrders() {
+  orders.clear();
+  $('order-list').replaceChildren();
+  $('orders-note').textContent = 'Log in to see your orders.';
+  showOpenCount();
+}

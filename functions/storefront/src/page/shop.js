@@ -1,0 +1,165 @@
+
+// --- Products
+
+const LIST_LIMIT = 100;
+
+/** By SKU: the product, its stock as far as it is known, and its card. */
+const products = new Map();
+/** Where the list goes on; null at its end. */
+let cursor = '';
+
+async function loadProducts() {
+  const after = cursor && `&cursor=${encodeURIComponent(cursor)}`;
+  const page = await call('GET', `v1/products?limit=${LIST_LIMIT}${after}`);
+  cursor = page.next_cursor;
+  for (const product of page.items) addProduct(product);
+  $('more').hidden = cursor === null;
+  filterProducts();
+}
+
+function addProduct(product) {
+  const known = products.get(product.sku);
+  if (known?.card) return known;
+  const entry = { ...product, available: null, card: null };
+  products.set(product.sku, entry);
+  entry.card = productCard(entry);
+  $('products').append(entry.card.node);
+  showStock(entry);
+  nearby.observe(entry.card.node);
+  return entry;
+}
+
+function productCard(product) {
+  const stock = element('span');
+  const button = element('button', { type: 'button' });
+  const tile = element('div', { className: 'tile', ariaHidden: 'true', textContent: product.name.slice(0, 1).toUpperCase() });
+  tile.style.setProperty('--hue', [...product.sku].reduce((hue, letter) => (hue * 31 + letter.codePointAt(0)) % 360, 7));
+  button.addEventListener('click', () => addToBasket(product));
+  const node = element('li', { className: 'card' },
+    tile,
+    element('h2', { textContent: product.name }),
+    element('p', { className: 'text', textContent: product.description ?? '' }),
+    element('p', { className: 'offer' }, element('span', { className: 'price', textContent: money(product.price) }), stock),
+    button);
+  node.dataset.sku = product.sku;
+  return { node, stock, button };
+}
+
+/** What the list does not tell is asked for when the product comes into view, and not for hundreds at once. */
+const nearby = new IntersectionObserver((entries) => {
+  for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
+    nearby.unobserve(target);
+    const product = products.get(target.dataset.sku);
+    if (product.availability === 'unknown') askForStock(product);
+  }
+}, { rootMargin: '200px' });
+
+async function askForStock(product) {
+  try {
+    const { available, availability } = await call('GET', `v1/inventory/${encodeURIComponent(product.sku)}`);
+    Object.assign(product, { available, availability });
+    showStock(product);
+  } catch { /* It stays unknown; the order itself will tell. */ }
+}
+
+function showStock({ sku, name, available, availability, card }) {
+  const texts = { in_stock: 'In stock', low_stock: available ? `Only ${available} left` : 'Only a few left', out_of_stock: 'Sold out' };
+  card.stock.textContent = texts[availability] ?? '';
+  card.stock.className = `stock ${availability}`;
+  const inBasket = basket[sku] ?? 0;
+  card.button.textContent = inBasket ? `Add · ${inBasket} in basket` : 'Add to basket';
+  card.button.ariaLabel = `${card.button.textContent}: ${name}`;
+  card.button.disabled = availability === 'out_of_stock';
+}
+
+function filterProducts() {
+  const words = $('search').value.toLowerCase().split(/\s+/);
+  let shown = 0;
+  for (const { sku, name, description, category, card } of products.values()) {
+    const text = `${sku} ${name} ${category} ${description ?? ''}`.toLowerCase();
+    card.node.hidden = !words.every((word) => text.includes(word));
+    if (!card.node.hidden) shown += 1;
+  }
+  $('products-note').textContent = shown || cursor ? '' : 'There is nothing like that in the shop.';
+}
+
+$('search').addEventListener('input', async () => {
+  filterProducts();
+  // It looks through all that there is, and not only through what is shown so far.
+  try { while ($('search').value && cursor !== null) await loadProducts(); }
+  catch (problem) { say(problem.message, true); }
+});
+$('more').addEventListener('click', () => loadProducts().catch((problem) => say(problem.message, true)));
+
+// --- Basket: quantities by SKU, which outlive the page
+
+const MOST = 1000;
+const basket = browser.get('basket') ?? {};
+
+function setQuantity(sku, quantity) {
+  if (quantity > 0) basket[sku] = Math.min(quantity, MOST);
+  else delete basket[sku];
+  browser.set('basket', basket);
+  showBasket();
+}
+
+function addToBasket({ sku, name }) {
+  setQuantity(sku, (basket[sku] ?? 0) + 1);
+  say(`${name}: ${basket[sku]} in the basket.`);
+}
+
+/** What was in the basket when the page was left, as it is sold now. */
+async function loadBasket() {
+  for (const sku of Object.keys(basket).filter((sku) => !products.has(sku))) {
+    try { addProduct(await call('GET', `v1/products/${encodeURIComponent(sku)}`)); }
+    catch (problem) {
+      if (problem.status !== 404) throw problem;
+      setQuantity(sku, 0);
+      say('Something in your basket is no longer sold, and was taken out.');
+    }
+  }
+  showBasket();
+}
+
+function showBasket() {
+  const lines = Object.keys(basket).map((sku) => products.get(sku)).filter(Boolean);
+  for (const [sku, view] of basketLines) if (!basket[sku]) { view.node.remove(); basketLines.delete(sku); }
+  for (const product of lines) showLine(product);
+  const count = lines.reduce((count, { sku }) => count + basket[sku], 0);
+  Object.assign($('basket-count'), { hidden: !count, textContent: count });
+  $('basket-empty').hidden = lines.length > 0;
+  $('checkout').hidden = lines.length === 0;
+  const sums = {};
+  for (const { sku, price } of lines) sums[price.currency] = (sums[price.currency] ?? 0) + price.amount * basket[sku];
+  $('total').textContent = Object.entries(sums).map(([currency, amount]) => money({ amount, currency })).join(' + ');
+  for (const product of products.values()) showStock(product);
+  if (lines.length) showCardField();
+}
+
+/** By SKU. A line stays the same node while it is there: whoever is in it with the keyboard must not lose it. */
+const basketLines = new Map();
+
+function showLine(product) {
+  const { sku, price, available } = product;
+  if (!basketLines.has(sku)) {
+    basketLines.set(sku, basketLine(product));
+    $('basket-lines').append(basketLines.get(sku).node);
+  }
+  const { quantity, note } = basketLines.get(sku);
+  if (quantity.valueAsNumber !== basket[sku]) quantity.value = basket[sku];
+  const short = available !== null && basket[sku] > available ? ` There are only ${available}.` : '';
+  note.textContent = `${money(price)} each.${short}`;
+}
+
+function basketLine({ sku, name }) {
+  const note = element('small');
+  const quantity = element('input', { type: 'number', min: 1, max: MOST, value: basket[sku], required: true, ariaLabel: `Quantity of ${name}` });
+  quantity.addEventListener('change', () => quantity.value > 0 && setQuantity(sku, Math.trunc(quantity.value)));
+  const remove = element('button', { type: 'button', textContent: '×', ariaLabel: `Remove ${name}` });
+  remove.addEventListener('click', () => {
+    setQuantity(sku, 0);
+    $('basket-title').focus();
+    say(`${name} was removed.`);
+  });
+  return { node: element('li', {}, element('span', { textContent: name }), quantity, remove, note), quantity, note };
+}
