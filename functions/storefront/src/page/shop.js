@@ -67,7 +67,7 @@ function showStock({ sku, name, available, availability, card }) {
   card.stock.textContent = texts[availability] ?? '';
   card.stock.className = `stock ${availability}`;
   const inBasket = basket[sku] ?? 0;
-  card.button.textContent = inBasket ? `Add · ${inBasket} in basket` : 'Add to basket';
+  card.button.textContent = inBasket ? `Add another (${inBasket})` : 'Add to basket';
   card.button.ariaLabel = `${card.button.textContent}: ${name}`;
   card.button.disabled = availability === 'out_of_stock';
 }
