@@ -1,6 +1,7 @@
 //! End to end: every test runs against one real stack, which is started for them and ended after them.
 
 mod api;
+mod browser;
 mod cancel;
 mod deadline;
 mod faults;
@@ -10,6 +11,7 @@ mod health;
 mod idempotency;
 mod notifications;
 mod outage;
+mod page;
 mod platform;
 mod realtime;
 mod saga;
@@ -38,7 +40,7 @@ pub(crate) use tests;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let areas: [fn() -> Vec<Trial>; 13] = [
+    let areas: [fn() -> Vec<Trial>; 14] = [
         saga::tests,
         gateway::tests,
         cancel::tests,
@@ -47,6 +49,7 @@ fn main() {
         undo::tests,
         api::tests,
         realtime::tests,
+        page::tests,
         notifications::tests,
         health::tests,
         platform::tests,

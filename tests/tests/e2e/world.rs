@@ -36,6 +36,7 @@ pub struct Customer {
     pub shop: Shop,
     pub user_id: UserId,
     pub email: String,
+    pub password: String,
 }
 
 /// An order that is not placed yet: the customer and the key make its id.
@@ -63,7 +64,7 @@ impl World {
         let email = format!("{}@ordersaga.example", unique("test"));
         let password = unique("Pass");
         let user_id = self.shop.register(&email, &password, "Test Customer").await?.user_id;
-        Ok(Customer { shop: self.shop.login(&email, &password).await?, user_id, email })
+        Ok(Customer { shop: self.shop.login(&email, &password).await?, user_id, email, password })
     }
 
     /// A product with so much in stock, that orders have a price of.

@@ -85,6 +85,7 @@ function refused(form, button, problem) {
     $('checkout-error').textContent = sold.length ? sold.join('; ') : inWords(problem);
   }
   form.querySelector('[aria-invalid="true"]')?.focus();
+  button.scrollIntoView({ block: 'nearest' });
 }
 
 function nameOfLine(field) {

@@ -165,7 +165,9 @@ function addOrder({ order_id, status, items, total, created_at, timeline }) {
   }
   for (const event of timeline ?? []) takeEvent(order, event);
   if (order.version === 0) order.status = status;
+  if (!order.isShown) order.view.node.open = isOpen(order);
   order.isShown = true;
+  $('orders-note').textContent = '';
   show(order);
   return order;
 }
@@ -174,16 +176,16 @@ function addOrder({ order_id, status, items, total, created_at, timeline }) {
 
 function orderView(order) {
   const [badge, end, log, logTitle] = [element('span'), element('p'), element('ol'), element('summary')];
+  const lines = element('p', { className: 'lines' });
+  nameLines(lines, order);
   const [steps, actions] = [element('ol', { className: 'steps' }), element('p', { className: 'actions' })];
-  const what = order.items.map(({ sku, quantity }) => `${quantity} × ${products.get(sku)?.name ?? sku}`).join(', ');
   const title = element('summary', {},
     element('h2', { textContent: new Date(order.created_at).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' }) }),
     badge,
     element('span', { className: 'sum', textContent: money(order.total) }));
   const node = element('details', { className: 'order' }, title,
     element('div', { className: 'body' },
-      element('p', { className: 'lines', textContent: what }),
-      end, steps, actions,
+      lines, end, steps, actions,
       element('details', { className: 'log' }, logTitle, log),
       element('p', { className: 'id', textContent: order.order_id })));
   // A past order is read when somebody wants to see it.
@@ -191,6 +193,17 @@ function orderView(order) {
     if (node.open && ![...order.events.values()].some(({ data }) => data)) readEvents(order, 0).catch((problem) => say(problem.message, true));
   });
   return { node, title, badge, steps, end, actions, log, logTitle };
+}
+
+/** The order's lines by the products' names, as far as those are known or still sold. */
+async function nameLines(node, { items }) {
+  const names = new Map(items.map(({ sku }) => [sku, products.get(sku)?.name]));
+  const write = () => { node.textContent = items.map(({ sku, quantity }) => `${quantity} × ${names.get(sku) ?? sku}`).join(', '); };
+  write();
+  for (const sku of [...names.keys()].filter((sku) => !names.get(sku))) {
+    try { names.set(sku, (await call('GET', `v1/products/${encodeURIComponent(sku)}`)).name); } catch { /* It keeps its number. */ }
+    write();
+  }
 }
 
 function show(order) {
@@ -276,7 +289,6 @@ function orderPlaced(placed) {
   browser.set(idsKey(), [placed.order_id, ...(browser.get(idsKey()) ?? [])].slice(0, REMEMBERED));
   const order = addOrder(placed);
   order.view.node.open = true;
-  $('orders-note').textContent = '';
   location.hash = '#orders';
   showView();
   order.view.title.focus();
@@ -294,7 +306,6 @@ async function loadOrders() {
       try { addOrder(await call('GET', `v1/orders/${id}`)); } catch { /* Not there any more, or not now. */ }
     }
   }
-  for (const order of openOrders()) order.view.node.open = true;
   $('orders-note').textContent = orders.size ? '' : 'You have not ordered anything yet.';
 }
 

@@ -1,0 +1,469 @@
+//! The shop's page in a real browser, as its visitors use it.
+
+use contracts::{OrderId, OrderStatus, Sku};
+use ops::shop::{NewOrder, card};
+use reqwest::Method;
+use serde_json::json;
+
+use crate::browser::{Browser, DESKTOP, Fate, PHONE};
+use crate::harness::Outcome;
+use crate::world::{Customer, World, buy, eventually, unique};
+
+crate::tests![
+    a_visitor_registers_buys_and_sees_the_order_complete,
+    a_declined_card_is_explained,
+    an_order_that_cannot_be_shipped_shows_what_was_undone,
+    a_page_that_loses_its_connection_polls_and_goes_live_again,
+    an_order_is_placed_with_the_keyboard_alone,
+    a_busy_shop_is_waited_for_and_gets_the_same_order_again,
+    a_session_goes_on_as_long_as_it_can_and_its_end_keeps_the_basket,
+    an_open_order_is_cancelled,
+    the_page_fits_a_phone,
+    everything_has_a_name_and_can_be_read,
+];
+
+/// A browser at the shop's page.
+async fn visit(world: &World, name: &str) -> Outcome<Browser> {
+    let mut browser = Browser::start(name).await?;
+    browser.open(&world.outputs.storefront_url).await?;
+    Ok(browser)
+}
+
+/// The page's script made no mistake, and asked for nothing that its policy forbids.
+fn is_content(browser: &Browser) {
+    assert_eq!(browser.complaints(), &[] as &[String]);
+}
+
+async fn put_in_basket(browser: &mut Browser, sku: &Sku) -> Outcome {
+    browser.fill("#search", sku.as_str()).await?;
+    browser.click(&format!(".card[data-sku='{sku}'] button")).await?;
+    Ok(browser.see_text(".card button", "Add another (1)").await?)
+}
+
+async fn log_in(browser: &mut Browser, customer: &Customer) -> Outcome {
+    browser.click("#log-in").await?;
+    enter_credentials(browser, customer).await
+}
+
+async fn enter_credentials(browser: &mut Browser, customer: &Customer) -> Outcome {
+    browser.fill("#account-form [name=email]", &customer.email).await?;
+    browser.fill("#account-form [name=password]", &customer.password).await?;
+    browser.click("#account-submit").await?;
+    Ok(browser.see_text("#who", "Test Customer").await?)
+}
+
+async fn fill_in_address(browser: &mut Browser) -> Outcome {
+    let address = [("line1", "1 Main Street"), ("postal_code", "12345"), ("city", "Springfield")];
+    for (field, value) in address {
+        browser.fill(&format!("#checkout [name={field}]"), value).await?;
+    }
+    Ok(())
+}
+
+/// How many steps of the newest order's timeline stand like this.
+async fn see_steps(browser: &mut Browser, state: &str, count: usize) -> Outcome {
+    let steps = format!("document.querySelector('.order')?.querySelectorAll('.steps .{state}').length");
+    Ok(browser.see(&format!("{count} steps are {state}"), &format!("{steps} === {count}")).await?)
+}
+
+async fn order_on_page(browser: &mut Browser) -> Outcome<OrderId> {
+    let id = browser.value("document.querySelector('.order .id').textContent").await?;
+    Ok(OrderId::try_from(id.as_str().unwrap_or_default())?)
+}
+
+/// An order whose payment waits for the customer's bank, placed from elsewhere.
+async fn order_that_waits(world: &World, customer: &Customer) -> Outcome<OrderId> {
+    let sku = world.product(5).await?;
+    let order = NewOrder { payment_method: world.gateway.store_card(card::ASKS_FIRST).await?, ..buy(&sku) };
+    Ok(customer.shop.place(&order, &unique("key")).await?.order_id)
+}
+
+/// The customer says yes to the bank.
+async fn confirm(world: &World, customer: &Customer, order: &OrderId) -> Outcome {
+    let asked = eventually("the bank asks", async || {
+        let payment = customer.shop.payment(order).await?;
+        Ok(payment.next_action.ok_or(payment.status)?)
+    })
+    .await?;
+    Ok(world.gateway.authenticate(&asked).await?)
+}
+
+async fn a_visitor_registers_buys_and_sees_the_order_complete(world: World) -> Outcome {
+    let (sku, email) = (world.product(5).await?, format!("{}@ordersaga.example", unique("page")));
+    let mut browser = visit(&world, "buys").await?;
+    browser.see_text(".card .stock", "In stock").await?;
+    browser.screenshot("shop").await?;
+    put_in_basket(&mut browser, &sku).await?;
+    browser.see_text("#total", "$12.50").await?;
+
+    fill_in_address(&mut browser).await?;
+    browser.fill("#checkout [name=name]", "Ada Lovelace").await?;
+    browser.click("#place").await?;
+    browser.see_text("#account", "Log in to order").await?;
+    browser.click("#account-switch").await?;
+    browser.fill("#account-form [name=name]", "Ada Lovelace").await?;
+    browser.fill("#account-form [name=email]", &email).await?;
+    browser.fill("#account-form [name=password]", "correct horse").await?;
+    browser.screenshot("register").await?;
+    browser.click("#account-submit").await?;
+    browser.see_text("#who", "Ada Lovelace").await?;
+    browser.see_text("#link", "Live").await?;
+    browser.look(DESKTOP, true).await?;
+    browser.screenshot("basket-dark").await?;
+    browser.look(DESKTOP, false).await?;
+    browser.screenshot("basket").await?;
+
+    browser.click("#place").await?;
+    browser.see_text(".order .badge", "Completed").await?;
+    see_steps(&mut browser, "done", 5).await?;
+    browser.see_text(".order .outcome", "your order is on its way").await?;
+    browser.see_text(".order .steps", "$12.50 was paid").await?;
+    browser.see_text("#basket-empty, #orders-title", "Your orders").await?;
+    for (name, screen, dark) in [
+        ("completed", DESKTOP, false),
+        ("completed-dark", DESKTOP, true),
+        ("completed-phone", PHONE, false),
+        ("completed-phone-dark", PHONE, true),
+    ] {
+        browser.look(screen, dark).await?;
+        browser.screenshot(name).await?;
+    }
+
+    // It is what the shop says, and what it still says after a new visit.
+    let order = order_on_page(&mut browser).await?;
+    let shop = world.shop.login(&email, "correct horse").await?;
+    assert_eq!(shop.order(&order).await?.status, OrderStatus::OrderCompleted);
+    browser.look(DESKTOP, false).await?;
+    browser.open(&world.outputs.storefront_url).await?;
+    browser.click("#log-in").await?;
+    browser.fill("#account-form [name=email]", &email).await?;
+    browser.fill("#account-form [name=password]", "correct horse").await?;
+    browser.click("#account-submit").await?;
+    browser.see_text("#who", "Ada Lovelace").await?;
+    browser.click("nav a[href='#orders']").await?;
+    browser.click(".order summary").await?;
+    see_steps(&mut browser, "done", 5).await?;
+    browser.see_text(".order .steps", "arrives about").await?;
+    assert_eq!(order_on_page(&mut browser).await?, order);
+    is_content(&browser);
+    Ok(())
+}
+
+async fn a_declined_card_is_explained(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(1).await?);
+    let mut browser = visit(&world, "declined").await?;
+    log_in(&mut browser, &customer).await?;
+    put_in_basket(&mut browser, &sku).await?;
+    fill_in_address(&mut browser).await?;
+    browser.click("[value=pm_card_chargeCustomerFail]").await?;
+    browser.click("#place").await?;
+    browser.see_text(".order .badge", "Cancelled").await?;
+    let why = "Cancelled: the card was declined. Nothing was charged. The stock was put back.";
+    browser.see_text(".order .outcome", why).await?;
+    browser.see_text(".order .steps .undone", "The stock was put back.").await?;
+    browser.see_text(".order .steps .failed", "The card was declined.").await?;
+    browser.screenshot("declined").await?;
+
+    // The last piece can be sold again, and the shop shows it.
+    browser.click("nav a[href='#shop']").await?;
+    browser.see_text(&format!(".card[data-sku='{sku}'] .stock"), "Only 1 left").await?;
+    is_content(&browser);
+    Ok(())
+}
+
+async fn an_order_that_cannot_be_shipped_shows_what_was_undone(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let mut browser = visit(&world, "undone").await?;
+    log_in(&mut browser, &customer).await?;
+    put_in_basket(&mut browser, &sku).await?;
+    fill_in_address(&mut browser).await?;
+    browser.value("document.querySelector('[name=country]').value = 'AQ'").await?;
+    browser.click("#place").await?;
+    browser.see_text(".order .outcome", "nobody ships to this address. What you paid was paid back.").await?;
+    see_steps(&mut browser, "undone", 2).await?;
+    browser.see_text(".order .steps .undone", "$12.50 was paid back.").await?;
+    browser.see_text(".order .steps .undone", "The stock was put back.").await?;
+    browser.screenshot("undone").await?;
+    browser.look(PHONE, true).await?;
+    browser.screenshot("undone-phone-dark").await?;
+    is_content(&browser);
+    Ok(())
+}
+
+/// Ends the customer's connections from the server's side.
+async fn cut(world: &World, customer: &Customer) -> Outcome {
+    let query = json!({
+        "TableName": format!("ordersaga-{}-realtime", world.outputs.stage),
+        "KeyConditionExpression": "pk = :user AND begins_with(sk, :connection)",
+        "ExpressionAttributeValues": {
+            ":user": {"S": format!("USER#{}", customer.user_id)}, ":connection": {"S": "CONN#"},
+        },
+    });
+    let found = world.emulator.json("dynamodb", "DynamoDB_20120810.Query", &query).await?;
+    let names = found["Items"].as_array().into_iter().flatten().filter_map(|item| item["sk"]["S"].as_str());
+    let connections: Vec<&str> = names.filter_map(|name| name.strip_prefix("CONN#")).collect();
+    assert!(!connections.is_empty(), "the page is connected");
+    let (_, after_scheme) = world.outputs.websocket_url.split_once("://").ok_or("a URL has a scheme")?;
+    let (_, path) = after_scheme.split_once('/').ok_or("the emulator's URLs have a path")?;
+    for connection in connections {
+        let path = format!("/{path}/@connections/{connection}");
+        world
+            .emulator
+            .send("execute-api", "DeleteConnection", Method::DELETE, &path, &[], Vec::new())
+            .await?;
+    }
+    Ok(())
+}
+
+async fn a_page_that_loses_its_connection_polls_and_goes_live_again(world: World) -> Outcome {
+    let customer = world.customer().await?;
+    let mut browser = visit(&world, "reconnects").await?;
+    log_in(&mut browser, &customer).await?;
+    browser.see_text("#link", "Live").await?;
+    let first = order_that_waits(&world, &customer).await?;
+    browser.click("nav a[href='#orders']").await?;
+    browser.see_text(".order .steps .current", "Your bank asks you to confirm").await?;
+
+    // There is no way back to the WebSocket for now: whatever is seen comes by polling.
+    browser.meddle("POST", "v1/realtime/tickets", Fate::Fails, usize::MAX).await?;
+    cut(&world, &customer).await?;
+    browser.see_text("#link", "Polling every 5 s").await?;
+    confirm(&world, &customer, &first).await?;
+    browser.see_text(".order .badge", "Completed").await?;
+    see_steps(&mut browser, "done", 5).await?;
+    browser.see_text("#link", "Polling every 5 s").await?;
+    assert!(!browser.requests("GET", "/events?after=").is_empty(), "it was polled");
+
+    browser.meddle_no_more().await?;
+    browser.see_text("#link", "Live").await?;
+    // Cut in the middle of an order: what happens while nobody listens is replayed.
+    let second = order_that_waits(&world, &customer).await?;
+    browser.see_text(".order .id", second.as_str()).await?;
+    cut(&world, &customer).await?;
+    confirm(&world, &customer, &second).await?;
+    browser.see_text("#link", "Live").await?;
+    see_steps(&mut browser, "done", 5).await?;
+    let both = "document.querySelectorAll('.order .badge.good').length === 2";
+    browser.see("both orders are completed", both).await?;
+    is_content(&browser);
+    Ok(())
+}
+
+async fn an_order_is_placed_with_the_keyboard_alone(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(50).await?);
+    let mut browser = visit(&world, "keyboard").await?;
+    browser.tab_to("#log-in").await?;
+    browser.press("Enter").await?;
+    browser.see("the first field has the focus", "document.activeElement.name === 'email'").await?;
+    browser.write(&customer.email).await?;
+    browser.tab_to("#account-form [name=password]").await?;
+    browser.write(&customer.password).await?;
+    browser.press("Enter").await?;
+    browser.see_text("#who", "Test Customer").await?;
+
+    browser.tab_to("#search").await?;
+    browser.write(sku.as_str()).await?;
+    browser.see_text(".card .stock", "In stock").await?;
+    browser.tab_to(&format!(".card[data-sku='{sku}'] button")).await?;
+    browser.press("Space").await?;
+    browser.see_text("#basket-lines", "Test product").await?;
+    for (field, value) in [("line1", "1 Main Street"), ("postal_code", "12345"), ("city", "Springfield")] {
+        browser.tab_to(&format!("#checkout [name={field}]")).await?;
+        browser.write(value).await?;
+    }
+    browser.tab_to("#place").await?;
+    browser.press("Enter").await?;
+    let focused = "document.activeElement.closest('.order') !== null";
+    browser.see("the new order has the focus", focused).await?;
+    see_steps(&mut browser, "done", 5).await?;
+    // Still there, whatever was drawn anew meanwhile.
+    browser.see("the new order has the focus", focused).await?;
+    is_content(&browser);
+    Ok(())
+}
+
+async fn a_busy_shop_is_waited_for_and_gets_the_same_order_again(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let mut browser = visit(&world, "busy").await?;
+    log_in(&mut browser, &customer).await?;
+    put_in_basket(&mut browser, &sku).await?;
+    fill_in_address(&mut browser).await?;
+    let busy = Fate::Answered {
+        status: 429,
+        headers: vec![
+            ("Retry-After".to_owned(), "3".to_owned()),
+            ("Content-Type".to_owned(), "application/problem+json".to_owned()),
+        ],
+        body: br#"{"status":429,"title":"Too Many Requests","detail":"Too many orders."}"#.to_vec(),
+    };
+    browser.meddle("POST", "v1/orders", busy, 1).await?;
+    // The second time the order is taken, and nobody hears of it.
+    browser.meddle("POST", "v1/orders", Fate::AnswerIsLost, 1).await?;
+    browser.click("#place").await?;
+    browser.see_text("#place", "Try again in 2 s").await?;
+    browser.see_text("#checkout-error", "Your basket is kept").await?;
+    browser.see_text("#basket-lines", "Test product").await?;
+    browser.screenshot("busy").await?;
+
+    browser.see_text("#place", "Place order").await?;
+    browser.click("#place").await?;
+    browser.see_text("#checkout-error", "There was no answer whether the order was taken").await?;
+    browser.click("#place").await?;
+    browser.see_text(".order .badge", "Completed").await?;
+    let keys: Vec<String> = browser
+        .requests("POST", "v1/orders")
+        .iter()
+        .map(|request| request.headers["Idempotency-Key"].to_string())
+        .collect();
+    assert_eq!(keys.len(), 3, "{keys:?}");
+    assert!(keys[0].len() > 20 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+    browser.see("there is one order", "document.querySelectorAll('.order').length === 1").await?;
+    browser.see("the basket is empty", "document.querySelectorAll('#basket-lines li').length === 0").await?;
+    is_content(&browser);
+    Ok(())
+}
+
+async fn a_session_goes_on_as_long_as_it_can_and_its_end_keeps_the_basket(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let mut browser = visit(&world, "session").await?;
+    log_in(&mut browser, &customer).await?;
+    put_in_basket(&mut browser, &sku).await?;
+    fill_in_address(&mut browser).await?;
+    let expired = Fate::Answered { status: 401, headers: vec![], body: b"{}".to_vec() };
+    browser.meddle("POST", "v1/orders", expired.clone(), 1).await?;
+    browser.click("#place").await?;
+    browser.see_text(".order .badge", "Completed").await?;
+    assert_eq!(browser.requests("POST", "v1/auth/refresh").len(), 1, "it was renewed");
+
+    browser.click("nav a[href='#shop']").await?;
+    put_in_basket(&mut browser, &sku).await?;
+    browser.meddle("POST", "v1/orders", expired.clone(), 1).await?;
+    browser.meddle("POST", "v1/auth/refresh", expired, 1).await?;
+    browser.click("#place").await?;
+    browser.see_text("#account", "Your session has ended").await?;
+    enter_credentials(&mut browser, &customer).await?;
+    browser.see_text("#basket-lines", "Test product").await?;
+    browser.click("#place").await?;
+    let both = "document.querySelectorAll('.order .badge.good').length === 2";
+    browser.see("both orders are completed", both).await?;
+    is_content(&browser);
+    Ok(())
+}
+
+const CANCELLED: &str = "document.querySelector('.order .badge').innerText === 'Cancelled'";
+
+async fn an_open_order_is_cancelled(world: World) -> Outcome {
+    let customer = world.customer().await?;
+    let mut browser = visit(&world, "cancels").await?;
+    log_in(&mut browser, &customer).await?;
+    browser.see_text("#link", "Live").await?;
+    let order = order_that_waits(&world, &customer).await?;
+    browser.click("nav a[href='#orders']").await?;
+    browser.see_text(".order .id", order.as_str()).await?;
+    browser.see_text(".order .lines", "1 × Test product").await?;
+    browser.click(".order .actions button").await?;
+    // A payment that still waits for the bank may end the order at once, or only when the bank is done.
+    let asked = "You asked to cancel this order.";
+    let heard =
+        format!("document.querySelector('.order .outcome').innerText.includes({asked:?}) || {CANCELLED}");
+    browser.see("the wish is shown", &heard).await?;
+    let payment = customer.shop.payment(&order).await?;
+    if let Some(action) = payment.next_action {
+        // Refused where the payment was cancelled in between.
+        let _ = world.gateway.authenticate(&action).await;
+    }
+    browser.see("the order is cancelled", CANCELLED).await?;
+    browser.see_text(".order .outcome", "Cancelled: you asked for it.").await?;
+    browser.screenshot("cancelled").await?;
+    assert_eq!(customer.ended(&order).await?.status, OrderStatus::OrderCancelled);
+    is_content(&browser);
+    Ok(())
+}
+
+async fn the_page_fits_a_phone(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let mut browser = visit(&world, "phone").await?;
+    browser.look(PHONE, false).await?;
+    let fits = "document.documentElement.scrollWidth <= innerWidth";
+    browser.see("the shop fits", fits).await?;
+    log_in(&mut browser, &customer).await?;
+    browser.see_text("#link", "Live").await?;
+    browser.screenshot("phone-shop").await?;
+    put_in_basket(&mut browser, &sku).await?;
+    browser.see("the basket fits", fits).await?;
+    browser.click("nav a[href='#basket']").await?;
+    browser.screenshot("phone-basket").await?;
+    fill_in_address(&mut browser).await?;
+    browser.click("#place").await?;
+    see_steps(&mut browser, "done", 5).await?;
+    browser.click(".order .log summary").await?;
+    browser.see("the order fits", fits).await?;
+    // A finger is wider than a mouse's arrow (WCAG 2.2, 2.5.8).
+    let small = "[...document.querySelectorAll('button, nav a, summary, select, input:not([type=radio])')]
+        .filter((one) => one.checkVisibility() && Math.min(one.offsetWidth, one.offsetHeight) < 24)
+        .map((one) => one.outerHTML).join()";
+    assert_eq!(browser.value(small).await?, "");
+    is_content(&browser);
+    Ok(())
+}
+
+/// What needs a name to be spoken.
+const CONTROLS: [&str; 9] = [
+    "button",
+    "link",
+    "textbox",
+    "searchbox",
+    "spinbutton",
+    "combobox",
+    "radio",
+    "dialog",
+    "DisclosureTriangle",
+];
+
+/// Every control has a name for a screen reader, headings leave no level out, and all text stands out from its ground,
+/// in light and dark.
+async fn everything_has_a_name_and_can_be_read(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let mut browser = visit(&world, "names").await?;
+    log_in(&mut browser, &customer).await?;
+    put_in_basket(&mut browser, &sku).await?;
+    inspect(&mut browser).await?;
+    fill_in_address(&mut browser).await?;
+    browser.click("#place").await?;
+    see_steps(&mut browser, "done", 5).await?;
+    inspect(&mut browser).await?;
+    is_content(&browser);
+    Ok(())
+}
+
+/// Texts that stand out from their ground less than 4.5 : 1, large ones less than 3 : 1 (WCAG 2.2, 1.4.3).
+const PALE: &str = include_str!("page/pale.js");
+
+async fn inspect(browser: &mut Browser) -> Outcome {
+    for dark in [false, true] {
+        browser.look(DESKTOP, dark).await?;
+        assert_eq!(browser.value(PALE).await?, "", "dark: {dark}");
+    }
+    let tree = browser.call("Accessibility.getFullAXTree", json!({})).await?;
+    let mut level = 0;
+    let mut controls = 0;
+    for node in tree["nodes"].as_array().into_iter().flatten().filter(|node| node["ignored"] != true) {
+        let role = node["role"]["value"].as_str().unwrap_or_default();
+        let name = node["name"]["value"].as_str().unwrap_or_default().trim();
+        if CONTROLS.contains(&role) {
+            controls += 1;
+            assert!(!name.is_empty(), "no name: {node}");
+        }
+        if role == "heading" {
+            let properties = node["properties"].as_array().into_iter().flatten();
+            let own = properties
+                .filter(|one| one["name"] == "level")
+                .find_map(|one| one["value"]["value"].as_u64());
+            let own = own.ok_or("a heading has a level")?;
+            assert!(own <= level + 1, "level {own} after {level}: {name}");
+            level = own;
+        }
+    }
+    assert!(controls > 5, "there is something to look at: {tree}");
+    Ok(())
+}
