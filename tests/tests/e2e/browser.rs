@@ -42,6 +42,11 @@ pub enum Fate {
     Fails,
     /// The shop gets it, and its answer does not come back.
     AnswerIsLost,
+    /// It goes to this server instead, which the page does not see, with these headers as well.
+    SentTo {
+        server: String,
+        headers: Vec<(String, String)>,
+    },
     Answered {
         status: u16,
         headers: Vec<(String, String)>,
@@ -53,7 +58,7 @@ pub enum Fate {
 #[derive(Debug)]
 struct Rule {
     method: &'static str,
-    address: &'static str,
+    address: String,
     fate: Fate,
     times: usize,
 }
@@ -109,7 +114,7 @@ impl Browser {
         match message["method"].as_str() {
             Some("Fetch.requestPaused") => self.decide(said).await?,
             Some("Runtime.exceptionThrown") => {
-                self.complaints.push(said["exceptionDetails"]["exception"]["description"].to_string());
+                self.complaints.push(said["exceptionDetails"].to_string());
             }
             Some("Log.entryAdded") if said["entry"]["source"] == "security" => {
                 self.complaints.push(said["entry"]["text"].to_string());
@@ -133,7 +138,7 @@ impl Browser {
             headers: paused["request"]["headers"].clone(),
         };
         let rule = self.rules.iter_mut().find(|rule| {
-            rule.times > 0 && rule.method == request.method && request.url.contains(rule.address)
+            rule.times > 0 && rule.method == request.method && request.url.contains(&rule.address)
         });
         let (command, parameters) = match rule {
             None => ("Fetch.continueRequest", json!({"requestId": id})),
@@ -144,10 +149,18 @@ impl Browser {
                     Fate::AnswerIsLost => {
                         ("Fetch.continueRequest", json!({"requestId": id, "interceptResponse": true}))
                     }
+                    Fate::SentTo { server, headers } => {
+                        let path = request.url.split('/').skip(3).collect::<Vec<_>>().join("/");
+                        let own = request.headers.as_object().into_iter().flatten();
+                        let own = own.map(|(name, value)| json!({"name": name, "value": value}));
+                        let headers: Vec<Value> = own.chain(list(headers)).collect();
+                        (
+                            "Fetch.continueRequest",
+                            json!({"requestId": id, "url": format!("{server}/{path}"), "headers": headers}),
+                        )
+                    }
                     Fate::Answered { status, headers, body } => {
-                        let headers =
-                            headers.iter().map(|(name, value)| json!({"name": name, "value": value}));
-                        let headers: Vec<Value> = headers.collect();
+                        let headers: Vec<Value> = list(headers).collect();
                         let body = STANDARD.encode(body);
                         (
                             "Fetch.fulfillRequest",
@@ -166,11 +179,11 @@ impl Browser {
     pub async fn meddle(
         &mut self,
         method: &'static str,
-        address: &'static str,
+        address: &str,
         fate: Fate,
         times: usize,
     ) -> Result<()> {
-        self.rules.push(Rule { method, address, fate, times });
+        self.rules.push(Rule { method, address: address.to_owned(), fate, times });
         self.call("Fetch.enable", json!({})).await.map(drop)
     }
 
@@ -224,7 +237,11 @@ impl Browser {
             if Instant::now() > deadline {
                 self.screenshot("failed").await?;
                 let text = self.value("document.body.innerText").await?;
-                return Err(format!("not within {} s: {what}. The page says: {text}", WITHIN.as_secs()));
+                let complaints = self.complaints.join(", ");
+                return Err(format!(
+                    "not within {} s: {what}. The page says: {text}; complaints: {complaints}",
+                    WITHIN.as_secs()
+                ));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -329,6 +346,10 @@ impl Browser {
         std::fs::write(&file, picture).map_err(said)?;
         Ok(file)
     }
+}
+
+fn list(headers: &[(String, String)]) -> impl Iterator<Item = Value> {
+    headers.iter().map(|(name, value)| json!({"name": name, "value": value}))
 }
 
 fn said(error: impl std::fmt::Display) -> String {

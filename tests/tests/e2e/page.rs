@@ -1,9 +1,11 @@
 //! The shop's page in a real browser, as its visitors use it.
 
+use axum::http::HeaderValue;
 use contracts::{OrderId, OrderStatus, Sku};
 use ops::shop::{NewOrder, card};
 use reqwest::Method;
 use serde_json::json;
+use storefront::{Page, PublishableKey};
 
 use crate::browser::{Browser, DESKTOP, Fate, PHONE};
 use crate::harness::Outcome;
@@ -18,6 +20,7 @@ crate::tests![
     a_busy_shop_is_waited_for_and_gets_the_same_order_again,
     a_session_goes_on_as_long_as_it_can_and_its_end_keeps_the_basket,
     an_open_order_is_cancelled,
+    a_card_goes_to_stripe_and_the_bank_is_asked_on_the_page,
     the_page_fits_a_phone,
     everything_has_a_name_and_can_be_read,
 ];
@@ -376,6 +379,51 @@ async fn an_open_order_is_cancelled(world: World) -> Outcome {
     browser.see_text(".order .outcome", "Cancelled: you asked for it.").await?;
     browser.screenshot("cancelled").await?;
     assert_eq!(customer.ended(&order).await?.status, OrderStatus::OrderCancelled);
+    is_content(&browser);
+    Ok(())
+}
+
+/// The page of a shop that has a publishable key, with its real policy, in the place of this shop's own.
+async fn page_with_key(world: &World) -> Outcome<Fate> {
+    let key = PublishableKey::parse("pk_test_thePageTest")?;
+    let (parts, body) = Page::new(&world.outputs.websocket_url, Some(&key))?.response().into_parts();
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = parts.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    let body = axum::body::to_bytes(body, usize::MAX).await?.to_vec();
+    Ok(Fate::Answered { status: 200, headers, body })
+}
+
+async fn a_card_goes_to_stripe_and_the_bank_is_asked_on_the_page(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let mut browser = Browser::start("stripe").await?;
+    browser.meddle("GET", &world.outputs.storefront_url, page_with_key(&world).await?, 1).await?;
+    let script = Fate::Answered {
+        status: 200,
+        headers: vec![("Content-Type".to_owned(), "text/javascript".to_owned())],
+        body: include_bytes!("page/stripe.js").to_vec(),
+    };
+    browser.meddle("GET", "https://js.stripe.com/v3/", script, 1).await?;
+    let gateway = Fate::SentTo {
+        server: world.outputs.stripe_url.clone(),
+        // Stripe takes the publishable key for this, the local gateway does not.
+        headers: vec![("Authorization".to_owned(), "Bearer sk_test_browser".to_owned())],
+    };
+    browser.meddle("POST", "https://api.stripe.com/v1/", gateway, usize::MAX).await?;
+    browser.open(&world.outputs.storefront_url).await?;
+    log_in(&mut browser, &customer).await?;
+    let loaded = browser.requests("GET", "stripe.com").len();
+    assert_eq!(loaded, 0, "nothing is loaded before there is something to pay");
+
+    put_in_basket(&mut browser, &sku).await?;
+    fill_in_address(&mut browser).await?;
+    browser.see("no test cards are offered", "document.getElementById('test-cards') === null").await?;
+    browser.fill("#card-field input", card::ASKS_FIRST).await?;
+    browser.click("#place").await?;
+    browser.see_text(".order .steps .current", "Your bank asks you to confirm").await?;
+    browser.screenshot("bank").await?;
+    browser.click(".order .actions .primary").await?;
+    browser.see_text(".order .badge", "Completed").await?;
+    see_steps(&mut browser, "done", 5).await?;
     is_content(&browser);
     Ok(())
 }

@@ -59,10 +59,8 @@ $('checkout').addEventListener('submit', async (event) => {
     say(`Order placed: ${money(placed.total)}.`);
     orderPlaced(placed);
   } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
     waiting(button, false);
-    refused(form, button, problem);
-    return;
+    return refused(form, button, problem instanceof Problem ? problem : new Problem(0));
   }
   waiting(button, false);
 });
@@ -99,6 +97,8 @@ function nameOfLine(field) {
 const STRIPE_KEY = document.querySelector('meta[name="stripe-publishable-key"]').content;
 const STRIPE_JS = 'https://js.stripe.com/v3/';
 
+const NO_STRIPE = 'Stripe cannot be reached, so no card can be taken. Your basket is kept: try again.';
+
 let loadingStripe = null;
 let cardField = null;
 
@@ -113,7 +113,7 @@ function stripe() {
     script.onload = () => done(window.Stripe(STRIPE_KEY));
     script.onerror = () => {
       loadingStripe = null;
-      failed(new Problem(400, { detail: 'Stripe cannot be reached, so no card can be taken. Your basket is kept: try again.' }));
+      failed(new Problem(400, { detail: NO_STRIPE }));
     };
     document.head.append(script);
   });
@@ -143,7 +143,8 @@ async function paymentMethod(form) {
   if (storedCard) return storedCard;
   const { name } = Object.fromEntries(new FormData(form));
   const { paymentMethod: stored, error } = await (await stripe())
-    .createPaymentMethod({ type: 'card', card: cardField, billing_details: { name } });
+    .createPaymentMethod({ type: 'card', card: cardField, billing_details: { name } })
+    .catch(() => ({ error: { message: NO_STRIPE } }));
   if (error) throw new Problem(400, { detail: error.message });
   storedCard = stored.id;
   return storedCard;

@@ -34,6 +34,8 @@ const OPTIONS: &[&str] = &[
     "--hide-scrollbars",
     "--lang=en-US",
     "--no-proxy-server",
+    // A page that a test puts in the place of the shop's has no address, and may then not speak to this machine.
+    "--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets",
 ];
 
 #[derive(Debug)]
