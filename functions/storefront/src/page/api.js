@@ -47,6 +47,8 @@ const wait = (milliseconds) => new Promise((done) => { setTimeout(done, millisec
 
 /** What a client waits for one answer (DESIGN.md section 10), and some for the way. */
 const ANSWER_WITHIN = 8000;
+/** API Gateway's own 429 does not say how long to wait. */
+const BUSY_FOR = 5;
 /** How often something that can be repeated is asked for. */
 const TRIES = 3;
 
@@ -89,7 +91,7 @@ async function once(method, path, options) {
   if (answer.status === 401 && tokens && await renew()) answer = await send(method, path, options);
   const data = await answer.json().catch(() => null);
   if (answer.ok) return data;
-  throw new Problem(answer.status, data, Number(answer.headers.get('Retry-After')) || null);
+  throw new Problem(answer.status, data, Number(answer.headers.get('Retry-After')) || (answer.status === 429 ? BUSY_FOR : null));
 }
 
 /** What the shop answers; throws a Problem. Reading is tried again while the shop is away. */

@@ -153,7 +153,7 @@ async function readPayment(order) {
   show(order);
 }
 
-function addOrder({ order_id, status, items, total, created_at, timeline }) {
+function addOrder({ order_id, status, items = [], total, created_at, timeline }) {
   let order = orders.get(order_id);
   if (!order) {
     order = { order_id, status: 'OrderCreated', version: 0, items, total, created_at, events: new Map(), facts: new Map(), cancelling: null, isShown: false };
@@ -278,7 +278,7 @@ async function confirmPayment(order, button) {
 
 function showOpenCount() {
   const count = openOrders().length;
-  Object.assign($('open-count'), { hidden: !count, textContent: count, ariaLabel: `, ${count} under way` });
+  Object.assign($('open-count'), { hidden: !count, textContent: count });
 }
 
 // --- Past orders

@@ -68,8 +68,8 @@ fn the_key_is_in_the_page_and_the_script_is_the_same_with_and_without_it() {
 }
 
 #[rstest]
-#[case::test("pk_test_51Abc", true)]
-#[case::live("pk_live_51Abc", true)]
+#[case::for_tests("pk_test_51Abc", true)]
+#[case::for_real("pk_live_51Abc", true)]
 #[case::secret("sk_test_51Abc", false)]
 #[case::nothing_behind_it("pk_test_", false)]
 #[case::no_mode("pk_51Abc", false)]

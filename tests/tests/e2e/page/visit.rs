@@ -1,0 +1,56 @@
+//! What a visitor does on the page, again and again.
+
+use contracts::{OrderId, Sku};
+
+use crate::browser::Browser;
+use crate::harness::Outcome;
+use crate::world::{Customer, World};
+
+/// A browser at the shop's page.
+pub async fn visit(world: &World, name: &str) -> Outcome<Browser> {
+    let mut browser = Browser::start(name).await?;
+    browser.open(&world.outputs.storefront_url).await?;
+    Ok(browser)
+}
+
+/// The page's script made no mistake, and asked for nothing that its policy forbids.
+pub fn is_content(browser: &Browser) {
+    assert_eq!(browser.complaints(), &[] as &[String]);
+}
+
+pub async fn put_in_basket(browser: &mut Browser, sku: &Sku) -> Outcome {
+    browser.fill("#search", sku.as_str()).await?;
+    browser.click(&format!(".card[data-sku='{sku}'] button")).await?;
+    Ok(browser.see_text(".card button", "Add another (1)").await?)
+}
+
+pub async fn log_in(browser: &mut Browser, customer: &Customer) -> Outcome {
+    browser.click("#log-in").await?;
+    enter_credentials(browser, customer).await
+}
+
+pub async fn enter_credentials(browser: &mut Browser, customer: &Customer) -> Outcome {
+    browser.fill("#account-form [name=email]", &customer.email).await?;
+    browser.fill("#account-form [name=password]", &customer.password).await?;
+    browser.click("#account-submit").await?;
+    Ok(browser.see_text("#who", "Test Customer").await?)
+}
+
+pub async fn fill_in_address(browser: &mut Browser) -> Outcome {
+    let address = [("line1", "1 Main Street"), ("postal_code", "12345"), ("city", "Springfield")];
+    for (field, value) in address {
+        browser.fill(&format!("#checkout [name={field}]"), value).await?;
+    }
+    Ok(())
+}
+
+/// How many steps of the newest order's timeline stand like this.
+pub async fn see_steps(browser: &mut Browser, state: &str, count: usize) -> Outcome {
+    let steps = format!("document.querySelector('.order')?.querySelectorAll('.steps .{state}').length");
+    Ok(browser.see(&format!("{count} steps are {state}"), &format!("{steps} === {count}")).await?)
+}
+
+pub async fn order_on_page(browser: &mut Browser) -> Outcome<OrderId> {
+    let id = browser.value("document.querySelector('.order .id').textContent").await?;
+    Ok(OrderId::try_from(id.as_str().unwrap_or_default())?)
+}
