@@ -45,7 +45,7 @@ impl Case {
     async fn store(self) -> (Store, Faults) {
         let (store, faults) = with_order().await;
         for command in self.before() {
-            handle(&store, command, at(1)).await.unwrap();
+            take(&store, command, at(1)).await.unwrap();
         }
         faults.reset();
         (store, faults)
