@@ -114,7 +114,7 @@ async fn moved_once_a_redrive(world: &World, fifo: bool) -> Outcome {
     assert!(second.starts_with("1 moved to ") && second.contains("1 of them had come back"), "{second}");
     assert_eq!((pair.fail().await?, pair.fail().await?), (1, 0), "nor is it taken for a duplicate");
     let shown = world.ops(&["dlq", "show", &format!("ordersaga-{}-{name}", world.outputs.stage)]).await?;
-    assert!(shown.contains("redriven 2 times"), "{shown}");
+    assert!(shown.contains("redriven 2×"), "{shown}");
 
     let refused = world.ops(&["dlq", "purge", name]).await.err().ok_or("it asks for --yes")?;
     assert!(refused.message().is_some_and(|said| said.contains("1 message") && said.contains("--yes")));

@@ -67,10 +67,9 @@ impl Summary {
         let sent = self.sent_at.map_or_else(|| "at an unknown time".to_owned(), |time| time.to_string());
         let redriven = match self.redriven {
             0 => String::new(),
-            times => format!(", redriven {times} times"),
+            times => format!(", redriven {times}×"),
         };
-        let mut text =
-            format!("{}  sent {sent}, received {} times{redriven}\n", self.message_id, self.received);
+        let mut text = format!("{}  sent {sent}, received {}×{redriven}\n", self.message_id, self.received);
         if self.fields.is_empty() {
             text.push_str(&format!("    neither an event nor a command, {} bytes\n", self.bytes));
         } else {

@@ -1,7 +1,7 @@
 //! Receiving without losing: looking at messages, and moving them back.
 //!
-//! SQS has a move of its own (`StartMessageMoveTask`), which is not used: it knows no FIFO queues, takes no number of
-//! messages, picks up again what fails while it runs, and MiniStack does not know it.
+//! SQS has a move of its own (`StartMessageMoveTask`), which is not used: it takes no number of messages, does not tell
+//! which of them came back, and MiniStack does not know it.
 
 use std::collections::HashSet;
 
@@ -86,7 +86,7 @@ struct Redrive<'a> {
     queue: &'a DeadLetters,
     /// By their ids here. One that comes again was sent, and only has to be deleted.
     moved: HashSet<String>,
-    /// By the ids that sending gave them, which a message keeps when it ends here again.
+    /// By the ids that sending gave them: SQS moves a message to its dead-letter queue with the id that it has.
     sent: HashSet<String>,
     /// Received, and neither moved nor given back yet: so they are not received again.
     held: Vec<Value>,
