@@ -2,13 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::emulator::Emulator;
+use crate::aws::{Aws, Service};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::release::Stage;
-use crate::remote::Remote;
-use crate::settings::{LOCAL_STAGE, Settings};
-use crate::state::StateDir;
+use crate::settings::Settings;
 
 /// Every breaker that there is: the context whose table holds it, and the dependency.
 const BREAKERS: [(&str, &str); 2] = [("payments", "gateway"), ("notifications", "email")];
@@ -55,12 +53,9 @@ impl Mode {
     }
 }
 
-/// Where a stage's tables are.
+/// A stage's tables.
 #[derive(Debug)]
-enum Tables {
-    Local(Emulator),
-    Aws(Remote, Stage),
-}
+struct Tables(Aws);
 
 impl Breaker {
     /// # Errors
@@ -107,13 +102,7 @@ fn line(name: &str, item: &Value) -> String {
 
 impl Tables {
     async fn of(settings: &Settings, stage: Option<Stage>, progress: &Progress) -> Result<Self> {
-        match stage {
-            Some(stage) => Ok(Self::Aws(Remote::aws(settings, stage, progress).await?, stage)),
-            None => {
-                let outputs = StateDir::new(settings.state_dir.clone()).outputs()?;
-                Ok(Self::Local(Emulator::new(&outputs.aws_endpoint_url)))
-            }
-        }
+        Aws::of(settings, stage, progress).await.map(Self)
     }
 
     async fn get(&self, context: &str, dependency: &str) -> Result<Value> {
@@ -132,18 +121,9 @@ impl Tables {
         dependency: &str,
         mut input: Value,
     ) -> Result<Value> {
-        let stage = match self {
-            Self::Local(_) => LOCAL_STAGE,
-            Self::Aws(_, stage) => stage.name(),
-        };
-        input["TableName"] = json!(format!("ordersaga-{stage}-{context}"));
+        input["TableName"] = json!(self.0.name(context));
         input["Key"] = json!({"pk": {"S": format!("BREAKER#{dependency}")}, "sk": {"S": "BREAKER"}});
-        match self {
-            Self::Local(emulator) => {
-                emulator.json("dynamodb", &format!("DynamoDB_20120810.{operation}"), &input).await
-            }
-            Self::Aws(remote, _) => remote.call("dynamodb", operation, input).await,
-        }
+        self.0.call(Service::DynamoDb, operation, input).await
     }
 }
 

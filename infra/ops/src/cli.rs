@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::bench::Bench;
 use crate::breaker::Breaker;
 use crate::demo::Demo;
+use crate::dlq::Dlq;
 use crate::error::{AboutFile, Error, Result};
 use crate::progress::Progress;
 use crate::python::{self, Purpose};
@@ -63,6 +64,9 @@ enum Command {
     /// See circuit breakers and switch them
     #[command(subcommand)]
     Breaker(Breaker),
+    /// See what waits in dead-letter queues, and move it back
+    #[command(subcommand)]
+    Dlq(Dlq),
     /// Connect a stage on AWS with Stripe
     #[command(subcommand)]
     Stripe(Stripe),
@@ -141,6 +145,10 @@ impl Cli {
             Command::Breaker(breaker) => {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 until_interrupted(breaker.run(&settings, &Progress::new())).await
+            }
+            Command::Dlq(dlq) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(dlq.run(&settings, &Progress::new())).await
             }
             Command::Stripe(stripe) => {
                 let settings = place.settings(Port::Any, Port::Any)?;

@@ -44,6 +44,8 @@ pub enum Error {
     #[error("{0}")]
     Saga(String),
     #[error("{0}")]
+    Dlq(String),
+    #[error("{0}")]
     Bench(String),
     #[error("{what} {}: {source}", path.display())]
     File { what: &'static str, path: PathBuf, source: std::io::Error },

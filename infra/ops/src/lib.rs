@@ -1,10 +1,12 @@
 //! The operator's command line, and, for tests, the stack that it starts.
 
+mod aws;
 mod bench;
 mod breaker;
 mod cli;
 mod demo;
 mod deploy;
+mod dlq;
 mod emulator;
 mod error;
 mod functions;

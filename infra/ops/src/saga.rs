@@ -2,18 +2,15 @@
 
 use clap::{Args, Subcommand};
 use contracts::{OrderId, OrderStatus, saga::Failure};
-use reqwest::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::emulator::Emulator;
+use crate::aws::Aws;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::release::Stage;
-use crate::remote::Remote;
-use crate::settings::{LOCAL_STAGE, Settings};
-use crate::state::StateDir;
+use crate::settings::Settings;
 
 const FUNCTION: &str = "orders-reconciler";
 /// The function's timeout of 300 s (infra/orders.yaml), and what getting there takes.
@@ -130,24 +127,9 @@ impl Saga {
 }
 
 async fn ask<T: DeserializeOwned>(settings: &Settings, stage: Option<Stage>, request: Value) -> Result<T> {
-    let function = format!("ordersaga-{}-{FUNCTION}", stage.map_or(LOCAL_STAGE, Stage::name));
-    let answer = match stage {
-        None => on_this_machine(settings, &function, &request).await?,
-        Some(stage) => {
-            let remote = Remote::aws(settings, stage, &Progress::new()).await?;
-            remote.invoke(&function, &request, PATIENCE).await?
-        }
-    };
-    read(&function, &answer)
-}
-
-async fn on_this_machine(settings: &Settings, function: &str, request: &Value) -> Result<String> {
-    let state = StateDir::new(settings.state_dir.clone());
-    let running = state.running().ok_or(Error::NotRunning)?;
-    let emulator = Emulator::new(&running.endpoint()).with_patience(PATIENCE);
-    let path = format!("/2015-03-31/functions/{function}/invocations");
-    let body = request.to_string().into_bytes();
-    emulator.send("lambda", "Invoke", Method::POST, &path, &[], body).await
+    let aws = Aws::of(settings, stage, &Progress::new()).await?;
+    let function = aws.name(FUNCTION);
+    read(&function, &aws.invoke(&function, &request, PATIENCE).await?)
 }
 
 /// The function's answer, or what it says is wrong.

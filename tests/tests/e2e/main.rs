@@ -5,6 +5,7 @@ mod attention;
 mod browser;
 mod cancel;
 mod deadline;
+mod dlq;
 mod faults;
 mod gateway;
 mod harness;
@@ -42,7 +43,7 @@ pub(crate) use tests;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let areas: [fn() -> Vec<Trial>; 16] = [
+    let areas: [fn() -> Vec<Trial>; 17] = [
         saga::tests,
         gateway::tests,
         cancel::tests,
@@ -55,6 +56,7 @@ fn main() {
         notifications::tests,
         health::tests,
         platform::tests,
+        dlq::tests,
         // Those that want the stack for themselves: last, when nobody else waits for it.
         deadline::tests,
         outage::tests,

@@ -1,0 +1,110 @@
+//! AWS calls of a stage, wherever it is: on this machine, or on AWS.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::emulator::Emulator;
+use crate::error::Result;
+use crate::progress::Progress;
+use crate::release::Stage;
+use crate::remote::Remote;
+use crate::settings::{LOCAL_STAGE, Settings};
+use crate::state::StateDir;
+
+/// One stage's resources.
+#[derive(Debug)]
+pub struct Aws {
+    stage: Option<Stage>,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Local(Emulator),
+    Remote(Remote),
+}
+
+/// The services that are asked in JSON.
+#[derive(Debug, Clone, Copy)]
+pub enum Service {
+    DynamoDb,
+    Sqs,
+}
+
+impl Service {
+    /// As signatures and boto3 name it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::DynamoDb => "dynamodb",
+            Self::Sqs => "sqs",
+        }
+    }
+
+    /// What an operation's name is prefixed with in the header `x-amz-target`.
+    const fn target(self) -> &'static str {
+        match self {
+            Self::DynamoDb => "DynamoDB_20120810",
+            Self::Sqs => "AmazonSQS",
+        }
+    }
+}
+
+impl Aws {
+    /// That stage on AWS; without one, this machine's stack.
+    ///
+    /// # Errors
+    /// No stack runs here, or there are no AWS credentials.
+    pub async fn of(settings: &Settings, stage: Option<Stage>, progress: &Progress) -> Result<Self> {
+        let place = match stage {
+            Some(stage) => Place::Remote(Remote::aws(settings, stage, progress).await?),
+            None => {
+                let outputs = StateDir::new(settings.state_dir.clone()).outputs()?;
+                Place::Local(Emulator::new(&outputs.aws_endpoint_url))
+            }
+        };
+        Ok(Self { stage, place })
+    }
+
+    /// The stage's full name of a resource: `ordersaga-dev-payments`.
+    pub fn name(&self, resource: &str) -> String {
+        format!("ordersaga-{}-{resource}", self.stage.map_or(LOCAL_STAGE, Stage::name))
+    }
+
+    /// What a command about this stage has to say on its line: ` --stage dev`, or nothing.
+    pub fn option(&self) -> String {
+        self.stage.map_or_else(String::new, |stage| format!(" --stage {}", stage.name()))
+    }
+
+    /// An operation, with its input and answer as the API reference gives them.
+    ///
+    /// # Errors
+    /// The service refuses, or does not answer.
+    pub async fn call(&self, service: Service, operation: &str, input: Value) -> Result<Value> {
+        match &self.place {
+            Place::Local(emulator) => {
+                let target = format!("{}.{operation}", service.target());
+                emulator.json(service.name(), &target, &input).await
+            }
+            Place::Remote(remote) => remote.call(service.name(), operation, input).await,
+        }
+    }
+
+    /// What a function answers, which may take so long.
+    ///
+    /// # Errors
+    /// It cannot be invoked. A function that fails answers so.
+    pub async fn invoke(&self, function: &str, payload: &Value, patience: Duration) -> Result<String> {
+        match &self.place {
+            Place::Local(emulator) => {
+                let path = format!("/2015-03-31/functions/{function}/invocations");
+                let emulator = emulator.clone().with_patience(patience);
+                emulator
+                    .send("lambda", "Invoke", Method::POST, &path, &[], payload.to_string().into_bytes())
+                    .await
+            }
+            Place::Remote(remote) => remote.invoke(function, payload, patience).await,
+        }
+    }
+}
