@@ -1,7 +1,5 @@
 //! `/v1/inventory/{sku}`: what can be sold of a SKU, setting it, and adjusting it.
 
-mod key;
-
 use std::time::Duration;
 
 use axum::{
@@ -20,7 +18,6 @@ use lambda_kit::{
 };
 use serde::{Deserialize, Serialize};
 
-use self::key::Key;
 use crate::{
     backoff::Backoff,
     domain::{
@@ -133,7 +130,7 @@ async fn adjust(
     Admin(admin): Admin,
     Correlation(correlation_id): Correlation,
     Path(sku): Path<String>,
-    Key(key): Key,
+    Idempotency(key): Idempotency,
     Body(body): Body<AdjustStock>,
 ) -> Result<Response, Problem> {
     let author = Author { by: &admin.user_id, correlation_id: &correlation_id, at: Timestamp::now() };

@@ -14,13 +14,13 @@ use contracts::OrderId;
 use jiff::Timestamp;
 use lambda_kit::{
     dynamodb::TableError,
-    http::{Body, Correlation, FieldError, Identity, Problem, conditional, etag},
+    http::{Body, Correlation, FieldError, Idempotency, Identity, Problem, conditional, etag},
 };
 use serde::Deserialize;
 use tracing::Span;
 
 use self::{
-    request::{Key, PlaceOrder},
+    request::PlaceOrder,
     view::{EventView, OrderView, PlacedView},
 };
 use crate::{
@@ -48,7 +48,7 @@ async fn place(
     State(store): State<Store>,
     identity: Identity,
     Correlation(correlation_id): Correlation,
-    Key(key): Key,
+    Idempotency(key): Idempotency,
     Body(body): Body<PlaceOrder>,
 ) -> Result<Response, Problem> {
     let order_id = OrderId::derive(&identity.user_id, &key);

@@ -1,6 +1,7 @@
 //! REST functions: axum over API Gateway, with what every endpoint of DESIGN.md section 3 has in common.
 
 mod body;
+mod idempotency;
 mod identity;
 mod problem;
 mod request_id;
@@ -27,6 +28,7 @@ use crate::{
 };
 
 pub use body::{BODY_LIMIT, Body};
+pub use idempotency::Idempotency;
 pub use identity::{Admin, Identity};
 pub use problem::{FieldError, OwnBody, Problem};
 pub use request_id::Correlation;

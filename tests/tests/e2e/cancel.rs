@@ -28,14 +28,7 @@ async fn cancel(customer: &Customer, order: &OrderId) -> Result<StatusCode> {
 
 async fn an_order_that_waits_for_its_payment_is_cancelled_at_once(world: World) -> Outcome {
     let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let payment_method = world.gateway.store_card(card::ASKS_FIRST).await?;
-    let order = NewOrder { payment_method, ..buy(&sku) };
-    let order_id = customer.shop.place(&order, &unique("key")).await?.order_id;
-    let asked = eventually("the bank asks the customer", async || {
-        let payment = customer.shop.payment(&order_id).await?;
-        Ok(payment.next_action.ok_or(payment.status)?)
-    })
-    .await?;
+    let (order_id, asked) = customer.order_that_waits(&world, &sku).await?;
 
     assert_eq!(cancel(&customer, &order_id).await?, StatusCode::ACCEPTED);
     let ended = ops::shop::eventually("the order ends", AT_ONCE, async || {

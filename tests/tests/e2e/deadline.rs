@@ -32,14 +32,7 @@ struct Waiting {
 /// An order whose bank asks the customer, who does not answer.
 async fn waiting_order(world: &World) -> Outcome<Waiting> {
     let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let card = world.gateway.store_card(card::ASKS_FIRST).await?;
-    let order = NewOrder { payment_method: card, ..buy(&sku) };
-    let order_id = customer.shop.place(&order, &unique("key")).await?.order_id;
-    let asked = eventually("the bank asks the customer", async || {
-        let payment = customer.shop.payment(&order_id).await?;
-        Ok(payment.next_action.ok_or(payment.status)?)
-    })
-    .await?;
+    let (order_id, asked) = customer.order_that_waits(world, &sku).await?;
     Ok(Waiting { customer, sku, order_id, asked })
 }
 
@@ -92,5 +85,12 @@ async fn a_payment_that_succeeds_after_its_deadline_is_refunded_by_itself(world:
     let taken = world.taken(&order_id).await?;
     assert_eq!(taken.len(), 1);
     assert_eq!(world.gateway.refunded(&taken[0]).await?, PRICE);
+    let subject = format!("Your money for order {order_id} is on its way back");
+    eventually("the customer is told", async || {
+        let subjects: Vec<String> =
+            world.mails(&customer).await?.into_iter().map(|mail| mail.subject).collect();
+        if subjects.contains(&subject) { Ok(()) } else { Err(subjects.join(", "))? }
+    })
+    .await?;
     Ok(())
 }

@@ -164,14 +164,7 @@ async fn an_undo_waits_for_a_service_that_is_off(world: World) -> Outcome {
 /// The gateway tells it once, when nobody can hear it.
 async fn a_webhook_that_is_lost_costs_time_and_not_the_order(world: World) -> Outcome {
     let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let payment_method = world.gateway.store_card(card::ASKS_FIRST).await?;
-    let order = NewOrder { payment_method, ..buy(&sku) };
-    let order_id = customer.shop.place(&order, &unique("key")).await?.order_id;
-    let asked = eventually("the bank asks the customer", async || {
-        let payment = customer.shop.payment(&order_id).await?;
-        Ok(payment.next_action.ok_or(payment.status)?)
-    })
-    .await?;
+    let (order_id, asked) = customer.order_that_waits(&world, &sku).await?;
     world.switch_off("payments-api").await?;
     world.gateway.authenticate(&asked).await?;
     Placed { customer, sku, order_id }.completes(&world).await?;

@@ -18,14 +18,7 @@ const CHECK: [&str; 4] = ["saga", "check", "--older-than", "0"];
 
 async fn an_order_whose_execution_was_stopped_by_hand_is_taken_back(world: World) -> Outcome {
     let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let payment_method = world.gateway.store_card(card::ASKS_FIRST).await?;
-    let order = NewOrder { payment_method, ..buy(&sku) };
-    let order_id = customer.shop.place(&order, &unique("key")).await?.order_id;
-    eventually("the bank asks the customer", async || {
-        let payment = customer.shop.payment(&order_id).await?;
-        Ok(payment.next_action.ok_or(payment.status)?)
-    })
-    .await?;
+    let (order_id, _) = customer.order_that_waits(&world, &sku).await?;
     let running = world.ops(&CHECK).await?;
     assert!(!running.contains(order_id.as_str()), "an execution that runs is left alone: {running}");
     states(&world, "StopExecution", json!({"executionArn": execution_of(&world, &order_id).await?})).await?;

@@ -108,23 +108,15 @@ async fn a_declined_card_gives_the_stock_back(world: World) -> Outcome {
 
 async fn a_late_payment_completes_the_order_through_the_webhook(world: World) -> Outcome {
     let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let card = world.gateway.store_card(card::ASKS_FIRST).await?;
-    let order = NewOrder { payment_method: card, ..buy(&sku) };
-    let placed = customer.shop.place(&order, &unique("key")).await?;
-
-    let asked = eventually("the bank asks the customer", async || {
-        let payment = customer.shop.payment(&placed.order_id).await?;
-        Ok(payment.next_action.ok_or(payment.status)?)
-    })
-    .await?;
-    assert_eq!(customer.shop.order(&placed.order_id).await?.status, OrderStatus::PaymentPending);
+    let (order_id, asked) = customer.order_that_waits(&world, &sku).await?;
+    assert_eq!(customer.shop.order(&order_id).await?.status, OrderStatus::PaymentPending);
     world.gateway.authenticate(&asked).await?;
 
-    assert_eq!(customer.ended(&placed.order_id).await?.status, OrderStatus::OrderCompleted);
-    assert_eq!(customer.history(&placed.order_id).await?, HAPPY_PATH);
-    assert_eq!(world.taken(&placed.order_id).await?.len(), 1);
+    assert_eq!(customer.ended(&order_id).await?.status, OrderStatus::OrderCompleted);
+    assert_eq!(customer.history(&order_id).await?, HAPPY_PATH);
+    assert_eq!(world.taken(&order_id).await?.len(), 1);
     eventually("the webhook has come", async || {
-        let words = ["/v1/payments/webhook", placed.order_id.as_str()];
+        let words = ["/v1/payments/webhook", order_id.as_str()];
         let lines = world.log_lines("payments-api", &words).await?;
         if lines.is_empty() { Err("no line of it in the log")? } else { Ok(()) }
     })

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use contracts::{IdempotencyKey, OrderId, OrderLine, ShippingAddress, Sku, UserId};
-use ops::shop::{Gateway, Intent, Mail, NewOrder, NotYet, Order, Shop, card, mail_to};
+use ops::shop::{Gateway, Intent, Mail, NewOrder, NextAction, NotYet, Order, Shop, card, mail_to};
 use ops::{Emulator, Outputs};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -162,6 +162,19 @@ impl Customer {
         let key = unique("key");
         let name = IdempotencyKey::try_from(key.as_str()).expect("letters, digits and a hyphen");
         FutureOrder { order_id: OrderId::derive(&self.user_id, &name), key }
+    }
+
+    /// Places an order of one piece whose bank asks the customer first, and waits until it does.
+    pub async fn order_that_waits(&self, world: &World, sku: &Sku) -> Result<(OrderId, NextAction)> {
+        let payment_method = world.gateway.store_card(card::ASKS_FIRST).await?;
+        let order = NewOrder { payment_method, ..buy(sku) };
+        let order_id = self.shop.place(&order, &unique("key")).await?.order_id;
+        let asked = eventually("the bank asks the customer", async || {
+            let payment = self.shop.payment(&order_id).await?;
+            Ok(payment.next_action.ok_or(payment.status)?)
+        })
+        .await?;
+        Ok((order_id, asked))
     }
 
     /// The order once it has ended.

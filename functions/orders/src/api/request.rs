@@ -2,11 +2,9 @@
 
 use std::str::FromStr;
 
-use axum::{extract::FromRequestParts, http::request::Parts};
-use contracts::{IdempotencyKey, OrderLine, ShippingAddress, Sku};
+use contracts::{OrderLine, ShippingAddress, Sku};
 use garde::{Path, Report, Validate};
 use iso_currency::Country;
-use lambda_kit::http::Problem;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use sha2::{Digest, Sha256};
 
@@ -146,24 +144,6 @@ fn is_not_supported(code: &Option<IgnoredAny>, (): &()) -> garde::Result {
     match code {
         Some(_) => Err(garde::Error::new("is not taken yet: order without it")),
         None => Ok(()),
-    }
-}
-
-/// The header `Idempotency-Key`.
-pub(super) struct Key(pub IdempotencyKey);
-
-impl<S: Sync> FromRequestParts<S> for Key {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let header = parts.headers.get("idempotency-key").ok_or_else(|| {
-            Problem::bad_request(
-                "Send an `Idempotency-Key`: a name of your own for this order, so that a repeated request is not a second order.",
-            )
-        })?;
-        header.to_str().ok().and_then(|key| IdempotencyKey::try_from(key).ok()).map(Self).ok_or_else(|| {
-            Problem::bad_request("An `Idempotency-Key` has 1 to 255 visible ASCII characters.")
-        })
     }
 }
 

@@ -2,17 +2,20 @@
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use contracts::IdempotencyKey;
-use lambda_kit::http::Problem;
 
-pub struct Key(pub IdempotencyKey);
+use super::Problem;
 
-impl<S: Sync> FromRequestParts<S> for Key {
+/// The client's own name for what a request asks for. Without one, or with one that is none, the request is a 400.
+#[derive(Debug)]
+pub struct Idempotency(pub IdempotencyKey);
+
+impl<S: Sync> FromRequestParts<S> for Idempotency {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let header = parts.headers.get("idempotency-key").ok_or_else(|| {
             Problem::bad_request(
-                "Send an `Idempotency-Key`: a name of your own for this adjustment, so that a repeated request is not a second one.",
+                "Send an `Idempotency-Key`: a name of your own for this request, so that repeating it does nothing twice.",
             )
         })?;
         header.to_str().ok().and_then(|key| IdempotencyKey::try_from(key).ok()).map(Self).ok_or_else(|| {
