@@ -14,7 +14,7 @@ use garde::Validate;
 use jiff::Timestamp;
 use lambda_kit::{
     dynamodb::TableError,
-    http::{Admin, Body, Correlation, Problem},
+    http::{Admin, Body, Correlation, Idempotency, Problem},
 };
 use serde::{Deserialize, Serialize};
 

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use contracts::{OrderId, OrderStatus, Sku, saga};
 use futures::future::try_join_all;
-use ops::shop::{NewOrder, card};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use crate::harness::Outcome;
-use crate::world::{Customer, PRICE, Result, World, buy, eventually, unique};
+use crate::world::{Customer, PRICE, Result, World, buy, unique};
 
 crate::tests![
     an_order_that_waits_for_its_payment_is_cancelled_at_once,

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use contracts::{OrderId, OrderStatus, Sku, saga};
-use ops::shop::{NewOrder, NextAction, card};
+use ops::shop::NextAction;
 use serde_json::json;
 
 use crate::harness::Outcome;
-use crate::world::{Customer, PRICE, World, buy, eventually, unique};
+use crate::world::{Customer, PRICE, World, buy, eventually};
 
 crate::tests![alone:
     an_order_that_is_not_paid_in_time_is_cancelled_and_its_stock_comes_back,

@@ -2,7 +2,7 @@
 //! one, and leaves nothing behind. Alone, because every order needs these services.
 
 use contracts::{OrderId, OrderStatus, Sku, saga};
-use ops::shop::{NewOrder, card};
+use ops::shop::NewOrder;
 use serde_json::Value;
 
 use crate::harness::Outcome;

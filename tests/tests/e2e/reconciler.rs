@@ -1,7 +1,6 @@
 //! Orders whose saga was lost are found, and put right.
 
 use contracts::{OrderStatus, saga};
-use ops::shop::{NewOrder, card};
 use serde_json::json;
 
 use crate::harness::Outcome;
