@@ -55,8 +55,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::Command,
-        store::NewOrder,
-        testing::{at, correlation_id, order_id, place, user_id},
+        testing::{at, correlation_id, order_id, place_order},
     };
 
     fn unknown(n: usize) -> OrderId {
@@ -66,15 +65,8 @@ mod tests {
     async fn with_order() -> (Store, Faults) {
         let (table, faults) = table(&[]).await;
         let store = Store::new(table);
-        let (order_id, user_id, correlation_id) = (order_id(), user_id(), correlation_id());
-        let order = NewOrder {
-            order_id: &order_id,
-            user_id: &user_id,
-            correlation_id: &correlation_id,
-            request_hash: "",
-            private: "{}",
-        };
-        store.place(&order, place(), at(0)).await.unwrap();
+        let (order_id, correlation_id) = (order_id(), correlation_id());
+        place_order(&store).await;
         store.execute(&order_id, &Command::RecordReservation, &correlation_id, at(1)).await.unwrap();
         (store, faults)
     }

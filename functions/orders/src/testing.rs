@@ -6,7 +6,10 @@ use contracts::{
 };
 use jiff::Timestamp;
 
-use crate::domain::{Command, Commit, NewCommit, Order, Placed, apply, command_id, decide};
+use crate::{
+    domain::{Command, Commit, NewCommit, Order, Placed, apply, command_id, decide},
+    store::{NewOrder, Store},
+};
 
 pub fn order_id() -> OrderId {
     OrderId::try_from("ord_0123456789abcdef0123456789abcdef").unwrap()
@@ -22,6 +25,18 @@ pub fn correlation_id() -> CorrelationId {
 
 pub fn sku(name: &str) -> Sku {
     Sku::try_from(name).unwrap()
+}
+
+/// Puts the order into a store, at second 0.
+pub async fn place_order(store: &Store) {
+    let order = NewOrder {
+        order_id: &order_id(),
+        user_id: &user_id(),
+        correlation_id: &correlation_id(),
+        request_hash: "",
+        private: "{}",
+    };
+    store.place(&order, place(), at(0)).await.unwrap();
 }
 
 /// So many seconds after the order was placed.

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    store::{NewOrder, StoreError},
-    testing::{at, correlation_id, failure, order_id, place, shipment, user_id},
+    store::StoreError,
+    testing::{at, correlation_id, failure, order_id, place_order, shipment},
 };
 
 async fn with_order() -> (Store, Faults) {
@@ -22,15 +22,7 @@ async fn with_order() -> (Store, Faults) {
 async fn with_order_in() -> (Store, Table, Faults) {
     let (table, faults) = table(&[]).await;
     let store = Store::new(table.clone());
-    let (order_id, user_id, correlation_id) = (order_id(), user_id(), correlation_id());
-    let order = NewOrder {
-        order_id: &order_id,
-        user_id: &user_id,
-        correlation_id: &correlation_id,
-        request_hash: "",
-        private: "{}",
-    };
-    store.place(&order, place(), at(0)).await.unwrap();
+    place_order(&store).await;
     faults.reset();
     (store, table, faults)
 }

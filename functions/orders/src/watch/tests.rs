@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     domain::Command,
-    store::{NewOrder, Watch},
-    testing::{at, cancel, cancel_after, complete, correlation_id, order_id, place, user_id},
+    store::Watch,
+    testing::{at, cancel, cancel_after, complete, correlation_id, order_id, place_order},
 };
 use contracts::saga::UndoOutcome;
 
@@ -17,15 +17,8 @@ use contracts::saga::UndoOutcome;
 async fn with_order(commands: Vec<Command>) -> (Store, Table, Faults) {
     let (table, faults) = table(&[("watch", "watch", "watched_since")]).await;
     let store = Store::new(table.clone());
-    let (order_id, user_id, correlation_id) = (order_id(), user_id(), correlation_id());
-    let order = NewOrder {
-        order_id: &order_id,
-        user_id: &user_id,
-        correlation_id: &correlation_id,
-        request_hash: "",
-        private: "{}",
-    };
-    store.place(&order, place(), at(0)).await.unwrap();
+    let (order_id, correlation_id) = (order_id(), correlation_id());
+    place_order(&store).await;
     for (second, command) in (1..).zip(commands) {
         store.execute(&order_id, &command, &correlation_id, at(second)).await.unwrap();
     }
