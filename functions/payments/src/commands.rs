@@ -158,19 +158,25 @@ impl Payments {
         invocation: Invocation,
     ) -> Result<(), PaymentsError> {
         self.answers.tell(&payment).await?;
-        let (payment, least) = match self.settle(payment, occasion, invocation).await? {
+        let looked = looks.saturating_add(1);
+        let (payment, least, next) = match self.settle(payment, occasion, invocation).await? {
             Settled::Done(payment) => {
                 tracing::info!(status = ?payment.status, "the payment owes nothing");
                 return Ok(());
             }
-            Settled::Waiting(payment) => (payment, SignedDuration::ZERO),
+            Settled::Waiting(payment) => (payment, SignedDuration::ZERO, looked),
+            // Nobody was asked, so that is no look: it comes back as soon as the breaker may let it through.
+            Settled::Stopped(payment, GatewayError::Open(open)) => {
+                tracing::warn!("the gateway's breaker is open");
+                (payment, open.retry_after, looks)
+            }
             // While somebody waits, the deadline ends it, not this.
             Settled::Stopped(payment, error) if error.is_retryable() || payment.status == Status::Pending => {
                 tracing::warn!(
                     error = lambda_kit::command::chain(&error),
                     "the gateway is asked again later"
                 );
-                (payment, error.retry_after())
+                (payment, SignedDuration::ZERO, looked)
             }
             Settled::Stopped(_, error) => {
                 // Nothing gets better by waiting: somebody has to look at this intent.
@@ -183,11 +189,8 @@ impl Payments {
         };
         let delay = payment.next_look(looks, least, invocation.now);
         tracing::info!(status = ?payment.status, seconds = delay.as_secs(), "the payment is looked at again");
-        let check = CheckPayment {
-            order_id: payment.order_id,
-            correlation_id: payment.correlation_id,
-            looks: looks.saturating_add(1),
-        };
+        let check =
+            CheckPayment { order_id: payment.order_id, correlation_id: payment.correlation_id, looks: next };
         Ok(self.queue.check_after(check, delay).await?)
     }
 }

@@ -63,6 +63,8 @@ pub struct Breaker {
     pub probes: usize,
     /// A probe that has not reported after this is dead, and its slot is free again.
     pub probe_lease: Duration,
+    /// How long a call that finds all probes out is told to wait.
+    pub probing: Duration,
     /// For so long an instance believes what it has read.
     pub believed: Duration,
     /// A read of the item that takes longer is given up, and the call goes ahead.
@@ -83,6 +85,8 @@ pub const BREAKER: Breaker = Breaker {
     probes: 3,
     // Longer than the longest call that is guarded, the gateway's 12 s, and the writes around it.
     probe_lease: Duration::from_secs(20),
+    // Nearly all probes end within a few seconds, long before their lease; the next look finds which way they went.
+    probing: Duration::from_secs(5),
     // The calls of one order follow each other within it and share one read; another instance's opening is noticed a
     // second late, which is little beside the 10 s that it takes to open.
     believed: Duration::from_secs(1),
@@ -101,7 +105,7 @@ mod tests {
             &[CLIENT, API_INTEGRATION, API_FUNCTION, ATTEMPT_TIMEOUT],
             &[SAGA_TASK, COMMAND_FUNCTION, GATEWAY_CALL, EMAIL_CALL, CONNECT],
             &[SAGA_PAYMENT, PAYMENT_DEADLINE],
-            &[BREAKER.open, BREAKER.probe_lease, GATEWAY_CALL + BREAKER.write, BREAKER.read],
+            &[BREAKER.open, BREAKER.probe_lease, GATEWAY_CALL + BREAKER.write, BREAKER.probing, BREAKER.read],
         ];
         for chain in chains {
             assert!(chain.is_sorted_by(|outer, inner| outer > inner), "{chain:?}");

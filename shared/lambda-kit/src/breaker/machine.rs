@@ -13,6 +13,7 @@ const SLICES: i64 = millis(BREAKER.window) / SLICE;
 const FAILURES_WITHIN: i64 = millis(BREAKER.failures_within);
 const OPEN: i64 = millis(BREAKER.open);
 const LEASE: i64 = millis(BREAKER.probe_lease);
+const PROBING: i64 = millis(BREAKER.probing);
 
 #[expect(clippy::cast_possible_truncation, reason = "the table's durations are seconds and minutes")]
 const fn millis(duration: std::time::Duration) -> i64 {
@@ -178,7 +179,7 @@ impl Circuit {
         if probes.len() + successes >= BREAKER.probes {
             // There is a live one: three successes close it.
             let wait = probes.iter().map(|probe| probe.until - now).min().unwrap_or(OPEN);
-            return Entry::Refused { wait };
+            return Entry::Refused { wait: wait.min(PROBING) };
         }
         probes.push(Probe { id: id.to_owned(), until: now + LEASE });
         Entry::Probe(self.with(State::HalfOpen { probes, successes }))

@@ -25,6 +25,8 @@ async fn while_the_breaker_is_open_the_gateway_is_not_called_and_the_payment_com
     lab.take("pm_card_visa", "t1").await.unwrap();
     assert_eq!((lab.stripe.calls().len(), lab.aws.results().len()), (0, 0));
     assert!((29..=30).contains(&lab.last_delay()), "{}", lab.last_delay());
+    let (check, _) = lab.aws.sent().pop().expect("a check is on its way");
+    assert_eq!(check["looks"], 0, "the gateway was not asked, so the next look is not put off for longer");
 
     lab.wait(30);
     lab.check_at(30).await.unwrap();

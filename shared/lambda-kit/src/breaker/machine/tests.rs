@@ -86,7 +86,7 @@ fn an_open_circuit_lets_nothing_through_for_thirty_seconds_and_then_three_probes
         assert_eq!(next.enter(id, T), Entry::Held, "its own slot, found again after a lost answer");
         circuit = next;
     }
-    assert_eq!(circuit.enter("d", T), Entry::Refused { wait: LEASE });
+    assert_eq!(circuit.enter("d", T), Entry::Refused { wait: PROBING });
     assert_eq!(circuit.enter("d", T + LEASE - 1), Entry::Refused { wait: 1 });
 }
 
