@@ -17,13 +17,14 @@ use crate::state::{Admin, Outputs, Running, Secrets, StateDir};
 const STRIPE_KEY: &str = "sk_test_ordersaga";
 
 /// What payments listen to. localstripe sends the first two; all of them are what Stripe is to be told.
-pub const WEBHOOK_EVENTS: [&str; 9] = [
+pub const WEBHOOK_EVENTS: [&str; 10] = [
     "payment_intent.succeeded",
     "payment_intent.payment_failed",
     "payment_intent.canceled",
     "payment_intent.processing",
     "payment_intent.requires_action",
     "charge.refunded",
+    "charge.refund.updated",
     "charge.dispute.created",
     "charge.dispute.updated",
     "charge.dispute.closed",

@@ -2,6 +2,8 @@
 //! it is one more fact for the payment to judge. It has 3 s, so that it calls AWS only; what the payment owes
 //! at the gateway is left to a check on the queue.
 
+use std::time::Duration;
+
 use axum::{
     body::to_bytes,
     extract::{Request, State},
@@ -9,7 +11,10 @@ use axum::{
 };
 use contracts::OrderId;
 use jiff::{SignedDuration, Timestamp};
-use lambda_kit::http::{BODY_LIMIT, Problem};
+use lambda_kit::{
+    http::{BODY_LIMIT, Problem},
+    telemetry::{self, Outcome},
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -53,6 +58,14 @@ struct Metadata {
     order_id: Option<String>,
 }
 
+/// <https://docs.stripe.com/api/refunds/object>
+#[derive(Deserialize)]
+struct RefundObject {
+    id: String,
+    status: Option<String>,
+    payment_intent: Option<String>,
+}
+
 /// <https://docs.stripe.com/api/disputes/object>. It has no metadata of the intent's.
 #[derive(Deserialize)]
 struct DisputeObject {
@@ -80,6 +93,9 @@ pub(super) async fn receive(State(api): State<Api>, request: Request) -> Result<
         .map_err(|_| Problem::bad_request("The body is not an event of Stripe's."))?;
     if event.kind.starts_with("charge.dispute.") {
         return api.hear_of_dispute(&event).await;
+    }
+    if event.kind == "charge.refund.updated" {
+        return hear_of_refund(&event);
     }
     let Some(news) = news(&event)? else {
         tracing::info!(stripe_event_type = event.kind, "a webhook that is not about a payment of ours");
@@ -136,6 +152,21 @@ impl Api {
         }
         Ok(self.intake.learn(&news.order_id, Some(payment), &news.fact, occasion).await?)
     }
+}
+
+/// A refund that was made may still fail, days later, at the customer's bank. The gateway takes no other for it, so the
+/// money has to reach the customer another way: a person is told.
+fn hear_of_refund(event: &Event<'_>) -> Result<StatusCode, Problem> {
+    let refund: RefundObject = serde_json::from_str(event.data.object.get()).map_err(unreadable)?;
+    if refund.status.as_deref() == Some("failed") {
+        telemetry::record("refund.failed", Outcome::Error, Duration::ZERO);
+        tracing::error!(
+            refund_id = refund.id,
+            intent_id = refund.payment_intent,
+            "a refund failed at the customer's bank"
+        );
+    }
+    Ok(StatusCode::OK)
 }
 
 fn unreadable(_: serde_json::Error) -> Problem {

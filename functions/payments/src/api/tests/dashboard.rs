@@ -240,3 +240,14 @@ async fn a_webhook_that_died_before_it_left_its_work_leaves_it_when_it_comes_aga
     lab.check_at(DEADLINE + 1).await.unwrap();
     assert_eq!(lab.stripe.kept(), 0);
 }
+
+#[tokio::test]
+async fn a_refund_that_fails_at_the_bank_is_heard_and_changes_nothing() {
+    let lab = Lab::new().await;
+    lab.take("pm_card_visa", "t1").await.unwrap();
+    lab.refund_in_dashboard(4200).await;
+    let refund = json!({"id": "re_1", "object": "refund", "payment_intent": "pi_1", "status": "failed"});
+    assert_eq!(lab.event("charge.refund.updated", refund).await, StatusCode::OK);
+    assert_eq!(lab.shown().await, (json!("refunded"), json!(4200)));
+    assert_eq!(lab.event("charge.refund.updated", json!({"status": "failed"})).await, StatusCode::BAD_REQUEST);
+}
