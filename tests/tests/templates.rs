@@ -302,6 +302,23 @@ mod filters_name_known_events {
     }
 }
 
+mod relays_can_publish_again {
+    use super::*;
+    const RULE: Rule = rules::relays_can_publish_again;
+
+    #[test]
+    fn kept() {
+        kept_by_all(RULE);
+    }
+
+    #[test]
+    fn seen_when_broken() {
+        let topic = "          TABLE_NAME: !Ref Table\n          EVENTS_TOPIC_ARN";
+        sees(RULE, CATALOG, topic, "          EVENTS_TOPIC_ARN", "does not know its table");
+        sees(RULE, CATALOG, "Action: dynamodb:Scan", "Action: dynamodb:Query", "may not scan");
+    }
+}
+
 mod stacks_meet_in_known_parameters {
     use super::*;
     const RULE: Rule = rules::stacks_meet_in_known_parameters;

@@ -84,7 +84,7 @@ impl Starter {
                             error = chain(&error),
                             "an order's saga did not start and is tried again"
                         );
-                        Some(created.sequence_number)
+                        Some(created.origin)
                     }
                 }
             });

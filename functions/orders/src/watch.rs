@@ -45,7 +45,7 @@ pub async fn watch_all(store: &Store, batch: &StreamEvent) -> BTreeSet<String> {
                     error = chain(&error),
                     "the watch over an order could not be changed and is tried again"
                 );
-                Some(last.sequence_number)
+                Some(last.origin)
             }
         }
     });

@@ -390,6 +390,29 @@ async fn an_order_with_five_hundred_connections_reaches_each_once_and_a_dead_one
 }
 
 #[tokio::test]
+async fn a_user_with_ten_connections_sees_an_order_on_each_and_the_dead_ones_hold_up_none() {
+    let (hub, anna) = (Hub::open().await, UserId::generate());
+    let order = order_of(&anna, "1");
+    let connections: Vec<String> = (0..10).map(|i| format!("c{i}")).collect();
+    for (i, connection) in connections.iter().enumerate() {
+        hub.connect(connection, &anna, "").await;
+        // As browsers do: one page of an order, and one of all of them.
+        let order_id = (i % 2 == 0).then_some(&order);
+        hub.send(connection, &json!({"action": "subscribe", "order_id": order_id})).await;
+    }
+    for dead in ["c3", "c4"] {
+        hub.fail("POST", dead, None).await;
+    }
+    for version in 1..=3 {
+        hub.event(&ordered(&order, &anna, version)).await.unwrap();
+    }
+    for connection in connections.iter().filter(|connection| !["c3", "c4"].contains(&connection.as_str())) {
+        assert_eq!(hub.seen(connection).await, "subscribed o1 o2 o3", "{connection}");
+    }
+    assert_eq!(hub.closed().await, ["c3", "c4"]);
+}
+
+#[tokio::test]
 async fn a_user_who_is_deleted_is_disconnected_and_does_not_come_back() {
     let (hub, anna, ben) = (Hub::open().await, UserId::generate(), UserId::generate());
     let order = order_of(&anna, "1");

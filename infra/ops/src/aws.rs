@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use reqwest::Method;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::emulator::Emulator;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::release::Stage;
 use crate::remote::Remote;
@@ -24,6 +26,29 @@ pub struct Aws {
 enum Place {
     Local(Emulator),
     Remote(Remote),
+}
+
+/// What a function answers that failed, as the Runtime API writes it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failed {
+    pub error_type: String,
+    pub error_message: String,
+}
+
+/// A function's answer, or its failure.
+///
+/// # Errors
+/// It is neither.
+pub fn answer<T: DeserializeOwned>(function: &str, text: &str) -> Result<std::result::Result<T, Failed>> {
+    if let Ok(failed) = serde_json::from_str(text) {
+        return Ok(Err(failed));
+    }
+    serde_json::from_str(text).map(Ok).map_err(|error| Error::Unreadable {
+        function: function.to_owned(),
+        reason: error.to_string(),
+        said: text.to_owned(),
+    })
 }
 
 /// The services that are asked in JSON.

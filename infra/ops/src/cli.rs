@@ -10,6 +10,7 @@ use crate::error::{AboutFile, Error, Result};
 use crate::progress::Progress;
 use crate::python::{self, Purpose};
 use crate::release::{self, Arch, Release, Stage};
+use crate::republish::{Outbox, Republish};
 use crate::saga::Saga;
 use crate::settings::{DEFAULT_GATEWAY_PORT, DEFAULT_STRIPE_PORT, Port, Settings};
 use crate::stack::{self, Stack};
@@ -67,6 +68,11 @@ enum Command {
     /// See what waits in dead-letter queues, and move it back
     #[command(subcommand)]
     Dlq(Dlq),
+    /// Publish the state of users, products or stocks again, for a consumer that is new or late
+    Republish(Republish),
+    /// Publish events again that consumers missed: `outbox republish`
+    #[command(subcommand)]
+    Outbox(Outbox),
     /// Connect a stage on AWS with Stripe
     #[command(subcommand)]
     Stripe(Stripe),
@@ -149,6 +155,14 @@ impl Cli {
             Command::Dlq(dlq) => {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 until_interrupted(dlq.run(&settings, &Progress::new())).await
+            }
+            Command::Republish(republish) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(republish.run(&settings, &Progress::new())).await
+            }
+            Command::Outbox(outbox) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(outbox.run(&settings, &Progress::new())).await
             }
             Command::Stripe(stripe) => {
                 let settings = place.settings(Port::Any, Port::Any)?;

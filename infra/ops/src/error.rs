@@ -46,6 +46,10 @@ pub enum Error {
     #[error("{0}")]
     Dlq(String),
     #[error("{0}")]
+    Republish(String),
+    #[error("{function} answers what cannot be read ({reason}): {said}")]
+    Unreadable { function: String, reason: String, said: String },
+    #[error("{0}")]
     Bench(String),
     #[error("{what} {}: {source}", path.display())]
     File { what: &'static str, path: PathBuf, source: std::io::Error },

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::aws::Aws;
+use crate::aws::{self, Aws, Failed};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::release::Stage;
@@ -134,20 +134,12 @@ async fn ask<T: DeserializeOwned>(settings: &Settings, stage: Option<Stage>, req
 
 /// The function's answer, or what it says is wrong.
 fn read<T: DeserializeOwned>(function: &str, answer: &str) -> Result<T> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Failed {
-        error_type: String,
-        error_message: String,
-    }
-    if let Ok(Failed { error_type, error_message }) = serde_json::from_str(answer) {
-        return Err(Error::Saga(match error_type.as_str() {
+    aws::answer(function, answer)?.map_err(|Failed { error_type, error_message }| {
+        Error::Saga(match error_type.as_str() {
             "NothingToRetry" => error_message,
             _ => format!("{function} failed ({error_type}): {error_message}\nIts log says more."),
-        }));
-    }
-    serde_json::from_str(answer)
-        .map_err(|error| Error::Saga(format!("{function} answers what cannot be read ({error}): {answer}")))
+        })
+    })
 }
 
 fn list(Orders { orders, more }: &Orders) -> String {

@@ -80,7 +80,7 @@ async fn create(world: &World, name: &str, attributes: &Value) -> Outcome<Value>
     Ok(sqs(world, "CreateQueue", input).await?["QueueUrl"].take())
 }
 
-async fn sqs(world: &World, operation: &str, input: Value) -> Outcome<Value> {
+pub async fn sqs(world: &World, operation: &str, input: Value) -> Outcome<Value> {
     Ok(world.emulator.json("sqs", &format!("AmazonSQS.{operation}"), &input).await?)
 }
 

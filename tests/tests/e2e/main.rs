@@ -17,6 +17,7 @@ mod page;
 mod platform;
 mod realtime;
 mod reconciler;
+mod republish;
 mod saga;
 mod stock;
 mod undo;
@@ -43,7 +44,7 @@ pub(crate) use tests;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let areas: [fn() -> Vec<Trial>; 17] = [
+    let areas: [fn() -> Vec<Trial>; 18] = [
         saga::tests,
         gateway::tests,
         cancel::tests,
@@ -57,6 +58,7 @@ fn main() {
         health::tests,
         platform::tests,
         dlq::tests,
+        republish::tests,
         // Those that want the stack for themselves: last, when nobody else waits for it.
         deadline::tests,
         outage::tests,

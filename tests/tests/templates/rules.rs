@@ -330,6 +330,24 @@ pub fn event_sources_lose_nothing(template: &Template) -> Vec<String> {
     wrong
 }
 
+/// A relay publishes again what its table holds (`cargo ops republish`): it has to know the table, and to be let in.
+pub fn relays_can_publish_again(template: &Template) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (id, function) in template.functions() {
+        if !binary(&function).is_some_and(|binary| binary.ends_with("-relay")) {
+            continue;
+        }
+        if function["Environment"]["Variables"]["TABLE_NAME"].is_null() {
+            wrong.push(format!("{id}: does not know its table"));
+        }
+        let mut own = template.statements().filter(|statement| statement.owner == id);
+        if !own.any(|statement| statement.actions.contains(&"dynamodb:Scan")) {
+            wrong.push(format!("{id}: may not scan its table"));
+        }
+    }
+    wrong
+}
+
 /// A misspelled event type would be waited for in silence.
 pub fn filters_name_known_events(template: &Template) -> Vec<String> {
     let contract = repository().join("shared/contracts/src/events.rs");

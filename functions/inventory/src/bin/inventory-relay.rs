@@ -6,10 +6,10 @@ use lambda_kit::{MainResult, aws, dynamodb::Table, relay, telemetry};
 async fn main() -> MainResult {
     telemetry::init();
     let sdk = aws::sdk_config()?;
-    let store = Store::new(Table::from_env(&sdk)?);
-    let publisher = relay::Publisher::from_env(&sdk)?;
+    let (publisher, table) = (relay::Publisher::from_env(&sdk)?, Table::from_env(&sdk)?);
+    let store = Store::new(table.clone());
 
-    relay::run(vec![store.health()], publisher, move |batch| {
+    relay::run(table, vec![store.health()], publisher, move |batch| {
         let store = store.clone();
         async move { tell_classes(&store, &batch, Timestamp::now()).await }
     })

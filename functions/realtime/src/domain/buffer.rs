@@ -334,5 +334,31 @@ mod tests {
             });
             prop_assert_eq!(replayed, kept.count());
         }
+
+        /// An order of the usual length, and a client that is away for some of it, again and again.
+        #[test]
+        fn whoever_comes_and_goes_sees_every_version_in_order(
+            steps in prop::collection::vec((any::<bool>(), any::<bool>()), 0..CAPACITY),
+        ) {
+            let (mut buffer, mut seen, mut connected) = (Buffer::default(), 0, false);
+            let (mut orders, mut payments) = (0, 0);
+            for (is_payment, is_there) in steps {
+                let mut frames = Vec::new();
+                if is_there && !connected {
+                    frames = buffer.replay(seen);
+                }
+                connected = is_there;
+                let count = if is_payment { &mut payments } else { &mut orders };
+                *count += 1;
+                let event = if is_payment { payment(*count) } else { order(*count) };
+                if let Arrival::Live(live) = buffer.take(&event).unwrap() && connected {
+                    frames.extend(live);
+                }
+                let gaps = frames.iter().filter(|frame| matches!(frame, Frame::Gap { .. })).count();
+                prop_assert_eq!(gaps, 0);
+                seen = follow(seen, &frames)?;
+                prop_assert!(!connected || seen == orders);
+            }
+        }
     }
 }

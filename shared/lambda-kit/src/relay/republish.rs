@@ -1,0 +1,234 @@
+//! Publishing again what a table's items hold in their outboxes, page by page: for a consumer that is new or late, and
+//! for events that did not get out while they were in the stream.
+//!
+//! An outbox stays in its item until the item's next change. An order's items never change, so theirs are its whole
+//! history; of everything else it is the event of the newest change, which tells the state as it is.
+//!
+//! The events are the old ones with their old ids, so that consumers know them again. Only the topic must not: it drops
+//! what it took within the last 5 minutes, and a queue that was subscribed a minute ago would never get those. So the
+//! deduplication id carries the run's name, and a page that is asked for twice in a run goes out once.
+
+use std::time::Instant;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use lambda_runtime::Diagnostic;
+use serde::{Deserialize, Serialize};
+
+use super::{Outgoing, Publisher};
+use crate::{
+    command::chain,
+    dynamodb::{Item, OUTBOX, PK, SK, Table, TableError, key},
+    telemetry::{self, Outcome},
+};
+
+/// Items that one page looks at. With five events each, which is much, they are 50 calls of the topic: some seconds of a
+/// relay's 30.
+const PAGE_ITEMS: i32 = 100;
+
+/// A request is no longer than this; longer payloads are a stream's, and are not looked into twice.
+const REQUEST_MAX: usize = 2048;
+
+/// With an event's id (36) and a dot it stays below the 128 characters of a deduplication id (PublishBatch, API
+/// reference).
+const RUN_MAX: usize = 64;
+
+/// What a relay is asked for.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Request {
+    /// The run's own name: letters, digits and hyphens, at most 64.
+    pub run: String,
+    /// Where the page before ended; none for the first page.
+    #[serde(default)]
+    pub cursor: Option<String>,
+    /// Only events of these types; all when it is empty.
+    #[serde(default)]
+    pub event_types: Vec<String>,
+    /// Only what happened then or later.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
+}
+
+/// What became of a page.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Page {
+    /// Events that the topic took.
+    pub events: usize,
+    /// Outboxes that cannot be read, and were left out.
+    pub unreadable: usize,
+    /// Where the next page begins; none after the last one.
+    pub cursor: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RepublishError {
+    #[error("the run's name is not made of 1 to {RUN_MAX} letters, digits and hyphens")]
+    Run,
+    #[error("the cursor is none of ours")]
+    Cursor,
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("the topic did not take the events of {0} items")]
+    NotTaken(usize),
+}
+
+impl From<RepublishError> for Diagnostic {
+    fn from(error: RepublishError) -> Self {
+        let name = match error {
+            RepublishError::Run | RepublishError::Cursor => "MalformedRequest",
+            RepublishError::Table(_) | RepublishError::NotTaken(_) => "NotRepublished",
+        };
+        Self { error_type: name.to_owned(), error_message: chain(&error) }
+    }
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    action: Action,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Action {
+    Republish,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Cursor {
+    pk: String,
+    sk: String,
+}
+
+/// The request, if the payload is one and no batch of a stream.
+pub(super) fn asked(payload: &str) -> Option<Result<Request, Diagnostic>> {
+    let is_asked = payload.len() <= REQUEST_MAX
+        && serde_json::from_str::<Asked>(payload)
+            .is_ok_and(|asked| matches!(asked.action, Action::Republish));
+    is_asked.then(|| {
+        serde_json::from_str(payload).map_err(|error| Diagnostic {
+            error_type: "MalformedRequest".to_owned(),
+            error_message: error.to_string(),
+        })
+    })
+}
+
+/// Publishes a table's outboxes again.
+#[derive(Debug, Clone)]
+pub struct Republisher {
+    table: Table,
+    publisher: Publisher,
+}
+
+impl Republisher {
+    pub const fn new(table: Table, publisher: Publisher) -> Self {
+        Self { table, publisher }
+    }
+
+    /// Publishes the next page. May be repeated: within a run and 5 minutes, the topic takes an event once.
+    ///
+    /// # Errors
+    /// When the request cannot be understood, or the page must be asked for again.
+    pub async fn page(&self, request: &Request) -> Result<Page, RepublishError> {
+        let started = Instant::now();
+        let page = self.publish(request).await;
+        let outcome = if page.is_ok() { Outcome::Ok } else { Outcome::Error };
+        telemetry::record("republish", outcome, started.elapsed());
+        match &page {
+            Ok(page) => {
+                tracing::info!(events = page.events, unreadable = page.unreadable, "published again");
+            }
+            Err(error) => tracing::error!(error = chain(error), "a page was not published again"),
+        }
+        page
+    }
+
+    async fn publish(&self, request: &Request) -> Result<Page, RepublishError> {
+        let Request { run, cursor, event_types, since } = request;
+        if !(1..=RUN_MAX).contains(&run.len())
+            || !run.chars().all(|each| each.is_ascii_alphanumeric() || each == '-')
+        {
+            return Err(RepublishError::Run);
+        }
+        let start = cursor.as_deref().map(parse).transpose()?;
+        let (items, is_last) = self.read(start).await?;
+
+        let (mut events, mut unreadable) = (Vec::new(), 0);
+        for item in &items {
+            let Ok(origin) = text(item, PK) else { continue };
+            for body in bodies(item) {
+                match Outgoing::read(origin, body) {
+                    Ok(event) => events.push(event),
+                    Err(error) => {
+                        tracing::error!(pk = origin, error = chain(&error), "an outbox cannot be read");
+                        unreadable += 1;
+                    }
+                }
+            }
+        }
+        events.retain(|Outgoing { event, .. }| {
+            (event_types.is_empty() || event_types.contains(&event.event_type))
+                && since.is_none_or(|since| event.occurred_at >= since)
+        });
+
+        let failed = self.publisher.again(run).publish(&events).await;
+        if !failed.is_empty() {
+            return Err(RepublishError::NotTaken(failed.len()));
+        }
+        let cursor = match items.last() {
+            Some(last) if !is_last => Some(cursor_of(last)?),
+            _ => None,
+        };
+        Ok(Page { events: events.len(), unreadable, cursor })
+    }
+
+    /// The next items with an outbox, and whether nothing comes after them. The next page begins behind the last of
+    /// these: a cursor goes out to the operator, and the keys of other items may hold an e-mail address.
+    async fn read(&self, mut start: Option<Item>) -> Result<(Vec<Item>, bool), TableError> {
+        loop {
+            // Not consistently, at half the price: what was written a moment ago is published by the stream.
+            let answer = self
+                .table
+                .client
+                .scan()
+                .table_name(&self.table.name)
+                .filter_expression("attribute_exists(#outbox)")
+                .projection_expression("pk, sk, #outbox")
+                .expression_attribute_names("#outbox", OUTBOX)
+                .limit(PAGE_ITEMS)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|e| TableError::call("reading outboxes", e))?;
+            let items = answer.items.unwrap_or_default();
+            match answer.last_evaluated_key {
+                Some(last) if items.is_empty() => start = Some(last),
+                last => return Ok((items, last.is_none())),
+            }
+        }
+    }
+}
+
+fn bodies(item: &Item) -> impl Iterator<Item = &str> {
+    let outbox = item.get(OUTBOX).and_then(|outbox| outbox.as_l().ok()).into_iter().flatten();
+    outbox.filter_map(|body| body.as_s().ok()).map(String::as_str)
+}
+
+fn text<'a>(item: &'a Item, name: &str) -> Result<&'a str, RepublishError> {
+    item.get(name)
+        .and_then(|value: &AttributeValue| value.as_s().ok())
+        .map(String::as_str)
+        .ok_or(RepublishError::Cursor)
+}
+
+fn cursor_of(item: &Item) -> Result<String, RepublishError> {
+    let cursor = Cursor { pk: text(item, PK)?.to_owned(), sk: text(item, SK)?.to_owned() };
+    let json = serde_json::to_vec(&cursor).map_err(|_| RepublishError::Cursor)?;
+    Ok(URL_SAFE_NO_PAD.encode(json))
+}
+
+fn parse(cursor: &str) -> Result<Item, RepublishError> {
+    let json = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| RepublishError::Cursor)?;
+    let Cursor { pk, sk } = serde_json::from_slice(&json).map_err(|_| RepublishError::Cursor)?;
+    Ok(key(pk, sk))
+}

@@ -1,0 +1,283 @@
+//! Publishing a table's outboxes again, page by page: a real table, and a topic that keeps what it is given.
+
+use contracts::{CorrelationId, Envelope, EventId, Metadata};
+use jiff::Timestamp;
+use lambda_kit::{
+    aws::MAX_ATTEMPTS,
+    dynamodb::{OUTBOX, Table, key, outbox},
+    relay::{
+        Publisher,
+        republish::{Page, RepublishError, Republisher, Request},
+    },
+    testing::{self, Faults},
+};
+use wiremock::{Mock, MockServer, Request as Call, Respond, ResponseTemplate, matchers::any};
+
+struct Shop {
+    table: Table,
+    faults: Faults,
+    topic: MockServer,
+    republisher: Republisher,
+}
+
+/// Takes all events but those of the subject `bad`.
+struct Topic;
+
+impl Respond for Topic {
+    fn respond(&self, call: &Call) -> ResponseTemplate {
+        let failed: String = entries(call)
+            .into_iter()
+            .enumerate()
+            .filter(|(_, entry)| entry.group == "bad")
+            .map(|(i, _)| {
+                format!(
+                    "<member><Id>{i}</Id><Code>InternalError</Code><SenderFault>false</SenderFault></member>"
+                )
+            })
+            .collect();
+        ResponseTemplate::new(200).set_body_string(format!(
+            "<PublishBatchResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><PublishBatchResult>\
+             <Failed>{failed}</Failed><Successful/></PublishBatchResult></PublishBatchResponse>"
+        ))
+    }
+}
+
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Entry {
+    event: String,
+    group: String,
+    deduplication_id: String,
+}
+
+/// What a PublishBatch brings.
+fn entries(call: &Call) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for (name, value) in form(&call.body) {
+        let Some(rest) = name.strip_prefix("PublishBatchRequestEntries.member.") else { continue };
+        let Some((number, field)) = rest.split_once('.') else { continue };
+        let index = number.parse::<usize>().unwrap() - 1;
+        if entries.len() <= index {
+            entries.resize(index + 1, Entry::default());
+        }
+        match field {
+            "Message" => {
+                let event: Envelope = serde_json::from_str(&value).unwrap();
+                entries[index].event = format!("{} {}", event.subject, event.sequence);
+            }
+            "MessageGroupId" => entries[index].group = value,
+            "MessageDeduplicationId" => entries[index].deduplication_id = value,
+            _ => {}
+        }
+    }
+    entries
+}
+
+fn form(body: &[u8]) -> Vec<(String, String)> {
+    let decode = |text: &str| {
+        let mut bytes = text.bytes();
+        let mut decoded = Vec::new();
+        while let Some(byte) = bytes.next() {
+            decoded.push(match byte {
+                b'+' => b' ',
+                b'%' => {
+                    let hex: Vec<u8> = bytes.by_ref().take(2).collect();
+                    u8::from_str_radix(std::str::from_utf8(&hex).unwrap(), 16).unwrap()
+                }
+                other => other,
+            });
+        }
+        String::from_utf8(decoded).unwrap()
+    };
+    let pairs = std::str::from_utf8(body).unwrap().split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (decode(name), decode(value))).collect()
+}
+
+fn event(subject: &str, event_type: &str, sequence: u64) -> Envelope {
+    Envelope {
+        event_id: EventId::derive("test", subject, sequence),
+        event_type: event_type.to_owned(),
+        event_version: 1,
+        occurred_at: Timestamp::from_second(i64::try_from(sequence).unwrap()).unwrap(),
+        source: "test".to_owned(),
+        subject: subject.to_owned(),
+        sequence,
+        correlation_id: CorrelationId::try_from("cor").unwrap(),
+        causation_id: "test".to_owned(),
+        traceparent: None,
+        data: serde_json::json!({}),
+        metadata: Metadata::default(),
+    }
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let topic = MockServer::start().await;
+        Mock::given(any()).respond_with(Topic).mount(&topic).await;
+        let (table, faults) = testing::table(&[]).await;
+        let (sdk, _) = testing::sdk_config(&topic.uri());
+        let publisher =
+            Publisher::new(aws_sdk_sns::Client::new(&sdk), "arn:aws:sns:::events.fifo".to_owned());
+        Self { republisher: Republisher::new(table.clone(), publisher), table, faults, topic }
+    }
+
+    async fn put(&self, pk: &str, sk: &str, events: &[Envelope]) {
+        let mut item = key(pk, sk);
+        if !events.is_empty() {
+            item.insert(OUTBOX.to_owned(), outbox(events).unwrap());
+        }
+        let put = self.table.client.put_item().table_name(&self.table.name).set_item(Some(item));
+        put.send().await.unwrap();
+    }
+
+    /// `count` users, each with an account beside it whose key holds the address.
+    async fn users(&self, count: usize) {
+        for i in 0..count {
+            self.put(&format!("USER#{i}"), "PROFILE", &[event(&format!("u{i}"), "user.registered", 1)]).await;
+            self.put(&format!("EMAIL#{i}@b.example"), "ACCOUNT", &[]).await;
+        }
+    }
+
+    async fn page(&self, request: &Request) -> Result<Page, RepublishError> {
+        self.republisher.page(request).await
+    }
+
+    /// Pages until the end; how many there were.
+    async fn all(&self, request: Request) -> usize {
+        let (mut request, mut pages) = (request, 0);
+        loop {
+            let page = self.page(&request).await.unwrap();
+            pages += 1;
+            match page.cursor {
+                None => return pages,
+                cursor => request.cursor = cursor,
+            }
+        }
+    }
+
+    async fn published(&self) -> Vec<Entry> {
+        self.topic.received_requests().await.unwrap().iter().flat_map(entries).collect()
+    }
+
+    async fn events(&self) -> Vec<String> {
+        self.published().await.into_iter().map(|entry| entry.event).collect()
+    }
+}
+
+fn run(name: &str) -> Request {
+    Request { run: name.to_owned(), cursor: None, event_types: vec![], since: None }
+}
+
+#[tokio::test]
+async fn every_outbox_is_published_again_and_the_events_of_a_subject_in_order() {
+    let shop = Shop::open().await;
+    shop.put("ORDER#a", "COMMIT#00000001", &[event("a", "order.created", 1)]).await;
+    let more = [event("a", "order.inventory_reserved", 2), event("a", "order.payment_pending", 3)];
+    shop.put("ORDER#a", "COMMIT#00000002", &more).await;
+    shop.put("PRICE#MUG", "PRICE", &[]).await;
+    let page = shop.page(&run("r")).await.unwrap();
+    assert_eq!(page, Page { events: 3, unreadable: 0, cursor: None });
+    assert_eq!(shop.events().await, ["a 1", "a 2", "a 3"]);
+}
+
+#[tokio::test]
+async fn a_table_of_many_pages_is_gone_through_once() {
+    let shop = Shop::open().await;
+    shop.users(230).await;
+    assert!(shop.all(run("r")).await > 2);
+    let mut events = shop.events().await;
+    events.sort();
+    events.dedup();
+    assert_eq!((events.len(), shop.published().await.len()), (230, 230));
+}
+
+#[tokio::test]
+async fn a_cursor_holds_no_e_mail_address() {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    let shop = Shop::open().await;
+    shop.users(150).await;
+    let mut request = run("r");
+    while let Some(cursor) = shop.page(&request).await.unwrap().cursor {
+        let key = String::from_utf8(URL_SAFE_NO_PAD.decode(&cursor).unwrap()).unwrap();
+        assert!(key.contains("USER#") && !key.contains('@'), "{key}");
+        request.cursor = Some(cursor);
+    }
+}
+
+#[tokio::test]
+async fn pages_of_items_that_told_nothing_are_passed_over() {
+    let shop = Shop::open().await;
+    for i in 0..250 {
+        shop.put(&format!("REFRESH#{i}"), "TOKEN", &[]).await;
+    }
+    assert_eq!(shop.page(&run("r")).await.unwrap(), Page { events: 0, unreadable: 0, cursor: None });
+}
+
+#[tokio::test]
+async fn an_event_keeps_its_id_and_the_topic_takes_it_once_in_each_run() {
+    let shop = Shop::open().await;
+    shop.put("USER#1", "PROFILE", &[event("u", "user.registered", 1)]).await;
+    for name in ["first", "first", "second"] {
+        shop.page(&run(name)).await.unwrap();
+    }
+    let event_id = EventId::derive("test", "u", 1);
+    let ids: Vec<String> = shop.published().await.into_iter().map(|entry| entry.deduplication_id).collect();
+    assert_eq!(ids, ["first", "first", "second"].map(|run| format!("{event_id}.{run}")));
+}
+
+#[tokio::test]
+async fn only_what_is_asked_for_is_published() {
+    let shop = Shop::open().await;
+    shop.put("SKU#MUG", "SUMMARY", &[event("MUG", "inventory.stock_changed", 1)]).await;
+    shop.put("RESERVATION#a", "RESERVATION", &[event("a", "inventory.reserved", 5)]).await;
+    let event_types = vec!["inventory.stock_changed".to_owned()];
+    shop.page(&Request { event_types, ..run("r") }).await.unwrap();
+    assert_eq!(shop.events().await, ["MUG 1"]);
+    let since = Some(Timestamp::from_second(5).unwrap());
+    shop.page(&Request { since, ..run("s") }).await.unwrap();
+    assert_eq!(shop.events().await, ["MUG 1", "a 5"]);
+}
+
+#[tokio::test]
+async fn a_page_that_the_topic_did_not_take_whole_is_an_error_and_holds_back_what_comes_behind() {
+    let shop = Shop::open().await;
+    let commit = |n: u64| [event("bad", "order.created", n)];
+    shop.put("ORDER#bad", "COMMIT#00000001", &commit(1)).await;
+    for n in 2..15 {
+        shop.put("ORDER#bad", &format!("COMMIT#{n:08}"), &commit(n)).await;
+    }
+    assert!(matches!(shop.page(&run("r")).await, Err(RepublishError::NotTaken(1))));
+    assert_eq!(shop.published().await.len(), 10, "the second batch is not tried");
+}
+
+#[tokio::test]
+async fn an_outbox_that_cannot_be_read_is_counted_and_stops_nobody() {
+    let shop = Shop::open().await;
+    let mut broken = key("USER#0", "PROFILE");
+    let nonsense = aws_sdk_dynamodb::types::AttributeValue::S("{}".to_owned());
+    broken.insert(OUTBOX.to_owned(), aws_sdk_dynamodb::types::AttributeValue::L(vec![nonsense]));
+    let put = shop.table.client.put_item().table_name(&shop.table.name).set_item(Some(broken));
+    put.send().await.unwrap();
+    shop.put("USER#1", "PROFILE", &[event("u", "user.registered", 1)]).await;
+    assert_eq!(shop.page(&run("r")).await.unwrap(), Page { events: 1, unreadable: 1, cursor: None });
+}
+
+#[tokio::test]
+async fn a_table_that_does_not_answer_is_an_error_and_nothing_is_published() {
+    let shop = Shop::open().await;
+    shop.users(1).await;
+    shop.faults.refuse("Scan", MAX_ATTEMPTS);
+    assert!(matches!(shop.page(&run("r")).await, Err(RepublishError::Table(_))));
+    assert!(shop.published().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_request_that_makes_no_sense_is_refused() {
+    let shop = Shop::open().await;
+    for name in ["", "a b", &"a".repeat(65)] {
+        assert!(matches!(shop.page(&run(name)).await, Err(RepublishError::Run)), "{name}");
+    }
+    for cursor in ["", "!", "e30"] {
+        let request = Request { cursor: Some(cursor.to_owned()), ..run("r") };
+        assert!(matches!(shop.page(&request).await, Err(RepublishError::Cursor)), "{cursor}");
+    }
+}

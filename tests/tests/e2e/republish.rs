@@ -1,0 +1,180 @@
+//! `cargo ops republish` and `cargo ops outbox republish`: history for a consumer that is new, late, or lost its copy.
+
+use std::collections::BTreeMap;
+
+use contracts::{Envelope, EventId};
+use jiff::{SignedDuration, Timestamp};
+use ops::shop::NotYet;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::dlq::sqs;
+use crate::harness::Outcome;
+use crate::world::{World, buy, eventually, unique};
+
+crate::tests![
+    a_new_consumer_gets_every_user_that_there_is,
+    a_late_consumer_gets_the_whole_history_of_an_order_and_nobody_else_does_anything_again,
+    a_copy_of_availability_that_was_lost_is_rebuilt,
+];
+
+/// Above what is due in a shop of tests, so that none waits for it.
+const RATE: &str = "1000";
+
+/// A consumer's queue that was not there before.
+struct Consumer<'a> {
+    world: &'a World,
+    queue: Value,
+    subscription: String,
+    /// By event id, as it came last.
+    events: BTreeMap<EventId, Envelope>,
+}
+
+impl<'a> Consumer<'a> {
+    /// Subscribed to the events whose type begins like this.
+    async fn subscribe(world: &'a World, prefix: &str) -> Outcome<Self> {
+        let name = format!("ordersaga-{}-{}", world.outputs.stage, unique("new"));
+        let queue = sqs(world, "CreateQueue", json!({"QueueName": name})).await?["QueueUrl"].take();
+        let asked = json!({"QueueUrl": queue, "AttributeNames": ["QueueArn"]});
+        let arn = sqs(world, "GetQueueAttributes", asked).await?["Attributes"]["QueueArn"].take();
+        let topic = world.parameter("events-topic-arn").await?;
+        let policy = json!({"Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage",
+            "Resource": arn, "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+        }]});
+        let allowed = json!({"QueueUrl": queue, "Attributes": {"Policy": policy.to_string()}});
+        sqs(world, "SetQueueAttributes", allowed).await?;
+        let filter = json!({"event_type": [{"prefix": prefix}]});
+        let form = [
+            ("TopicArn", topic.as_str()),
+            ("Protocol", "sqs"),
+            ("Endpoint", arn.as_str().unwrap_or_default()),
+            ("ReturnSubscriptionArn", "true"),
+            ("Attributes.entry.1.key", "RawMessageDelivery"),
+            ("Attributes.entry.1.value", "true"),
+            ("Attributes.entry.2.key", "FilterPolicy"),
+            ("Attributes.entry.2.value", &filter.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let answer = world.emulator.query("sns", "Subscribe", "2010-03-31", &form).await?;
+        let subscription = answer
+            .split_once("<SubscriptionArn>")
+            .and_then(|(_, rest)| rest.split_once('<'))
+            .map(|(arn, _)| arn.to_owned())
+            .ok_or("the topic names no subscription")?;
+        Ok(Self { world, queue, subscription, events: BTreeMap::new() })
+    }
+
+    /// Takes what is in the queue.
+    async fn receive(&mut self) -> Outcome {
+        loop {
+            let input = json!({"QueueUrl": self.queue, "MaxNumberOfMessages": 10});
+            let answer = sqs(self.world, "ReceiveMessage", input).await?;
+            let Some(messages) = answer["Messages"].as_array().filter(|messages| !messages.is_empty()) else {
+                return Ok(());
+            };
+            for message in messages {
+                let event: Envelope = serde_json::from_str(message["Body"].as_str().unwrap_or_default())?;
+                self.events.insert(event.event_id.clone(), event);
+                let handle = json!({"QueueUrl": self.queue, "ReceiptHandle": message["ReceiptHandle"]});
+                sqs(self.world, "DeleteMessage", handle).await?;
+            }
+        }
+    }
+
+    /// The events of a subject in the order of their sequence, once there are so many.
+    async fn events_of(&mut self, subject: &str, count: usize) -> Outcome<Vec<Envelope>> {
+        Ok(eventually(&format!("{count} events of {subject} come"), async || {
+            self.receive().await.map_err(|error| error.message().unwrap_or_default().to_owned())?;
+            let mut own: Vec<Envelope> =
+                self.events.values().filter(|event| event.subject == subject).cloned().collect();
+            own.sort_by_key(|event| event.sequence);
+            if own.len() >= count { Ok(own) } else { Err(NotYet::from(format!("{} came", own.len()))) }
+        })
+        .await?)
+    }
+
+    async fn leave(self) -> Outcome {
+        let form = [("SubscriptionArn".to_owned(), self.subscription)];
+        self.world.emulator.query("sns", "Unsubscribe", "2010-03-31", &form).await?;
+        sqs(self.world, "DeleteQueue", json!({"QueueUrl": self.queue})).await.map(drop)
+    }
+}
+
+async fn a_new_consumer_gets_every_user_that_there_is(world: World) -> Outcome {
+    let customers = [world.customer().await?, world.customer().await?];
+    // What its relay has still to publish comes by itself; these orders prove that it is out.
+    let sku = world.product(5).await?;
+    for customer in &customers {
+        let order = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
+        customer.ended(&order).await?;
+        eventually("notifications know the customer", async || {
+            let mails = world.mails(customer).await?;
+            if mails.is_empty() { Err("no e-mail")? } else { Ok(()) }
+        })
+        .await?;
+    }
+
+    let mut consumer = Consumer::subscribe(&world, "user.").await?;
+    let said = world.ops(&["republish", "users", "--rate", RATE]).await?;
+    assert!(said.contains("events of users published again."), "{said}");
+    for customer in &customers {
+        let events = consumer.events_of(customer.user_id.as_str(), 1).await?;
+        assert_eq!(events[0].event_id, EventId::derive("users", customer.user_id.as_str(), 1));
+        assert_eq!(events[0].data["email"], customer.email.as_str());
+    }
+    consumer.leave().await
+}
+
+async fn a_late_consumer_gets_the_whole_history_of_an_order_and_nobody_else_does_anything_again(
+    world: World,
+) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let before = Timestamp::now() - SignedDuration::from_secs(1);
+    let order = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
+    let ended = customer.ended(&order).await?;
+    eventually("the customer is told", async || {
+        let mails = world.mails(&customer).await?;
+        if mails.is_empty() { Err("no e-mail")? } else { Ok(()) }
+    })
+    .await?;
+
+    let mut consumer = Consumer::subscribe(&world, "order.").await?;
+    let since = before.to_string();
+    let arguments = ["outbox", "republish", "orders", "--since", &since, "--rate", RATE];
+    let said = world.ops(&arguments).await?;
+    assert!(said.contains("events of orders published again."), "{said}");
+    let count = usize::try_from(ended.version)?;
+    let events = consumer.events_of(order.as_str(), count).await?;
+    let sequences: Vec<u64> = events.iter().map(|event| event.sequence).collect();
+    assert_eq!(sequences, Vec::from_iter(1..=ended.version));
+    assert!(consumer.events.values().all(|event| event.occurred_at >= before), "and nothing older");
+    consumer.leave().await?;
+
+    assert_eq!(customer.shop.order(&order).await?.version, ended.version);
+    assert_eq!(world.taken(&order).await?.len(), 1);
+    assert_eq!(world.available(&sku).await?, 4);
+    assert_eq!(world.mails(&customer).await?.len(), 1);
+    Ok(())
+}
+
+async fn a_copy_of_availability_that_was_lost_is_rebuilt(world: World) -> Outcome {
+    let sku = world.product(50).await?;
+    let path = format!("/v1/products/{sku}");
+    let shows = async |availability: &str| {
+        eventually(&format!("{sku} is shown as {availability}"), async || {
+            let product: Value = world.shop.call(Method::GET, &path).send().await?.read()?;
+            if product["availability"] == availability { Ok(()) } else { Err(product.to_string())? }
+        })
+        .await
+    };
+    shows("in_stock").await?;
+    let lost = json!({
+        "TableName": format!("ordersaga-{}-catalog", world.outputs.stage),
+        "Key": {"pk": {"S": format!("PRODUCT#{sku}")}, "sk": {"S": "STOCK"}},
+    });
+    world.emulator.json("dynamodb", "DynamoDB_20120810.DeleteItem", &lost).await?;
+    shows("unknown").await?;
+    world.ops(&["republish", "inventory", "--rate", RATE]).await?;
+    Ok(shows("in_stock").await?)
+}
