@@ -1,9 +1,15 @@
 use lambda_kit::{MainResult, aws, dynamodb::Table, relay, telemetry};
+use users::{Store, sweep_all};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
     telemetry::init();
     let sdk = aws::sdk_config()?;
     let (publisher, table) = (relay::Publisher::from_env(&sdk)?, Table::from_env(&sdk)?);
-    relay::run_publisher(table, vec![], publisher).await
+    let store = Store::new(table.clone());
+    relay::run(table, vec![], publisher, move |batch| {
+        let store = store.clone();
+        async move { sweep_all(&store, &batch).await }
+    })
+    .await
 }
