@@ -1,5 +1,6 @@
 //! REST: a customer's orders (DESIGN.md section 3).
 
+mod list;
 mod request;
 mod view;
 
@@ -12,16 +13,15 @@ use axum::{
 };
 use contracts::OrderId;
 use jiff::Timestamp;
-use lambda_kit::{
-    dynamodb::TableError,
-    http::{Body, Correlation, FieldError, Idempotency, Identity, Problem, conditional, etag},
-};
+use lambda_kit::http::{Body, Correlation, FieldError, Idempotency, Identity, Problem, conditional, etag};
 use serde::Deserialize;
 use tracing::Span;
 
+pub(crate) use self::view::OrderView;
 use self::{
+    list::list,
     request::PlaceOrder,
-    view::{EventView, OrderView, PlacedView},
+    view::{EventView, PlacedView},
 };
 use crate::{
     domain::{Command, History, LineError, Rejected, price_lines},
@@ -36,7 +36,7 @@ const CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 pub fn routes(store: Store) -> Router {
     Router::new()
-        .route("/v1/orders", post(place))
+        .route("/v1/orders", get(list).post(place))
         .route("/v1/orders/{id}", get(show))
         .route("/v1/orders/{id}/events", get(events))
         .route("/v1/orders/{id}/cancel", post(request_cancel))
@@ -182,12 +182,7 @@ fn parse<T: std::str::FromStr>(value: Option<String>, name: &str, rule: &str) ->
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        match &error {
-            StoreError::Table(TableError::Item { .. }) | StoreError::Broken { .. } => Self::internal(&error),
-            StoreError::Table(TableError::Call { .. })
-            | StoreError::Contended(_)
-            | StoreError::Incomplete => Self::unavailable(&error),
-        }
+        if error.is_retryable() { Self::unavailable(&error) } else { Self::internal(&error) }
     }
 }
 

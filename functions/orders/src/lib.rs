@@ -3,7 +3,7 @@
 //! placed by, so that a catalogue that is down refuses nobody.
 //!
 //! Publishes `order.*` (subject: the order id, sequence: the order's version) and starts the saga of each new
-//! order; looks after the orders whose saga was lost. Answers what others ask of orders' statuses. Listens to
+//! order; looks after the orders whose saga was lost. Keeps the views that lists of orders are read from. Answers what others ask of orders' statuses. Listens to
 //! `product.created`, `product.updated` and `product.discontinued`.
 
 mod api;
@@ -16,6 +16,7 @@ mod relay;
 mod store;
 #[cfg(test)]
 mod testing;
+mod views;
 mod watch;
 
 pub use api::routes;
@@ -25,4 +26,5 @@ pub use queries::handle as handle_query;
 pub use reconciler::{Contexts, Executions, Reconciler, run as reconcile};
 pub use relay::Starter;
 pub use store::Store;
+pub use views::run as keep_views;
 pub use watch::watch_all;

@@ -4,11 +4,13 @@
 //! |---|---|---|
 //! | `ORDER#<id>` | `COMMIT#<first version, 8 digits>` | one commit: `command_id`, `outbox` (its envelopes: the events, stored once), `first_version`, `last_version`, `user_id`; the first one also `request_hash`, `private`, and while somebody has to see to the order `watch` and `watched_since`, the keys of the sparse index `watch` |
 //! | `PRICE#<sku>` | `PRICE` | what the SKU costs, as of `product_version`; without `amount` and `currency` it is no longer sold |
+//! | `CUSTOMER#<user id>` | `ORDER#<created at>#<id>` | the view of an order: `version` and `status` of the order, `order` (its JSON, as it is shown), `revision` (counts the view's writes), and `listed`, the key of the index `listed` |
 //!
 //! `private` is the customer's address and payment method as JSON: outside the events, so that it can be erased.
 
 mod item;
 mod prices;
+mod views;
 mod watch;
 
 use std::collections::HashMap;
@@ -22,6 +24,7 @@ pub(crate) use self::item::PRIVATE;
 pub use self::{
     item::FirstCommit,
     prices::Noted,
+    views::{Listed, Scope, View, Written, shard_of},
     watch::{Page, Watch, Watched},
 };
 use crate::domain::{
@@ -56,6 +59,23 @@ pub enum StoreError {
     Contended(OrderId),
     #[error("the table left out a part of what was asked for")]
     Incomplete,
+}
+
+impl StoreError {
+    pub(crate) fn item(
+        operation: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        TableError::item(operation, source).into()
+    }
+
+    /// Whether it may pass by itself. What cannot be read stays so.
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Table(TableError::Item { .. }) | Self::Broken { .. } => false,
+            Self::Table(TableError::Call { .. }) | Self::Contended(_) | Self::Incomplete => true,
+        }
+    }
 }
 
 /// Why a command was not taken.

@@ -1,10 +1,14 @@
 //! Builders for tests: one order, and the commands of its life.
 
 use contracts::{
-    CorrelationId, Currency, Money, OrderId, PricedLine, Sku, UserId,
+    CorrelationId, Currency, IdempotencyKey, Money, OrderId, PricedLine, Sku, UserId,
     saga::{Compensations, Failure, Shipment, UndoOutcome},
 };
 use jiff::Timestamp;
+use lambda_kit::{
+    dynamodb::Table,
+    testing::{Faults, table},
+};
 
 use crate::{
     domain::{Command, Commit, NewCommit, Order, Placed, apply, command_id, decide},
@@ -121,4 +125,24 @@ pub fn placed(order: &Order) -> &Placed {
         Order::Placed(placed) => placed,
         Order::NotPlaced => panic!("the order is not placed"),
     }
+}
+
+/// A table with the index of all orders, and a store over it.
+pub async fn listed_store() -> (Store, Table, Faults) {
+    let (table, faults) = table(&[("listed", "listed", "sk")]).await;
+    (Store::new(table.clone()), table, faults)
+}
+
+/// Somebody's order of two mugs, placed `second` seconds after the first; its id.
+pub async fn order_of(store: &Store, customer: &UserId, name: &str, second: i64) -> OrderId {
+    let order_id = OrderId::derive(customer, &IdempotencyKey::try_from(name).unwrap());
+    let order = NewOrder {
+        order_id: &order_id,
+        user_id: customer,
+        correlation_id: &correlation_id(),
+        request_hash: "",
+        private: "{}",
+    };
+    store.place(&order, place(), at(second)).await.unwrap();
+    order_id
 }

@@ -1,7 +1,7 @@
 //! For tests only: a DynamoDB in this process, tokens of a key of our own, and calls whose answers get lost.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -69,7 +69,9 @@ async fn emulator() -> String {
 }
 
 async fn create(table: &Table, indexes: &[(&str, &str, &str)]) {
-    let keys = [PK, SK].into_iter().chain(indexes.iter().flat_map(|(_, pk, sk)| [*pk, *sk]));
+    // An index may have a key of the table's.
+    let keys: BTreeSet<&str> =
+        [PK, SK].into_iter().chain(indexes.iter().flat_map(|(_, pk, sk)| [*pk, *sk])).collect();
     let indexes = indexes.iter().map(|(name, pk, sk)| {
         GlobalSecondaryIndex::builder()
             .index_name(*name)
@@ -84,7 +86,7 @@ async fn create(table: &Table, indexes: &[(&str, &str, &str)]) {
         .create_table()
         .table_name(&table.name)
         .billing_mode(BillingMode::PayPerRequest)
-        .set_attribute_definitions(Some(keys.map(attribute).collect()))
+        .set_attribute_definitions(Some(keys.into_iter().map(attribute).collect()))
         .set_key_schema(Some(key_schema(PK, SK)))
         .set_global_secondary_indexes((!indexes.is_empty()).then_some(indexes))
         .send()

@@ -36,7 +36,7 @@ impl<'a> From<&'a History> for PlacedView<'a> {
 
 /// An order with what happened to it so far.
 #[derive(Serialize)]
-pub(super) struct OrderView<'a> {
+pub(crate) struct OrderView<'a> {
     #[serde(flatten)]
     placed: PlacedView<'a>,
     user_id: &'a UserId,
@@ -77,11 +77,17 @@ impl<'a> From<&'a History> for OrderView<'a> {
     }
 }
 
+impl OrderView<'_> {
+    /// An order as it is shown, as JSON.
+    pub fn json(history: &History) -> Result<String, serde_json::Error> {
+        serde_json::to_string(&OrderView::from(history))
+    }
+}
+
 #[derive(Serialize)]
 pub(super) struct List<T> {
-    items: Vec<T>,
-    /// An order has about ten events: one page holds them.
-    next_cursor: Option<String>,
+    pub items: Vec<T>,
+    pub next_cursor: Option<String>,
 }
 
 /// One event with what it says.
@@ -97,6 +103,7 @@ impl<'a> EventView<'a> {
     pub fn list(history: &'a History, after: u64, is_admin: bool) -> List<Self> {
         let events = history.events.iter().filter(|event| event.envelope.sequence > after);
         let items = events.map(|event| Self { moment: Moment::from(event), data: data(event, is_admin) });
+        // An order has about ten events: one page holds them.
         List { items: items.collect(), next_cursor: None }
     }
 }

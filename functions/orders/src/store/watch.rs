@@ -98,7 +98,7 @@ impl Watch {
 }
 
 /// With milliseconds, always: times of one length sort as text.
-fn sortable(at: Timestamp) -> String {
+pub(super) fn sortable(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 

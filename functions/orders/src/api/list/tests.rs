@@ -1,0 +1,161 @@
+use axum::{Router, body::Body, http::Request};
+use contracts::{OrderId, UserId};
+use http_body_util::BodyExt;
+use lambda_kit::testing::Tokens;
+use rstest::rstest;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use crate::{
+    api::routes,
+    domain::Command,
+    store::Store,
+    testing::{at, correlation_id, listed_store, order_of},
+    views::project,
+};
+
+struct World {
+    app: Router,
+    store: Store,
+    tokens: Tokens,
+    anna: UserId,
+}
+
+impl World {
+    async fn new() -> Self {
+        let (store, _, _) = listed_store().await;
+        let tokens = Tokens::new();
+        let app = lambda_kit::http::app(routes(store.clone()), tokens.verifier());
+        Self { app, store, tokens, anna: UserId::generate() }
+    }
+
+    /// So many orders, of which every second one is reserved; their ids, the newest first.
+    async fn orders(&self, customer: &UserId, count: i64) -> Vec<OrderId> {
+        let mut placed = vec![];
+        for n in 0..count {
+            let order_id = order_of(&self.store, customer, &format!("k-{n}"), n).await;
+            if n % 2 == 1 {
+                let command = Command::RecordReservation;
+                self.store.execute(&order_id, &command, &correlation_id(), at(n)).await.unwrap();
+            }
+            project(&self.store, &order_id).await.unwrap();
+            placed.insert(0, order_id);
+        }
+        placed
+    }
+
+    async fn get(&self, token: &str, query: &str) -> (u16, Value) {
+        let request = Request::get(format!("/v1/orders{query}")).header("authorization", token);
+        let response = self.app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&bytes).unwrap())
+    }
+
+    /// All pages of a list: the ids on each.
+    async fn pages(&self, token: &str, query: &str) -> Vec<Vec<Value>> {
+        let (mut pages, mut cursor) = (vec![], String::new());
+        loop {
+            let (status, page) = self.get(token, &format!("{query}{cursor}")).await;
+            assert_eq!(status, 200, "{page}");
+            pages.push(
+                page["items"].as_array().unwrap().iter().map(|order| order["order_id"].clone()).collect(),
+            );
+            let Some(next) = page["next_cursor"].as_str() else { return pages };
+            cursor = format!("&cursor={next}");
+        }
+    }
+
+    fn anna(&self) -> String {
+        self.tokens.user(&self.anna)
+    }
+}
+
+#[tokio::test]
+async fn a_customer_sees_their_own_orders_the_newest_first() {
+    let world = World::new().await;
+    let orders = world.orders(&world.anna, 5).await;
+    world.orders(&UserId::generate(), 3).await;
+    assert_eq!(
+        world.pages(&world.anna(), "?limit=2").await.concat(),
+        orders.iter().map(|o| json!(o)).collect::<Vec<_>>()
+    );
+    assert_eq!(world.pages(&world.anna(), "?limit=5").await.len(), 1, "no page without anything on it");
+    let (_, list) = world.get(&world.anna(), "").await;
+    let (_, order) = {
+        let request = Request::get(format!("/v1/orders/{}", orders[0])).header("authorization", world.anna());
+        let response = world.app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (200, serde_json::from_slice::<Value>(&bytes).unwrap())
+    };
+    assert_eq!(list["items"][0], order, "a list shows an order as it shows itself");
+    assert_eq!(list["next_cursor"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_list_can_be_of_one_status() {
+    let world = World::new().await;
+    let orders = world.orders(&world.anna, 6).await;
+    let reserved: Vec<Value> = orders.iter().step_by(2).map(|order| json!(order)).collect();
+    for token in [world.anna(), world.tokens.admin()] {
+        assert_eq!(world.pages(&token, "?limit=2&status=PaymentPending").await.concat(), reserved);
+    }
+}
+
+#[tokio::test]
+async fn an_administrator_sees_everybodys_orders() {
+    let world = World::new().await;
+    let annas = world.orders(&world.anna, 2).await;
+    let bens = world.orders(&UserId::generate(), 2).await;
+    let mut all: Vec<String> = world
+        .pages(&world.tokens.admin(), "?limit=3")
+        .await
+        .concat()
+        .iter()
+        .map(|id| id.as_str().unwrap().to_owned())
+        .collect();
+    let mut expected: Vec<String> = annas.iter().chain(&bens).map(ToString::to_string).collect();
+    all.sort();
+    expected.sort();
+    assert_eq!(all, expected);
+}
+
+#[tokio::test]
+async fn a_cursor_is_good_for_its_own_list_only() {
+    let world = World::new().await;
+    world.orders(&world.anna, 3).await;
+    let (_, page) = world.get(&world.anna(), "?limit=1").await;
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let ben = world.tokens.user(&UserId::generate());
+    for (token, query) in [
+        (ben, format!("?cursor={cursor}")),
+        (world.tokens.admin(), format!("?cursor={cursor}")),
+        (world.anna(), format!("?status=PaymentPending&cursor={cursor}")),
+        (world.anna(), format!("?cursor=A{}", &cursor[1..])),
+    ] {
+        let (status, problem) = world.get(&token, &query).await;
+        assert_eq!((status, &problem["errors"][0]["field"]), (422, &json!("cursor")), "{query}");
+    }
+    assert_eq!(world.get(&world.anna(), &format!("?cursor={cursor}")).await.0, 200);
+}
+
+#[rstest]
+#[case("limit=0", "limit")]
+#[case("limit=101", "limit")]
+#[case("limit=many", "limit")]
+#[case("status=Lost", "status")]
+#[case("status=", "status")]
+#[case("cursor=", "cursor")]
+#[case("cursor=%00", "cursor")]
+#[tokio::test]
+async fn what_cannot_be_listed_is_said(#[case] query: &str, #[case] field: &str) {
+    let world = World::new().await;
+    let (status, problem) = world.get(&world.anna(), &format!("?{query}")).await;
+    assert_eq!((status, &problem["errors"][0]["field"]), (422, &json!(field)));
+}
+
+#[tokio::test]
+async fn nobody_sees_a_list_without_a_token() {
+    let world = World::new().await;
+    assert_eq!(world.get("", "").await.0, 401);
+}

@@ -1,0 +1,278 @@
+//! The order views: what lists of orders are read from. Written by orders-views alone, and only over the revision that it
+//! has seen, so that nothing older takes the place of something newer.
+//!
+//! A customer's views are one partition, in the order of time. An administrator's list of all orders is the index
+//! `listed`, spread over a few partitions by the order's id: one alone would take 1,000 writes a second, and hold up the
+//! views of everybody (a monotonous sort key is not split by DynamoDB). A list reads all of them and merges.
+
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use contracts::{OrderId, OrderStatus, UserId};
+use futures::future::try_join_all;
+use lambda_kit::dynamodb::{Item, SK, TableError, condition_failed, key, number, string};
+use serde_json::value::RawValue;
+
+use super::{Store, StoreError, item::ItemError, item::text, watch::sortable};
+use crate::domain::History;
+
+/// The index of all orders, and its partition key; its sort key is the table's.
+const LISTED: &str = "listed";
+/// 8,000 writes a second into the index, more than the saga could start orders for; and few enough to read at once.
+const SHARDS: usize = 8;
+/// What a view's sort key begins with.
+const ORDER: &str = "ORDER#";
+const REVISION: &str = "revision";
+const VERSION: &str = "version";
+const STATUS: &str = "status";
+const ORDER_JSON: &str = "order";
+
+/// Views that one call looks at when only those of one status are wanted: at 1 KB each well below DynamoDB's page of 1 MB.
+const LOOKED_AT: i32 = 250;
+/// Calls of a list, one after the other, before it says how to go on: at a slow 200 ms each well within the API's 3 s.
+const ROUNDS: usize = 4;
+
+/// An order as its lists show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// Counts the writes of the view.
+    pub revision: u64,
+    /// Of the order.
+    pub version: u64,
+    /// As `GET /v1/orders/{id}` shows it.
+    pub order: String,
+}
+
+/// What became of a view's write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    Done,
+    /// The view is no longer the one that was seen.
+    Raced,
+}
+
+/// Whose orders a list is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    Customer(UserId),
+    All,
+}
+
+/// A part of a list, the newest first.
+#[derive(Debug)]
+pub struct Listed {
+    pub orders: Vec<Box<RawValue>>,
+    /// The place after which the list goes on, if it does.
+    pub next: Option<String>,
+}
+
+/// What was found in one partition, the newest first.
+#[derive(Debug, Default)]
+struct Found {
+    views: Vec<(String, Box<RawValue>)>,
+    /// The place down to which the partition was looked at; nothing when that is its end.
+    until: Option<String>,
+}
+
+/// Which of the partitions over which all orders are spread an order belongs to: by the last digit of its id, which is as
+/// good as random.
+pub fn shard_of(order_id: &OrderId) -> usize {
+    let digit = order_id.as_str().chars().last().and_then(|digit| digit.to_digit(16)).unwrap_or_default();
+    digit as usize % SHARDS
+}
+
+fn customers(user_id: &UserId) -> String {
+    format!("CUSTOMER#{user_id}")
+}
+
+fn listed(shard: usize) -> String {
+    format!("ORDERS#{shard}")
+}
+
+/// `pk = CUSTOMER#<user>`, `sk = ORDER#<created at>#<order>`.
+fn key_of(history: &History) -> Item {
+    let History { user_id, created_at, order_id, .. } = history;
+    key(customers(user_id), format!("{ORDER}{}#{order_id}", sortable(*created_at)))
+}
+
+impl Store {
+    /// The view of an order, read consistently, if there is one.
+    pub async fn view(&self, history: &History) -> Result<Option<View>, StoreError> {
+        const OPERATION: &str = "reading a view";
+        let answer = self
+            .table
+            .client
+            .get_item()
+            .table_name(&self.table.name)
+            .set_key(Some(key_of(history)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|e| TableError::call(OPERATION, e))?;
+        let view = answer.item.as_ref().map(read).transpose();
+        Ok(view.map_err(|e| TableError::item(OPERATION, e))?)
+    }
+
+    /// Writes a view over the one of the revision before.
+    pub async fn put_view(&self, history: &History, view: &View) -> Result<Written, StoreError> {
+        let put = self
+            .table
+            .client
+            .put_item()
+            .table_name(&self.table.name)
+            .set_item(Some(write(history, view)))
+            .condition_expression("attribute_not_exists(pk) OR revision = :before")
+            .expression_attribute_values(":before", number(view.revision - 1));
+        match put.send().await {
+            Ok(_) => Ok(Written::Done),
+            Err(error) if condition_failed(&error) => Ok(Written::Raced),
+            Err(error) => Err(TableError::call("writing a view", error).into()),
+        }
+    }
+
+    /// Up to `limit` orders, the newest first, after the place `after`; only those of `status`, if one is given. May be
+    /// fewer although the list goes on.
+    pub async fn list(
+        &self,
+        scope: &Scope,
+        status: Option<OrderStatus>,
+        limit: usize,
+        mut after: Option<String>,
+    ) -> Result<Listed, StoreError> {
+        let mut orders = Vec::new();
+        for _ in 0..ROUNDS {
+            let found = match scope {
+                Scope::Customer(user_id) => {
+                    vec![self.of_customer(user_id, status, limit, after.as_deref()).await?]
+                }
+                Scope::All => {
+                    try_join_all(
+                        (0..SHARDS).map(|shard| self.of_shard(shard, status, limit, after.as_deref())),
+                    )
+                    .await?
+                }
+            };
+            let (views, next) = merge(found, limit - orders.len());
+            orders.extend(views);
+            after = next;
+            if orders.len() == limit || after.is_none() {
+                break;
+            }
+        }
+        Ok(Listed { orders, next: after })
+    }
+
+    async fn of_customer(
+        &self,
+        user_id: &UserId,
+        status: Option<OrderStatus>,
+        limit: usize,
+        after: Option<&str>,
+    ) -> Result<Found, TableError> {
+        let partition = customers(user_id);
+        let query = self
+            .table
+            .client
+            .query()
+            .consistent_read(true)
+            .key_condition_expression("pk = :partition AND begins_with(sk, :order)")
+            .expression_attribute_values(":order", string(ORDER))
+            .set_exclusive_start_key(after.map(|after| key(&*partition, after)));
+        self.find(query, partition, status, limit).await
+    }
+
+    async fn of_shard(
+        &self,
+        shard: usize,
+        status: Option<OrderStatus>,
+        limit: usize,
+        after: Option<&str>,
+    ) -> Result<Found, TableError> {
+        let query = self.table.client.query().index_name(LISTED);
+        let query = match after {
+            Some(after) => query
+                .key_condition_expression("listed = :partition AND sk < :after")
+                .expression_attribute_values(":after", string(after)),
+            None => query.key_condition_expression("listed = :partition"),
+        };
+        self.find(query, listed(shard), status, limit).await
+    }
+
+    async fn find(
+        &self,
+        query: QueryFluentBuilder,
+        partition: String,
+        status: Option<OrderStatus>,
+        limit: usize,
+    ) -> Result<Found, TableError> {
+        const OPERATION: &str = "listing orders";
+        let query = query
+            .table_name(&self.table.name)
+            .scan_index_forward(false)
+            .expression_attribute_values(":partition", string(partition))
+            .expression_attribute_names("#order", ORDER_JSON);
+        let query = match status {
+            Some(status) => query
+                .filter_expression("#status = :status")
+                .expression_attribute_names("#status", STATUS)
+                .expression_attribute_values(":status", string(status.as_str()))
+                .limit(LOOKED_AT),
+            // One more than is shown tells whether there are more.
+            None => query.limit(i32::try_from(limit + 1).unwrap_or(i32::MAX)),
+        };
+        let page = query
+            .projection_expression("sk, #order")
+            .send()
+            .await
+            .map_err(|e| TableError::call(OPERATION, e))?;
+        let until = page.last_evaluated_key.as_ref().and_then(|key| key.get(SK)?.as_s().ok().cloned());
+        let views = page.items.unwrap_or_default().iter().map(listed_view).collect::<Result<_, _>>();
+        Ok(Found { views: views.map_err(|e| TableError::item(OPERATION, e))?, until })
+    }
+}
+
+/// The newest of what was found, up to `limit`, and where the list goes on. Below a place down to which only some of the
+/// partitions were looked at, another one may have something newer.
+fn merge(found: Vec<Found>, limit: usize) -> (Vec<Box<RawValue>>, Option<String>) {
+    let horizon = found.iter().filter_map(|found| found.until.clone()).max();
+    let mut views: Vec<_> = found.into_iter().flat_map(|found| found.views).collect();
+    views.retain(|(place, _)| horizon.as_ref().is_none_or(|horizon| place >= horizon));
+    views.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
+    let next = match views.get(limit) {
+        Some(_) => views.get(limit.wrapping_sub(1)).map(|(place, _)| place.clone()),
+        None => horizon,
+    };
+    views.truncate(limit);
+    (views.into_iter().map(|(_, order)| order).collect(), next)
+}
+
+fn write(history: &History, view: &View) -> Item {
+    let mut item = key_of(history);
+    item.extend(
+        [
+            (REVISION, number(view.revision)),
+            (VERSION, number(view.version)),
+            (STATUS, string(history.order.status.as_str())),
+            (LISTED, string(listed(shard_of(&history.order_id)))),
+            (ORDER_JSON, string(&*view.order)),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    );
+    item
+}
+
+fn read(item: &Item) -> Result<View, ItemError> {
+    let count = |name| {
+        item.get(name).and_then(|value| value.as_n().ok()?.parse().ok()).ok_or(ItemError::Attribute(name))
+    };
+    Ok(View {
+        revision: count(REVISION)?,
+        version: count(VERSION)?,
+        order: text(item, ORDER_JSON)?.to_owned(),
+    })
+}
+
+fn listed_view(item: &Item) -> Result<(String, Box<RawValue>), ItemError> {
+    Ok((text(item, SK)?.to_owned(), RawValue::from_string(text(item, ORDER_JSON)?.to_owned())?))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn found(places: &[&str], until: Option<&str>) -> Found {
+    let view = |place: &&str| ((*place).to_owned(), RawValue::from_string(format!("{place:?}")).unwrap());
+    Found { views: places.iter().map(view).collect(), until: until.map(str::to_owned) }
+}
+
+fn merged(all: Vec<Found>, limit: usize) -> (Vec<String>, Option<String>) {
+    let (views, next) = merge(all, limit);
+    (views.iter().map(|view| view.get().trim_matches('"').to_owned()).collect(), next)
+}
+
+fn owned(places: &[&str]) -> Vec<String> {
+    places.iter().map(|place| (*place).to_owned()).collect()
+}
+
+#[test]
+fn the_newest_of_all_partitions_come_first() {
+    let all = || vec![found(&["9", "5"], None), found(&["8", "7"], None), found(&[], None)];
+    assert_eq!(merged(all(), 3), (owned(&["9", "8", "7"]), Some("7".to_owned())));
+    assert_eq!(merged(all(), 4), (owned(&["9", "8", "7", "5"]), None));
+}
+
+#[test]
+fn nothing_is_shown_from_below_a_place_that_another_partition_was_not_looked_at() {
+    let all = vec![found(&["9", "8"], Some("8")), found(&["7", "3"], None)];
+    assert_eq!(merged(all, 10), (owned(&["9", "8"]), Some("8".to_owned())));
+    // Of the wanted status there was none down to there: the list still goes on.
+    assert_eq!(merged(vec![found(&[], Some("4"))], 10), (vec![], Some("4".to_owned())));
+}
+
+proptest! {
+    /// Reading on shows each once, in order, whatever is where.
+    #[test]
+    fn pages_add_up_to_everything(
+        partitions in proptest::collection::vec(proptest::collection::btree_set(0u32..1000, 0..20), 1..5),
+        limit in 1usize..6,
+    ) {
+        // An order is in one partition.
+        let mut seen = std::collections::BTreeSet::new();
+        let partitions: Vec<Vec<String>> = partitions
+            .into_iter()
+            .map(|places| places.into_iter().rev().filter(|p| seen.insert(*p)).map(|p| format!("{p:04}")).collect())
+            .collect();
+        let expected: Vec<String> = seen.iter().rev().map(|place| format!("{place:04}")).collect();
+        let (mut shown, mut after) = (vec![], None::<String>);
+        loop {
+            let look = |places: &Vec<String>| {
+                let rest = places.iter().filter(|place| after.as_ref().is_none_or(|after| *place < after));
+                let looked_at: Vec<&str> = rest.map(String::as_str).take(limit + 1).collect();
+                let until = (looked_at.len() > limit).then(|| looked_at[limit]);
+                found(&looked_at, until)
+            };
+            let (views, next) = merged(partitions.iter().map(look).collect(), limit);
+            shown.extend(views);
+            match next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        prop_assert_eq!(shown, expected);
+    }
+}

@@ -1,0 +1,166 @@
+use contracts::{OrderStatus, UserId};
+use lambda_kit::{dynamodb::string, testing::Faults};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    domain::Command,
+    store::Scope,
+    testing::{at, cancel, complete, correlation_id, listed_store, order_of, user_id},
+};
+
+async fn take(store: &Store, order_id: &OrderId, second: i64, command: Command) {
+    store.execute(order_id, &command, &correlation_id(), at(second)).await.unwrap();
+}
+
+/// A store in which this customer has one order; nothing has come through the stream yet.
+async fn with_order() -> (Store, OrderId, Faults) {
+    let (store, _, faults) = listed_store().await;
+    let order_id = order_of(&store, &user_id(), "k-1", 0).await;
+    (store, order_id, faults)
+}
+
+/// A commit of each of these orders, as the stream brings them.
+fn batch(orders: &[&OrderId]) -> StreamEvent {
+    let record = |(n, order_id): (usize, &&OrderId)| {
+        let image = json!({"pk": {"S": format!("ORDER#{order_id}")}, "sk": {"S": "COMMIT#00000001"}});
+        json!({"eventName": "INSERT", "dynamodb": {"SequenceNumber": n.to_string(), "NewImage": image}})
+    };
+    let records: Vec<Value> = orders.iter().enumerate().map(record).collect();
+    serde_json::from_value(json!({"Records": records})).unwrap()
+}
+
+async fn orders_of(store: &Store, scope: Scope) -> Vec<Value> {
+    let listed = store.list(&scope, None, 100, None).await.unwrap();
+    listed.orders.iter().map(|order| serde_json::from_str(order.get()).unwrap()).collect()
+}
+
+async fn statuses(store: &Store) -> Vec<Value> {
+    let orders = orders_of(store, Scope::Customer(user_id())).await;
+    orders.into_iter().map(|order| order["status"].clone()).collect()
+}
+
+#[tokio::test]
+async fn a_view_follows_its_order() {
+    let (store, order_id, _) = with_order().await;
+    assert_eq!(project_all(&store, &batch(&[&order_id])).await, Projected::default());
+    assert_eq!(statuses(&store).await, ["OrderCreated"]);
+    take(&store, &order_id, 1, Command::RecordReservation).await;
+    take(&store, &order_id, 2, complete()).await;
+    project_all(&store, &batch(&[&order_id, &order_id])).await;
+    assert_eq!(statuses(&store).await, ["OrderCompleted"]);
+    let orders = orders_of(&store, Scope::All).await;
+    assert_eq!(orders, orders_of(&store, Scope::Customer(user_id())).await);
+    assert_eq!(orders[0]["timeline"].as_array().unwrap().len(), 6);
+}
+
+#[tokio::test]
+async fn a_record_that_comes_again_writes_nothing() {
+    let (store, order_id, faults) = with_order().await;
+    take(&store, &order_id, 1, cancel("ReserveInventory", "InventoryNotAvailable")).await;
+    project_all(&store, &batch(&[&order_id])).await;
+    faults.reset();
+    project_all(&store, &batch(&[&order_id])).await;
+    assert!(!faults.calls().contains(&"PutItem".to_owned()), "{:?}", faults.calls());
+    assert_eq!(statuses(&store).await, ["OrderCancelled"]);
+}
+
+/// Two projectors at once: the one that read earlier must not write later.
+#[tokio::test]
+async fn an_older_fold_does_not_take_the_place_of_a_newer_one() {
+    let (store, order_id, _) = with_order().await;
+    let old = store.load(&order_id).await.unwrap().unwrap();
+    let nothing_there = store.view(&old).await.unwrap();
+    take(&store, &order_id, 1, Command::RecordReservation).await;
+    project(&store, &order_id).await.unwrap();
+    let late = view(&old, nothing_there.as_ref()).unwrap();
+    assert_eq!(store.put_view(&old, &late).await.unwrap(), Written::Raced);
+    assert_eq!(statuses(&store).await, ["PaymentPending"]);
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_found() {
+    let (store, order_id, faults) = with_order().await;
+    faults.lose_answers("PutItem", 1);
+    project(&store, &order_id).await.unwrap();
+    assert_eq!(statuses(&store).await, ["OrderCreated"]);
+}
+
+#[rstest]
+#[case("Query")]
+#[case("GetItem")]
+#[case("PutItem")]
+#[tokio::test]
+async fn a_view_that_cannot_be_written_comes_again(#[case] operation: &str) {
+    let (store, order_id, faults) = with_order().await;
+    faults.refuse(operation, lambda_kit::aws::MAX_ATTEMPTS);
+    let projected = project_all(&store, &batch(&[&order_id])).await;
+    assert_eq!(projected.failed, BTreeSet::from(["0".to_owned()]));
+    project_all(&store, &batch(&[&order_id])).await;
+    assert_eq!(statuses(&store).await, ["OrderCreated"]);
+}
+
+#[tokio::test]
+async fn an_order_that_cannot_be_read_does_not_hold_back_the_others() {
+    let (store, table, _) = listed_store().await;
+    let [broken, whole] = [("k-1", 0), ("k-2", 1)].map(|(key, second)| (key, second));
+    let broken = order_of(&store, &user_id(), broken.0, broken.1).await;
+    let whole = order_of(&store, &user_id(), whole.0, whole.1).await;
+    let key = lambda_kit::dynamodb::key(format!("ORDER#{broken}"), "COMMIT#00000001");
+    let break_it = table.client.update_item().table_name(&table.name).set_key(Some(key));
+    let break_it =
+        break_it.update_expression("SET outbox = :x").expression_attribute_values(":x", string("?"));
+    break_it.send().await.unwrap();
+    let projected = project_all(&store, &batch(&[&broken, &whole])).await;
+    assert_eq!(projected, Projected { failed: BTreeSet::new(), unreadable: 1 });
+    assert_eq!(statuses(&store).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_view_holds_no_personal_data() {
+    let (store, table, _) = listed_store().await;
+    let order_id = OrderId::derive(&user_id(), &contracts::IdempotencyKey::try_from("k").unwrap());
+    let order = crate::store::NewOrder {
+        order_id: &order_id,
+        user_id: &user_id(),
+        correlation_id: &correlation_id(),
+        request_hash: "",
+        private: r#"{"shipping_address":{"name":"Anna Marie"},"payment_method":"pm_card"}"#,
+    };
+    store.place(&order, crate::testing::place(), at(0)).await.unwrap();
+    project(&store, &order_id).await.unwrap();
+    let all = table.client.scan().table_name(&table.name).send().await.unwrap();
+    let is_view = |item: &&lambda_kit::dynamodb::Item| item["pk"].as_s().unwrap().starts_with("CUSTOMER#");
+    let views: Vec<_> = all.items().iter().filter(is_view).collect();
+    assert_eq!(views.len(), 1);
+    let text = format!("{views:?}");
+    assert!(!text.contains("Anna") && !text.contains("pm_card"), "{text}");
+}
+
+#[tokio::test]
+async fn every_order_is_in_the_list_of_all_the_newest_first() {
+    let (store, _, _) = listed_store().await;
+    let customers: Vec<UserId> = (0..3).map(|_| UserId::generate()).collect();
+    let mut placed = vec![];
+    for n in 0..30_i64 {
+        let customer = &customers[usize::try_from(n).unwrap() % customers.len()];
+        let order_id = order_of(&store, customer, &format!("k-{n}"), n).await;
+        project(&store, &order_id).await.unwrap();
+        placed.push(json!(order_id));
+    }
+    placed.reverse();
+    let (mut shown, mut after) = (vec![], None);
+    loop {
+        let listed = store.list(&Scope::All, None, 7, after).await.unwrap();
+        let orders = listed.orders.iter().map(|order| serde_json::from_str::<Value>(order.get()).unwrap());
+        shown.extend(orders.map(|order| order["order_id"].clone()));
+        match listed.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(shown, placed);
+    let reserved = store.list(&Scope::All, Some(OrderStatus::PaymentPending), 7, None).await.unwrap();
+    assert!(reserved.orders.is_empty() && reserved.next.is_none());
+}
