@@ -16,7 +16,7 @@ use crate::stack::{self, Stack};
 use crate::state::{Outputs, StateDir};
 use crate::stripe::Stripe;
 use crate::supervisor::{self, Orders};
-use crate::{logs, status};
+use crate::{documents, logs, status};
 
 /// Runs Ordersaga on this machine, and deploys it to AWS.
 #[derive(Debug, Parser)]
@@ -73,6 +73,9 @@ enum Command {
     /// Measure: how functions start (`cold`), what orders cost (`cost`), how a hot SKU sells (`reserve`)
     #[command(subcommand)]
     Bench(Bench),
+    /// Write the JSON Schemas of all events, with an example of each, into shared/contracts/schemas
+    #[command(after_help = "Refuses a change to a published version that breaks a reader.")]
+    Schemas,
     /// Make the Python environment with the AWS tools, and print its folder of programs
     #[command(hide = true)]
     Tools,
@@ -158,6 +161,7 @@ impl Cli {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 until_interrupted(bench.run(&settings, &Progress::new())).await
             }
+            Command::Schemas => write_documents(place, "schemas").await,
             Command::Tools => {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 let programs = python::environment(&settings, Purpose::Deploy, &Progress::new()).await?;
@@ -167,6 +171,11 @@ impl Cli {
             Command::Supervise(orders) => supervisor::run(orders).await,
         }
     }
+}
+
+async fn write_documents(place: Place, kind: &str) -> Result<()> {
+    let settings = place.settings(Port::Any, Port::Any)?;
+    until_interrupted(documents::write(&settings.root, kind)).await
 }
 
 impl Place {
