@@ -18,6 +18,8 @@ mod store;
 mod testing;
 mod watch;
 
+#[cfg(feature = "openapi")]
+pub use api::operations;
 pub use api::routes;
 pub use commands::handle as handle_command;
 pub use consumer::handle as handle_event;

@@ -21,6 +21,8 @@ pub use refund::Dispute;
 pub use secret::Secret;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "PaymentStatus"))]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Nothing is decided. The gateway may know of it, or not yet.
@@ -97,11 +99,13 @@ pub enum Waiting {
 
 /// What the customer has to do, in the terms of the gateway's own client library.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct NextAction {
     #[serde(rename = "type")]
     pub kind: String,
     pub payment_intent: String,
     /// Lets its holder finish this payment, and nothing else: for the customer.
+    #[cfg_attr(feature = "openapi", schemars(with = "Option<String>"))]
     pub client_secret: Option<Secret>,
 }
 

@@ -7,5 +7,7 @@ mod domain;
 mod error;
 mod store;
 
+#[cfg(feature = "openapi")]
+pub use api::operations;
 pub use api::{Users, routes};
 pub use store::Store;

@@ -76,6 +76,8 @@ enum Command {
     /// Write the JSON Schemas of all events, with an example of each, into shared/contracts/schemas
     #[command(after_help = "Refuses a change to a published version that breaks a reader.")]
     Schemas,
+    /// Write the description of the REST API into shared/contracts/openapi.json
+    Openapi,
     /// Make the Python environment with the AWS tools, and print its folder of programs
     #[command(hide = true)]
     Tools,
@@ -162,6 +164,7 @@ impl Cli {
                 until_interrupted(bench.run(&settings, &Progress::new())).await
             }
             Command::Schemas => write_documents(place, "schemas").await,
+            Command::Openapi => write_documents(place, "openapi").await,
             Command::Tools => {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 let programs = python::environment(&settings, Purpose::Deploy, &Progress::new()).await?;

@@ -21,6 +21,8 @@ pub mod invoke;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 pub mod numbers;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 #[cfg(feature = "relay")]
 pub mod relay;
 #[cfg(feature = "sqs")]

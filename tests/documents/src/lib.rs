@@ -4,6 +4,7 @@
 
 mod compatibility;
 mod events;
+mod openapi;
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 pub use compatibility::{Broken, check};
 pub use events::schemas;
+pub use openapi::{openapi, operations};
 
 /// A generated file: its path below shared/contracts, and what it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
