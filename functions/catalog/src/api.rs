@@ -1,5 +1,8 @@
 //! REST: products for everyone, changes for administrators (DESIGN.md section 3).
 
+#[cfg(feature = "openapi")]
+mod describe;
+
 use axum::{
     Json, Router,
     extract::{Path, Query, State, rejection::QueryRejection},
@@ -20,6 +23,9 @@ use crate::{
     store::{Store, Written},
 };
 
+#[cfg(feature = "openapi")]
+pub use describe::operations;
+
 /// Clients and caches may keep a product for so long (DESIGN.md section 10: product reads 5 s).
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=5");
 const DEFAULT_LIMIT: i32 = 20;
@@ -39,6 +45,7 @@ struct Catalog {
 }
 
 #[derive(Deserialize, Validate)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 struct NewProduct {
     #[garde(skip)]
     sku: Sku,
@@ -48,6 +55,8 @@ struct NewProduct {
 }
 
 #[derive(Deserialize, Validate)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "ProductDetails"))]
 struct DetailsBody {
     #[garde(length(chars, min = 1, max = 200))]
     name: String,
@@ -76,6 +85,7 @@ impl From<DetailsBody> for Details {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 struct ProductView {
     sku: Sku,
     name: String,
@@ -99,6 +109,8 @@ fn etag(product: &Product, stock: Stock) -> String {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "{T}List"))]
 struct List<T> {
     items: Vec<T>,
     next_cursor: Option<String>,

@@ -10,6 +10,8 @@ mod domain;
 mod stock;
 mod store;
 
+#[cfg(feature = "openapi")]
+pub use api::operations;
 pub use api::routes;
 pub use consumer::handle as handle_event;
 pub use store::Store;

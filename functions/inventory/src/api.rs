@@ -1,5 +1,8 @@
 //! `/v1/inventory/{sku}`: what can be sold of a SKU, setting it, and adjusting it.
 
+#[cfg(feature = "openapi")]
+mod describe;
+
 use std::time::Duration;
 
 use axum::{
@@ -27,6 +30,9 @@ use crate::{
     store::{Snapshot, Store, Written},
 };
 
+#[cfg(feature = "openapi")]
+pub use describe::operations;
+
 /// No try starts later: an API function has 3 s, and the last try needs its part of them.
 const BUDGET: Duration = Duration::from_secs(1);
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -40,6 +46,7 @@ pub fn routes(store: Store) -> Router {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 struct StockView {
     sku: Sku,
     available: u64,
@@ -60,6 +67,7 @@ impl From<Adjustment> for StockView {
 }
 
 #[derive(Deserialize, Validate)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct SetStock {
     // A million of one SKU is more than the shop's warehouse holds; a larger number is a slip of the finger.
@@ -75,6 +83,7 @@ struct SetStock {
 }
 
 #[derive(Deserialize, Validate)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct AdjustStock {
     #[garde(range(min = -1_000_000, max = 1_000_000), custom(is_a_change))]

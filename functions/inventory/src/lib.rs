@@ -15,6 +15,8 @@ mod sweeper;
 #[cfg(test)]
 mod testing;
 
+#[cfg(feature = "openapi")]
+pub use api::operations;
 pub use api::routes;
 pub use commands::handle as handle_command;
 pub use consumer::handle as handle_event;

@@ -1,5 +1,7 @@
 //! REST: a customer's orders (DESIGN.md section 3).
 
+#[cfg(feature = "openapi")]
+mod describe;
 mod list;
 mod request;
 mod view;
@@ -27,6 +29,9 @@ use crate::{
     domain::{Command, History, LineError, Rejected, price_lines},
     store::{ExecuteError, FirstCommit, NewOrder, Placing, Store, StoreError},
 };
+
+#[cfg(feature = "openapi")]
+pub use describe::operations;
 
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// How long a client that polls an open order waits (DESIGN.md section 3).

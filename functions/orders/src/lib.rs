@@ -19,6 +19,8 @@ mod testing;
 mod views;
 mod watch;
 
+#[cfg(feature = "openapi")]
+pub use api::operations;
 pub use api::routes;
 pub use commands::handle as handle_command;
 pub use consumer::handle as handle_event;

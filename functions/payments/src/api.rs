@@ -1,5 +1,7 @@
 //! REST: how a payment stands, for its customer, and the gateway's webhook (DESIGN.md section 3).
 
+#[cfg(feature = "openapi")]
+mod describe;
 #[cfg(test)]
 mod tests;
 mod webhook;
@@ -24,6 +26,9 @@ use crate::{
     store::StoreError,
 };
 
+#[cfg(feature = "openapi")]
+pub use describe::operations;
+
 /// What the REST function needs.
 #[derive(Debug, Clone)]
 pub struct Api {
@@ -39,6 +44,7 @@ pub fn routes(api: Api) -> Router {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 struct PaymentView {
     order_id: OrderId,
     status: Status,

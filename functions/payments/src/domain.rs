@@ -11,8 +11,7 @@ use std::collections::BTreeSet;
 
 use contracts::{
     CorrelationId, Envelope, Money, NewEvent, OrderId, UserId,
-    events::{PaymentFailed, PaymentPending, PaymentRefunded, PaymentSucceeded, RefundCause},
-    saga::{ORDER_CANCEL_REQUESTED, PAYMENT_DECLINED, PAYMENT_TIMEOUT},
+    events::{PaymentFailed, PaymentFailure, PaymentPending, PaymentRefunded, PaymentSucceeded, RefundCause},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -22,6 +21,8 @@ pub use refund::Dispute;
 pub use secret::Secret;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "PaymentStatus"))]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Nothing is decided. The gateway may know of it, or not yet.
@@ -98,11 +99,13 @@ pub enum Waiting {
 
 /// What the customer has to do, in the terms of the gateway's own client library.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct NextAction {
     #[serde(rename = "type")]
     pub kind: String,
     pub payment_intent: String,
     /// Lets its holder finish this payment, and nothing else: for the customer.
+    #[cfg_attr(feature = "openapi", schemars(with = "Option<String>"))]
     pub client_secret: Option<Secret>,
 }
 
@@ -238,7 +241,7 @@ pub struct Occasion<'a> {
 enum News {
     Pending,
     Succeeded,
-    Failed(&'static str),
+    Failed(PaymentFailure),
     /// So much, this time.
     Refunded(i64),
 }
@@ -390,10 +393,10 @@ fn moved(payment: &mut Payment, before: Status) -> Option<News> {
     match payment.status {
         Status::Pending | Status::Refunding | Status::Refunded => None,
         Status::Succeeded => Some(News::Succeeded),
-        Status::Declined => Some(News::Failed(PAYMENT_DECLINED)),
-        Status::TimedOut => Some(News::Failed(PAYMENT_TIMEOUT)),
+        Status::Declined => Some(News::Failed(PaymentFailure::Declined)),
+        Status::TimedOut => Some(News::Failed(PaymentFailure::TimedOut)),
         // What had succeeded (an order that cost nothing) has not failed.
-        Status::Voided if before == Status::Pending => Some(News::Failed(ORDER_CANCEL_REQUESTED)),
+        Status::Voided if before == Status::Pending => Some(News::Failed(PaymentFailure::OrderCancelled)),
         Status::Voided => None,
     }
 }
@@ -444,9 +447,7 @@ fn event(
     match news {
         News::Pending => Envelope::new(new, &PaymentPending { order_id, amount }),
         News::Succeeded => Envelope::new(new, &PaymentSucceeded { order_id, amount }),
-        News::Failed(reason) => {
-            Envelope::new(new, &PaymentFailed { order_id, amount, reason: reason.to_owned() })
-        }
+        News::Failed(reason) => Envelope::new(new, &PaymentFailed { order_id, amount, reason }),
         News::Refunded(more) => {
             let amount = Money::new(more, amount.currency);
             let cause = payment.refund_cause.unwrap_or(RefundCause::ByStaff);

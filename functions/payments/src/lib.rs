@@ -23,6 +23,8 @@ mod store;
 #[cfg(test)]
 mod testing;
 
+#[cfg(feature = "openapi")]
+pub use api::operations;
 pub use api::{Api, routes};
 pub use commands::{Payments, run};
 pub use consumer::handle as handle_event;

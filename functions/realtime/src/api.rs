@@ -1,5 +1,8 @@
 //! REST: tickets for the WebSocket (DESIGN.md section 3).
 
+#[cfg(feature = "openapi")]
+mod describe;
+
 use std::sync::Arc;
 
 use axum::{
@@ -15,6 +18,9 @@ use lambda_kit::{
     jwt::{Audience, Signer},
 };
 use serde::Serialize;
+
+#[cfg(feature = "openapi")]
+pub use describe::operations;
 
 /// Makes tickets, and says where they are good.
 #[derive(Debug)]
@@ -34,6 +40,7 @@ pub fn routes(tickets: Tickets) -> Router {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 struct TicketAnswer<'a> {
     ticket: String,
     expires_in: i64,

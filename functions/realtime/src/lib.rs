@@ -14,6 +14,8 @@ mod push;
 mod socket;
 mod store;
 
+#[cfg(feature = "openapi")]
+pub use api::operations;
 pub use api::{Tickets, routes};
 pub use authorizer::{Authorizer, Policy};
 pub use consumer::Consumer;

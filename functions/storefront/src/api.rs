@@ -1,5 +1,8 @@
 //! REST: the page and the two health endpoints (DESIGN.md section 3).
 
+#[cfg(feature = "openapi")]
+mod describe;
+
 use std::sync::Arc;
 
 use axum::{
@@ -13,6 +16,9 @@ use lambda_kit::{health::Status, http::OwnBody};
 use serde_json::json;
 
 use crate::{page::Page, readiness::Contexts};
+
+#[cfg(feature = "openapi")]
+pub use describe::operations;
 
 /// Health is of this instant.
 const NO_STORE: [(HeaderName, HeaderValue); 1] =

@@ -7,6 +7,8 @@ mod api;
 mod page;
 mod readiness;
 
+#[cfg(feature = "openapi")]
+pub use api::operations;
 pub use api::{Storefront, routes};
 pub use page::{Page, PageError, PublishableKey};
 pub use readiness::Contexts;

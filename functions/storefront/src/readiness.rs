@@ -35,6 +35,8 @@ pub struct Contexts {
 
 /// How all contexts are.
 #[derive(Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "Readiness"))]
 pub struct Report {
     pub status: Status,
     pub contexts: BTreeMap<&'static str, Health>,

@@ -1,6 +1,8 @@
 //! REST: registering, tokens, and a user's own profile (DESIGN.md sections 3 and 11).
 
 mod auth;
+#[cfg(feature = "openapi")]
+mod describe;
 mod profile;
 mod requests;
 
@@ -13,6 +15,9 @@ use axum::{
 use lambda_kit::jwt::{Signer, Verifier};
 
 use crate::{domain::Limits, store::Store};
+
+#[cfg(feature = "openapi")]
+pub use describe::operations;
 
 /// What the endpoints work with.
 #[derive(Debug, Clone)]

@@ -10,6 +10,8 @@ mod erasure;
 mod error;
 mod store;
 
+#[cfg(feature = "openapi")]
+pub use api::operations;
 pub use api::{Users, routes};
 pub use domain::Limits;
 pub use erasure::sweep_all;

@@ -17,7 +17,7 @@ use crate::stack::{self, Stack};
 use crate::state::{Outputs, StateDir};
 use crate::stripe::Stripe;
 use crate::supervisor::{self, Orders};
-use crate::{logs, status};
+use crate::{documents, logs, status};
 
 /// Runs Ordersaga on this machine, and deploys it to AWS.
 #[derive(Debug, Parser)]
@@ -79,6 +79,11 @@ enum Command {
     /// Measure: how functions start (`cold`), what orders cost (`cost`), how a hot SKU sells (`reserve`)
     #[command(subcommand)]
     Bench(Bench),
+    /// Write the JSON Schemas of all events, with an example of each, into shared/contracts/schemas
+    #[command(after_help = "Refuses a change to a published version that breaks a reader.")]
+    Schemas,
+    /// Write the description of the REST API into shared/contracts/openapi.json
+    Openapi,
     /// Make the Python environment with the AWS tools, and print its folder of programs
     #[command(hide = true)]
     Tools,
@@ -172,6 +177,8 @@ impl Cli {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 until_interrupted(bench.run(&settings, &Progress::new())).await
             }
+            Command::Schemas => write_documents(place, "schemas").await,
+            Command::Openapi => write_documents(place, "openapi").await,
             Command::Tools => {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 let programs = python::environment(&settings, Purpose::Deploy, &Progress::new()).await?;
@@ -181,6 +188,11 @@ impl Cli {
             Command::Supervise(orders) => supervisor::run(orders).await,
         }
     }
+}
+
+async fn write_documents(place: Place, kind: &str) -> Result<()> {
+    let settings = place.settings(Port::Any, Port::Any)?;
+    until_interrupted(documents::write(&settings.root, kind)).await
 }
 
 impl Place {

@@ -7,6 +7,7 @@ mod cli;
 mod demo;
 mod deploy;
 mod dlq;
+mod documents;
 mod emulator;
 mod error;
 mod functions;

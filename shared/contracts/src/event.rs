@@ -11,10 +11,27 @@ pub trait EventPayload: Serialize + DeserializeOwned {
     /// `context.fact`, in the past tense.
     const TYPE: &'static str;
     const VERSION: u32;
+
+    /// The payload of an event of `version`, which may be an older one.
+    ///
+    /// # Errors
+    /// When `data` is not the payload of such an event.
+    fn read(version: u32, data: &Value) -> Result<Self, serde_json::Error> {
+        if version == Self::VERSION { Self::deserialize(data) } else { Self::upcast(version, data) }
+    }
+
+    /// Reads an older version and says it in the words of this one.
+    ///
+    /// # Errors
+    /// When there is no such version, or `data` is not the payload of such an event.
+    fn upcast(version: u32, _data: &Value) -> Result<Self, serde_json::Error> {
+        Err(serde::de::Error::custom(format!("there is no version {version} of {}", Self::TYPE)))
+    }
 }
 
 /// A fact that happened in one context, as all others read it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Envelope {
     pub event_id: EventId,
     pub event_type: String,
@@ -36,6 +53,7 @@ pub struct Envelope {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Metadata {
     /// The user whose thing the subject is, where there is one.
     pub user_id: Option<UserId>,
@@ -93,7 +111,7 @@ impl Envelope {
     /// The payload as `P`.
     ///
     /// # Errors
-    /// When the event is of another type, of a version newer than `P`'s, or its payload is not a `P`.
+    /// When the event is of another type, of a version newer than `P`'s, or its payload is not a `P` nor what a `P` was.
     pub fn decode<P: EventPayload>(&self) -> Result<P, DecodeError> {
         if self.event_type != P::TYPE {
             return Err(DecodeError::WrongType { expected: P::TYPE, actual: self.event_type.clone() });
@@ -104,7 +122,7 @@ impl Envelope {
                 version: self.event_version,
             });
         }
-        P::deserialize(&self.data)
+        P::read(self.event_version, &self.data)
             .map_err(|source| DecodeError::Payload { event_type: self.event_type.clone(), source })
     }
 }

@@ -2,18 +2,28 @@
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::{Availability, EventPayload, Money, OrderId, OrderLine, PricedLine, Sku, UserId, saga::Failure};
+use crate::{
+    Availability, EventPayload, Money, OrderId, OrderLine, PricedLine, Sku, UserId,
+    saga::{Failure, ORDER_CANCEL_REQUESTED, PAYMENT_DECLINED, PAYMENT_TIMEOUT},
+};
 
 macro_rules! event {
-    ($(#[$doc:meta])* $name:ident, $type:literal, v $version:literal { $($(#[$field_doc:meta])* $field:ident : $field_type:ty),* $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident, $type:literal, v $version:literal $(after $older:ident)? { $($(#[$field_doc:meta])* $field:ident : $field_type:ty),* $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         pub struct $name { $($(#[$field_doc])* pub $field: $field_type),* }
 
         impl EventPayload for $name {
             const TYPE: &'static str = $type;
             const VERSION: u32 = $version;
+            $(
+                fn upcast(version: u32, data: &Value) -> Result<Self, serde_json::Error> {
+                    $older::read(version, data)?.try_into().map_err(serde::de::Error::custom)
+                }
+            )?
         }
     };
 }
@@ -21,6 +31,7 @@ macro_rules! event {
 // users: subject is the user id.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NotificationPreferences {
     pub email: bool,
     pub sms: bool,
@@ -119,14 +130,54 @@ event!(OrderCompensationFailed, "order.compensation_failed", v 1 {
 
 event!(PaymentPending, "payment.pending", v 1 { order_id: OrderId, amount: Money });
 event!(PaymentSucceeded, "payment.succeeded", v 1 { order_id: OrderId, amount: Money });
-event!(PaymentFailed, "payment.failed", v 1 {
+
+/// Why a payment failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentFailure {
+    /// By the bank, or given up by the shop's staff.
+    Declined,
+    /// Customer and bank took too long.
+    TimedOut,
+    /// The order was taken back first.
+    OrderCancelled,
+}
+
+event!(PaymentFailed, "payment.failed", v 2 after PaymentFailedV1 {
     order_id: OrderId,
     amount: Money,
-    reason: String,
+    reason: PaymentFailure,
 });
+event!(
+    /// Told the reason by the saga's error names, which are between the state machine and the functions.
+    PaymentFailedV1, "payment.failed", v 1 { order_id: OrderId, amount: Money, reason: String }
+);
+
+/// A reason that no version 1 of `payment.failed` was published with.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is no reason for a payment to fail")]
+pub struct UnknownReason(String);
+
+impl TryFrom<PaymentFailedV1> for PaymentFailed {
+    type Error = UnknownReason;
+
+    fn try_from(
+        PaymentFailedV1 { order_id, amount, reason }: PaymentFailedV1,
+    ) -> Result<Self, UnknownReason> {
+        let reason = match reason.as_str() {
+            PAYMENT_DECLINED => PaymentFailure::Declined,
+            PAYMENT_TIMEOUT => PaymentFailure::TimedOut,
+            ORDER_CANCEL_REQUESTED => PaymentFailure::OrderCancelled,
+            _ => return Err(UnknownReason(reason)),
+        };
+        Ok(Self { order_id, amount, reason })
+    }
+}
 
 /// Why money went back to the customer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RefundCause {
     /// The order was taken back, and `order.cancelled` says so.

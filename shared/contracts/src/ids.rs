@@ -15,11 +15,22 @@ pub struct InvalidId {
 }
 
 macro_rules! string_newtype {
-    ($(#[$doc:meta])* $name:ident, $valid:expr, $rule:literal) => {
+    ($(#[$doc:meta])* $name:ident, $valid:expr, $rule:literal, $pattern:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
+
+        #[cfg(feature = "schema")]
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({"type": "string", "pattern": $pattern, "description": $rule})
+            }
+        }
 
         impl $name {
             pub fn as_str(&self) -> &str {
@@ -84,21 +95,24 @@ string_newtype!(
     /// `ord_` and 32 hexadecimal digits, derived from the customer and the Idempotency-Key.
     OrderId,
     |v| is_prefixed_uuid(v, "ord_"),
-    "must be `ord_` followed by 32 hexadecimal digits"
+    "must be `ord_` followed by 32 hexadecimal digits",
+    "^ord_[0-9a-f]{32}$"
 );
 
 string_newtype!(
     /// `usr_` and 32 hexadecimal digits.
     UserId,
     |v| is_prefixed_uuid(v, "usr_"),
-    "must be `usr_` followed by 32 hexadecimal digits"
+    "must be `usr_` followed by 32 hexadecimal digits",
+    "^usr_[0-9a-f]{32}$"
 );
 
 string_newtype!(
     /// `evt_` and 32 hexadecimal digits.
     EventId,
     |v| is_prefixed_uuid(v, "evt_"),
-    "must be `evt_` followed by 32 hexadecimal digits"
+    "must be `evt_` followed by 32 hexadecimal digits",
+    "^evt_[0-9a-f]{32}$"
 );
 
 string_newtype!(
@@ -106,7 +120,8 @@ string_newtype!(
     Sku,
     |v| (1..=64).contains(&v.len())
         && v.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')),
-    "must be 1 to 64 characters of A-Z, a-z, 0-9, '.', '_' or '-'"
+    "must be 1 to 64 characters of A-Z, a-z, 0-9, '.', '_' or '-'",
+    "^[A-Za-z0-9._-]{1,64}$"
 );
 
 string_newtype!(
@@ -114,14 +129,16 @@ string_newtype!(
     CorrelationId,
     |v| (1..=128).contains(&v.len())
         && v.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')),
-    "must be 1 to 128 characters of A-Z, a-z, 0-9, '_' or '-'"
+    "must be 1 to 128 characters of A-Z, a-z, 0-9, '_' or '-'",
+    "^[A-Za-z0-9_-]{1,128}$"
 );
 
 string_newtype!(
     /// The client's name for one intended effect: 1 to 255 visible ASCII characters (Stripe's limit, too).
     IdempotencyKey,
     |v| (1..=255).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_graphic()),
-    "must be 1 to 255 visible ASCII characters"
+    "must be 1 to 255 visible ASCII characters",
+    "^[!-~]{1,255}$"
 );
 
 impl OrderId {

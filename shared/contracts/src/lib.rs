@@ -8,6 +8,8 @@ mod money;
 mod order;
 pub mod query;
 pub mod saga;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod stock;
 
 pub use event::{DecodeError, Envelope, EventPayload, Metadata, NewEvent};

@@ -5,10 +5,13 @@ use serde::{Deserialize, Serialize};
 
 /// `{"amount": 4200, "currency": "USD"}`: 42 dollars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Money {
     /// In the currency's minor unit (ISO 4217).
     pub amount: i64,
+    /// ISO 4217, upper case.
+    #[cfg_attr(feature = "schema", schemars(with = "String", regex(pattern = "^[A-Z]{3}$")))]
     pub currency: Currency,
 }
 

@@ -13,6 +13,7 @@ use crate::{
 
 /// So many of one SKU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OrderLine {
     pub sku: Sku,
     pub quantity: u32,
@@ -20,6 +21,7 @@ pub struct OrderLine {
 
 /// A line with the price that it was ordered at, and keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PricedLine {
     pub sku: Sku,
     pub quantity: u32,
@@ -34,6 +36,7 @@ impl PricedLine {
 
 /// Personal data: travels in the saga's input only, never in an event or a log.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ShippingAddress {
     pub name: String,
     pub line1: String,
@@ -53,6 +56,7 @@ impl std::fmt::Debug for ShippingAddress {
 
 /// The status of an order after its last event, as customers see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum OrderStatus {
     OrderCreated,
     InventoryReserved,

@@ -223,6 +223,7 @@ pub enum UndoOutcome {
 
 /// The step that failed, with the name of its error and what it said (shortened).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Failure {
     pub step: String,
     pub error: String,

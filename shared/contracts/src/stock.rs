@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What can be sold of a SKU now, as customers are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Availability {
     InStock,

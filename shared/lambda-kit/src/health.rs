@@ -24,12 +24,15 @@ impl Check {
 
 /// What a context answers when it is asked how it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Health {
     pub status: Status,
     pub checks: BTreeMap<String, Status>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "HealthStatus"))]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     Ok,

@@ -186,6 +186,7 @@ fn point(spki: &[u8]) -> Option<&[u8]> {
 
 /// One key as JWKS lists it (RFC 7517).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Jwk {
     pub kty: &'static str,
     pub crv: &'static str,

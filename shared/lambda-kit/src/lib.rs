@@ -1,13 +1,15 @@
 //! What every function needs and no context owns: typed configuration, AWS clients, REST over Lambda, saga
-//! commands, the outbox relay, the SQS batch runner, the circuit breaker, tokens, health, telemetry, and the table of
-//! timeouts and limits.
+//! commands, the outbox relay, the SQS batch runner, the circuit breaker, the token bucket, access tokens, health,
+//! telemetry, and the table of timeouts and limits.
 //!
 //! A function's `main` has three acts: read the configuration, build the clients, run. Features select what a
-//! function links: `http`, `jwt`, `dynamodb`, `breaker`, `relay`, `sqs`.
+//! function links: `http`, `jwt`, `dynamodb`, `breaker`, `bucket`, `relay`, `sqs`.
 
 pub mod aws;
 #[cfg(feature = "breaker")]
 pub mod breaker;
+#[cfg(feature = "bucket")]
+pub mod bucket;
 pub mod command;
 pub mod config;
 #[cfg(feature = "dynamodb")]
@@ -19,6 +21,8 @@ pub mod invoke;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 pub mod numbers;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 #[cfg(feature = "relay")]
 pub mod relay;
 #[cfg(feature = "sqs")]

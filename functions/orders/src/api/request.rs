@@ -18,6 +18,7 @@ const POSTAL_CODE_MAX: usize = 16;
 const PAYMENT_METHOD_MAX: usize = 250;
 
 #[derive(Deserialize, Serialize, Validate)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub(super) struct PlaceOrder {
     #[garde(dive)]
     items: Items,
@@ -28,6 +29,7 @@ pub(super) struct PlaceOrder {
     /// Not a part of the hash: there is no order that has one.
     #[garde(custom(is_not_supported))]
     #[serde(default, skip_serializing)]
+    #[cfg_attr(feature = "openapi", schemars(with = "Option<String>"))]
     discount_code: Option<IgnoredAny>,
 }
 
@@ -63,8 +65,9 @@ impl PlaceOrder {
 }
 
 #[derive(Deserialize, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(transparent)]
-struct Items(Vec<OrderLine>);
+struct Items(#[cfg_attr(feature = "openapi", schemars(length(min = 1, max = 20)))] Vec<OrderLine>);
 
 impl Validate for Items {
     type Context = ();
@@ -81,6 +84,7 @@ impl Validate for Items {
 }
 
 #[derive(Deserialize, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 struct Address(ShippingAddress);
 

@@ -11,6 +11,7 @@ use crate::domain::{History, Recorded};
 
 /// An order that was just placed. The same for every repeat of the request.
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub(super) struct PlacedView<'a> {
     order_id: &'a OrderId,
     status: OrderStatus,
@@ -36,6 +37,7 @@ impl<'a> From<&'a History> for PlacedView<'a> {
 
 /// An order with what happened to it so far.
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub(crate) struct OrderView<'a> {
     #[serde(flatten)]
     placed: PlacedView<'a>,
@@ -47,6 +49,7 @@ pub(crate) struct OrderView<'a> {
 
 /// One event, without what it says.
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 struct Moment<'a> {
     version: u64,
     event_type: &'a str,
@@ -85,6 +88,8 @@ impl OrderView<'_> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "{T}List"))]
 pub(super) struct List<T> {
     pub items: Vec<T>,
     pub next_cursor: Option<String>,
@@ -92,6 +97,7 @@ pub(super) struct List<T> {
 
 /// One event with what it says.
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub(super) struct EventView<'a> {
     #[serde(flatten)]
     moment: Moment<'a>,

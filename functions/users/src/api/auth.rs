@@ -35,14 +35,18 @@ const NO_STORE: [(HeaderName, HeaderValue); 1] =
     [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct RegisteredView {
     user_id: UserId,
+    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     email: Email,
+    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     name: Name,
 }
 
 /// RFC 6749 section 5.1.
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct TokensView {
     access_token: String,
     token_type: &'static str,

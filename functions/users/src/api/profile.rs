@@ -30,10 +30,14 @@ const JWKS_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=900");
 const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
 
 #[derive(Serialize)]
-struct ProfileView {
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct ProfileView {
     user_id: UserId,
+    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     email: Email,
+    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     name: Name,
+    #[cfg_attr(feature = "openapi", schemars(with = "Option<String>"))]
     phone: Option<Phone>,
     notification_preferences: NotificationPreferences,
 }
@@ -46,7 +50,8 @@ impl From<Profile> for ProfileView {
 }
 
 #[derive(Serialize)]
-struct Jwks {
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct Jwks {
     keys: Vec<Jwk>,
 }
 

@@ -11,10 +11,12 @@ use crate::{
 };
 
 #[derive(Debug, Deserialize, Validate)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct RegisterBody {
     #[garde(custom(reads_as::<crate::domain::Email>))]
     email: String,
     #[garde(custom(good_password))]
+    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     password: Secret,
     #[garde(custom(reads_as::<crate::domain::Name>))]
     name: String,
@@ -24,15 +26,19 @@ pub struct RegisterBody {
 
 /// Not checked: what cannot be an e-mail address or password of ours belongs to nobody, which is what to answer.
 #[derive(Debug, Deserialize, Validate)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[garde(allow_unvalidated)]
 pub struct LoginBody {
     pub email: String,
+    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     pub password: Secret,
 }
 
 #[derive(Debug, Deserialize, Validate)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[garde(allow_unvalidated)]
 pub struct RefreshTokenBody {
+    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     pub refresh_token: Secret,
 }
 

@@ -13,6 +13,7 @@ use crate::command::chain;
 
 /// A field of the request that cannot be accepted, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct FieldError {
     /// As a path into the body: `items[0].sku`.
     pub field: String,

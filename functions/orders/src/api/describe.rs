@@ -1,0 +1,73 @@
+//! The operations as the API's description tells them.
+
+use lambda_kit::openapi::{Operation, Who};
+use serde_json::{Value, json};
+
+use super::{
+    request::PlaceOrder,
+    view::{EventView, List, OrderView, PlacedView},
+};
+
+const ORDER_ID: &str = "ord_0123456789abcdef0123456789abcdef";
+const PLACED_AT: &str = "2026-11-21T12:00:00Z";
+
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::post("/v1/orders", Who::User, "Place an order")
+            .takes::<PlaceOrder>(json!({
+                "items": [{"sku": "MUG-BLUE", "quantity": 2}],
+                "payment_method": "pm_card_visa",
+                "shipping_address": {
+                    "name": "Ada Lovelace", "line1": "1 Main St", "city": "Springfield", "postal_code": "12345",
+                    "country": "US"
+                }
+            }))
+            .idempotent()
+            .answers::<PlacedView>(202, "The order is placed, and is worked on.", &PLACED, placed())
+            .limited(),
+        Operation::get("/v1/orders/{id}", Who::OwnerOrAdmin, "An order with what happened to it")
+            .query("at", "As it was at this time.", json!({"type": "string", "format": "date-time"}))
+            .conditional()
+            .answers::<OrderView>(200, "The order.", &["ETag", "Cache-Control"], order()),
+        Operation::get("/v1/orders/{id}/events", Who::OwnerOrAdmin, "The order's events")
+            .query("after", "Only those after this version.", json!({"type": "integer", "minimum": 0}))
+            .answers::<List<EventView>>(200, "The events.", &["Retry-After"], json!({
+                "items": [event(json!({"items": placed()["items"], "total": placed()["total"]}))],
+                "next_cursor": null
+            })),
+        Operation::post("/v1/orders/{id}/cancel", Who::Owner, "Cancel an order")
+            .answers::<OrderView>(202, "It will be cancelled, unless it completes first.", &[], order())
+            .problem(403, "Only the customer may cancel an order.")
+            .problem(409, "The order has ended."),
+    ]
+}
+
+const PLACED: [&str; 5] =
+    ["Location", "Idempotent-Replayed", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"];
+
+fn placed() -> Value {
+    json!({
+        "order_id": ORDER_ID, "status": "OrderCreated", "version": 1,
+        "items": [{"sku": "MUG-BLUE", "quantity": 2, "unit_price": {"amount": 2100, "currency": "USD"}}],
+        "total": {"amount": 4200, "currency": "USD"}, "created_at": PLACED_AT
+    })
+}
+
+fn moment() -> Value {
+    json!({"version": 1, "event_type": "order.created", "status": "OrderCreated", "occurred_at": PLACED_AT})
+}
+
+fn event(data: Value) -> Value {
+    let mut event = moment();
+    event["data"] = data;
+    event
+}
+
+fn order() -> Value {
+    let mut order = placed();
+    order["user_id"] = json!("usr_0123456789abcdef0123456789abcdef");
+    order["cancel_requested"] = json!(false);
+    order["updated_at"] = json!(PLACED_AT);
+    order["timeline"] = json!([moment()]);
+    order
+}

@@ -1,0 +1,233 @@
+//! A token bucket that all instances share through one item of their context's own table.
+//!
+//! The item holds one number: when the bucket will be full again. That is all a bucket is (the generic cell rate
+//! algorithm, ITU-T I.371): what is missing comes back at a steady rate, so taking a token moves that moment on, and
+//! there is none while it is too far ahead. Such a move is one conditional write, with nothing read before it.
+//!
+//! What it costs: one write unit a token, refused or not, and a second one when the bucket was not as this instance had
+//! last seen it: at $0.625 a million (DynamoDB on-demand, us-east-1).
+//!
+//! Instances compare their clocks, which Lambda keeps within milliseconds: one that is ahead takes what the bucket gets
+//! in that time, and no more.
+
+#[cfg(all(test, feature = "testing"))]
+mod tests;
+
+use std::{
+    num::NonZeroU32,
+    sync::atomic::{AtomicI64, Ordering},
+};
+
+use aws_sdk_dynamodb::{
+    error::SdkError,
+    operation::update_item::{UpdateItemError, UpdateItemOutput},
+    types::{ReturnValue, ReturnValuesOnConditionCheckFailure},
+};
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::timeout;
+
+use crate::{
+    command::chain,
+    dynamodb::{Item, Table, TableError, key, number},
+    numbers::ATTEMPT_TIMEOUT,
+};
+
+const FULL_AT: &str = "full_at";
+const SECOND: i64 = 1_000_000;
+
+/// A full bucket and none are the same, so that its item may go; clocks and the deletion itself differ by less.
+const KEPT_SECONDS: i64 = 3600;
+
+/// Not full, as it was last seen; full, as that write found it; not full, because somebody took meanwhile. At one `now`
+/// it cannot become full again.
+const TRIES: usize = 3;
+
+/// What became of asking for one token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// `remaining` are left, and the bucket is full again after `reset_after`.
+    Taken { remaining: u32, reset_after: SignedDuration },
+    /// There is none before this has passed. Nothing was taken.
+    Wait(SignedDuration),
+}
+
+/// What became of asking for a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// One token is the caller's own after this: now, when it is zero.
+    After(SignedDuration),
+    /// All turns within the time that the caller would wait are others'. Nothing was taken.
+    TooFar(SignedDuration),
+}
+
+/// `capacity` tokens, of which `per_second` come back.
+#[derive(Debug)]
+pub struct Bucket {
+    table: Table,
+    key: String,
+    flow: Flow,
+    /// When it was last seen to become full; 0 before that.
+    seen: AtomicI64,
+}
+
+impl Bucket {
+    /// The bucket `key` in a context's own table (`pk = BUCKET#<key>`, `sk = BUCKET`).
+    pub fn new(table: Table, key: impl Into<String>, capacity: u32, per_second: NonZeroU32) -> Self {
+        let flow = Flow { capacity: i64::from(capacity), per_second: i64::from(per_second.get()) };
+        Self { table, key: key.into(), flow, seen: AtomicI64::new(0) }
+    }
+
+    /// Takes one token, if there is one. When the table does not answer, the caller is let through.
+    pub async fn take(&self, now: Timestamp) -> Verdict {
+        let now = now.as_microsecond();
+        match self.advance(now, 0).await {
+            Ok(Advance::To(full_at)) => self.flow.taken(full_at, now),
+            Ok(Advance::Not(full_at)) => Verdict::Wait(self.flow.turn(full_at + self.flow.token(), now)),
+            Err(error) => {
+                self.cannot(&error);
+                self.flow.taken(now, now)
+            }
+        }
+    }
+
+    /// Takes one token that may be there only in a moment, up to `patience` from now: callers in a row get turns in a
+    /// row, where asking again and again would cost a write each. When the table does not answer, it is now.
+    pub async fn turn(&self, now: Timestamp, patience: SignedDuration) -> Turn {
+        let now = now.as_microsecond();
+        match self.advance(now, micros(patience)).await {
+            Ok(Advance::To(full_at)) => Turn::After(self.flow.turn(full_at, now)),
+            Ok(Advance::Not(full_at)) => Turn::TooFar(self.flow.turn(full_at + self.flow.token(), now)),
+            Err(error) => {
+                self.cannot(&error);
+                Turn::After(SignedDuration::ZERO)
+            }
+        }
+    }
+
+    fn cannot(&self, error: &TableError) {
+        // Without the key, which may be a person's address.
+        tracing::warn!(error = chain(error), "a rate limit cannot be asked: calls go ahead");
+    }
+
+    /// Moves `full_at` on by one token, if it is then within what the bucket holds and `patience`.
+    async fn advance(&self, now: i64, patience: i64) -> Result<Advance, TableError> {
+        let mut full_at = self.seen.load(Ordering::Relaxed);
+        for _ in 0..TRIES {
+            let (moved, seen) = match self.move_on(full_at <= now, now, patience).await? {
+                Move::Done(to) => (true, to),
+                Move::Refused(seen) => (false, seen),
+            };
+            self.seen.fetch_max(seen, Ordering::Relaxed);
+            if moved {
+                return Ok(Advance::To(seen));
+            }
+            if seen > self.flow.latest(now, patience) {
+                return Ok(Advance::Not(seen));
+            }
+            full_at = seen;
+        }
+        Err(TableError::call(OPERATION, "the bucket was emptied and deleted meanwhile"))
+    }
+
+    async fn move_on(&self, full: bool, now: i64, patience: i64) -> Result<Move, TableError> {
+        let update = self
+            .table
+            .client
+            .update_item()
+            .table_name(&self.table.name)
+            .set_key(Some(key(format!("BUCKET#{}", self.key), "BUCKET")))
+            .return_values(ReturnValue::UpdatedNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .expression_attribute_values(":now", number(now))
+            .expression_attribute_values(":expires", number(self.flow.expires(now, patience)));
+        let update = if full {
+            update
+                .update_expression("SET full_at = :full_at, expires_at = :expires")
+                .condition_expression("attribute_not_exists(pk) OR full_at <= :now")
+                .expression_attribute_values(":full_at", number(now + self.flow.token()))
+        } else {
+            update
+                .update_expression("SET full_at = full_at + :token, expires_at = :expires")
+                .condition_expression("full_at > :now AND full_at <= :latest")
+                .expression_attribute_values(":token", number(self.flow.token()))
+                .expression_attribute_values(":latest", number(self.flow.latest(now, patience)))
+        };
+        let answer = timeout(ATTEMPT_TIMEOUT, update.send());
+        read(answer.await.map_err(|late| TableError::call(OPERATION, late))?)
+    }
+}
+
+const OPERATION: &str = "taking from a bucket";
+
+enum Advance {
+    To(i64),
+    Not(i64),
+}
+
+enum Move {
+    Done(i64),
+    /// The bucket becomes full at another time than was thought; 0 when there is none.
+    Refused(i64),
+}
+
+fn read<R: Send + Sync + std::fmt::Debug + 'static>(
+    answer: Result<UpdateItemOutput, SdkError<UpdateItemError, R>>,
+) -> Result<Move, TableError> {
+    match answer {
+        Ok(answer) => Ok(Move::Done(full_at(answer.attributes.as_ref())?)),
+        Err(SdkError::ServiceError(refusal)) => match refusal.err() {
+            UpdateItemError::ConditionalCheckFailedException(failed) => {
+                Ok(Move::Refused(failed.item.as_ref().map_or(Ok(0), |item| full_at(Some(item)))?))
+            }
+            _ => Err(TableError::call(OPERATION, SdkError::ServiceError(refusal))),
+        },
+        Err(error) => Err(TableError::call(OPERATION, error)),
+    }
+}
+
+fn full_at(item: Option<&Item>) -> Result<i64, TableError> {
+    let value = item.and_then(|item| item.get(FULL_AT)).and_then(|value| value.as_n().ok());
+    let number = value.ok_or_else(|| TableError::item(OPERATION, "no full_at"))?;
+    number.parse().map_err(|error: std::num::ParseIntError| TableError::item(OPERATION, error))
+}
+
+/// How a bucket fills and empties. Times in microseconds.
+#[derive(Debug, Clone, Copy)]
+struct Flow {
+    capacity: i64,
+    per_second: i64,
+}
+
+impl Flow {
+    /// How long a token takes to come back: rounded up, so that the rate is never more than was said.
+    const fn token(self) -> i64 {
+        (SECOND + self.per_second - 1) / self.per_second
+    }
+
+    /// With a token in it at `now + patience`, a bucket becomes full no later than this.
+    const fn latest(self, now: i64, patience: i64) -> i64 {
+        now + patience + (self.capacity - 1) * self.token()
+    }
+
+    /// How long until the token is there whose taking moved, or would move, `full_at` to this.
+    fn turn(self, full_at: i64, now: i64) -> SignedDuration {
+        SignedDuration::from_micros((full_at - self.capacity * self.token() - now).max(0))
+    }
+
+    fn taken(self, full_at: i64, now: i64) -> Verdict {
+        let missing = (full_at - now).max(0);
+        let remaining = self.capacity - (missing + self.token() - 1) / self.token();
+        Verdict::Taken {
+            remaining: u32::try_from(remaining).unwrap_or(0),
+            reset_after: SignedDuration::from_micros(missing),
+        }
+    }
+
+    const fn expires(self, now: i64, patience: i64) -> i64 {
+        (self.latest(now, patience) + self.token()) / SECOND + KEPT_SECONDS
+    }
+}
+
+fn micros(duration: SignedDuration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4)
+}

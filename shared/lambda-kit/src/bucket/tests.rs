@@ -1,0 +1,123 @@
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::{self, Faults};
+
+const T: i64 = 1_800_000_000_000;
+
+fn at(milliseconds: i64) -> Timestamp {
+    Timestamp::from_millisecond(T + milliseconds).unwrap()
+}
+
+const fn ms(milliseconds: i64) -> SignedDuration {
+    SignedDuration::from_millis(milliseconds)
+}
+
+fn bucket(table: &Table, capacity: u32, per_second: u32) -> Bucket {
+    Bucket::new(table.clone(), "test", capacity, NonZeroU32::new(per_second).unwrap())
+}
+
+async fn alone(capacity: u32, per_second: u32) -> (Bucket, Faults) {
+    let (table, faults) = testing::table(&[]).await;
+    (bucket(&table, capacity, per_second), faults)
+}
+
+#[tokio::test]
+async fn a_bucket_gives_what_it_holds_and_then_what_comes_back() {
+    let (bucket, _) = alone(3, 2).await;
+    for remaining in [2, 1, 0] {
+        let reset_after = ms(500 * i64::from(3 - remaining));
+        assert_eq!(bucket.take(at(0)).await, Verdict::Taken { remaining, reset_after });
+    }
+    assert_eq!(bucket.take(at(0)).await, Verdict::Wait(ms(500)));
+    assert_eq!(bucket.take(at(499)).await, Verdict::Wait(ms(1)));
+    assert!(matches!(bucket.take(at(500)).await, Verdict::Taken { remaining: 0, .. }));
+    assert!(matches!(bucket.take(at(500)).await, Verdict::Wait(_)));
+    // Full again, and no fuller.
+    assert!(matches!(bucket.take(at(60_000)).await, Verdict::Taken { remaining: 2, .. }));
+}
+
+#[tokio::test]
+async fn instances_share_it() {
+    let (table, _) = testing::table(&[]).await;
+    let (one, other) = (bucket(&table, 2, 1), bucket(&table, 2, 1));
+    assert!(matches!(one.take(at(0)).await, Verdict::Taken { remaining: 1, .. }));
+    assert!(matches!(other.take(at(0)).await, Verdict::Taken { remaining: 0, .. }));
+    assert_eq!(one.take(at(0)).await, Verdict::Wait(ms(1000)));
+    assert_eq!(other.take(at(0)).await, Verdict::Wait(ms(1000)));
+    let another = Bucket::new(table, "another", 2, NonZeroU32::MIN);
+    assert!(matches!(another.take(at(0)).await, Verdict::Taken { remaining: 1, .. }));
+}
+
+#[tokio::test]
+async fn a_token_is_one_write_as_long_as_the_bucket_is_as_it_was_last_seen() {
+    let (bucket, faults) = alone(10, 1).await;
+    bucket.take(at(0)).await;
+    bucket.take(at(1)).await;
+    bucket.take(at(2)).await;
+    bucket.take(at(60_000)).await;
+    assert_eq!(faults.calls(), ["UpdateItem"; 4]);
+}
+
+#[tokio::test]
+async fn callers_get_turns_in_a_row_as_far_as_they_would_wait() {
+    let (bucket, faults) = alone(1, 10).await;
+    for turn in 0..=5 {
+        assert_eq!(bucket.turn(at(0), ms(500)).await, Turn::After(ms(turn * 100)));
+    }
+    assert_eq!(bucket.turn(at(0), ms(500)).await, Turn::TooFar(ms(600)));
+    assert_eq!(bucket.turn(at(100), ms(500)).await, Turn::After(ms(500)));
+    assert_eq!(faults.calls().len(), 8);
+    // Who does not wait gets nothing that is booked.
+    assert_eq!(bucket.take(at(100)).await, Verdict::Wait(ms(600)));
+}
+
+#[tokio::test]
+async fn a_table_that_does_not_answer_lets_callers_through() {
+    let (bucket, faults) = alone(1, 1).await;
+    faults.refuse("UpdateItem", crate::aws::MAX_ATTEMPTS * 2);
+    assert!(matches!(bucket.take(at(0)).await, Verdict::Taken { .. }));
+    assert_eq!(bucket.turn(at(0), ms(0)).await, Turn::After(SignedDuration::ZERO));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_at_once_get_no_more_than_there_is() {
+    let (table, _) = testing::table(&[]).await;
+    let instances: Vec<Bucket> = (0..5).map(|_| bucket(&table, 20, 5)).collect();
+    let takes = instances.iter().flat_map(|instance| (0..10).map(|_| instance.take(at(0))));
+    let verdicts = futures::future::join_all(takes).await;
+    let taken = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Taken { .. })).count();
+    assert_eq!(taken, 20);
+}
+
+proptest! {
+    /// Whatever the order and the times of asking: within any span, no more than the bucket holds and gets in it.
+    #[test]
+    fn no_span_sees_more_than_it_may(
+        capacity in 1_i64..20,
+        per_second in 1_i64..300,
+        gaps in proptest::collection::vec(0_i64..50_000, 1..200),
+    ) {
+        let flow = Flow { capacity, per_second };
+        let (mut now, mut full_at, mut taken) = (0, 0, Vec::new());
+        for gap in gaps {
+            now += gap;
+            // What the two writes do between them.
+            let next = full_at.max(now);
+            if next <= flow.latest(now, 0) {
+                full_at = next + flow.token();
+                prop_assert_eq!(flow.turn(full_at, now), SignedDuration::ZERO);
+                taken.push(now);
+            } else {
+                prop_assert!(flow.turn(next + flow.token(), now) > SignedDuration::ZERO);
+            }
+        }
+        for (i, from) in taken.iter().enumerate() {
+            for (n, to) in taken[i..].iter().enumerate() {
+                let came_back = (to - from) * per_second / SECOND;
+                prop_assert!(i64::try_from(n).unwrap() < capacity + came_back + 1);
+            }
+        }
+    }
+}

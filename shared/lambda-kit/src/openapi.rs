@@ -1,0 +1,228 @@
+//! A context's REST operations as the API's description tells them (OpenAPI 3.1). Each context lists its own beside
+//! its routes; `cargo ops openapi` puts them together. No function links this.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::Value;
+
+/// Who may call an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    Public,
+    /// Any user, about what is the user's own.
+    User,
+    /// The customer whose thing it is: for others it is not there.
+    Owner,
+    OwnerOrAdmin,
+    Admin,
+    /// Whoever signs the body, as Stripe does.
+    Signed,
+}
+
+/// Makes the schema of one type.
+type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// A body: its media type, its schema, and one that is valid.
+#[derive(Debug, Clone)]
+pub struct Content {
+    pub media_type: &'static str,
+    pub schema: SchemaOf,
+    pub example: Value,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Query,
+    Header,
+}
+
+/// A parameter beside those in the path.
+#[derive(Debug, Clone)]
+pub struct Parameter {
+    pub name: &'static str,
+    pub place: Place,
+    pub required: bool,
+    pub description: &'static str,
+    pub schema: Value,
+}
+
+/// What is answered with one status.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    pub status: u16,
+    pub description: &'static str,
+    /// Nothing where the body is empty, and in problems, which are all of one type.
+    pub content: Option<Content>,
+    pub headers: Vec<&'static str>,
+}
+
+/// One method of one path.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    pub method: &'static str,
+    /// As the router has it: `/v1/orders/{id}`.
+    pub path: &'static str,
+    pub summary: &'static str,
+    pub who: Who,
+    pub parameters: Vec<Parameter>,
+    pub body: Option<Content>,
+    pub replies: Vec<Reply>,
+}
+
+macro_rules! methods {
+    ($($name:ident $method:literal),+) => {
+        $(pub fn $name(path: &'static str, who: Who, summary: &'static str) -> Self {
+            Self::new($method, path, who, summary)
+        })+
+    };
+}
+
+impl Operation {
+    methods!(get "get", post "post", put "put", patch "patch", delete "delete");
+
+    /// With the problems that follow from who may call it and from its path.
+    fn new(method: &'static str, path: &'static str, who: Who, summary: &'static str) -> Self {
+        let (parameters, replies) = (Vec::new(), Vec::new());
+        let mut operation = Self { method, path, summary, who, parameters, body: None, replies };
+        if matches!(who, Who::User | Who::Owner | Who::OwnerOrAdmin | Who::Admin) {
+            operation = operation.problem(401, "There is no token, or it is not good.");
+        }
+        if who == Who::Admin {
+            operation = operation.problem(403, "Only an administrator may do this.");
+        }
+        if path.contains('{') {
+            operation = operation.problem(404, "There is no such thing, or it is somebody else's.");
+        }
+        operation
+    }
+
+    /// Takes a JSON body, and refuses what is none.
+    #[must_use]
+    pub fn takes<T: JsonSchema>(self, example: Value) -> Self {
+        let refused = self
+            .problem(400, "The body is not JSON, or a header is missing.")
+            .problem(413, "The body is too large.")
+            .problem(415, "The body is not sent as JSON.")
+            .problem(422, "The request cannot be accepted: `errors` says why.");
+        Self { body: Some(Content::json::<T>(example)), ..refused }
+    }
+
+    /// Takes a body in another's format.
+    #[must_use]
+    pub fn takes_any(self, example: Value) -> Self {
+        let refused = self.problem(413, "The body is too large.");
+        Self { body: Some(Content::json::<Value>(example)), ..refused }
+    }
+
+    #[must_use]
+    pub fn query(self, name: &'static str, description: &'static str, schema: Value) -> Self {
+        let parameter = Parameter { name, place: Place::Query, required: false, description, schema };
+        self.with(parameter).problem(422, "The request cannot be accepted: `errors` says why.")
+    }
+
+    /// `limit` and `cursor`, as all lists take them.
+    #[must_use]
+    pub fn paged(self) -> Self {
+        self.query(
+            "limit",
+            "How many at most.",
+            serde_json::json!({"type": "integer", "minimum": 1, "maximum": 100}),
+        )
+        .query("cursor", "`next_cursor` of the page before.", serde_json::json!({"type": "string"}))
+    }
+
+    #[must_use]
+    pub fn header(self, name: &'static str, required: bool, description: &'static str) -> Self {
+        let schema = match name {
+            "Idempotency-Key" => serde_json::json!({"type": "string", "pattern": "^[!-~]{1,255}$"}),
+            _ => serde_json::json!({"type": "string"}),
+        };
+        self.with(Parameter { name, place: Place::Header, required, description, schema })
+    }
+
+    /// Wants the client's own name for the request.
+    #[must_use]
+    pub fn idempotent(self) -> Self {
+        self.header(
+            "Idempotency-Key",
+            true,
+            "The client's own name for the request: repeated, it has no second effect.",
+        )
+        .problem(400, "The body is not JSON, or a header is missing.")
+    }
+
+    /// Answers 304 to who has the current version.
+    #[must_use]
+    pub fn conditional(self) -> Self {
+        let mut operation = self.header("If-None-Match", false, "The ETag of what the client has.");
+        operation.reply(304, "The client has the current version.", None, &["ETag", "Cache-Control"]);
+        operation
+    }
+
+    /// Refuses whoever asks too often.
+    #[must_use]
+    pub fn limited(self) -> Self {
+        let mut operation = self;
+        operation.reply(
+            429,
+            "Too many requests: try again after `Retry-After`.",
+            None,
+            &["Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"],
+        );
+        operation
+    }
+
+    #[must_use]
+    pub fn problem(mut self, status: u16, description: &'static str) -> Self {
+        self.reply(status, description, None, &[]);
+        self
+    }
+
+    #[must_use]
+    pub fn answers<T: JsonSchema>(
+        mut self,
+        status: u16,
+        description: &'static str,
+        headers: &[&'static str],
+        example: Value,
+    ) -> Self {
+        self.reply(status, description, Some(Content::json::<T>(example)), headers);
+        self
+    }
+
+    #[must_use]
+    pub fn answers_nothing(mut self, status: u16, description: &'static str) -> Self {
+        self.reply(status, description, None, &[]);
+        self
+    }
+
+    /// Answers text of another type than JSON.
+    #[must_use]
+    pub fn answers_text(mut self, status: u16, description: &'static str, media_type: &'static str) -> Self {
+        let content = Content { media_type, schema: String::json_schema, example: Value::Null };
+        self.reply(status, description, Some(content), &[]);
+        self
+    }
+
+    fn with(mut self, parameter: Parameter) -> Self {
+        self.parameters.push(parameter);
+        self
+    }
+
+    /// The last one of a status counts, so that an operation can say more than what follows from its parts.
+    fn reply(
+        &mut self,
+        status: u16,
+        description: &'static str,
+        content: Option<Content>,
+        headers: &[&'static str],
+    ) {
+        self.replies.retain(|reply| reply.status != status);
+        self.replies.push(Reply { status, description, content, headers: headers.to_vec() });
+    }
+}
+
+impl Content {
+    fn json<T: JsonSchema>(example: Value) -> Self {
+        Self { media_type: "application/json", schema: |generator| generator.subschema_for::<T>(), example }
+    }
+}

@@ -1,0 +1,51 @@
+//! The documents in shared/contracts that are generated from the code, and whether a change to them breaks a reader.
+//!
+//! A crate of its own, because it needs every context with its descriptions switched on, and nobody else should.
+
+mod compatibility;
+mod events;
+mod openapi;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+pub use compatibility::{Broken, check};
+pub use events::schemas;
+pub use openapi::{openapi, operations};
+
+/// A generated file: its path below shared/contracts, and what it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    pub path: String,
+    pub content: Value,
+}
+
+impl Document {
+    /// As it is in the file: indented, and with a newline at the end.
+    pub fn text(&self) -> String {
+        format!("{:#}\n", sorted(&self.content))
+    }
+
+    pub fn file(&self) -> PathBuf {
+        folder().join(&self.path)
+    }
+}
+
+/// With members by name: the order in which serde_json keeps them depends on what else is built with it.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by_key(|(name, _)| *name);
+            members.into_iter().map(|(name, value)| (name.clone(), sorted(value))).collect()
+        }
+        Value::Array(values) => values.iter().map(sorted).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Where the documents are.
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/contracts")
+}

@@ -1,0 +1,146 @@
+//! `openapi.json`: that it is what the code says, that the code serves what it says, and that it is valid.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use documents::{folder, openapi, operations};
+use serde_json::{Value, json};
+
+/// `get /v1/orders`
+type Routes = BTreeSet<String>;
+
+fn repository() -> PathBuf {
+    folder().join("../..")
+}
+
+fn described() -> Routes {
+    operations().iter().map(|operation| format!("{} {}", operation.method, operation.path)).collect()
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let files = files.into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs"));
+    files.chain(folders.iter().flat_map(|folder| sources(folder))).collect()
+}
+
+/// What the contexts' routers are made of. axum does not tell a router's routes, so they are read where they are
+/// written: `.route("<path>", get(…).post(…))`.
+fn routed() -> Routes {
+    let contexts = fs::read_dir(repository().join("functions")).expect("the contexts");
+    let files = contexts.flat_map(|context| sources(&context.expect("a context").path().join("src")));
+    files.flat_map(|file| routes_in(&fs::read_to_string(file).expect("a source"))).collect()
+}
+
+fn routes_in(source: &str) -> Vec<String> {
+    source
+        .split(".route(")
+        .skip(1)
+        .filter_map(|call| {
+            let (path, rest) = call.trim_start().strip_prefix('"')?.split_once('"')?;
+            let mut open = 1;
+            let end = rest.find(|c| {
+                open += i32::from(c == '(') - i32::from(c == ')');
+                open == 0
+            })?;
+            let handlers = &rest[..end];
+            let serves = |method: &&str| {
+                handlers
+                    .match_indices(&format!("{method}("))
+                    .any(|(at, _)| !handlers[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
+            };
+            let methods = ["get", "post", "put", "patch", "delete"].into_iter().filter(serves);
+            Some(methods.map(|method| format!("{method} {path}")).collect::<Vec<_>>())
+        })
+        .flatten()
+        .collect()
+}
+
+#[test]
+fn the_file_is_what_the_code_says() {
+    let document = openapi();
+    let file = fs::read_to_string(document.file()).unwrap_or_default();
+    assert!(file == document.text(), "openapi.json differs: run `cargo ops openapi`");
+}
+
+#[test]
+fn what_is_routed_is_described_and_what_is_described_is_routed() {
+    let (routed, described) = (routed(), described());
+    assert!(routed.len() > 15);
+    assert_eq!(routed.difference(&described).collect::<Vec<_>>(), Vec::<&String>::new(), "not described");
+    assert_eq!(described.difference(&routed).collect::<Vec<_>>(), Vec::<&String>::new(), "not routed");
+}
+
+#[test]
+fn routes_are_found_however_they_are_written() {
+    let source = r#"Router::new().route("/a", get(list).post(create)).route(
+        "/b/{id}", axum::routing::put(budget(1)).delete(get_rid)).with_state(post(x))"#;
+    assert_eq!(routes_in(source), ["get /a", "post /a", "put /b/{id}", "delete /b/{id}"]);
+}
+
+/// API Gateway hands a context its paths: only the storefront's own may be left to the default route.
+#[test]
+fn the_gateway_knows_every_path() {
+    let mut keys = Vec::new();
+    for file in fs::read_dir(repository().join("infra")).expect("the templates") {
+        let file = file.expect("a template").path();
+        if file.extension().is_some_and(|extension| extension == "yaml") {
+            let text = fs::read_to_string(&file).expect("a template");
+            let named = text.lines().filter_map(|line| line.trim().strip_prefix("RouteKey: ANY "));
+            keys.extend(named.map(str::to_owned));
+        }
+    }
+    assert!(keys.len() > 10);
+    let matches = |key: &str, path: &str| match key.strip_suffix("/{proxy+}") {
+        Some(start) => path.strip_prefix(start).is_some_and(|rest| rest.starts_with('/')),
+        None => key == path,
+    };
+    let by_default = |path: &str| path == "/" || path.starts_with("/health/");
+    for operation in operations() {
+        let path = operation.path;
+        assert!(by_default(path) || keys.iter().any(|key| matches(key, path)), "no route leads to {path}");
+    }
+}
+
+#[test]
+fn the_description_is_openapi() {
+    let schema: Value = serde_json::from_str(include_str!("openapi-3.1.schema.json")).expect("JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a JSON Schema");
+    let document = openapi().content;
+    let errors: Vec<String> =
+        validator.iter_errors(&document).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+    assert!(!validator.is_valid(&json!({"openapi": "3.1.0"})));
+}
+
+#[test]
+fn every_example_is_valid() {
+    let document = openapi().content;
+    let mut seen = 0;
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in
+            item.as_object().expect("a path").iter().filter(|(name, _)| *name != "parameters")
+        {
+            let bodies = operation["responses"].as_object().expect("responses").values();
+            for body in bodies.chain([&operation["requestBody"]]) {
+                for content in body["content"].as_object().into_iter().flat_map(|contents| contents.values())
+                {
+                    let Some(example) = content.get("example") else { continue };
+                    seen += 1;
+                    let mut schema = content["schema"].clone();
+                    if let Some(schema) = schema.as_object_mut() {
+                        schema.insert("components".to_owned(), document["components"].clone());
+                    }
+                    let validator = jsonschema::validator_for(&schema).expect("a JSON Schema");
+                    let errors: Vec<String> =
+                        validator.iter_errors(example).map(|error| error.to_string()).collect();
+                    assert!(errors.is_empty(), "{method} {path}: {errors:?}");
+                }
+            }
+        }
+    }
+    assert!(seen > 20);
+}
