@@ -24,7 +24,7 @@ pub(crate) use self::item::PRIVATE;
 pub use self::{
     item::FirstCommit,
     prices::Noted,
-    views::{Listed, Scope, View, Written, shard_of},
+    views::{Scope, View, Written, shard_of},
     watch::{Page, Watch, Watched},
 };
 use crate::domain::{

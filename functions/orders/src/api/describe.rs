@@ -25,6 +25,12 @@ pub fn operations() -> Vec<Operation> {
             .idempotent()
             .answers::<PlacedView>(202, "The order is placed, and is worked on.", &PLACED, placed())
             .limited(),
+        Operation::get("/v1/orders", Who::User, "One's own orders, or for an administrator all, the newest first")
+            .query("status", "Only those in this status.", json!({"type": "string"}))
+            .paged()
+            .answers::<List<OrderView>>(200, "The orders.", &["Cache-Control"], json!({
+                "items": [order()], "next_cursor": null
+            })),
         Operation::get("/v1/orders/{id}", Who::OwnerOrAdmin, "An order with what happened to it")
             .query("at", "As it was at this time.", json!({"type": "string", "format": "date-time"}))
             .conditional()

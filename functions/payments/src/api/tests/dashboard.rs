@@ -249,5 +249,8 @@ async fn a_refund_that_fails_at_the_bank_is_heard_and_changes_nothing() {
     let refund = json!({"id": "re_1", "object": "refund", "payment_intent": "pi_1", "status": "failed"});
     assert_eq!(lab.event("charge.refund.updated", refund).await, StatusCode::OK);
     assert_eq!(lab.shown().await, (json!("refunded"), json!(4200)));
-    assert_eq!(lab.event("charge.refund.updated", json!({"status": "failed"})).await, StatusCode::BAD_REQUEST);
+    assert_eq!(
+        lab.event("charge.refund.updated", json!({"status": "failed"})).await,
+        StatusCode::BAD_REQUEST
+    );
 }
