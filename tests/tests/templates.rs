@@ -43,7 +43,7 @@ fn consumer() -> String {
     let (_, rest) = rest.split_once("```yaml\n").expect("as YAML");
     let (snippet, _) = rest.split_once("```").expect("that ends");
     let globals = "Globals:\n  Function:\n    Tracing: Active\n    Environment:\n      Variables:\n        \
-                   STAGE: !Ref Stage\n        SERVICE: notifications\n";
+                   STAGE: !Ref Stage\n        SERVICE: catalog\n";
     format!("{globals}Resources:\n{snippet}")
 }
 
@@ -120,7 +120,7 @@ mod queues_have_dead_letters {
 
     #[test]
     fn seen_when_broken() {
-        let consumer = ("notifications", &*consumer());
+        let consumer = ("catalog", &*consumer());
         sees(
             RULE,
             consumer,
@@ -136,7 +136,7 @@ mod queues_have_dead_letters {
         sees(
             RULE,
             consumer,
-            "${Stage}-notifications-events\n      #",
+            "${Stage}-catalog-events\n      #",
             "${Stage}-events\n      #",
             "carry its context",
         );
@@ -215,7 +215,7 @@ mod timeouts_nest {
         sees(RULE, CATALOG, "TimeoutInMillis: 4000", "TimeoutInMillis: 30000", "not 4000");
         sees(
             RULE,
-            ("notifications", &*consumer()),
+            ("catalog", &*consumer()),
             "VisibilityTimeout: 180",
             "VisibilityTimeout: 30",
             "hands a batch out",
@@ -270,18 +270,12 @@ mod event_sources_lose_nothing {
         sees(RULE, CATALOG, "TRIM_HORIZON", "LATEST", "StartingPosition");
         sees(RULE, CATALOG, "MaximumRetryAttempts: -1", "MaximumRetryAttempts: 3", "MaximumRetryAttempts");
         sees(RULE, CATALOG, "MetricName: IteratorAge", "MetricName: Errors", "its stream lags");
-        let consumer = ("notifications", &*consumer());
+        let consumer = ("catalog", &*consumer());
         sees(RULE, consumer, "[ReportBatchItemFailures]", "[]", "FunctionResponseTypes");
         sees(RULE, consumer, "ScalingConfig: {MaximumConcurrency: 5}", "Enabled: true", "no bulkhead");
         sees(RULE, consumer, "RawMessageDelivery: true", "RawMessageDelivery: false", "must be raw");
         sees(RULE, consumer, "Type: SQS\n", "Type: HttpApi\n", "of the kind HttpApi");
-        sees(
-            RULE,
-            consumer,
-            "event_type: [order.completed, order.cancelled]",
-            "event_type: []",
-            "every event",
-        );
+        sees(RULE, consumer, "event_type: [inventory.stock_changed]", "event_type: []", "every event");
     }
 }
 
@@ -296,9 +290,9 @@ mod filters_name_known_events {
 
     #[test]
     fn seen_when_broken() {
-        let consumer = ("notifications", &*consumer());
-        sees(RULE, consumer, "order.completed", "order.complete", "no event is called");
-        sees(RULE, consumer, "order.completed", "{prefix: odrer.}", "no event is called");
+        let consumer = ("catalog", &*consumer());
+        sees(RULE, consumer, "inventory.stock_changed", "inventory.stock_change", "no event is called");
+        sees(RULE, consumer, "inventory.stock_changed", "{prefix: inventroy.}", "no event is called");
     }
 }
 

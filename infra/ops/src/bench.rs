@@ -2,6 +2,7 @@
 
 mod cold;
 mod cost;
+mod push;
 mod reserve;
 
 use clap::Subcommand;
@@ -14,6 +15,8 @@ pub enum Bench {
     Cold(cold::Cold),
     /// What an order causes on AWS, call by call, and what a million of each kind cost
     Cost(cost::Cost),
+    /// How long an order's event takes to 1, 100 and 500 connections that watch it
+    Push(push::Push),
     /// How many reservations a second go through, by the number of shards that a hot SKU is spread over
     Reserve(reserve::Reserve),
 }
@@ -27,6 +30,7 @@ impl Bench {
         match self {
             Self::Cold(cold) => cold.run(settings, progress).await,
             Self::Cost(cost) => cost.run(settings, progress).await,
+            Self::Push(push) => push.run(settings, progress).await,
             Self::Reserve(reserve) => reserve.run(settings, progress).await,
         }
     }

@@ -13,12 +13,30 @@ use crate::error::{AboutFile, Error, Result};
 use crate::progress::{Progress, Step};
 use crate::settings::Settings;
 
-/// The cargo profile that the local stack runs.
-const LOCAL: &str = "local";
 /// The cargo profile that runs on AWS.
 pub const RELEASE: &str = "release";
 /// The example of lambda-kit that start-up times are compared with.
 pub const ECHO: &str = "echo";
+
+/// How a stack's functions are built.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// Quickly: what a stack on one machine runs.
+    #[default]
+    Local,
+    /// As for AWS.
+    Release,
+}
+
+impl Profile {
+    /// As cargo knows it, also as the folder of what it builds.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Release => RELEASE,
+        }
+    }
+}
 
 /// A package and the functions in it.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,7 +64,7 @@ pub async fn build(settings: &Settings, progress: &Progress) -> Result<Vec<Strin
         return Err(Error::NoFunctions);
     }
     let step = progress.step(&format!("building {} functions", functions.len()));
-    compile(settings, &workspace, &["--profile", LOCAL], &step).await?;
+    compile(settings, &workspace, &["--profile", settings.profile.name()], &step).await?;
     for function in &functions {
         put(settings, function)?;
     }
@@ -229,7 +247,7 @@ async fn spoken(stream: Option<tokio::process::ChildStderr>, step: &Step) -> Str
 
 /// A hard link where possible: 23 copies of a few megabytes each would be written at every build.
 fn put(settings: &Settings, function: &str) -> Result<()> {
-    let built = settings.target_dir().join(LOCAL).join(function);
+    let built = settings.target_dir().join(settings.profile.name()).join(function);
     let folder = settings.target_dir().join("lambda").join(function);
     let bootstrap = folder.join("bootstrap");
     if same_file(&built, &bootstrap) {

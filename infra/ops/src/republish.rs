@@ -156,9 +156,14 @@ impl Outbox {
         }
         let aws = Aws::of(settings, how.stage, progress).await?;
         let contexts = context.map_or_else(|| Context::value_variants().to_vec(), |context| vec![context]);
-        for context in contexts.into_iter().map(Context::name) {
+        let names: Vec<&'static str> = contexts.into_iter().map(Context::name).collect();
+        for (index, context) in names.iter().enumerate() {
             let command = format!("outbox republish {context}");
-            Run { context, command, event_types: &[], since }.all(&aws, &how, progress).await?;
+            let run = Run { context, command, event_types: &[], since };
+            run.all(&aws, &how, progress).await.map_err(|error| match &names[index + 1..] {
+                [] => error,
+                rest => Error::Republish(format!("{error}\nNot begun: {}.", rest.join(", "))),
+            })?;
         }
         Ok(())
     }

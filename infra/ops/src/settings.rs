@@ -1,5 +1,7 @@
 use std::path::{Path, PathBuf};
 
+use crate::functions::Profile;
+
 /// The port that AWS emulators are known by.
 pub const DEFAULT_GATEWAY_PORT: u16 = 4566;
 /// The port that localstripe is known by.
@@ -22,6 +24,8 @@ pub struct Settings {
     pub bind: String,
     /// Where functions reach AWS, when that is not the emulator itself but something that passes it on.
     pub functions_endpoint: Option<String>,
+    /// How the functions are built.
+    pub profile: Profile,
 }
 
 /// Which port a listener takes.
@@ -45,7 +49,15 @@ impl Settings {
         // Resolved, since other processes with other working folders get it, and are recognised by it.
         let state_dir = state_dir.canonicalize()?;
         let bind = "127.0.0.1".to_owned();
-        Ok(Self { root, state_dir, gateway_port, stripe_port, bind, functions_endpoint: None })
+        Ok(Self {
+            root,
+            state_dir,
+            gateway_port,
+            stripe_port,
+            bind,
+            functions_endpoint: None,
+            profile: Profile::Local,
+        })
     }
 
     pub fn target_dir(&self) -> PathBuf {

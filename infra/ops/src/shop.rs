@@ -69,7 +69,7 @@ impl Shop {
             Some(token) => request.bearer_auth(token),
             None => request,
         };
-        Call { name: format!("{method} {path}"), request }
+        Call { name: format!("{method} {path}"), request, repeatable: method.is_safe() }
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
@@ -132,8 +132,20 @@ impl Shop {
         self.call(Method::POST, "/v1/realtime/tickets").send().await?.read()
     }
 
-    /// A WebSocket for this user, with a ticket of its own.
+    /// A WebSocket for this user, with a ticket of its own. Tried again when there is no answer, as any client does.
     pub async fn live(&self) -> Result<Live> {
+        let mut pause = FIRST_PAUSE;
+        for _ in 1..TRIES {
+            match self.live_once().await {
+                Err(Error::Broken { .. }) => tokio::time::sleep(pause).await,
+                result => return result,
+            }
+            pause *= 2;
+        }
+        self.live_once().await
+    }
+
+    async fn live_once(&self) -> Result<Live> {
         let ticket = self.ticket().await?;
         Live::connect(&ticket.url, &ticket.ticket).await
     }
@@ -145,11 +157,14 @@ impl Shop {
 pub struct Call {
     name: String,
     request: reqwest::RequestBuilder,
+    /// Whether sending it twice is the same as once.
+    repeatable: bool,
 }
 
 impl Call {
     pub fn header(self, name: &str, value: &str) -> Self {
-        Self { request: self.request.header(name, value), ..self }
+        let repeatable = self.repeatable || name.eq_ignore_ascii_case("idempotency-key");
+        Self { request: self.request.header(name, value), repeatable, ..self }
     }
 
     pub fn json(self, body: &impl Serialize) -> Self {
@@ -162,7 +177,7 @@ impl Call {
     }
 
     /// Sends it, and again while nobody can be reached or the answer is 503 or 429: in none of these cases was anything
-    /// done.
+    /// done. Also when no answer came in time, if sending it twice is the same as once.
     ///
     /// # Errors
     /// There is no answer. A refusal is an answer.
@@ -175,7 +190,11 @@ impl Call {
                 Ok(answer) if answer.is_worth_another_try() => {
                     tokio::time::sleep(answer.retry_after().unwrap_or(pause).min(LONGEST_PAUSE)).await;
                 }
-                Err(Error::NoAnswer { source, .. }) if source.is_connect() => tokio::time::sleep(pause).await,
+                Err(Error::NoAnswer { source, .. })
+                    if source.is_connect() || self.repeatable && source.is_timeout() =>
+                {
+                    tokio::time::sleep(pause).await;
+                }
                 result => return result,
             }
             pause *= 2;

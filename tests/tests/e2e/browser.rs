@@ -14,13 +14,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::world::WITHIN;
 use pipe::Pipe;
 
 /// What can go wrong with the browser is told by a test's failure.
 pub type Result<T> = std::result::Result<T, String>;
 
-/// As long as other tests wait for an order: a page that polls sees it some seconds later.
-const WITHIN: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A window's size, and how fine its pixels are.

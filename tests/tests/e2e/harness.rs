@@ -17,8 +17,9 @@ pub type Outcome<T = ()> = Result<T, Failed>;
 /// The folder that the stack is known by.
 pub const STACK_FOLDER: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/e2e");
 
-/// Every wait in a test has its own deadline; this is for the one that was forgotten.
-const TEST_WITHIN: Duration = Duration::from_secs(240);
+/// Every wait in a test has its own deadline; this is for the one that was forgotten. A test has several waits, each of
+/// which may take most of its time.
+const TEST_WITHIN: Duration = Duration::from_secs(600);
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime needs threads only"));
 /// What the start came to. After a failed one no test tries again.

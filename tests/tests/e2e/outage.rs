@@ -26,6 +26,9 @@ const FAILURES_OF_A_MINUTE: usize = 6;
 const FAILURES_OF_A_STEP: usize = 15;
 /// Retries come after a hundredth of their time.
 const QUICK: u32 = 10;
+/// After a twentieth, for a service that has to be back before the step gives up: from its sixth failure to its last there
+/// are some ten seconds for that.
+const IN_TIME: u32 = 50;
 
 /// How often a task of the order's execution has failed since the state was entered.
 async fn failures_in(world: &World, order: &OrderId, state: &str) -> Outcome<usize> {
@@ -90,7 +93,7 @@ async fn with_the_catalog_off_orders_are_accepted_and_complete(world: World) -> 
 }
 
 async fn waits_for(world: World, function: &str, state: &str) -> Outcome {
-    world.pace_retries(QUICK).await?;
+    world.pace_retries(IN_TIME).await?;
     world.switch_off(function).await?;
     let placed = placed(&world, "DE").await?;
     has_failed(&world, &placed.order_id, state, FAILURES_OF_A_MINUTE).await?;
@@ -147,7 +150,7 @@ async fn with_fulfillment_off_for_good_the_order_is_refunded_and_its_stock_relea
 
 /// The money is taken, the shipment refused, and then payments are away: the refund comes when they are back.
 async fn an_undo_waits_for_a_service_that_is_off(world: World) -> Outcome {
-    world.pace_retries(QUICK).await?;
+    world.pace_retries(IN_TIME).await?;
     world.switch_off("fulfillment-commands").await?;
     let placed = placed(&world, "AQ").await?;
     has_failed(&world, &placed.order_id, "ScheduleShipment", 1).await?;

@@ -4,15 +4,15 @@ mod looks;
 mod visit;
 
 use axum::http::HeaderValue;
-use contracts::{OrderId, OrderStatus};
-use ops::shop::{NewOrder, card};
+use contracts::OrderStatus;
+use ops::shop::card;
 use reqwest::Method;
 use serde_json::json;
 use storefront::{Page, PublishableKey};
 
 use crate::browser::{Browser, DESKTOP, Fate, PHONE};
 use crate::harness::Outcome;
-use crate::world::{Customer, World, buy, eventually, unique};
+use crate::world::{Customer, World, unique};
 
 use looks::inspect;
 use visit::{
@@ -32,23 +32,6 @@ crate::tests![
     the_page_fits_a_phone,
     everything_has_a_name_and_can_be_read,
 ];
-
-/// An order whose payment waits for the customer's bank, placed from elsewhere.
-async fn order_that_waits(world: &World, customer: &Customer) -> Outcome<OrderId> {
-    let sku = world.product(5).await?;
-    let order = NewOrder { payment_method: world.gateway.store_card(card::ASKS_FIRST).await?, ..buy(&sku) };
-    Ok(customer.shop.place(&order, &unique("key")).await?.order_id)
-}
-
-/// The customer says yes to the bank.
-async fn confirm(world: &World, customer: &Customer, order: &OrderId) -> Outcome {
-    let asked = eventually("the bank asks", async || {
-        let payment = customer.shop.payment(order).await?;
-        Ok(payment.next_action.ok_or(payment.status)?)
-    })
-    .await?;
-    Ok(world.gateway.authenticate(&asked).await?)
-}
 
 async fn a_visitor_registers_buys_and_sees_the_order_complete(world: World) -> Outcome {
     let (sku, email) = (world.product(5).await?, format!("{}@ordersaga.example", unique("page")));
@@ -178,11 +161,12 @@ async fn cut(world: &World, customer: &Customer) -> Outcome {
 }
 
 async fn a_page_that_loses_its_connection_polls_and_goes_live_again(world: World) -> Outcome {
-    let customer = world.customer().await?;
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
     let mut browser = visit(&world, "reconnects").await?;
     log_in(&mut browser, &customer).await?;
     browser.see_text("#link", "Live").await?;
-    let first = order_that_waits(&world, &customer).await?;
+    // Placed from elsewhere, as all that a bank asks about here.
+    let (_, asked) = customer.order_that_waits(&world, &sku).await?;
     browser.click("nav a[href='#orders']").await?;
     browser.see_text(".order .steps .current", "Your bank asks you to confirm").await?;
 
@@ -190,7 +174,7 @@ async fn a_page_that_loses_its_connection_polls_and_goes_live_again(world: World
     browser.meddle("POST", "v1/realtime/tickets", Fate::Fails, usize::MAX).await?;
     cut(&world, &customer).await?;
     browser.see_text("#link", "Polling every 5 s").await?;
-    confirm(&world, &customer, &first).await?;
+    world.gateway.authenticate(&asked).await?;
     browser.see_text(".order .badge", "Completed").await?;
     see_steps(&mut browser, "done", 5).await?;
     browser.see_text("#link", "Polling every 5 s").await?;
@@ -199,10 +183,10 @@ async fn a_page_that_loses_its_connection_polls_and_goes_live_again(world: World
     browser.meddle_no_more().await?;
     browser.see_text("#link", "Live").await?;
     // Cut in the middle of an order: what happens while nobody listens is replayed.
-    let second = order_that_waits(&world, &customer).await?;
+    let (second, asked) = customer.order_that_waits(&world, &sku).await?;
     browser.see_text(".order .id", second.as_str()).await?;
     cut(&world, &customer).await?;
-    confirm(&world, &customer, &second).await?;
+    world.gateway.authenticate(&asked).await?;
     browser.see_text("#link", "Live").await?;
     see_steps(&mut browser, "done", 5).await?;
     let both = "document.querySelectorAll('.order .badge.good').length === 2";
@@ -315,11 +299,11 @@ async fn a_session_goes_on_as_long_as_it_can_and_its_end_keeps_the_basket(world:
 const CANCELLED: &str = "document.querySelector('.order .badge').innerText === 'Cancelled'";
 
 async fn an_open_order_is_cancelled(world: World) -> Outcome {
-    let customer = world.customer().await?;
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
     let mut browser = visit(&world, "cancels").await?;
     log_in(&mut browser, &customer).await?;
     browser.see_text("#link", "Live").await?;
-    let order = order_that_waits(&world, &customer).await?;
+    let (order, _) = customer.order_that_waits(&world, &sku).await?;
     browser.click("nav a[href='#orders']").await?;
     browser.see_text(".order .id", order.as_str()).await?;
     browser.see_text(".order .lines", "1 × Test product").await?;

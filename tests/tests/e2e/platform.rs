@@ -1,20 +1,16 @@
 //! That the other tests mean something: the emulator enforces IAM, so a policy that lacks an action fails a test.
 
-use std::time::Duration;
-
 use reqwest::{Client, StatusCode};
 use serde_json::json;
 
 use crate::harness::Outcome;
-use crate::world::World;
+use crate::world::{WITHIN, World};
 
 crate::tests![
     a_call_that_nobody_signed_is_refused,
     a_call_signed_by_somebody_unknown_is_refused,
     a_call_of_the_operator_is_not,
 ];
-
-const WITHIN: Duration = Duration::from_secs(10);
 
 async fn list_tables(world: &World, authorization: Option<&str>) -> reqwest::Result<StatusCode> {
     let client = Client::builder().no_proxy().build()?;

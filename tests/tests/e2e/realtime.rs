@@ -1,6 +1,6 @@
 //! The WebSocket: who is let in, what they get to see, and what is answered.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use contracts::{IdempotencyKey, OrderId, OrderStatus, UserId};
 use lambda_kit::jwt::{Audience, Signer};
@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use crate::harness::Outcome;
-use crate::world::{Customer, Result, World, buy, unique};
+use crate::world::{Customer, Result, WITHIN, World, buy, unique};
 
 crate::tests![
     a_ticket_that_is_not_good_is_refused_at_connect,
@@ -22,7 +22,6 @@ crate::tests![
     what_is_no_frame_is_answered_and_the_connection_stays,
 ];
 
-const WITHIN: Duration = Duration::from_secs(60);
 /// The versions of an order that completes.
 const LAST_VERSION: u64 = 6;
 /// How long a ticket lives, and what clocks may differ by (lambda-kit's `jwt`, and a second for the way).

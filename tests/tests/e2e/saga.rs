@@ -4,10 +4,9 @@ use contracts::{OrderId, OrderStatus, saga};
 use ops::shop::{Frame, NewOrder, card};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use crate::harness::Outcome;
-use crate::world::{PRICE, World, address, buy, eventually, unique};
+use crate::world::{PRICE, WITHIN, World, address, buy, eventually, unique};
 
 crate::tests![
     an_order_completes_and_every_step_of_it_is_told,
@@ -17,9 +16,6 @@ crate::tests![
     an_order_that_cannot_be_shipped_is_refunded_and_gives_the_stock_back,
     the_happy_path_enters_exactly_five_states,
 ];
-
-/// From one frame to the next.
-const FRAME_WITHIN: Duration = Duration::from_secs(60);
 
 const HAPPY_PATH: [&str; 6] = [
     "order.created",
@@ -41,7 +37,7 @@ async fn an_order_completes_and_every_step_of_it_is_told(world: World) -> Outcom
     let mut told = Vec::new();
     let mut others = BTreeSet::new();
     while told.len() < HAPPY_PATH.len() || others.len() < 2 {
-        match live.next(FRAME_WITHIN).await? {
+        match live.next(WITHIN).await? {
             // A frame may come twice, but not out of order.
             Frame::Order(frame) if frame.version == told.len() as u64 + 1 => told.push(frame),
             Frame::Order(frame) => assert!(frame.version <= told.len() as u64, "a hole before {frame:?}"),

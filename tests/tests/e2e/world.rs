@@ -14,8 +14,9 @@ use crate::harness::{Outcome, STACK_FOLDER};
 
 pub type Result<T> = std::result::Result<T, ops::shop::Error>;
 
-/// A saga takes about a second; four tests at once and a cold start of every function take it to tens of them.
-const WITHIN: Duration = Duration::from_secs(90);
+/// A saga takes about a second; four tests at once, a cold start of every function and a machine that is three times
+/// slower take it to a minute and more. Who waits in vain is told so much later, and nobody else waits.
+pub const WITHIN: Duration = Duration::from_secs(180);
 
 /// Of every product that a test makes, in cents.
 pub const PRICE: i64 = 1250;

@@ -202,6 +202,16 @@ mod tests {
         assert_eq!(json_of("payment.succeeded", None)["type"], "payment");
     }
 
+    /// API Gateway takes 32 KB as one frame. What an event says of the order stays behind, however much that is.
+    #[test]
+    fn a_frame_is_small_whatever_its_event_holds() {
+        let mut large = event("order.inventory_not_available", ORDER, u64::MAX);
+        large.correlation_id = CorrelationId::try_from("c".repeat(128)).unwrap();
+        large.data = json!({"note": "x".repeat(32 * 1024)});
+        let frame = EventFrame::of(&large, None).unwrap();
+        assert!(Frame::Event(frame).to_json().len() < lambda_kit::numbers::FRAME_BYTES / 32);
+    }
+
     #[test]
     fn other_events_have_no_frame() {
         assert!(EventFrame::of(&event("product.created", ORDER, 1), None).is_err());

@@ -233,6 +233,7 @@ mod tests {
             version,
             status: Some(status),
             event_type: "order.created".to_owned(),
+            occurred_at: jiff::Timestamp::UNIX_EPOCH,
             correlation_id: "cor_1".to_owned(),
         })
     }

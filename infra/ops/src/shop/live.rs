@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use contracts::{OrderId, OrderStatus};
 use futures::{SinkExt, StreamExt};
+use jiff::Timestamp;
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -53,6 +54,7 @@ pub struct OrderFrame {
     /// None when the event keeps the status and the server knows no earlier one.
     pub status: Option<OrderStatus>,
     pub event_type: String,
+    pub occurred_at: Timestamp,
     pub correlation_id: String,
 }
 
