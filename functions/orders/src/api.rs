@@ -1,9 +1,10 @@
-//! REST: a customer's orders (DESIGN.md section 3).
+//! REST: a customer's orders, and the sales report (DESIGN.md section 3).
 
 #[cfg(feature = "openapi")]
 mod describe;
 mod list;
 mod request;
+mod sales;
 mod view;
 
 use axum::{
@@ -23,7 +24,8 @@ pub(crate) use self::view::OrderView;
 use self::{
     list::list,
     request::PlaceOrder,
-    view::{EventView, PlacedView},
+    sales::sales,
+    view::{AddressedView, EventView, PlacedView},
 };
 use crate::{
     domain::{Command, History, LineError, Rejected, price_lines},
@@ -45,6 +47,7 @@ pub fn routes(store: Store) -> Router {
         .route("/v1/orders/{id}", get(show))
         .route("/v1/orders/{id}/events", get(events))
         .route("/v1/orders/{id}/cancel", post(request_cancel))
+        .route("/v1/reports/sales", get(sales))
         .with_state(store)
 }
 
@@ -100,26 +103,37 @@ fn accepted(order_id: &OrderId, first: FirstCommit) -> Result<Response, Problem>
 }
 
 #[derive(Deserialize)]
-struct AtTime {
+struct Shown {
     at: Option<String>,
+    with: Option<String>,
 }
 
 async fn show(
     State(store): State<Store>,
     identity: Identity,
     Path(id): Path<String>,
-    query: Result<Query<AtTime>, QueryRejection>,
+    query: Result<Query<Shown>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(AtTime { at }) = query.map_err(unreadable_query)?;
+    let Query(Shown { at, with }) = query.map_err(unreadable_query)?;
+    if with.as_ref().is_some_and(|with| with != "address") {
+        return Err(Problem::field(
+            "with",
+            "must be `address`, which adds where the order goes and how it is paid",
+        ));
+    }
     let at: Option<Timestamp> = parse(at, "at", "must be a time such as 2026-11-20T12:00:00Z")?;
     let now = load(&store, &identity, &id).await?;
     let history = match at {
         Some(at) => now.until(at).ok_or_else(no_such_order)?,
         None => now,
     };
-    let tag = etag(history.order.version);
-    let mut response = conditional(&headers, &tag, Json(OrderView::from(&history)));
+    let order = OrderView::from(&history);
+    let mut response = match with {
+        // Not by its version alone: the address can be erased.
+        Some(_) => Json(AddressedView::new(order, store.private(&history.order_id).await?)).into_response(),
+        None => conditional(&headers, &etag(history.order.version), Json(order)),
+    };
     response.headers_mut().insert(header::CACHE_CONTROL, CACHE);
     Ok(response)
 }

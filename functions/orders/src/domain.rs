@@ -8,6 +8,7 @@ mod lines;
 mod order;
 #[cfg(test)]
 mod properties;
+mod tally;
 
 pub use command::{Command, command_id};
 pub use decide::{Rejected, decide};
@@ -15,6 +16,7 @@ pub use event::Event;
 pub use history::{Commit, History, NewCommit, Recorded, ReplayError};
 pub use lines::{LineError, check_lines, price_lines};
 pub use order::{Order, Placed, apply};
+pub use tally::{Measure, Tally, tallies};
 
 /// `source` of every event that an order is made of.
 pub const SOURCE: &str = "orders";

@@ -4,12 +4,16 @@
 //! |---|---|---|
 //! | `ORDER#<id>` | `COMMIT#<first version, 8 digits>` | one commit: `command_id`, `outbox` (its envelopes: the events, stored once), `first_version`, `last_version`, `user_id`; the first one also `request_hash`, `private`, and while somebody has to see to the order `watch` and `watched_since`, the keys of the sparse index `watch` |
 //! | `PRICE#<sku>` | `PRICE` | what the SKU costs, as of `product_version`; without `amount` and `currency` it is no longer sold |
-//! | `CUSTOMER#<user id>` | `ORDER#<created at>#<id>` | the view of an order: `version` and `status` of the order, `order` (its JSON, as it is shown), `revision` (counts the view's writes), and `listed`, the key of the index `listed` |
+//! | `CUSTOMER#<user id>` | `ORDER#<created at>#<id>` | the view of an order: `version` and `status` of the order, `order` (its JSON, as it is shown), `revision` (counts the view's writes), `counted` (by generation of the sales, the version up to which the order is counted), and `listed`, the key of the index `listed` |
+//! | `SALES#<generation>#<shard>` | `<day>` | what these orders add to that day: one sum for each of `Measure` |
+//! | `PROJECTION#sales` | `GENERATIONS` | `live`, `building` while a replay builds one, `oldest` |
 //!
 //! `private` is the customer's address and payment method as JSON: outside the events, so that it can be erased.
 
 mod item;
 mod prices;
+mod sales;
+mod scan;
 mod views;
 mod watch;
 
@@ -24,6 +28,8 @@ pub(crate) use self::item::PRIVATE;
 pub use self::{
     item::FirstCommit,
     prices::Noted,
+    sales::{Counts, Generations},
+    scan::{Place, Stray},
     views::{Scope, View, Written, shard_of},
     watch::{Page, Watch, Watched},
 };
@@ -59,6 +65,8 @@ pub enum StoreError {
     Contended(OrderId),
     #[error("the table left out a part of what was asked for")]
     Incomplete,
+    #[error("another replay was begun meanwhile")]
+    Replayed,
 }
 
 impl StoreError {
@@ -72,7 +80,7 @@ impl StoreError {
     /// Whether it may pass by itself. What cannot be read stays so.
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Table(TableError::Item { .. }) | Self::Broken { .. } => false,
+            Self::Table(TableError::Item { .. }) | Self::Broken { .. } | Self::Replayed => false,
             Self::Table(TableError::Call { .. }) | Self::Contended(_) | Self::Incomplete => true,
         }
     }

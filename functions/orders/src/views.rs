@@ -1,12 +1,17 @@
-//! The order views (`orders-views`): what lists of orders are read from. A second reader of the table's stream, and not a
-//! part of orders-relay: a view that cannot be written must hold back neither an event nor a saga. Against the topic it
-//! wakes once a commit and not once an event, and needs no queue.
+//! The order views and the sales by day (`orders-views`): what lists and reports are read from. A second reader of the
+//! table's stream, and not a part of orders-relay: a view that cannot be written must hold back neither an event nor a
+//! saga. Against the topic it wakes once a commit and not once an event, and needs no queue.
 //!
 //! A view is the fold over its order's events, whatever woke the projector: written as often as it comes, in any order.
 
 mod function;
+mod replay;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use contracts::OrderId;
 use futures::future::join_all;
@@ -18,13 +23,15 @@ use lambda_kit::{
 pub use self::function::run;
 use crate::{
     api::OrderView,
-    domain::History,
-    store::{Store, StoreError, View, Written, shard_of},
+    domain::{History, tallies},
+    store::{Counts, Generations, Store, StoreError, View, Written, shard_of},
 };
 
-/// How often a view is folded again because another writer was faster: the relay's stream gives an order to one projector
-/// at a time, beside it there is a replay.
-const TRIES: usize = 5;
+/// How often a view is folded again because another writer was faster: the stream gives an order to one projector at a
+/// time, beside it there is a replay; and those of other parts of the stream count at the same places.
+const TRIES: u32 = 6;
+/// Before another try at a place where others count; a transaction takes some 20 ms. With each try one more of it.
+const BUSY_PAUSE: Duration = Duration::from_millis(30);
 
 /// What became of a batch of the stream.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -35,19 +42,70 @@ pub struct Projected {
     pub unreadable: u64,
 }
 
-/// Brings the view of every order of the batch up to date.
-pub async fn project_all(store: &Store, batch: &StreamEvent) -> Projected {
-    // Orders of one shard one after the other, so that they do not meet in what they count.
-    let mut shards: BTreeMap<usize, BTreeMap<OrderId, &str>> = BTreeMap::new();
-    for (order_id, record) in batch.records.iter().filter_map(order_of) {
-        // A failure brings back the order's first record, and what comes after it.
-        let orders = shards.entry(shard_of(&order_id)).or_default();
-        orders.entry(order_id).or_insert(&record.dynamodb.sequence_number);
+/// Why an order is projected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// What is up to date is left alone.
+    CatchUp,
+    /// Whatever is there, it is written anew.
+    Rebuild,
+}
+
+/// Brings views and sums up to date.
+#[derive(Debug)]
+pub struct Projector {
+    store: Store,
+    /// As they were at the end of the batch before.
+    generations: Mutex<Option<Generations>>,
+}
+
+impl Projector {
+    pub fn new(store: Store) -> Self {
+        Self { store, generations: Mutex::default() }
     }
-    let shards = shards.into_values().map(|orders| async move {
+
+    /// Brings the view of every order of the batch up to date, and counts what is new about it.
+    ///
+    /// The generations of the sales are read again after the writes: either that read sees one that a replay has begun, and
+    /// the batch is counted there, too, or the replay began later, and finds what was written here.
+    pub async fn project_all(&self, batch: &StreamEvent) -> Projected {
+        let mut orders: BTreeMap<OrderId, &str> = BTreeMap::new();
+        for (order_id, record) in batch.records.iter().filter_map(order_of) {
+            // A failure brings back the order's first record, and what comes after it.
+            orders.entry(order_id).or_insert(&record.dynamodb.sequence_number);
+        }
+        let known = *self.generations.lock().unwrap_or_else(PoisonError::into_inner);
         let mut projected = Projected::default();
-        for (order_id, sequence_number) in orders {
-            let Err(error) = project(store, &order_id).await else { continue };
+        let settled: Result<(), StoreError> = async {
+            let mut generations = match known {
+                Some(generations) => generations,
+                None => self.store.generations().await?,
+            };
+            loop {
+                projected = self.project_orders(&orders, generations).await;
+                let now = self.store.generations().await?;
+                *self.generations.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+                if now == generations {
+                    return Ok(());
+                }
+                generations = now;
+            }
+        }
+        .await;
+        if let Err(error) = settled {
+            tracing::error!(error = chain(&error), "a batch is not counted for certain, and comes again");
+            projected.failed.extend(orders.values().map(|number| (*number).to_owned()));
+        }
+        projected
+    }
+
+    async fn project_orders(&self, orders: &BTreeMap<OrderId, &str>, generations: Generations) -> Projected {
+        let mut projected = Projected::default();
+        let orders = orders.iter().map(|(order_id, number)| (order_id.clone(), *number));
+        let results =
+            by_shard(orders, |order_id| self.project(order_id, generations, Purpose::CatchUp)).await;
+        for (sequence_number, order_id, result) in results {
+            let Err(error) = result else { continue };
             tracing::error!(order_id = order_id.as_str(), error = chain(&error), "an order has no new view");
             // What cannot be read stays so: it must not hold back the views of all others.
             if error.is_retryable() {
@@ -57,12 +115,37 @@ pub async fn project_all(store: &Store, batch: &StreamEvent) -> Projected {
             }
         }
         projected
-    });
-    join_all(shards).await.into_iter().fold(Projected::default(), |mut all, one| {
-        all.failed.extend(one.failed);
-        all.unreadable += one.unreadable;
-        all
-    })
+    }
+
+    /// Brings one order's view up to date, and counts it in these generations.
+    async fn project(
+        &self,
+        order_id: OrderId,
+        generations: Generations,
+        purpose: Purpose,
+    ) -> Result<(), StoreError> {
+        for attempt in 1..=TRIES {
+            let Some(mut history) = self.store.load(&order_id).await? else { return Ok(()) };
+            let before = self.store.view(&history).await?;
+            if before.as_ref().is_some_and(|view| view.version > history.order.version) {
+                // Read after the view, the history is no older than it.
+                let Some(newer) = self.store.load(&order_id).await? else { return Ok(()) };
+                history = newer;
+            }
+            if purpose == Purpose::CatchUp
+                && before.as_ref().is_some_and(|view| is_current(view, &history, generations))
+            {
+                return Ok(());
+            }
+            let (view, counts) = next(&history, before, generations)?;
+            match self.store.put_view(&history, &view, &counts).await? {
+                Written::Done => return Ok(()),
+                Written::Raced => {}
+                Written::Busy => tokio::time::sleep(BUSY_PAUSE * attempt).await,
+            }
+        }
+        Err(StoreError::Contended(order_id))
+    }
 }
 
 fn order_of(record: &StreamRecord) -> Option<(OrderId, &StreamRecord)> {
@@ -70,32 +153,58 @@ fn order_of(record: &StreamRecord) -> Option<(OrderId, &StreamRecord)> {
     Some((OrderId::try_from(pk.strip_prefix("ORDER#")?).ok()?, record))
 }
 
-/// Brings one order's view up to date.
-///
-/// # Errors
-/// When its history cannot be read, or the table cannot be written.
-pub async fn project(store: &Store, order_id: &OrderId) -> Result<(), StoreError> {
-    for _ in 0..TRIES {
-        let Some(history) = store.load(order_id).await? else { return Ok(()) };
-        let before = store.view(&history).await?;
-        if before.as_ref().is_some_and(|view| view.version >= history.order.version) {
-            return Ok(());
-        }
-        match store.put_view(&history, &view(&history, before.as_ref())?).await? {
-            Written::Done => return Ok(()),
-            Written::Raced => {}
-        }
+/// Does something for each order: for those of one shard one after the other, so that they do not meet in what they count.
+async fn by_shard<T, F>(
+    orders: impl Iterator<Item = (OrderId, T)>,
+    act: impl Fn(OrderId) -> F,
+) -> Vec<(T, OrderId, Result<(), StoreError>)>
+where
+    F: Future<Output = Result<(), StoreError>>,
+{
+    let mut shards: BTreeMap<usize, Vec<(OrderId, T)>> = BTreeMap::new();
+    for (order_id, with) in orders {
+        shards.entry(shard_of(&order_id)).or_default().push((order_id, with));
     }
-    Err(StoreError::Contended(order_id.clone()))
+    let act = &act;
+    let shards = shards.into_values().map(|orders| async move {
+        let mut results = vec![];
+        for (order_id, with) in orders {
+            let result = act(order_id.clone()).await;
+            results.push((with, order_id, result));
+        }
+        results
+    });
+    join_all(shards).await.into_iter().flatten().collect()
 }
 
-/// The view of an order after the one that is there.
-fn view(history: &History, before: Option<&View>) -> Result<View, StoreError> {
-    Ok(View {
-        revision: before.map_or(0, |view| view.revision) + 1,
-        version: history.order.version,
-        order: OrderView::json(history).map_err(|e| StoreError::item("writing a view", e))?,
-    })
+fn is_current(view: &View, history: &History, generations: Generations) -> bool {
+    let version = history.order.version;
+    view.version == version
+        && generations.wanted().all(|generation| view.counted.get(&generation) >= Some(&version))
+}
+
+/// The view of an order after the one that is there, and what the order adds to the sums of each generation.
+fn next(
+    history: &History,
+    before: Option<View>,
+    generations: Generations,
+) -> Result<(View, Vec<(u64, Counts)>), StoreError> {
+    const OPERATION: &str = "folding a view";
+    let version = history.order.version;
+    let (revision, mut counted) = before.map_or_else(Default::default, |view| (view.revision, view.counted));
+    // Whoever began a newer generation counted this order there: it stays counted, also by those who have not heard of it.
+    counted.retain(|generation, _| *generation >= generations.oldest);
+    for generation in generations.wanted() {
+        counted.entry(generation).or_insert(0);
+    }
+    let mut counts = vec![];
+    for (generation, until) in &mut counted {
+        let count = tallies(history, *until).map_err(|e| StoreError::item(OPERATION, e))?;
+        counts.extend((!count.is_empty()).then_some((*generation, count)));
+        *until = version;
+    }
+    let order = OrderView::json(history).map_err(|e| StoreError::item(OPERATION, e))?;
+    Ok((View { revision: revision + 1, version, order, counted }, counts))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use contracts::OrderStatus;
+use contracts::{OrderStatus, UserId};
 use lambda_kit::http::{Identity, Problem};
 use serde::{Deserialize, de::IntoDeserializer};
 use sha2::{Digest, Sha256};
@@ -24,6 +24,8 @@ const SEAL_BYTES: usize = 8;
 #[derive(Deserialize)]
 pub(super) struct Paging {
     status: Option<String>,
+    /// Only this customer's, for an administrator; for others there is no other than themselves.
+    customer: Option<String>,
     limit: Option<String>,
     cursor: Option<String>,
 }
@@ -33,10 +35,10 @@ pub(super) async fn list(
     identity: Identity,
     query: Result<Query<Paging>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(Paging { status, limit, cursor }) = query.map_err(unreadable_query)?;
+    let Query(Paging { status, customer, limit, cursor }) = query.map_err(unreadable_query)?;
     let status = status.as_deref().map(status_of).transpose()?;
     let limit = limit_of(limit.as_deref())?;
-    let scope = if identity.is_admin() { Scope::All } else { Scope::Customer(identity.user_id) };
+    let scope = scope_of(&identity, customer)?;
     let after = cursor.map(|cursor| {
         open(&scope, status, &cursor)
             .ok_or_else(|| Problem::field("cursor", "is not one that this list gave"))
@@ -44,6 +46,17 @@ pub(super) async fn list(
     let listed = store.list(&scope, status, limit, after.transpose()?).await?;
     let next_cursor = listed.next.map(|place| seal(&scope, status, &place));
     Ok(([(header::CACHE_CONTROL, CACHE)], Json(List { items: listed.orders, next_cursor })).into_response())
+}
+
+fn scope_of(identity: &Identity, customer: Option<String>) -> Result<Scope, Problem> {
+    match customer {
+        None if identity.is_admin() => Ok(Scope::All),
+        None => Ok(Scope::Customer(identity.user_id.clone())),
+        Some(customer) => {
+            let customer = UserId::try_from(customer).ok().filter(|customer| identity.may_see(customer));
+            customer.map(Scope::Customer).ok_or_else(|| Problem::not_found("There is no such customer."))
+        }
+    }
 }
 
 fn status_of(name: &str) -> Result<OrderStatus, Problem> {

@@ -535,3 +535,24 @@ async fn nobody_else_cancels_an_order() {
 fn refusals_have_their_status(#[case] rejected: Rejected, #[case] expected: u16) {
     assert_eq!(rejected.into_problem().status().as_u16(), expected);
 }
+
+#[tokio::test]
+async fn an_order_shows_its_address_to_its_customer_on_request_until_it_is_erased() {
+    let shop = shop().await;
+    let id = shop.with_order(vec![]).await;
+    let path = format!("/v1/orders/{id}?with=address");
+    let answer = shop.get(&shop.anna(), &path).await;
+    assert_eq!(
+        (&answer.body["shipping_address"], &answer.body["payment_method"]),
+        (&address(), &json!("pm_card_visa"))
+    );
+    assert_eq!(answer.body["order_id"], id.as_str());
+    let plain = shop.get(&shop.anna(), &format!("/v1/orders/{id}")).await;
+    assert!(plain.body.get("shipping_address").is_none());
+    assert_eq!(shop.get(&shop.tokens.user(&UserId::generate()), &path).await.status, 404);
+    let key = lambda_kit::dynamodb::key(format!("ORDER#{id}"), "COMMIT#00000001");
+    let erase = shop.table.client.update_item().table_name(&shop.table.name).set_key(Some(key));
+    erase.update_expression("REMOVE #p").expression_attribute_names("#p", "private").send().await.unwrap();
+    let answer = shop.get(&shop.anna(), &path).await;
+    assert_eq!((answer.status, answer.body.get("shipping_address")), (StatusCode::OK, None));
+}

@@ -7,7 +7,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::domain::{History, Recorded};
+use crate::{
+    domain::{History, Recorded},
+    relay::Private,
+};
 
 /// An order that was just placed. The same for every repeat of the request.
 #[derive(Serialize)]
@@ -84,6 +87,23 @@ impl OrderView<'_> {
     /// An order as it is shown, as JSON.
     pub fn json(history: &History) -> Result<String, serde_json::Error> {
         serde_json::to_string(&OrderView::from(history))
+    }
+}
+
+/// An order with what its customer gave for it, as long as that is kept.
+#[derive(Serialize)]
+pub(super) struct AddressedView<'a> {
+    #[serde(flatten)]
+    order: OrderView<'a>,
+    #[serde(flatten)]
+    private: Option<Private>,
+}
+
+impl<'a> AddressedView<'a> {
+    /// `private` as it is stored.
+    pub fn new(order: OrderView<'a>, private: Option<String>) -> Self {
+        // What the saga could read is readable; the address of an order that never had one is none.
+        Self { order, private: private.and_then(|private| serde_json::from_str(&private).ok()) }
     }
 }
 

@@ -5,25 +5,33 @@
 //! `listed`, spread over a few partitions by the order's id: one alone would take 1,000 writes a second, and hold up the
 //! views of everybody (a monotonous sort key is not split by DynamoDB). A list reads all of them and merges.
 
-use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::{
+    operation::query::builders::QueryFluentBuilder,
+    types::{AttributeValue, Put, TransactWriteItem},
+};
 use contracts::{OrderId, OrderStatus, UserId};
 use futures::future::try_join_all;
-use lambda_kit::dynamodb::{Item, SK, TableError, condition_failed, key, number, string};
+use lambda_kit::dynamodb::{
+    Item, SK, TableError, cancellation_reasons, condition_failed, key, number, string,
+};
 use serde_json::value::RawValue;
 
-use super::{Store, StoreError, item::ItemError, item::text, watch::sortable};
+use super::{Store, StoreError, item::ItemError, item::text, sales::Counts, watch::sortable};
 use crate::domain::History;
 
 /// The index of all orders, and its partition key; its sort key is the table's.
 const LISTED: &str = "listed";
 /// 8,000 writes a second into the index, more than the saga could start orders for; and few enough to read at once.
-const SHARDS: usize = 8;
+pub(super) const SHARDS: usize = 8;
 /// What a view's sort key begins with.
-const ORDER: &str = "ORDER#";
-const REVISION: &str = "revision";
+pub(super) const ORDER: &str = "ORDER#";
+pub(super) const REVISION: &str = "revision";
 const VERSION: &str = "version";
 const STATUS: &str = "status";
 const ORDER_JSON: &str = "order";
+const COUNTED: &str = "counted";
 
 /// Views that one call looks at when only those of one status are wanted: at 1 KB each well below DynamoDB's page of 1 MB.
 const LOOKED_AT: i32 = 250;
@@ -39,6 +47,8 @@ pub struct View {
     pub version: u64,
     /// As `GET /v1/orders/{id}` shows it.
     pub order: String,
+    /// By generation of the sales: the version up to which the order is counted there.
+    pub counted: BTreeMap<u64, u64>,
 }
 
 /// What became of a view's write.
@@ -47,6 +57,8 @@ pub enum Written {
     Done,
     /// The view is no longer the one that was seen.
     Raced,
+    /// Others count at the same place: to be tried again in a moment.
+    Busy,
 }
 
 /// Whose orders a list is of.
@@ -79,8 +91,11 @@ pub fn shard_of(order_id: &OrderId) -> usize {
     digit as usize % SHARDS
 }
 
+/// What the partition of a customer begins with.
+pub(super) const CUSTOMER: &str = "CUSTOMER#";
+
 fn customers(user_id: &UserId) -> String {
-    format!("CUSTOMER#{user_id}")
+    format!("{CUSTOMER}{user_id}")
 }
 
 fn listed(shard: usize) -> String {
@@ -88,7 +103,7 @@ fn listed(shard: usize) -> String {
 }
 
 /// `pk = CUSTOMER#<user>`, `sk = ORDER#<created at>#<order>`.
-fn key_of(history: &History) -> Item {
+pub(super) fn key_of(history: &History) -> Item {
     let History { user_id, created_at, order_id, .. } = history;
     key(customers(user_id), format!("{ORDER}{}#{order_id}", sortable(*created_at)))
 }
@@ -111,16 +126,55 @@ impl Store {
         Ok(view.map_err(|e| TableError::item(OPERATION, e))?)
     }
 
-    /// Writes a view over the one of the revision before.
-    pub async fn put_view(&self, history: &History, view: &View) -> Result<Written, StoreError> {
+    /// Writes a view over the one of the revision before, and with it what the order adds to generations of the sales: all
+    /// or nothing.
+    pub async fn put_view(
+        &self,
+        history: &History,
+        view: &View,
+        counts: &[(u64, Counts)],
+    ) -> Result<Written, StoreError> {
+        const OPERATION: &str = "writing a view";
+        let put = Put::builder()
+            .table_name(&self.table.name)
+            .set_item(Some(write(history, view)))
+            .condition_expression("attribute_not_exists(pk) OR revision = :before")
+            .expression_attribute_values(":before", number(view.revision - 1))
+            .build()
+            .map_err(|e| TableError::call(OPERATION, e))?;
+        let mut items = vec![];
+        for (generation, counts) in counts {
+            items.extend(self.add(*generation, shard_of(&history.order_id), counts)?);
+        }
+        // A transaction costs twice as much.
+        if items.is_empty() {
+            return self.put_alone(put).await;
+        }
+        items.push(TransactWriteItem::builder().put(put).build());
+        match self.table.client.transact_write_items().set_transact_items(Some(items)).send().await {
+            Ok(_) => Ok(Written::Done),
+            Err(error) => match cancellation_reasons(&error) {
+                Some(reasons)
+                    if reasons.iter().any(|reason| reason.code() == Some("ConditionalCheckFailed")) =>
+                {
+                    Ok(Written::Raced)
+                }
+                // Another transaction is at the same sums, or they get more writes than they take.
+                Some(_) => Ok(Written::Busy),
+                None => Err(TableError::call(OPERATION, error).into()),
+            },
+        }
+    }
+
+    async fn put_alone(&self, put: Put) -> Result<Written, StoreError> {
         let put = self
             .table
             .client
             .put_item()
-            .table_name(&self.table.name)
-            .set_item(Some(write(history, view)))
-            .condition_expression("attribute_not_exists(pk) OR revision = :before")
-            .expression_attribute_values(":before", number(view.revision - 1));
+            .table_name(put.table_name)
+            .set_item(Some(put.item))
+            .set_condition_expression(put.condition_expression)
+            .set_expression_attribute_values(put.expression_attribute_values);
         match put.send().await {
             Ok(_) => Ok(Written::Done),
             Err(error) if condition_failed(&error) => Ok(Written::Raced),
@@ -253,6 +307,7 @@ fn write(history: &History, view: &View) -> Item {
             (STATUS, string(history.order.status.as_str())),
             (LISTED, string(listed(shard_of(&history.order_id)))),
             (ORDER_JSON, string(&*view.order)),
+            (COUNTED, AttributeValue::M(view.counted.iter().map(counted).collect())),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
@@ -267,7 +322,19 @@ fn read(item: &Item) -> Result<View, ItemError> {
         revision: count(REVISION)?,
         version: count(VERSION)?,
         order: text(item, ORDER_JSON)?.to_owned(),
+        counted: read_counted(item).ok_or(ItemError::Attribute(COUNTED))?,
     })
+}
+
+fn counted((generation, version): (&u64, &u64)) -> (String, AttributeValue) {
+    (generation.to_string(), number(version))
+}
+
+fn read_counted(item: &Item) -> Option<BTreeMap<u64, u64>> {
+    let counted = item.get(COUNTED)?.as_m().ok()?.iter();
+    counted
+        .map(|(generation, version)| Some((generation.parse().ok()?, version.as_n().ok()?.parse().ok()?)))
+        .collect()
 }
 
 fn listed_view(item: &Item) -> Result<(String, Box<RawValue>), ItemError> {

@@ -1,39 +1,90 @@
 //! The function orders-views.
 
-use std::time::Instant;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use lambda_kit::{
     MainResult,
-    command::parse,
+    command::{chain, parse},
     health::Check,
     invoke,
     relay::{ItemFailure, StreamBatchResponse, StreamEvent},
     telemetry::{self, Outcome},
 };
+use lambda_runtime::Diagnostic;
+use serde::{Deserialize, Serialize};
 
-use super::{Projected, project_all};
+use super::{
+    Projected, Projector,
+    replay::{Part, Position, Projection},
+};
 use crate::store::Store;
 
-/// Serves the table's stream until the process ends.
+/// One part of a replay: well within the function's timeout of 30 s, whatever the last page of it takes.
+const PART: Duration = Duration::from_secs(10);
+
+/// What an operator asks.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "action")]
+enum Request {
+    /// Rebuild a projection, from the beginning or from where an earlier part ended.
+    Replay { projection: Projection, position: Option<Position> },
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Batch(StreamBatchResponse),
+    Part(Part),
+}
+
+/// Serves the table's stream, and replays, until the process ends.
 ///
 /// # Errors
 /// When the Runtime API cannot be reached.
 pub async fn run(checks: Vec<Check>, store: Store) -> MainResult {
+    let projector = Arc::new(Projector::new(store));
     invoke::run(checks, move |payload, _| {
-        let store = store.clone();
+        let projector = Arc::clone(&projector);
         async move {
-            let batch: StreamEvent = parse(payload.get())?;
-            let started = Instant::now();
-            let Projected { failed, unreadable } = project_all(&store, &batch).await;
-            let outcome = if failed.is_empty() { Outcome::Ok } else { Outcome::Error };
-            telemetry::record("ProjectOrders", outcome, started.elapsed());
-            if unreadable > 0 {
-                telemetry::found("ProjectOrders", "unreadable", unreadable);
+            if let Ok(Request::Replay { projection, position }) = serde_json::from_str(payload.get()) {
+                return replay(&projector, projection, position).await.map(Answer::Part);
             }
-            tracing::info!(records = batch.records.len(), failed = failed.len(), "views brought up to date");
-            let again = failed.into_iter().map(|item_identifier| ItemFailure { item_identifier });
-            Ok(StreamBatchResponse { batch_item_failures: again.collect() })
+            Ok(Answer::Batch(project(&projector, &parse(payload.get())?).await))
         }
     })
     .await
+}
+
+async fn project(projector: &Projector, batch: &StreamEvent) -> StreamBatchResponse {
+    let started = Instant::now();
+    let Projected { failed, unreadable } = projector.project_all(batch).await;
+    let outcome = if failed.is_empty() { Outcome::Ok } else { Outcome::Error };
+    telemetry::record("ProjectOrders", outcome, started.elapsed());
+    if unreadable > 0 {
+        telemetry::found("ProjectOrders", "unreadable", unreadable);
+    }
+    tracing::info!(records = batch.records.len(), failed = failed.len(), "views brought up to date");
+    let again = failed.into_iter().map(|item_identifier| ItemFailure { item_identifier });
+    StreamBatchResponse { batch_item_failures: again.collect() }
+}
+
+async fn replay(
+    projector: &Projector,
+    projection: Projection,
+    position: Option<Position>,
+) -> Result<Part, Diagnostic> {
+    let started = Instant::now();
+    let result = projector.replay(projection, position, started + PART).await;
+    let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
+    telemetry::record("Replay", outcome, started.elapsed());
+    let part = result.map_err(|error| {
+        tracing::error!(error = chain(&error), ?projection, "a replay did not go on");
+        let error_type = if error.is_retryable() { "Transient" } else { "Refused" };
+        Diagnostic { error_type: error_type.to_owned(), error_message: chain(&error) }
+    })?;
+    tracing::info!(?projection, orders = part.orders, removed = part.removed, "a part of a replay is done");
+    Ok(part)
 }

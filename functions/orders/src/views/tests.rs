@@ -10,6 +10,13 @@ use crate::{
     testing::{at, cancel, complete, correlation_id, listed_store, order_of, user_id},
 };
 
+impl Projector {
+    /// Projects one order, as the stream makes it.
+    pub async fn catch_up(&self, order_id: &OrderId) {
+        assert_eq!(self.project_all(&batch(&[order_id])).await, Projected::default());
+    }
+}
+
 async fn take(store: &Store, order_id: &OrderId, second: i64, command: Command) {
     store.execute(order_id, &command, &correlation_id(), at(second)).await.unwrap();
 }
@@ -44,11 +51,11 @@ async fn statuses(store: &Store) -> Vec<Value> {
 #[tokio::test]
 async fn a_view_follows_its_order() {
     let (store, order_id, _) = with_order().await;
-    assert_eq!(project_all(&store, &batch(&[&order_id])).await, Projected::default());
+    assert_eq!(Projector::new(store.clone()).project_all(&batch(&[&order_id])).await, Projected::default());
     assert_eq!(statuses(&store).await, ["OrderCreated"]);
     take(&store, &order_id, 1, Command::RecordReservation).await;
     take(&store, &order_id, 2, complete()).await;
-    project_all(&store, &batch(&[&order_id, &order_id])).await;
+    Projector::new(store.clone()).project_all(&batch(&[&order_id, &order_id])).await;
     assert_eq!(statuses(&store).await, ["OrderCompleted"]);
     let orders = orders_of(&store, Scope::All).await;
     assert_eq!(orders, orders_of(&store, Scope::Customer(user_id())).await);
@@ -59,10 +66,11 @@ async fn a_view_follows_its_order() {
 async fn a_record_that_comes_again_writes_nothing() {
     let (store, order_id, faults) = with_order().await;
     take(&store, &order_id, 1, cancel("ReserveInventory", "InventoryNotAvailable")).await;
-    project_all(&store, &batch(&[&order_id])).await;
+    Projector::new(store.clone()).project_all(&batch(&[&order_id])).await;
     faults.reset();
-    project_all(&store, &batch(&[&order_id])).await;
-    assert!(!faults.calls().contains(&"PutItem".to_owned()), "{:?}", faults.calls());
+    Projector::new(store.clone()).project_all(&batch(&[&order_id])).await;
+    let writes = ["PutItem", "TransactWriteItems"];
+    assert!(!faults.calls().iter().any(|call| writes.contains(&&**call)), "{:?}", faults.calls());
     assert_eq!(statuses(&store).await, ["OrderCancelled"]);
 }
 
@@ -73,31 +81,31 @@ async fn an_older_fold_does_not_take_the_place_of_a_newer_one() {
     let old = store.load(&order_id).await.unwrap().unwrap();
     let nothing_there = store.view(&old).await.unwrap();
     take(&store, &order_id, 1, Command::RecordReservation).await;
-    project(&store, &order_id).await.unwrap();
-    let late = view(&old, nothing_there.as_ref()).unwrap();
-    assert_eq!(store.put_view(&old, &late).await.unwrap(), Written::Raced);
+    Projector::new(store.clone()).catch_up(&order_id).await;
+    let (late, counts) = next(&old, nothing_there, store.generations().await.unwrap()).unwrap();
+    assert_eq!(store.put_view(&old, &late, &counts).await.unwrap(), Written::Raced);
     assert_eq!(statuses(&store).await, ["PaymentPending"]);
 }
 
 #[tokio::test]
 async fn a_write_whose_answer_is_lost_is_found() {
     let (store, order_id, faults) = with_order().await;
-    faults.lose_answers("PutItem", 1);
-    project(&store, &order_id).await.unwrap();
+    faults.lose_answers("TransactWriteItems", 1);
+    Projector::new(store.clone()).catch_up(&order_id).await;
     assert_eq!(statuses(&store).await, ["OrderCreated"]);
 }
 
 #[rstest]
 #[case("Query")]
 #[case("GetItem")]
-#[case("PutItem")]
+#[case("TransactWriteItems")]
 #[tokio::test]
 async fn a_view_that_cannot_be_written_comes_again(#[case] operation: &str) {
     let (store, order_id, faults) = with_order().await;
     faults.refuse(operation, lambda_kit::aws::MAX_ATTEMPTS);
-    let projected = project_all(&store, &batch(&[&order_id])).await;
+    let projected = Projector::new(store.clone()).project_all(&batch(&[&order_id])).await;
     assert_eq!(projected.failed, BTreeSet::from(["0".to_owned()]));
-    project_all(&store, &batch(&[&order_id])).await;
+    Projector::new(store.clone()).project_all(&batch(&[&order_id])).await;
     assert_eq!(statuses(&store).await, ["OrderCreated"]);
 }
 
@@ -112,7 +120,7 @@ async fn an_order_that_cannot_be_read_does_not_hold_back_the_others() {
     let break_it =
         break_it.update_expression("SET outbox = :x").expression_attribute_values(":x", string("?"));
     break_it.send().await.unwrap();
-    let projected = project_all(&store, &batch(&[&broken, &whole])).await;
+    let projected = Projector::new(store.clone()).project_all(&batch(&[&broken, &whole])).await;
     assert_eq!(projected, Projected { failed: BTreeSet::new(), unreadable: 1 });
     assert_eq!(statuses(&store).await.len(), 1);
 }
@@ -129,7 +137,7 @@ async fn a_view_holds_no_personal_data() {
         private: r#"{"shipping_address":{"name":"Anna Marie"},"payment_method":"pm_card"}"#,
     };
     store.place(&order, crate::testing::place(), at(0)).await.unwrap();
-    project(&store, &order_id).await.unwrap();
+    Projector::new(store.clone()).catch_up(&order_id).await;
     let all = table.client.scan().table_name(&table.name).send().await.unwrap();
     let is_view = |item: &&lambda_kit::dynamodb::Item| item["pk"].as_s().unwrap().starts_with("CUSTOMER#");
     let views: Vec<_> = all.items().iter().filter(is_view).collect();
@@ -146,7 +154,7 @@ async fn every_order_is_in_the_list_of_all_the_newest_first() {
     for n in 0..30_i64 {
         let customer = &customers[usize::try_from(n).unwrap() % customers.len()];
         let order_id = order_of(&store, customer, &format!("k-{n}"), n).await;
-        project(&store, &order_id).await.unwrap();
+        Projector::new(store.clone()).catch_up(&order_id).await;
         placed.push(json!(order_id));
     }
     placed.reverse();
@@ -163,4 +171,46 @@ async fn every_order_is_in_the_list_of_all_the_newest_first() {
     assert_eq!(shown, placed);
     let reserved = store.list(&Scope::All, Some(OrderStatus::PaymentPending), 7, None).await.unwrap();
     assert!(reserved.orders.is_empty() && reserved.next.is_none());
+}
+
+/// Whatever comes twice, is lost, or meets others: each event counts once.
+#[tokio::test]
+async fn an_order_is_counted_once() {
+    let (store, order_id, faults) = with_order().await;
+    let projector = Projector::new(store.clone());
+    projector.catch_up(&order_id).await;
+    take(&store, &order_id, 1, Command::RecordReservation).await;
+    faults.conflict(2);
+    take(&store, &order_id, 2, complete()).await;
+    faults.lose_answers_after(2, "TransactWriteItems", 1);
+    projector.catch_up(&order_id).await;
+    take_nothing_new(&projector, &order_id).await;
+    let day = jiff::civil::date(2026, 11, 18);
+    let counted: Vec<(String, i64)> = store
+        .sales(day, day)
+        .await
+        .unwrap()
+        .remove(&day)
+        .unwrap()
+        .into_iter()
+        .map(|(m, n)| (m.name(), n))
+        .collect();
+    let expected = [("orders", 1), ("completed", 1), ("revenue.USD", 8400)];
+    assert_eq!(counted, expected.map(|(name, count)| (name.to_owned(), count)));
+}
+
+async fn take_nothing_new(projector: &Projector, order_id: &OrderId) {
+    for _ in 0..2 {
+        projector.catch_up(order_id).await;
+        Projector::new(projector.store.clone()).catch_up(order_id).await;
+    }
+}
+
+#[tokio::test]
+async fn what_others_keep_counting_at_comes_again() {
+    let (store, order_id, faults) = with_order().await;
+    faults.conflict(TRIES);
+    let projected = Projector::new(store.clone()).project_all(&batch(&[&order_id])).await;
+    assert_eq!(projected.failed, BTreeSet::from(["0".to_owned()]));
+    assert!(statuses(&store).await.is_empty(), "nothing was written in part");
 }

@@ -11,7 +11,7 @@ use crate::{
     domain::Command,
     store::Store,
     testing::{at, correlation_id, listed_store, order_of},
-    views::project,
+    views::Projector,
 };
 
 struct World {
@@ -38,7 +38,7 @@ impl World {
                 let command = Command::RecordReservation;
                 self.store.execute(&order_id, &command, &correlation_id(), at(n)).await.unwrap();
             }
-            project(&self.store, &order_id).await.unwrap();
+            Projector::new(self.store.clone()).catch_up(&order_id).await;
             placed.insert(0, order_id);
         }
         placed
@@ -158,4 +158,19 @@ async fn what_cannot_be_listed_is_said(#[case] query: &str, #[case] field: &str)
 async fn nobody_sees_a_list_without_a_token() {
     let world = World::new().await;
     assert_eq!(world.get("", "").await.0, 401);
+}
+
+#[tokio::test]
+async fn an_administrator_can_look_at_one_customer_and_nobody_else_can() {
+    let world = World::new().await;
+    let annas = world.orders(&world.anna, 2).await;
+    world.orders(&UserId::generate(), 2).await;
+    let query = format!("?limit=5&customer={}", world.anna);
+    let expected: Vec<Value> = annas.iter().map(|order| json!(order)).collect();
+    for token in [world.tokens.admin(), world.anna()] {
+        assert_eq!(world.pages(&token, &query).await.concat(), expected);
+    }
+    let ben = world.tokens.user(&UserId::generate());
+    assert_eq!(world.get(&ben, &query).await.0, 404);
+    assert_eq!(world.get(&ben, "?customer=nobody").await.0, 404);
 }

@@ -1,0 +1,88 @@
+//! `GET /v1/reports/sales`: what was sold on each day, for administrators.
+
+use axum::{
+    Json,
+    extract::{Query, State, rejection::QueryRejection},
+    http::header,
+    response::{IntoResponse, Response},
+};
+use contracts::{Currency, Money};
+use jiff::{ToSpan, civil::Date};
+use lambda_kit::http::{Admin, Problem};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use super::{CACHE, unreadable_query, view::List};
+use crate::{
+    domain::{Measure, Tally},
+    store::Store,
+};
+
+/// A leap year: all of it can be compared, and is read within the function's 3 s.
+const MAX_DAYS: i32 = 366;
+
+#[derive(Deserialize)]
+pub(super) struct Range {
+    from: Option<String>,
+    to: Option<String>,
+}
+
+/// One day, by what happened on it (UTC): an order that was placed on one day and completed on the next is in both.
+#[derive(Debug, Serialize)]
+struct DayView {
+    date: Date,
+    orders: i64,
+    completed: i64,
+    /// Of what was completed, by currency.
+    revenue: Vec<Money>,
+    /// By reason.
+    cancellations: BTreeMap<String, i64>,
+}
+
+/// The days from `from` to `to`, both included.
+pub(super) async fn sales(
+    State(store): State<Store>,
+    _: Admin,
+    query: Result<Query<Range>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(Range { from, to }) = query.map_err(unreadable_query)?;
+    let (from, to) = (date_of("from", from)?, date_of("to", to)?);
+    if from > to {
+        return Err(Problem::field("to", "must not be before `from`"));
+    }
+    if from.until(to).is_ok_and(|span| span.get_days() >= MAX_DAYS) {
+        return Err(Problem::field("to", format!("must be within {MAX_DAYS} days from `from`")));
+    }
+    let mut sold = store.sales(from, to).await?;
+    let days = from.series(1.day()).take_while(|day| *day <= to);
+    let items = days.map(|day| DayView::new(day, sold.remove(&day).unwrap_or_default())).collect();
+    Ok(([(header::CACHE_CONTROL, CACHE)], Json(List { items, next_cursor: None })).into_response())
+}
+
+fn date_of(name: &str, date: Option<String>) -> Result<Date, Problem> {
+    // Longer ones would be times, of which a part would be left out.
+    let date = date.filter(|date| date.len() == 10).and_then(|date| date.parse().ok());
+    date.ok_or_else(|| Problem::field(name, "must be a date such as 2026-11-20"))
+}
+
+impl DayView {
+    fn new(date: Date, tally: Tally) -> Self {
+        let empty = Self { date, orders: 0, completed: 0, revenue: vec![], cancellations: BTreeMap::new() };
+        tally.into_iter().fold(empty, |mut day, (measure, count)| {
+            match measure {
+                Measure::Orders => day.orders = count,
+                Measure::Completed => day.completed = count,
+                Measure::Revenue(code) => {
+                    // Only codes of currencies are counted.
+                    day.revenue
+                        .extend(Currency::from_code(&code).map(|currency| Money::new(count, currency)));
+                }
+                Measure::Cancelled(reason) => drop(day.cancellations.insert(reason, count)),
+            }
+            day
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! What orders add to the sales of a day.
+
+use std::collections::BTreeMap;
+
+use contracts::{
+    DecodeError, EventPayload,
+    events::{OrderCancelled, OrderCompleted, OrderCreated},
+    saga::{
+        INVENTORY_NOT_AVAILABLE, ORDER_CANCEL_REQUESTED, PAYMENT_DECLINED, PAYMENT_TIMEOUT, SAGA_ABORTED,
+        SHIPMENT_REJECTED,
+    },
+};
+use jiff::{civil::Date, tz::TimeZone};
+
+use super::History;
+
+/// Every other reason is a fault of ours, with as many names as there are faults.
+const REASONS: [&str; 6] = [
+    INVENTORY_NOT_AVAILABLE,
+    PAYMENT_DECLINED,
+    PAYMENT_TIMEOUT,
+    SHIPMENT_REJECTED,
+    ORDER_CANCEL_REQUESTED,
+    SAGA_ABORTED,
+];
+const OTHER: &str = "Other";
+
+/// One thing that is counted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Measure {
+    Orders,
+    Completed,
+    /// In minor units of this currency (ISO 4217).
+    Revenue(String),
+    /// Orders that were cancelled for this reason.
+    Cancelled(String),
+}
+
+/// What was counted on one day.
+pub type Tally = BTreeMap<Measure, i64>;
+
+impl Measure {
+    /// Its name where it is stored.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Orders => "orders".to_owned(),
+            Self::Completed => "completed".to_owned(),
+            Self::Revenue(currency) => format!("revenue.{currency}"),
+            Self::Cancelled(reason) => format!("cancelled.{reason}"),
+        }
+    }
+
+    /// The measure of that name, if it is one.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match (name, name.split_once('.')) {
+            ("orders", _) => Self::Orders,
+            ("completed", _) => Self::Completed,
+            (_, Some(("revenue", currency))) => Self::Revenue(currency.to_owned()),
+            (_, Some(("cancelled", reason))) => Self::Cancelled(reason.to_owned()),
+            _ => return None,
+        })
+    }
+}
+
+/// What the events of an order after version `after` add, by the day (UTC) on which each happened.
+///
+/// # Errors
+/// When an event cannot be read.
+pub fn tallies(history: &History, after: u64) -> Result<BTreeMap<Date, Tally>, DecodeError> {
+    let mut days: BTreeMap<Date, Tally> = BTreeMap::new();
+    for event in history.events.iter().map(|event| &event.envelope).filter(|event| event.sequence > after) {
+        let mut add = |measure, amount| {
+            let day = event.occurred_at.to_zoned(TimeZone::UTC).date();
+            *days.entry(day).or_default().entry(measure).or_default() += amount;
+        };
+        match event.event_type.as_str() {
+            OrderCreated::TYPE => add(Measure::Orders, 1),
+            OrderCompleted::TYPE => {
+                let OrderCompleted { total } = event.decode()?;
+                add(Measure::Completed, 1);
+                add(Measure::Revenue(total.currency.code().to_owned()), total.amount);
+            }
+            OrderCancelled::TYPE => {
+                let OrderCancelled { reason, .. } = event.decode()?;
+                let reason = REASONS.into_iter().find(|known| *known == reason).unwrap_or(OTHER);
+                add(Measure::Cancelled(reason.to_owned()), 1);
+            }
+            _ => {}
+        }
+    }
+    Ok(days)
+}
+
+#[cfg(test)]
+mod tests;

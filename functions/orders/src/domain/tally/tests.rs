@@ -1,0 +1,73 @@
+use contracts::saga::UndoOutcome::{Failed, NotNeeded, Released};
+
+use super::*;
+use crate::{
+    domain::Command,
+    testing::{cancel, cancel_after, commits, complete, order_id, place},
+};
+
+fn history(commands: Vec<Command>) -> History {
+    History::replay(&order_id(), commits(commands)).unwrap().unwrap()
+}
+
+/// Of one day, by the names of what was counted.
+fn counted(history: &History, after: u64) -> Vec<(String, i64)> {
+    let days = tallies(history, after).unwrap();
+    assert!(days.len() <= 1);
+    days.into_values().flatten().map(|(measure, count)| (measure.name(), count)).collect()
+}
+
+fn named(counts: &[(&str, i64)]) -> Vec<(String, i64)> {
+    counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+}
+
+#[test]
+fn a_completed_order_is_revenue_in_its_currency() {
+    let history = history(vec![place(), Command::RecordReservation, complete()]);
+    assert_eq!(counted(&history, 0), named(&[("orders", 1), ("completed", 1), ("revenue.USD", 8400)]));
+    // What was counted up to a version is not counted again.
+    assert_eq!(counted(&history, 1), named(&[("completed", 1), ("revenue.USD", 8400)]));
+    assert_eq!(counted(&history, 6), named(&[]));
+}
+
+#[test]
+fn a_cancelled_order_is_counted_by_its_reason_once_it_has_ended() {
+    let declined =
+        history(vec![place(), Command::RecordReservation, cancel("TakePayment", "PaymentDeclined")]);
+    assert_eq!(counted(&declined, 0), named(&[("orders", 1), ("cancelled.PaymentDeclined", 1)]));
+    let fault = history(vec![place(), cancel("ReserveInventory", "Lambda.Unknown")]);
+    assert_eq!(counted(&fault, 1), named(&[("cancelled.Other", 1)]));
+    let stuck =
+        |outcome| cancel_after("ScheduleShipment", "ShipmentRejected", [NotNeeded, NotNeeded, outcome]);
+    let attention = history(vec![place(), Command::RecordReservation, stuck(Failed)]);
+    assert_eq!(counted(&attention, 1), named(&[]));
+    let ended = history(vec![place(), Command::RecordReservation, stuck(Failed), stuck(Released)]);
+    assert_eq!(counted(&ended, 1), named(&[("cancelled.ShipmentRejected", 1)]));
+}
+
+#[test]
+fn an_event_counts_on_its_own_day() {
+    let mut commits = commits(vec![place(), Command::RecordReservation, complete()]);
+    for event in &mut commits[2].events {
+        event.occurred_at = "2030-01-02T00:00:00Z".parse().unwrap();
+    }
+    let history = History::replay(&order_id(), commits).unwrap().unwrap();
+    let days = tallies(&history, 0).unwrap();
+    let of_day = |day: jiff::civil::Date| days[&day].keys().map(Measure::name).collect::<Vec<_>>();
+    assert_eq!(of_day(jiff::civil::date(2026, 11, 18)), ["orders"]);
+    assert_eq!(of_day(jiff::civil::date(2030, 1, 2)), ["completed", "revenue.USD"]);
+}
+
+#[test]
+fn a_measure_is_found_by_its_name() {
+    let all = [
+        Measure::Orders,
+        Measure::Completed,
+        Measure::Revenue("USD".to_owned()),
+        Measure::Cancelled("Other".to_owned()),
+    ];
+    for measure in all {
+        assert_eq!(Measure::named(&measure.name()), Some(measure));
+    }
+    assert_eq!(Measure::named("pk"), None);
+}

@@ -1,0 +1,224 @@
+//! Sales by day: sums that orders-views adds to, in the transaction that notes in the order's view up to which version the
+//! order is counted. So each event counts once, whatever comes twice. (A view that is deleted takes the note with it: the
+//! order is counted again, until the sales are replayed.)
+//!
+//! The sums are there in generations. One is live; a replay builds the next beside it, order by order, and makes it the
+//! live one when it is whole. Meanwhile orders are counted in both. The generation before stays until the next replay, for
+//! those who are reading it at that moment.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
+use futures::future::try_join_all;
+use jiff::civil::Date;
+use lambda_kit::dynamodb::{Item, SK, TableError, condition_failed, key, number, string};
+
+use super::{Store, StoreError, item::ItemError, item::text, views::SHARDS};
+use crate::domain::{Measure, Tally};
+
+const OPERATION: &str = "reading the sales";
+/// Of a generation that nobody builds any more, so many sums are deleted at a time.
+const DELETED_AT_ONCE: usize = 25;
+
+/// What an order adds to one generation's sums.
+pub type Counts = BTreeMap<Date, Tally>;
+
+/// The generations of the sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generations {
+    /// The one that is read.
+    pub live: u64,
+    /// The one that a replay is building.
+    pub building: Option<u64>,
+    /// None is older.
+    pub oldest: u64,
+}
+
+impl Generations {
+    /// Before the first replay.
+    const FIRST: Self = Self { live: 1, building: None, oldest: 1 };
+
+    /// Those that an order has to be counted in.
+    pub fn wanted(self) -> impl Iterator<Item = u64> {
+        std::iter::once(self.live).chain(self.building)
+    }
+}
+
+/// `pk = PROJECTION#sales`, `sk = GENERATIONS`.
+fn pointer() -> Item {
+    key("PROJECTION#sales", "GENERATIONS")
+}
+
+/// `pk = SALES#<generation>#<shard>`, `sk = <day>`.
+fn partition(generation: u64, shard: usize) -> String {
+    format!("SALES#{generation}#{shard}")
+}
+
+impl Store {
+    /// The generations, read consistently.
+    pub async fn generations(&self) -> Result<Generations, StoreError> {
+        let answer = self
+            .table
+            .client
+            .get_item()
+            .table_name(&self.table.name)
+            .set_key(Some(pointer()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|e| TableError::call(OPERATION, e))?;
+        let Some(item) = answer.item else { return Ok(Generations::FIRST) };
+        let count = |name: &'static str| {
+            item.get(name).and_then(|value| value.as_n().ok()?.parse().ok()).ok_or(ItemError::Attribute(name))
+        };
+        let read = || Ok::<_, ItemError>((count("live")?, count("oldest")?));
+        let (live, oldest) = read().map_err(|e| TableError::item(OPERATION, e))?;
+        Ok(Generations { live, building: count("building").ok(), oldest })
+    }
+
+    /// Begins a new generation, in the place of one that was begun and never finished; its number. Those before the live
+    /// one are deleted.
+    pub async fn begin_generation(&self) -> Result<u64, StoreError> {
+        let known = self.generations().await?;
+        let new = known.building.unwrap_or(known.live) + 1;
+        for old in (known.oldest..new).filter(|generation| *generation != known.live) {
+            self.delete_generation(old).await?;
+        }
+        let next = Generations { live: known.live, building: Some(new), oldest: known.live };
+        if self.put_generations(next, known).await? { Ok(new) } else { Err(StoreError::Replayed) }
+    }
+
+    /// Makes a generation that was built the live one. A repeat is a success.
+    pub async fn finish_generation(&self, generation: u64) -> Result<(), StoreError> {
+        let known = self.generations().await?;
+        if known.live == generation {
+            return Ok(());
+        }
+        let next = Generations { live: generation, building: None, oldest: known.live };
+        let done = known.building == Some(generation) && self.put_generations(next, known).await?;
+        if done { Ok(()) } else { Err(StoreError::Replayed) }
+    }
+
+    /// Whether they were still `known`.
+    async fn put_generations(&self, next: Generations, known: Generations) -> Result<bool, StoreError> {
+        let mut item = pointer();
+        let numbers = [("live", Some(next.live)), ("oldest", Some(next.oldest)), ("building", next.building)];
+        item.extend(numbers.into_iter().filter_map(|(name, n)| Some((name.to_owned(), number(n?)))));
+        let put = self
+            .table
+            .client
+            .put_item()
+            .table_name(&self.table.name)
+            .set_item(Some(item))
+            .expression_attribute_values(":live", number(known.live));
+        let put = match known.building {
+            Some(building) => put
+                .condition_expression("live = :live AND building = :building")
+                .expression_attribute_values(":building", number(building)),
+            None => put.condition_expression(
+                "attribute_not_exists(pk) OR (live = :live AND attribute_not_exists(building))",
+            ),
+        };
+        match put.send().await {
+            Ok(_) => Ok(true),
+            // Perhaps by this very write, whose answer was lost.
+            Err(error) if condition_failed(&error) => Ok(self.generations().await? == next),
+            Err(error) => Err(TableError::call("changing the generations of the sales", error).into()),
+        }
+    }
+
+    /// What adds these counts to a generation's sums.
+    pub(super) fn add(
+        &self,
+        generation: u64,
+        shard: usize,
+        counts: &Counts,
+    ) -> Result<Vec<TransactWriteItem>, TableError> {
+        let update = |(day, tally): (&Date, &Tally)| {
+            let mut update = Update::builder()
+                .table_name(&self.table.name)
+                .set_key(Some(key(partition(generation, shard), day.to_string())));
+            let mut sums = vec![];
+            for (n, (measure, count)) in tally.iter().enumerate() {
+                sums.push(format!("#{n} :{n}"));
+                update = update
+                    .expression_attribute_names(format!("#{n}"), measure.name())
+                    .expression_attribute_values(format!(":{n}"), number(count));
+            }
+            let update = update.update_expression(format!("ADD {}", sums.join(", "))).build();
+            let update = update.map_err(|e| TableError::call("counting an order", e))?;
+            Ok(TransactWriteItem::builder().update(update).build())
+        };
+        counts.iter().map(update).collect()
+    }
+
+    /// What was sold on each day from `first` to `last` on which there was anything.
+    pub async fn sales(&self, first: Date, last: Date) -> Result<BTreeMap<Date, Tally>, StoreError> {
+        let live = self.generations().await?.live;
+        let shards = (0..SHARDS).map(|shard| self.days(partition(live, shard), first, last));
+        let mut sales: BTreeMap<Date, Tally> = BTreeMap::new();
+        for (day, measure, count) in try_join_all(shards).await?.into_iter().flatten() {
+            *sales.entry(day).or_default().entry(measure).or_default() += count;
+        }
+        Ok(sales)
+    }
+
+    async fn days(
+        &self,
+        partition: String,
+        first: Date,
+        last: Date,
+    ) -> Result<Vec<(Date, Measure, i64)>, TableError> {
+        let mut sums = vec![];
+        let mut start = None;
+        loop {
+            let page = self
+                .table
+                .client
+                .query()
+                .table_name(&self.table.name)
+                .key_condition_expression("pk = :partition AND sk BETWEEN :first AND :last")
+                .expression_attribute_values(":partition", string(&*partition))
+                .expression_attribute_values(":first", string(first.to_string()))
+                .expression_attribute_values(":last", string(last.to_string()))
+                .set_exclusive_start_key(start.take())
+                .send()
+                .await
+                .map_err(|e| TableError::call(OPERATION, e))?;
+            for item in page.items.unwrap_or_default() {
+                sums.extend(sums_of(&item).map_err(|e| TableError::item(OPERATION, e))?);
+            }
+            match page.last_evaluated_key.filter(|key| key.contains_key(SK)) {
+                Some(key) => start = Some(key),
+                None => return Ok(sums),
+            }
+        }
+    }
+
+    async fn delete_generation(&self, generation: u64) -> Result<(), StoreError> {
+        for shard in 0..SHARDS {
+            let partition = partition(generation, shard);
+            let sums = self.days(partition.clone(), Date::MIN, Date::MAX).await?;
+            let days: std::collections::BTreeSet<Date> = sums.into_iter().map(|(day, ..)| day).collect();
+            for days in days.into_iter().collect::<Vec<_>>().chunks(DELETED_AT_ONCE) {
+                let delete = |day: &Date| self.delete(key(&*partition, day.to_string()));
+                try_join_all(days.iter().map(delete)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, key: Item) -> Result<(), TableError> {
+        let delete = self.table.client.delete_item().table_name(&self.table.name).set_key(Some(key));
+        delete.send().await.map(drop).map_err(|e| TableError::call("deleting old sales", e))
+    }
+}
+
+fn sums_of(item: &Item) -> Result<Vec<(Date, Measure, i64)>, ItemError> {
+    let day: Date = text(item, SK)?.parse().map_err(|_| ItemError::Attribute(SK))?;
+    let sum = |(name, value): (&String, &AttributeValue)| {
+        let count = value.as_n().ok()?.parse().ok()?;
+        Some((day, Measure::named(name)?, count))
+    };
+    Ok(item.iter().filter_map(sum).collect())
+}

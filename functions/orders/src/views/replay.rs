@@ -1,0 +1,149 @@
+//! Rebuilding a projection from the event store, part by part, while the live one is read and written (`cargo ops replay`).
+//!
+//! Views are folded anew and written in their places, and what belongs to no order is removed. Sales are counted into a new
+//! generation beside the live one, which takes its place at the end (`store/sales.rs`).
+
+use std::time::Instant;
+
+use contracts::OrderId;
+use lambda_kit::command::chain;
+use serde::{Deserialize, Serialize};
+
+use super::{Projector, Purpose, by_shard};
+use crate::store::{Generations, Place, StoreError, Stray};
+
+/// Items that one read brings. A view or a commit has about 1 KB, and a tenth of them are first commits.
+const PAGE: i32 = 500;
+
+/// What can be rebuilt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Projection {
+    Orders,
+    Sales,
+}
+
+/// How far a replay has come. Whoever drives it hands it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The generation that is being built, of what has generations.
+    generation: Option<u64>,
+    /// What was read last; nothing before the first read.
+    after: Option<Place>,
+}
+
+/// What one part did.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Part {
+    pub orders: u64,
+    /// Views of no order.
+    pub removed: u64,
+    /// Orders whose history cannot be read.
+    pub unreadable: u64,
+    /// Where it goes on; nothing when it is done.
+    pub position: Option<Position>,
+}
+
+impl Projector {
+    /// Goes on with a replay from `position`, or begins one, until it is done or `ends` has come. The same part can be
+    /// done again.
+    ///
+    /// # Errors
+    /// When the table cannot be read or written, or another replay of the projection was begun.
+    pub async fn replay(
+        &self,
+        projection: Projection,
+        position: Option<Position>,
+        ends: Instant,
+    ) -> Result<Part, StoreError> {
+        let Position { generation, mut after } = match position {
+            Some(position) => position,
+            None => self.begin(projection).await?,
+        };
+        let mut part = Part::default();
+        loop {
+            let generations = self.store.generations().await?;
+            if generation.is_some_and(|generation| {
+                generations.building != Some(generation) && generations.live != generation
+            }) {
+                return Err(StoreError::Replayed);
+            }
+            let page = self.store.scan(after.as_ref(), PAGE).await?;
+            self.replay_orders(projection, page.orders, generations, &mut part).await?;
+            if projection == Projection::Orders {
+                for stray in &page.views {
+                    part.removed += u64::from(self.remove_stray(stray).await?);
+                }
+            }
+            after = page.last;
+            if after.is_none() {
+                break;
+            }
+            if Instant::now() >= ends {
+                part.position = Some(Position { generation, after });
+                return Ok(part);
+            }
+        }
+        if let Some(generation) = generation {
+            self.store.finish_generation(generation).await?;
+        }
+        Ok(part)
+    }
+
+    async fn begin(&self, projection: Projection) -> Result<Position, StoreError> {
+        let generation = match projection {
+            Projection::Orders => None,
+            Projection::Sales => Some(self.store.begin_generation().await?),
+        };
+        Ok(Position { generation, after: None })
+    }
+
+    async fn replay_orders(
+        &self,
+        projection: Projection,
+        orders: Vec<OrderId>,
+        generations: Generations,
+        part: &mut Part,
+    ) -> Result<(), StoreError> {
+        let purpose = match projection {
+            Projection::Orders => Purpose::Rebuild,
+            Projection::Sales => Purpose::CatchUp,
+        };
+        part.orders += u64::try_from(orders.len()).unwrap_or(u64::MAX);
+        let orders = orders.into_iter().map(|order_id| (order_id, ()));
+        for ((), order_id, result) in
+            by_shard(orders, |order_id| self.project(order_id, generations, purpose)).await
+        {
+            match result {
+                Err(error) if !error.is_retryable() => {
+                    tracing::error!(
+                        order_id = order_id.as_str(),
+                        error = chain(&error),
+                        "an order has no new view"
+                    );
+                    part.unreadable += 1;
+                }
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a view whose order is not there, or has its view elsewhere. Whether there was one.
+    async fn remove_stray(&self, stray: &Stray) -> Result<bool, StoreError> {
+        let history = match self.store.load(&stray.order_id).await {
+            Ok(history) => history,
+            // Not to be told from a stray, and told already.
+            Err(error) if !error.is_retryable() => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if history.is_some_and(|history| stray.is_view_of(&history)) {
+            return Ok(false);
+        }
+        self.store.remove_view(stray).await?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests;
