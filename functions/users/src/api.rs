@@ -14,7 +14,7 @@ use axum::{
 };
 use lambda_kit::jwt::{Signer, Verifier};
 
-use crate::store::Store;
+use crate::{domain::Limits, store::Store};
 
 #[cfg(feature = "openapi")]
 pub use describe::operations;
@@ -25,6 +25,7 @@ pub struct Users {
     pub store: Store,
     pub signer: Signer,
     pub verifier: Arc<Verifier>,
+    pub limits: Limits,
 }
 
 pub fn routes(users: Users) -> Router {
@@ -33,7 +34,7 @@ pub fn routes(users: Users) -> Router {
         .route("/v1/auth/login", post(auth::login))
         .route("/v1/auth/refresh", post(auth::refresh))
         .route("/v1/auth/logout", post(auth::logout))
-        .route("/v1/users/me", get(profile::me))
+        .route("/v1/users/me", get(profile::me).patch(profile::change).delete(profile::delete))
         .route("/.well-known/jwks.json", get(profile::jwks))
         .with_state(users)
 }

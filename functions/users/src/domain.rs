@@ -2,13 +2,17 @@
 
 mod account;
 mod contact;
+mod failures;
 mod password;
+mod profile;
 mod secret;
 mod session;
 
-pub use account::{Account, NewUser, Profile, Registered};
+pub use account::{Account, NewUser, Registered};
 pub use contact::{Email, Name, Phone};
+pub use failures::{Failures, Limits, Source, WINDOW};
 pub use password::{Password, PasswordHash, SALT_BYTES};
+pub use profile::{Changed, Erased, Erasure, Profile, Wish};
 pub use secret::Secret;
 pub use session::{FamilyId, RefreshToken, Refused, Session, TOKEN_BYTES, TokenHash};
 

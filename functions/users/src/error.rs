@@ -1,6 +1,6 @@
 //! What can go wrong here, and what a client is told of it.
 
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use lambda_kit::{dynamodb::TableError, http::Problem, jwt::TokenError};
 
 use crate::domain::Broken;
@@ -19,6 +19,10 @@ pub enum UsersError {
     InvalidRefreshToken,
     #[error("there is no such user")]
     UnknownUser,
+    #[error("too many logins have failed")]
+    TooManyFailures { seconds: i64 },
+    #[error("other changes of the profile were faster every time")]
+    Contended,
     #[error(transparent)]
     Table(#[from] TableError),
     #[error("signing a token failed")]
@@ -42,7 +46,13 @@ impl From<UsersError> for Problem {
             E::WrongCredentials => Self::unauthorized("E-mail address and password do not belong together."),
             E::InvalidRefreshToken => Self::unauthorized("The refresh token is not valid. Log in again."),
             E::UnknownUser => Self::new(StatusCode::NOT_FOUND, "There is no such user any more."),
+            E::TooManyFailures { seconds } => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many logins have failed. Wait as long as `Retry-After` says, and then try again.",
+            )
+            .with_header(header::RETRY_AFTER, HeaderValue::from(seconds)),
             E::Table(error @ TableError::Call { .. }) => Self::unavailable(&error),
+            E::Contended => Self::unavailable(&error),
             E::Signing(error) => Self::unavailable(&error),
             E::Table(TableError::Item { .. }) | E::Hashing(_) | E::Random(_) | E::Event(_) => {
                 Self::internal(&error)
@@ -58,12 +68,14 @@ mod tests {
     #[test]
     fn each_error_has_its_status() {
         let io = || std::io::Error::other("x");
-        let table: [(UsersError, u16); 10] = [
+        let table: [(UsersError, u16); 12] = [
             (UsersError::Invalid { field: "email", rule: Broken("x") }, 422),
             (UsersError::EmailTaken, 409),
             (UsersError::WrongCredentials, 401),
             (UsersError::InvalidRefreshToken, 401),
             (UsersError::UnknownUser, 404),
+            (UsersError::TooManyFailures { seconds: 900 }, 429),
+            (UsersError::Contended, 503),
             (TableError::call("reading", io()).into(), 503),
             (TableError::item("reading", io()).into(), 500),
             (TokenError::Key(io().into()).into(), 503),

@@ -2,22 +2,28 @@
 //!
 //! | item | `pk` | `sk` |
 //! |---|---|---|
-//! | account: all that a login reads | `EMAIL#<address>` | `ACCOUNT` |
-//! | profile: the person, and the outbox | `USER#<id>` | `PROFILE` |
-//! | session: what is behind a refresh token | `REFRESH#<hash>` | `TOKEN` |
-//! | revoked: the mark of a family that ended | `FAMILY#<id>` | `REVOKED` |
+//! | account: what a password belongs to | `EMAIL#<address>` | `ACCOUNT` |
+//! | profile: the person, and the outbox; later, what is left of it | `USER#<id>` | `PROFILE` |
+//! | session: what is behind a refresh token | `USER#<id>` | `SESSION#<hash>` |
+//! | revoked: the mark of a family that ended | `USER#<id>` | `FAMILY#<id>` |
+//! | failures: logins that failed, by e-mail or by address | `LOGIN#<digest>` | `FAILURES` |
 //!
 //! That an e-mail address belongs to one account is the account's key, and nothing else.
 
+mod erasure;
+mod logins;
+
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
-use contracts::UserId;
+use contracts::{Envelope, UserId};
 use lambda_kit::dynamodb::{
     self, EXPIRES_AT, Item, OUTBOX, Table, TableError, cancellation_reasons, condition_failed, key, number,
     string,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::domain::{Account, Email, FamilyId, Profile, Registered, Session, TokenHash};
+use crate::domain::{
+    Account, Changed, Email, Erased, FamilyId, Profile, RefreshToken, Registered, Session, TokenHash,
+};
 
 /// Tries of a transaction that met another one on its items. Two people who type the same address in the same
 /// instant are a rarity, three a mistake.
@@ -26,6 +32,13 @@ const CONFLICT_TRIES: usize = 3;
 /// The mark of a revoked family outlives every session that can have been opened in it: 30 days, and a day for a
 /// refresh that was under way and for clocks.
 const REVOKED_LIFETIME: i64 = 31 * 24 * 60 * 60;
+
+const PROFILE: &str = "PROFILE";
+/// What only an erased profile has.
+pub(crate) const ERASED_AT: &str = "erased_at";
+
+/// The condition of a write that was decided on the version `:before`.
+const UNCHANGED: &str = "version = :before";
 
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -47,6 +60,21 @@ pub enum Rotation {
     Spent,
 }
 
+/// Who there is under an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Person {
+    Known(Profile),
+    Erased(Erased),
+}
+
+/// What became of a change that was decided on what was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    Done,
+    /// The profile is no longer the one that was read, perhaps by our own earlier try.
+    Moved,
+}
+
 impl Store {
     pub fn new(table: Table) -> Self {
         Self { table }
@@ -59,10 +87,7 @@ impl Store {
     pub async fn register(&self, new: &Registered) -> Result<Registration, TableError> {
         const OPERATION: &str = "registering a user";
         let Registered { account, profile, event } = new;
-        let mut profile_item = item(OPERATION, profile, profile_key(&profile.user_id))?;
-        let outbox =
-            dynamodb::outbox(std::slice::from_ref(event)).map_err(|e| TableError::item(OPERATION, e))?;
-        profile_item.insert(OUTBOX.to_owned(), outbox);
+        let profile_item = with_event(OPERATION, profile, &profile.user_id, event)?;
         let puts = [
             self.put_new(OPERATION, item(OPERATION, account, account_key(&profile.email))?)?,
             self.put_new(OPERATION, profile_item)?,
@@ -93,21 +118,61 @@ impl Store {
 
     /// # Errors
     /// When the table does not answer, or the item cannot be read.
+    pub async fn person(&self, user: &UserId) -> Result<Option<Person>, TableError> {
+        const OPERATION: &str = "reading a profile";
+        let Some(item) = self.get_item(OPERATION, profile_key(user)).await? else { return Ok(None) };
+        let person = if item.contains_key(ERASED_AT) {
+            serde_dynamo::from_item(item).map(Person::Erased)
+        } else {
+            serde_dynamo::from_item(item).map(Person::Known)
+        };
+        person.map(Some).map_err(|e| TableError::item(OPERATION, e))
+    }
+
+    /// The person's profile, unless it was erased.
+    ///
+    /// # Errors
+    /// When the table does not answer, or the item cannot be read.
     pub async fn profile(&self, user: &UserId) -> Result<Option<Profile>, TableError> {
-        self.get("reading a profile", profile_key(user)).await
+        Ok(match self.person(user).await? {
+            Some(Person::Known(profile)) => Some(profile),
+            Some(Person::Erased(_)) | None => None,
+        })
+    }
+
+    /// Puts a changed profile over the version that the change was decided on.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn change(&self, changed: &Changed) -> Result<Written, TableError> {
+        const OPERATION: &str = "changing a profile";
+        let Changed { profile, event } = changed;
+        let put = self
+            .table
+            .client
+            .put_item()
+            .table_name(&self.table.name)
+            .set_item(Some(with_event(OPERATION, profile, &profile.user_id, event)?))
+            .condition_expression(UNCHANGED)
+            .expression_attribute_values(":before", number(profile.version - 1));
+        match put.send().await {
+            Ok(_) => Ok(Written::Done),
+            Err(error) if condition_failed(&error) => Ok(Written::Moved),
+            Err(error) => Err(TableError::call(OPERATION, error)),
+        }
     }
 
     /// # Errors
     /// When the table does not answer, or the item cannot be read.
-    pub async fn session(&self, token: &TokenHash) -> Result<Option<Session>, TableError> {
-        self.get("reading a session", session_key(token)).await
+    pub async fn session(&self, token: &RefreshToken) -> Result<Option<Session>, TableError> {
+        self.get("reading a session", session_key(token.user_id(), &token.hash())).await
     }
 
     /// # Errors
     /// When the table does not answer.
     pub async fn open_session(&self, session: &Session) -> Result<(), TableError> {
         const OPERATION: &str = "opening a session";
-        let item = item(OPERATION, session, session_key(&session.token))?;
+        let item = item(OPERATION, session, session_key(&session.user_id, &session.token))?;
         self.put(OPERATION, item).await
     }
 
@@ -125,7 +190,7 @@ impl Store {
             .client
             .update_item()
             .table_name(&self.table.name)
-            .set_key(Some(session_key(&old.token)))
+            .set_key(Some(session_key(&old.user_id, &old.token)))
             .update_expression("SET successor = :next")
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(successor)")
             .expression_attribute_values(":next", string(next.token.as_str()))
@@ -134,7 +199,8 @@ impl Store {
         match spent {
             Ok(_) => Ok(Rotation::Done),
             Err(error) if condition_failed(&error) => {
-                let stored = self.session(&old.token).await?;
+                let stored: Option<Session> =
+                    self.get(OPERATION, session_key(&old.user_id, &old.token)).await?;
                 let ours = stored.is_some_and(|stored| stored.successor.as_ref() == Some(&next.token));
                 Ok(if ours { Rotation::Done } else { Rotation::Spent })
             }
@@ -146,29 +212,32 @@ impl Store {
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn revoke(&self, family: &FamilyId, now: i64) -> Result<(), TableError> {
-        let mut item = family_key(family);
+    pub async fn revoke(&self, user: &UserId, family: &FamilyId, now: i64) -> Result<(), TableError> {
+        let mut item = family_key(user, family);
         item.insert(EXPIRES_AT.to_owned(), number(now + REVOKED_LIFETIME));
         self.put("revoking a family of tokens", item).await
     }
 
     /// # Errors
     /// When the table does not answer.
-    pub async fn is_revoked(&self, family: &FamilyId) -> Result<bool, TableError> {
-        let mark: Option<serde::de::IgnoredAny> =
-            self.get("reading a family of tokens", family_key(family)).await?;
-        Ok(mark.is_some())
+    pub async fn is_revoked(&self, user: &UserId, family: &FamilyId) -> Result<bool, TableError> {
+        Ok(self.get_item("reading a family of tokens", family_key(user, family)).await?.is_some())
     }
 
     /// Consistently: who registers logs in at once, and a token that was spent must be seen to be.
+    async fn get_item(&self, operation: &'static str, key: Item) -> Result<Option<Item>, TableError> {
+        let call = self.table.client.get_item().table_name(&self.table.name).set_key(Some(key));
+        let answer = call.consistent_read(true).send().await.map_err(|e| TableError::call(operation, e))?;
+        Ok(answer.item)
+    }
+
     async fn get<T: DeserializeOwned>(
         &self,
         operation: &'static str,
         key: Item,
     ) -> Result<Option<T>, TableError> {
-        let call = self.table.client.get_item().table_name(&self.table.name).set_key(Some(key));
-        let answer = call.consistent_read(true).send().await.map_err(|e| TableError::call(operation, e))?;
-        answer.item.map(serde_dynamo::from_item).transpose().map_err(|e| TableError::item(operation, e))
+        let item = self.get_item(operation, key).await?;
+        item.map(serde_dynamo::from_item).transpose().map_err(|e| TableError::item(operation, e))
     }
 
     async fn put(&self, operation: &'static str, item: Item) -> Result<(), TableError> {
@@ -189,20 +258,37 @@ fn item<T: Serialize>(operation: &'static str, value: &T, key: Item) -> Result<I
     Ok(item)
 }
 
+/// A profile, or what is left of one, with the event that says so.
+fn with_event<T: Serialize>(
+    operation: &'static str,
+    profile: &T,
+    user: &UserId,
+    event: &Envelope,
+) -> Result<Item, TableError> {
+    let mut item = item(operation, profile, profile_key(user))?;
+    let outbox = dynamodb::outbox(std::slice::from_ref(event)).map_err(|e| TableError::item(operation, e))?;
+    item.insert(OUTBOX.to_owned(), outbox);
+    Ok(item)
+}
+
 fn account_key(email: &Email) -> Item {
     key(format!("EMAIL#{}", email.as_str()), "ACCOUNT")
 }
 
 fn profile_key(user: &UserId) -> Item {
-    key(format!("USER#{user}"), "PROFILE")
+    key(user_partition(user), PROFILE)
 }
 
-fn session_key(token: &TokenHash) -> Item {
-    key(format!("REFRESH#{}", token.as_str()), "TOKEN")
+fn session_key(user: &UserId, token: &TokenHash) -> Item {
+    key(user_partition(user), format!("SESSION#{}", token.as_str()))
 }
 
-fn family_key(family: &FamilyId) -> Item {
-    key(format!("FAMILY#{}", family.as_str()), "REVOKED")
+fn family_key(user: &UserId, family: &FamilyId) -> Item {
+    key(user_partition(user), format!("FAMILY#{}", family.as_str()))
+}
+
+fn user_partition(user: &UserId) -> String {
+    format!("USER#{user}")
 }
 
 #[cfg(test)]

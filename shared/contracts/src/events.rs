@@ -46,6 +46,17 @@ event!(UserRegistered, "user.registered", v 1 {
 });
 
 event!(
+    /// All of it as it is now, changed or not: a copy is replaced by it.
+    UserUpdated, "user.updated", v 1 {
+        user_id: UserId,
+        email: String,
+        name: String,
+        phone: Option<String>,
+        notification_preferences: NotificationPreferences,
+    }
+);
+
+event!(
     /// Whatever else is held about the person is to be erased.
     UserDeleted, "user.deleted", v 1 { user_id: UserId }
 );

@@ -1,6 +1,7 @@
 //! REST functions: axum over API Gateway, with what every endpoint of DESIGN.md section 3 has in common.
 
 mod body;
+mod client;
 mod idempotency;
 mod identity;
 mod problem;
@@ -28,6 +29,7 @@ use crate::{
 };
 
 pub use body::{BODY_LIMIT, Body};
+pub use client::ClientAddress;
 pub use idempotency::Idempotency;
 pub use identity::{Admin, Identity};
 pub use problem::{FieldError, OwnBody, Problem};
@@ -47,9 +49,10 @@ pub async fn run(checks: Vec<Check>, routes: Router, verifier: Arc<Verifier>) ->
                 error_message: error.to_string(),
             })?;
             let service = app.map_request(|request: lambda_http::Request| {
-                let gateway_request_id = gateway_request_id(&request);
+                let (gateway_request_id, client) = (gateway_request_id(&request), client_address(&request));
                 let mut request = request.map(axum::body::Body::new);
                 request.extensions_mut().insert(gateway_request_id);
+                request.extensions_mut().insert(client);
                 request
             });
             Adapter::from(service)
@@ -67,6 +70,15 @@ fn gateway_request_id(request: &lambda_http::Request) -> request_id::GatewayRequ
         _ => None,
     };
     request_id::GatewayRequestId(id)
+}
+
+fn client_address(request: &lambda_http::Request) -> ClientAddress {
+    ClientAddress(match request.request_context_ref() {
+        Some(lambda_http::request::RequestContext::ApiGatewayV2(context)) => {
+            context.http.source_ip.as_ref().and_then(|address| address.parse().ok())
+        }
+        _ => None,
+    })
 }
 
 /// The routes with everything around them: correlation id, problems, token check, body limit, logs, metrics.

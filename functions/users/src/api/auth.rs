@@ -1,5 +1,7 @@
 //! Registering, and the life of a session: login, refresh, logout.
 
+use std::net::IpAddr;
+
 use aws_lc_rs::rand;
 use axum::{
     Json,
@@ -10,7 +12,7 @@ use axum::{
 use contracts::UserId;
 use jiff::Timestamp;
 use lambda_kit::{
-    http::{Body, Correlation, Problem},
+    http::{Body, ClientAddress, Correlation, Problem},
     jwt::{Audience, Role},
 };
 use serde::Serialize;
@@ -21,7 +23,9 @@ use super::{
     requests::{LoginBody, RefreshTokenBody, RegisterBody},
 };
 use crate::{
-    domain::{Email, FamilyId, Name, PasswordHash, RefreshToken, Refused, SALT_BYTES, Session, TOKEN_BYTES},
+    domain::{
+        Email, FamilyId, Name, PasswordHash, RefreshToken, Refused, SALT_BYTES, Session, Source, TOKEN_BYTES,
+    },
     error::UsersError,
     store::{Registration, Rotation},
 };
@@ -86,34 +90,70 @@ pub async fn register(
 }
 
 /// Gives tokens for an e-mail address and its password. An unknown address takes the same work as a wrong password
-/// and gets the same answer.
+/// and gets the same answer; after too many of either, nothing is looked at for a while.
 pub async fn login(
     State(users): State<Users>,
+    ClientAddress(address): ClientAddress,
     Body(body): Body<LoginBody>,
 ) -> Result<impl IntoResponse, Problem> {
-    let (user_id, email, roles) = authenticate(&users, &body).await?;
+    let now = now();
+    let Authenticated { user_id, roles, forgiven } = authenticate(&users, &body, address, now).await?;
     Span::current().record("user_id", user_id.as_str());
-    let (token, now) = (RefreshToken::new(random::<TOKEN_BYTES>()?), now());
-    let session = Session::open(token.hash(), FamilyId::generate(), user_id.clone(), email, now);
-    let (access_token, ()) = tokio::try_join!(
+    let token = RefreshToken::new(user_id.clone(), random::<TOKEN_BYTES>()?);
+    let session = Session::open(token.hash(), FamilyId::generate(), user_id.clone(), now);
+    let (access_token, (), ()) = tokio::try_join!(
         async { users.signer.sign(&user_id, roles, Audience::Api, now).await.map_err(UsersError::from) },
         async { users.store.open_session(&session).await.map_err(UsersError::from) },
+        async {
+            match &forgiven {
+                Some(source) => users.store.forget_failures(source).await.map_err(UsersError::from),
+                None => Ok(()),
+            }
+        },
     )?;
     Ok((NO_STORE, Json(TokensView::new(access_token, &token))))
 }
 
-async fn authenticate(users: &Users, body: &LoginBody) -> Result<(UserId, Email, Vec<Role>), UsersError> {
+/// Somebody who knows the password.
+struct Authenticated {
+    user_id: UserId,
+    roles: Vec<Role>,
+    /// Whose failures are forgotten by that. Never those of the client's address: who guesses has an account, too.
+    forgiven: Option<Source>,
+}
+
+/// Logins under way at the same time are all looked at, before the first of them has failed: how many these can be is
+/// limited by the rate per address and the function's concurrency. To count them before they have failed would lock out
+/// the owner of a password who logs in from six places at once.
+async fn authenticate(
+    users: &Users,
+    body: &LoginBody,
+    address: Option<IpAddr>,
+    now: i64,
+) -> Result<Authenticated, UsersError> {
     let email: Option<Email> = body.email.parse().ok();
-    let account = match &email {
-        Some(email) => users.store.account(email).await?,
-        None => None,
-    };
-    let hash = account.as_ref().map_or_else(PasswordHash::of_nobody, |account| account.password_hash.clone());
-    let matches = hash.matches(&body.password)?;
-    match (email, account) {
-        (Some(email), Some(account)) if matches => Ok((account.user_id, email, account.roles)),
-        _ => Err(UsersError::WrongCredentials),
+    let (by_email, by_address) = (email.clone().map(Source::Email), address.map(Source::Address));
+    let sources: Vec<Source> = by_email.iter().chain(&by_address).cloned().collect();
+    let known = users.store.known(email.as_ref(), &sources).await?;
+    let wait = |source: &Option<Source>, limit| known.failures(source.as_ref()?).wait(limit, now);
+    let waits = [wait(&by_email, users.limits.per_email), wait(&by_address, users.limits.per_address)];
+    if let Some(seconds) = waits.into_iter().flatten().max() {
+        tracing::warn!(seconds, "too many logins have failed: none is looked at");
+        return Err(UsersError::TooManyFailures { seconds });
     }
+    let hash =
+        known.account.as_ref().map_or_else(PasswordHash::of_nobody, |known| known.password_hash.clone());
+    let matches = hash.matches(&body.password)?;
+    if let Some(account) = known.account.as_ref().filter(|_| matches) {
+        let forgiven = by_email.filter(|source| known.failures(source).failures > 0);
+        return Ok(Authenticated {
+            user_id: account.user_id.clone(),
+            roles: account.roles.clone(),
+            forgiven,
+        });
+    }
+    futures::future::try_join_all(sources.iter().map(|source| users.store.note_failure(source, now))).await?;
+    Err(UsersError::WrongCredentials)
 }
 
 /// Gives new tokens for a refresh token, which is spent. A client that repeats the request because the answer was
@@ -122,15 +162,22 @@ pub async fn refresh(
     State(users): State<Users>,
     Body(body): Body<RefreshTokenBody>,
 ) -> Result<impl IntoResponse, Problem> {
-    let session = session_of(&users, &body).await?.ok_or(UsersError::InvalidRefreshToken)?;
+    let spent = RefreshToken::parse(&body.refresh_token).ok_or(UsersError::InvalidRefreshToken)?;
+    let (session, profile) =
+        tokio::try_join!(users.store.session(&spent), users.store.profile(spent.user_id()))
+            .map_err(UsersError::from)?;
+    let (Some(session), Some(profile)) = (session, profile) else {
+        return Err(UsersError::InvalidRefreshToken.into());
+    };
     Span::current().record("user_id", session.user_id.as_str());
-    let (token, now) = (RefreshToken::new(random::<TOKEN_BYTES>()?), now());
+    let token = RefreshToken::new(session.user_id.clone(), random::<TOKEN_BYTES>()?);
+    let now = now();
     let next = match session.rotate(token.hash(), now) {
         Ok(next) => next,
         Err(Refused::Expired) => return Err(UsersError::InvalidRefreshToken.into()),
         Err(Refused::Reused) => return Err(revoke_reused(&users, &session, now).await.into()),
     };
-    let access_token = renew_access(&users, &session, now).await?;
+    let access_token = renew_access(&users, &session, &profile.email, now).await?;
     // Last, because it cannot be taken back: until here, a failure leaves the client's token good.
     match users.store.rotate(&session, &next).await.map_err(UsersError::from)? {
         Rotation::Done => Ok((NO_STORE, Json(TokensView::new(access_token, &token)))),
@@ -139,19 +186,25 @@ pub async fn refresh(
 }
 
 /// With the roles that the account has now, unless family or account have ended.
-async fn renew_access(users: &Users, session: &Session, now: i64) -> Result<String, UsersError> {
+async fn renew_access(
+    users: &Users,
+    session: &Session,
+    email: &Email,
+    now: i64,
+) -> Result<String, UsersError> {
+    let Session { user_id, family, .. } = session;
     let (revoked, account) =
-        tokio::try_join!(users.store.is_revoked(&session.family), users.store.account(&session.email))?;
+        tokio::try_join!(users.store.is_revoked(user_id, family), users.store.account(email))?;
     let account = account
-        .filter(|account| !revoked && account.user_id == session.user_id)
+        .filter(|account| !revoked && account.user_id == *user_id)
         .ok_or(UsersError::InvalidRefreshToken)?;
-    Ok(users.signer.sign(&account.user_id, account.roles, Audience::Api, now).await?)
+    Ok(users.signer.sign(user_id, account.roles, Audience::Api, now).await?)
 }
 
 /// Ends the family of a token that came twice, and says what its holder is told.
 async fn revoke_reused(users: &Users, session: &Session, now: i64) -> UsersError {
     tracing::warn!("a spent refresh token came again: its family is revoked");
-    match users.store.revoke(&session.family, now).await {
+    match users.store.revoke(&session.user_id, &session.family, now).await {
         Ok(()) => UsersError::InvalidRefreshToken,
         Err(error) => error.into(),
     }
@@ -163,14 +216,14 @@ pub async fn logout(
     Body(body): Body<RefreshTokenBody>,
 ) -> Result<StatusCode, Problem> {
     if let Some(session) = session_of(&users, &body).await? {
-        users.store.revoke(&session.family, now()).await.map_err(UsersError::from)?;
+        users.store.revoke(&session.user_id, &session.family, now()).await.map_err(UsersError::from)?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn session_of(users: &Users, body: &RefreshTokenBody) -> Result<Option<Session>, UsersError> {
     match RefreshToken::parse(&body.refresh_token) {
-        Some(token) => Ok(users.store.session(&token.hash()).await?),
+        Some(token) => Ok(users.store.session(&token).await?),
         None => Ok(None),
     }
 }

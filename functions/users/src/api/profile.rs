@@ -3,21 +3,27 @@
 use axum::{
     Json,
     extract::State,
-    http::{HeaderValue, header},
+    http::{HeaderValue, StatusCode, header},
     response::IntoResponse,
 };
 use contracts::{UserId, events::NotificationPreferences};
+use jiff::Timestamp;
 use lambda_kit::{
-    http::{Identity, Problem},
+    http::{Body, Correlation, Identity, Problem},
     jwt::Jwk,
 };
 use serde::Serialize;
 
-use super::Users;
+use super::{Users, requests::ProfileBody};
 use crate::{
     domain::{Email, Name, Phone, Profile},
     error::UsersError,
+    store::{Person, Written},
 };
+
+/// How often a change is decided again because another one was faster. One person changes one profile: twice at once is
+/// two devices, and more than a few times a fault.
+const DECISIONS: usize = 4;
 
 /// As long as an access token lives: a new key is published that long before it signs.
 const JWKS_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=900");
@@ -52,8 +58,60 @@ pub struct Jwks {
 /// 404 when the account was deleted after the token was made.
 pub async fn me(State(users): State<Users>, identity: Identity) -> Result<impl IntoResponse, Problem> {
     let profile = users.store.profile(&identity.user_id).await.map_err(UsersError::from)?;
-    let profile = profile.ok_or(UsersError::UnknownUser)?;
-    Ok(([(header::CACHE_CONTROL, PRIVATE)], Json(ProfileView::from(profile))))
+    Ok(shown(profile.ok_or(UsersError::UnknownUser)?))
+}
+
+/// Changes what is named, and leaves the rest. A repeat finds it changed and publishes nothing.
+pub async fn change(
+    State(users): State<Users>,
+    identity: Identity,
+    Correlation(correlation): Correlation,
+    Body(body): Body<ProfileBody>,
+) -> Result<impl IntoResponse, Problem> {
+    let wish = body.read()?;
+    for _ in 0..DECISIONS {
+        let profile = users.store.profile(&identity.user_id).await.map_err(UsersError::from)?;
+        let profile = profile.ok_or(UsersError::UnknownUser)?;
+        body.check_email(&profile.email)?;
+        let change = profile.change(&wish, Timestamp::now(), &correlation).map_err(UsersError::from)?;
+        let Some(changed) = change else { return Ok(shown(profile)) };
+        match users.store.change(&changed).await.map_err(UsersError::from)? {
+            Written::Done => {
+                tracing::info!("profile changed");
+                return Ok(shown(changed.profile));
+            }
+            Written::Moved => {}
+        }
+    }
+    Err(UsersError::Contended.into())
+}
+
+/// Erases the person here at once, and everywhere else by the event. A repeat is accepted as the first one was.
+pub async fn delete(
+    State(users): State<Users>,
+    identity: Identity,
+    Correlation(correlation): Correlation,
+) -> Result<StatusCode, Problem> {
+    for _ in 0..DECISIONS {
+        let profile = match users.store.person(&identity.user_id).await.map_err(UsersError::from)? {
+            Some(Person::Known(profile)) => profile,
+            Some(Person::Erased(_)) => return Ok(StatusCode::ACCEPTED),
+            None => return Err(UsersError::UnknownUser.into()),
+        };
+        let erasure = profile.erase(Timestamp::now(), &correlation).map_err(UsersError::from)?;
+        match users.store.erase(&erasure).await.map_err(UsersError::from)? {
+            Written::Done => {
+                tracing::info!("user erased");
+                return Ok(StatusCode::ACCEPTED);
+            }
+            Written::Moved => {}
+        }
+    }
+    Err(UsersError::Contended.into())
+}
+
+fn shown(profile: Profile) -> impl IntoResponse {
+    ([(header::CACHE_CONTROL, PRIVATE)], Json(ProfileView::from(profile)))
 }
 
 /// RFC 7517 section 5.

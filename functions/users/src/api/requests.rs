@@ -3,10 +3,10 @@
 use std::str::FromStr;
 
 use garde::Validate;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::{
-    domain::{Broken, NewUser, Password, Secret},
+    domain::{Broken, Email, NewUser, Password, Secret, Wish},
     error::UsersError,
 };
 
@@ -40,6 +40,60 @@ pub struct LoginBody {
 pub struct RefreshTokenBody {
     #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     pub refresh_token: Secret,
+}
+
+/// A JSON merge patch (RFC 7396) of the profile: what is not there stays, and `null` takes away.
+#[derive(Debug, Deserialize, Validate)]
+pub struct ProfileBody {
+    /// May be sent back as it was read.
+    #[garde(skip)]
+    email: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    #[garde(inner(custom(reads_as::<crate::domain::Name>)))]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    #[garde(inner(inner(custom(reads_as::<crate::domain::Phone>))))]
+    phone: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    #[garde(skip)]
+    notification_preferences: Option<PreferencesBody>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct PreferencesBody {
+    #[serde(default, deserialize_with = "given")]
+    email: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    sms: Option<bool>,
+}
+
+/// Tells `null`, which the value's own type may or may not take, from a field that is not there.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
+}
+
+impl ProfileBody {
+    /// The domain's types of a body whose rules were checked: the checks are the same.
+    pub fn read(&self) -> Result<Wish, UsersError> {
+        let preferences = self.notification_preferences;
+        let phone = |phone: &Option<String>| phone.as_ref().map(|phone| field("phone", phone)).transpose();
+        Ok(Wish {
+            name: self.name.as_ref().map(|name| field("name", name)).transpose()?,
+            phone: self.phone.as_ref().map(phone).transpose()?,
+            by_email: preferences.and_then(|preferences| preferences.email),
+            by_sms: preferences.and_then(|preferences| preferences.sms),
+        })
+    }
+
+    /// The address is what the account is known by, and whoever holds an access token has not shown to own another one.
+    pub fn check_email(&self, current: &Email) -> Result<(), UsersError> {
+        match &self.email {
+            Some(email) if email.parse().as_ref() != Ok(current) => {
+                Err(UsersError::Invalid { field: "email", rule: Broken("cannot be changed") })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 fn reads_as<T: FromStr<Err = Broken>>(text: &str, _: &()) -> garde::Result {

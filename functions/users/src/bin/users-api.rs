@@ -1,11 +1,11 @@
 use lambda_kit::{
-    MainResult, aws,
+    MainResult, aws, config,
     dynamodb::Table,
     http,
     jwt::{Signer, Verifier},
     telemetry,
 };
-use users::{Store, Users, routes};
+use users::{Limits, Store, Users, routes};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -15,6 +15,10 @@ async fn main() -> MainResult {
     let signer = Signer::from_env(&sdk)?;
     let verifier = Verifier::from_env(&sdk)?;
     let checks = vec![table.health(), verifier.health()];
-    let users = Users { store: Store::new(table), signer, verifier: verifier.clone() };
+    let limits = Limits {
+        per_address: config::parsed_or("LOGIN_FAILURES_PER_ADDRESS", Limits::default().per_address)?,
+        ..Limits::default()
+    };
+    let users = Users { store: Store::new(table), signer, verifier: verifier.clone(), limits };
     http::run(checks, routes(users), verifier).await
 }

@@ -1,14 +1,14 @@
-//! Accounts and profiles, and how they come to be.
+//! Accounts, and how they come to be.
 
 use contracts::{
-    CorrelationId, Envelope, NewEvent, UserId,
+    CorrelationId, Envelope, UserId,
     events::{NotificationPreferences, UserRegistered},
 };
 use jiff::Timestamp;
 use lambda_kit::jwt::Role;
 use serde::{Deserialize, Serialize};
 
-use super::{Email, Name, PasswordHash, Phone};
+use super::{Email, Name, PasswordHash, Phone, Profile, profile::event};
 
 /// All that a login reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,19 +16,6 @@ pub struct Account {
     pub user_id: UserId,
     pub password_hash: PasswordHash,
     pub roles: Vec<Role>,
-}
-
-/// Who the person is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Profile {
-    pub user_id: UserId,
-    pub email: Email,
-    pub name: Name,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phone: Option<Phone>,
-    pub notification_preferences: NotificationPreferences,
-    /// Counts the changes, from 1: the sequence of this user's events.
-    pub version: u64,
 }
 
 /// What a person registers with.
@@ -69,24 +56,14 @@ impl NewUser {
             notification_preferences,
             version: 1,
         };
-        let event = Envelope::new(
-            NewEvent {
-                source: "users",
-                subject: profile.user_id.as_str(),
-                sequence: profile.version,
-                occurred_at: now,
-                correlation_id,
-                causation_id: correlation_id.as_str(),
-                user_id: Some(&profile.user_id),
-            },
-            &UserRegistered {
-                user_id: profile.user_id.clone(),
-                email: profile.email.as_str().to_owned(),
-                name: profile.name.as_str().to_owned(),
-                phone: profile.phone.as_ref().map(|phone| phone.as_str().to_owned()),
-                notification_preferences,
-            },
-        )?;
+        let registered = UserRegistered {
+            user_id: profile.user_id.clone(),
+            email: profile.email.as_str().to_owned(),
+            name: profile.name.as_str().to_owned(),
+            phone: profile.phone.as_ref().map(|phone| phone.as_str().to_owned()),
+            notification_preferences,
+        };
+        let event = event(&profile.user_id, profile.version, &registered, now, correlation_id)?;
         let account = Account { user_id: profile.user_id.clone(), password_hash, roles: vec![] };
         Ok(Registered { account, profile, event })
     }

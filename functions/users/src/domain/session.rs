@@ -6,7 +6,7 @@ use contracts::UserId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Email, Secret};
+use super::Secret;
 
 /// 256 bits: a token is found by its hash alone, so guessing must be hopeless, and then one pass of SHA-256
 /// without salt is enough to keep it.
@@ -15,27 +15,39 @@ pub const TOKEN_BYTES: usize = 32;
 /// A session that is not used for this long ends: 30 days, in seconds.
 pub const LIFETIME: i64 = 30 * 24 * 60 * 60;
 
-/// A refresh token as the client holds it: 32 random bytes. `Debug` hides it.
+/// A refresh token as the client holds it: whose it is, and 32 random bytes. `Debug` hides it.
+///
+/// It names the user so that all sessions of one lie together, and go with the account. The access token names the user
+/// as well, so nothing is given away.
 #[derive(Clone)]
-pub struct RefreshToken([u8; TOKEN_BYTES]);
+pub struct RefreshToken {
+    user_id: UserId,
+    random: [u8; TOKEN_BYTES],
+}
 
 impl RefreshToken {
-    pub fn new(random: [u8; TOKEN_BYTES]) -> Self {
-        Self(random)
+    pub fn new(user_id: UserId, random: [u8; TOKEN_BYTES]) -> Self {
+        Self { user_id, random }
     }
 
     /// Nothing when the text does not have the form of our tokens.
     pub fn parse(text: &Secret) -> Option<Self> {
-        URL_SAFE_NO_PAD.decode(text.expose()).ok()?.try_into().ok().map(Self)
+        let (user_id, random) = text.expose().split_once('.')?;
+        let random = URL_SAFE_NO_PAD.decode(random).ok()?.try_into().ok()?;
+        Some(Self { user_id: UserId::try_from(user_id).ok()?, random })
     }
 
-    /// What the client is told: 43 characters of base64url.
+    pub fn user_id(&self) -> &UserId {
+        &self.user_id
+    }
+
+    /// What the client is told: the user's id, a dot, and 43 characters of base64url.
     pub fn expose(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.0)
+        format!("{}.{}", self.user_id, URL_SAFE_NO_PAD.encode(self.random))
     }
 
     pub fn hash(&self) -> TokenHash {
-        TokenHash(URL_SAFE_NO_PAD.encode(digest(&SHA256, &self.0)))
+        TokenHash(URL_SAFE_NO_PAD.encode(digest(&SHA256, &self.random)))
     }
 }
 
@@ -75,8 +87,8 @@ pub struct Session {
     pub token: TokenHash,
     pub family: FamilyId,
     pub user_id: UserId,
-    /// Names the account, whose roles go into the next access token.
-    pub email: Email,
+    /// When its family began, by a login. Unix seconds.
+    pub opened_at: i64,
     /// Unix seconds.
     pub expires_at: i64,
     /// The token that this one was spent for.
@@ -94,8 +106,8 @@ pub enum Refused {
 
 impl Session {
     /// The first session of a family, by a login at `now` (Unix seconds).
-    pub fn open(token: TokenHash, family: FamilyId, user_id: UserId, email: Email, now: i64) -> Self {
-        Self { token, family, user_id, email, expires_at: now + LIFETIME, successor: None }
+    pub fn open(token: TokenHash, family: FamilyId, user_id: UserId, now: i64) -> Self {
+        Self { token, family, user_id, opened_at: now, expires_at: now + LIFETIME, successor: None }
     }
 
     /// The session after this one, under the token `next`.
@@ -120,12 +132,11 @@ mod tests {
     const NOW: i64 = 1_800_000_000;
 
     fn token(n: u8) -> RefreshToken {
-        RefreshToken::new([n; TOKEN_BYTES])
+        RefreshToken::new(UserId::generate(), [n; TOKEN_BYTES])
     }
 
     fn session() -> Session {
-        let email = "anna@example.com".parse().unwrap();
-        Session::open(token(1).hash(), FamilyId::generate(), UserId::generate(), email, NOW)
+        Session::open(token(1).hash(), FamilyId::generate(), UserId::generate(), NOW)
     }
 
     #[test]
@@ -133,6 +144,7 @@ mod tests {
         let first = session();
         let second = first.rotate(token(2).hash(), NOW + 100).unwrap();
         assert_eq!((&second.family, &second.user_id), (&first.family, &first.user_id));
+        assert_eq!(second.opened_at, NOW);
         assert_eq!(second.token, token(2).hash());
         assert_eq!(second.expires_at, NOW + 100 + 30 * 86_400);
     }
@@ -153,11 +165,21 @@ mod tests {
 
     #[test]
     fn only_what_has_the_form_of_our_tokens_is_read_as_one() {
-        let text = token(9).expose();
-        assert_eq!(text.len(), 43);
-        assert_eq!(RefreshToken::parse(&Secret::from(text)).unwrap().hash(), token(9).hash());
-        for wrong in ["", "abc", &"A".repeat(42), &"A".repeat(44), &"=".repeat(43)] {
-            assert!(RefreshToken::parse(&Secret::from(wrong.to_owned())).is_none(), "{wrong}");
+        let token = token(9);
+        let user = token.user_id();
+        let read = RefreshToken::parse(&Secret::from(token.expose())).unwrap();
+        assert_eq!((read.user_id(), read.hash()), (user, token.hash()));
+        let good = "A".repeat(43);
+        for wrong in [
+            String::new(),
+            good.clone(),
+            format!("anna.{good}"),
+            format!("{user}.{}", &good[1..]),
+            format!("{user}.A{good}"),
+            format!("{user}.{good}.{good}"),
+            format!("{user}.{}", "=".repeat(43)),
+        ] {
+            assert!(RefreshToken::parse(&Secret::from(wrong.clone())).is_none(), "{wrong}");
         }
     }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use lambda_kit::testing::{self, Faults};
 
 use super::*;
-use crate::domain::{NewUser, PasswordHash, RefreshToken, TOKEN_BYTES};
+use crate::domain::{Failures, NewUser, PasswordHash, RefreshToken, Source, TOKEN_BYTES, Wish};
 
 const NOW: i64 = 1_800_000_000;
 
@@ -25,13 +25,20 @@ fn registration(email: &str) -> Registered {
         .unwrap()
 }
 
+fn anna() -> UserId {
+    UserId::try_from("usr_0123456789abcdef0123456789abcdef").unwrap()
+}
+
+fn refresh_token(n: u8) -> RefreshToken {
+    RefreshToken::new(anna(), [n; TOKEN_BYTES])
+}
+
 fn token(n: u8) -> TokenHash {
-    RefreshToken::new([n; TOKEN_BYTES]).hash()
+    refresh_token(n).hash()
 }
 
 fn session() -> Session {
-    let email = "anna@example.com".parse().unwrap();
-    Session::open(token(1), FamilyId::generate(), UserId::generate(), email, NOW)
+    Session::open(token(1), FamilyId::generate(), anna(), NOW)
 }
 
 async fn count(store: &Store) -> i32 {
@@ -107,10 +114,10 @@ async fn a_session_is_kept_under_its_tokens_hash_and_marked_for_expiry() {
     let (store, _) = store().await;
     let session = session();
     store.open_session(&session).await.unwrap();
-    assert_eq!(store.session(&token(1)).await.unwrap(), Some(session));
-    assert_eq!(store.session(&token(2)).await.unwrap(), None);
+    assert_eq!(store.session(&refresh_token(1)).await.unwrap(), Some(session));
+    assert_eq!(store.session(&refresh_token(2)).await.unwrap(), None);
     let read = store.table.client.get_item().table_name(&store.table.name);
-    let item = read.set_key(Some(session_key(&token(1)))).send().await.unwrap().item.unwrap();
+    let item = read.set_key(Some(session_key(&anna(), &token(1)))).send().await.unwrap().item.unwrap();
     assert_eq!(item[EXPIRES_AT], number(NOW + 30 * 86_400));
 }
 
@@ -135,8 +142,8 @@ async fn a_token_is_spent_although_the_answers_were_lost() {
     faults.lose_answers("UpdateItem", 1);
     let next = first.rotate(token(2), NOW).unwrap();
     assert_eq!(store.rotate(&first, &next).await.unwrap(), Rotation::Done);
-    assert_eq!(store.session(&token(1)).await.unwrap().unwrap().successor, Some(token(2)));
-    assert_eq!(store.session(&token(2)).await.unwrap(), Some(next));
+    assert_eq!(store.session(&refresh_token(1)).await.unwrap().unwrap().successor, Some(token(2)));
+    assert_eq!(store.session(&refresh_token(2)).await.unwrap(), Some(next));
 }
 
 #[tokio::test]
@@ -145,15 +152,134 @@ async fn a_token_that_does_not_exist_cannot_be_spent_and_does_not_come_to_be() {
     let ghost = session();
     let next = ghost.rotate(token(2), NOW).unwrap();
     assert_eq!(store.rotate(&ghost, &next).await.unwrap(), Rotation::Spent);
-    assert_eq!(store.session(&token(1)).await.unwrap(), None);
+    assert_eq!(store.session(&refresh_token(1)).await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn a_revoked_family_stays_revoked_and_others_do_not_care() {
     let (store, _) = store().await;
     let (one, other) = (FamilyId::generate(), FamilyId::generate());
-    store.revoke(&one, NOW).await.unwrap();
-    store.revoke(&one, NOW + 1).await.unwrap();
-    assert!(store.is_revoked(&one).await.unwrap());
-    assert!(!store.is_revoked(&other).await.unwrap());
+    store.revoke(&anna(), &one, NOW).await.unwrap();
+    store.revoke(&anna(), &one, NOW + 1).await.unwrap();
+    assert!(store.is_revoked(&anna(), &one).await.unwrap());
+    assert!(!store.is_revoked(&anna(), &other).await.unwrap());
+}
+
+fn correlation() -> CorrelationId {
+    CorrelationId::try_from("cor_test").unwrap()
+}
+
+/// Somebody registered, with so many sessions.
+async fn registered(store: &Store, sessions: u8) -> Registered {
+    let new = registration("anna@example.com");
+    store.register(&new).await.unwrap();
+    for n in 0..sessions {
+        let token = RefreshToken::new(new.profile.user_id.clone(), [n; TOKEN_BYTES]);
+        let session = Session::open(token.hash(), FamilyId::generate(), new.profile.user_id.clone(), NOW);
+        store.open_session(&session).await.unwrap();
+        store.revoke(&new.profile.user_id, &session.family, NOW).await.unwrap();
+    }
+    new
+}
+
+fn renamed(profile: &Profile, name: &str) -> Changed {
+    let wish = Wish { name: Some(name.parse().unwrap()), ..Wish::default() };
+    profile.change(&wish, Timestamp::UNIX_EPOCH, &correlation()).unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn of_two_changes_of_one_version_the_first_is_written() {
+    let (store, _) = store().await;
+    let profile = registered(&store, 0).await.profile;
+    assert_eq!(store.change(&renamed(&profile, "Anna B")).await.unwrap(), Written::Done);
+    assert_eq!(store.change(&renamed(&profile, "Anna C")).await.unwrap(), Written::Moved);
+    let stored = store.profile(&profile.user_id).await.unwrap().unwrap();
+    assert_eq!((stored.name.as_str(), stored.version), ("Anna B", 2));
+}
+
+#[tokio::test]
+async fn an_erasure_leaves_nothing_that_names_the_person_and_frees_the_address() {
+    let (store, _) = store().await;
+    let profile = registered(&store, 0).await.profile;
+    let source = Source::Email(profile.email.clone());
+    store.note_failure(&source, NOW).await.unwrap();
+    let erasure = profile.erase(Timestamp::UNIX_EPOCH, &correlation()).unwrap();
+    assert_eq!(store.erase(&erasure).await.unwrap(), Written::Done);
+    assert_eq!(store.account(&profile.email).await.unwrap(), None);
+    assert_eq!(store.profile(&profile.user_id).await.unwrap(), None);
+    assert_eq!(store.person(&profile.user_id).await.unwrap(), Some(Person::Erased(erasure.erased)));
+    assert_eq!(count(&store).await, 1);
+    let again = registration("anna@example.com");
+    assert_eq!(store.register(&again).await.unwrap(), Registration::Done);
+}
+
+#[tokio::test]
+async fn neither_a_late_change_nor_a_repeated_erasure_brings_a_person_back_or_takes_another_one_away() {
+    let (store, faults) = store().await;
+    let profile = registered(&store, 0).await.profile;
+    let erasure = profile.erase(Timestamp::UNIX_EPOCH, &correlation()).unwrap();
+    faults.lose_answers("TransactWriteItems", 1);
+    assert_eq!(store.erase(&erasure).await.unwrap(), Written::Done);
+    store.register(&registration("anna@example.com")).await.unwrap();
+    assert_eq!(store.change(&renamed(&profile, "Anna B")).await.unwrap(), Written::Moved);
+    assert_eq!(store.erase(&erasure).await.unwrap(), Written::Moved);
+    assert!(matches!(store.person(&profile.user_id).await.unwrap(), Some(Person::Erased(_))));
+    assert!(store.account(&profile.email).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_sweep_takes_all_of_a_users_sessions_and_goes_on_where_it_was_interrupted() {
+    let (store, faults) = store().await;
+    let profile = registered(&store, 30).await.profile;
+    store.open_session(&session()).await.unwrap();
+    faults.lose_answers_after(20, "DeleteItem", 99);
+    assert!(store.sweep(&profile.user_id).await.is_err());
+    assert!((4..44).contains(&count(&store).await));
+    faults.reset();
+    store.sweep(&profile.user_id).await.unwrap();
+    assert_eq!(store.sweep(&profile.user_id).await.unwrap(), 0);
+    // The account, the profile, and a session of somebody else.
+    assert_eq!(count(&store).await, 3);
+}
+
+#[tokio::test]
+async fn failures_are_counted_until_a_quarter_of_an_hour_after_the_last() {
+    let (store, _) = store().await;
+    let (anna, elsewhere) =
+        (Source::Email("anna@example.com".parse().unwrap()), Source::Address("192.0.2.1".parse().unwrap()));
+    for second in [0, 100, 800] {
+        store.note_failure(&anna, NOW + second).await.unwrap();
+    }
+    let sources = [anna.clone(), elsewhere.clone()];
+    let known = store.known(None, &sources).await.unwrap();
+    assert_eq!(known.failures(&anna), Failures { failures: 3, expires_at: NOW + 1700 });
+    assert_eq!(known.failures(&elsewhere), Failures::default());
+    // DynamoDB deletes late: what is over is begun anew.
+    store.note_failure(&anna, NOW + 1700).await.unwrap();
+    let known = store.known(None, &sources).await.unwrap();
+    assert_eq!(known.failures(&anna), Failures { failures: 1, expires_at: NOW + 2600 });
+    store.forget_failures(&anna).await.unwrap();
+    assert_eq!(store.known(None, &sources).await.unwrap().failures(&anna), Failures::default());
+}
+
+#[tokio::test]
+async fn failures_at_the_same_time_are_all_counted() {
+    let (store, _) = store().await;
+    let anna = Source::Email("anna@example.com".parse().unwrap());
+    let notes = (0..16).map(|_| store.note_failure(&anna, NOW));
+    futures::future::try_join_all(notes).await.unwrap();
+    let known = store.known(None, std::slice::from_ref(&anna)).await.unwrap();
+    assert_eq!(known.failures(&anna).failures, 16);
+}
+
+#[tokio::test]
+async fn an_account_and_its_failures_are_read_in_one_call() {
+    let (store, faults) = store().await;
+    let new = registered(&store, 0).await;
+    let source = Source::Email(new.profile.email.clone());
+    store.note_failure(&source, NOW).await.unwrap();
+    faults.reset();
+    let known = store.known(Some(&new.profile.email), std::slice::from_ref(&source)).await.unwrap();
+    assert_eq!((known.account.as_ref(), known.failures(&source).failures), (Some(&new.account), 1));
+    assert_eq!(faults.calls(), ["BatchGetItem"]);
 }

@@ -1,8 +1,11 @@
 //! The users' API against a real table, with keys as KMS would give them.
 
+mod erasure;
 mod kms;
+mod profile;
 mod refusals;
 mod sessions;
+mod throttle;
 mod world;
 
 use axum::http::StatusCode;

@@ -6,18 +6,19 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use axum::{
     Router,
     body::Body,
-    http::{HeaderMap, Request, StatusCode},
+    http::{HeaderMap, Request, StatusCode, request::Builder},
 };
+use contracts::Envelope;
 use http_body_util::BodyExt;
 use lambda_kit::{
-    dynamodb::{Table, key},
-    http::app,
+    dynamodb::{OUTBOX, Table, key},
+    http::{ClientAddress, app},
     jwt::{Audience, Claims, Signer, Verifier},
     testing::{self, Faults},
 };
 use serde_json::{Value, json};
 use tower::ServiceExt;
-use users::{Store, Users, routes};
+use users::{Limits, Store, Users, routes};
 use wiremock::MockServer;
 
 use crate::kms;
@@ -42,6 +43,13 @@ pub fn anna() -> Value {
     json!({"email": " Anna@Example.com ", "password": "blue mug 42", "name": "Anna", "phone": "+14155550123"})
 }
 
+fn as_user(request: Builder, access_token: Option<&str>) -> Builder {
+    match access_token {
+        Some(token) => request.header("authorization", format!("Bearer {token}")),
+        None => request,
+    }
+}
+
 impl World {
     pub async fn new() -> Self {
         let (table, faults) = testing::table(&[]).await;
@@ -49,7 +57,12 @@ impl World {
         let client = aws_sdk_kms::Client::new(&testing::sdk_config(&server.uri()).0);
         let verifier = Arc::new(Verifier::new(client.clone(), vec![kms::KEY_ARN.to_owned()]));
         let signer = Signer::new(client, kms::KEY_ARN.to_owned());
-        let users = Users { store: Store::new(table.clone()), signer, verifier: Arc::clone(&verifier) };
+        let users = Users {
+            store: Store::new(table.clone()),
+            signer,
+            verifier: Arc::clone(&verifier),
+            limits: Limits { per_address: 8, ..Limits::default() },
+        };
         let app = app(routes(users), Arc::clone(&verifier));
         Self { app, verifier, table, faults, _kms: server }
     }
@@ -70,11 +83,33 @@ impl World {
     }
 
     pub async fn get(&self, path: &str, access_token: Option<&str>) -> Answer {
-        let mut request = Request::get(path);
-        if let Some(token) = access_token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
+        self.send(as_user(Request::get(path), access_token).body(Body::empty()).unwrap()).await
+    }
+
+    pub async fn patch(&self, access_token: &str, body: &Value) -> Answer {
+        let request = as_user(Request::patch("/v1/users/me"), Some(access_token));
+        let request = request.header("content-type", "application/json").body(Body::from(body.to_string()));
+        self.send(request.unwrap()).await
+    }
+
+    pub async fn delete(&self, access_token: &str) -> Answer {
+        let request = as_user(Request::delete("/v1/users/me"), Some(access_token));
         self.send(request.body(Body::empty()).unwrap()).await
+    }
+
+    /// A login from somewhere.
+    pub async fn login_from(&self, address: &str, email: &str, password: &str) -> Answer {
+        let body = json!({"email": email, "password": password}).to_string();
+        let request = Request::post("/v1/auth/login").header("content-type", "application/json");
+        let request = request.extension(ClientAddress(address.parse().ok())).body(Body::from(body));
+        self.send(request.unwrap()).await
+    }
+
+    /// The events in the outbox of all items.
+    pub async fn events(&self) -> Vec<Envelope> {
+        let answer = self.table.client.scan().table_name(&self.table.name).send().await.unwrap();
+        let outboxes = answer.items().iter().filter_map(|item| item.get(OUTBOX)?.as_l().ok());
+        outboxes.flatten().map(|event| serde_json::from_str(event.as_s().unwrap()).unwrap()).collect()
     }
 
     /// Anna's tokens.

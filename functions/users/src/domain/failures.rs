@@ -1,0 +1,87 @@
+//! Failed logins: how many there were, and when no more are looked at.
+
+use std::net::IpAddr;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+
+use super::Email;
+
+/// Failures are forgotten when there was none for 15 minutes (DESIGN.md section 3). Counted from the last one: from the
+/// first, twice as many guesses would fit into a quarter of an hour that two counts share.
+pub const WINDOW: i64 = 15 * 60;
+
+/// Failures from which on no login is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub per_email: u32,
+    pub per_address: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        // One address may be that of a whole office or mobile network. A hundred is far above what its people mistype in
+        // a quarter of an hour, and far below what trying one password on many accounts takes.
+        Self { per_email: 5, per_address: 100 }
+    }
+}
+
+/// What failures are counted by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Whether or not anybody has registered with it.
+    Email(Email),
+    /// Where the client is.
+    Address(IpAddr),
+}
+
+impl Source {
+    /// Names it without saying it: an address that was typed may be that of somebody who is no customer, or no longer.
+    pub fn digest(&self) -> String {
+        let named = match self {
+            Self::Email(email) => format!("email {}", email.as_str()),
+            Self::Address(address) => format!("address {address}"),
+        };
+        URL_SAFE_NO_PAD.encode(digest(&SHA256, named.as_bytes()))
+    }
+}
+
+/// The failures of one source.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failures {
+    pub failures: u32,
+    /// Unix seconds; from then on they are forgotten.
+    pub expires_at: i64,
+}
+
+impl Failures {
+    /// How many seconds the next login has to wait, where there were `limit` failures.
+    pub fn wait(&self, limit: u32, now: i64) -> Option<i64> {
+        (self.failures >= limit && self.expires_at > now).then(|| self.expires_at - now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fifth_failure_closes_the_door_until_its_quarter_of_an_hour_is_over() {
+        let failures = |failures| Failures { failures, expires_at: 1000 };
+        assert_eq!(failures(4).wait(5, 100), None);
+        assert_eq!(failures(5).wait(5, 100), Some(900));
+        assert_eq!(failures(6).wait(5, 999), Some(1));
+        assert_eq!(failures(6).wait(5, 1000), None);
+        assert_eq!(Failures::default().wait(5, 0), None);
+    }
+
+    #[test]
+    fn a_source_is_named_by_a_digest_of_its_own() {
+        let email = |text: &str| Source::Email(text.parse().unwrap()).digest();
+        let address = Source::Address("192.0.2.1".parse().unwrap()).digest();
+        assert_eq!(email("Anna@example.com"), email("anna@example.com"));
+        assert_ne!(email("anna@example.com"), email("ben@example.com"));
+        assert_eq!((address.len(), address.contains("192")), (43, false));
+    }
+}

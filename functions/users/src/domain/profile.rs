@@ -1,0 +1,190 @@
+//! The profile: who the person is, how that changes, and what is left when it is erased.
+
+use contracts::{
+    CorrelationId, Envelope, EventPayload, NewEvent, UserId,
+    events::{NotificationPreferences, UserDeleted, UserUpdated},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Email, Name, Phone};
+
+/// Who the person is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    pub user_id: UserId,
+    pub email: Email,
+    pub name: Name,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<Phone>,
+    pub notification_preferences: NotificationPreferences,
+    /// Counts the changes, from 1: the sequence of this user's events.
+    pub version: u64,
+}
+
+/// What a person wants changed: what is not named stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wish {
+    pub name: Option<Name>,
+    /// `Some(None)` takes the number away.
+    pub phone: Option<Option<Phone>>,
+    pub by_email: Option<bool>,
+    pub by_sms: Option<bool>,
+}
+
+/// A changed profile, ready to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    pub profile: Profile,
+    pub event: Envelope,
+}
+
+/// What stays of a person, in the profile's place: nothing that names them. It answers a repeated request, keeps a
+/// change that was under way from coming back, and has the outbox of the last event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erased {
+    pub user_id: UserId,
+    pub version: u64,
+    pub erased_at: Timestamp,
+}
+
+/// An erasure, ready to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erasure {
+    pub erased: Erased,
+    /// The account's key, which is given free.
+    pub email: Email,
+    pub event: Envelope,
+}
+
+impl Profile {
+    /// The profile as it is wished; nothing when it is so already.
+    ///
+    /// # Errors
+    /// When the event has no JSON form.
+    pub fn change(
+        &self,
+        wish: &Wish,
+        now: Timestamp,
+        correlation_id: &CorrelationId,
+    ) -> Result<Option<Changed>, serde_json::Error> {
+        let Wish { name, phone, by_email, by_sms } = wish.clone();
+        let NotificationPreferences { email, sms } = self.notification_preferences;
+        let mut profile = Self {
+            name: name.unwrap_or_else(|| self.name.clone()),
+            phone: phone.unwrap_or_else(|| self.phone.clone()),
+            notification_preferences: NotificationPreferences {
+                email: by_email.unwrap_or(email),
+                sms: by_sms.unwrap_or(sms),
+            },
+            ..self.clone()
+        };
+        if profile == *self {
+            return Ok(None);
+        }
+        profile.version += 1;
+        let updated = UserUpdated {
+            user_id: profile.user_id.clone(),
+            email: profile.email.as_str().to_owned(),
+            name: profile.name.as_str().to_owned(),
+            phone: profile.phone.as_ref().map(|phone| phone.as_str().to_owned()),
+            notification_preferences: profile.notification_preferences,
+        };
+        let event = event(&profile.user_id, profile.version, &updated, now, correlation_id)?;
+        Ok(Some(Changed { profile, event }))
+    }
+
+    /// What is left of the person, and the event by which the other contexts erase what they hold.
+    ///
+    /// # Errors
+    /// When the event has no JSON form.
+    pub fn erase(
+        &self,
+        now: Timestamp,
+        correlation_id: &CorrelationId,
+    ) -> Result<Erasure, serde_json::Error> {
+        let erased = Erased { user_id: self.user_id.clone(), version: self.version + 1, erased_at: now };
+        let deleted = UserDeleted { user_id: self.user_id.clone() };
+        let event = event(&erased.user_id, erased.version, &deleted, now, correlation_id)?;
+        Ok(Erasure { erased, email: self.email.clone(), event })
+    }
+}
+
+/// An event about a user.
+pub(super) fn event<P: EventPayload>(
+    user_id: &UserId,
+    version: u64,
+    payload: &P,
+    now: Timestamp,
+    correlation_id: &CorrelationId,
+) -> Result<Envelope, serde_json::Error> {
+    let new = NewEvent {
+        source: "users",
+        subject: user_id.as_str(),
+        sequence: version,
+        occurred_at: now,
+        correlation_id,
+        causation_id: correlation_id.as_str(),
+        user_id: Some(user_id),
+    };
+    Envelope::new(new, payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn anna() -> Profile {
+        Profile {
+            user_id: UserId::generate(),
+            email: "anna@example.com".parse().unwrap(),
+            name: "Anna".parse().unwrap(),
+            phone: Some("+14155550123".parse().unwrap()),
+            notification_preferences: NotificationPreferences { email: true, sms: true },
+            version: 3,
+        }
+    }
+
+    fn change(profile: &Profile, wish: &Wish) -> Option<Changed> {
+        profile.change(wish, Timestamp::UNIX_EPOCH, &CorrelationId::generate()).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_named_stays_and_the_event_tells_all_of_it() {
+        let profile = anna();
+        let wish = Wish { name: Some("Anna B".parse().unwrap()), by_sms: Some(false), ..Wish::default() };
+        let Changed { profile: after, event } = change(&profile, &wish).unwrap();
+        assert_eq!((after.name.as_str(), &after.phone, after.version), ("Anna B", &profile.phone, 4));
+        assert_eq!(after.notification_preferences, NotificationPreferences { email: true, sms: false });
+        assert_eq!((event.subject.as_str(), event.sequence), (profile.user_id.as_str(), 4));
+        let updated: UserUpdated = event.decode().unwrap();
+        assert_eq!((updated.email.as_str(), updated.name.as_str()), ("anna@example.com", "Anna B"));
+        assert_eq!(updated.phone.as_deref(), Some("+14155550123"));
+        assert_eq!(updated.notification_preferences, after.notification_preferences);
+    }
+
+    #[test]
+    fn a_phone_number_can_be_taken_away() {
+        let after = change(&anna(), &Wish { phone: Some(None), ..Wish::default() }).unwrap();
+        assert_eq!(after.profile.phone, None);
+        assert_eq!(after.event.decode::<UserUpdated>().unwrap().phone, None);
+    }
+
+    #[test]
+    fn a_wish_that_is_fulfilled_already_changes_nothing() {
+        let same = Wish { name: Some("Anna".parse().unwrap()), by_email: Some(true), ..Wish::default() };
+        assert_eq!(change(&anna(), &same), None);
+        assert_eq!(change(&anna(), &Wish::default()), None);
+    }
+
+    #[test]
+    fn what_is_left_of_a_person_names_nobody() {
+        let profile = anna();
+        let Erasure { erased, event, .. } =
+            profile.erase(Timestamp::UNIX_EPOCH, &CorrelationId::generate()).unwrap();
+        assert_eq!((erased.version, event.sequence, event.event_type.as_str()), (4, 4, "user.deleted"));
+        let left =
+            format!("{} {}", serde_json::to_string(&erased).unwrap(), serde_json::to_string(&event).unwrap());
+        assert!(!["anna", "Anna", "+1415"].iter().any(|personal| left.contains(personal)), "{left}");
+    }
+}

@@ -1,0 +1,50 @@
+//! What follows an erasure (`users-relay`, beside publishing): the sessions go, however many there are.
+
+use std::collections::BTreeSet;
+
+use contracts::{InvalidId, UserId};
+use lambda_kit::{
+    command::chain,
+    dynamodb::TableError,
+    relay::{StreamEvent, StreamRecord},
+};
+
+use crate::store::{ERASED_AT, Store};
+
+/// Why a user's sessions are still there. The record comes again.
+#[derive(Debug, thiserror::Error)]
+enum SweepError {
+    #[error("the user's id cannot be read")]
+    UserId(#[from] InvalidId),
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+/// Deletes the sessions of every user that the batch shows as erased, and returns the sequence numbers of the records for
+/// which that failed.
+pub async fn sweep_all(store: &Store, batch: &StreamEvent) -> BTreeSet<String> {
+    let mut failed = BTreeSet::new();
+    for record in batch.records.iter().filter(|record| erases(record)) {
+        if let Err(error) = sweep(store, record).await {
+            tracing::error!(error = chain(&error), "a deleted user's sessions are still there");
+            failed.insert(record.dynamodb.sequence_number.clone());
+        }
+    }
+    failed
+}
+
+fn erases(record: &StreamRecord) -> bool {
+    record.dynamodb.new_image.as_ref().is_some_and(|image| image.string(ERASED_AT).is_some())
+}
+
+async fn sweep(store: &Store, record: &StreamRecord) -> Result<(), SweepError> {
+    let image = record.dynamodb.new_image.as_ref();
+    let user_id = image.and_then(|image| image.string("user_id")).unwrap_or_default();
+    let user_id = UserId::try_from(user_id)?;
+    let swept = store.sweep(&user_id).await?;
+    tracing::info!(user_id = user_id.as_str(), swept, "a deleted user's sessions are gone");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+use lambda_kit::testing;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::{FamilyId, RefreshToken, Session, TOKEN_BYTES};
+
+async fn session_of(store: &Store, user_id: &UserId) -> RefreshToken {
+    let token = RefreshToken::new(user_id.clone(), [7; TOKEN_BYTES]);
+    let session = Session::open(token.hash(), FamilyId::generate(), user_id.clone(), 1_800_000_000);
+    store.open_session(&session).await.unwrap();
+    token
+}
+
+fn batch(images: &[Value]) -> StreamEvent {
+    let record = |(n, image): (usize, &Value)| json!({"eventName": "MODIFY", "dynamodb": {"SequenceNumber": n.to_string(), "NewImage": image}});
+    let records: Vec<Value> = images.iter().enumerate().map(record).collect();
+    serde_json::from_value(json!({"Records": records})).unwrap()
+}
+
+#[tokio::test]
+async fn the_sessions_of_who_was_erased_go_and_those_of_others_stay() {
+    let (table, faults) = testing::table(&[]).await;
+    let store = Store::new(table);
+    let (anna, ben) = (UserId::generate(), UserId::generate());
+    let (annas, bens) = (session_of(&store, &anna).await, session_of(&store, &ben).await);
+    let batch = batch(&[
+        json!({"user_id": {"S": ben}, "name": {"S": "Ben"}}),
+        json!({"user_id": {"S": anna}, "erased_at": {"S": "2026-11-21T12:00:00Z"}}),
+    ]);
+    // It comes again, and goes on.
+    faults.refuse("DeleteItem", 9);
+    assert_eq!(sweep_all(&store, &batch).await, BTreeSet::from(["1".to_owned()]));
+    faults.reset();
+    assert!(sweep_all(&store, &batch).await.is_empty());
+    assert!(sweep_all(&store, &batch).await.is_empty());
+    assert_eq!(store.session(&annas).await.unwrap(), None);
+    assert!(store.session(&bens).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_record_that_names_nobody_comes_again() {
+    let store = Store::new(testing::table(&[]).await.0);
+    let batch = batch(&[json!({"user_id": {"S": "anna"}, "erased_at": {"S": "2026-11-21T12:00:00Z"}})]);
+    assert_eq!(sweep_all(&store, &batch).await.len(), 1);
+}

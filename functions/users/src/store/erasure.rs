@@ -1,0 +1,96 @@
+//! How a person leaves the table.
+
+use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem};
+use contracts::UserId;
+use futures::{StreamExt, TryStreamExt, stream};
+use lambda_kit::dynamodb::{Item, PK, SK, TableError, cancellation_reasons, number, string};
+
+use super::{PROFILE, Store, UNCHANGED, Written, account_key, logins, user_partition, with_event};
+use crate::domain::{Erasure, Source};
+
+/// Sessions deleted at the same time.
+const CONCURRENCY: usize = 10;
+
+impl Store {
+    /// Leaves of the profile what names nobody, and of the account and its failed logins nothing, all or none: from here
+    /// on nobody logs in by that address, no session goes on, and the address is free. The sessions follow ([`Store::sweep`]).
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn erase(&self, erasure: &Erasure) -> Result<Written, TableError> {
+        const OPERATION: &str = "erasing a user";
+        let Erasure { erased, email, event } = erasure;
+        let item_error = |e| TableError::item(OPERATION, e);
+        let put = Put::builder()
+            .table_name(&self.table.name)
+            .set_item(Some(with_event(OPERATION, erased, &erased.user_id, event)?))
+            .condition_expression(UNCHANGED)
+            .expression_attribute_values(":before", number(erased.version - 1))
+            .build()
+            .map_err(item_error)?;
+        let delete = |key: Item| Delete::builder().table_name(&self.table.name).set_key(Some(key)).build();
+        let failures = logins::failures_key(&Source::Email(email.clone()));
+        let call = self
+            .table
+            .client
+            .transact_write_items()
+            .transact_items(TransactWriteItem::builder().put(put).build())
+            .transact_items(
+                TransactWriteItem::builder().delete(delete(account_key(email)).map_err(item_error)?).build(),
+            )
+            .transact_items(
+                TransactWriteItem::builder().delete(delete(failures).map_err(item_error)?).build(),
+            );
+        match call.send().await {
+            Ok(_) => Ok(Written::Done),
+            // A changed profile, or another transaction on one of the items: whoever asked reads and decides again.
+            Err(error) if cancellation_reasons(&error).is_some() => Ok(Written::Moved),
+            Err(error) => Err(TableError::call(OPERATION, error)),
+        }
+    }
+
+    /// Deletes all of a user but the profile: the sessions and what marks their ends. May be repeated, and goes on where
+    /// it was interrupted.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn sweep(&self, user: &UserId) -> Result<usize, TableError> {
+        const OPERATION: &str = "sweeping a user's sessions";
+        let mut swept = 0;
+        let mut start = None;
+        loop {
+            let page = self
+                .table
+                .client
+                .query()
+                .table_name(&self.table.name)
+                .consistent_read(true)
+                .key_condition_expression("pk = :user")
+                .expression_attribute_values(":user", string(user_partition(user)))
+                .projection_expression("pk, sk")
+                .set_exclusive_start_key(start.take())
+                .send()
+                .await
+                .map_err(|e| TableError::call(OPERATION, e))?;
+            let keys = page
+                .items
+                .unwrap_or_default()
+                .into_iter()
+                .filter(|key| key.get(SK) != Some(&string(PROFILE)));
+            let deleted: Vec<()> = stream::iter(keys)
+                .map(|key| async move {
+                    let call =
+                        self.table.client.delete_item().table_name(&self.table.name).set_key(Some(key));
+                    call.send().await.map(drop).map_err(|e| TableError::call(OPERATION, e))
+                })
+                .buffer_unordered(CONCURRENCY)
+                .try_collect()
+                .await?;
+            swept += deleted.len();
+            match page.last_evaluated_key.filter(|key| key.contains_key(PK)) {
+                Some(key) => start = Some(key),
+                None => return Ok(swept),
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Deleting one's account.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::world::{World, anna};
+
+async fn logged_in() -> (World, Value) {
+    let world = World::new().await;
+    world.post("/v1/auth/register", &anna()).await;
+    let tokens = world.login().await;
+    (world, tokens)
+}
+
+#[tokio::test]
+async fn who_is_deleted_is_gone_for_login_refresh_and_profile_and_the_address_is_free() {
+    let (world, tokens) = logged_in().await;
+    let token = tokens["access_token"].as_str().unwrap();
+    let deleted = world.delete(token).await;
+    assert_eq!((deleted.status, deleted.bytes.len()), (StatusCode::ACCEPTED, 0));
+
+    let login = json!({"email": "anna@example.com", "password": "blue mug 42"});
+    assert_eq!(world.post("/v1/auth/login", &login).await.status, StatusCode::UNAUTHORIZED);
+    let refresh = json!({"refresh_token": tokens["refresh_token"]});
+    assert_eq!(world.post("/v1/auth/refresh", &refresh).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(world.get("/v1/users/me", Some(token)).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(world.patch(token, &json!({"name": "Anna B"})).await.status, StatusCode::NOT_FOUND);
+
+    let [event] = &world.events().await[..] else { panic!("one event") };
+    assert_eq!((event.event_type.as_str(), event.sequence), ("user.deleted", 2));
+    let stored = world.stored().await.join("\n");
+    for personal in ["anna", "Anna", "+1415", "argon2"] {
+        assert!(!stored.contains(personal), "{stored}");
+    }
+    assert_eq!(world.post("/v1/auth/register", &anna()).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_repeated_deletion_is_accepted_and_does_not_touch_who_has_the_address_now() {
+    let (world, tokens) = logged_in().await;
+    let token = tokens["access_token"].as_str().unwrap();
+    world.faults.lose_answers("TransactWriteItems", 1);
+    assert_eq!(world.delete(token).await.status, StatusCode::ACCEPTED);
+    world.post("/v1/auth/register", &anna()).await;
+    assert_eq!(world.delete(token).await.status, StatusCode::ACCEPTED);
+    world.login().await;
+    let deletions = world.events().await.iter().filter(|event| event.event_type == "user.deleted").count();
+    assert_eq!(deletions, 1);
+}
+
+#[tokio::test]
+async fn a_deletion_that_meets_other_transactions_is_made_nevertheless() {
+    let (world, tokens) = logged_in().await;
+    world.faults.conflict(2);
+    assert_eq!(world.delete(tokens["access_token"].as_str().unwrap()).await.status, StatusCode::ACCEPTED);
+    assert_eq!(world.events().await[0].event_type, "user.deleted");
+}
+
+#[tokio::test]
+async fn nobody_deletes_without_a_token() {
+    let (world, _) = logged_in().await;
+    assert_eq!(world.delete("nonsense").await.status, StatusCode::UNAUTHORIZED);
+    world.login().await;
+}

@@ -1,0 +1,83 @@
+//! Changing one's profile.
+
+use axum::http::StatusCode;
+use contracts::events::UserUpdated;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::world::{World, anna};
+
+async fn logged_in() -> (World, String) {
+    let world = World::new().await;
+    world.post("/v1/auth/register", &anna()).await;
+    let tokens = world.login().await;
+    (world, tokens["access_token"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn what_is_named_is_changed_and_told_to_the_other_contexts() {
+    let (world, token) = logged_in().await;
+    let wish = json!({"name": " Anna B ", "notification_preferences": {"sms": false}});
+    let changed = world.patch(&token, &wish).await;
+    assert_eq!(changed.status, StatusCode::OK);
+    assert_eq!((&changed.body["name"], &changed.body["phone"]), (&json!("Anna B"), &json!("+14155550123")));
+    assert_eq!(changed.body["notification_preferences"], json!({"email": true, "sms": false}));
+    assert_eq!(world.get("/v1/users/me", Some(&token)).await.body, changed.body);
+
+    let [event] = &world.events().await[..] else { panic!("one event is new") };
+    let updated: UserUpdated = event.decode().unwrap();
+    assert_eq!((event.sequence, updated.name.as_str()), (2, "Anna B"));
+    assert!(!updated.notification_preferences.sms);
+}
+
+#[tokio::test]
+async fn a_profile_can_be_sent_back_as_it_was_read_and_nothing_is_told() {
+    let (world, token) = logged_in().await;
+    let mut me = world.get("/v1/users/me", Some(&token)).await.body;
+    assert_eq!(world.patch(&token, &me).await.body, me);
+    assert_eq!(world.patch(&token, &json!({})).await.body, me);
+    assert_eq!(world.events().await[0].sequence, 1);
+
+    me["phone"] = Value::Null;
+    assert_eq!(world.patch(&token, &me).await.body, me);
+    assert_eq!(world.events().await[0].sequence, 2);
+}
+
+#[tokio::test]
+async fn a_change_whose_answer_was_lost_is_made_and_told_once() {
+    let (world, token) = logged_in().await;
+    world.faults.lose_answers("PutItem", 1);
+    let changed = world.patch(&token, &json!({"name": "Anna B"})).await;
+    assert_eq!((changed.status, &changed.body["name"]), (StatusCode::OK, &json!("Anna B")));
+    assert_eq!(world.events().await[0].sequence, 2);
+}
+
+#[tokio::test]
+async fn changes_at_the_same_time_are_all_made() {
+    let (world, token) = logged_in().await;
+    let wishes = [
+        json!({"name": "Anna B"}),
+        json!({"phone": "+14155550199"}),
+        json!({"notification_preferences": {"email": false}}),
+    ];
+    let answers = futures::future::join_all(wishes.iter().map(|wish| world.patch(&token, wish))).await;
+    assert!(answers.iter().all(|answer| answer.status == StatusCode::OK));
+    let me = world.get("/v1/users/me", Some(&token)).await.body;
+    assert_eq!((&me["name"], &me["phone"]), (&json!("Anna B"), &json!("+14155550199")));
+    assert_eq!(me["notification_preferences"]["email"], json!(false));
+}
+
+#[rstest]
+#[case(json!({"name": " "}), "name")]
+#[case(json!({"name": null}), "name")]
+#[case(json!({"phone": "0151 123"}), "phone")]
+#[case(json!({"email": "ben@example.com"}), "email")]
+#[case(json!({"notification_preferences": null}), "notification_preferences")]
+#[case(json!({"notification_preferences": {"sms": "yes"}}), "notification_preferences.sms")]
+#[tokio::test]
+async fn a_change_that_breaks_a_rule_names_the_field(#[case] wish: Value, #[case] field: &str) {
+    let (world, token) = logged_in().await;
+    let answer = world.patch(&token, &wish).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["errors"][0]["field"]), (422, &json!(field)));
+    assert_eq!(world.events().await[0].sequence, 1);
+}
