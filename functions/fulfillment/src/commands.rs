@@ -102,7 +102,7 @@ impl CommandError for ShipmentError {
         match self {
             Self::Refused(Refused::Rejected(_)) => SHIPMENT_REJECTED,
             Self::Refused(Refused::AlreadyCancelled) => ORDER_CANCEL_REQUESTED,
-            Self::Table(_) | Self::Incomplete | Self::Busy => TRANSIENT,
+            Self::Refused(Refused::UnderWay) | Self::Table(_) | Self::Incomplete | Self::Busy => TRANSIENT,
         }
     }
 }

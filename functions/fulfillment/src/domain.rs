@@ -1,22 +1,36 @@
-//! A parcel: `none → scheduled | rejected | cancelled`, `scheduled → cancelled`, and nothing else. Pure.
+//! A parcel: `none → scheduled | rejected | cancelled`, `scheduled → cancelled` by the saga, and
+//! `scheduled → picked → packed → shipped → delivered` by staff. Nothing else. Pure.
+
+mod progress;
 
 use contracts::{
     CorrelationId, Envelope, EventPayload, NewEvent, OrderId, OrderLine, ShippingAddress, UserId,
-    events::{ShipmentCancelled, ShipmentScheduled},
+    events::{
+        ShipmentCancelled, ShipmentDelivered, ShipmentPacked, ShipmentPicked, ShipmentScheduled,
+        ShipmentShipped,
+    },
     saga::Shipment,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::progress::{OutOfOrder, Progress, Report, report};
 use crate::carrier::NotServed;
 
 /// The `source` of this context's events.
 const SOURCE: &str = "fulfillment";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "ShipmentStatus"))]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     Scheduled,
+    Picked,
+    Packed,
+    /// The carrier has it.
+    Shipped,
+    Delivered,
     /// No carrier takes it; kept, so that a second attempt says the same.
     Rejected,
     /// Called off, or never scheduled: either way nothing may be scheduled for this order any more.
@@ -96,6 +110,8 @@ pub enum Refused {
     Rejected(String),
     #[error("the order's parcel was called off before")]
     AlreadyCancelled,
+    #[error("the order's parcel is being sent")]
+    UnderWay,
 }
 
 /// What `command` does to the parcel as it is, or why it may not. Total, and the same answer each time: a repeated
@@ -118,8 +134,15 @@ pub fn decide(current: Option<&Parcel>, command: Command, cause: &Cause) -> Resu
             },
             causation_id: cause.causation_id.clone(),
         })),
-        (Status::Scheduled, Command::Schedule(_))
+        (
+            Status::Scheduled | Status::Picked | Status::Packed | Status::Shipped | Status::Delivered,
+            Command::Schedule(_),
+        )
         | (Status::Cancelled | Status::Rejected, Command::Cancel) => Ok(Decision::Keep(current.clone())),
+        // Staff sends what was sold, and no saga undoes a completed order: somebody has to look at it.
+        (Status::Picked | Status::Packed | Status::Shipped | Status::Delivered, Command::Cancel) => {
+            Err(Refused::UnderWay)
+        }
         (Status::Rejected, Command::Schedule(_)) => {
             Err(Refused::Rejected(current.reason.clone().unwrap_or_default()))
         }
@@ -180,6 +203,14 @@ impl Change {
                 tracking_number: shipment.tracking_number.clone(),
                 estimated_delivery: shipment.estimated_delivery,
             })?,
+            (Status::Picked, Some(_)) => self.event(&ShipmentPicked { order_id })?,
+            (Status::Packed, Some(_)) => self.event(&ShipmentPacked { order_id })?,
+            (Status::Shipped, Some(shipment)) => self.event(&ShipmentShipped {
+                order_id,
+                carrier: shipment.carrier.clone(),
+                tracking_number: shipment.tracking_number.clone(),
+            })?,
+            (Status::Delivered, Some(_)) => self.event(&ShipmentDelivered { order_id })?,
             (Status::Cancelled, Some(_)) => self.event(&ShipmentCancelled { order_id })?,
             // Nothing was booked: no shipment that anybody could have heard of.
             (_, None) | (Status::Rejected, Some(_)) => return Ok(Vec::new()),

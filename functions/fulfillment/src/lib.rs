@@ -1,12 +1,18 @@
 //! Owns the shipments: which carrier takes an order's parcel, under which tracking number, and where to. Publishes
-//! `shipment.scheduled` and `shipment.cancelled`, with the order as their subject. The saga asks it to schedule and
-//! to cancel.
+//! `shipment.*`, with the order as their subject. The saga asks it to schedule and to cancel, staff report how far a
+//! parcel is.
 
+mod api;
 mod carrier;
 mod commands;
 mod domain;
+mod orders;
 mod store;
 
+#[cfg(feature = "openapi")]
+pub use api::operations;
+pub use api::{Api, routes};
 pub use carrier::{Carrier, HouseCarrier};
 pub use commands::handle as handle_command;
+pub use orders::Orders;
 pub use store::Store;

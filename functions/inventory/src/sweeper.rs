@@ -8,11 +8,10 @@ use std::time::{Duration, SystemTime};
 use contracts::{OrderStatus, query::ORDER_STATUSES_MAX};
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use lambda_kit::{command::chain, dynamodb::TableError, telemetry};
+use lambda_kit::{command::chain, dynamodb::TableError, peers::CallError, telemetry};
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 
-use self::orders::AskError;
 pub use self::orders::Orders;
 use crate::{
     domain::{Cause, Command, Status},
@@ -54,7 +53,7 @@ enum SweepError {
     #[error(transparent)]
     Table(#[from] TableError),
     #[error("orders does not answer")]
-    Ask(#[from] AskError),
+    Ask(#[from] CallError),
 }
 
 /// Where one reservation ended up.

@@ -15,11 +15,11 @@ mod unwind;
 use contracts::{OrderId, OrderStatus, saga::LONGEST_WAY_FORWARD_SECONDS};
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use lambda_kit::command::chain;
+use lambda_kit::{command::chain, peers::CallError};
 
 pub use self::{contexts::Contexts, executions::Executions, function::run};
 use self::{
-    contexts::{CallError, Undo},
+    contexts::Undo,
     executions::{Execution, ExecutionError},
     function::Invocation,
     report::{Found, Report},

@@ -206,3 +206,10 @@ event!(ShipmentScheduled, "shipment.scheduled", v 1 {
     estimated_delivery: Date,
 });
 event!(ShipmentCancelled, "shipment.cancelled", v 1 { order_id: OrderId });
+event!(ShipmentPicked, "shipment.picked", v 1 { order_id: OrderId });
+event!(ShipmentPacked, "shipment.packed", v 1 { order_id: OrderId });
+event!(
+    /// The parcel is with the carrier.
+    ShipmentShipped, "shipment.shipped", v 1 { order_id: OrderId, carrier: String, tracking_number: String }
+);
+event!(ShipmentDelivered, "shipment.delivered", v 1 { order_id: OrderId });

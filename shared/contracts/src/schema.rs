@@ -54,6 +54,13 @@ pub fn event_versions() -> Vec<EventVersion> {
             phone: Some("+14155550123".to_owned()),
             notification_preferences: preferences,
         }),
+        users.tells(UserUpdated {
+            user_id: user_id.clone(),
+            email: "ada@example.com".to_owned(),
+            name: "Ada Lovelace".to_owned(),
+            phone: Some("+14155550123".to_owned()),
+            notification_preferences: preferences,
+        }),
         users.tells(UserDeleted { user_id: user_id.clone() }),
         catalog.tells(ProductCreated {
             sku: sku(),
@@ -104,11 +111,15 @@ pub fn event_versions() -> Vec<EventVersion> {
         }),
         fulfillment.tells(ShipmentScheduled {
             order_id: order_id(),
-            carrier,
-            tracking_number,
+            carrier: carrier.clone(),
+            tracking_number: tracking_number.clone(),
             estimated_delivery,
         }),
         fulfillment.tells(ShipmentCancelled { order_id: order_id() }),
+        fulfillment.tells(ShipmentPicked { order_id: order_id() }),
+        fulfillment.tells(ShipmentPacked { order_id: order_id() }),
+        fulfillment.tells(ShipmentShipped { order_id: order_id(), carrier, tracking_number }),
+        fulfillment.tells(ShipmentDelivered { order_id: order_id() }),
     ]
 }
 

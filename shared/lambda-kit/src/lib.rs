@@ -3,7 +3,7 @@
 //! telemetry, and the table of timeouts and limits.
 //!
 //! A function's `main` has three acts: read the configuration, build the clients, run. Features select what a
-//! function links: `http`, `jwt`, `dynamodb`, `breaker`, `bucket`, `relay`, `sqs`.
+//! function links: `http`, `jwt`, `dynamodb`, `breaker`, `bucket`, `peers`, `relay`, `sqs`.
 
 pub mod aws;
 #[cfg(feature = "breaker")]
@@ -23,6 +23,8 @@ pub mod jwt;
 pub mod numbers;
 #[cfg(feature = "openapi")]
 pub mod openapi;
+#[cfg(feature = "peers")]
+pub mod peers;
 #[cfg(feature = "relay")]
 pub mod relay;
 #[cfg(feature = "sqs")]

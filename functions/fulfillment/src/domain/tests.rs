@@ -58,6 +58,7 @@ fn word(current: Option<&Parcel>, command: Command) -> String {
         Ok(Decision::Write(change)) => format!("{:?}", change.parcel.status).to_lowercase(),
         Err(Refused::Rejected(reason)) => reason,
         Err(Refused::AlreadyCancelled) => "AlreadyCancelled".to_owned(),
+        Err(Refused::UnderWay) => "UnderWay".to_owned(),
     }
 }
 
@@ -118,4 +119,31 @@ fn the_address_is_kept_only_while_there_is_something_to_send() {
     assert!(scheduled.shipping_address.is_some());
     assert_eq!(written(Some(&scheduled), Command::Cancel).parcel.shipping_address, None);
     assert_eq!(written(None, refused_schedule()).parcel.shipping_address, None);
+}
+
+#[test]
+fn staff_take_a_parcel_step_by_step_and_no_other_way() {
+    use Status::*;
+    let steps = [Progress::Picked, Progress::Packed, Progress::Shipped, Progress::Delivered];
+    let allowed = [(Scheduled, 0), (Picked, 1), (Packed, 2), (Shipped, 3)];
+    let parcel = written(None, schedule()).parcel;
+    for is in [Scheduled, Picked, Packed, Shipped, Delivered, Rejected, Cancelled] {
+        let parcel = Parcel { status: is, ..parcel.clone() };
+        for (n, progress) in steps.into_iter().enumerate() {
+            let outcome = report(&parcel, &Report { progress, tracking_number: None }, &cause());
+            match outcome {
+                Ok(Decision::Write(change)) => {
+                    assert!(allowed.contains(&(is, n)), "{is:?} to {progress:?}");
+                    assert_eq!(change.parcel.version, parcel.version + 1);
+                    let events = change.events().unwrap();
+                    let name = serde_json::to_value(progress).unwrap();
+                    assert_eq!(events[0].event_type, format!("shipment.{}", name.as_str().unwrap()));
+                }
+                Ok(Decision::Keep(same)) => assert_eq!(format!("{:?}", same.status), format!("{progress:?}")),
+                Err(refused) => {
+                    assert!(!allowed.contains(&(is, n)) && refused == OutOfOrder { is, asked: progress });
+                }
+            }
+        }
+    }
 }

@@ -7,7 +7,7 @@ async fn main() -> MainResult {
     telemetry::init();
     let sdk = aws::sdk_config()?;
     let store = Store::new(Table::from_env(&sdk)?);
-    let orders = Orders::new(&(&sdk).into(), config::required("ORDERS_FUNCTION")?);
+    let orders = Orders::new(&(&sdk).into(), config::required("STAGE")?);
 
     invoke::run(vec![store.health()], |_, context| {
         let (store, orders) = (store.clone(), orders.clone());

@@ -59,7 +59,7 @@ impl Shop {
             .mount(&lambda)
             .await;
         let (sdk, _) = sdk_config(&lambda.uri());
-        let orders = Orders::new(&(&sdk).into(), FUNCTION.to_owned());
+        let orders = Orders::new(&(&sdk).into(), "test".to_owned());
         Self { store, faults, orders, asked, _lambda: lambda }
     }
 
@@ -154,7 +154,7 @@ async fn nothing_is_settled_while_orders_does_not_answer() {
     let shop = Shop::with(1, |_| Some(OrderStatus::OrderCancelled)).await;
     let nobody = MockServer::start().await;
     let (sdk, _) = sdk_config(&nobody.uri());
-    let shop = Shop { orders: Orders::new(&(&sdk).into(), FUNCTION.to_owned()), ..shop };
+    let shop = Shop { orders: Orders::new(&(&sdk).into(), "test".to_owned()), ..shop };
     assert!(shop.sweep_after(31 * MINUTE).await.unwrap_err().starts_with("orders does not answer"));
     assert_eq!(shop.status(0).await, Status::Held);
 }

@@ -2,14 +2,12 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use aws_sdk_lambda::{Client, primitives::Blob};
-use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 use contracts::{
     OrderId,
     query::{PaymentQuery, PaymentStatuses},
     saga::{CommandContext, FulfillmentCommand, InventoryCommand, PaymentCommand, UndoOutcome, Undone},
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use lambda_kit::peers::{CallError, Peers};
 
 use super::correlation_id;
 use crate::domain::History;
@@ -38,48 +36,14 @@ impl Undo {
     }
 }
 
-/// Invokes the functions of a stage.
+/// The functions of the other contexts.
 #[derive(Debug, Clone)]
-pub struct Contexts {
-    lambda: Client,
-    stage: String,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum CallError {
-    #[error("{function} could not be invoked")]
-    Invoke {
-        function: &'static str,
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    #[error("{function} failed with {name}: {message}")]
-    Failed { function: &'static str, name: String, message: String },
-    #[error("what is sent to or answered by {function} is not of its form")]
-    Form {
-        function: &'static str,
-        #[source]
-        source: serde_json::Error,
-    },
-}
-
-/// What Lambda answers when a function failed.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Failure {
-    error_type: String,
-    error_message: String,
-}
+pub struct Contexts(Peers);
 
 impl Contexts {
     /// Calls with one try each: the next run is the second one.
     pub fn new(sdk: &aws_sdk_lambda::config::Config, stage: String) -> Self {
-        let config = sdk
-            .to_builder()
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(TimeoutConfig::builder().operation_timeout(LONGEST_CALL).build())
-            .build();
-        Self { lambda: Client::from_conf(config), stage }
+        Self(Peers::new(sdk, stage, LONGEST_CALL))
     }
 
     /// Runs one undo of the saga for this order.
@@ -95,15 +59,15 @@ impl Contexts {
         let undone: Undone = match undo {
             Undo::Shipment => {
                 let command = FulfillmentCommand::CancelShipment { context, user_id };
-                self.call("fulfillment-commands", &command).await?
+                self.0.call("fulfillment-commands", &command).await?
             }
             Undo::Payment => {
                 let command = PaymentCommand::RefundPayment { context, user_id, reason: reason.to_owned() };
-                self.call("payments-commands", &command).await?
+                self.0.call("payments-commands", &command).await?
             }
             Undo::Inventory => {
                 let command = InventoryCommand::ReleaseInventory { context, user_id };
-                self.call("inventory-commands", &command).await?
+                self.0.call("inventory-commands", &command).await?
             }
         };
         Ok(undone.outcome)
@@ -118,29 +82,8 @@ impl Contexts {
         order_ids: Vec<OrderId>,
     ) -> Result<BTreeSet<OrderId>, CallError> {
         let query = PaymentQuery::PaymentStatuses { order_ids };
-        let answer: PaymentStatuses = self.call("payments-commands", &query).await?;
+        let answer: PaymentStatuses = self.0.call("payments-commands", &query).await?;
         let not_at_rest = answer.payments.into_iter().filter(|payment| !payment.at_rest);
         Ok(not_at_rest.map(|payment| payment.order_id).collect())
-    }
-
-    async fn call<A: DeserializeOwned>(
-        &self,
-        function: &'static str,
-        request: &impl Serialize,
-    ) -> Result<A, CallError> {
-        let form = |source| CallError::Form { function, source };
-        let payload = serde_json::to_vec(request).map_err(form)?;
-        let call = self.lambda.invoke().function_name(format!("ordersaga-{}-{function}", self.stage));
-        let answer = call
-            .payload(Blob::new(payload))
-            .send()
-            .await
-            .map_err(|source| CallError::Invoke { function, source: source.into() })?;
-        let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
-        if answer.function_error.is_some() {
-            let Failure { error_type, error_message } = serde_json::from_slice(&payload).unwrap_or_default();
-            return Err(CallError::Failed { function, name: error_type, message: error_message });
-        }
-        serde_json::from_slice(&payload).map_err(form)
     }
 }

@@ -1,0 +1,206 @@
+//! REST: where a parcel is, and what staff report of it (DESIGN.md section 3).
+
+#[cfg(feature = "openapi")]
+mod describe;
+#[cfg(test)]
+mod tests;
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::{HeaderValue, header},
+    response::IntoResponse,
+    routing::{get, post},
+};
+use contracts::{OrderId, OrderStatus};
+use garde::Validate;
+use jiff::{Timestamp, civil::Date};
+use lambda_kit::{
+    dynamodb::TableError,
+    http::{Admin, Body, Correlation, Identity, Problem},
+    peers::CallError,
+};
+use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "openapi")]
+pub use self::describe::operations;
+use crate::{
+    domain::{Cause, Decision, OutOfOrder, Parcel, Progress, Report, Status, report},
+    orders::Orders,
+    store::{Store, Written},
+};
+
+/// Tries to write after somebody else wrote the same parcel in between: one colleague, seldom two.
+const TRIES: u32 = 4;
+
+/// What the REST function needs.
+#[derive(Debug, Clone)]
+pub struct Api {
+    pub store: Store,
+    pub orders: Orders,
+}
+
+pub fn routes(api: Api) -> Router {
+    Router::new()
+        .route("/v1/shipments/{order_id}", get(show))
+        .route("/v1/shipments/{order_id}/events", post(progress))
+        .with_state(api)
+}
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+struct ShipmentView {
+    order_id: OrderId,
+    shipment_id: String,
+    status: Status,
+    carrier: String,
+    tracking_number: String,
+    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
+    estimated_delivery: Date,
+    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
+    updated_at: Timestamp,
+}
+
+#[derive(Debug, Deserialize, Validate)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+struct ReportBody {
+    #[garde(skip)]
+    status: Progress,
+    /// In the place of the one that was booked.
+    // As long as carriers' numbers get, and nothing that a customer's message could be broken with.
+    #[serde(default)]
+    #[garde(inner(length(min = 1, max = 64), ascii, custom(is_printable)))]
+    tracking_number: Option<String>,
+}
+
+fn is_printable(text: &str, (): &()) -> garde::Result {
+    let printable = text.chars().all(|c| c.is_ascii_graphic() || c == ' ') && text.trim() == text;
+    if printable { Ok(()) } else { Err(garde::Error::new("must be printable, without spaces around it")) }
+}
+
+async fn show(
+    State(api): State<Api>,
+    identity: Identity,
+    Path(order_id): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
+    let order_id = parse(&order_id)?;
+    let parcel = api.store.parcel(&order_id).await.map_err(ApiError::from)?;
+    let view =
+        parcel.filter(|parcel| identity.may_see(&parcel.user_id)).and_then(view).ok_or_else(no_such)?;
+    Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"))], Json(view)))
+}
+
+/// Records how far the parcel is. A repeat answers as the first report did.
+async fn progress(
+    State(api): State<Api>,
+    Admin(_): Admin,
+    Correlation(correlation_id): Correlation,
+    Path(order_id): Path<String>,
+    Body(ReportBody { status, tracking_number }): Body<ReportBody>,
+) -> Result<Json<ShipmentView>, Problem> {
+    let order_id = parse(&order_id)?;
+    let report = Report { progress: status, tracking_number };
+    let parcel = api.record(order_id, &report, correlation_id.as_str()).await?;
+    Ok(Json(view(parcel).ok_or_else(no_such)?))
+}
+
+impl Api {
+    async fn record(
+        &self,
+        order_id: OrderId,
+        asked: &Report,
+        causation_id: &str,
+    ) -> Result<Parcel, ApiError> {
+        let mut order_has_completed = false;
+        for _ in 0..TRIES {
+            let Some(parcel) = self.store.parcel(&order_id).await? else {
+                return Err(match self.orders.status(&order_id).await? {
+                    Some(_) => ApiError::NotCompleted,
+                    None => ApiError::Unknown,
+                });
+            };
+            let cause = Cause {
+                order_id: order_id.clone(),
+                user_id: parcel.user_id.clone(),
+                correlation_id: parcel.correlation_id.clone(),
+                causation_id: causation_id.to_owned(),
+                at: Timestamp::now(),
+            };
+            let change = match report(&parcel, asked, &cause)? {
+                Decision::Keep(parcel) => return Ok(parcel),
+                Decision::Write(change) => change,
+            };
+            // Later reports follow on the first one, and an order that has completed stays so.
+            if parcel.status == Status::Scheduled && !order_has_completed {
+                if self.orders.status(&order_id).await? != Some(OrderStatus::OrderCompleted) {
+                    return Err(ApiError::NotCompleted);
+                }
+                order_has_completed = true;
+            }
+            if self.store.write(&change).await? == Written::Done {
+                tracing::info!(status = ?change.parcel.status, "a parcel's progress");
+                return Ok(change.parcel);
+            }
+        }
+        Err(ApiError::Busy)
+    }
+}
+
+fn parse(order_id: &str) -> Result<OrderId, Problem> {
+    OrderId::try_from(order_id).map_err(|_| no_such())
+}
+
+fn no_such() -> Problem {
+    Problem::not_found("There is no shipment of such an order of yours.")
+}
+
+/// A parcel that was refused, or called off before it was booked, is none that anybody could follow.
+fn view(parcel: Parcel) -> Option<ShipmentView> {
+    let shipment = parcel.shipment?;
+    Some(ShipmentView {
+        order_id: parcel.order_id,
+        shipment_id: shipment.shipment_id,
+        status: parcel.status,
+        carrier: shipment.carrier,
+        tracking_number: shipment.tracking_number,
+        estimated_delivery: shipment.estimated_delivery,
+        updated_at: parcel.updated_at,
+    })
+}
+
+/// Why a report was not recorded.
+#[derive(Debug, thiserror::Error)]
+enum ApiError {
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("orders does not answer")]
+    Orders(#[from] CallError),
+    #[error(transparent)]
+    OutOfOrder(#[from] OutOfOrder),
+    #[error("the order has not completed")]
+    NotCompleted,
+    #[error("there is no such order")]
+    Unknown,
+    #[error("the parcel is too busy")]
+    Busy,
+}
+
+impl From<ApiError> for Problem {
+    fn from(error: ApiError) -> Self {
+        match error {
+            ApiError::Table(TableError::Item { .. }) => Self::internal(&error),
+            ApiError::Table(TableError::Call { .. }) | ApiError::Orders(_) | ApiError::Busy => {
+                Self::unavailable(&error)
+            }
+            ApiError::OutOfOrder(OutOfOrder { is, .. }) => Self::conflict(format!(
+                "The parcel is {}. It is picked, packed, shipped and delivered, in this order.",
+                format!("{is:?}").to_lowercase()
+            )),
+            ApiError::NotCompleted => {
+                Self::conflict("Only the parcel of a completed order is sent. See the order's status.")
+            }
+            ApiError::Unknown => no_such(),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Reports and views against a real table, beside an orders function that says what it is told to.
+
+use std::sync::{Arc, Mutex};
+
+use axum::{
+    body::{Body as RawBody, to_bytes},
+    http::{Request, StatusCode},
+};
+use contracts::{CorrelationId, IdempotencyKey, OrderLine, ShippingAddress, Sku, UserId, saga::*};
+use lambda_kit::{
+    http::app,
+    testing::{self, Faults, Tokens, sdk_config},
+};
+use rstest::rstest;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
+
+use super::*;
+use crate::{carrier::HouseCarrier, commands::handle};
+
+struct Shop {
+    api: Api,
+    faults: Faults,
+    tokens: Tokens,
+    user: UserId,
+    order: OrderId,
+    status: Arc<Mutex<Option<OrderStatus>>>,
+    _orders: MockServer,
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let (table, faults) = testing::table(&[]).await;
+        let user = UserId::try_from("usr_0123456789abcdef0123456789abcdef").unwrap();
+        let order = OrderId::derive(&user, &IdempotencyKey::try_from("order").unwrap());
+        let status = Arc::new(Mutex::new(Some(OrderStatus::OrderCompleted)));
+        let (lambda, told, asked) = (MockServer::start().await, Arc::clone(&status), order.clone());
+        Mock::given(method("POST"))
+            .respond_with(move |_: &wiremock::Request| {
+                let standing = told.lock().unwrap().map(|status| {
+                    json!({"order_id": asked, "status": status, "version": 1, "updated_at": "2026-11-20T12:00:00Z"})
+                });
+                let orders: Vec<Value> = standing.into_iter().collect();
+                ResponseTemplate::new(200).set_body_json(json!({"orders": orders}))
+            })
+            .mount(&lambda)
+            .await;
+        let (sdk, _) = sdk_config(&lambda.uri());
+        let orders = Orders::new(&(&sdk).into(), "test".to_owned());
+        let api = Api { store: Store::new(table), orders };
+        Self { api, faults, tokens: Tokens::new(), user, order, status, _orders: lambda }
+    }
+
+    async fn scheduled() -> Self {
+        let shop = Self::open().await;
+        shop.command(FulfillmentCommand::ScheduleShipment {
+            context: shop.context(),
+            user_id: shop.user.clone(),
+            items: vec![OrderLine { sku: Sku::try_from("MUG").unwrap(), quantity: 1 }],
+            shipping_address: ShippingAddress {
+                name: "Ada".to_owned(),
+                line1: "1 Street".to_owned(),
+                line2: None,
+                city: "Town".to_owned(),
+                postal_code: "12345".to_owned(),
+                country: "DE".to_owned(),
+            },
+        })
+        .await
+        .unwrap();
+        shop
+    }
+
+    fn context(&self) -> CommandContext {
+        let correlation_id = CorrelationId::try_from("cor").unwrap();
+        CommandContext { order_id: self.order.clone(), correlation_id }
+    }
+
+    async fn command(&self, command: FulfillmentCommand) -> Result<(), String> {
+        let now = "2026-11-20T12:00:00Z".parse().unwrap();
+        handle(&self.api.store, &HouseCarrier, command, now).await.map(|_| ()).map_err(|e| e.to_string())
+    }
+
+    async fn send(&self, request: Request<RawBody>) -> (StatusCode, Value) {
+        let app = app(routes(self.api.clone()), self.tokens.verifier());
+        let response = app.oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    async fn seen_by(&self, bearer: &str) -> (StatusCode, Value) {
+        let request = Request::get(format!("/v1/shipments/{}", self.order)).header("authorization", bearer);
+        self.send(request.body(RawBody::empty()).unwrap()).await
+    }
+
+    async fn report_as(&self, bearer: &str, body: Value) -> (StatusCode, Value) {
+        let request = Request::post(format!("/v1/shipments/{}/events", self.order))
+            .header("authorization", bearer)
+            .header("content-type", "application/json");
+        self.send(request.body(RawBody::from(body.to_string())).unwrap()).await
+    }
+
+    async fn report(&self, status: &str) -> StatusCode {
+        self.report_as(&self.tokens.admin(), json!({"status": status})).await.0
+    }
+
+    async fn last_event(&self) -> (String, u64) {
+        let parcel = self.api.store.parcel(&self.order).await.unwrap().unwrap();
+        (format!("{:?}", parcel.status).to_lowercase(), parcel.version)
+    }
+}
+
+#[tokio::test]
+async fn a_parcel_goes_its_way_and_its_customer_sees_where_it_is() {
+    let shop = Shop::scheduled().await;
+    let mine = shop.tokens.user(&shop.user);
+    let (_, booked) = shop.seen_by(&mine).await;
+    assert_eq!((&booked["status"], &booked["carrier"]), (&json!("scheduled"), &json!("Ordersaga Parcel")));
+
+    for status in ["picked", "packed"] {
+        assert_eq!(shop.report(status).await, StatusCode::OK);
+    }
+    let shipped = json!({"status": "shipped", "tracking_number": "1Z999"});
+    let (status, answer) = shop.report_as(&shop.tokens.admin(), shipped.clone()).await;
+    assert_eq!((status, &answer["tracking_number"]), (StatusCode::OK, &json!("1Z999")));
+    assert_eq!(shop.report_as(&shop.tokens.admin(), shipped).await, (StatusCode::OK, answer), "a repeat");
+    assert_eq!(shop.report("delivered").await, StatusCode::OK);
+    assert_eq!(shop.last_event().await, ("delivered".to_owned(), 5), "each was written once");
+    let (_, seen) = shop.seen_by(&mine).await;
+    assert_eq!((&seen["status"], &seen["tracking_number"]), (&json!("delivered"), &json!("1Z999")));
+    let parcel = shop.api.store.parcel(&shop.order).await.unwrap().unwrap();
+    assert_eq!(parcel.shipping_address, None, "there is nothing left to send");
+}
+
+#[rstest]
+#[case::skipped("packed")]
+#[case::skipped_more("delivered")]
+#[tokio::test]
+async fn a_report_out_of_order_is_refused(#[case] status: &str) {
+    let shop = Shop::scheduled().await;
+    let (code, problem) = shop.report_as(&shop.tokens.admin(), json!({"status": status})).await;
+    assert_eq!(code, StatusCode::CONFLICT);
+    assert!(problem["detail"].as_str().unwrap().starts_with("The parcel is scheduled."), "{problem}");
+    assert_eq!(shop.last_event().await, ("scheduled".to_owned(), 1));
+}
+
+#[tokio::test]
+async fn an_order_that_has_not_completed_is_not_sent() {
+    let shop = Shop::scheduled().await;
+    *shop.status.lock().unwrap() = Some(OrderStatus::PaymentPending);
+    assert_eq!(shop.report("picked").await, StatusCode::CONFLICT);
+    assert_eq!(shop.last_event().await, ("scheduled".to_owned(), 1));
+
+    let unbooked = Shop::open().await;
+    *unbooked.status.lock().unwrap() = Some(OrderStatus::OrderCreated);
+    assert_eq!(unbooked.report("picked").await, StatusCode::CONFLICT);
+    *unbooked.status.lock().unwrap() = None;
+    assert_eq!(unbooked.report("picked").await, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_parcel_that_was_called_off_is_not_sent_and_one_that_is_sent_is_not_called_off() {
+    let cancel = |shop: &Shop| FulfillmentCommand::CancelShipment {
+        context: shop.context(),
+        user_id: shop.user.clone(),
+    };
+    let shop = Shop::scheduled().await;
+    shop.command(cancel(&shop)).await.unwrap();
+    assert_eq!(shop.report("picked").await, StatusCode::CONFLICT);
+
+    let shop = Shop::scheduled().await;
+    shop.report("picked").await;
+    assert_eq!(shop.command(cancel(&shop)).await.unwrap_err(), "the order's parcel is being sent");
+    assert_eq!(shop.last_event().await, ("picked".to_owned(), 2));
+}
+
+#[tokio::test]
+async fn a_report_whose_write_loses_its_answer_is_recorded_once() {
+    let shop = Shop::scheduled().await;
+    shop.faults.lose_answers("PutItem", 1);
+    assert_eq!(shop.report("picked").await, StatusCode::OK);
+    assert_eq!(shop.last_event().await, ("picked".to_owned(), 2));
+}
+
+#[tokio::test]
+async fn while_orders_does_not_answer_nothing_is_picked() {
+    let shop = Shop::scheduled().await;
+    let nobody = MockServer::start().await;
+    let (sdk, _) = sdk_config(&nobody.uri());
+    let orders = Orders::new(&(&sdk).into(), "test".to_owned());
+    let shop = Shop { api: Api { orders, ..shop.api.clone() }, ..shop };
+    assert_eq!(shop.report("picked").await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(shop.last_event().await, ("scheduled".to_owned(), 1));
+}
+
+#[tokio::test]
+async fn a_shipment_is_its_customers_and_the_staffs() {
+    let shop = Shop::scheduled().await;
+    let stranger = UserId::try_from("usr_ffffffffffffffffffffffffffffffff").unwrap();
+    assert_eq!(shop.seen_by(&shop.tokens.user(&stranger)).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(shop.seen_by(&shop.tokens.admin()).await.0, StatusCode::OK);
+    let mine = shop.tokens.user(&shop.user);
+    assert_eq!(shop.report_as(&mine, json!({"status": "picked"})).await.0, StatusCode::FORBIDDEN);
+    let empty = Shop::open().await;
+    assert_eq!(empty.seen_by(&empty.tokens.admin()).await.0, StatusCode::NOT_FOUND);
+}
+
+#[rstest]
+#[case::unknown_status(json!({"status": "lost"}), "status")]
+#[case::no_status(json!({}), "status")]
+#[case::empty_number(json!({"status": "picked", "tracking_number": ""}), "tracking_number")]
+#[case::odd_number(json!({"status": "picked", "tracking_number": "1Z\n9"}), "tracking_number")]
+#[case::other_field(json!({"status": "picked", "carrier": "x"}), "carrier")]
+#[tokio::test]
+async fn a_report_that_cannot_be_read_is_refused(#[case] body: Value, #[case] field: &str) {
+    let shop = Shop::scheduled().await;
+    let (status, problem) = shop.report_as(&shop.tokens.admin(), body).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+    assert!(problem["errors"][0]["field"].as_str().unwrap().contains(field), "{problem}");
+}

@@ -1,0 +1,84 @@
+//! The functions of this stage, invoked directly and allowed by IAM: what contexts ask each other outside the saga
+//! (`contracts::query`), and its commands when no saga runs them.
+
+use std::time::Duration;
+
+use aws_sdk_lambda::{
+    Client,
+    config::{Config, retry::RetryConfig, timeout::TimeoutConfig},
+    primitives::Blob,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// Invokes the functions of a stage.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    lambda: Client,
+    stage: String,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error("{function} could not be invoked")]
+    Invoke {
+        function: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What went wrong in it is in its own log.
+    #[error("{function} failed with {name}: {message}")]
+    Failed { function: &'static str, name: String, message: String },
+    #[error("what is sent to or answered by {function} is not of its form")]
+    Form {
+        function: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// What Lambda answers when a function failed.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Failure {
+    error_type: String,
+    error_message: String,
+}
+
+impl Peers {
+    /// Each call is given up after `deadline`, and made once: a function that is slow to start is not down, and a
+    /// second try would start another instance of it.
+    pub fn new(sdk: &Config, stage: String, deadline: Duration) -> Self {
+        let config = sdk
+            .to_builder()
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::builder().operation_timeout(deadline).build())
+            .build();
+        Self { lambda: Client::from_conf(config), stage }
+    }
+
+    /// What `function` (`orders-commands`, …) answers to `request`.
+    ///
+    /// # Errors
+    /// When it does not answer in time, fails, or answers something else. The request may have had its effect.
+    pub async fn call<A: DeserializeOwned>(
+        &self,
+        function: &'static str,
+        request: &impl Serialize,
+    ) -> Result<A, CallError> {
+        let form = |source| CallError::Form { function, source };
+        let payload = serde_json::to_vec(request).map_err(form)?;
+        let call = self.lambda.invoke().function_name(format!("ordersaga-{}-{function}", self.stage));
+        let answer = call
+            .payload(Blob::new(payload))
+            .send()
+            .await
+            .map_err(|source| CallError::Invoke { function, source: source.into() })?;
+        let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
+        if answer.function_error.is_some() {
+            let Failure { error_type, error_message } = serde_json::from_slice(&payload).unwrap_or_default();
+            return Err(CallError::Failed { function, name: error_type, message: error_message });
+        }
+        serde_json::from_slice(&payload).map_err(form)
+    }
+}
