@@ -20,14 +20,16 @@ use crate::error::{AboutFile, Error, Result};
 use crate::functions::Profile;
 use crate::progress::{Progress, Step};
 use crate::settings::{Port, Settings};
-use crate::shop::{self, Frame, Live, OrderFrame, Shop};
+use crate::shop::{self, Frame, Live, OrderFrame, Shop, Ticket};
 use crate::stack::Stack;
 use crate::state::Outputs;
 
 /// Connections that are opened at the same time: each starts two functions.
 const OPENING: usize = 8;
-/// Connections that are opened with one ticket. At 8 at a time this many are open long before its minute is over.
-const PER_TICKET: usize = 50;
+/// Connections that are opened with one ticket: so few are open long before its minute is over.
+const PER_TICKET: usize = 25;
+/// Tries to open a connection. A busy machine lets a function run into its timeout, and then the client asks again.
+const TRIES: usize = 5;
 /// For an order to end and its last frame to reach everybody, on a busy machine.
 const WITHIN: Duration = Duration::from_secs(180);
 
@@ -121,14 +123,7 @@ impl Audience {
             let numbers = first..size.min(first + PER_TICKET);
             let opened = stream::iter(numbers).map(|connection| {
                 let ticket = &ticket;
-                async move {
-                    let mut live = Live::connect(&ticket.url, &ticket.ticket).await?;
-                    live.send(&json!({"action": "subscribe"})).await?;
-                    match live.next(WITHIN).await? {
-                        Frame::Subscribed { .. } => Ok((connection, live)),
-                        other => Err(shop::Error::Unfit { reason: format!("not subscribed: {other:?}") }),
-                    }
-                }
+                async move { open(ticket).await.map(|live| (connection, live)) }
             });
             let opened: Vec<_> = opened.buffer_unordered(OPENING).try_collect().await.map_err(failed)?;
             for (connection, live) in opened {
@@ -164,6 +159,26 @@ impl Audience {
         }
         Ok(seen)
     }
+}
+
+/// A connection that follows all orders of its customer.
+async fn open(ticket: &Ticket) -> shop::Result<Live> {
+    let subscribed = async || {
+        let mut live = Live::connect(&ticket.url, &ticket.ticket).await?;
+        live.send(&json!({"action": "subscribe"})).await?;
+        match live.next(WITHIN).await? {
+            Frame::Subscribed { .. } => Ok(live),
+            other => Err(shop::Error::Unfit { reason: format!("not subscribed: {other:?}") }),
+        }
+    };
+    for _ in 1..TRIES {
+        match subscribed().await {
+            // No answer, or the gateway's own, which is no frame.
+            Err(shop::Error::Broken { .. } | shop::Error::Unreadable { .. }) => {}
+            result => return result,
+        }
+    }
+    subscribed().await
 }
 
 async fn read(connection: usize, mut live: Live, arrived: UnboundedSender<shop::Result<Arrived>>) {
