@@ -1,9 +1,15 @@
-use lambda_kit::{MainResult, aws, relay, telemetry};
+use fulfillment::{Store, follow_addresses};
+use lambda_kit::{MainResult, aws, dynamodb::Table, relay, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
     telemetry::init();
-    let publisher = relay::Publisher::from_env(&aws::sdk_config()?)?;
+    let sdk = aws::sdk_config()?;
+    let (publisher, store) = (relay::Publisher::from_env(&sdk)?, Store::new(Table::from_env(&sdk)?));
 
-    relay::run_publisher(vec![], publisher).await
+    relay::run(vec![], publisher, move |batch| {
+        let store = store.clone();
+        async move { follow_addresses(&store, &batch).await }
+    })
+    .await
 }
