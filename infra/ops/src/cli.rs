@@ -16,6 +16,7 @@ use crate::stack::{self, Stack};
 use crate::state::{Outputs, StateDir};
 use crate::stripe::Stripe;
 use crate::supervisor::{self, Orders};
+use crate::users::Users;
 use crate::{logs, status};
 
 /// Runs Ordersaga on this machine, and deploys it to AWS.
@@ -61,6 +62,9 @@ enum Command {
     /// Find and mend orders whose saga needs somebody: `saga list`, `saga retry`, `saga check`
     #[command(subcommand)]
     Saga(Saga),
+    /// Make somebody an administrator
+    #[command(subcommand)]
+    Users(Users),
     /// See circuit breakers and switch them
     #[command(subcommand)]
     Breaker(Breaker),
@@ -141,6 +145,10 @@ impl Cli {
             Command::Saga(saga) => {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 until_interrupted(saga.run(&settings)).await
+            }
+            Command::Users(users) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(users.run(&settings, &Progress::new())).await
             }
             Command::Breaker(breaker) => {
                 let settings = place.settings(Port::Any, Port::Any)?;
