@@ -97,7 +97,13 @@ mod policies_say_what_on_which {
 
     #[test]
     fn seen_when_broken() {
-        sees(RULE, CATALOG, "Resource: !Ref JwtKeyArn", "Resource: '*'", "kms:GetPublicKey on '*'");
+        sees(
+            RULE,
+            CATALOG,
+            "Resource: !Split [',', !Ref JwtKeyArn]",
+            "Resource: '*'",
+            "kms:GetPublicKey on '*'",
+        );
         sees(RULE, CATALOG, "dynamodb:PutItem", "dynamodb:*", "more than one action");
         sees(
             RULE,

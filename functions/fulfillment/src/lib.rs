@@ -1,11 +1,12 @@
 //! Owns the shipments: which carrier takes an order's parcel, under which tracking number, and where to. Publishes
 //! `shipment.*`, with the order as their subject. The saga asks it to schedule and to cancel, staff report how far a
-//! parcel is.
+//! parcel is. Listens to `user.deleted`: a deleted customer's address leaves every parcel.
 
 mod api;
 mod carrier;
 mod commands;
 mod domain;
+mod erasure;
 mod orders;
 mod store;
 
@@ -14,5 +15,6 @@ pub use api::operations;
 pub use api::{Api, routes};
 pub use carrier::{Carrier, HouseCarrier};
 pub use commands::handle as handle_command;
+pub use erasure::{follow_addresses, handle_event};
 pub use orders::Orders;
 pub use store::Store;

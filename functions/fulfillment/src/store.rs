@@ -3,6 +3,10 @@
 //! | pk | sk | what |
 //! |---|---|---|
 //! | `SHIPMENT#<order>` | `SHIPMENT` | the order's parcel, with its outbox |
+//! | `CUSTOMER#<user>` | `PARCEL#<order>` | a parcel of the customer's has an address |
+//! | `CUSTOMER#<user>` | `DELETED` | the customer was deleted. Stays: an open order may still book a parcel |
+
+mod addresses;
 
 use contracts::OrderId;
 use lambda_kit::{

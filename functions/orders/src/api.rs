@@ -63,9 +63,12 @@ async fn place(
     Span::current().record("order_id", order_id.as_str());
     let request_hash = body.hash().map_err(|e| Problem::internal(&e))?;
 
-    let found = store.lookup(&order_id, &body.skus()).await?;
+    let found = store.lookup(&order_id, &identity.user_id, &body.skus()).await?;
     if let Some(first) = found.placed {
         return replayed(&order_id, first, &request_hash);
+    }
+    if found.customer_deleted {
+        return Err(Problem::unauthorized("This account was deleted: it can order nothing."));
     }
 
     let items = price_lines(body.lines(), &found.prices).map_err(|e| Rejected::Lines(e).into_problem())?;

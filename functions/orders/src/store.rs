@@ -3,13 +3,15 @@
 //! | pk | sk | holds |
 //! |---|---|---|
 //! | `ORDER#<id>` | `COMMIT#<first version, 8 digits>` | one commit: `command_id`, `outbox` (its envelopes: the events, stored once), `first_version`, `last_version`, `user_id`; the first one also `request_hash`, `private`, and while somebody has to see to the order `watch` and `watched_since`, the keys of the sparse index `watch` |
+//! | `CUSTOMER#<user>` | `DELETED` | the customer was deleted; lives as long as an access token from before |
 //! | `PRICE#<sku>` | `PRICE` | what the SKU costs, as of `product_version`; without `amount` and `currency` it is no longer sold |
 //! | `CUSTOMER#<user id>` | `ORDER#<created at>#<id>` | the view of an order: `version` and `status` of the order, `order` (its JSON, as it is shown), `revision` (counts the view's writes), `counted` (by generation of the sales, the version up to which the order is counted), and `listed`, the key of the index `listed` |
 //! | `SALES#<generation>#<shard>` | `<day>` | what these orders add to that day: one sum for each of `Measure` |
 //! | `PROJECTION#sales` | `GENERATIONS` | `live`, `building` while a replay builds one, `oldest` |
 //!
-//! `private` is the customer's address and payment method as JSON: outside the events, so that it can be erased.
+//! `private` is the customer's address and payment method as JSON: outside the events, and erased when the order ends.
 
+mod customers;
 mod item;
 mod prices;
 mod sales;
@@ -102,6 +104,8 @@ pub struct Lookup {
     pub placed: Option<FirstCommit>,
     /// Of those that are sold.
     pub prices: HashMap<Sku, Money>,
+    /// Whether the customer's account was deleted.
+    pub customer_deleted: bool,
 }
 
 /// A new order, with what belongs to it and is no event.
@@ -178,11 +182,18 @@ impl Store {
         Err(StoreError::Contended(order_id.clone()).into())
     }
 
-    /// Looks for the order and for the prices of these SKUs, each of which is named once, in one call.
-    pub async fn lookup(&self, order_id: &OrderId, skus: &[&Sku]) -> Result<Lookup, StoreError> {
+    /// Looks for the order, for its customer's deletion, and for the prices of these SKUs, each of which is named once, in
+    /// one call.
+    pub async fn lookup(
+        &self,
+        order_id: &OrderId,
+        customer: &UserId,
+        skus: &[&Sku],
+    ) -> Result<Lookup, StoreError> {
         const OPERATION: &str = "looking for an order and prices";
-        let keys =
-            std::iter::once(item::first_key(order_id)).chain(skus.iter().map(|sku| prices::key_of(sku)));
+        let keys = [item::first_key(order_id), customers::deleted_key(customer)]
+            .into_iter()
+            .chain(skus.iter().map(|sku| prices::key_of(sku)));
         let mut wanted = Some(
             KeysAndAttributes::builder()
                 .set_keys(Some(keys.collect()))
@@ -206,11 +217,13 @@ impl Store {
         if wanted.is_some_and(|rest| !rest.keys.is_empty()) {
             return Err(StoreError::Incomplete);
         }
+        let (marks, found): (Vec<Item>, Vec<Item>) = found.into_iter().partition(customers::is_deleted);
         let (prices, commits): (Vec<Item>, Vec<Item>) = found.into_iter().partition(prices::is_price);
         let placed = commits.first().map(FirstCommit::read).transpose();
         Ok(Lookup {
             placed: placed.map_err(|e| TableError::item(OPERATION, e))?,
             prices: prices::read(prices).map_err(|e| TableError::item(OPERATION, e))?,
+            customer_deleted: !marks.is_empty(),
         })
     }
 

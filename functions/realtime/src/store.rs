@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `CONNECTION#<id>` | `CONNECTION` | who is connected, and the orders that the connection follows |
 //! | `USER#<id>` | `CONN#<connection>` | the user's connection, and whether it follows all of the user's orders |
-//! | `USER#<id>` | `BARRED` | the user was deleted; lives as long as a ticket from before |
+//! | `USER#<id>` | `BARRED` | the user was deleted; lives as long as a ticket can be had by a token from before |
 //! | `ORDER#<id>` | `BUFFER` | owner, version, status and last frames of the order, and who has not got the last one |
 //! | `ORDER#<id>` | `SUB#<connection>` | the connection follows this order |
 //!
@@ -21,8 +21,9 @@ use aws_sdk_dynamodb::{
     },
 };
 use contracts::{EventId, OrderId, OrderStatus, UserId};
-use lambda_kit::dynamodb::{
-    EXPIRES_AT, Item, PK, SK, Table, TableError, condition_failed, key, number, string,
+use lambda_kit::{
+    dynamodb::{EXPIRES_AT, Item, PK, SK, Table, TableError, condition_failed, key, number, string},
+    jwt::Audience,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -31,8 +32,9 @@ use crate::domain::{Buffer, BufferState, Frame, SUBSCRIPTIONS_MAX, Subscriber};
 /// An order's last events, those of its delivery, come within days or a few weeks.
 const BUFFER_SECONDS: i64 = 30 * 24 * 60 * 60;
 
-/// A ticket lives for 60 s (DESIGN.md section 4), and the clocks of two functions differ by less than that again.
-const BARRED_SECONDS: i64 = 120;
+/// An access token from before the deletion, with which tickets can be had, and then a ticket live so long; the clocks of
+/// two functions differ by less than a minute.
+const BARRED_SECONDS: i64 = Audience::Api.lifetime() + Audience::Realtime.lifetime() + 60;
 
 /// Tries to write a batch. What is left of deletions then is left to the items' own expiry.
 const BATCH_TRIES: usize = 3;

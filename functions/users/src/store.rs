@@ -12,6 +12,7 @@
 
 mod erasure;
 mod logins;
+mod sessions;
 
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 use contracts::{Envelope, UserId};
@@ -34,6 +35,8 @@ const CONFLICT_TRIES: usize = 3;
 const REVOKED_LIFETIME: i64 = 31 * 24 * 60 * 60;
 
 const PROFILE: &str = "PROFILE";
+const SESSION: &str = "SESSION#";
+const FAMILY: &str = "FAMILY#";
 /// What only an erased profile has.
 pub(crate) const ERASED_AT: &str = "erased_at";
 
@@ -280,11 +283,11 @@ fn profile_key(user: &UserId) -> Item {
 }
 
 fn session_key(user: &UserId, token: &TokenHash) -> Item {
-    key(user_partition(user), format!("SESSION#{}", token.as_str()))
+    key(user_partition(user), format!("{SESSION}{}", token.as_str()))
 }
 
 fn family_key(user: &UserId, family: &FamilyId) -> Item {
-    key(user_partition(user), format!("FAMILY#{}", family.as_str()))
+    key(user_partition(user), format!("{FAMILY}{}", family.as_str()))
 }
 
 fn user_partition(user: &UserId) -> String {

@@ -17,6 +17,7 @@ use crate::stack::{self, Stack};
 use crate::state::{Outputs, StateDir};
 use crate::stripe::Stripe;
 use crate::supervisor::{self, Orders};
+use crate::users::Users;
 use crate::{documents, logs, status};
 
 /// Runs Ordersaga on this machine, and deploys it to AWS.
@@ -62,6 +63,9 @@ enum Command {
     /// Find and mend orders whose saga needs somebody: `saga list`, `saga retry`, `saga check`
     #[command(subcommand)]
     Saga(Saga),
+    /// Make somebody an administrator
+    #[command(subcommand)]
+    Users(Users),
     /// See circuit breakers and switch them
     #[command(subcommand)]
     Breaker(Breaker),
@@ -153,6 +157,10 @@ impl Cli {
             Command::Saga(saga) => {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 until_interrupted(saga.run(&settings)).await
+            }
+            Command::Users(users) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(users.run(&settings, &Progress::new())).await
             }
             Command::Breaker(breaker) => {
                 let settings = place.settings(Port::Any, Port::Any)?;

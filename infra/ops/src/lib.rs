@@ -29,6 +29,7 @@ mod status;
 mod stripe;
 mod stripe_proxy;
 mod supervisor;
+mod users;
 
 pub use cli::Cli;
 pub use emulator::Emulator;

@@ -12,6 +12,7 @@ use crate::error::{AboutFile, Error, Result};
 use crate::progress::{Progress, Step};
 use crate::settings::{LOCAL_STAGE, REGION, Settings};
 use crate::state::{Admin, Outputs, Running, Secrets, StateDir};
+use crate::users::admin_grant;
 
 /// localstripe takes any key of this form.
 const STRIPE_KEY: &str = "sk_test_ordersaga";
@@ -165,7 +166,8 @@ impl<'a> Shop<'a> {
         let Admin { email, password } = self.admin;
         let account = json!({"email": email, "password": password, "name": "Shop Admin"});
         self.call(Method::POST, "/v1/auth/register", None, &account, StatusCode::CONFLICT).await?;
-        promote(emulator, email).await?;
+        let grant = admin_grant(&format!("ordersaga-{LOCAL_STAGE}-users"), email);
+        emulator.json("dynamodb", "DynamoDB_20120810.UpdateItem", &grant).await?;
         let login = json!({"email": email, "password": password});
         let tokens = self.call(Method::POST, "/v1/auth/login", None, &login, StatusCode::OK).await?;
         tokens["access_token"].as_str().map(str::to_owned).ok_or_else(|| Error::Seed {
@@ -218,19 +220,6 @@ impl<'a> Shop<'a> {
             tokio::time::sleep(RETRY_AFTER).await;
         }
     }
-}
-
-/// Makes an account an admin's. There is no API for that: who may, has access to the table.
-async fn promote(emulator: &Emulator, email: &str) -> Result<()> {
-    let input = json!({
-        "TableName": format!("ordersaga-{LOCAL_STAGE}-users"),
-        "Key": {"pk": {"S": format!("EMAIL#{email}")}, "sk": {"S": "ACCOUNT"}},
-        "UpdateExpression": "SET #roles = :roles",
-        "ConditionExpression": "attribute_exists(pk)",
-        "ExpressionAttributeNames": {"#roles": "roles"},
-        "ExpressionAttributeValues": {":roles": {"L": [{"S": "admin"}]}},
-    });
-    emulator.json("dynamodb", "DynamoDB_20120810.UpdateItem", &input).await.map(drop)
 }
 
 #[cfg(test)]

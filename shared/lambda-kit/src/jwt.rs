@@ -198,7 +198,10 @@ pub struct Jwk {
     pub y: String,
 }
 
-/// Checks tokens. Needs `kms:GetPublicKey` on the keys. Keys are kept for the process's life.
+/// Checks tokens. Needs `kms:GetPublicKey` on the keys. A key is fetched when a token names it for the first time, and
+/// kept for the process's life; as long as it cannot be had, its tokens are refused. An id that is not among the trusted
+/// ones is not looked for at all, so that forged ones cost no call: a new key comes with a deployment, which starts the
+/// processes anew (infra/README.md, the runbook).
 #[derive(Debug)]
 pub struct Verifier {
     kms: Option<aws_sdk_kms::Client>,

@@ -1,3 +1,4 @@
+use fulfillment::{Store, follow_addresses};
 use lambda_kit::{MainResult, aws, dynamodb::Table, relay, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
@@ -5,6 +6,11 @@ async fn main() -> MainResult {
     telemetry::init();
     let sdk = aws::sdk_config()?;
     let (publisher, table) = (relay::Publisher::from_env(&sdk)?, Table::from_env(&sdk)?);
+    let store = Store::new(table.clone());
 
-    relay::run_publisher(table, vec![], publisher).await
+    relay::run(table, vec![], publisher, move |batch| {
+        let store = store.clone();
+        async move { follow_addresses(&store, &batch).await }
+    })
+    .await
 }

@@ -186,6 +186,16 @@ async fn a_repeat_is_answered_as_the_first_was_even_when_the_product_is_gone() {
 }
 
 #[tokio::test]
+async fn whoever_was_deleted_orders_nothing_with_a_token_from_before_and_hears_of_earlier_orders() {
+    let shop = shop().await;
+    let first = shop.order("k-1", &two_mugs()).await;
+    shop.store.bar(&shop.anna, Timestamp::now()).await.unwrap();
+    let next = shop.order("k-2", &two_mugs()).await;
+    assert_eq!((next.status, shop.commits().await), (StatusCode::UNAUTHORIZED, 1));
+    assert_eq!(shop.order("k-1", &two_mugs()).await.body, first.body);
+}
+
+#[tokio::test]
 async fn a_key_belongs_to_one_body() {
     let shop = shop().await;
     shop.with_order(vec![]).await;

@@ -1,8 +1,8 @@
-use contracts::{NewEvent, events::OrderPaymentPending};
+use contracts::{NewEvent, UserId, events::OrderPaymentPending};
 use lambda_kit::testing::table;
 
 use super::*;
-use crate::testing::{at, correlation_id, order_id, sku, usd};
+use crate::testing::{at, correlation_id, order_id, sku, usd, user_id};
 
 async fn store() -> Store {
     Store::new(table(&[]).await.0)
@@ -42,7 +42,7 @@ async fn price_after(events: Vec<Envelope>) -> Option<Money> {
         handle(&store, event).await.unwrap();
     }
     let mug = sku("MUG");
-    store.lookup(&order_id(), &[&mug]).await.unwrap().prices.remove(&mug)
+    store.lookup(&order_id(), &user_id(), &[&mug]).await.unwrap().prices.remove(&mug)
 }
 
 #[tokio::test]
@@ -68,4 +68,20 @@ async fn other_events_are_left_alone_and_broken_ones_come_again() {
     let mut broken = created(1, 4200);
     broken.data = serde_json::json!({"sku": "MUG"});
     assert!(matches!(handle(&store, broken).await, Err(MessageError::Decode(_))));
+}
+
+#[tokio::test]
+async fn who_was_deleted_is_known_as_long_as_an_access_token_lives_and_nobody_else_is() {
+    let (table, _) = table(&[]).await;
+    let store = Store::new(table.clone());
+    for _ in 0..2 {
+        handle(&store, event(7, &UserDeleted { user_id: user_id() })).await.unwrap();
+    }
+    let deleted = async |user: UserId| store.lookup(&order_id(), &user, &[]).await.unwrap().customer_deleted;
+    assert!(deleted(user_id()).await);
+    assert!(!deleted(UserId::generate()).await);
+    let items = table.client.scan().table_name(&table.name).send().await.unwrap().items.unwrap();
+    assert_eq!(items.len(), 1);
+    let expires_at: i64 = items[0]["expires_at"].as_n().unwrap().parse().unwrap();
+    assert_eq!(expires_at - at(0).as_second(), 16 * 60);
 }

@@ -3,6 +3,10 @@
 //! An order is watched from the write that places it, so that none can be forgotten, whatever becomes of the stream. The
 //! relay ends the watch, or changes it, when the order ends. On its way an order costs 4 write units here: placed, 1 for
 //! the index; completed, 2 for a first commit of under 2 KB, and 1 to leave the index.
+//!
+//! The same write erases the customer's address and payment method, of every order: only its saga needed them. So there is
+//! nothing left to be found when a customer is deleted, and an order that is open then runs to its end first. What is lost
+//! on the relay, the reconciler does.
 
 use std::{collections::HashMap, str::FromStr};
 
@@ -16,7 +20,7 @@ use lambda_kit::dynamodb::{Item, PK, SK, TableError, condition_failed, number, s
 
 use super::{
     Store, StoreError,
-    item::{ItemError, first_key, text},
+    item::{ItemError, PRIVATE, first_key, text},
 };
 
 /// The sparse index, and its keys.
@@ -122,16 +126,20 @@ impl Store {
         let update = match Watch::after(last) {
             Change::Keep => return Ok(()),
             Change::End => {
-                update.update_expression("SET watch_version = :version REMOVE watch, watched_since")
+                update.update_expression("SET watch_version = :version REMOVE watch, watched_since, #private")
             }
             Change::Begin(watch) => update
-                .update_expression("SET watch_version = :version, watch = :watch, watched_since = :since")
+                .update_expression(
+                    "SET watch_version = :version, watch = :watch, watched_since = :since REMOVE #private",
+                )
                 .expression_attribute_values(":watch", string(watch.partition("")))
                 .expression_attribute_values(":since", string(sortable(last.occurred_at))),
         };
         let update = update
             .set_key(Some(first_key(order_id)))
             .condition_expression("watch_version < :version")
+            // A reserved word of DynamoDB.
+            .expression_attribute_names("#private", PRIVATE)
             .expression_attribute_values(":version", number(last.sequence));
         match update.send().await {
             Ok(_) => Ok(()),

@@ -61,9 +61,13 @@ fn batch(records: Vec<Value>) -> StreamEvent {
 
 /// Why the order is watched.
 async fn watched(table: &Table) -> Option<String> {
+    of_the_first_commit(table, "watch").await
+}
+
+async fn of_the_first_commit(table: &Table, attribute: &str) -> Option<String> {
     let all = table.client.scan().table_name(&table.name).send().await.unwrap();
     let first = all.items().iter().find(|item| item["sk"].as_s().unwrap() == "COMMIT#00000001").unwrap();
-    first.get("watch").map(|value| value.as_s().unwrap().clone())
+    first.get(attribute).map(|value| value.as_s().unwrap().clone())
 }
 
 fn repaired() -> Command {
@@ -110,6 +114,31 @@ async fn an_order_is_watched_until_it_ends_whatever_comes_when(
         assert!(watch_all(&store, &batch(vec![record])).await.is_empty());
         assert_eq!(watched(&table).await.as_deref(), watch);
     }
+}
+
+#[rstest]
+#[case::placed(vec![], true)]
+#[case::paying(vec![Command::RecordReservation], true)]
+#[case::asked_to_be_cancelled(vec![Command::RequestCancel], true)]
+#[case::completed(vec![Command::RecordReservation, complete()], false)]
+#[case::out_of_stock(vec![cancel("ReserveInventory", "InventoryNotAvailable")], false)]
+#[case::declined(vec![Command::RecordReservation, cancel("TakePayment", "PaymentDeclined")], false)]
+#[case::in_need(vec![Command::RecordReservation, failed()], false)]
+#[case::repaired(vec![Command::RecordReservation, failed(), repaired()], false)]
+#[tokio::test]
+async fn an_address_is_kept_as_long_as_the_saga_may_need_it(
+    #[case] commands: Vec<Command>,
+    #[case] kept: bool,
+) {
+    let (store, table, _) = with_order(commands).await;
+    let before = store.load(&order_id()).await.unwrap();
+    let mut records = records(&table).await;
+    records.reverse();
+    for record in records {
+        assert!(watch_all(&store, &batch(vec![record])).await.is_empty());
+    }
+    assert_eq!(of_the_first_commit(&table, "private").await.is_some(), kept);
+    assert_eq!(store.load(&order_id()).await.unwrap(), before, "the order is what it was");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::State,
+    extract::{Query, State},
     http::{HeaderValue, StatusCode, header},
     response::IntoResponse,
 };
@@ -12,11 +12,11 @@ use lambda_kit::{
     http::{Body, Correlation, Identity, Problem},
     jwt::Jwk,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Users, requests::ProfileBody};
 use crate::{
-    domain::{Email, Name, Phone, Profile},
+    domain::{Email, Name, Phone, Profile, Session},
     error::UsersError,
     store::{Person, Written},
 };
@@ -40,13 +40,36 @@ pub struct ProfileView {
     #[cfg_attr(feature = "openapi", schemars(with = "Option<String>"))]
     phone: Option<Phone>,
     notification_preferences: NotificationPreferences,
+    /// Only when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sessions: Option<Vec<SessionView>>,
+}
+
+/// Where the person is logged in.
+#[derive(Serialize)]
+struct SessionView {
+    opened_at: Timestamp,
+    expires_at: Timestamp,
 }
 
 impl From<Profile> for ProfileView {
     fn from(profile: Profile) -> Self {
         let Profile { user_id, email, name, phone, notification_preferences, version: _ } = profile;
-        Self { user_id, email, name, phone, notification_preferences }
+        Self { user_id, email, name, phone, notification_preferences, sessions: None }
     }
+}
+
+impl From<&Session> for SessionView {
+    fn from(session: &Session) -> Self {
+        // Seconds that were a time once, so that they are one again.
+        let time = |seconds| Timestamp::from_second(seconds).unwrap_or_default();
+        Self { opened_at: time(session.opened_at), expires_at: time(session.expires_at) }
+    }
+}
+
+#[derive(Deserialize)]
+pub struct Wanted {
+    include: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -55,10 +78,20 @@ pub struct Jwks {
     keys: Vec<Jwk>,
 }
 
-/// 404 when the account was deleted after the token was made.
-pub async fn me(State(users): State<Users>, identity: Identity) -> Result<impl IntoResponse, Problem> {
+/// 404 when the account was deleted after the token was made. With `?include=sessions`, all that this context holds
+/// about the person; of failed logins it keeps a number for a quarter of an hour, and not whose they were.
+pub async fn me(
+    State(users): State<Users>,
+    identity: Identity,
+    Query(Wanted { include }): Query<Wanted>,
+) -> Result<impl IntoResponse, Problem> {
     let profile = users.store.profile(&identity.user_id).await.map_err(UsersError::from)?;
-    Ok(shown(profile.ok_or(UsersError::UnknownUser)?))
+    let mut view = ProfileView::from(profile.ok_or(UsersError::UnknownUser)?);
+    if include.as_deref() == Some("sessions") {
+        let open = users.store.open_sessions(&identity.user_id, Timestamp::now().as_second()).await;
+        view.sessions = Some(open.map_err(UsersError::from)?.iter().map(SessionView::from).collect());
+    }
+    Ok(shown(view))
 }
 
 /// Changes what is named, and leaves the rest. A repeat finds it changed and publishes nothing.
@@ -74,11 +107,11 @@ pub async fn change(
         let profile = profile.ok_or(UsersError::UnknownUser)?;
         body.check_email(&profile.email)?;
         let change = profile.change(&wish, Timestamp::now(), &correlation).map_err(UsersError::from)?;
-        let Some(changed) = change else { return Ok(shown(profile)) };
+        let Some(changed) = change else { return Ok(shown(profile.into())) };
         match users.store.change(&changed).await.map_err(UsersError::from)? {
             Written::Done => {
                 tracing::info!("profile changed");
-                return Ok(shown(changed.profile));
+                return Ok(shown(changed.profile.into()));
             }
             Written::Moved => {}
         }
@@ -110,8 +143,8 @@ pub async fn delete(
     Err(UsersError::Contended.into())
 }
 
-fn shown(profile: Profile) -> impl IntoResponse {
-    ([(header::CACHE_CONTROL, PRIVATE)], Json(ProfileView::from(profile)))
+fn shown(profile: ProfileView) -> impl IntoResponse {
+    ([(header::CACHE_CONTROL, PRIVATE)], Json(profile))
 }
 
 /// RFC 7517 section 5.

@@ -5,7 +5,7 @@ use contracts::UserId;
 use futures::{StreamExt, TryStreamExt, stream};
 use lambda_kit::dynamodb::{Item, PK, SK, TableError, cancellation_reasons, number, string};
 
-use super::{PROFILE, Store, UNCHANGED, Written, account_key, logins, user_partition, with_event};
+use super::{PROFILE, Store, UNCHANGED, Written, account_key, logins, with_event};
 use crate::domain::{Erasure, Source};
 
 /// Sessions deleted at the same time.
@@ -56,41 +56,20 @@ impl Store {
     /// When the table does not answer.
     pub async fn sweep(&self, user: &UserId) -> Result<usize, TableError> {
         const OPERATION: &str = "sweeping a user's sessions";
-        let mut swept = 0;
-        let mut start = None;
-        loop {
-            let page = self
-                .table
-                .client
-                .query()
-                .table_name(&self.table.name)
-                .consistent_read(true)
-                .key_condition_expression("pk = :user")
-                .expression_attribute_values(":user", string(user_partition(user)))
-                .projection_expression("pk, sk")
-                .set_exclusive_start_key(start.take())
-                .send()
-                .await
-                .map_err(|e| TableError::call(OPERATION, e))?;
-            let keys = page
-                .items
-                .unwrap_or_default()
-                .into_iter()
-                .filter(|key| key.get(SK) != Some(&string(PROFILE)));
-            let deleted: Vec<()> = stream::iter(keys)
-                .map(|key| async move {
-                    let call =
-                        self.table.client.delete_item().table_name(&self.table.name).set_key(Some(key));
-                    call.send().await.map(drop).map_err(|e| TableError::call(OPERATION, e))
-                })
-                .buffer_unordered(CONCURRENCY)
-                .try_collect()
-                .await?;
-            swept += deleted.len();
-            match page.last_evaluated_key.filter(|key| key.contains_key(PK)) {
-                Some(key) => start = Some(key),
-                None => return Ok(swept),
-            }
-        }
+        let items = self.all_of(OPERATION, user).await?;
+        let keys = items.into_iter().filter(|item| item.get(SK) != Some(&string(PROFILE))).map(key_of);
+        let deleted: Vec<()> = stream::iter(keys)
+            .map(|key| async move {
+                let call = self.table.client.delete_item().table_name(&self.table.name).set_key(Some(key));
+                call.send().await.map(drop).map_err(|e| TableError::call(OPERATION, e))
+            })
+            .buffer_unordered(CONCURRENCY)
+            .try_collect()
+            .await?;
+        Ok(deleted.len())
     }
+}
+
+fn key_of(item: Item) -> Item {
+    item.into_iter().filter(|(name, _)| [PK, SK].contains(&name.as_str())).collect()
 }

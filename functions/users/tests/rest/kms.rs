@@ -1,4 +1,6 @@
-//! A KMS of one key: signs and gives its public key as the service does, so that the real client can be used.
+//! A KMS of two keys: signs and gives public keys as the service does, so that the real client can be used.
+
+use std::collections::HashMap;
 
 use aws_lc_rs::{
     digest::{Digest, SHA256},
@@ -10,6 +12,7 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::a
 
 pub const KEY_ID: &str = "0f1e2d3c";
 pub const KEY_ARN: &str = "arn:aws:kms:us-east-1:000000000000:key/0f1e2d3c";
+pub const NEW_KEY_ARN: &str = "arn:aws:kms:us-east-1:000000000000:key/4b5a6978";
 
 /// What a P-256 public key's SubjectPublicKeyInfo begins with; its point follows (RFC 5480 section 2).
 const SPKI: [u8; 26] = [
@@ -17,12 +20,13 @@ const SPKI: [u8; 26] = [
     0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
-struct Kms(EcdsaKeyPair);
+struct Kms(HashMap<&'static str, EcdsaKeyPair>);
 
 impl Respond for Kms {
     fn respond(&self, request: &Request) -> ResponseTemplate {
         let body: Value = serde_json::from_slice(&request.body).unwrap();
-        assert_eq!(body["KeyId"], KEY_ARN);
+        let arn = body["KeyId"].as_str().unwrap();
+        let key = &self.0[arn];
         let target = request.headers["x-amz-target"].to_str().unwrap();
         let answer = match target {
             "TrentService.Sign" => {
@@ -32,11 +36,11 @@ impl Respond for Kms {
                 );
                 let digest = STANDARD.decode(body["Message"].as_str().unwrap()).unwrap();
                 let digest = Digest::import_less_safe(&digest, &SHA256).unwrap();
-                json!({"KeyId": KEY_ARN, "Signature": STANDARD.encode(self.0.sign_digest(&digest).unwrap())})
+                json!({"KeyId": arn, "Signature": STANDARD.encode(key.sign_digest(&digest).unwrap())})
             }
             "TrentService.GetPublicKey" => {
-                let spki = [SPKI.as_slice(), self.0.public_key().as_ref()].concat();
-                json!({"KeyId": KEY_ARN, "PublicKey": STANDARD.encode(spki)})
+                let spki = [SPKI.as_slice(), key.public_key().as_ref()].concat();
+                json!({"KeyId": arn, "PublicKey": STANDARD.encode(spki)})
             }
             other => panic!("KMS was asked for {other}"),
         };
@@ -46,7 +50,8 @@ impl Respond for Kms {
 
 pub async fn start() -> MockServer {
     let server = MockServer::start().await;
-    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
-    Mock::given(any()).respond_with(Kms(key)).mount(&server).await;
+    let key = |arn| (arn, EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap());
+    let keys = HashMap::from([key(KEY_ARN), key(NEW_KEY_ARN)]);
+    Mock::given(any()).respond_with(Kms(keys)).mount(&server).await;
     server
 }

@@ -4,6 +4,7 @@ mod erasure;
 mod kms;
 mod profile;
 mod refusals;
+mod rotation;
 mod sessions;
 mod throttle;
 mod world;

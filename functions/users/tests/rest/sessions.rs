@@ -86,3 +86,16 @@ async fn neither_password_nor_token_is_stored() {
     assert!(!stored.contains("blue mug 42"));
     assert!(!stored.contains(tokens["refresh_token"].as_str().unwrap()));
 }
+
+#[tokio::test]
+async fn the_sessions_that_go_on_are_shown_when_they_are_asked_for() {
+    let (world, first) = logged_in().await;
+    let (second, third) = (world.login().await, refresh(&world, &first).await.body);
+    world.post("/v1/auth/logout", &json!({"refresh_token": second["refresh_token"]})).await;
+    let me = world.get("/v1/users/me?include=sessions", third["access_token"].as_str()).await.body;
+    let sessions = me["sessions"].as_array().unwrap();
+    assert_eq!(sessions.len(), 1, "one was spent, one was ended: {sessions:?}");
+    assert!(sessions[0]["opened_at"].as_str().unwrap() < sessions[0]["expires_at"].as_str().unwrap());
+    let me = world.get("/v1/users/me", third["access_token"].as_str()).await.body;
+    assert!(me.get("sessions").is_none());
+}

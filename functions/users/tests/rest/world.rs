@@ -28,7 +28,7 @@ pub struct World {
     verifier: Arc<Verifier>,
     table: Table,
     pub faults: Faults,
-    _kms: MockServer,
+    pub kms: Arc<MockServer>,
 }
 
 pub struct Answer {
@@ -53,10 +53,19 @@ fn as_user(request: Builder, access_token: Option<&str>) -> Builder {
 impl World {
     pub async fn new() -> Self {
         let (table, faults) = testing::table(&[]).await;
-        let server = kms::start().await;
-        let client = aws_sdk_kms::Client::new(&testing::sdk_config(&server.uri()).0);
-        let verifier = Arc::new(Verifier::new(client.clone(), vec![kms::KEY_ARN.to_owned()]));
-        let signer = Signer::new(client, kms::KEY_ARN.to_owned());
+        Self::with_keys(table, faults, Arc::new(kms::start().await), &[kms::KEY_ARN])
+    }
+
+    /// The same table and KMS, deployed with these keys.
+    pub fn deployed_with(&self, keys: &[&str]) -> Self {
+        Self::with_keys(self.table.clone(), self.faults.clone(), Arc::clone(&self.kms), keys)
+    }
+
+    fn with_keys(table: Table, faults: Faults, kms: Arc<MockServer>, keys: &[&str]) -> Self {
+        let client = aws_sdk_kms::Client::new(&testing::sdk_config(&kms.uri()).0);
+        let arns = keys.iter().map(|arn| (*arn).to_owned()).collect();
+        let verifier = Arc::new(Verifier::new(client.clone(), arns));
+        let signer = Signer::new(client, keys[0].to_owned());
         let users = Users {
             store: Store::new(table.clone()),
             signer,
@@ -64,7 +73,7 @@ impl World {
             limits: Limits { per_address: 8, ..Limits::default() },
         };
         let app = app(routes(users), Arc::clone(&verifier));
-        Self { app, verifier, table, faults, _kms: server }
+        Self { app, verifier, table, faults, kms }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {

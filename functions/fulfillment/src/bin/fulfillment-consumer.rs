@@ -1,0 +1,14 @@
+use fulfillment::{Store, handle_event};
+use lambda_kit::{MainResult, aws, dynamodb::Table, sqs, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> MainResult {
+    telemetry::init();
+    let store = Store::new(Table::from_env(&aws::sdk_config()?)?);
+
+    sqs::run_events(vec![store.health()], |event| {
+        let store = store.clone();
+        async move { handle_event(&store, event).await }
+    })
+    .await
+}

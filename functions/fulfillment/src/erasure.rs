@@ -1,0 +1,92 @@
+//! A deleted customer's address leaves every parcel, those that are booked later, too: once it is booked, its label says
+//! where it goes.
+//!
+//! A parcel is noted first, and the customer looked for then; a deletion is marked first, and the parcels looked for
+//! then. So either this sees the mark, or whoever made the mark sees the parcel.
+
+use std::collections::BTreeSet;
+
+use contracts::{Envelope, InvalidId, OrderId, UserId, events::UserDeleted};
+use lambda_kit::{
+    command::chain,
+    dynamodb::TableError,
+    relay::{Image, StreamEvent, StreamRecord},
+    sqs::MessageError,
+};
+
+use crate::store::Store;
+
+/// Why a parcel's address could not be followed. Its record comes again.
+#[derive(Debug, thiserror::Error)]
+enum FollowError {
+    #[error("an id cannot be read")]
+    Id(#[from] InvalidId),
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+/// Erases the addresses of a deleted customer (`fulfillment-consumer`). As often as it comes; what was interrupted goes on.
+///
+/// # Errors
+/// When the event must come again.
+pub async fn handle_event(store: &Store, event: Envelope) -> Result<(), MessageError> {
+    let UserDeleted { user_id } = event.decode()?;
+    let erased = erase_all(store, &user_id).await.map_err(MessageError::handler)?;
+    tracing::info!(erased, "a deleted customer's addresses are erased");
+    Ok(())
+}
+
+async fn erase_all(store: &Store, customer: &UserId) -> Result<usize, TableError> {
+    store.mark_deleted(customer).await?;
+    let (mut erased, mut from) = (0, None);
+    loop {
+        let page = store.addresses(customer, from).await?;
+        for order in &page.orders {
+            erase(store, customer, order).await?;
+        }
+        erased += page.orders.len();
+        match page.next {
+            Some(next) => from = Some(next),
+            None => return Ok(erased),
+        }
+    }
+}
+
+/// The note goes last: until then, a repeat finds the parcel again.
+async fn erase(store: &Store, customer: &UserId, order: &OrderId) -> Result<(), TableError> {
+    store.erase_address(order).await?;
+    store.forget_address(customer, order).await
+}
+
+/// Follows the addresses that come and go with the batch's parcels (`fulfillment-relay`, beside publishing), and returns
+/// the sequence numbers of the records for which that failed.
+pub async fn follow_addresses(store: &Store, batch: &StreamEvent) -> BTreeSet<String> {
+    let mut failed = BTreeSet::new();
+    for record in &batch.records {
+        if let Err(error) = follow(store, record).await {
+            tracing::error!(error = chain(&error), "a parcel's address could not be followed");
+            failed.insert(record.dynamodb.sequence_number.clone());
+        }
+    }
+    failed
+}
+
+async fn follow(store: &Store, record: &StreamRecord) -> Result<(), FollowError> {
+    let (old, new) = (record.dynamodb.old_image.as_ref(), record.dynamodb.new_image.as_ref());
+    let has_address =
+        |image: Option<&Image>| image.is_some_and(|image| image.rest.contains_key("shipping_address"));
+    let Some(parcel) = new.filter(|_| has_address(old) != has_address(new)) else { return Ok(()) };
+    let id = |name| parcel.string(name).unwrap_or_default();
+    let (customer, order) = (UserId::try_from(id("user_id"))?, OrderId::try_from(id("order_id"))?);
+    if !has_address(new) {
+        return Ok(store.forget_address(&customer, &order).await?);
+    }
+    store.note_address(&customer, &order).await?;
+    if store.is_deleted(&customer).await? {
+        erase(store, &customer, &order).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,34 @@
+//! What orders know of customers beside their ids: who was deleted.
+
+use contracts::UserId;
+use jiff::Timestamp;
+use lambda_kit::{
+    dynamodb::{EXPIRES_AT, Item, SK, TableError, key, number, string},
+    jwt::Audience,
+};
+
+use super::{Store, StoreError};
+
+const DELETED: &str = "DELETED";
+
+/// How long an access token may be about that was made before the deletion, with a minute for clocks.
+const DELETED_SECONDS: i64 = Audience::Api.lifetime() + 60;
+
+pub(super) fn deleted_key(customer: &UserId) -> Item {
+    key(format!("CUSTOMER#{customer}"), DELETED)
+}
+
+pub(super) fn is_deleted(item: &Item) -> bool {
+    item.get(SK) == Some(&string(DELETED))
+}
+
+impl Store {
+    /// Takes no more orders from a customer who was deleted at that time. May be repeated.
+    pub async fn bar(&self, customer: &UserId, deleted_at: Timestamp) -> Result<(), StoreError> {
+        let mut mark = deleted_key(customer);
+        mark.insert(EXPIRES_AT.to_owned(), number(deleted_at.as_second() + DELETED_SECONDS));
+        let put = self.table.client.put_item().table_name(&self.table.name).set_item(Some(mark));
+        put.send().await.map_err(|e| TableError::call("barring a customer", e))?;
+        Ok(())
+    }
+}
