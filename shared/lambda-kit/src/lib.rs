@@ -6,6 +6,8 @@
 //! function links: `http`, `jwt`, `dynamodb`, `breaker`, `relay`, `sqs`.
 
 pub mod aws;
+#[cfg(feature = "dynamodb")]
+pub mod backoff;
 #[cfg(feature = "breaker")]
 pub mod breaker;
 pub mod command;
