@@ -1,7 +1,8 @@
 //! Orders as customers see them.
 
 use contracts::{
-    EventPayload, Money, OrderId, OrderStatus, PricedLine, UserId, events::OrderCompensationFailed,
+    EventPayload, Money, OrderDiscount, OrderId, OrderStatus, PricedLine, UserId,
+    events::OrderCompensationFailed,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -16,7 +17,10 @@ pub(super) struct PlacedView<'a> {
     status: OrderStatus,
     version: u64,
     items: &'a [PricedLine],
+    /// After the discount.
     total: Money,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    discount: Option<&'a OrderDiscount>,
     created_at: Timestamp,
 }
 
@@ -29,6 +33,7 @@ impl<'a> From<&'a History> for PlacedView<'a> {
             version: order.version,
             items: &order.items,
             total: order.total,
+            discount: order.discount.as_ref(),
             created_at: history.created_at,
         }
     }
@@ -79,9 +84,8 @@ impl<'a> From<&'a History> for OrderView<'a> {
 
 #[derive(Serialize)]
 pub(super) struct List<T> {
-    items: Vec<T>,
-    /// An order has about ten events: one page holds them.
-    next_cursor: Option<String>,
+    pub items: Vec<T>,
+    pub next_cursor: Option<String>,
 }
 
 /// One event with what it says.
@@ -97,6 +101,7 @@ impl<'a> EventView<'a> {
     pub fn list(history: &'a History, after: u64, is_admin: bool) -> List<Self> {
         let events = history.events.iter().filter(|event| event.envelope.sequence > after);
         let items = events.map(|event| Self { moment: Moment::from(event), data: data(event, is_admin) });
+        // An order has about ten events: one page holds them.
         List { items: items.collect(), next_cursor: None }
     }
 }
