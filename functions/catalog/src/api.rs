@@ -1,5 +1,7 @@
 //! REST: products for everyone, changes for administrators (DESIGN.md section 3).
 
+mod related;
+
 use axum::{
     Json, Router,
     extract::{Path, Query, State, rejection::QueryRejection},
@@ -34,6 +36,7 @@ pub fn routes(store: Store) -> Router {
     let availabilities = Availabilities::new(store.clone());
     Router::new()
         .route("/v1/products", get(list).post(create))
+        .route("/v1/products/{sku}/related", get(related::related))
         .route("/v1/products/{sku}", get(show).put(change).delete(discontinue))
         .with_state(Catalog { store, availabilities })
 }

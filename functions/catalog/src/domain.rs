@@ -1,5 +1,6 @@
 //! A product, and what may become of it.
 
+pub mod together;
 pub mod words;
 
 use contracts::{

@@ -5,16 +5,22 @@
 //! | `PRODUCT#<sku>` | `PRODUCT` | a product, with its outbox; while it is on sale in the indexes `listing` and `category` (`listing`) |
 //! | `PRODUCT#<sku>` | `WORD#<position>` | where the product is found in both indexes by a word of its name, while it is on sale |
 //! | `PRODUCT#<sku>` | `STOCK` | what is known of its stock (`stocks`) |
+//! | `PRODUCT#<sku>` | `TOGETHER` | what it is bought together with (`together`) |
+//! | `EVENT#<event>` | `EVENT` | that the order of this event is counted there |
 
 mod batch;
 mod listing;
 mod stocks;
+mod together;
+
+use std::{fmt::Display, sync::Arc};
 
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem};
 use contracts::Sku;
 use lambda_kit::dynamodb::{
     self, Item, OUTBOX, PK, SK, Table, TableError, Transacted, condition_failed, key, number,
 };
+use tokio::sync::Mutex;
 
 pub use self::{
     listing::{Filter, ListError},
@@ -27,6 +33,8 @@ const PRODUCT: &str = "PRODUCT";
 #[derive(Debug, Clone)]
 pub struct Store {
     table: Table,
+    /// Held by who counts what was bought together (`together`).
+    counting: Arc<Mutex<()>>,
 }
 
 /// What became of a write.
@@ -39,7 +47,7 @@ pub enum Written {
 
 impl Store {
     pub fn new(table: Table) -> Self {
-        Self { table }
+        Self { table, counting: Arc::default() }
     }
 
     pub async fn get(&self, sku: &Sku) -> Result<Option<Product>, TableError> {
@@ -151,7 +159,7 @@ fn read(operation: &'static str, item: Item) -> Result<Product, TableError> {
     serde_dynamo::from_item(item).map_err(|e| TableError::item(operation, e))
 }
 
-fn partition(sku: &Sku) -> String {
+fn partition(sku: impl Display) -> String {
     format!("PRODUCT#{sku}")
 }
 

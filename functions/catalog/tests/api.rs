@@ -7,7 +7,8 @@ use axum::{
 };
 use catalog::{Store, handle_event, routes};
 use contracts::{
-    Availability, CorrelationId, Envelope, NewEvent, Sku, UserId, events::InventoryStockChanged,
+    Availability, CorrelationId, Currency, Envelope, Money, NewEvent, OrderLine, Sku, UserId,
+    events::{InventoryStockChanged, OrderCompleted},
 };
 use lambda_kit::{
     dynamodb::Table,
@@ -309,6 +310,43 @@ async fn a_list_that_is_the_same_is_not_sent_again() {
     assert_eq!(ask().await.0, StatusCode::OK);
 }
 
+/// An order of these products has completed.
+fn completed(order: &str, skus: &[&str]) -> Envelope {
+    let new = NewEvent {
+        source: "orders",
+        subject: order,
+        sequence: 6,
+        occurred_at: jiff::Timestamp::UNIX_EPOCH,
+        correlation_id: &CorrelationId::generate(),
+        causation_id: "test",
+        user_id: None,
+    };
+    let items = skus.iter().map(|sku| OrderLine { sku: Sku::try_from(*sku).unwrap(), quantity: 1 });
+    let total = Money::zero(Currency::USD);
+    Envelope::new(new, &OrderCompleted { total, items: items.collect() }).unwrap()
+}
+
+#[tokio::test]
+async fn related_are_products_on_sale_that_were_bought_together_the_most_frequent_first() {
+    let shop = shop_with(&[("A", "Mug", "k"), ("B", "Cup", "k"), ("C", "Tea", "k"), ("D", "Pot", "k")]).await;
+    let store = Store::new(shop.table.clone());
+    for (order, skus) in [("1", &["A", "B"][..]), ("2", &["A", "C", "GONE"]), ("3", &["A", "C", "D"])] {
+        handle_event(&store, completed(order, skus)).await.unwrap();
+    }
+    shop.admin("DELETE", "/v1/products/D", &Value::Null).await;
+    let (status, headers, related) = shop.get("/v1/products/A/related").await;
+    assert_eq!((status, &related["next_cursor"]), (StatusCode::OK, &Value::Null));
+    let skus: Vec<&Value> = related["items"].as_array().unwrap().iter().map(|item| &item["sku"]).collect();
+    assert_eq!(skus, ["C", "B"]);
+    assert_eq!(related["items"][0]["price"]["amount"], 900);
+    assert_eq!(headers["cache-control"], "public, max-age=5");
+    assert!(headers.contains_key("etag"));
+
+    shop.admin("POST", "/v1/products", &mug("NEW")).await;
+    let (status, _, none) = shop.get("/v1/products/NEW/related").await;
+    assert_eq!((status, none), (StatusCode::OK, json!({"items": [], "next_cursor": null})));
+}
+
 #[tokio::test]
 async fn of_two_changes_at_once_one_is_told_that_it_came_too_late() {
     let shop = shop_with(&[("A", "Mug", "kitchen")]).await;
@@ -350,6 +388,8 @@ async fn a_table_that_does_not_answer_is_503() {
 #[case::price_with_fraction("POST", "/v1/products", "admin", mug("A").to_string().replace("900", "9.5"), 422)]
 #[case::too_large("POST", "/v1/products", "admin", format!("{{\"sku\":\"{}\"}}", "A".repeat(70_000)), 413)]
 #[case::unknown_product("GET", "/v1/products/NONE", "none", String::new(), 404)]
+#[case::related_to_nothing("GET", "/v1/products/NONE/related", "none", String::new(), 404)]
+#[case::related_to_no_sku("GET", "/v1/products/a%20b/related", "none", String::new(), 404)]
 #[case::malformed_sku("GET", "/v1/products/a%20b", "none", String::new(), 404)]
 #[case::unknown_route("GET", "/v1/products/A/b/c", "none", String::new(), 404)]
 #[case::wrong_method("PATCH", "/v1/products", "none", String::new(), 405)]
