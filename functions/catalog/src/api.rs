@@ -2,6 +2,7 @@
 
 #[cfg(feature = "openapi")]
 mod describe;
+mod related;
 
 use axum::{
     Json, Router,
@@ -10,17 +11,19 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use contracts::{Money, Sku};
 use garde::Validate;
 use jiff::Timestamp;
 use lambda_kit::http::{Admin, Body, Correlation, Problem, conditional};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::{
     availability::Availabilities,
-    domain::{self, ChangeError, Details, Product, Rejected},
+    domain::{self, ChangeError, Details, Known, Product, Rejected, words::normalize},
     stock::Stock,
-    store::{Store, Written},
+    store::{Filter, ListError, Store, Written},
 };
 
 #[cfg(feature = "openapi")]
@@ -28,12 +31,17 @@ pub use describe::operations;
 
 /// Clients and caches may keep a product for so long (DESIGN.md section 10: product reads 5 s).
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=5");
-const DEFAULT_LIMIT: i32 = 20;
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const DEFAULT_LIMIT: usize = 20;
+/// As a category may have, and as a name may have.
+const CATEGORY_MAX: usize = 100;
+const NAME_MAX: usize = 200;
 
 pub fn routes(store: Store) -> Router {
     let availabilities = Availabilities::new(store.clone());
     Router::new()
         .route("/v1/products", get(list).post(create))
+        .route("/v1/products/{sku}/related", get(related::related))
         .route("/v1/products/{sku}", get(show).put(change).delete(discontinue))
         .with_state(Catalog { store, availabilities })
 }
@@ -58,12 +66,12 @@ struct NewProduct {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "openapi", schemars(rename = "ProductDetails"))]
 struct DetailsBody {
-    #[garde(length(chars, min = 1, max = 200))]
+    #[garde(length(chars, min = 1, max = NAME_MAX))]
     name: String,
     #[garde(length(chars, max = 4000))]
     #[serde(default)]
     description: String,
-    #[garde(length(chars, min = 1, max = 100))]
+    #[garde(length(chars, min = 1, max = CATEGORY_MAX))]
     category: String,
     #[garde(custom(is_price))]
     price: Money,
@@ -117,31 +125,79 @@ struct List<T> {
 }
 
 #[derive(Deserialize)]
-struct Paging {
-    limit: Option<i32>,
+struct Listing {
+    category: Option<String>,
+    q: Option<String>,
+    limit: Option<usize>,
     cursor: Option<String>,
 }
 
-async fn list(
-    State(Catalog { store, availabilities }): State<Catalog>,
-    paging: Result<Query<Paging>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let Query(paging) = paging.map_err(|error| Problem::field("query", error.body_text()))?;
-    let limit = paging.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=100).contains(&limit) {
-        return Err(Problem::field("limit", "must be from 1 to 100"));
+impl Listing {
+    fn limit(&self) -> Result<usize, Problem> {
+        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
+        if (1..=100).contains(&limit) {
+            Ok(limit)
+        } else {
+            Err(Problem::field("limit", "must be from 1 to 100"))
+        }
     }
-    let page = store.list(limit, paging.cursor.as_deref()).await.map_err(|e| Problem::unavailable(&e))?;
-    let page = page.ok_or_else(|| Problem::field("cursor", "is not one that this list gave"))?;
-    let skus = page.products.iter().map(|product| product.sku.clone());
-    let stocks = availabilities.of(skus, Timestamp::now()).await;
-    let view = |product: Product| {
-        let stock = stocks.get(&product.sku).copied().unwrap_or_default();
-        ProductView::new(product, stock)
-    };
-    let items: Vec<ProductView> = page.products.into_iter().map(view).collect();
-    Ok(([(header::CACHE_CONTROL, CACHE)], Json(List { items, next_cursor: page.next_cursor }))
-        .into_response())
+
+    /// An empty parameter, as a form sends it, filters nothing.
+    fn filter(&self) -> Result<Filter, Problem> {
+        let given = |name: &str, value: &Option<String>, max: usize| match value.as_deref().map(str::trim) {
+            None | Some("") => Ok(None),
+            Some(value) if value.chars().count() > max => {
+                Err(Problem::field(name, format!("must have at most {max} characters")))
+            }
+            Some(value) => Ok(Some(value.to_owned())),
+        };
+        let text = given("q", &self.q, NAME_MAX)?.map(|q| normalize(&q));
+        Ok(Filter { category: given("category", &self.category, CATEGORY_MAX)?, text })
+    }
+}
+
+async fn list(
+    State(catalog): State<Catalog>,
+    query: Result<Query<Listing>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Query(query) = query.map_err(|error| Problem::field("query", error.body_text()))?;
+    let (filter, limit) = (query.filter()?, query.limit()?);
+    let page = catalog.store.list(&filter, limit, query.cursor.as_deref()).await?;
+    catalog.show(&headers, page.products, page.next_cursor).await
+}
+
+impl Catalog {
+    /// A list of products with what is known of their stock, or 304 for whoever has the same.
+    async fn show(
+        &self,
+        headers: &HeaderMap,
+        products: Vec<Product>,
+        next_cursor: Option<String>,
+    ) -> Result<Response, Problem> {
+        let skus = products.iter().map(|product| product.sku.clone());
+        let stocks = self.availabilities.of(skus, Timestamp::now()).await;
+        let view = |product: Product| {
+            let stock = stocks.get(&product.sku).copied().unwrap_or_default();
+            ProductView::new(product, stock)
+        };
+        let list = List { items: products.into_iter().map(view).collect(), next_cursor };
+        let body = serde_json::to_vec(&list).map_err(|e| Problem::internal(&e))?;
+        let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha256::digest(&body)));
+        let body = ([(header::CONTENT_TYPE, JSON)], body);
+        let mut response = conditional(headers, &tag, body);
+        response.headers_mut().insert(header::CACHE_CONTROL, CACHE);
+        Ok(response)
+    }
+}
+
+impl From<ListError> for Problem {
+    fn from(error: ListError) -> Self {
+        match error {
+            ListError::Cursor => Self::field("cursor", error.to_string()),
+            ListError::Table(error) => Self::unavailable(&error),
+        }
+    }
 }
 
 async fn show(
@@ -183,9 +239,9 @@ async fn change(
     headers: HeaderMap,
     Body(body): Body<DetailsBody>,
 ) -> Result<Response, Problem> {
-    let known_version = known_version(&headers)?;
+    let known = known(&headers)?;
     let product = on_sale(&store, &sku).await?;
-    let change = domain::update(product, known_version, body.into(), &correlation_id, Timestamp::now())?;
+    let change = domain::update(product, &known, body.into(), &correlation_id, Timestamp::now())?;
     match store.update(&change).await.map_err(|e| Problem::unavailable(&e))? {
         Written::Done => {
             let stock = availabilities.of_one(&change.product.sku, Timestamp::now()).await;
@@ -224,14 +280,20 @@ async fn stock_of(availabilities: &Availabilities, sku: &str) -> Stock {
     }
 }
 
-/// The product's version in `If-Match`: the product as the caller knows it, whatever became of its stock.
-fn known_version(headers: &HeaderMap) -> Result<u64, Problem> {
+/// The product's versions in `If-Match`: the product as the caller knows it, whatever became of its stock.
+fn known(headers: &HeaderMap) -> Result<Known, Problem> {
     let missing =
         || Problem::new(StatusCode::PRECONDITION_REQUIRED, "Send the product's ETag in `If-Match`.");
-    let tag = headers.get(header::IF_MATCH).ok_or_else(missing)?;
-    let tag = tag.to_str().unwrap_or_default().trim().trim_matches('"');
-    let version = tag.split_once('.').map_or(tag, |(product, _)| product).parse();
-    version.ok().ok_or_else(|| ChangeError::from(Rejected::VersionMismatch).into())
+    let tags = headers.get(header::IF_MATCH).ok_or_else(missing)?.to_str().unwrap_or_default();
+    // RFC 9110, section 13.1.1.
+    if tags.trim() == "*" {
+        return Ok(Known::Any);
+    }
+    let version = |tag: &str| {
+        let tag = tag.trim().trim_matches('"');
+        tag.split_once('.').map_or(tag, |(product, _)| product).parse().ok()
+    };
+    Ok(Known::Versions(tags.split(',').filter_map(version).collect()))
 }
 
 fn tagged(product: Product, stock: Stock) -> impl IntoResponse {

@@ -1,9 +1,11 @@
-//! Availability for the API: from the catalogue's own copy, kept in the process for some seconds. A table that cannot
-//! be read costs nobody their page: what was known stands in for a minute, and then it is unknown.
+//! Availability for the API: from the catalogue's own copy, kept in the process for some seconds, and then read again
+//! while what was known stands in for what is slow to come. A table that cannot be read costs nobody their page: what was
+//! known stands in for a minute, and then it is unknown.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use contracts::Sku;
@@ -17,6 +19,10 @@ use crate::{
 
 /// More than a process is asked for within a minute; whoever walks through a larger catalogue reads the table.
 const KEPT: usize = 10_000;
+
+/// Whoever could be told what was known waits so long for what is so now. DynamoDB answers within 10 ms nearly always; the
+/// read goes on behind the answer, and the next one has it.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone)]
 pub struct Availabilities {
@@ -32,33 +38,49 @@ impl Availabilities {
     /// What is known of the stock of these SKUs: of each of them something.
     pub async fn of(&self, skus: impl IntoIterator<Item = Sku>, now: Timestamp) -> HashMap<Sku, Stock> {
         let skus: HashSet<Sku> = skus.into_iter().collect();
-        let wanted: Vec<Sku> = self.with(|known| {
-            let is_fresh = |sku: &&Sku| known.get(*sku).is_some_and(|read| read.is_fresh(now));
-            skus.iter().filter(|sku| !is_fresh(sku)).cloned().collect()
+        let (wanted, stands_in) = self.with(|known| {
+            let read = |sku: &Sku| known.get(sku).copied();
+            let wanted = skus.iter().filter(|sku| !read(sku).is_some_and(|read| read.is_fresh(now)));
+            let wanted: Vec<Sku> = wanted.cloned().collect();
+            let stands_in = wanted.iter().all(|sku| read(sku).is_some_and(|read| read.is_usable(now)));
+            (wanted, stands_in)
         });
         if !wanted.is_empty() {
-            match self.store.stocks(&wanted).await {
-                Ok(mut found) => self.with(|known| {
-                    if known.len() + wanted.len() > KEPT {
-                        known.retain(|_, read| read.is_fresh(now));
-                    }
-                    for sku in wanted {
-                        let stock = found.remove(&sku).unwrap_or_default();
-                        known.insert(sku, Read { stock, at: now });
-                    }
-                }),
-                Err(error) => {
-                    tracing::error!(
-                        error = chain(&error),
-                        "availability cannot be read: the last known stands in"
-                    );
-                }
+            let reading = tokio::spawn(self.clone().read(wanted, now));
+            if stands_in {
+                let _ = tokio::time::timeout(PATIENCE, reading).await;
+            } else if let Err(error) = reading.await {
+                tracing::error!(error = chain(&error), "availability was not read");
             }
         }
         self.with(|known| {
             let stock = |sku: &Sku| known.get(sku).filter(|read| read.is_usable(now)).map(|read| read.stock);
             skus.into_iter().map(|sku| (sku.clone(), stock(&sku).unwrap_or_default())).collect()
         })
+    }
+
+    /// Reads these SKUs. When they cannot be read, what is known stays.
+    async fn read(self, wanted: Vec<Sku>, now: Timestamp) {
+        match self.store.stocks(&wanted).await {
+            Ok(mut found) => self.with(|known| {
+                if known.len() + wanted.len() > KEPT {
+                    known.retain(|_, read| read.is_fresh(now));
+                }
+                for sku in wanted {
+                    let stock = found.remove(&sku).unwrap_or_default();
+                    // A slow read may end after a later one.
+                    if known.get(&sku).is_none_or(|read| read.at <= now) {
+                        known.insert(sku, Read { stock, at: now });
+                    }
+                }
+            }),
+            Err(error) => {
+                tracing::error!(
+                    error = chain(&error),
+                    "availability cannot be read: the last known stands in"
+                );
+            }
+        }
     }
 
     /// Of one SKU.

@@ -1,27 +1,39 @@
-//! Inventory's events keep the copy of what can be sold (`catalog-consumer`).
+//! What other contexts tell (`catalog-consumer`): inventory what can be sold, orders what was bought together.
 
-use contracts::{Envelope, events::InventoryStockChanged};
+use contracts::{
+    Envelope, EventPayload, Sku,
+    events::{InventoryStockChanged, OrderCompleted},
+};
+use jiff::Timestamp;
 use lambda_kit::sqs::MessageError;
 
 use crate::store::{Noted, Store};
 
-/// Notes the class of a SKU's stock. In any order, and as often as it comes.
+/// Notes the class of a SKU's stock, or what was bought in an order. In any order, and as often as it comes.
 ///
 /// # Errors
 /// When the event cannot be read, or the table cannot be written.
 pub async fn handle(store: &Store, event: Envelope) -> Result<(), MessageError> {
-    let InventoryStockChanged { sku, availability } = event.decode()?;
-    let noted = store.note_stock(&sku, event.sequence, availability).await.map_err(MessageError::handler)?;
-    if noted == Noted::Outdated {
-        tracing::info!(version = event.sequence, "as much was known already");
+    let noted = if event.event_type == OrderCompleted::TYPE {
+        let OrderCompleted { items, .. } = event.decode()?;
+        let skus: Vec<Sku> = items.into_iter().map(|item| item.sku).collect();
+        store.note_together(&event.event_id, &skus, Timestamp::now()).await
+    } else {
+        let InventoryStockChanged { sku, availability } = event.decode()?;
+        store.note_stock(&sku, event.sequence, availability).await
+    };
+    if noted.map_err(MessageError::handler)? == Noted::Outdated {
+        tracing::info!(sequence = event.sequence, "as much was known already");
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use contracts::{Availability, CorrelationId, NewEvent, Sku, events::ProductDiscontinued};
-    use jiff::Timestamp;
+    use contracts::{
+        Availability, CorrelationId, Currency, Money, NewEvent, OrderLine, events::ProductDiscontinued,
+    };
+    use futures::future::join_all;
     use lambda_kit::testing;
     use rstest::rstest;
 
@@ -80,5 +92,81 @@ mod tests {
         let (table, _) = testing::table(&[]).await;
         let other = event(1, &ProductDiscontinued { sku: mug() });
         assert!(handle(&Store::new(table), other).await.is_err());
+    }
+
+    fn sku(name: &str) -> Sku {
+        Sku::try_from(name).unwrap()
+    }
+
+    /// An order of these products has completed.
+    fn completed(order: &str, skus: &[&str]) -> Envelope {
+        let items = skus.iter().map(|name| OrderLine { sku: sku(name), quantity: 2 }).collect();
+        let new = NewEvent {
+            source: "orders",
+            subject: order,
+            sequence: 6,
+            occurred_at: Timestamp::UNIX_EPOCH,
+            correlation_id: &CorrelationId::try_from("cor").unwrap(),
+            causation_id: "test",
+            user_id: None,
+        };
+        Envelope::new(new, &OrderCompleted { total: Money::zero(Currency::USD), items }).unwrap()
+    }
+
+    async fn companions(store: &Store, name: &str) -> Vec<String> {
+        let mut together = store.together(&[sku(name)]).await.unwrap();
+        let companions = together.remove(&sku(name)).unwrap_or_default().most_frequent(100);
+        companions.iter().map(Sku::to_string).collect()
+    }
+
+    #[tokio::test]
+    async fn products_of_one_order_are_each_others_companions_once_however_often_it_comes() {
+        let (table, faults) = testing::table(&[]).await;
+        let store = Store::new(table);
+        handle(&store, completed("o-1", &["A", "B"])).await.unwrap();
+        handle(&store, completed("o-2", &["A", "C"])).await.unwrap();
+        faults.lose_answers("TransactWriteItems", lambda_kit::aws::MAX_ATTEMPTS);
+        assert!(handle(&store, completed("o-3", &["A", "B", "C"])).await.is_err());
+        for _ in 0..3 {
+            handle(&store, completed("o-3", &["A", "B", "C"])).await.unwrap();
+            handle(&store, completed("o-2", &["A", "C"])).await.unwrap();
+        }
+        assert_eq!(companions(&store, "A").await, ["B", "C"]);
+        assert_eq!(companions(&store, "B").await, ["A", "C"]);
+        let together = store.together(&[sku("A"), sku("B"), sku("C")]).await.unwrap();
+        assert_eq!(["A", "B", "C"].map(|name| together[&sku(name)].version), [3, 2, 2]);
+    }
+
+    #[tokio::test]
+    async fn an_order_of_one_product_or_of_nothing_known_costs_nothing() {
+        let (table, faults) = testing::table(&[]).await;
+        let store = Store::new(table);
+        for skus in [&["A"][..], &[]] {
+            handle(&store, completed("o-1", skus)).await.unwrap();
+        }
+        assert!(faults.calls().is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_largest_order_is_one_transaction_and_orders_at_once_are_all_counted() {
+        let (table, faults) = testing::table(&[]).await;
+        let store = Store::new(table.clone());
+        let names: Vec<String> = (0..20).map(|n| format!("S{n:02}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        handle(&store, completed("o-0", &names)).await.unwrap();
+        assert_eq!(faults.calls(), ["BatchGetItem", "TransactWriteItems"]);
+        assert_eq!(companions(&store, "S00").await.len(), 19);
+
+        // Two processes, which do not know of each other.
+        let other = Store::new(table);
+        let orders: Vec<String> = (1..21).map(|n| format!("o-{n}")).collect();
+        let both = orders.iter().enumerate().map(|(n, order)| {
+            handle(if n % 2 == 0 { &store } else { &other }, completed(order, &["S00", "S01"]))
+        });
+        for result in join_all(both).await {
+            result.unwrap();
+        }
+        assert_eq!(store.together(&[sku("S00")]).await.unwrap()[&sku("S00")].version, 21);
+        assert_eq!(companions(&store, "S00").await[0], "S01");
     }
 }

@@ -1,5 +1,8 @@
 //! A product, and what may become of it.
 
+pub mod together;
+pub mod words;
+
 use contracts::{
     CorrelationId, Envelope, Money, NewEvent, Sku,
     events::{ProductCreated, ProductDiscontinued, ProductUpdated},
@@ -35,8 +38,28 @@ pub struct Details {
 /// A change of a product, and the event that tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
+    /// Nothing when the product is new.
+    pub before: Option<Product>,
     pub product: Product,
     pub event: Envelope,
+}
+
+/// The product as the caller knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// In one of these versions.
+    Versions(Vec<u64>),
+    /// Only that it is there.
+    Any,
+}
+
+impl Known {
+    fn is(&self, version: u64) -> bool {
+        match self {
+            Self::Versions(versions) => versions.contains(&version),
+            Self::Any => true,
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,7 +109,7 @@ pub fn create(
             price: product.price,
         },
     )?;
-    Ok(Change { product, event })
+    Ok(Change { before: None, product, event })
 }
 
 /// The product with other details, if it still has the version that the caller knows.
@@ -94,15 +117,17 @@ pub fn create(
 /// # Errors
 /// When it is discontinued or has another version.
 pub fn update(
-    product: Product,
-    known_version: u64,
+    before: Product,
+    known: &Known,
     details: Details,
     correlation_id: &CorrelationId,
     now: Timestamp,
 ) -> Result<Change, ChangeError> {
     let Details { name, description, category, price } = details;
-    let product =
-        Product { name, description, category, price, ..next_version(product, Some(known_version), now)? };
+    if !before.discontinued && !known.is(before.version) {
+        return Err(Rejected::VersionMismatch.into());
+    }
+    let product = Product { name, description, category, price, ..next_version(before.clone(), now)? };
     let event = Envelope::new(
         new_event(&product, correlation_id),
         &ProductUpdated {
@@ -112,7 +137,7 @@ pub fn update(
             price: product.price,
         },
     )?;
-    Ok(Change { product, event })
+    Ok(Change { before: Some(before), product, event })
 }
 
 /// The product taken out of sale, for good: its SKU is never used again.
@@ -120,24 +145,21 @@ pub fn update(
 /// # Errors
 /// When it is discontinued already.
 pub fn discontinue(
-    product: Product,
+    before: Product,
     correlation_id: &CorrelationId,
     now: Timestamp,
 ) -> Result<Change, ChangeError> {
-    let product = Product { discontinued: true, ..next_version(product, None, now)? };
+    let product = Product { discontinued: true, ..next_version(before.clone(), now)? };
     let event = Envelope::new(
         new_event(&product, correlation_id),
         &ProductDiscontinued { sku: product.sku.clone() },
     )?;
-    Ok(Change { product, event })
+    Ok(Change { before: Some(before), product, event })
 }
 
-fn next_version(product: Product, known_version: Option<u64>, now: Timestamp) -> Result<Product, Rejected> {
+fn next_version(product: Product, now: Timestamp) -> Result<Product, Rejected> {
     if product.discontinued {
         return Err(Rejected::Discontinued);
-    }
-    if known_version.is_some_and(|known| known != product.version) {
-        return Err(Rejected::VersionMismatch);
     }
     Ok(Product { version: product.version + 1, updated_at: now, ..product })
 }
@@ -177,7 +199,8 @@ mod tests {
     #[test]
     fn a_change_of_price_is_told_with_the_next_version() {
         let now = Timestamp::from_second(5).unwrap();
-        let change = update(mug(), 1, details(950), &CorrelationId::generate(), now).unwrap();
+        let change =
+            update(mug(), &Known::Versions(vec![1]), details(950), &CorrelationId::generate(), now).unwrap();
         assert_eq!((change.product.version, change.event.sequence), (2, 2));
         assert_eq!(change.event.decode::<ProductUpdated>().unwrap().price.amount, 950);
         assert_eq!(change.product.created_at, Timestamp::UNIX_EPOCH);
@@ -185,8 +208,14 @@ mod tests {
 
     #[test]
     fn a_change_based_on_an_old_version_is_refused() {
-        let result = update(mug(), 7, details(1), &CorrelationId::generate(), Timestamp::UNIX_EPOCH);
-        assert!(matches!(result, Err(ChangeError::Rejected(Rejected::VersionMismatch))));
+        let change =
+            |known| update(mug(), &known, details(1), &CorrelationId::generate(), Timestamp::UNIX_EPOCH);
+        for known in [vec![], vec![7], vec![2, 3]] {
+            let result = change(Known::Versions(known));
+            assert!(matches!(result, Err(ChangeError::Rejected(Rejected::VersionMismatch))));
+        }
+        assert!(change(Known::Versions(vec![7, 1])).is_ok());
+        assert!(change(Known::Any).is_ok());
     }
 
     #[test]
@@ -195,7 +224,7 @@ mod tests {
         let gone = discontinue(mug(), &id, Timestamp::UNIX_EPOCH).unwrap().product;
         let again = discontinue(gone.clone(), &id, Timestamp::UNIX_EPOCH);
         assert!(matches!(again, Err(ChangeError::Rejected(Rejected::Discontinued))));
-        let changed = update(gone, 2, details(1), &id, Timestamp::UNIX_EPOCH);
+        let changed = update(gone, &Known::Any, details(1), &id, Timestamp::UNIX_EPOCH);
         assert!(matches!(changed, Err(ChangeError::Rejected(Rejected::Discontinued))));
     }
 }

@@ -1,7 +1,7 @@
 //! The catalogue owns products: what is sold, under which name, at which price. It keeps a copy of what can be sold.
 //!
 //! Publishes `product.created`, `product.updated` and `product.discontinued` (subject: the SKU, sequence: the
-//! product's version). Listens to `inventory.stock_changed`.
+//! product's version). Listens to `inventory.stock_changed` and `order.completed`.
 
 mod api;
 mod availability;

@@ -1,26 +1,40 @@
-//! The catalogue's table: one item a product, and one beside it for its stock (`stocks`).
+//! The catalogue's table.
 //!
-//! `pk = PRODUCT#<sku>`, `sk = PRODUCT`. Products on sale are in the index `listing` (`gsi1pk = PRODUCTS`,
-//! `gsi1sk = <sku>`); a discontinued one leaves it.
+//! | pk | sk | holds |
+//! |---|---|---|
+//! | `PRODUCT#<sku>` | `PRODUCT` | a product, with its outbox; while it is on sale in the indexes `listing` and `category` (`listing`) |
+//! | `PRODUCT#<sku>` | `WORD#<position>` | where the product is found in both indexes by a word of its name, while it is on sale |
+//! | `PRODUCT#<sku>` | `STOCK` | what is known of its stock (`stocks`) |
+//! | `PRODUCT#<sku>` | `TOGETHER` | what it is bought together with (`together`) |
+//! | `EVENT#<event>` | `EVENT` | that the order of this event is counted there |
 
+mod batch;
+mod listing;
 mod stocks;
+mod together;
 
-use aws_sdk_dynamodb::types::AttributeValue;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use std::{fmt::Display, sync::Arc};
+
+use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem};
 use contracts::Sku;
-use lambda_kit::dynamodb::{self, Item, TableError, condition_failed, key, number, string};
-use lambda_kit::dynamodb::{OUTBOX, Table};
+use lambda_kit::dynamodb::{
+    self, Item, OUTBOX, PK, SK, Table, TableError, Transacted, condition_failed, key, number,
+};
+use tokio::sync::Mutex;
 
-pub use self::stocks::Noted;
+pub use self::{
+    listing::{Filter, ListError},
+    stocks::Noted,
+};
 use crate::domain::{Change, Product};
 
 const PRODUCT: &str = "PRODUCT";
-const LISTING: &str = "listing";
-const LISTED: &str = "PRODUCTS";
 
 #[derive(Debug, Clone)]
 pub struct Store {
     table: Table,
+    /// Held by who counts what was bought together (`together`).
+    counting: Arc<Mutex<()>>,
 }
 
 /// What became of a write.
@@ -31,16 +45,9 @@ pub enum Written {
     Conflict,
 }
 
-/// One page of products on sale, by SKU.
-#[derive(Debug)]
-pub struct Page {
-    pub products: Vec<Product>,
-    pub next_cursor: Option<String>,
-}
-
 impl Store {
     pub fn new(table: Table) -> Self {
-        Self { table }
+        Self { table, counting: Arc::default() }
     }
 
     pub async fn get(&self, sku: &Sku) -> Result<Option<Product>, TableError> {
@@ -53,88 +60,98 @@ impl Store {
 
     /// Writes a product that is new. A repeat whose first answer was lost is a success.
     pub async fn create(&self, change: &Change) -> Result<Written, TableError> {
-        const OPERATION: &str = "creating a product";
-        let put = self.put(OPERATION, change)?.condition_expression("attribute_not_exists(pk)");
-        self.written(OPERATION, put, change).await
+        self.write("creating a product", change).await
     }
 
     /// Writes a product over its version before.
     pub async fn update(&self, change: &Change) -> Result<Written, TableError> {
-        const OPERATION: &str = "changing a product";
-        let put = self
-            .put(OPERATION, change)?
-            .condition_expression("version = :before")
-            .expression_attribute_values(":before", number(change.product.version - 1));
-        self.written(OPERATION, put, change).await
+        self.write("changing a product", change).await
     }
 
-    /// Products on sale, `limit` at most, from `cursor` on. `None` when the cursor is not one of ours.
-    pub async fn list(&self, limit: i32, cursor: Option<&str>) -> Result<Option<Page>, TableError> {
-        const OPERATION: &str = "listing products";
-        let start = match cursor.map(parse_cursor) {
-            None => None,
-            Some(Some(sku)) => Some(start_key(&sku)),
-            Some(None) => return Ok(None),
+    /// One plain write; a transaction only when the product is found in other places than before.
+    async fn write(&self, operation: &'static str, change: &Change) -> Result<Written, TableError> {
+        let put = self.put(operation, change)?;
+        let words = self.words(operation, change)?;
+        let is_done = if words.is_empty() {
+            self.put_one(operation, put).await?
+        } else {
+            let put = TransactWriteItem::builder().put(put).build();
+            match self.table.transact(operation, std::iter::once(put).chain(words).collect()).await? {
+                Transacted::Done => true,
+                Transacted::First | Transacted::Other => false,
+                Transacted::Busy => {
+                    return Err(TableError::call(
+                        operation,
+                        "another transaction was under way on the product",
+                    ));
+                }
+            }
         };
-        let answer = self
+        if is_done {
+            return Ok(Written::Done);
+        }
+        // The SDK tries again after a lost answer: what is there may be our own earlier try.
+        let ours = self.get(&change.product.sku).await?.is_some_and(|stored| stored == change.product);
+        Ok(if ours { Written::Done } else { Written::Conflict })
+    }
+
+    async fn put_one(&self, operation: &'static str, put: Put) -> Result<bool, TableError> {
+        let put_item = self
             .table
             .client
-            .query()
-            .table_name(&self.table.name)
-            .index_name(LISTING)
-            .key_condition_expression("gsi1pk = :listed")
-            .expression_attribute_values(":listed", string(LISTED))
-            .limit(limit)
-            .set_exclusive_start_key(start)
-            .send()
-            .await
-            .map_err(|e| TableError::call(OPERATION, e))?;
-        let next_cursor = answer
-            .last_evaluated_key
-            .and_then(|key| key.get("gsi1sk")?.as_s().ok().map(|sku| URL_SAFE_NO_PAD.encode(sku)));
-        let products = answer
-            .items
-            .unwrap_or_default()
-            .into_iter()
-            .map(|item| read(OPERATION, item))
-            .collect::<Result<_, _>>()?;
-        Ok(Some(Page { products, next_cursor }))
+            .put_item()
+            .table_name(put.table_name)
+            .set_item(Some(put.item))
+            .set_condition_expression(put.condition_expression)
+            .set_expression_attribute_values(put.expression_attribute_values);
+        match put_item.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if condition_failed(&error) => Ok(false),
+            Err(error) => Err(TableError::call(operation, error)),
+        }
     }
 
-    fn put(
-        &self,
-        operation: &'static str,
-        change: &Change,
-    ) -> Result<aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder, TableError> {
+    fn put(&self, operation: &'static str, change: &Change) -> Result<Put, TableError> {
         let product = &change.product;
         let mut item: Item = serde_dynamo::to_item(product).map_err(|e| TableError::item(operation, e))?;
         item.extend(product_key(&product.sku));
-        if !product.discontinued {
-            item.insert("gsi1pk".to_owned(), string(LISTED));
-            item.insert("gsi1sk".to_owned(), string(product.sku.as_str()));
-        }
+        item.extend(listing::product_keys(product));
         let outbox = dynamodb::outbox(std::slice::from_ref(&change.event))
             .map_err(|e| TableError::item(operation, e))?;
         item.insert(OUTBOX.to_owned(), outbox);
-        Ok(self.table.client.put_item().table_name(&self.table.name).set_item(Some(item)))
+        let put = Put::builder().table_name(&self.table.name).set_item(Some(item));
+        let put = match &change.before {
+            None => put.condition_expression("attribute_not_exists(pk)"),
+            Some(before) => put
+                .condition_expression("version = :before")
+                .expression_attribute_values(":before", number(before.version)),
+        };
+        put.build().map_err(|e| TableError::call(operation, e))
     }
 
-    async fn written(
-        &self,
-        operation: &'static str,
-        put: aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder,
-        change: &Change,
-    ) -> Result<Written, TableError> {
-        match put.send().await {
-            Ok(_) => Ok(Written::Done),
-            Err(error) if condition_failed(&error) => {
-                // The SDK tries again after a lost answer: what is there may be our own earlier try.
-                let ours =
-                    self.get(&change.product.sku).await?.is_some_and(|stored| stored == change.product);
-                Ok(if ours { Written::Done } else { Written::Conflict })
-            }
-            Err(error) => Err(TableError::call(operation, error)),
+    /// What changes about the places where the product is found.
+    fn words(&self, operation: &'static str, change: &Change) -> Result<Vec<TransactWriteItem>, TableError> {
+        let before = change.before.as_ref().map(listing::words).unwrap_or_default();
+        let after = listing::words(&change.product);
+        let mut writes = Vec::new();
+        for position in 0..before.len().max(after.len()) {
+            let write = TransactWriteItem::builder();
+            let write = match (before.get(position), after.get(position)) {
+                (before, Some(item)) if before != Some(item) => {
+                    let put = Put::builder().table_name(&self.table.name).set_item(Some(item.clone()));
+                    write.put(put.build().map_err(|e| TableError::call(operation, e))?)
+                }
+                (Some(item), None) => {
+                    let key = item.iter().filter(|(name, _)| [PK, SK].contains(&name.as_str()));
+                    let key = key.map(|(name, value)| (name.clone(), value.clone())).collect();
+                    let delete = Delete::builder().table_name(&self.table.name).set_key(Some(key));
+                    write.delete(delete.build().map_err(|e| TableError::call(operation, e))?)
+                }
+                _ => continue,
+            };
+            writes.push(write.build());
         }
+        Ok(writes)
     }
 }
 
@@ -142,18 +159,10 @@ fn read(operation: &'static str, item: Item) -> Result<Product, TableError> {
     serde_dynamo::from_item(item).map_err(|e| TableError::item(operation, e))
 }
 
+fn partition(sku: impl Display) -> String {
+    format!("PRODUCT#{sku}")
+}
+
 fn product_key(sku: &Sku) -> Item {
-    key(format!("PRODUCT#{sku}"), PRODUCT)
-}
-
-fn parse_cursor(cursor: &str) -> Option<Sku> {
-    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    Sku::try_from(String::from_utf8(bytes).ok()?).ok()
-}
-
-fn start_key(sku: &Sku) -> std::collections::HashMap<String, AttributeValue> {
-    let mut key = product_key(sku);
-    key.insert("gsi1pk".to_owned(), string(LISTED));
-    key.insert("gsi1sk".to_owned(), string(sku.as_str()));
-    key
+    key(partition(sku), PRODUCT)
 }

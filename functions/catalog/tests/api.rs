@@ -7,7 +7,8 @@ use axum::{
 };
 use catalog::{Store, handle_event, routes};
 use contracts::{
-    Availability, CorrelationId, Envelope, NewEvent, Sku, UserId, events::InventoryStockChanged,
+    Availability, CorrelationId, Currency, Envelope, Money, NewEvent, OrderLine, Sku, UserId,
+    events::{InventoryStockChanged, OrderCompleted},
 };
 use lambda_kit::{
     dynamodb::Table,
@@ -27,7 +28,8 @@ struct Shop {
 
 impl Shop {
     async fn open() -> Self {
-        let (table, faults) = testing::table(&[("listing", "gsi1pk", "gsi1sk")]).await;
+        let (table, faults) =
+            testing::table(&[("listing", "gsi1pk", "gsi1sk"), ("category", "gsi2pk", "gsi2sk")]).await;
         let tokens = Tokens::new();
         let app = app(routes(Store::new(table.clone())), tokens.verifier());
         Self { app, table, faults, tokens }
@@ -51,6 +53,35 @@ impl Shop {
 
     async fn items(&self) -> i32 {
         self.table.client.scan().table_name(&self.table.name).send().await.unwrap().count()
+    }
+
+    async fn put(&self, sku: &str, tag: &str, body: &Value) -> (StatusCode, Value) {
+        let path = format!("/v1/products/{sku}");
+        let mut request = json_request("PUT", &path, Some(&self.tokens.admin()), body);
+        request.headers_mut().insert("if-match", tag.parse().unwrap());
+        let (status, _, body) = self.send(request).await;
+        (status, body)
+    }
+
+    /// The SKUs of all pages of a list, and how many each page had.
+    async fn walk(&self, query: &str, limit: usize) -> (Vec<String>, Vec<usize>) {
+        let (mut skus, mut pages, mut cursor) = (vec![], vec![], String::new());
+        loop {
+            let path = format!("/v1/products?limit={limit}{query}{cursor}");
+            let (status, _, page) = self.get(&path).await;
+            assert_eq!(status, StatusCode::OK, "{page}");
+            let items = page["items"].as_array().unwrap();
+            skus.extend(items.iter().map(|item| item["sku"].as_str().unwrap().to_owned()));
+            pages.push(items.len());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return (skus, pages),
+            }
+        }
+    }
+
+    async fn found(&self, query: &str) -> Vec<String> {
+        self.walk(query, 100).await.0
     }
 }
 
@@ -92,6 +123,8 @@ async fn a_product_is_created_read_changed_and_discontinued() {
     assert_eq!(change("\"1.0\"").await.0, StatusCode::PRECONDITION_FAILED);
     assert_eq!(change("\"no tag of ours\"").await.0, StatusCode::PRECONDITION_FAILED);
     assert_eq!(change("\"2\"").await.2["version"], 3);
+    assert_eq!(change("\"7\", \"3.0\"").await.2["version"], 4, "one of several");
+    assert_eq!(change("*").await.2["version"], 5, "whatever it is now");
     assert_eq!(shop.admin("PUT", "/v1/products/MUG", &dearer).await.0, StatusCode::PRECONDITION_REQUIRED);
 
     assert_eq!(shop.admin("DELETE", "/v1/products/MUG", &Value::Null).await.0, StatusCode::NO_CONTENT);
@@ -152,28 +185,185 @@ async fn availability_that_cannot_be_read_is_unknown_and_refuses_nobody() {
     assert_eq!((status, &body["availability"]), (StatusCode::OK, &json!("unknown")));
 }
 
-#[tokio::test]
-async fn the_list_is_read_page_by_page() {
+fn named(sku: &str, name: &str, category: &str) -> Value {
+    json!({"sku": sku, "name": name, "category": category, "price": {"amount": 900, "currency": "USD"}})
+}
+
+async fn shop_with(products: &[(&str, &str, &str)]) -> Shop {
     let shop = Shop::open().await;
-    for sku in ["A", "B", "C"] {
-        shop.admin("POST", "/v1/products", &mug(sku)).await;
+    for (sku, name, category) in products {
+        let (status, body) = shop.admin("POST", "/v1/products", &named(sku, name, category)).await;
+        assert_eq!(status, StatusCode::CREATED, "{body}");
     }
-    let (_, _, first) = shop.get("/v1/products?limit=2").await;
-    let cursor = first["next_cursor"].as_str().unwrap();
-    let (_, _, second) = shop.get(&format!("/v1/products?limit=2&cursor={cursor}")).await;
-    let skus = |page: &Value| -> Vec<String> {
-        page["items"].as_array().unwrap().iter().map(|p| p["sku"].as_str().unwrap().to_owned()).collect()
+    shop
+}
+
+#[rstest]
+#[case::two_and_one(2, &[2, 1])]
+#[case::exactly_all(3, &[3])]
+#[case::one_by_one(1, &[1, 1, 1])]
+#[tokio::test]
+async fn every_list_is_read_page_by_page(#[case] limit: usize, #[case] pages: &[usize]) {
+    let shop = shop_with(&[
+        ("C", "Mug, small mug", "kitchen"),
+        ("A", "Blue mug", "kitchen"),
+        ("D", "Lamp", "home"),
+        ("B", "Mug", "kitchen"),
+    ])
+    .await;
+    for (query, skus) in [
+        ("&category=kitchen", ["A", "B", "C"]),
+        ("&q=mug", ["A", "B", "C"]),
+        ("&q=MU&category=kitchen", ["A", "B", "C"]),
+    ] {
+        let (found, sizes) = shop.walk(query, limit).await;
+        let mut sorted = found.clone();
+        sorted.sort();
+        assert_eq!((sorted, sizes), (skus.map(String::from).to_vec(), pages.to_vec()), "{query}: {found:?}");
+    }
+    assert_eq!(shop.found("").await, ["A", "B", "C", "D"]);
+    assert_eq!(shop.found("&category=&q=+").await, ["A", "B", "C", "D"], "what is empty filters nothing");
+}
+
+#[rstest]
+#[case::by_its_first_word("blue", &["BIG", "BLUE"])]
+#[case::by_two_words("blue%20m", &["BIG", "BLUE"])]
+#[case::by_a_letter("b", &["BIG", "BLUE"])]
+#[case::by_other_signs("blue-mug", &["BIG", "BLUE"])]
+#[case::not_inside_a_word("lue", &[])]
+#[case::not_without_a_word("!%20%21", &[])]
+#[case::beyond_ascii("gr%C3%B6%C3%9F", &["GREAT"])]
+#[tokio::test]
+async fn products_are_found_by_the_beginning_of_a_word(#[case] q: &str, #[case] expected: &[&str]) {
+    let shop = shop_with(&[
+        ("BLUE", "Blue mug", "kitchen"),
+        ("BIG", "Big blue mug", "kitchen"),
+        ("GREAT", "Kanne, GRÖSSTE Größe", "kitchen"),
+    ])
+    .await;
+    let mut found = shop.found(&format!("&q={q}")).await;
+    found.sort();
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn a_product_is_found_where_it_is_now_and_no_longer_where_it_was() {
+    let shop = shop_with(&[("MUG", "Big blue mug", "kitchen")]).await;
+    let items = shop.items().await;
+    shop.faults.reset();
+
+    // Another price moves nothing, and is one plain write.
+    let dearer =
+        json!({"name": "Big blue mug", "category": "kitchen", "price": {"amount": 950, "currency": "USD"}});
+    assert_eq!(shop.put("MUG", "\"1\"", &dearer).await.0, StatusCode::OK);
+    assert_eq!(shop.faults.calls(), ["GetItem", "PutItem"]);
+    assert_eq!(shop.items().await, items);
+
+    assert_eq!(shop.put("MUG", "\"2\"", &named("MUG", "Red mug", "gifts")).await.0, StatusCode::OK);
+    for gone in ["&q=big", "&q=blue", "&category=kitchen", "&category=kitchen&q=mug"] {
+        assert!(shop.found(gone).await.is_empty(), "{gone}");
+    }
+    for now in ["&q=red", "&q=mug", "&category=gifts", "&category=gifts&q=red%20mug", ""] {
+        assert_eq!(shop.found(now).await, ["MUG"], "{now}");
+    }
+    assert_eq!(shop.items().await, items - 1, "a word less");
+
+    shop.admin("DELETE", "/v1/products/MUG", &Value::Null).await;
+    for gone in ["&q=red", "&category=gifts", ""] {
+        assert!(shop.found(gone).await.is_empty(), "{gone}");
+    }
+    assert_eq!(shop.items().await, 1, "the product itself, whose SKU is never used again");
+}
+
+#[tokio::test]
+async fn a_cursor_belongs_to_its_list() {
+    let shop = shop_with(&[("A", "Mug", "kitchen"), ("B", "Mug", "kitchen"), ("C", "Mug", "home")]).await;
+    let lists = ["", "&category=kitchen", "&q=mug", "&q=mu", "&category=kitchen&q=mug"];
+    for list in lists {
+        let (_, _, page) = shop.get(&format!("/v1/products?limit=1{list}")).await;
+        let cursor = page["next_cursor"].as_str().unwrap().to_owned();
+        for other in lists {
+            let (status, _, body) = shop.get(&format!("/v1/products?limit=1{other}&cursor={cursor}")).await;
+            if other == list {
+                assert_eq!(status, StatusCode::OK);
+            } else {
+                assert_eq!(
+                    (status, &body["errors"][0]["field"]),
+                    (StatusCode::UNPROCESSABLE_ENTITY, &json!("cursor"))
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_is_the_same_is_not_sent_again() {
+    let shop = shop_with(&[("A", "Mug", "kitchen")]).await;
+    let (_, headers, _) = shop.get("/v1/products?q=mug").await;
+    assert_eq!(headers["cache-control"], "public, max-age=5");
+    let ask = || {
+        let known = Request::get("/v1/products?q=mug").header("if-none-match", &headers["etag"]);
+        shop.send(known.body(Body::empty()).unwrap())
     };
-    assert_eq!((skus(&first), skus(&second)), (vec!["A".into(), "B".into()], vec!["C".into()]));
-    assert_eq!(second["next_cursor"], Value::Null);
+    assert_eq!(ask().await.0, StatusCode::NOT_MODIFIED);
+    shop.put("A", "*", &named("A", "Mug, new", "kitchen")).await;
+    assert_eq!(ask().await.0, StatusCode::OK);
+}
+
+/// An order of these products has completed.
+fn completed(order: &str, skus: &[&str]) -> Envelope {
+    let new = NewEvent {
+        source: "orders",
+        subject: order,
+        sequence: 6,
+        occurred_at: jiff::Timestamp::UNIX_EPOCH,
+        correlation_id: &CorrelationId::generate(),
+        causation_id: "test",
+        user_id: None,
+    };
+    let items = skus.iter().map(|sku| OrderLine { sku: Sku::try_from(*sku).unwrap(), quantity: 1 });
+    let total = Money::zero(Currency::USD);
+    Envelope::new(new, &OrderCompleted { total, items: items.collect() }).unwrap()
+}
+
+#[tokio::test]
+async fn related_are_products_on_sale_that_were_bought_together_the_most_frequent_first() {
+    let shop = shop_with(&[("A", "Mug", "k"), ("B", "Cup", "k"), ("C", "Tea", "k"), ("D", "Pot", "k")]).await;
+    let store = Store::new(shop.table.clone());
+    for (order, skus) in [("1", &["A", "B"][..]), ("2", &["A", "C", "GONE"]), ("3", &["A", "C", "D"])] {
+        handle_event(&store, completed(order, skus)).await.unwrap();
+    }
+    shop.admin("DELETE", "/v1/products/D", &Value::Null).await;
+    let (status, headers, related) = shop.get("/v1/products/A/related").await;
+    assert_eq!((status, &related["next_cursor"]), (StatusCode::OK, &Value::Null));
+    let skus: Vec<&Value> = related["items"].as_array().unwrap().iter().map(|item| &item["sku"]).collect();
+    assert_eq!(skus, ["C", "B"]);
+    assert_eq!(related["items"][0]["price"]["amount"], 900);
+    assert_eq!(headers["cache-control"], "public, max-age=5");
+    assert!(headers.contains_key("etag"));
+
+    shop.admin("POST", "/v1/products", &mug("NEW")).await;
+    let (status, _, none) = shop.get("/v1/products/NEW/related").await;
+    assert_eq!((status, none), (StatusCode::OK, json!({"items": [], "next_cursor": null})));
+}
+
+#[tokio::test]
+async fn of_two_changes_at_once_one_is_told_that_it_came_too_late() {
+    let shop = shop_with(&[("A", "Mug", "kitchen")]).await;
+    let (left, right) = (named("A", "Left mug", "kitchen"), named("A", "Right mug", "kitchen"));
+    let both = tokio::join!(shop.put("A", "\"1\"", &left), shop.put("A", "\"1\"", &right));
+    let mut statuses = [both.0.0.as_u16(), both.1.0.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 412]);
+    assert_eq!(shop.found("&q=left").await.len() + shop.found("&q=right").await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_product_whose_answer_was_lost_is_created_once() {
     let shop = Shop::open().await;
-    shop.faults.lose_answers("PutItem", 1);
+    shop.faults.lose_answers("TransactWriteItems", 1);
     assert_eq!(shop.admin("POST", "/v1/products", &mug("MUG")).await.0, StatusCode::CREATED);
-    assert_eq!(shop.items().await, 1);
+    assert_eq!(shop.items().await, 2, "it and where it is found by its one word");
 }
 
 #[tokio::test]
@@ -198,11 +388,16 @@ async fn a_table_that_does_not_answer_is_503() {
 #[case::price_with_fraction("POST", "/v1/products", "admin", mug("A").to_string().replace("900", "9.5"), 422)]
 #[case::too_large("POST", "/v1/products", "admin", format!("{{\"sku\":\"{}\"}}", "A".repeat(70_000)), 413)]
 #[case::unknown_product("GET", "/v1/products/NONE", "none", String::new(), 404)]
+#[case::related_to_nothing("GET", "/v1/products/NONE/related", "none", String::new(), 404)]
+#[case::related_to_no_sku("GET", "/v1/products/a%20b/related", "none", String::new(), 404)]
 #[case::malformed_sku("GET", "/v1/products/a%20b", "none", String::new(), 404)]
 #[case::unknown_route("GET", "/v1/products/A/b/c", "none", String::new(), 404)]
 #[case::wrong_method("PATCH", "/v1/products", "none", String::new(), 405)]
 #[case::bad_limit("GET", "/v1/products?limit=0", "none", String::new(), 422)]
 #[case::bad_cursor("GET", "/v1/products?cursor=%21", "none", String::new(), 422)]
+#[case::cursor_of_nothing("GET", "/v1/products?cursor=e30", "none", String::new(), 422)]
+#[case::long_text("GET", &*format!("/v1/products?q={}", "a".repeat(201)), "none", String::new(), 422)]
+#[case::two_limits("GET", "/v1/products?limit=1&limit=2", "none", String::new(), 422)]
 #[tokio::test]
 async fn a_refusal_is_a_problem_and_writes_nothing(
     #[case] method: &str,

@@ -16,13 +16,13 @@ use contracts::{Availability, Sku};
 use garde::Validate;
 use jiff::Timestamp;
 use lambda_kit::{
+    backoff::Backoff,
     dynamodb::TableError,
     http::{Admin, Body, Correlation, Idempotency, Problem},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    backoff::Backoff,
     domain::{
         Adjustment, AdjustmentId, Author, Setting, Stock, Target, Unfit, adjust as decide_adjustment,
         set as decide_setting,

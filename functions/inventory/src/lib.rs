@@ -4,7 +4,6 @@
 //! `order.completed`. The saga asks it to reserve and to release; a sweeper asks orders about what is held too long.
 
 mod api;
-mod backoff;
 mod commands;
 mod consumer;
 mod domain;

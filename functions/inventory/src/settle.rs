@@ -4,10 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use contracts::{OrderLine, Sku};
 use futures::future::try_join_all;
-use lambda_kit::dynamodb::TableError;
+use lambda_kit::{backoff::Backoff, dynamodb::TableError};
 
 use crate::{
-    backoff::Backoff,
     domain::{Cause, Command, Decision, Plan, Refused, Reservation, Shard, Stock, decide, plan},
     store::{Snapshot, Store, Written},
 };

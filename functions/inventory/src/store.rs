@@ -15,16 +15,12 @@ mod spread;
 mod stock;
 mod stream;
 mod summary;
-mod verdict;
 
-use aws_sdk_dynamodb::{
-    error::{ProvideErrorMetadata, SdkError},
-    types::{Put, TransactWriteItem, Update, builders::UpdateBuilder},
-};
+use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update, builders::UpdateBuilder};
 use contracts::{OrderId, Sku};
 use lambda_kit::{
     dynamodb::{
-        Item, OUTBOX, Table, TableError, cancellation_reasons, condition_failed, key, number, outbox, string,
+        Item, OUTBOX, Table, TableError, Transacted, condition_failed, is_busy, key, number, outbox, string,
     },
     health::Check,
 };
@@ -32,11 +28,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 #[cfg(test)]
 pub use self::held::HELD_INDEX;
-use self::{
-    held::HELD,
-    spread::Spread,
-    verdict::{Verdict, judge},
-};
+use self::{held::HELD, spread::Spread};
 pub use self::{
     held::{Held, SLOTS},
     stock::Snapshot,
@@ -167,19 +159,12 @@ impl Store {
         operation: &'static str,
         items: Vec<TransactWriteItem>,
     ) -> Result<Written, TableError> {
-        // The SDK gives each call a ClientRequestToken of its own, which makes its tries one; between calls the
-        // conditions judge, since a token is remembered for ten minutes only.
-        let sent = self.table.client.transact_write_items().set_transact_items(Some(items)).send().await;
-        let Err(error) = sent else { return Ok(Written::Done) };
-        if is_busy(&error) {
-            return Ok(Written::Busy);
-        }
-        match cancellation_reasons(&error).map(|reasons| judge(reasons.iter().map(|reason| reason.code()))) {
-            Some(Verdict::First) => Ok(Written::Moved),
-            Some(Verdict::Other) => Ok(Written::Short),
-            Some(Verdict::Busy) => Ok(Written::Busy),
-            Some(Verdict::Fault) | None => Err(TableError::call(operation, error)),
-        }
+        Ok(match self.table.transact(operation, items).await? {
+            Transacted::Done => Written::Done,
+            Transacted::First => Written::Moved,
+            Transacted::Other => Written::Short,
+            Transacted::Busy => Written::Busy,
+        })
     }
 
     async fn get<T: DeserializeOwned>(
@@ -209,21 +194,6 @@ fn item<T: Serialize>(operation: &'static str, key: Item, value: &T) -> Result<I
     let mut item: Item = serde_dynamo::to_item(value).map_err(|error| TableError::item(operation, error))?;
     item.extend(key);
     Ok(item)
-}
-
-/// Whether the call was refused as a whole because others were writing the same items, or the table took no more:
-/// it had no effect, and may be made again a little later (DynamoDB developer guide, error handling).
-fn is_busy<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
-    matches!(
-        error.code(),
-        Some(
-            "TransactionConflictException"
-                | "TransactionInProgressException"
-                | "ThrottlingException"
-                | "ProvisionedThroughputExceededException"
-                | "RequestLimitExceeded"
-        )
-    )
 }
 
 fn reservation_key(order: &OrderId) -> Item {

@@ -151,7 +151,7 @@ fn completed(user: &UserId) -> Envelope {
 fn completed_as(user: &UserId, order: &str) -> Envelope {
     let total = Money::new(4200, Currency::USD);
     let order = OrderId::derive(user, &IdempotencyKey::try_from(order).unwrap());
-    event(order.as_str(), Some(user), 6, &OrderCompleted { total })
+    event(order.as_str(), Some(user), 6, &OrderCompleted { total, items: vec![] })
 }
 
 fn refunded(user: &UserId, cause: RefundCause) -> Envelope {
@@ -344,7 +344,7 @@ async fn what_nobody_can_be_told_comes_again() {
     let anna = UserId::generate();
     let office = Office::with(&anna).await;
     let total = Money::new(1, Currency::USD);
-    let nobodys = event(order_of(&anna).as_str(), None, 1, &OrderCompleted { total });
+    let nobodys = event(order_of(&anna).as_str(), None, 1, &OrderCompleted { total, items: vec![] });
     office.tell(&nobodys).await.unwrap_err();
     let mut other = completed(&anna);
     other.event_type = "order.created".to_owned();

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "openapi")]
 mod describe;
+mod discounts;
 mod list;
 mod request;
 mod sales;
@@ -48,6 +49,7 @@ pub fn routes(store: Store) -> Router {
         .route("/v1/orders/{id}/events", get(events))
         .route("/v1/orders/{id}/cancel", post(request_cancel))
         .route("/v1/reports/sales", get(sales))
+        .merge(discounts::routes())
         .with_state(store)
 }
 
@@ -63,7 +65,8 @@ async fn place(
     Span::current().record("order_id", order_id.as_str());
     let request_hash = body.hash().map_err(|e| Problem::internal(&e))?;
 
-    let found = store.lookup(&order_id, &identity.user_id, &body.skus()).await?;
+    let code = body.discount_code();
+    let found = store.lookup(&order_id, &identity.user_id, &body.skus(), code).await?;
     if let Some(first) = found.placed {
         return replayed(&order_id, first, &request_hash);
     }
@@ -71,6 +74,8 @@ async fn place(
         return Err(Problem::unauthorized("This account was deleted: it can order nothing."));
     }
 
+    let now = Timestamp::now();
+    let offer = code.map(|_| found.discount.offer(now)).transpose().map_err(Rejected::into_problem)?;
     let items = price_lines(body.lines(), &found.prices).map_err(|e| Rejected::Lines(e).into_problem())?;
     let order = NewOrder {
         order_id: &order_id,
@@ -79,7 +84,7 @@ async fn place(
         request_hash: &request_hash,
         private: &body.private().map_err(|e| Problem::internal(&e))?,
     };
-    match store.place(&order, Command::Place { items }, Timestamp::now()).await? {
+    match store.place(&order, Command::Place { items, offer }, now).await? {
         Placing::New(first) => accepted(&order_id, first),
         Placing::Earlier(first) => replayed(&order_id, first, &request_hash),
     }
@@ -223,6 +228,7 @@ impl Rejected {
             Self::NotPlaced => no_such_order(),
             Self::Lines(errors) => Problem::unprocessable(errors.iter().map(field_error).collect()),
             Self::Ended(status) => Problem::conflict(format!("The order has ended: its status is {status}.")),
+            Self::Discount(error) => Problem::field("discount_code", error.to_string()),
             // Only the saga sends what can be refused like this.
             Self::AlreadyPlaced | Self::CancelRequested | Self::NotReserved => Problem::internal(&self),
         }

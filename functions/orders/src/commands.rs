@@ -98,6 +98,7 @@ impl CommandError for ExecuteError {
                 Rejected::NotPlaced
                 | Rejected::AlreadyPlaced
                 | Rejected::Lines(_)
+                | Rejected::Discount(_)
                 | Rejected::NotReserved
                 | Rejected::Ended(_),
             )

@@ -2,6 +2,7 @@
 
 mod command;
 mod decide;
+mod discount;
 mod event;
 mod history;
 mod lines;
@@ -12,6 +13,7 @@ mod tally;
 
 pub use command::{Command, command_id};
 pub use decide::{Rejected, decide};
+pub use discount::{Discount, DiscountCode, DiscountError, Offer, Reduction, Terms};
 pub use event::Event;
 pub use history::{Commit, History, NewCommit, Recorded, ReplayError};
 pub use lines::{LineError, check_lines, price_lines};

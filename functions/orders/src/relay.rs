@@ -136,7 +136,7 @@ fn creation(record: &StreamRecord) -> Option<(&StreamRecord, Outgoing)> {
 }
 
 fn input(event: &Envelope, private: &str) -> Result<SagaInput, StartError> {
-    let OrderCreated { items, total } = event.decode()?;
+    let OrderCreated { items, total, .. } = event.decode()?;
     let Private { shipping_address, payment_method } =
         serde_json::from_str(private).map_err(StartError::Private)?;
     Ok(SagaInput {

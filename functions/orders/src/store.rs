@@ -8,10 +8,12 @@
 //! | `CUSTOMER#<user id>` | `ORDER#<created at>#<id>` | the view of an order: `version` and `status` of the order, `order` (its JSON, as it is shown), `revision` (counts the view's writes), `counted` (by generation of the sales, the version up to which the order is counted), and `listed`, the key of the index `listed` |
 //! | `SALES#<generation>#<shard>` | `<day>` | what these orders add to that day: one sum for each of `Measure` |
 //! | `PROJECTION#sales` | `GENERATIONS` | `live`, `building` while a replay builds one, `oldest` |
+//! | `DISCOUNT…` | | discount codes and their uses (`discounts`) |
 //!
 //! `private` is the customer's address and payment method as JSON: outside the events, and erased when the order ends.
 
 mod customers;
+mod discounts;
 mod item;
 mod prices;
 mod sales;
@@ -28,6 +30,7 @@ use lambda_kit::dynamodb::{Item, SK, Table, TableError, condition_failed, string
 
 pub(crate) use self::item::PRIVATE;
 pub use self::{
+    discounts::{Created, Found},
     item::FirstCommit,
     prices::Noted,
     sales::{Counts, Generations},
@@ -36,7 +39,8 @@ pub use self::{
     watch::{Page, Watch, Watched},
 };
 use crate::domain::{
-    Command, Commit, Event, History, NewCommit, Order, Rejected, ReplayError, command_id, decide,
+    Command, Commit, DiscountCode, Event, History, NewCommit, Order, Rejected, ReplayError, command_id,
+    decide,
 };
 
 /// How often a command is decided again because another one was faster. An order has about ten commits in its whole
@@ -47,6 +51,10 @@ const DECISIONS: usize = 5;
 const LOOKUPS: usize = 2;
 /// DynamoDB leaves keys out when it is throttling: asked for again at once, they would be left out again.
 const LOOKUP_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+const APPENDING: &str = "appending to an order";
+/// The condition of every commit: there is none of this version.
+const NOT_TAKEN: &str = "attribute_not_exists(sk)";
 
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -106,6 +114,7 @@ pub struct Lookup {
     pub prices: HashMap<Sku, Money>,
     /// Whether the customer's account was deleted.
     pub customer_deleted: bool,
+    pub discount: Found,
 }
 
 /// A new order, with what belongs to it and is no event.
@@ -174,7 +183,13 @@ impl Store {
                 occurred_at: now.max(history.updated_at),
             };
             let commit = commit(order.version(), command_id.clone(), &events, new)?;
-            match self.append(&commit, new, Item::new()).await? {
+            let item = item_of(&commit, new, Item::new())?;
+            let appended = if discounts::gives_back(&history, &events) {
+                self.append_and_give_back(order_id, item).await?
+            } else {
+                self.append(item).await?
+            };
+            match appended {
                 Appended::Done => return Ok(self.then(history, commit)?),
                 Appended::Taken => {}
             }
@@ -182,25 +197,42 @@ impl Store {
         Err(StoreError::Contended(order_id.clone()).into())
     }
 
-    /// Looks for the order, for its customer's deletion, and for the prices of these SKUs, each of which is named once, in
-    /// one call.
+    /// Looks for the order, for its customer's deletion, for the prices of these SKUs, each of which is named once, and
+    /// for a discount code, in one call.
     pub async fn lookup(
         &self,
         order_id: &OrderId,
         customer: &UserId,
         skus: &[&Sku],
+        code: Option<&DiscountCode>,
     ) -> Result<Lookup, StoreError> {
         const OPERATION: &str = "looking for an order and prices";
-        let keys = [item::first_key(order_id), customers::deleted_key(customer)]
-            .into_iter()
-            .chain(skus.iter().map(|sku| prices::key_of(sku)));
+        let first = [item::first_key(order_id), customers::deleted_key(customer)].into_iter();
+        let keys = first.chain(skus.iter().map(|sku| prices::key_of(sku)));
+        let keys = keys.chain(code.into_iter().flat_map(|code| discounts::keys_of(code, customer)));
+        let found = self.batch(OPERATION, keys.collect()).await?;
+        let (prices, others): (Vec<Item>, Vec<Item>) = found.into_iter().partition(prices::is_price);
+        let (discount, others): (Vec<Item>, Vec<Item>) =
+            others.into_iter().partition(discounts::is_discount);
+        let (marks, commits): (Vec<Item>, Vec<Item>) = others.into_iter().partition(customers::is_deleted);
+        let placed = commits.first().map(FirstCommit::read).transpose();
+        Ok(Lookup {
+            placed: placed.map_err(|e| TableError::item(OPERATION, e))?,
+            prices: prices::read(prices).map_err(|e| TableError::item(OPERATION, e))?,
+            customer_deleted: !marks.is_empty(),
+            discount: Found::read(discount).map_err(|e| TableError::item(OPERATION, e))?,
+        })
+    }
+
+    /// Those of these items that there are, in no order, read consistently; of each what placing an order needs.
+    async fn batch(&self, operation: &'static str, keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
         let mut wanted = Some(
             KeysAndAttributes::builder()
-                .set_keys(Some(keys.collect()))
+                .set_keys(Some(keys))
                 .consistent_read(true)
                 .projection_expression(item::LOOKUP_ATTRIBUTES)
                 .build()
-                .map_err(|e| TableError::call(OPERATION, e))?,
+                .map_err(|e| TableError::call(operation, e))?,
         );
         let mut found = Vec::new();
         for attempt in 0..LOOKUPS {
@@ -210,65 +242,45 @@ impl Store {
             }
             let answer =
                 self.table.client.batch_get_item().request_items(&self.table.name, keys).send().await;
-            let answer = answer.map_err(|e| TableError::call(OPERATION, e))?;
+            let answer = answer.map_err(|e| TableError::call(operation, e))?;
             found.extend(answer.responses.unwrap_or_default().into_values().flatten());
             wanted = answer.unprocessed_keys.unwrap_or_default().into_values().next();
         }
         if wanted.is_some_and(|rest| !rest.keys.is_empty()) {
             return Err(StoreError::Incomplete);
         }
-        let (marks, found): (Vec<Item>, Vec<Item>) = found.into_iter().partition(customers::is_deleted);
-        let (prices, commits): (Vec<Item>, Vec<Item>) = found.into_iter().partition(prices::is_price);
-        let placed = commits.first().map(FirstCommit::read).transpose();
-        Ok(Lookup {
-            placed: placed.map_err(|e| TableError::item(OPERATION, e))?,
-            prices: prices::read(prices).map_err(|e| TableError::item(OPERATION, e))?,
-            customer_deleted: !marks.is_empty(),
-        })
+        Ok(found)
     }
 
-    /// Writes an order's first commit, unless there is one.
+    /// Writes an order's first commit, unless there is one. With a discount code it is one more use of the code.
     pub async fn place(
         &self,
         order: &NewOrder<'_>,
         command: Command,
         now: Timestamp,
     ) -> Result<Placing, ExecuteError> {
-        let command_id = command_id(order.order_id, &command);
-        let events = decide(&Order::NotPlaced, command)?;
-        let new = NewCommit {
-            order_id: order.order_id,
-            user_id: order.user_id,
-            correlation_id: order.correlation_id,
-            occurred_at: now,
-        };
-        let commit = commit(0, command_id, &events, new)?;
-        let mut beginning = item::beginning(order.request_hash, order.private);
-        beginning.extend(watch::from_the_beginning(order.order_id, now));
-        match self.append(&commit, new, beginning).await? {
-            Appended::Done => {
-                let request_hash = order.request_hash.to_owned();
-                Ok(Placing::New(FirstCommit { request_hash, commit }))
-            }
+        if let Command::Place { items, offer: Some(offer) } = command {
+            return self.place_with_code(order, items, offer, now).await;
+        }
+        let (first, item) = first(order, command, now)?;
+        match self.append(item).await? {
+            Appended::Done => Ok(Placing::New(first)),
             Appended::Taken => Ok(Placing::Earlier(self.first_commit(order.order_id).await?)),
         }
     }
 
-    async fn append(&self, commit: &Commit, new: NewCommit<'_>, extra: Item) -> Result<Appended, StoreError> {
-        const OPERATION: &str = "appending to an order";
-        let mut item = item::write(commit, new).map_err(|e| TableError::item(OPERATION, e))?;
-        item.extend(extra);
+    async fn append(&self, item: Item) -> Result<Appended, StoreError> {
         let put = self
             .table
             .client
             .put_item()
             .table_name(&self.table.name)
             .set_item(Some(item))
-            .condition_expression("attribute_not_exists(sk)");
+            .condition_expression(NOT_TAKEN);
         match put.send().await {
             Ok(_) => Ok(Appended::Done),
             Err(error) if condition_failed(&error) => Ok(Appended::Taken),
-            Err(error) => Err(TableError::call(OPERATION, error).into()),
+            Err(error) => Err(TableError::call(APPENDING, error).into()),
         }
     }
 
@@ -349,6 +361,33 @@ impl Store {
         let order_id = history.order_id.clone();
         history.then(commit).map_err(|source| StoreError::Broken { order_id, source })
     }
+}
+
+/// An order's first commit, and its item.
+fn first(
+    order: &NewOrder<'_>,
+    command: Command,
+    now: Timestamp,
+) -> Result<(FirstCommit, Item), ExecuteError> {
+    let command_id = command_id(order.order_id, &command);
+    let events = decide(&Order::NotPlaced, command)?;
+    let new = NewCommit {
+        order_id: order.order_id,
+        user_id: order.user_id,
+        correlation_id: order.correlation_id,
+        occurred_at: now,
+    };
+    let commit = commit(0, command_id, &events, new)?;
+    let mut beginning = item::beginning(order.request_hash, order.private);
+    beginning.extend(watch::from_the_beginning(order.order_id, now));
+    let item = item_of(&commit, new, beginning)?;
+    Ok((FirstCommit { request_hash: order.request_hash.to_owned(), commit }, item))
+}
+
+fn item_of(commit: &Commit, new: NewCommit<'_>, extra: Item) -> Result<Item, StoreError> {
+    let mut item = item::write(commit, new).map_err(|e| TableError::item(APPENDING, e))?;
+    item.extend(extra);
+    Ok(item)
 }
 
 fn commit(

@@ -54,7 +54,11 @@ pub fn usd(amount: i64) -> Money {
 
 /// Two mugs: 84 dollars.
 pub fn place() -> Command {
-    Command::Place { items: vec![PricedLine { sku: sku("MUG"), quantity: 2, unit_price: usd(4200) }] }
+    Command::Place { items: two_mugs(), offer: None }
+}
+
+pub fn two_mugs() -> Vec<PricedLine> {
+    vec![PricedLine { sku: sku("MUG"), quantity: 2, unit_price: usd(4200) }]
 }
 
 pub fn shipment() -> Shipment {

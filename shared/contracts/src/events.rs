@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Availability, EventPayload, Money, OrderId, OrderLine, PricedLine, Sku, UserId,
+    Availability, EventPayload, Money, OrderDiscount, OrderId, OrderLine, PricedLine, Sku, UserId,
     saga::{Failure, ORDER_CANCEL_REQUESTED, PAYMENT_DECLINED, PAYMENT_TIMEOUT},
 };
 
@@ -89,7 +89,13 @@ event!(
 
 // orders: subject is the order id, sequence the order's version.
 
-event!(OrderCreated, "order.created", v 1 { items: Vec<PricedLine>, total: Money });
+event!(OrderCreated, "order.created", v 1 {
+    items: Vec<PricedLine>,
+    /// What is to be paid: after the discount.
+    total: Money,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    discount: Option<OrderDiscount>,
+});
 event!(OrderInventoryReserved, "order.inventory_reserved", v 1 {});
 event!(OrderInventoryNotAvailable, "order.inventory_not_available", v 1 {});
 event!(OrderPaymentPending, "order.payment_pending", v 1 {});
@@ -103,7 +109,12 @@ event!(OrderShipmentScheduled, "order.shipment_scheduled", v 1 {
     tracking_number: String,
     estimated_delivery: Date,
 });
-event!(OrderCompleted, "order.completed", v 1 { total: Money });
+event!(OrderCompleted, "order.completed", v 1 {
+    total: Money,
+    /// What was bought. Nothing in events from before this field.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    items: Vec<OrderLine>,
+});
 event!(OrderCancelRequested, "order.cancel_requested", v 1 {
     /// Who asked: `customer` or `saga`.
     requested_by: String,

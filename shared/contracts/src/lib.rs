@@ -15,7 +15,7 @@ mod stock;
 pub use event::{DecodeError, Envelope, EventPayload, Metadata, NewEvent};
 pub use ids::{CorrelationId, EventId, IdempotencyKey, InvalidId, OrderId, Sku, UserId};
 pub use money::{Money, MoneyError};
-pub use order::{OrderLine, OrderStatus, PricedLine, ShippingAddress};
+pub use order::{OrderDiscount, OrderLine, OrderStatus, PricedLine, ShippingAddress};
 pub use stock::Availability;
 
 pub use iso_currency::Currency;

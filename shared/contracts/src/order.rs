@@ -34,6 +34,14 @@ impl PricedLine {
     }
 }
 
+/// What a discount code took off an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderDiscount {
+    /// As the code is written by those who gave it out.
+    pub code: String,
+    pub amount: Money,
+}
+
 /// Personal data: travels in the saga's input only, never in an event or a log.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

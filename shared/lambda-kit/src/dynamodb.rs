@@ -1,5 +1,7 @@
 //! What every store shares: the table, the outbox attribute, and what a failed call means.
 
+mod transaction;
+
 use std::collections::HashMap;
 
 use aws_config::SdkConfig;
@@ -15,6 +17,8 @@ use crate::{
     config::{self, ConfigError},
     health::Check,
 };
+
+pub use self::transaction::{Transacted, is_busy};
 
 pub type Item = HashMap<String, AttributeValue>;
 

@@ -6,6 +6,8 @@
 //! function links: `http`, `jwt`, `dynamodb`, `breaker`, `bucket`, `peers`, `relay`, `sqs`.
 
 pub mod aws;
+#[cfg(feature = "dynamodb")]
+pub mod backoff;
 #[cfg(feature = "breaker")]
 pub mod breaker;
 #[cfg(feature = "bucket")]

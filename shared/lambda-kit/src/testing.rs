@@ -148,6 +148,18 @@ struct State {
     refused: HashMap<String, u32>,
     conflicts: u32,
     throttled: u32,
+    held: HashMap<String, Arc<tokio::sync::Semaphore>>,
+}
+
+/// Tries that wait; dropped, they go on.
+#[must_use]
+#[derive(Debug)]
+pub struct Hold(Arc<tokio::sync::Semaphore>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 impl Faults {
@@ -164,6 +176,13 @@ impl Faults {
     /// The next `count` tries of `operation` do not reach the service.
     pub fn refuse(&self, operation: &str, count: u32) {
         self.with(|state| state.refused.insert(operation.to_owned(), count));
+    }
+
+    /// Tries of `operation` wait, on their way to the service, until the answer to this is dropped.
+    pub fn hold(&self, operation: &str) -> Hold {
+        let gate = Arc::new(tokio::sync::Semaphore::new(0));
+        self.with(|state| state.held.insert(operation.to_owned(), gate.clone()));
+        Hold(gate)
     }
 
     /// The next `count` transactions are cancelled because another one is under way on an item of theirs, which a
@@ -247,7 +266,7 @@ impl HttpConnector for FaultyConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-        let (cancelled, refused, lost) = self.faults.with(|state| {
+        let (cancelled, refused, lost, held) = self.faults.with(|state| {
             state.calls.push(operation.clone());
             let transaction = operation == "TransactWriteItems";
             let conflict = transaction && state.conflicts > 0;
@@ -259,7 +278,8 @@ impl HttpConnector for FaultyConnector {
                 (_, true) => Some(("ThrottlingError", "Throughput exceeds the current capacity")),
                 _ => None,
             };
-            (cancelled, take(&mut state.refused, &operation), state.loses(&operation))
+            let held = state.held.get(&operation).cloned();
+            (cancelled, take(&mut state.refused, &operation), state.loses(&operation), held)
         });
         if let Some((code, message)) = cancelled {
             return HttpConnectorFuture::ready(Ok(cancelled_answer(code, message)));
@@ -268,6 +288,10 @@ impl HttpConnector for FaultyConnector {
         HttpConnectorFuture::new(async move {
             if refused {
                 return Err(ConnectorError::io("refused by the test".into()));
+            }
+            if let Some(gate) = held {
+                // Nothing is ever let through it but by its end.
+                let _ = gate.acquire().await;
             }
             let answer = inner.call(request).await;
             if lost { Err(ConnectorError::timeout("lost by the test".into())) } else { answer }

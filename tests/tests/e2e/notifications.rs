@@ -66,7 +66,8 @@ fn completed_event(
         causation_id: "test",
         user_id: Some(user),
     };
-    let event = Envelope::new(new, &OrderCompleted { total: Money::new(PRICE, Currency::USD) })?;
+    let event =
+        Envelope::new(new, &OrderCompleted { total: Money::new(PRICE, Currency::USD), items: vec![] })?;
     serde_json::to_value(event).map(|event: Value| event.to_string())
 }
 

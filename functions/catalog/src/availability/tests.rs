@@ -39,10 +39,31 @@ async fn the_last_known_stands_in_for_a_minute_and_then_it_is_unknown() {
     let (known, _, faults) = with_mugs().await;
     known.of_one(&mug(), at(0)).await;
     for (second, expected) in [(60, "in_stock"), (61, "unknown")] {
+        faults.reset();
         faults.refuse("BatchGetItem", MAX_ATTEMPTS);
         assert_eq!(known.of_one(&mug(), at(second)).await.as_str(), expected);
+        // The read goes on behind the answer.
+        while faults.calls().len() < MAX_ATTEMPTS as usize {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
     }
     assert_eq!(known.of_one(&mug(), at(62)).await.as_str(), "in_stock", "when the table is back");
+}
+
+#[tokio::test]
+async fn what_is_slow_to_come_is_told_the_next_time() {
+    let (known, store, faults) = with_mugs().await;
+    known.of_one(&mug(), at(0)).await;
+    store.note_stock(&mug(), 2, Availability::OutOfStock).await.unwrap();
+    let hold = faults.hold("BatchGetItem");
+    assert_eq!(known.of_one(&mug(), at(6)).await.as_str(), "in_stock", "nobody waits for the table");
+    drop(hold);
+    let read = async {
+        while known.of_one(&mug(), at(6)).await.version < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(5), read).await.expect("the read went on");
 }
 
 #[tokio::test]

@@ -1,23 +1,16 @@
 //! The copy of what can be sold, kept by inventory's events: `pk = PRODUCT#<sku>`, `sk = STOCK`. An item of its own, so
 //! that a product's version stays the product's.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::KeysAndAttributes;
 use contracts::{Availability, Sku};
 use lambda_kit::dynamodb::{Item, TableError, condition_failed, key, number};
 use serde::{Deserialize, Serialize};
 
-use super::Store;
+use super::{Store, partition};
 use crate::stock::Stock;
 
 const STOCK: &str = "STOCK";
-/// Keys that one call may name (BatchGetItem, API reference); a page of products has no more.
-const KEYS: usize = 100;
-/// Tries of a read that was answered in part: the last known stands in for what does not come.
-const READS: usize = 2;
-/// DynamoDB leaves keys out when it is throttling: asked for again at once, they would be left out again.
-const READ_PAUSE: Duration = Duration::from_millis(50);
 
 /// What became of a note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,40 +58,17 @@ impl Store {
     /// What is known of the stock of these SKUs; one that nothing was told of is not among them. Read without
     /// consistency, at half the price: it is a copy, behind the stock by more than a replica's lag.
     pub async fn stocks(&self, skus: &[Sku]) -> Result<HashMap<Sku, Stock>, TableError> {
+        const OPERATION: &str = "reading stocks";
         let mut stocks = HashMap::new();
-        for skus in skus.chunks(KEYS) {
-            for row in self.rows(skus).await? {
-                let stock = Stock { availability: Some(row.availability), version: row.stock_version };
-                stocks.insert(row.sku, stock);
-            }
+        for item in self.items(OPERATION, skus.iter().map(stock_key).collect()).await? {
+            let row: Row = serde_dynamo::from_item(item).map_err(|e| TableError::item(OPERATION, e))?;
+            let stock = Stock { availability: Some(row.availability), version: row.stock_version };
+            stocks.insert(row.sku, stock);
         }
         Ok(stocks)
-    }
-
-    async fn rows(&self, skus: &[Sku]) -> Result<Vec<Row>, TableError> {
-        const OPERATION: &str = "reading stocks";
-        let keys = skus.iter().map(stock_key).collect();
-        let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).build();
-        let mut wanted = wanted.map_err(|e| TableError::call(OPERATION, e))?;
-        let mut rows = Vec::new();
-        for read in 0..READS {
-            if read > 0 {
-                tokio::time::sleep(READ_PAUSE).await;
-            }
-            let call = self.table.client.batch_get_item().request_items(&self.table.name, wanted);
-            let answer = call.send().await.map_err(|e| TableError::call(OPERATION, e))?;
-            for item in answer.responses.unwrap_or_default().into_values().flatten() {
-                rows.push(serde_dynamo::from_item(item).map_err(|e| TableError::item(OPERATION, e))?);
-            }
-            match answer.unprocessed_keys.unwrap_or_default().remove(&self.table.name) {
-                Some(rest) if !rest.keys.is_empty() => wanted = rest,
-                _ => return Ok(rows),
-            }
-        }
-        Err(TableError::call(OPERATION, "the table left out a part of what was asked for"))
     }
 }
 
 fn stock_key(sku: &Sku) -> Item {
-    key(format!("PRODUCT#{sku}"), STOCK)
+    key(partition(sku), STOCK)
 }

@@ -12,7 +12,7 @@ use crate::{domain::Status, settle::reserve, testing::stocked};
 const ORDER: &str = "ord_00000000000000000000000000000001";
 
 fn completed() -> Envelope {
-    event(&OrderCompleted { total: Money::zero(Currency::USD) })
+    event(&OrderCompleted { total: Money::zero(Currency::USD), items: vec![] })
 }
 
 fn event<P: contracts::EventPayload>(payload: &P) -> Envelope {
@@ -92,7 +92,7 @@ async fn an_order_whose_stock_was_given_back_is_not_sold() {
 #[tokio::test]
 async fn events_of_another_type_are_not_taken_for_a_completion() {
     let (store, _) = store_with_one_held().await;
-    let other = event(&OrderCreated { items: vec![], total: Money::zero(Currency::USD) });
+    let other = event(&OrderCreated { items: vec![], total: Money::zero(Currency::USD), discount: None });
     assert!(handle(&store, other, Timestamp::UNIX_EPOCH).await.is_err());
     assert_eq!(store.reservation(&cause().order_id).await.unwrap().unwrap().status, Status::Held);
 }

@@ -9,10 +9,10 @@ use aws_sdk_dynamodb::{
 use contracts::{OrderId, OrderLine, Sku};
 use futures::future::join_all;
 use jiff::Timestamp;
-use lambda_kit::dynamodb::{Item, PK, TableError, number};
+use lambda_kit::dynamodb::{Item, PK, TableError, is_busy, number};
 use serde::Deserialize;
 
-use super::{Store, Written, is_busy, item, sku_key, stock_key};
+use super::{Store, Written, item, sku_key, stock_key};
 use crate::domain::{
     Adjusting, Adjustment, AdjustmentId, Move, Settings, Shard, Stock, StockChange, Taken, first_try, merged,
     shard_items,

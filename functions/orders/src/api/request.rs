@@ -5,10 +5,13 @@ use std::str::FromStr;
 use contracts::{OrderLine, ShippingAddress, Sku};
 use garde::{Path, Report, Validate};
 use iso_currency::Country;
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{domain::check_lines, relay::Private};
+use crate::{
+    domain::{DiscountCode, check_lines},
+    relay::Private,
+};
 
 /// Beyond the longest name, street or town that carriers print on a label.
 const TEXT_MAX: usize = 100;
@@ -26,16 +29,19 @@ pub(super) struct PlaceOrder {
     payment_method: String,
     #[garde(dive)]
     shipping_address: Address,
-    /// Not a part of the hash: there is no order that has one.
-    #[garde(custom(is_not_supported))]
-    #[serde(default, skip_serializing)]
-    #[cfg_attr(feature = "openapi", schemars(with = "Option<String>"))]
-    discount_code: Option<IgnoredAny>,
+    // Left out of the hash where there is none: orders had no such field once, and are asked for again.
+    #[garde(skip)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    discount_code: Option<DiscountCode>,
 }
 
 impl PlaceOrder {
     pub fn lines(&self) -> &[OrderLine] {
         &self.items.0
+    }
+
+    pub fn discount_code(&self) -> Option<&DiscountCode> {
+        self.discount_code.as_ref()
     }
 
     pub fn skus(&self) -> Vec<&Sku> {
@@ -140,14 +146,6 @@ fn is_payment_method(value: &str, (): &()) -> garde::Result {
         Ok(())
     } else {
         Err(garde::Error::new("must be the payment gateway's id of a payment method: `pm_…`"))
-    }
-}
-
-/// A code that was silently ignored would charge the full price.
-fn is_not_supported(code: &Option<IgnoredAny>, (): &()) -> garde::Result {
-    match code {
-        Some(_) => Err(garde::Error::new("is not taken yet: order without it")),
-        None => Ok(()),
     }
 }
 

@@ -16,33 +16,33 @@ use super::*;
 use crate::testing::{cancel_after, complete, correlation_id, sku, usd};
 
 /// The API over a table that sells mugs for 42 and cups for 5 dollars, and tea for 3 euros.
-struct Shop {
+pub(super) struct Shop {
     app: Router,
-    store: Store,
+    pub store: Store,
     table: Table,
-    faults: Faults,
-    tokens: Tokens,
+    pub faults: Faults,
+    pub tokens: Tokens,
     anna: UserId,
 }
 
-struct Answer {
-    status: StatusCode,
+pub(super) struct Answer {
+    pub status: StatusCode,
     headers: HeaderMap,
-    body: Value,
+    pub body: Value,
 }
 
 impl Answer {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    fn fields(&self) -> Vec<&str> {
+    pub fn fields(&self) -> Vec<&str> {
         let errors = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
         errors.iter().map(|error| error["field"].as_str().unwrap()).collect()
     }
 }
 
-async fn shop() -> Shop {
+pub(super) async fn shop() -> Shop {
     let (table, faults) = table(&[]).await;
     let (store, tokens) = (Store::new(table.clone()), Tokens::new());
     store.note_price(&sku("MUG"), 1, Some(usd(4200))).await.unwrap();
@@ -56,7 +56,7 @@ async fn shop() -> Shop {
 }
 
 impl Shop {
-    async fn send(
+    pub async fn send(
         &self,
         method: &str,
         path: &str,
@@ -73,18 +73,18 @@ impl Shop {
     }
 
     /// Anna orders.
-    async fn order(&self, key: &str, body: &Value) -> Answer {
+    pub async fn order(&self, key: &str, body: &Value) -> Answer {
         let token = self.tokens.user(&self.anna);
         let headers =
             [("authorization", &*token), ("idempotency-key", key), ("content-type", "application/json")];
         self.send("POST", "/v1/orders", &headers, body.to_string()).await
     }
 
-    async fn get(&self, token: &str, path: &str) -> Answer {
+    pub async fn get(&self, token: &str, path: &str) -> Answer {
         self.send("GET", path, &[("authorization", token)], "").await
     }
 
-    fn anna(&self) -> String {
+    pub fn anna(&self) -> String {
         self.tokens.user(&self.anna)
     }
 
@@ -100,7 +100,7 @@ impl Shop {
     }
 
     /// How many commits the table holds.
-    async fn commits(&self) -> usize {
+    pub async fn commits(&self) -> usize {
         let all = self.table.client.scan().table_name(&self.table.name).send().await.unwrap();
         all.items().iter().filter(|item| item["sk"].as_s().unwrap().starts_with("COMMIT#")).count()
     }
@@ -114,12 +114,12 @@ fn body(items: Value) -> Value {
     json!({"items": items, "payment_method": "pm_card_visa", "shipping_address": address()})
 }
 
-fn two_mugs() -> Value {
+pub(super) fn two_mugs() -> Value {
     body(json!([{"sku": "MUG", "quantity": 2}]))
 }
 
 /// Two mugs, with another value at this place.
-fn with(pointer: &str, value: Value) -> Value {
+pub(super) fn with(pointer: &str, value: Value) -> Value {
     let mut body = two_mugs();
     match body.pointer_mut(pointer) {
         Some(place) => *place = value,

@@ -1,7 +1,8 @@
 //! Orders as customers see them.
 
 use contracts::{
-    EventPayload, Money, OrderId, OrderStatus, PricedLine, UserId, events::OrderCompensationFailed,
+    EventPayload, Money, OrderDiscount, OrderId, OrderStatus, PricedLine, UserId,
+    events::OrderCompensationFailed,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -20,7 +21,10 @@ pub(super) struct PlacedView<'a> {
     status: OrderStatus,
     version: u64,
     items: &'a [PricedLine],
+    /// After the discount.
     total: Money,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    discount: Option<&'a OrderDiscount>,
     created_at: Timestamp,
 }
 
@@ -33,6 +37,7 @@ impl<'a> From<&'a History> for PlacedView<'a> {
             version: order.version,
             items: &order.items,
             total: order.total,
+            discount: order.discount.as_ref(),
             created_at: history.created_at,
         }
     }

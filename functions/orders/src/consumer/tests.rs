@@ -42,7 +42,7 @@ async fn price_after(events: Vec<Envelope>) -> Option<Money> {
         handle(&store, event).await.unwrap();
     }
     let mug = sku("MUG");
-    store.lookup(&order_id(), &user_id(), &[&mug]).await.unwrap().prices.remove(&mug)
+    store.lookup(&order_id(), &user_id(), &[&mug], None).await.unwrap().prices.remove(&mug)
 }
 
 #[tokio::test]

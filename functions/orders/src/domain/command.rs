@@ -5,10 +5,12 @@ use contracts::{
     saga::{Compensations, Failure, Shipment, UndoOutcome},
 };
 
+use super::Offer;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// The customer orders these lines at these prices.
-    Place { items: Vec<PricedLine> },
+    /// The customer orders these lines at these prices, perhaps with a discount code.
+    Place { items: Vec<PricedLine>, offer: Option<Offer> },
     /// The customer wants the order cancelled.
     RequestCancel,
     /// The saga holds the stock, and is about to take the payment.

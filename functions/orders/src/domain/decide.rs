@@ -1,7 +1,7 @@
 //! What a command does to an order: one total function.
 
 use contracts::{
-    OrderStatus, PricedLine,
+    Money, OrderStatus, PricedLine,
     events::{
         OrderCancelRequested, OrderCancelled, OrderCompensationFailed, OrderCompleted, OrderCreated,
         OrderInventoryNotAvailable, OrderInventoryReleased, OrderInventoryReserved, OrderPaymentFailed,
@@ -11,7 +11,7 @@ use contracts::{
 };
 
 use super::{
-    Command, Event, LineError, Order, Placed, check_lines,
+    Command, DiscountError, Event, LineError, Offer, Order, Placed, check_lines,
     lines::total,
     order::{Facts, State},
 };
@@ -28,6 +28,8 @@ pub enum Rejected {
     AlreadyPlaced,
     #[error("these lines cannot be ordered")]
     Lines(Vec<LineError>),
+    #[error("the discount code {0}")]
+    Discount(#[from] DiscountError),
     /// Also when the order is cancelled already, or on its way there: a step that comes late must not be done.
     #[error("a cancel was asked for")]
     CancelRequested,
@@ -43,7 +45,7 @@ pub enum Rejected {
 /// When the order is not in a state to take it.
 pub fn decide(order: &Order, command: Command) -> Result<Vec<Event>, Rejected> {
     match (order, command) {
-        (Order::NotPlaced, Command::Place { items }) => place(items),
+        (Order::NotPlaced, Command::Place { items, offer }) => place(items, offer.as_ref()),
         (Order::NotPlaced, _) => Err(Rejected::NotPlaced),
         (Order::Placed(_), Command::Place { .. }) => Err(Rejected::AlreadyPlaced),
         (Order::Placed(order), Command::RequestCancel) => request_cancel(order),
@@ -56,13 +58,16 @@ pub fn decide(order: &Order, command: Command) -> Result<Vec<Event>, Rejected> {
     }
 }
 
-fn place(items: Vec<PricedLine>) -> Result<Vec<Event>, Rejected> {
+fn place(items: Vec<PricedLine>, offer: Option<&Offer>) -> Result<Vec<Event>, Rejected> {
     let errors = check_lines(items.iter().map(|item| (&item.sku, item.quantity)));
     if !errors.is_empty() {
         return Err(Rejected::Lines(errors));
     }
-    let total = total(&items).map_err(Rejected::Lines)?;
-    Ok(vec![Event::Created(OrderCreated { items, total })])
+    let sum = total(&items).map_err(Rejected::Lines)?;
+    let discount = offer.map(|offer| offer.reduce(sum)).transpose()?;
+    let taken_off = discount.as_ref().map_or(0, |discount| discount.amount.amount);
+    let total = Money { amount: sum.amount - taken_off, ..sum };
+    Ok(vec![Event::Created(OrderCreated { items, total, discount })])
 }
 
 fn request_cancel(order: &Placed) -> Result<Vec<Event>, Rejected> {
@@ -94,7 +99,10 @@ fn complete(order: &Placed, shipment: Shipment) -> Result<Vec<Event>, Rejected> 
         State::Reserved => Ok(vec![
             Event::PaymentSucceeded(OrderPaymentSucceeded { amount: order.total }),
             Event::ShipmentScheduled(OrderShipmentScheduled { carrier, tracking_number, estimated_delivery }),
-            Event::Completed(OrderCompleted { total: order.total }),
+            Event::Completed(OrderCompleted {
+                total: order.total,
+                items: order.items.iter().map(PricedLine::unpriced).collect(),
+            }),
         ]),
         State::Completed => Ok(vec![]),
         State::NeedsAttention { .. } | State::Cancelled => Err(Rejected::CancelRequested),

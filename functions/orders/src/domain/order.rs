@@ -1,6 +1,6 @@
 //! An order as its events made it.
 
-use contracts::{Money, OrderStatus, PricedLine};
+use contracts::{Money, OrderDiscount, OrderStatus, PricedLine};
 
 use super::Event;
 
@@ -17,7 +17,9 @@ pub struct Placed {
     /// How many events there were; the last one's sequence.
     pub version: u64,
     pub items: Vec<PricedLine>,
+    /// After the discount.
     pub total: Money,
+    pub discount: Option<OrderDiscount>,
     /// As customers see it. What may happen next is said by `state`.
     pub status: OrderStatus,
     pub cancel_requested: bool,
@@ -65,6 +67,7 @@ pub fn apply(order: Order, event: &Event) -> Order {
             version: 1,
             items: created.items.clone(),
             total: created.total,
+            discount: created.discount.clone(),
             status: OrderStatus::OrderCreated,
             cancel_requested: false,
             state: State::Created,

@@ -16,9 +16,9 @@ pub(crate) const PRIVATE: &str = "private";
 
 /// What reading an order needs.
 pub(super) const COMMIT_ATTRIBUTES: &str = "sk, command_id, first_version, outbox";
-/// What placing an order needs, of commits and of prices.
+/// What placing an order needs, of commits, prices and discount codes.
 pub(super) const LOOKUP_ATTRIBUTES: &str =
-    "pk, sk, command_id, first_version, outbox, request_hash, amount, currency";
+    "pk, sk, command_id, first_version, outbox, request_hash, amount, currency, terms, used, ended";
 
 /// An item that this code did not write.
 #[derive(Debug, thiserror::Error)]

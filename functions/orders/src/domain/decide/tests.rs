@@ -189,10 +189,13 @@ fn a_repaired_order_is_cancelled_once_every_failed_undo_was_done(
 #[test]
 fn lines_that_cannot_be_ordered_are_refused() {
     let twice = PricedLine { sku: sku("MUG"), quantity: 1, unit_price: usd(1) };
-    let command = Command::Place { items: vec![twice.clone(), twice] };
+    let command = Command::Place { items: vec![twice.clone(), twice], offer: None };
     let expected = Rejected::Lines(vec![LineError::Repeated { index: 1 }]);
     assert_eq!(decide(&Order::NotPlaced, command), Err(expected));
-    assert!(matches!(decide(&Order::NotPlaced, Command::Place { items: vec![] }), Err(Rejected::Lines(_))));
+    assert!(matches!(
+        decide(&Order::NotPlaced, Command::Place { items: vec![], offer: None }),
+        Err(Rejected::Lines(_))
+    ));
 }
 
 #[test]

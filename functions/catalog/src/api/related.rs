@@ -1,0 +1,34 @@
+//! What is bought together with a product.
+
+use axum::{
+    extract::{Path, State},
+    http::HeaderMap,
+    response::Response,
+};
+use contracts::Sku;
+use lambda_kit::{dynamodb::TableError, http::Problem};
+
+use super::{Catalog, on_sale};
+use crate::{domain::Product, store::Store};
+
+/// Shown at most.
+const SHOWN: usize = 10;
+/// Looked at for them: some may not be sold any more.
+const CANDIDATES: usize = 2 * SHOWN;
+
+pub(super) async fn related(
+    State(catalog): State<Catalog>,
+    Path(sku): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Product { sku, .. } = on_sale(&catalog.store, &sku).await?;
+    let companions = companions(&catalog.store, &sku).await.map_err(|e| Problem::unavailable(&e))?;
+    catalog.show(&headers, companions, None).await
+}
+
+async fn companions(store: &Store, sku: &Sku) -> Result<Vec<Product>, TableError> {
+    let together = store.together(std::slice::from_ref(sku)).await?.remove(sku).unwrap_or_default();
+    let candidates = together.most_frequent(CANDIDATES);
+    let mut on_sale = store.products(candidates.clone()).await?;
+    Ok(candidates.iter().filter_map(|sku| on_sale.remove(sku)).take(SHOWN).collect())
+}

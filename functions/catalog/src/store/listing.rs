@@ -1,0 +1,304 @@
+//! Lists of products: all that are on sale, those of a category, those whose name has a word that begins so. Each is one
+//! partition of an index, or for words one per first letter; none is filtered out of a larger one.
+
+use std::collections::{HashMap, HashSet};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use contracts::Sku;
+use lambda_kit::dynamodb::{Item, TableError, key, string};
+use serde::{Deserialize, Serialize};
+
+use super::{Store, batch::KEYS, partition, product_key, read};
+use crate::domain::{
+    Product,
+    words::{first_match, phrases},
+};
+
+/// An index: its name and its keys.
+struct Index {
+    name: &'static str,
+    pk: &'static str,
+    sk: &'static str,
+}
+
+/// Over everything that is on sale.
+const LISTING: Index = Index { name: "listing", pk: "gsi1pk", sk: "gsi1sk" };
+/// The same within each category.
+const CATEGORY: Index = Index { name: "category", pk: "gsi2pk", sk: "gsi2sk" };
+
+const LISTED: &str = "PRODUCTS";
+const WORD: &str = "WORD#";
+
+/// Reads of the index for one page, at most: a product whose name has the word twice is read twice and shown once, so that
+/// a read may bring less than a page.
+const READS: usize = 4;
+
+/// Which products are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub category: Option<String>,
+    /// Normalized: the beginning of a word of the name, and what follows.
+    pub text: Option<String>,
+}
+
+/// One page of products: by name when they were looked for by it, else by SKU.
+#[derive(Debug)]
+pub struct Page {
+    pub products: Vec<Product>,
+    pub next_cursor: Option<String>,
+}
+
+/// What can be wrong with a request for a page.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    #[error("is not one that this list gave")]
+    Cursor,
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+/// Where a list goes on: behind this, in a list of this kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Cursor {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    category: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    #[serde(flatten)]
+    last: Place,
+}
+
+/// A product's place in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Place {
+    sku: Sku,
+    /// In a list by words: which of the name's phrases, and how it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    word: Option<(usize, String)>,
+}
+
+impl Place {
+    /// How a list is sorted.
+    fn sort_key(&self) -> String {
+        match &self.word {
+            None => self.sku.to_string(),
+            // A phrase has no `#`, at most 200 characters and 800 bytes: with the SKU below the 1,024 of a sort key.
+            Some((_, phrase)) => format!("{phrase}#{}", self.sku),
+        }
+    }
+
+    fn key(&self) -> Item {
+        match &self.word {
+            None => product_key(&self.sku),
+            Some((position, _)) => key(partition(&self.sku), format!("{WORD}{position:02}")),
+        }
+    }
+}
+
+impl Filter {
+    /// The index that the list is in, and its partition there.
+    fn list(&self) -> (Index, String) {
+        // One character at most, so that what follows it is the category, whatever that is.
+        let letter = self.text.as_ref().map(|text| text.chars().take(1).collect::<String>());
+        match (&self.category, letter) {
+            (None, None) => (LISTING, LISTED.to_owned()),
+            (None, Some(letter)) => (LISTING, format!("WORDS#{letter}")),
+            (Some(category), None) => (CATEGORY, format!("CATEGORY#{category}")),
+            (Some(category), Some(letter)) => (CATEGORY, format!("WORDS#{letter}#{category}")),
+        }
+    }
+
+    /// Where the list goes on, if the cursor is one of this list's.
+    fn parse(&self, cursor: &str) -> Option<Place> {
+        let cursor: Cursor = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+        let (category, text) = (&cursor.category, &cursor.text);
+        let fits = match (&self.text, &cursor.last.word) {
+            (None, None) => true,
+            (Some(text), Some((_, phrase))) => phrase.starts_with(text.as_str()),
+            _ => false,
+        };
+        (fits && *category == self.category && *text == self.text).then_some(cursor.last)
+    }
+
+    fn cursor(&self, last: &Place) -> Option<String> {
+        let Self { category, text } = self.clone();
+        // Texts and a number: it always has a JSON form.
+        let json = serde_json::to_vec(&Cursor { category, text, last: last.clone() }).ok()?;
+        Some(URL_SAFE_NO_PAD.encode(json))
+    }
+}
+
+/// The keys by which a product on sale is in both indexes.
+fn listed(category: &str, place: &Place) -> Item {
+    let text = place.word.as_ref().map(|(_, phrase)| phrase.clone());
+    let all = Filter { category: None, text };
+    let within = Filter { category: Some(category.to_owned()), ..all.clone() };
+    let mut keys = Item::new();
+    for filter in [all, within] {
+        let (index, partition) = filter.list();
+        keys.insert(index.pk.to_owned(), string(partition));
+        keys.insert(index.sk.to_owned(), string(place.sort_key()));
+    }
+    keys
+}
+
+/// What a product's own item has, so that it is in the lists it belongs to.
+pub(super) fn product_keys(product: &Product) -> Item {
+    if product.discontinued {
+        return Item::new();
+    }
+    listed(&product.category, &Place { sku: product.sku.clone(), word: None })
+}
+
+/// The items beside a product's own by which it is found: one for each of its phrases.
+pub(super) fn words(product: &Product) -> Vec<Item> {
+    if product.discontinued {
+        return vec![];
+    }
+    let places = phrases(&product.name).into_iter().enumerate();
+    places
+        .map(|word| {
+            let place = Place { sku: product.sku.clone(), word: Some(word) };
+            place.key().into_iter().chain(listed(&product.category, &place)).collect()
+        })
+        .collect()
+}
+
+impl Store {
+    /// Products on sale, `limit` (1 to 100) at most, from `cursor` on. A page may have less, and others behind it.
+    ///
+    /// # Errors
+    /// When the cursor is not one of this list's, or the table cannot be read.
+    pub async fn list(&self, filter: &Filter, limit: usize, cursor: Option<&str>) -> Result<Page, ListError> {
+        if filter.text.as_ref().is_some_and(String::is_empty) {
+            // It was looked for by signs that no word has.
+            return Ok(Page { products: vec![], next_cursor: None });
+        }
+        let from = cursor.map(|cursor| filter.parse(cursor).ok_or(ListError::Cursor)).transpose()?;
+        // One more than a page shows whether there is another.
+        let (mut found, rest) = self.find(filter, limit + 1, from).await?;
+        let next = if found.len() > limit {
+            found.truncate(limit);
+            found.last().map(|(place, _)| place.clone())
+        } else {
+            rest
+        };
+        let products = found.into_iter().map(|(_, product)| product).collect();
+        Ok(Page { products, next_cursor: next.and_then(|place| filter.cursor(&place)) })
+    }
+
+    /// The products from a place on, and the place behind which there may be more.
+    async fn find(
+        &self,
+        filter: &Filter,
+        wanted: usize,
+        mut from: Option<Place>,
+    ) -> Result<(Vec<(Place, Product)>, Option<Place>), TableError> {
+        let mut found = Vec::new();
+        for _ in 0..READS {
+            let (places, more) = self.places(filter, (wanted - found.len()).min(KEYS), from.take()).await?;
+            let last = places.last().map(|(place, _)| place.clone());
+            found.extend(self.shown(filter, places).await?);
+            from = last.filter(|_| more);
+            if from.is_none() || found.len() >= wanted {
+                break;
+            }
+        }
+        Ok((found, from))
+    }
+
+    /// A stretch of a list's index, and whether there is more behind it.
+    async fn places(
+        &self,
+        filter: &Filter,
+        limit: usize,
+        from: Option<Place>,
+    ) -> Result<(Vec<(Place, Item)>, bool), TableError> {
+        const OPERATION: &str = "listing products";
+        let (index, partition) = filter.list();
+        let start = from.map(|place| {
+            let mut key = place.key();
+            key.insert(index.pk.to_owned(), string(&partition));
+            key.insert(index.sk.to_owned(), string(place.sort_key()));
+            key
+        });
+        let query = self
+            .table
+            .client
+            .query()
+            .table_name(&self.table.name)
+            .index_name(index.name)
+            .expression_attribute_names("#pk", index.pk)
+            .expression_attribute_values(":list", string(partition))
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .set_exclusive_start_key(start);
+        let query = match &filter.text {
+            None => query.key_condition_expression("#pk = :list"),
+            Some(text) => query
+                .key_condition_expression("#pk = :list AND begins_with(#sk, :text)")
+                .expression_attribute_names("#sk", index.sk)
+                .expression_attribute_values(":text", string(text)),
+        };
+        let answer = query.send().await.map_err(|e| TableError::call(OPERATION, e))?;
+        let more = answer.last_evaluated_key.is_some_and(|key| !key.is_empty());
+        let places =
+            answer.items.unwrap_or_default().into_iter().map(|item| Ok((place(&index, &item)?, item)));
+        let places: Result<_, &str> = places.collect();
+        Ok((places.map_err(|e| TableError::item(OPERATION, e))?, more))
+    }
+
+    /// The products of a stretch. Their names are looked at again: an index follows its table with a delay.
+    async fn shown(
+        &self,
+        filter: &Filter,
+        places: Vec<(Place, Item)>,
+    ) -> Result<Vec<(Place, Product)>, TableError> {
+        const OPERATION: &str = "reading a page of products";
+        let Some(text) = &filter.text else {
+            return places.into_iter().map(|(place, item)| Ok((place, read(OPERATION, item)?))).collect();
+        };
+        let skus: HashSet<Sku> = places.iter().map(|(place, _)| place.sku.clone()).collect();
+        let products = self.products(skus).await?;
+        let is_here = |place: &Place, product: &Product| {
+            filter.category.as_ref().is_none_or(|category| *category == product.category)
+                && first_match(&product.name, text) == place.word.as_ref().map(|(position, _)| *position)
+        };
+        let found = places.into_iter().filter_map(|(place, _)| {
+            let product = products.get(&place.sku).filter(|product| is_here(&place, product))?.clone();
+            Some((place, product))
+        });
+        Ok(found.collect())
+    }
+
+    /// Those of these products that are on sale.
+    pub async fn products(
+        &self,
+        skus: impl IntoIterator<Item = Sku>,
+    ) -> Result<HashMap<Sku, Product>, TableError> {
+        const OPERATION: &str = "reading products";
+        let keys = skus.into_iter().map(|sku| product_key(&sku)).collect();
+        let mut products = HashMap::new();
+        for item in self.items(OPERATION, keys).await? {
+            let product = read(OPERATION, item)?;
+            if !product.discontinued {
+                products.insert(product.sku.clone(), product);
+            }
+        }
+        Ok(products)
+    }
+}
+
+/// A place as the index has it.
+fn place(index: &Index, item: &Item) -> Result<Place, &'static str> {
+    const BROKEN: &str = "a key of the index is not of its form";
+    let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).ok_or(BROKEN);
+    let sort_key = text(index.sk)?;
+    let (sku, word) = match text("sk")?.strip_prefix(WORD) {
+        None => (sort_key.as_str(), None),
+        Some(position) => {
+            let (phrase, sku) = sort_key.split_once('#').ok_or(BROKEN)?;
+            (sku, Some((position.parse().map_err(|_| BROKEN)?, phrase.to_owned())))
+        }
+    };
+    Ok(Place { sku: Sku::try_from(sku).map_err(|_| BROKEN)?, word })
+}

@@ -1,0 +1,149 @@
+//! Discount codes, for administrators.
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State, rejection::QueryRejection},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{delete, get},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use contracts::Money;
+use garde::Validate;
+use jiff::Timestamp;
+use lambda_kit::http::{Admin, Body, FieldError, Problem};
+use serde::Deserialize;
+
+use super::{unreadable_query, view::List};
+use crate::{
+    domain::{Discount, DiscountCode, Reduction, Terms},
+    store::{Created, Store},
+};
+
+const DEFAULT_LIMIT: usize = 20;
+
+pub(super) fn routes() -> Router<Store> {
+    Router::new().route("/v1/discounts", get(list).post(create)).route("/v1/discounts/{code}", delete(end))
+}
+
+#[derive(Deserialize, Validate)]
+struct NewDiscount {
+    #[garde(skip)]
+    code: DiscountCode,
+    #[garde(range(min = 1, max = 100))]
+    percentage: Option<u8>,
+    #[garde(inner(custom(is_positive)))]
+    amount: Option<Money>,
+    #[garde(inner(custom(is_positive)))]
+    minimum_total: Option<Money>,
+    #[garde(skip)]
+    valid_from: Option<Timestamp>,
+    #[garde(skip)]
+    valid_until: Option<Timestamp>,
+    #[garde(range(min = 1, max = LIMIT_MAX))]
+    total_limit: Option<u64>,
+    #[garde(range(min = 1, max = LIMIT_MAX))]
+    per_customer_limit: Option<u64>,
+}
+
+/// More orders than there will be; and a number that every reader of JSON reads exactly.
+const LIMIT_MAX: u64 = 1_000_000_000;
+
+fn is_positive(money: &Money, _: &()) -> garde::Result {
+    if money.amount > 0 { Ok(()) } else { Err(garde::Error::new("amount must be 1 or more")) }
+}
+
+impl NewDiscount {
+    /// What the fields say together.
+    fn terms(self, created_at: Timestamp) -> Result<Terms, Problem> {
+        let reduction = match (self.percentage, self.amount) {
+            (Some(percentage), None) => Reduction::Percentage(percentage),
+            (None, Some(amount)) => Reduction::Amount(amount),
+            (None, None) => return Err(Problem::field("percentage", "say this or `amount`")),
+            (Some(_), Some(_)) => return Err(Problem::field("amount", "say this or `percentage`, not both")),
+        };
+        let mut errors = Vec::new();
+        let mut wrong = |field: &str, message: &str| {
+            errors.push(FieldError { field: field.to_owned(), message: message.to_owned() });
+        };
+        if let (Some(amount), Some(minimum)) = (self.amount, self.minimum_total)
+            && amount.currency != minimum.currency
+        {
+            wrong("minimum_total", "must be in the currency of `amount`");
+        }
+        if let (Some(from), Some(until)) = (self.valid_from, self.valid_until)
+            && until <= from
+        {
+            wrong("valid_until", "must be after `valid_from`");
+        }
+        if !errors.is_empty() {
+            return Err(Problem::unprocessable(errors));
+        }
+        Ok(Terms {
+            code: self.code,
+            reduction,
+            minimum_total: self.minimum_total,
+            valid_from: self.valid_from,
+            valid_until: self.valid_until,
+            total_limit: self.total_limit,
+            per_customer_limit: self.per_customer_limit,
+            created_at,
+        })
+    }
+}
+
+async fn create(
+    State(store): State<Store>,
+    Admin(_): Admin,
+    Body(body): Body<NewDiscount>,
+) -> Result<Response, Problem> {
+    let terms = body.terms(Timestamp::now())?;
+    match store.create_discount(&terms).await? {
+        Created::Done => Ok((StatusCode::CREATED, Json(Discount { terms, used: 0 })).into_response()),
+        Created::Taken => Err(Problem::conflict(
+            "There is or was a discount code of this name. A code means one thing for ever: choose another name.",
+        )),
+    }
+}
+
+#[derive(Deserialize)]
+struct Paging {
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+async fn list(
+    State(store): State<Store>,
+    Admin(_): Admin,
+    query: Result<Query<Paging>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(Paging { limit, cursor }) = query.map_err(unreadable_query)?;
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=100).contains(&limit) {
+        return Err(Problem::field("limit", "must be from 1 to 100"));
+    }
+    let after = cursor.map(|cursor| read_cursor(&cursor)).transpose()?;
+    let (items, more) = store.discounts(limit, after.as_ref()).await?;
+    let last = items.last().filter(|_| more);
+    let next_cursor = last.map(|discount| URL_SAFE_NO_PAD.encode(discount.terms.code.key()));
+    Ok(Json(List { items, next_cursor }).into_response())
+}
+
+fn read_cursor(cursor: &str) -> Result<DiscountCode, Problem> {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
+    let code = bytes.and_then(|bytes| DiscountCode::try_from(String::from_utf8(bytes).ok()?).ok());
+    code.ok_or_else(|| Problem::field("cursor", "is not one that this list gave"))
+}
+
+async fn end(
+    State(store): State<Store>,
+    Admin(_): Admin,
+    Path(code): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let not_found = || Problem::not_found("There is no such discount code.");
+    let code = DiscountCode::try_from(code).map_err(|_| not_found())?;
+    if store.end_discount(&code).await? { Ok(StatusCode::NO_CONTENT) } else { Err(not_found()) }
+}
+
+#[cfg(test)]
+mod tests;

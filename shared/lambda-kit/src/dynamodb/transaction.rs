@@ -1,0 +1,119 @@
+//! Writing several items at once, and what a cancelled transaction means.
+
+use aws_sdk_dynamodb::{
+    error::{ProvideErrorMetadata, SdkError},
+    types::TransactWriteItem,
+};
+
+use super::{Table, TableError, cancellation_reasons};
+
+/// How a transaction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transacted {
+    Done,
+    /// The first item's condition failed.
+    First,
+    /// Another item's condition failed.
+    Other,
+    /// Others were writing the same items, or the table took no more: it had no effect, and may be made again a little
+    /// later.
+    Busy,
+}
+
+impl Table {
+    /// Writes all of these items, or none.
+    ///
+    /// # Errors
+    /// When the call failed, or its answer was lost: then it may have had its effect.
+    pub async fn transact(
+        &self,
+        operation: &'static str,
+        items: Vec<TransactWriteItem>,
+    ) -> Result<Transacted, TableError> {
+        // The SDK gives each call a ClientRequestToken of its own, which makes its tries one; between calls the
+        // conditions judge, since a token is remembered for ten minutes only.
+        let sent = self.client.transact_write_items().set_transact_items(Some(items)).send().await;
+        let Err(error) = sent else { return Ok(Transacted::Done) };
+        if is_busy(&error) {
+            return Ok(Transacted::Busy);
+        }
+        match cancellation_reasons(&error).map(|reasons| judge(reasons.iter().map(|reason| reason.code()))) {
+            Some(Verdict::First) => Ok(Transacted::First),
+            Some(Verdict::Other) => Ok(Transacted::Other),
+            Some(Verdict::Busy) => Ok(Transacted::Busy),
+            Some(Verdict::Fault) | None => Err(TableError::call(operation, error)),
+        }
+    }
+}
+
+/// Whether the call was refused as a whole because others were writing the same items, or the table took no more:
+/// it had no effect, and may be made again a little later (DynamoDB developer guide, error handling).
+pub fn is_busy<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
+    matches!(
+        error.code(),
+        Some(
+            "TransactionConflictException"
+                | "TransactionInProgressException"
+                | "ThrottlingException"
+                | "ProvisionedThroughputExceededException"
+                | "RequestLimitExceeded"
+        )
+    )
+}
+
+/// Whose condition failed, or what else it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// The first item's condition.
+    First,
+    /// Another item's condition.
+    Other,
+    /// Nothing that was asked about the items: others were writing them, or the table took no more.
+    Busy,
+    /// A request that can never go through.
+    Fault,
+}
+
+/// Judges the reasons' codes, in the order of the transaction's items (TransactWriteItems, API reference). A failed
+/// condition outweighs a conflict: it was evaluated, and says what is.
+fn judge<'a>(codes: impl IntoIterator<Item = Option<&'a str>>) -> Verdict {
+    let mut verdict = Verdict::Fault;
+    for (position, code) in codes.into_iter().enumerate() {
+        match (position, code) {
+            (0, Some("ConditionalCheckFailed")) => return Verdict::First,
+            (_, Some("ConditionalCheckFailed")) => verdict = Verdict::Other,
+            (_, Some("TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded"))
+                if verdict == Verdict::Fault =>
+            {
+                verdict = Verdict::Busy;
+            }
+            _ => {}
+        }
+    }
+    verdict
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::the_first_condition(&["ConditionalCheckFailed", "None"], Verdict::First)]
+    #[case::both_conditions(&["ConditionalCheckFailed", "ConditionalCheckFailed"], Verdict::First)]
+    #[case::another_condition(&["None", "None", "ConditionalCheckFailed"], Verdict::Other)]
+    #[case::a_condition_beside_a_conflict(&["TransactionConflict", "ConditionalCheckFailed"], Verdict::Other)]
+    #[case::a_conflict_behind_a_condition(&["None", "ConditionalCheckFailed", "TransactionConflict"], Verdict::Other)]
+    #[case::a_conflict(&["None", "TransactionConflict"], Verdict::Busy)]
+    #[case::throttling(&["ThrottlingError"], Verdict::Busy)]
+    #[case::throughput(&["None", "ProvisionedThroughputExceeded"], Verdict::Busy)]
+    #[case::a_faulty_request(&["None", "ValidationError"], Verdict::Fault)]
+    #[case::no_reason(&[], Verdict::Fault)]
+    fn a_failed_condition_outweighs_a_conflict_and_the_first_items_outweighs_all(
+        #[case] codes: &[&str],
+        #[case] verdict: Verdict,
+    ) {
+        assert_eq!(judge(codes.iter().map(|code| Some(*code))), verdict);
+    }
+}
