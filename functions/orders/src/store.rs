@@ -212,8 +212,7 @@ impl Store {
         let keys = keys.chain(code.into_iter().flat_map(|code| discounts::keys_of(code, customer)));
         let found = self.batch(OPERATION, keys.collect()).await?;
         let (prices, others): (Vec<Item>, Vec<Item>) = found.into_iter().partition(prices::is_price);
-        let (discount, others): (Vec<Item>, Vec<Item>) =
-            others.into_iter().partition(discounts::is_discount);
+        let (discount, others): (Vec<Item>, Vec<Item>) = others.into_iter().partition(discounts::is_discount);
         let (marks, commits): (Vec<Item>, Vec<Item>) = others.into_iter().partition(customers::is_deleted);
         let placed = commits.first().map(FirstCommit::read).transpose();
         Ok(Lookup {

@@ -36,6 +36,7 @@ impl PricedLine {
 
 /// What a discount code took off an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OrderDiscount {
     /// As the code is written by those who gave it out.
     pub code: String,

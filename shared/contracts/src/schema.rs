@@ -5,8 +5,8 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use crate::{
-    Availability, CorrelationId, Currency, Envelope, EventPayload, Money, NewEvent, OrderId, OrderLine,
-    PricedLine, Sku, UserId,
+    Availability, CorrelationId, Currency, Envelope, EventPayload, Money, NewEvent, OrderDiscount, OrderId,
+    OrderLine, PricedLine, Sku, UserId,
     events::*,
     saga::{Failure, PAYMENT_DECLINED},
 };
@@ -70,12 +70,16 @@ pub fn event_versions() -> Vec<EventVersion> {
         }),
         catalog.tells(ProductUpdated { sku: sku(), name, category, price: usd(1900) }),
         catalog.tells(ProductDiscontinued { sku: sku() }),
-        inventory.tells(InventoryReserved { order_id: order_id(), items: vec![line] }),
+        inventory.tells(InventoryReserved { order_id: order_id(), items: vec![line.clone()] }),
         inventory.tells(InventoryNotAvailable { order_id: order_id(), skus: vec![sku()] }),
         inventory.tells(InventoryCommitted { order_id: order_id() }),
         inventory.tells(InventoryReleased { order_id: order_id() }),
         stock.tells(InventoryStockChanged { sku: sku(), availability: Availability::LowStock }),
-        orders.tells(OrderCreated { items: vec![priced], total: usd(4200) }),
+        orders.tells(OrderCreated {
+            items: vec![priced],
+            total: usd(3780),
+            discount: Some(OrderDiscount { code: "AUTUMN10".to_owned(), amount: usd(420) }),
+        }),
         orders.tells(OrderInventoryReserved {}),
         orders.tells(OrderInventoryNotAvailable {}),
         orders.tells(OrderPaymentPending {}),
@@ -86,7 +90,7 @@ pub fn event_versions() -> Vec<EventVersion> {
             tracking_number: tracking_number.clone(),
             estimated_delivery,
         }),
-        orders.tells(OrderCompleted { total: usd(4200) }),
+        orders.tells(OrderCompleted { total: usd(4200), items: vec![line.clone()] }),
         orders.tells(OrderCancelRequested { requested_by: "customer".to_owned() }),
         orders.tells(OrderPaymentRefunded { amount: usd(4200), outcome: "refunded".to_owned() }),
         orders.tells(OrderInventoryReleased {}),

@@ -14,14 +14,18 @@ pub fn operations() -> Vec<Operation> {
         new
     };
     vec![
-        Operation::get("/v1/products", Who::Public, "What is sold").paged().answers::<List<ProductView>>(
-            200,
-            "A page of products.",
-            &["Cache-Control"],
-            json!({
-                "items": [product()], "next_cursor": null
-            }),
-        ),
+        Operation::get("/v1/products", Who::Public, "What is sold")
+            .query("category", "Only products of this category.", text())
+            .query("q", "Only products with words that begin so.", text())
+            .paged()
+            .answers::<List<ProductView>>(
+                200,
+                "A page of products.",
+                &["Cache-Control"],
+                json!({
+                    "items": [product()], "next_cursor": null
+                }),
+            ),
         Operation::post("/v1/products", Who::Admin, "Sell a product")
             .takes::<NewProduct>(new)
             .answers::<ProductView>(201, "The product is sold.", &["Location", "ETag"], product())
@@ -29,6 +33,14 @@ pub fn operations() -> Vec<Operation> {
         Operation::get("/v1/products/{sku}", Who::Public, "One product")
             .conditional()
             .answers::<ProductView>(200, "The product.", &["ETag", "Cache-Control"], product()),
+        Operation::get("/v1/products/{sku}/related", Who::Public, "What is bought together with a product")
+            .conditional()
+            .answers::<List<ProductView>>(
+                200,
+                "The products, the most frequent first.",
+                &["ETag", "Cache-Control"],
+                json!({"items": [product()], "next_cursor": null}),
+            ),
         Operation::put("/v1/products/{sku}", Who::Admin, "Change a product")
             .header("If-Match", true, "The product's ETag as the caller knows it.")
             .takes::<DetailsBody>(details())
@@ -39,6 +51,10 @@ pub fn operations() -> Vec<Operation> {
             .answers_nothing(204, "It is sold no longer.")
             .problem(409, "The product changed at this moment."),
     ]
+}
+
+fn text() -> Value {
+    json!({"type": "string"})
 }
 
 fn price() -> Value {

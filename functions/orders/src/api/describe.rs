@@ -4,9 +4,12 @@ use lambda_kit::openapi::{Operation, Who};
 use serde_json::{Value, json};
 
 use super::{
+    discounts::NewDiscount,
     request::PlaceOrder,
+    sales::DayView,
     view::{EventView, List, OrderView, PlacedView},
 };
+use crate::domain::Discount;
 
 const ORDER_ID: &str = "ord_0123456789abcdef0123456789abcdef";
 const PLACED_AT: &str = "2026-11-21T12:00:00Z";
@@ -45,7 +48,38 @@ pub fn operations() -> Vec<Operation> {
             .answers::<OrderView>(202, "It will be cancelled, unless it completes first.", &[], order())
             .problem(403, "Only the customer may cancel an order.")
             .problem(409, "The order has ended."),
+        Operation::post("/v1/discounts", Who::Admin, "Make a discount code")
+            .takes::<NewDiscount>(json!({"code": "AUTUMN10", "percentage": 10, "total_limit": 500}))
+            .answers::<Discount>(201, "The code.", &[], discount())
+            .problem(409, "There is or was a code of this name."),
+        Operation::get("/v1/discounts", Who::Admin, "Discount codes, and how often each is used")
+            .paged()
+            .answers::<List<Discount>>(200, "The codes.", &[], json!({
+                "items": [discount()], "next_cursor": null
+            })),
+        Operation::delete("/v1/discounts/{code}", Who::Admin, "End a discount code")
+            .answers_nothing(204, "No further order gets it."),
+        Operation::get("/v1/reports/sales", Who::Admin, "What was sold on each day (UTC)")
+            .query("from", "The first day.", date())
+            .query("to", "The last day, at most a year later.", date())
+            .answers::<List<DayView>>(200, "The days.", &["Cache-Control"], json!({
+                "items": [{
+                    "date": "2026-11-21", "orders": 12, "completed": 10,
+                    "revenue": [{"amount": 42000, "currency": "USD"}], "cancellations": {"PaymentDeclined": 2}
+                }],
+                "next_cursor": null
+            })),
     ]
+}
+
+fn date() -> Value {
+    json!({"type": "string", "format": "date"})
+}
+
+fn discount() -> Value {
+    json!({
+        "code": "AUTUMN10", "percentage": 10, "total_limit": 500, "created_at": PLACED_AT, "used": 42
+    })
 }
 
 const PLACED: [&str; 5] =

@@ -27,7 +27,8 @@ pub(super) fn routes() -> Router<Store> {
 }
 
 #[derive(Deserialize, Validate)]
-struct NewDiscount {
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub(super) struct NewDiscount {
     #[garde(skip)]
     code: DiscountCode,
     #[garde(range(min = 1, max = 100))]
@@ -37,8 +38,10 @@ struct NewDiscount {
     #[garde(inner(custom(is_positive)))]
     minimum_total: Option<Money>,
     #[garde(skip)]
+    #[cfg_attr(feature = "openapi", schemars(with = "Option<String>"))]
     valid_from: Option<Timestamp>,
     #[garde(skip)]
+    #[cfg_attr(feature = "openapi", schemars(with = "Option<String>"))]
     valid_until: Option<Timestamp>,
     #[garde(range(min = 1, max = LIMIT_MAX))]
     total_limit: Option<u64>,

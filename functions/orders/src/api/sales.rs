@@ -29,7 +29,9 @@ pub(super) struct Range {
 
 /// One day, by what happened on it (UTC): an order that was placed on one day and completed on the next is in both.
 #[derive(Debug, Serialize)]
-struct DayView {
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub(super) struct DayView {
+    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     date: Date,
     orders: i64,
     completed: i64,

@@ -77,7 +77,8 @@ async fn who_was_deleted_is_known_as_long_as_an_access_token_lives_and_nobody_el
     for _ in 0..2 {
         handle(&store, event(7, &UserDeleted { user_id: user_id() })).await.unwrap();
     }
-    let deleted = async |user: UserId| store.lookup(&order_id(), &user, &[]).await.unwrap().customer_deleted;
+    let deleted =
+        async |user: UserId| store.lookup(&order_id(), &user, &[], None).await.unwrap().customer_deleted;
     assert!(deleted(user_id()).await);
     assert!(!deleted(UserId::generate()).await);
     let items = table.client.scan().table_name(&table.name).send().await.unwrap().items.unwrap();

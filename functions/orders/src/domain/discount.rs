@@ -9,6 +9,7 @@ const CODE_MAX: usize = 40;
 
 /// What customers type in. Codes that differ in case only are the same code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct DiscountCode(String);
 
@@ -47,6 +48,7 @@ impl std::fmt::Display for DiscountCode {
 
 /// What a code takes off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Reduction {
     /// So many hundredths of the order's sum, rounded down: 1 to 100.
@@ -57,6 +59,7 @@ pub enum Reduction {
 
 /// What was said of a code when it was made, and never changes: it is ended, and another one made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Terms {
     pub code: DiscountCode,
     #[serde(flatten)]
@@ -65,20 +68,24 @@ pub struct Terms {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_total: Option<Money>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schemars(with = "Option<String>"))]
     pub valid_from: Option<Timestamp>,
     /// It is no longer valid at this moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schemars(with = "Option<String>"))]
     pub valid_until: Option<Timestamp>,
     /// How many orders may have it, cancelled ones not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_limit: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_customer_limit: Option<u64>,
+    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     pub created_at: Timestamp,
 }
 
 /// A code, and how many orders have it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Discount {
     #[serde(flatten)]
     pub terms: Terms,

@@ -76,7 +76,7 @@ pub fn tallies(history: &History, after: u64) -> Result<BTreeMap<Date, Tally>, D
         match event.event_type.as_str() {
             OrderCreated::TYPE => add(Measure::Orders, 1),
             OrderCompleted::TYPE => {
-                let OrderCompleted { total } = event.decode()?;
+                let OrderCompleted { total, .. } = event.decode()?;
                 add(Measure::Completed, 1);
                 add(Measure::Revenue(total.currency.code().to_owned()), total.amount);
             }

@@ -320,7 +320,10 @@ async fn a_product_that_is_no_longer_sold_does_not_come_back_by_an_old_event() {
     assert_eq!(store.note_price(&mug, 1, Some(usd(1))).await.unwrap(), prices::Noted::Outdated);
     assert!(store.lookup(&order_id(), &user_id(), &[&mug], None).await.unwrap().prices.is_empty());
     store.note_price(&mug, 3, Some(usd(5))).await.unwrap();
-    assert_eq!(store.lookup(&order_id(), &user_id(), &[&mug], None).await.unwrap().prices.get(&mug), Some(&usd(5)));
+    assert_eq!(
+        store.lookup(&order_id(), &user_id(), &[&mug], None).await.unwrap().prices.get(&mug),
+        Some(&usd(5))
+    );
 }
 
 /// DynamoDB that leaves the last key out as often as told, and then answers it. The table in this process never does.

@@ -47,8 +47,11 @@ pub struct ProfileView {
 
 /// Where the person is logged in.
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 struct SessionView {
+    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     opened_at: Timestamp,
+    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     expires_at: Timestamp,
 }
 
