@@ -4,8 +4,8 @@
 //!
 //! Publishes `order.*` (subject: the order id, sequence: the order's version) and starts the saga of each new
 //! order; looks after the orders whose saga was lost. Answers what others ask of orders' statuses. Listens to
-//! `product.created`, `product.updated`, `product.discontinued` and `user.deleted`. An order's address is erased when the
-//! order ends, whoever's it is.
+//! `product.created`, `product.updated`, `product.discontinued` and `user.deleted`. Every order's address is erased
+//! when the order ends.
 
 mod api;
 mod commands;
