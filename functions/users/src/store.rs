@@ -22,6 +22,7 @@ use lambda_kit::dynamodb::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use self::logins::Forgiven;
 use crate::domain::{
     Account, Changed, Email, Erased, FamilyId, Profile, RefreshToken, Registered, Session, TokenHash,
 };

@@ -149,7 +149,7 @@ async fn what_users_refuse(world: World) -> Outcome {
                 401,
                 Who::Nobody,
                 login,
-                json!({"email": "nobody@example.com", "password": "not it at all"}),
+                json!({"email": format!("{}@example.com", unique("nobody")), "password": "not it at all"}),
             ),
             post(422, Who::Nobody, login, json!({"email": known.email})),
             post(401, Who::Nobody, "/v1/auth/refresh", json!({"refresh_token": "x"})),

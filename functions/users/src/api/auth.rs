@@ -24,10 +24,11 @@ use super::{
 };
 use crate::{
     domain::{
-        Email, FamilyId, Name, PasswordHash, RefreshToken, Refused, SALT_BYTES, Session, Source, TOKEN_BYTES,
+        Account, Email, FamilyId, Name, PasswordHash, RefreshToken, Refused, SALT_BYTES, Session, Source,
+        TOKEN_BYTES, WINDOW,
     },
     error::UsersError,
-    store::{Registration, Rotation},
+    store::{Forgiven, Registration, Rotation},
 };
 
 /// RFC 6749 section 5.1: an answer with tokens is kept by nobody but the client.
@@ -97,34 +98,36 @@ pub async fn login(
     Body(body): Body<LoginBody>,
 ) -> Result<impl IntoResponse, Problem> {
     let now = now();
-    let Authenticated { user_id, roles, forgiven } = authenticate(&users, &body, address, now).await?;
+    let Authenticated { user_id, email, roles } = authenticate(&users, &body, address, now).await?;
     Span::current().record("user_id", user_id.as_str());
     let token = RefreshToken::new(user_id.clone(), random::<TOKEN_BYTES>()?);
     let session = Session::open(token.hash(), FamilyId::generate(), user_id.clone(), now);
     let (access_token, (), ()) = tokio::try_join!(
         async { users.signer.sign(&user_id, roles, Audience::Api, now).await.map_err(UsersError::from) },
         async { users.store.open_session(&session).await.map_err(UsersError::from) },
-        async {
-            match &forgiven {
-                Some(source) => users.store.forget_failures(source).await.map_err(UsersError::from),
-                None => Ok(()),
-            }
-        },
+        forgive(&users, email, now),
     )?;
     Ok((NO_STORE, Json(TokensView::new(access_token, &token))))
+}
+
+/// Forgets the failures before a login that succeeded. Never those of the client's address: who guesses has an account,
+/// too. Guesses that are sent side by side are looked at before the first of them has failed; so one that is right is of
+/// no use when too many others were wrong meanwhile. (To count them before they have failed would lock out the owner of
+/// a password who logs in from six places at once.)
+async fn forgive(users: &Users, email: Email, now: i64) -> Result<(), UsersError> {
+    match users.store.forgive(&Source::Email(email), users.limits.per_email, now).await? {
+        Forgiven::Yes => Ok(()),
+        Forgiven::TooMany => Err(UsersError::TooManyFailures { seconds: WINDOW }),
+    }
 }
 
 /// Somebody who knows the password.
 struct Authenticated {
     user_id: UserId,
+    email: Email,
     roles: Vec<Role>,
-    /// Whose failures are forgotten by that. Never those of the client's address: who guesses has an account, too.
-    forgiven: Option<Source>,
 }
 
-/// Logins under way at the same time are all looked at, before the first of them has failed: how many these can be is
-/// limited by the rate per address and the function's concurrency. To count them before they have failed would lock out
-/// the owner of a password who logs in from six places at once.
 async fn authenticate(
     users: &Users,
     body: &LoginBody,
@@ -144,13 +147,8 @@ async fn authenticate(
     let hash =
         known.account.as_ref().map_or_else(PasswordHash::of_nobody, |known| known.password_hash.clone());
     let matches = hash.matches(&body.password)?;
-    if let Some(account) = known.account.as_ref().filter(|_| matches) {
-        let forgiven = by_email.filter(|source| known.failures(source).failures > 0);
-        return Ok(Authenticated {
-            user_id: account.user_id.clone(),
-            roles: account.roles.clone(),
-            forgiven,
-        });
+    if let (Some(email), Some(Account { user_id, roles, .. }), true) = (email, known.account, matches) {
+        return Ok(Authenticated { user_id, email, roles });
     }
     futures::future::try_join_all(sources.iter().map(|source| users.store.note_failure(source, now))).await?;
     Err(UsersError::WrongCredentials)

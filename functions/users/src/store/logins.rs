@@ -13,6 +13,13 @@ use crate::domain::{Account, Email, Failures, Source, WINDOW};
 const LOOKUPS: usize = 2;
 const LOOKUP_PAUSE: Duration = Duration::from_millis(100);
 
+/// Whether a login that succeeded wiped the failures out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forgiven {
+    Yes,
+    TooMany,
+}
+
 /// What is known before a password is looked at.
 #[derive(Debug, Default)]
 pub struct Known {
@@ -102,12 +109,25 @@ impl Store {
         ))
     }
 
+    /// Forgets the failures of this source, unless there were `limit` of them.
+    ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn forget_failures(&self, source: &Source) -> Result<(), TableError> {
-        let call = self.table.client.delete_item().table_name(&self.table.name);
-        let call = call.set_key(Some(failures_key(source)));
-        call.send().await.map(drop).map_err(|e| TableError::call("forgetting failed logins", e))
+    pub async fn forgive(&self, source: &Source, limit: u32, now: i64) -> Result<Forgiven, TableError> {
+        let delete = self
+            .table
+            .client
+            .delete_item()
+            .table_name(&self.table.name)
+            .set_key(Some(failures_key(source)))
+            .condition_expression("attribute_not_exists(pk) OR failures < :limit OR expires_at <= :now")
+            .expression_attribute_values(":limit", number(limit))
+            .expression_attribute_values(":now", number(now));
+        match delete.send().await {
+            Ok(_) => Ok(Forgiven::Yes),
+            Err(error) if condition_failed(&error) => Ok(Forgiven::TooMany),
+            Err(error) => Err(TableError::call("forgetting failed logins", error)),
+        }
     }
 }
 

@@ -258,8 +258,20 @@ async fn failures_are_counted_until_a_quarter_of_an_hour_after_the_last() {
     store.note_failure(&anna, NOW + 1700).await.unwrap();
     let known = store.known(None, &sources).await.unwrap();
     assert_eq!(known.failures(&anna), Failures { failures: 1, expires_at: NOW + 2600 });
-    store.forget_failures(&anna).await.unwrap();
+    assert_eq!(store.forgive(&anna, 5, NOW + 1701).await.unwrap(), Forgiven::Yes);
     assert_eq!(store.known(None, &sources).await.unwrap().failures(&anna), Failures::default());
+}
+
+#[tokio::test]
+async fn too_many_failures_are_not_forgiven_before_their_time_is_over() {
+    let (store, _) = store().await;
+    let anna = Source::Email("anna@example.com".parse().unwrap());
+    assert_eq!(store.forgive(&anna, 5, NOW).await.unwrap(), Forgiven::Yes, "there were none");
+    for _ in 0..5 {
+        store.note_failure(&anna, NOW).await.unwrap();
+    }
+    assert_eq!(store.forgive(&anna, 5, NOW + 899).await.unwrap(), Forgiven::TooMany);
+    assert_eq!(store.forgive(&anna, 5, NOW + 900).await.unwrap(), Forgiven::Yes);
 }
 
 #[tokio::test]
