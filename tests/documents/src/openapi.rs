@@ -22,6 +22,7 @@ pub fn operations() -> Vec<Operation> {
         inventory::operations(),
         orders::operations(),
         payments::operations(),
+        fulfillment::operations(),
         realtime::operations(),
         storefront::operations(),
     ]
@@ -29,14 +30,17 @@ pub fn operations() -> Vec<Operation> {
 }
 
 /// The contexts' names, as the document's tags.
-const TAGS: [(&str, &str); 9] = [
+const TAGS: [(&str, &str); 12] = [
     ("/v1/auth", "users"),
     ("/v1/users", "users"),
     ("/.well-known", "users"),
     ("/v1/products", "catalog"),
     ("/v1/inventory", "inventory"),
     ("/v1/orders", "orders"),
+    ("/v1/discounts", "orders"),
+    ("/v1/reports", "orders"),
     ("/v1/payments", "payments"),
+    ("/v1/shipments", "fulfillment"),
     ("/v1/realtime", "realtime"),
     ("/", "storefront"),
 ];
