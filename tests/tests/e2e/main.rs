@@ -4,7 +4,9 @@ mod api;
 mod attention;
 mod browser;
 mod cancel;
+mod catalogue;
 mod deadline;
+mod discounts;
 mod dlq;
 mod faults;
 mod gateway;
@@ -43,11 +45,13 @@ pub(crate) use tests;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let areas: [fn() -> Vec<Trial>; 17] = [
+    let areas: [fn() -> Vec<Trial>; 19] = [
         saga::tests,
         gateway::tests,
         cancel::tests,
         stock::tests,
+        catalogue::tests,
+        discounts::tests,
         idempotency::tests,
         undo::tests,
         api::tests,
