@@ -144,8 +144,9 @@ impl Listing {
 
     /// An empty parameter, as a form sends it, filters nothing.
     fn filter(&self) -> Result<Filter, Problem> {
-        let given = |name: &str, value: &Option<String>, max: usize| match value.as_deref().map(str::trim) {
-            None | Some("") => Ok(None),
+        let given = |name: &str, value: &Option<String>, max: usize| match value {
+            None => Ok(None),
+            Some(value) if value.trim().is_empty() => Ok(None),
             Some(value) if value.chars().count() > max => {
                 Err(Problem::field(name, format!("must have at most {max} characters")))
             }

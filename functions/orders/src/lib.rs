@@ -1,6 +1,6 @@
 //! Orders owns orders: what was ordered at which price, and every fact about it since. An order is its list of
-//! events; commands append to it, and the fold over it is the order. Also owned: the copy of prices that orders are
-//! placed by, so that a catalogue that is down refuses nobody.
+//! events; commands append to it, and the fold over it is the order. Also owned: discount codes, and the copy of prices
+//! that orders are placed by, so that a catalogue that is down refuses nobody.
 //!
 //! Publishes `order.*` (subject: the order id, sequence: the order's version) and starts the saga of each new
 //! order; looks after the orders whose saga was lost. Keeps the views that lists of orders are read from. Answers what

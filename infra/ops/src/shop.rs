@@ -72,7 +72,8 @@ impl Shop {
         Call { name: format!("{method} {path}"), request, repeatable: method.is_safe() }
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+    /// What is at an address, as `T`.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.call(Method::GET, path).send().await?.read()
     }
 

@@ -4,7 +4,9 @@ mod api;
 mod attention;
 mod browser;
 mod cancel;
+mod catalogue;
 mod deadline;
+mod discounts;
 mod dlq;
 mod faults;
 mod gateway;
@@ -44,11 +46,13 @@ pub(crate) use tests;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let areas: [fn() -> Vec<Trial>; 18] = [
+    let areas: &[fn() -> Vec<Trial>] = &[
         saga::tests,
         gateway::tests,
         cancel::tests,
         stock::tests,
+        catalogue::tests,
+        discounts::tests,
         idempotency::tests,
         undo::tests,
         api::tests,
@@ -65,7 +69,7 @@ fn main() {
         attention::tests,
         reconciler::tests,
     ];
-    let conclusion = libtest_mimic::run(&arguments, areas.into_iter().flat_map(|tests| tests()).collect());
+    let conclusion = libtest_mimic::run(&arguments, areas.iter().flat_map(|tests| tests()).collect());
     harness::stop();
     conclusion.exit();
 }
