@@ -1,4 +1,7 @@
-use contracts::{Currency, IdempotencyKey, saga::UndoOutcome};
+use contracts::{
+    Currency, IdempotencyKey,
+    saga::{ORDER_CANCEL_REQUESTED, UndoOutcome},
+};
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use rstest::rstest;
