@@ -5,10 +5,13 @@ mod describe;
 mod request;
 mod view;
 
+use std::sync::Arc;
+
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{Path, Query, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -16,7 +19,10 @@ use contracts::OrderId;
 use jiff::Timestamp;
 use lambda_kit::{
     dynamodb::TableError,
-    http::{Body, Correlation, FieldError, Idempotency, Identity, Problem, conditional, etag},
+    http::{
+        Body, Correlation, FieldError, Idempotency, Identity, Limited, Limiter, Problem, conditional, etag,
+        offered,
+    },
 };
 use serde::Deserialize;
 use tracing::Span;
@@ -39,18 +45,22 @@ const POLL_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 /// An order is its customer's, and changes: asked for again each time, answered with 304 while it is the same.
 const CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
-pub fn routes(store: Store) -> Router {
+/// `limiter` is each customer's, for placing orders.
+pub fn routes(store: Store, limiter: Limiter) -> Router {
     Router::new()
         .route("/v1/orders", post(place))
         .route("/v1/orders/{id}", get(show))
         .route("/v1/orders/{id}/events", get(events))
         .route("/v1/orders/{id}/cancel", post(request_cancel))
+        .layer(from_fn_with_state(Arc::new(limiter), offered))
         .with_state(store)
 }
 
-/// Waits for no other service: one read, one write, or for a repeat the read alone.
+/// Waits for no other service: one read, one write, or for a repeat the read alone. The customer's limit is asked beside
+/// the read.
 async fn place(
     State(store): State<Store>,
+    Extension(limit): Extension<Limited>,
     identity: Identity,
     Correlation(correlation_id): Correlation,
     Idempotency(key): Idempotency,
@@ -60,7 +70,7 @@ async fn place(
     Span::current().record("order_id", order_id.as_str());
     let request_hash = body.hash().map_err(|e| Problem::internal(&e))?;
 
-    let found = store.lookup(&order_id, &body.skus()).await?;
+    let found = limit.beside(identity.user_id.as_str(), store.lookup(&order_id, &body.skus())).await?;
     if let Some(first) = found.placed {
         return replayed(&order_id, first, &request_hash);
     }

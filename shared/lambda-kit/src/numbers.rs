@@ -1,7 +1,9 @@
 //! The table of DESIGN.md section 10: how long things may take, how much may run at once, how large things may be.
 //! Each number stands here once. `tests/tests/templates` compares them with what the templates say.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
+
+use jiff::SignedDuration;
 
 // Timeouts, from the outside in: each limit is met before the one around it.
 
@@ -39,6 +41,35 @@ pub const SAGA_PAYMENT: Duration = Duration::from_secs(20 * 60);
 pub const PAYMENTS_CONCURRENCY: u32 = 10;
 pub const EMAIL_CONCURRENCY: u32 = 5;
 pub const REALTIME_CONCURRENCY: u32 = 20;
+
+// Rates.
+
+/// How often one caller may ask: so many at once, and then so many a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    pub burst: u32,
+    pub per_second: NonZeroU32,
+}
+
+impl RateLimit {
+    const fn new(burst: u32, per_second: u32) -> Self {
+        Self { burst, per_second: NonZeroU32::new(per_second).expect("a rate of some") }
+    }
+
+    /// How long an empty bucket takes to fill.
+    pub fn refill(self) -> SignedDuration {
+        SignedDuration::from_secs(i64::from(self.burst))
+            / i32::try_from(self.per_second.get()).unwrap_or(i32::MAX)
+    }
+}
+
+/// POST /v1/orders: more than anybody buys, and a stolen account cannot empty the shop.
+pub const ORDERS_PER_USER: RateLimit = RateLimit::new(40, 1);
+/// /v1/auth: an office behind one address can log in; who tries passwords gets ten a second.
+pub const AUTH_PER_ADDRESS: RateLimit = RateLimit::new(200, 10);
+/// A limit that takes longer to answer is not waited for: DynamoDB answers within 10 ms nearly always, and a limit must
+/// not slow down what it protects.
+pub const LIMITER: Duration = Duration::from_millis(300);
 
 // Sizes.
 

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use contracts::{IdempotencyKey, OrderId, OrderStatus, UserId};
-use lambda_kit::jwt::{Audience, Signer};
+use lambda_kit::jwt::Audience;
 use ops::shop::{Error, Frame, Live, OrderFrame};
 use reqwest::StatusCode;
 use serde_json::json;
 
 use crate::harness::Outcome;
-use crate::world::{Customer, Result, World, buy, unique};
+use crate::world::{Customer, Result, World, buy, signer, unique};
 
 crate::tests![
     a_ticket_that_is_not_good_is_refused_at_connect,
@@ -24,17 +24,6 @@ crate::tests![
 const WITHIN: Duration = Duration::from_secs(60);
 /// The versions of an order that completes.
 const LAST_VERSION: u64 = 6;
-
-/// Signs what it is asked to, with the stack's own key: also a ticket of an hour ago.
-async fn signer(world: &World) -> ops::Result<Signer> {
-    let config = aws_sdk_kms::Config::builder()
-        .behavior_version_latest()
-        .endpoint_url(&world.outputs.aws_endpoint_url)
-        .region(aws_sdk_kms::config::Region::new(world.outputs.region.clone()))
-        .credentials_provider(aws_sdk_kms::config::Credentials::new("test", "test", None, None, "test"))
-        .build();
-    Ok(Signer::new(aws_sdk_kms::Client::from_conf(config), world.parameter("jwt-key-arn").await?))
-}
 
 async fn a_ticket_that_is_not_good_is_refused_at_connect(world: World) -> Outcome {
     let customer = world.customer().await?;
