@@ -54,6 +54,13 @@ pub fn event_versions() -> Vec<EventVersion> {
             phone: Some("+14155550123".to_owned()),
             notification_preferences: preferences,
         }),
+        users.tells(UserUpdated {
+            user_id: user_id.clone(),
+            email: "ada@example.com".to_owned(),
+            name: "Ada King".to_owned(),
+            phone: None,
+            notification_preferences: preferences,
+        }),
         users.tells(UserDeleted { user_id: user_id.clone() }),
         catalog.tells(ProductCreated {
             sku: sku(),

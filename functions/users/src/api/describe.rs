@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     auth::{RegisteredView, TokensView},
     profile::{Jwks, ProfileView},
-    requests::{LoginBody, RefreshTokenBody, RegisterBody},
+    requests::{LoginBody, ProfileBody, RefreshTokenBody, RegisterBody},
 };
 
 const USER_ID: &str = "usr_0123456789abcdef0123456789abcdef";
@@ -19,16 +19,25 @@ pub fn operations() -> Vec<Operation> {
                 "email": "ada@example.com", "password": "correct horse battery", "name": "Ada Lovelace",
                 "phone": "+14155550123"
             }))
-            .answers::<RegisteredView>(201, "The customer is registered.", &[], json!({
-                "user_id": USER_ID, "email": "ada@example.com", "name": "Ada Lovelace"
-            }))
+            .answers::<RegisteredView>(
+                201,
+                "The customer is registered.",
+                &[],
+                json!({
+                    "user_id": USER_ID, "email": "ada@example.com", "name": "Ada Lovelace"
+                }),
+            )
             .problem(409, "There is an account with this e-mail address.")
             .limited(),
-        Operation::post("/v1/auth/login", Who::Public, "Log in: tokens for an e-mail address and its password")
-            .takes::<LoginBody>(json!({"email": "ada@example.com", "password": "correct horse battery"}))
-            .answers::<TokensView>(200, "The tokens.", &["Cache-Control"], tokens())
-            .problem(401, "There is no such account, or the password is wrong.")
-            .limited(),
+        Operation::post(
+            "/v1/auth/login",
+            Who::Public,
+            "Log in: tokens for an e-mail address and its password",
+        )
+        .takes::<LoginBody>(json!({"email": "ada@example.com", "password": "correct horse battery"}))
+        .answers::<TokensView>(200, "The tokens.", &["Cache-Control"], tokens())
+        .problem(401, "There is no such account, or the password is wrong.")
+        .limited(),
         Operation::post("/v1/auth/refresh", Who::Public, "New tokens for a refresh token, which is spent")
             .takes::<RefreshTokenBody>(refresh())
             .answers::<TokensView>(200, "The tokens.", &["Cache-Control"], tokens())
@@ -39,18 +48,38 @@ pub fn operations() -> Vec<Operation> {
             .answers_nothing(204, "The session has ended, if there was one.")
             .limited(),
         Operation::get("/v1/users/me", Who::User, "One's own profile")
-            .answers::<ProfileView>(200, "The profile.", &["Cache-Control"], json!({
-                "user_id": USER_ID, "email": "ada@example.com", "name": "Ada Lovelace", "phone": "+14155550123",
-                "notification_preferences": {"email": true, "sms": false}
-            }))
+            .answers::<ProfileView>(200, "The profile.", &["Cache-Control"], profile())
             .problem(404, "The account was deleted."),
-        Operation::get("/.well-known/jwks.json", Who::Public, "The keys that access tokens are checked with (RFC 7517)")
-            .answers::<Jwks>(200, "The keys.", &["Cache-Control"], json!({"keys": [{
+        Operation::patch("/v1/users/me", Who::User, "Change one's profile: what is not sent stays")
+            .takes::<ProfileBody>(json!({"phone": null, "notification_preferences": {"sms": true}}))
+            .answers::<ProfileView>(200, "The profile as it is now.", &["Cache-Control"], profile())
+            .problem(404, "The account was deleted."),
+        Operation::delete("/v1/users/me", Who::User, "Erase one's account, and what is held about its owner")
+            .answers_nothing(202, "The account is gone; the other contexts follow.")
+            .problem(404, "There is no such account."),
+        Operation::get(
+            "/.well-known/jwks.json",
+            Who::Public,
+            "The keys that access tokens are checked with (RFC 7517)",
+        )
+        .answers::<Jwks>(
+            200,
+            "The keys.",
+            &["Cache-Control"],
+            json!({"keys": [{
                 "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "b7c5",
                 "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
                 "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"
-            }]})),
+            }]}),
+        ),
     ]
+}
+
+fn profile() -> Value {
+    json!({
+        "user_id": USER_ID, "email": "ada@example.com", "name": "Ada Lovelace", "phone": "+14155550123",
+        "notification_preferences": {"email": true, "sms": false}
+    })
 }
 
 fn tokens() -> Value {

@@ -44,6 +44,7 @@ pub struct RefreshTokenBody {
 
 /// A JSON merge patch (RFC 7396) of the profile: what is not there stays, and `null` takes away.
 #[derive(Debug, Deserialize, Validate)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ProfileBody {
     /// May be sent back as it was read.
     #[garde(skip)]
@@ -60,6 +61,7 @@ pub struct ProfileBody {
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 struct PreferencesBody {
     #[serde(default, deserialize_with = "given")]
     email: Option<bool>,
