@@ -78,6 +78,8 @@ enum Command {
     Schemas,
     /// Write the description of the REST API into shared/contracts/openapi.json
     Openapi,
+    /// Write the description of the events and of the WebSocket into shared/contracts/asyncapi.json
+    Asyncapi,
     /// Make the Python environment with the AWS tools, and print its folder of programs
     #[command(hide = true)]
     Tools,
@@ -165,6 +167,7 @@ impl Cli {
             }
             Command::Schemas => write_documents(place, "schemas").await,
             Command::Openapi => write_documents(place, "openapi").await,
+            Command::Asyncapi => write_documents(place, "asyncapi").await,
             Command::Tools => {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 let programs = python::environment(&settings, Purpose::Deploy, &Progress::new()).await?;
