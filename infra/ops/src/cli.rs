@@ -80,9 +80,12 @@ enum Command {
     Openapi,
     /// Write the description of the events and of the WebSocket into shared/contracts/asyncapi.json
     Asyncapi,
-    /// Make the Python environment with the AWS tools, and print its folder of programs
+    /// Make a Python environment, and print its folder of programs
     #[command(hide = true)]
-    Tools,
+    Tools {
+        #[arg(value_enum, default_value = "deploy")]
+        purpose: Purpose,
+    },
     #[command(name = crate::process::SUPERVISE, hide = true)]
     Supervise(Orders),
 }
@@ -168,9 +171,9 @@ impl Cli {
             Command::Schemas => write_documents(place, "schemas").await,
             Command::Openapi => write_documents(place, "openapi").await,
             Command::Asyncapi => write_documents(place, "asyncapi").await,
-            Command::Tools => {
+            Command::Tools { purpose } => {
                 let settings = place.settings(Port::Any, Port::Any)?;
-                let programs = python::environment(&settings, Purpose::Deploy, &Progress::new()).await?;
+                let programs = python::environment(&settings, purpose, &Progress::new()).await?;
                 println!("{}", programs.display());
                 Ok(())
             }

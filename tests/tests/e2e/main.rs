@@ -2,8 +2,10 @@
 
 mod api;
 mod attention;
+mod authorisation;
 mod browser;
 mod cancel;
+mod contract;
 mod deadline;
 mod dlq;
 mod faults;
@@ -44,7 +46,7 @@ pub(crate) use tests;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let areas: [fn() -> Vec<Trial>; 18] = [
+    let areas: [fn() -> Vec<Trial>; 20] = [
         saga::tests,
         gateway::tests,
         cancel::tests,
@@ -52,6 +54,7 @@ fn main() {
         idempotency::tests,
         undo::tests,
         api::tests,
+        authorisation::tests,
         realtime::tests,
         page::tests,
         notifications::tests,
@@ -63,6 +66,7 @@ fn main() {
         outage::tests,
         attention::tests,
         reconciler::tests,
+        contract::tests,
         limits::tests,
     ];
     let conclusion = libtest_mimic::run(&arguments, areas.into_iter().flat_map(|tests| tests()).collect());
