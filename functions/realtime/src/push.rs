@@ -37,8 +37,11 @@ impl Pusher {
 
     /// `endpoint` is the API's stage, `https://<api>.execute-api.<region>.amazonaws.com/<stage>`.
     pub fn new(sdk: &SdkConfig, endpoint: impl Into<String>) -> Self {
-        let retries =
-            sdk.retry_config().cloned().unwrap_or_else(RetryConfig::standard).with_max_attempts(PUSH_ATTEMPTS);
+        let retries = sdk
+            .retry_config()
+            .cloned()
+            .unwrap_or_else(RetryConfig::standard)
+            .with_max_attempts(PUSH_ATTEMPTS);
         Self(Client::from_conf(Builder::from(sdk).endpoint_url(endpoint).retry_config(retries).build()))
     }
 
