@@ -8,16 +8,25 @@ mod request;
 mod sales;
 mod view;
 
+use std::sync::Arc;
+
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{Path, Query, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use contracts::OrderId;
 use jiff::Timestamp;
-use lambda_kit::http::{Body, Correlation, FieldError, Idempotency, Identity, Problem, conditional, etag};
+use lambda_kit::{
+    dynamodb::TableError,
+    http::{
+        Body, Correlation, FieldError, Idempotency, Identity, Limited, Limiter, Problem, conditional, etag,
+        offered,
+    },
+};
 use serde::Deserialize;
 use tracing::Span;
 
@@ -42,7 +51,8 @@ const POLL_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 /// An order is its customer's, and changes: asked for again each time, answered with 304 while it is the same.
 const CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
-pub fn routes(store: Store) -> Router {
+/// `limiter` is each customer's, for placing orders.
+pub fn routes(store: Store, limiter: Limiter) -> Router {
     Router::new()
         .route("/v1/orders", get(list).post(place))
         .route("/v1/orders/{id}", get(show))
@@ -50,12 +60,15 @@ pub fn routes(store: Store) -> Router {
         .route("/v1/orders/{id}/cancel", post(request_cancel))
         .route("/v1/reports/sales", get(sales))
         .merge(discounts::routes())
+        .layer(from_fn_with_state(Arc::new(limiter), offered))
         .with_state(store)
 }
 
-/// Waits for no other service: one read, one write, or for a repeat the read alone.
+/// Waits for no other service: one read, one write, or for a repeat the read alone. The customer's limit is asked beside
+/// the read.
 async fn place(
     State(store): State<Store>,
+    Extension(limit): Extension<Limited>,
     identity: Identity,
     Correlation(correlation_id): Correlation,
     Idempotency(key): Idempotency,
@@ -66,7 +79,8 @@ async fn place(
     let request_hash = body.hash().map_err(|e| Problem::internal(&e))?;
 
     let code = body.discount_code();
-    let found = store.lookup(&order_id, &identity.user_id, &body.skus(), code).await?;
+    let lookup = store.lookup(&order_id, &identity.user_id, &body.skus(), code);
+    let found = limit.beside(identity.user_id.as_str(), lookup).await?;
     if let Some(first) = found.placed {
         return replayed(&order_id, first, &request_hash);
     }

@@ -1,10 +1,14 @@
 //! Pure: what clients ask for, the frames that they get, and the buffer that frames are replayed from.
 
 mod buffer;
+#[cfg(feature = "openapi")]
+mod describe;
 mod frame;
 mod request;
 
 pub use buffer::{Arrival, Buffer, BufferState};
+#[cfg(feature = "openapi")]
+pub use describe::{Frames, frames};
 pub use frame::{ErrorCode, Frame, NotAFrame, Refusal};
 pub use request::{Request, Subject, parse};
 

@@ -19,6 +19,8 @@ pub use api::operations;
 pub use api::{Tickets, routes};
 pub use authorizer::{Authorizer, Policy};
 pub use consumer::Consumer;
+#[cfg(feature = "openapi")]
+pub use domain::{Frames, frames};
 pub use line::Line;
 pub use push::Pusher;
 pub use socket::{Answer, Socket};

@@ -2,12 +2,12 @@
 
 use aws_config::{SdkConfig, retry::RetryConfig};
 use aws_sdk_apigatewaymanagement::{Client, config::Builder, primitives::Blob};
-use lambda_kit::config::{self, ConfigError};
+use lambda_kit::{
+    config::{self, ConfigError},
+    numbers::PUSH_ATTEMPTS,
+};
 
 use crate::domain::Frame;
-
-/// Tries of a post. Others wait for the slowest one, and a client that is closed instead comes back by itself.
-const TRIES: u32 = 2;
 
 /// Where a frame went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +37,11 @@ impl Pusher {
 
     /// `endpoint` is the API's stage, `https://<api>.execute-api.<region>.amazonaws.com/<stage>`.
     pub fn new(sdk: &SdkConfig, endpoint: impl Into<String>) -> Self {
-        let retries =
-            sdk.retry_config().cloned().unwrap_or_else(RetryConfig::standard).with_max_attempts(TRIES);
+        let retries = sdk
+            .retry_config()
+            .cloned()
+            .unwrap_or_else(RetryConfig::standard)
+            .with_max_attempts(PUSH_ATTEMPTS);
         Self(Client::from_conf(Builder::from(sdk).endpoint_url(endpoint).retry_config(retries).build()))
     }
 

@@ -10,9 +10,13 @@ use std::sync::Arc;
 
 use axum::{
     Router,
+    middleware::from_fn_with_state,
     routing::{get, post},
 };
-use lambda_kit::jwt::{Signer, Verifier};
+use lambda_kit::{
+    http::{Limiter, by_address},
+    jwt::{Signer, Verifier},
+};
 
 use crate::{domain::Limits, store::Store};
 
@@ -28,12 +32,15 @@ pub struct Users {
     pub limits: Limits,
 }
 
-pub fn routes(users: Users) -> Router {
+/// `limiter` is each address's, for everything under /v1/auth.
+pub fn routes(users: Users, limiter: Limiter) -> Router {
     Router::new()
         .route("/v1/auth/register", post(auth::register))
         .route("/v1/auth/login", post(auth::login))
         .route("/v1/auth/refresh", post(auth::refresh))
         .route("/v1/auth/logout", post(auth::logout))
+        // Of the routes above, not of those below.
+        .route_layer(from_fn_with_state(Arc::new(limiter), by_address))
         .route("/v1/users/me", get(profile::me).patch(profile::change).delete(profile::delete))
         .route("/.well-known/jwks.json", get(profile::jwks))
         .with_state(users)

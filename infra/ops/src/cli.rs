@@ -89,9 +89,14 @@ enum Command {
     Schemas,
     /// Write the description of the REST API into shared/contracts/openapi.json
     Openapi,
-    /// Make the Python environment with the AWS tools, and print its folder of programs
+    /// Write the description of the events and of the WebSocket into shared/contracts/asyncapi.json
+    Asyncapi,
+    /// Make a Python environment, and print its folder of programs
     #[command(hide = true)]
-    Tools,
+    Tools {
+        #[arg(value_enum, default_value = "deploy")]
+        purpose: Purpose,
+    },
     #[command(name = crate::process::SUPERVISE, hide = true)]
     Supervise(Orders),
 }
@@ -188,9 +193,10 @@ impl Cli {
             }
             Command::Schemas => write_documents(place, "schemas").await,
             Command::Openapi => write_documents(place, "openapi").await,
-            Command::Tools => {
+            Command::Asyncapi => write_documents(place, "asyncapi").await,
+            Command::Tools { purpose } => {
                 let settings = place.settings(Port::Any, Port::Any)?;
-                let programs = python::environment(&settings, Purpose::Deploy, &Progress::new()).await?;
+                let programs = python::environment(&settings, purpose, &Progress::new()).await?;
                 println!("{}", programs.display());
                 Ok(())
             }

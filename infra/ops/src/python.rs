@@ -12,12 +12,14 @@ use crate::progress::Progress;
 use crate::settings::Settings;
 
 /// What an environment is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Purpose {
     /// Running the emulators.
     Local,
     /// That, and building and deploying to AWS.
     Deploy,
+    /// Trying the API against its description.
+    Checks,
 }
 
 impl Purpose {
@@ -25,6 +27,7 @@ impl Purpose {
         match self {
             Self::Local => "requirements.txt",
             Self::Deploy => "requirements-deploy.txt",
+            Self::Checks => "requirements-checks.txt",
         }
     }
 
@@ -32,6 +35,7 @@ impl Purpose {
         match self {
             Self::Local => "python",
             Self::Deploy => "python-deploy",
+            Self::Checks => "python-checks",
         }
     }
 }
@@ -48,7 +52,7 @@ const OLDEST: (u32, u32) = (3, 10);
 pub async fn environment(settings: &Settings, purpose: Purpose, progress: &Progress) -> Result<PathBuf> {
     let home = settings.tools_dir().join(purpose.folder());
     let programs = home.join("bin");
-    let wanted = fingerprint(&settings.infra().join("local"))?;
+    let wanted = fingerprint(&settings.infra().join("local"), purpose)?;
     let mark = home.join("ordersaga-requirements");
     let is_ready = || {
         std::fs::read_to_string(&mark).is_ok_and(|found| found == wanted) && programs.join("python").exists()
@@ -200,10 +204,14 @@ fn last_lines(text: &str) -> String {
     lines[lines.len().saturating_sub(8)..].join("\n")
 }
 
-/// Changes whenever a requirements file does.
-fn fingerprint(folder: &Path) -> Result<String> {
+/// Changes whenever a requirements file does that the environment is made of, or may be.
+fn fingerprint(folder: &Path, purpose: Purpose) -> Result<String> {
     let mut hash = Sha256::new();
-    for purpose in [Purpose::Local, Purpose::Deploy] {
+    let made_of: &[Purpose] = match purpose {
+        Purpose::Local | Purpose::Deploy => &[Purpose::Local, Purpose::Deploy],
+        Purpose::Checks => &[Purpose::Checks],
+    };
+    for purpose in made_of {
         let file = folder.join(purpose.requirements());
         hash.update(std::fs::read(&file).about("cannot read", &file)?);
     }
@@ -225,7 +233,7 @@ mod tests {
     #[test]
     fn every_requirement_is_pinned() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../local");
-        for file in ["requirements.txt", "requirements-deploy.txt"] {
+        for file in ["requirements.txt", "requirements-deploy.txt", "requirements-checks.txt"] {
             for line in std::fs::read_to_string(folder.join(file)).unwrap().lines() {
                 let line = line.trim();
                 let pinned = line.is_empty() || line.starts_with(['#', '-']) || line.contains("==");

@@ -4,6 +4,8 @@ mod body;
 mod client;
 mod idempotency;
 mod identity;
+#[cfg(feature = "limiter")]
+mod limit;
 mod problem;
 mod request_id;
 
@@ -32,6 +34,8 @@ pub use body::{BODY_LIMIT, Body};
 pub use client::ClientAddress;
 pub use idempotency::Idempotency;
 pub use identity::{Admin, Identity};
+#[cfg(feature = "limiter")]
+pub use limit::{Limited, Limiter, by_address, offered};
 pub use problem::{FieldError, OwnBody, Problem};
 pub use request_id::Correlation;
 

@@ -1,7 +1,9 @@
 //! The table of DESIGN.md section 10: how long things may take, how much may run at once, how large things may be.
 //! Each number stands here once. `tests/tests/templates` compares them with what the templates say.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
+
+use jiff::SignedDuration;
 
 // Timeouts, from the outside in: each limit is met before the one around it.
 
@@ -17,6 +19,9 @@ pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 pub const MAX_ATTEMPTS: u32 = 3;
 /// The ceiling of the first back-off; the SDK draws uniformly below it (full jitter) and doubles it.
 pub const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
+/// Tries of a post to a WebSocket connection. Others wait for the slowest one, and a client that is closed instead comes
+/// back by itself.
+pub const PUSH_ATTEMPTS: u32 = 2;
 /// The state machine waits so long for a step or an undo: longer than the function that does it may run.
 pub const SAGA_TASK: Duration = Duration::from_secs(35);
 /// A function that works on commands, events or a stream may run so long.
@@ -29,6 +34,8 @@ pub const GATEWAY_CALL: Duration = Duration::from_secs(12);
 pub const EMAIL_CALL: Duration = Duration::from_secs(5);
 /// Connecting to a provider outside AWS, or to SES.
 pub const CONNECT: Duration = Duration::from_secs(1);
+/// The state machine tries a step so often, the first time included: a service down for a minute or two delays an order.
+pub const SAGA_ATTEMPTS: u32 = 15;
 /// Customer and bank have so long for a payment.
 pub const PAYMENT_DEADLINE: Duration = Duration::from_secs(15 * 60);
 /// The state machine's backstop behind the deadline.
@@ -40,12 +47,167 @@ pub const PAYMENTS_CONCURRENCY: u32 = 10;
 pub const EMAIL_CONCURRENCY: u32 = 5;
 pub const REALTIME_CONCURRENCY: u32 = 20;
 
+// Rates.
+
+/// How often one caller may ask: so many at once, and then so many a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    pub burst: u32,
+    pub per_second: NonZeroU32,
+}
+
+impl RateLimit {
+    const fn new(burst: u32, per_second: u32) -> Self {
+        Self { burst, per_second: NonZeroU32::new(per_second).expect("a rate of some") }
+    }
+
+    /// How long an empty bucket takes to fill.
+    pub fn refill(self) -> SignedDuration {
+        SignedDuration::from_secs(i64::from(self.burst))
+            / i32::try_from(self.per_second.get()).unwrap_or(i32::MAX)
+    }
+}
+
+/// POST /v1/orders: more than anybody buys, and a stolen account cannot empty the shop.
+pub const ORDERS_PER_USER: RateLimit = RateLimit::new(40, 1);
+/// /v1/auth: an office behind one address can log in; who tries passwords gets ten a second.
+pub const AUTH_PER_ADDRESS: RateLimit = RateLimit::new(200, 10);
+/// A limit that takes longer to answer is not waited for: DynamoDB answers within 10 ms nearly always, and a limit must
+/// not slow down what it protects.
+pub const LIMITER: Duration = Duration::from_millis(300);
+
 // Sizes.
 
 /// A request's body.
 pub const BODY_BYTES: usize = 64 * 1024;
 /// A frame that a client sends through the WebSocket.
 pub const FRAME_BYTES: usize = 32 * 1024;
+
+/// What one part calls, and what holds when that is slow or down.
+#[derive(Debug, Clone, Copy)]
+pub struct Integration {
+    pub of: &'static str,
+    /// One try of it.
+    pub timeout: Duration,
+    /// Tries, the first included, and what is between them.
+    pub attempts: (u32, &'static str),
+    /// The name of its circuit breaker.
+    pub breaker: Option<&'static str>,
+    pub bulkhead: Option<Bulkhead>,
+    pub fallback: &'static str,
+}
+
+/// How many may be at it at once.
+#[derive(Debug, Clone, Copy)]
+pub enum Bulkhead {
+    /// Instances that the queue of this template's function keeps busy at most.
+    Queue { most: u32, template: &'static str, function: &'static str },
+    /// Instances that may be reserved for these functions, by a parameter; none by default, because a new account has no
+    /// room for it.
+    Reserved(&'static [(&'static str, u32)]),
+}
+
+/// Every call that leaves a function, and each step that the state machine waits for.
+pub const INTEGRATIONS: &[Integration] = &[
+    Integration {
+        of: "AWS (DynamoDB, SQS, SNS, Step Functions, KMS)",
+        timeout: ATTEMPT_TIMEOUT,
+        attempts: (MAX_ATTEMPTS, "100 ms, ×2, full jitter"),
+        breaker: None,
+        bulkhead: None,
+        fallback: "the API answers 503 with `Retry-After`; queues, streams and the saga try again",
+    },
+    Integration {
+        of: "a step of the saga",
+        timeout: SAGA_TASK,
+        attempts: (SAGA_ATTEMPTS, "1 s, ×2, at most 30 s, full jitter"),
+        breaker: None,
+        bulkhead: Some(Bulkhead::Reserved(&[
+            ("payments-commands", 10),
+            ("inventory-commands", 20),
+            ("orders-api", 50),
+        ])),
+        fallback: "what was done is undone; undos are tried for hours",
+    },
+    Integration {
+        of: "payment gateway",
+        timeout: GATEWAY_CALL,
+        attempts: (1, "the message comes back after a growing time"),
+        breaker: Some("gateway"),
+        bulkhead: Some(Bulkhead::Queue {
+            most: PAYMENTS_CONCURRENCY,
+            template: "payments",
+            function: "PaymentsCommands",
+        }),
+        fallback: "the order waits, until its payment's deadline of 15 minutes",
+    },
+    Integration {
+        of: "e-mail (SES)",
+        timeout: EMAIL_CALL,
+        attempts: (1, "the message comes back, 5 times"),
+        breaker: Some("email"),
+        bulkhead: Some(Bulkhead::Queue {
+            most: EMAIL_CONCURRENCY,
+            template: "notifications",
+            function: "NotificationsConsumer",
+        }),
+        fallback: "dead-letter queue, `cargo ops dlq redrive`",
+    },
+    Integration {
+        of: "WebSocket connections",
+        timeout: ATTEMPT_TIMEOUT,
+        attempts: (PUSH_ATTEMPTS, "100 ms, full jitter"),
+        breaker: None,
+        bulkhead: Some(Bulkhead::Queue {
+            most: REALTIME_CONCURRENCY,
+            template: "realtime",
+            function: "RealtimeConsumer",
+        }),
+        fallback: "replay on reconnect, and polling",
+    },
+    Integration {
+        of: "a rate limit's bucket",
+        timeout: LIMITER,
+        attempts: (1, "–"),
+        breaker: None,
+        bulkhead: None,
+        fallback: "the request goes ahead",
+    },
+    Integration {
+        of: "a breaker's own state",
+        timeout: BREAKER.read,
+        attempts: (1, "–"),
+        breaker: None,
+        bulkhead: None,
+        fallback: "the call goes ahead",
+    },
+];
+
+/// [`INTEGRATIONS`] as the README has them.
+pub fn table() -> String {
+    let mut table = String::from(
+        "| call | one try | tries | circuit breaker | at once | when it fails |\n|---|---|---|---|---|---|\n",
+    );
+    for Integration { of, timeout, attempts: (attempts, pause), breaker, bulkhead, fallback } in INTEGRATIONS
+    {
+        let timeout = match timeout.as_millis() {
+            millis if millis % 1000 == 0 => format!("{} s", millis / 1000),
+            millis => format!("{millis} ms"),
+        };
+        let breaker = breaker.map_or("–".to_owned(), |name| format!("`{name}`"));
+        let bulkhead = match bulkhead {
+            None => "–".to_owned(),
+            Some(Bulkhead::Queue { most, .. }) => format!("{most}"),
+            Some(Bulkhead::Reserved(functions)) => {
+                let named = functions.iter().map(|(function, most)| format!("{function} {most}"));
+                format!("by a parameter: {}", named.collect::<Vec<_>>().join(", "))
+            }
+        };
+        table +=
+            &format!("| {of} | {timeout} | {attempts}: {pause} | {breaker} | {bulkhead} | {fallback} |\n");
+    }
+    table.replace("1: – |", "1 |")
+}
 
 /// The circuit breaker, the same for every dependency.
 #[derive(Debug, Clone, Copy)]

@@ -19,7 +19,7 @@ pub enum Who {
 }
 
 /// Makes the schema of one type.
-type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
 /// A body: its media type, its schema, and one that is valid.
 #[derive(Debug, Clone)]

@@ -1,5 +1,7 @@
 //! For tests only: a DynamoDB in this process, tokens of a key of our own, and calls whose answers get lost.
 
+mod mutation;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
@@ -37,6 +39,8 @@ use crate::{
     dynamodb::{PK, SK, Table},
     jwt::{Audience, Claims, ISSUER, Role, Verifier},
 };
+
+pub use mutation::mutated;
 
 /// A fresh DynamoDB table `test` (`pk`, `sk`) with these global indexes as (name, partition key, sort key), in
 /// an emulator that lives as long as the test's runtime, and the faults of its client.

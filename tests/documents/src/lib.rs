@@ -2,6 +2,7 @@
 //!
 //! A crate of its own, because it needs every context with its descriptions switched on, and nobody else should.
 
+mod asyncapi;
 mod compatibility;
 mod events;
 mod openapi;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+pub use asyncapi::asyncapi;
 pub use compatibility::{Broken, check};
 pub use events::schemas;
 pub use openapi::{openapi, operations};

@@ -2,12 +2,12 @@
 
 use std::{env, fs, io, path::Path, process::ExitCode};
 
-use documents::{Broken, Document, check, folder, openapi, schemas};
+use documents::{Broken, Document, asyncapi, check, folder, openapi, schemas};
 use serde_json::Value;
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("say what to write: `schemas` or `openapi`")]
+    #[error("say what to write: `schemas`, `openapi` or `asyncapi`")]
     Usage,
     #[error("{path} cannot be read or written")]
     File {
@@ -43,6 +43,7 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
             write(&documents)
         }
         ["openapi"] => write(&[openapi()]),
+        ["asyncapi"] => write(&[asyncapi()]),
         // The same check against another checkout's files: CI has the published ones there.
         ["check-schemas", published] => refuse_breaking(&schemas(), Path::new(published)),
         _ => Err(Failure::Usage),

@@ -57,7 +57,7 @@ struct Problem {
     instance: String,
     correlation_id: String,
     /// Only with 422, and there not always: the fields that cannot be accepted.
-    #[schemars(default)]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     errors: Option<Vec<FieldError>>,
 }
 

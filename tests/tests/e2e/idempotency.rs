@@ -66,7 +66,7 @@ async fn a_repeated_post_finds_its_order_though_the_product_was_discontinued_sin
     let path = format!("/v1/products/{sku}");
     let gone = world.admin.call(Method::DELETE, &path).send().await?;
     assert_eq!(gone.status, StatusCode::NO_CONTENT);
-    eventually("orders know that it is gone", async || world.has_price(&sku, false).await).await?;
+    eventually("orders know that it is gone", async || customer.has_price(&sku, false).await).await?;
 
     let new = post(&customer, &buy(&sku), &unique("key")).await?;
     assert_eq!(new.status, StatusCode::UNPROCESSABLE_ENTITY);

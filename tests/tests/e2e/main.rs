@@ -2,9 +2,11 @@
 
 mod api;
 mod attention;
+mod authorisation;
 mod browser;
 mod cancel;
 mod catalogue;
+mod contract;
 mod deadline;
 mod discounts;
 mod dlq;
@@ -13,6 +15,7 @@ mod gateway;
 mod harness;
 mod health;
 mod idempotency;
+mod limits;
 mod notifications;
 mod outage;
 mod page;
@@ -56,6 +59,7 @@ fn main() {
         idempotency::tests,
         undo::tests,
         api::tests,
+        authorisation::tests,
         realtime::tests,
         page::tests,
         notifications::tests,
@@ -68,6 +72,8 @@ fn main() {
         outage::tests,
         attention::tests,
         reconciler::tests,
+        contract::tests,
+        limits::tests,
     ];
     let conclusion = libtest_mimic::run(&arguments, areas.iter().flat_map(|tests| tests()).collect());
     harness::stop();

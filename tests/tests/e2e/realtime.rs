@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use contracts::{IdempotencyKey, OrderId, OrderStatus, UserId};
-use lambda_kit::jwt::{Audience, Signer};
+use lambda_kit::jwt::Audience;
 use ops::shop::{Error, Frame, Live, OrderFrame};
 use reqwest::StatusCode;
 use serde_json::json;
 
 use crate::harness::Outcome;
-use crate::world::{Customer, Result, WITHIN, World, buy, unique};
+use crate::world::{Customer, Result, WITHIN, World, buy, signer, unique};
 
 crate::tests![
     a_ticket_that_is_not_good_is_refused_at_connect,
@@ -27,17 +27,6 @@ const LAST_VERSION: u64 = 6;
 /// How long a ticket lives, and what clocks may differ by (lambda-kit's `jwt`, and a second for the way).
 const TICKET_SECONDS: i64 = 60;
 const LEEWAY: i64 = 6;
-
-/// Signs what it is asked to, with the stack's own key: also a ticket of an hour ago.
-async fn signer(world: &World) -> ops::Result<Signer> {
-    let config = aws_sdk_kms::Config::builder()
-        .behavior_version_latest()
-        .endpoint_url(&world.outputs.aws_endpoint_url)
-        .region(aws_sdk_kms::config::Region::new(world.outputs.region.clone()))
-        .credentials_provider(aws_sdk_kms::config::Credentials::new("test", "test", None, None, "test"))
-        .build();
-    Ok(Signer::new(aws_sdk_kms::Client::from_conf(config), world.parameter("jwt-key-arn").await?))
-}
 
 async fn a_ticket_that_is_not_good_is_refused_at_connect(world: World) -> Outcome {
     let customer = world.customer().await?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use contracts::{IdempotencyKey, OrderId, OrderLine, ShippingAddress, Sku, UserId};
+use lambda_kit::jwt::Signer;
 use ops::shop::{Gateway, Intent, Mail, NewOrder, NextAction, NotYet, Order, Shop, card, mail_to};
 use ops::{Emulator, Outputs};
 use reqwest::Method;
@@ -80,22 +81,10 @@ impl World {
         let path = format!("/v1/inventory/{sku}");
         let stock = json!({"available": available});
         self.admin.call(Method::PUT, &path).json(&stock).send().await?.read::<Value>()?;
-        eventually(&format!("orders have a price of {sku}"), async || self.has_price(&sku, true).await)
+        let somebody = self.customer().await?;
+        eventually(&format!("orders have a price of {sku}"), async || somebody.has_price(&sku, true).await)
             .await?;
         Ok(sku)
-    }
-
-    /// Whether orders have a price of a product: asked with an order that is refused in any case, because it also wants
-    /// what there is not.
-    pub async fn has_price(&self, sku: &Sku, wanted: bool) -> std::result::Result<(), NotYet> {
-        let nothing = Sku::try_from("NO-SUCH-THING").expect("letters and hyphens");
-        let order = NewOrder { items: vec![one(sku), one(&nothing)], ..buy(sku) };
-        let call = self.admin.call(Method::POST, "/v1/orders").header("idempotency-key", &unique("probe"));
-        let answer = call.json(&order).send().await?;
-        let problem = answer.value();
-        let unknown = problem["errors"].as_array().ok_or_else(|| format!("{} {problem}", answer.status))?;
-        let is_unknown = unknown.iter().any(|error| error["field"] == "items[0].sku");
-        if is_unknown == wanted { Err(problem.to_string())? } else { Ok(()) }
     }
 
     /// What can be sold of a product.
@@ -159,6 +148,19 @@ impl World {
 }
 
 impl Customer {
+    /// Whether orders have a price of a product: asked with an order that is refused in any case, because it also wants
+    /// what there is not.
+    pub async fn has_price(&self, sku: &Sku, wanted: bool) -> std::result::Result<(), NotYet> {
+        let nothing = Sku::try_from("NO-SUCH-THING").expect("letters and hyphens");
+        let order = NewOrder { items: vec![one(sku), one(&nothing)], ..buy(sku) };
+        let call = self.shop.call(Method::POST, "/v1/orders").header("idempotency-key", &unique("probe"));
+        let answer = call.json(&order).send().await?;
+        let problem = answer.value();
+        let unknown = problem["errors"].as_array().ok_or_else(|| format!("{} {problem}", answer.status))?;
+        let is_unknown = unknown.iter().any(|error| error["field"] == "items[0].sku");
+        if is_unknown == wanted { Err(problem.to_string())? } else { Ok(()) }
+    }
+
     pub fn future_order(&self) -> FutureOrder {
         let key = unique("key");
         let name = IdempotencyKey::try_from(key.as_str()).expect("letters, digits and a hyphen");
@@ -202,6 +204,17 @@ impl Customer {
         let cancelled = events.iter().find(|event| event.event_type == "order.cancelled");
         Ok(cancelled.map(|event| event.data["reason"].to_string()).unwrap_or_default().replace('"', ""))
     }
+}
+
+/// Signs what it is asked to, with the stack's own key: also a ticket of an hour ago.
+pub async fn signer(world: &World) -> ops::Result<Signer> {
+    let config = aws_sdk_kms::Config::builder()
+        .behavior_version_latest()
+        .endpoint_url(&world.outputs.aws_endpoint_url)
+        .region(aws_sdk_kms::config::Region::new(world.outputs.region.clone()))
+        .credentials_provider(aws_sdk_kms::config::Credentials::new("test", "test", None, None, "test"))
+        .build();
+    Ok(Signer::new(aws_sdk_kms::Client::from_conf(config), world.parameter("jwt-key-arn").await?))
 }
 
 /// Asks until it is so, or the deadline is over.

@@ -1,8 +1,11 @@
 //! What templates and state machine say beside the table of numbers in lambda-kit (DESIGN.md section 10).
 
-use std::fs;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use lambda_kit::numbers;
+use lambda_kit::numbers::{self, Bulkhead, INTEGRATIONS};
 use serde_json::Value;
 
 use crate::document::{Template, repository};
@@ -29,14 +32,67 @@ fn concurrency_of(template: &str, function: &str) -> u64 {
 
 #[test]
 fn queues_have_their_bulkheads() {
-    let expected = [
-        ("payments", "PaymentsCommands", numbers::PAYMENTS_CONCURRENCY),
-        ("notifications", "NotificationsConsumer", numbers::EMAIL_CONCURRENCY),
-        ("realtime", "RealtimeConsumer", numbers::REALTIME_CONCURRENCY),
-    ];
-    for (template, function, most) in expected {
-        assert_eq!(concurrency_of(template, function), u64::from(most), "{function}");
+    for integration in INTEGRATIONS {
+        if let Some(Bulkhead::Queue { most, template, function }) = integration.bulkhead {
+            assert_eq!(concurrency_of(template, function), u64::from(most), "{function}");
+        }
     }
+}
+
+/// The functions may have some reserved by a parameter, that is none unless somebody sets it.
+#[test]
+fn reserved_concurrency_is_a_parameter_that_is_none_by_default() {
+    for (function, _) in
+        INTEGRATIONS.iter().filter_map(|it| it.bulkhead).flat_map(|bulkhead| match bulkhead {
+            Bulkhead::Reserved(functions) => functions,
+            Bulkhead::Queue { .. } => &[],
+        })
+    {
+        let (context, _) = function.split_once('-').expect("a context and what it is");
+        let template = template(context);
+        let name = format!("ordersaga-${{Stage}}-{function}");
+        let (_, resource) = template
+            .functions()
+            .find(|(_, properties)| properties["FunctionName"]["Fn::Sub"] == name.as_str())
+            .expect("there is such a function");
+        let reserved = &resource["ReservedConcurrentExecutions"]["Fn::If"];
+        let parameter = reserved[1]["Ref"].as_str().unwrap_or_default();
+        let (_, parameter) =
+            template.section("Parameters").find(|(name, _)| *name == parameter).expect("a parameter");
+        assert_eq!(parameter["Default"], "", "{function}");
+    }
+}
+
+#[test]
+fn every_breaker_that_the_table_names_guards_something() {
+    let contexts = fs::read_dir(repository().join("functions")).expect("the contexts");
+    let sources = contexts.flat_map(|context| sources(&context.expect("a context").path().join("src")));
+    let text: String = sources.map(|file| fs::read_to_string(file).expect("a source")).collect();
+    let mut made: Vec<&str> = text
+        .split("Breaker::new(")
+        .skip(1)
+        .filter_map(|call| call.split_once('"')?.1.split_once('"').map(|(name, _)| name))
+        .collect();
+    let mut named: Vec<&str> = INTEGRATIONS.iter().filter_map(|integration| integration.breaker).collect();
+    made.sort_unstable();
+    named.sort_unstable();
+    assert_eq!(made, named);
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+}
+
+/// In README.md, between two marks: `numbers::table()`.
+#[test]
+fn the_readme_has_the_table() {
+    let readme = fs::read_to_string(repository().join("README.md")).expect("the README");
+    let block =
+        readme.split_once("<!-- numbers -->\n").and_then(|(_, rest)| rest.split_once("<!-- /numbers -->"));
+    let (block, _) = block.expect("the marks");
+    let table = numbers::table();
+    assert!(block == table, "README.md: put this between the marks:\n{table}");
 }
 
 #[test]
@@ -76,6 +132,14 @@ fn the_state_machine_waits_longer_for_each_step_than_its_function_may_run() {
         .map(|(name, state)| (name, state["TimeoutSeconds"].as_u64().unwrap_or_default()))
         .collect();
     assert!(waits.len() > 5);
+    let steps = states.values().filter_map(|state| state["Retry"].as_array()?.last());
+    let most = steps.map(|retrier| retrier["MaxAttempts"].as_u64().expect("a number of tries"));
+    assert!(most.clone().count() > 5);
+    assert_eq!(
+        most.min(),
+        Some(u64::from(numbers::SAGA_ATTEMPTS) - 1),
+        "of the steps; undos are tried more often"
+    );
     for (name, seconds) in waits {
         let expected = if name == "TakePayment" { numbers::SAGA_PAYMENT } else { numbers::SAGA_TASK };
         assert_eq!(seconds, expected.as_secs(), "{name}");

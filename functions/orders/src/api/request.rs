@@ -151,6 +151,8 @@ fn is_payment_method(value: &str, (): &()) -> garde::Result {
 
 #[cfg(test)]
 mod tests {
+    use axum::{extract::FromRequest, http::Request};
+    use lambda_kit::{http::Body, testing::mutated};
     use rstest::rstest;
 
     use super::*;
@@ -193,5 +195,28 @@ mod tests {
     fn texts_are_short_and_printable(#[case] text: &str, #[case] expected: Option<&str>) {
         let max = if text.starts_with('ä') { 5 } else { 100 };
         assert_eq!(check_text(text, max).as_deref(), expected);
+    }
+
+    const SEED: &str = r#"{
+        "items": [{"sku": "MUG-BLUE", "quantity": 2}], "payment_method": "pm_card_visa", "discount_code": null,
+        "shipping_address": {"name": "Ada", "line1": "1 Main St", "line2": "left", "city": "Springfield",
+                             "postal_code": "12345", "country": "US"}
+    }"#;
+
+    #[test]
+    fn an_order_is_understood_or_refused_whatever_it_is() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        bolero::check!().with_type::<Vec<u8>>().for_each(|entropy| {
+            let request = Request::post("/v1/orders").header("content-type", "application/json");
+            let request = request.body(axum::body::Body::from(mutated(SEED, entropy))).unwrap();
+            match runtime.block_on(Body::<PlaceOrder>::from_request(request, &())) {
+                Ok(Body(order)) => {
+                    assert!((1..=20).contains(&order.lines().len()));
+                    assert_eq!(order.hash().unwrap().len(), 64);
+                    order.private().unwrap();
+                }
+                Err(problem) => assert!(matches!(problem.status().as_u16(), 400 | 413 | 422), "{problem:?}"),
+            }
+        });
     }
 }

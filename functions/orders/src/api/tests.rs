@@ -5,7 +5,8 @@ use contracts::{UserId, saga::UndoOutcome};
 use futures::future::join_all;
 use http_body_util::BodyExt;
 use lambda_kit::{
-    dynamodb::Table,
+    dynamodb::{Table, key, number},
+    numbers,
     testing::{Faults, Tokens, table},
 };
 use rstest::rstest;
@@ -51,7 +52,8 @@ pub(super) async fn shop() -> Shop {
     store.note_price(&sku("TEA"), 1, Some(euros)).await.unwrap();
     store.note_price(&sku("OLD"), 2, None).await.unwrap();
     faults.reset();
-    let app = lambda_kit::http::app(routes(store.clone()), tokens.verifier());
+    let limiter = Limiter::new(table.clone(), "orders", numbers::ORDERS_PER_USER);
+    let app = lambda_kit::http::app(routes(store.clone(), limiter), tokens.verifier());
     Shop { app, store, table, faults, tokens, anna: UserId::generate() }
 }
 
@@ -139,12 +141,17 @@ fn without(pointer: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_order_is_taken_with_two_calls_and_no_other_service() {
+async fn an_order_is_taken_by_a_read_and_a_write_and_its_limit_is_asked_beside_the_read() {
     let shop = shop().await;
     let answer =
         shop.order("k-1", &body(json!([{"sku": "MUG", "quantity": 2}, {"sku": "CUP", "quantity": 1}]))).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED);
-    assert_eq!(shop.faults.calls(), ["BatchGetItem", "PutItem"]);
+    let calls = shop.faults.calls();
+    assert_eq!((calls.len(), calls[2].as_str()), (3, "PutItem"));
+    assert!(calls.contains(&"BatchGetItem".to_owned()) && calls.contains(&"UpdateItem".to_owned()));
+    let limits =
+        ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"].map(|name| answer.header(name));
+    assert_eq!(limits, [Some("40"), Some("39"), Some("1")]);
     let id = answer.body["order_id"].as_str().unwrap();
     assert_eq!(answer.header("location"), Some(&*format!("/v1/orders/{id}")));
     assert_eq!(answer.header("idempotent-replayed"), None);
@@ -181,7 +188,7 @@ async fn a_repeat_is_answered_as_the_first_was_even_when_the_product_is_gone() {
     assert_eq!((again.status, &again.body), (StatusCode::ACCEPTED, &first.body));
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
     assert_eq!(again.header("location"), first.header("location"));
-    assert_eq!(shop.faults.calls(), ["BatchGetItem"]);
+    assert!(!shop.faults.calls().contains(&"PutItem".to_owned()));
     assert_eq!(shop.order("k-2", &two_mugs()).await.fields(), ["items[0].sku"]);
 }
 
@@ -193,6 +200,30 @@ async fn whoever_was_deleted_orders_nothing_with_a_token_from_before_and_hears_o
     let next = shop.order("k-2", &two_mugs()).await;
     assert_eq!((next.status, shop.commits().await), (StatusCode::UNAUTHORIZED, 1));
     assert_eq!(shop.order("k-1", &two_mugs()).await.body, first.body);
+}
+
+#[tokio::test]
+async fn who_orders_too_often_is_told_when_to_come_back() {
+    let shop = shop().await;
+    let mut empty = key(format!("BUCKET#orders/{}", shop.anna), "BUCKET");
+    let in_40_s = Timestamp::now() + jiff::SignedDuration::from_secs(40);
+    empty.insert("full_at".to_owned(), number(in_40_s.as_microsecond()));
+    let put = shop.table.client.put_item().table_name(&shop.table.name).set_item(Some(empty));
+    put.send().await.unwrap();
+
+    let refused = shop.order("k-1", &two_mugs()).await;
+    assert_eq!((refused.status, &refused.body["status"]), (StatusCode::TOO_MANY_REQUESTS, &json!(429)));
+    let said = ["retry-after", "ratelimit-limit", "ratelimit-remaining"].map(|name| refused.header(name));
+    assert_eq!(said, [Some("1"), Some("40"), Some("0")]);
+    let other = Shop { anna: UserId::generate(), ..shop };
+    assert_eq!(other.order("k-1", &two_mugs()).await.status, StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
+async fn a_limit_that_cannot_be_asked_refuses_nobody() {
+    let shop = shop().await;
+    shop.faults.refuse("UpdateItem", 10);
+    assert_eq!(shop.order("k-1", &two_mugs()).await.status, StatusCode::ACCEPTED);
 }
 
 #[tokio::test]
@@ -377,6 +408,7 @@ async fn bad_requests_are_problems_and_write_nothing(
 #[case::not_json("{".to_owned(), 400)]
 #[case::empty(String::new(), 400)]
 #[case::two_values(format!("{0}{0}", two_mugs()), 400)]
+#[case::too_deep(format!("{{\"note\":{}", "[".repeat(10_000)), 400)]
 #[case::too_large(format!("{}{}", two_mugs(), " ".repeat(65 * 1024)), 413)]
 #[tokio::test]
 async fn bodies_that_cannot_be_read_are_problems_and_write_nothing(

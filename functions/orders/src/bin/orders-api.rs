@@ -1,4 +1,10 @@
-use lambda_kit::{MainResult, aws, dynamodb::Table, http, jwt::Verifier, telemetry};
+use lambda_kit::{
+    MainResult, aws,
+    dynamodb::Table,
+    http::{self, Limiter},
+    jwt::Verifier,
+    numbers, telemetry,
+};
 use orders::{Store, routes};
 
 #[tokio::main(flavor = "current_thread")]
@@ -8,5 +14,6 @@ async fn main() -> MainResult {
     let table = Table::from_env(&sdk)?;
     let verifier = Verifier::from_env(&sdk)?;
     let checks = vec![table.health(), verifier.health()];
-    http::run(checks, routes(Store::new(table)), verifier).await
+    let limiter = Limiter::new(table.clone(), "orders", numbers::ORDERS_PER_USER);
+    http::run(checks, routes(Store::new(table), limiter), verifier).await
 }

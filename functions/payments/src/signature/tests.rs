@@ -1,3 +1,4 @@
+use lambda_kit::testing::mutated;
 use rstest::rstest;
 
 use super::*;
@@ -75,4 +76,14 @@ fn the_example_of_another_implementation_verifies() {
     let header = "t=1492774577,v1=2e892a56b292c9b36df978451a98d9b5d05d13779a7b6a010f42820e0ca8fcab";
     let secrets = [Secret::new("whsec_test")];
     assert_eq!(verify(Some(header), body, &secrets, Timestamp::from_second(1_492_774_577).unwrap()), Ok(()));
+}
+
+#[test]
+fn a_header_that_anybody_wrote_is_never_good_for_a_body_of_theirs() {
+    let seed = sign("whsec_theirs", NOW, BODY);
+    bolero::check!().with_type::<(Vec<u8>, Vec<u8>)>().for_each(|(entropy, body)| {
+        let header = String::from_utf8_lossy(&mutated(&seed, entropy)).into_owned();
+        assert!(check(&header, body, &["whsec_one"]).is_err());
+        assert!(check(&header, BODY, &["whsec_one", ""]).is_err());
+    });
 }

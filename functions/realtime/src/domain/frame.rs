@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// One message to a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Frame {
     /// From now on the connection gets the frames of this order; without one, of all the user's orders.
@@ -31,6 +32,7 @@ pub enum Frame {
 
 /// Why a client's frame had no effect. The connection stays open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Refusal {
     pub code: ErrorCode,
     /// For whoever writes the client: what to do about it.
@@ -38,6 +40,7 @@ pub struct Refusal {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     BadRequest,
@@ -59,6 +62,7 @@ impl Frame {
 
 /// What one event looks like to a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum EventFrame {
     Order {
@@ -76,6 +80,7 @@ pub enum EventFrame {
 
 /// A step of another context, by that context's own count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Progress {
     pub order_id: OrderId,
     pub sequence: u64,

@@ -84,6 +84,7 @@ fn bad_request(message: impl Into<String>) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use lambda_kit::testing::mutated;
     use rstest::rstest;
 
     use super::*;
@@ -146,5 +147,18 @@ mod tests {
     fn a_frame_that_is_too_long_is_refused() {
         let body = format!(r#"{{"action":"ping","padding":"{}"}}"#, "x".repeat(FRAME_LIMIT));
         assert!(parse(&body).is_err());
+    }
+
+    #[test]
+    fn a_frame_is_understood_or_answered_whatever_it_is() {
+        let seed = format!(r#"{{"action":"subscribe","order_id":"{ORDER}","after":3}}"#);
+        bolero::check!().with_type::<Vec<u8>>().for_each(|entropy| {
+            let frame = String::from_utf8_lossy(&mutated(&seed, entropy)).into_owned();
+            let read = parse(&frame);
+            assert!(frame.len() <= FRAME_LIMIT || read.is_err());
+            if let Ok(Request::Subscribe { subject: Subject::AllOwn, after }) = read {
+                assert_eq!(after, None);
+            }
+        });
     }
 }

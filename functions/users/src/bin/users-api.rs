@@ -1,9 +1,9 @@
 use lambda_kit::{
     MainResult, aws, config,
     dynamodb::Table,
-    http,
+    http::{self, Limiter},
     jwt::{Signer, Verifier},
-    telemetry,
+    numbers, telemetry,
 };
 use users::{Limits, Store, Users, routes};
 
@@ -15,10 +15,11 @@ async fn main() -> MainResult {
     let signer = Signer::from_env(&sdk)?;
     let verifier = Verifier::from_env(&sdk)?;
     let checks = vec![table.health(), verifier.health()];
+    let limiter = Limiter::new(table.clone(), "auth", numbers::AUTH_PER_ADDRESS);
     let limits = Limits {
         per_address: config::parsed_or("LOGIN_FAILURES_PER_ADDRESS", Limits::default().per_address)?,
         ..Limits::default()
     };
     let users = Users { store: Store::new(table), signer, verifier: verifier.clone(), limits };
-    http::run(checks, routes(users), verifier).await
+    http::run(checks, routes(users, limiter), verifier).await
 }

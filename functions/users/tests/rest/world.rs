@@ -12,8 +12,9 @@ use contracts::Envelope;
 use http_body_util::BodyExt;
 use lambda_kit::{
     dynamodb::{OUTBOX, Table, key},
-    http::{ClientAddress, app},
+    http::{ClientAddress, Limiter, app},
     jwt::{Audience, Claims, Signer, Verifier},
+    numbers,
     testing::{self, Faults},
 };
 use serde_json::{Value, json};
@@ -72,7 +73,8 @@ impl World {
             verifier: Arc::clone(&verifier),
             limits: Limits { per_address: 8, ..Limits::default() },
         };
-        let app = app(routes(users), Arc::clone(&verifier));
+        let limiter = Limiter::new(table.clone(), "auth", numbers::AUTH_PER_ADDRESS);
+        let app = app(routes(users, limiter), Arc::clone(&verifier));
         Self { app, verifier, table, faults, kms }
     }
 

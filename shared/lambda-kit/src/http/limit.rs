@@ -1,0 +1,198 @@
+//! How often a caller may ask: a token bucket each, shared by all instances.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, OnceLock},
+};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::Response,
+};
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::timeout;
+
+use super::{ClientAddress, Problem};
+use crate::{
+    bucket::{Bucket, Verdict},
+    dynamodb::Table,
+    numbers::{self, RateLimit},
+};
+
+/// A rate, and whose it is.
+#[derive(Debug, Clone)]
+pub struct Limiter {
+    table: Table,
+    /// What is limited: callers have a bucket for each.
+    name: &'static str,
+    rate: RateLimit,
+}
+
+/// What a caller has left: to be said in the answer, whatever it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Allowance {
+    rate: RateLimit,
+    remaining: u32,
+    reset: SignedDuration,
+}
+
+impl Limiter {
+    /// Keeps the buckets in a context's own table, which the function must be allowed to update.
+    pub fn new(table: Table, name: &'static str, rate: RateLimit) -> Self {
+        Self { table, name, rate }
+    }
+
+    /// Takes one of the caller's tokens. When the bucket does not answer in time, the call goes ahead.
+    ///
+    /// # Errors
+    /// 429, when there is none.
+    async fn take(&self, caller: &str, now: Timestamp) -> Result<Allowance, Problem> {
+        let RateLimit { burst, per_second } = self.rate;
+        let bucket = Bucket::new(self.table.clone(), format!("{}/{caller}", self.name), burst, per_second);
+        match timeout(numbers::LIMITER, bucket.take(now)).await {
+            Ok(Verdict::Taken { remaining, reset_after }) => {
+                Ok(Allowance { rate: self.rate, remaining, reset: reset_after })
+            }
+            Ok(Verdict::Wait(wait)) => Err(self.refuse(wait)),
+            Err(_) => {
+                tracing::warn!(limit = self.name, "a rate limit does not answer: the call goes ahead");
+                Ok(Allowance { rate: self.rate, remaining: burst, reset: SignedDuration::ZERO })
+            }
+        }
+    }
+
+    fn refuse(&self, wait: SignedDuration) -> Problem {
+        tracing::info!(limit = self.name, "a caller asks too often");
+        let allowance = Allowance { rate: self.rate, remaining: 0, reset: self.rate.refill() };
+        let problem = Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many requests. Try again after the seconds in `Retry-After`.",
+        )
+        .with_header(header::RETRY_AFTER, number(seconds(wait).max(1)));
+        allowance
+            .headers()
+            .into_iter()
+            .fold(problem, |problem, (name, value)| problem.with_header(name, value))
+    }
+}
+
+impl Allowance {
+    /// The fields of draft-ietf-httpapi-ratelimit-headers-06, the last draft whose names begin with `RateLimit-`.
+    fn headers(self) -> [(HeaderName, HeaderValue); 3] {
+        [
+            (HeaderName::from_static("ratelimit-limit"), number(i64::from(self.rate.burst))),
+            (HeaderName::from_static("ratelimit-remaining"), number(i64::from(self.remaining))),
+            (HeaderName::from_static("ratelimit-reset"), number(seconds(self.reset))),
+        ]
+    }
+
+    fn write(self, headers: &mut HeaderMap) {
+        headers.extend(self.headers());
+    }
+}
+
+/// Rounded up: who waits so long has waited long enough.
+fn seconds(duration: SignedDuration) -> i64 {
+    duration.as_secs() + i64::from(duration.subsec_nanos() > 0)
+}
+
+fn number(number: i64) -> HeaderValue {
+    HeaderValue::from(number)
+}
+
+/// A limit that a handler asks itself, beside its first read: in the request's extensions by [`offered`].
+#[derive(Debug, Clone)]
+pub struct Limited {
+    limiter: Arc<Limiter>,
+    taken: Arc<OnceLock<Allowance>>,
+}
+
+impl Limited {
+    /// Takes one of the caller's tokens while `read` reads, which must change nothing: it may have been for nothing.
+    ///
+    /// # Errors
+    /// 429 when there is no token, else what `read` failed with.
+    pub async fn beside<T, E: Into<Problem>>(
+        &self,
+        caller: &str,
+        read: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Problem> {
+        let (allowance, read) = tokio::join!(self.limiter.take(caller, Timestamp::now()), read);
+        // One request asks once.
+        let _ = self.taken.set(allowance?);
+        read.map_err(Into::into)
+    }
+}
+
+/// Offers the limit to the handlers behind it, and says in the answer what is left.
+pub async fn offered(State(limiter): State<Arc<Limiter>>, mut request: Request, next: Next) -> Response {
+    let taken = Arc::new(OnceLock::new());
+    request.extensions_mut().insert(Limited { limiter, taken: taken.clone() });
+    let mut response = next.run(request).await;
+    if let Some(allowance) = taken.get() {
+        allowance.write(response.headers_mut());
+    }
+    response
+}
+
+/// Limits what is behind it by the client's address. Before the work, because that cannot be taken back.
+///
+/// # Errors
+/// 429, when the address asks too often.
+pub async fn by_address(
+    State(limiter): State<Arc<Limiter>>,
+    ClientAddress(address): ClientAddress,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    // There is none where there is no gateway.
+    let Some(address) = address else { return Ok(next.run(request).await) };
+    let allowance = limiter.take(&caller_at(address), Timestamp::now()).await?;
+    let mut response = next.run(request).await;
+    allowance.write(response.headers_mut());
+    Ok(response)
+}
+
+/// Who calls from an address, without the address. A household has a network of 2^64 in IPv6 (RFC 6177).
+fn caller_at(address: IpAddr) -> String {
+    let network = match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    };
+    let hash = digest(&SHA256, network.to_string().as_bytes());
+    // Half of it: no two networks share a bucket by chance.
+    hash.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_household_is_one_caller_and_no_address_is_kept() {
+        let caller = |address: &str| caller_at(address.parse().unwrap());
+        assert_eq!(caller("2001:db8:1:2::1"), caller("2001:db8:1:2:ffff::9"));
+        assert_ne!(caller("2001:db8:1:2::1"), caller("2001:db8:1:3::1"));
+        assert_ne!(caller("192.0.2.1"), caller("192.0.2.2"));
+        assert!(!caller("192.0.2.1").contains("192"));
+    }
+
+    #[test]
+    fn waits_are_rounded_up_to_seconds() {
+        assert_eq!(seconds(SignedDuration::from_millis(1)), 1);
+        assert_eq!(seconds(SignedDuration::from_millis(2000)), 2);
+        assert_eq!(seconds(SignedDuration::ZERO), 0);
+    }
+
+    #[test]
+    fn an_empty_bucket_is_full_again_after_its_burst() {
+        assert_eq!(numbers::ORDERS_PER_USER.refill(), SignedDuration::from_secs(40));
+        assert_eq!(numbers::AUTH_PER_ADDRESS.refill(), SignedDuration::from_secs(20));
+    }
+}

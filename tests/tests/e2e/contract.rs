@@ -1,0 +1,65 @@
+//! That the API does what its description says, tried by schemathesis with what a client might send by right or by
+//! mistake: wrong types, odd Unicode, huge numbers, missing and superfluous parts.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::harness::Outcome;
+use crate::world::{World, unique};
+
+crate::tests![alone: a_customer_meets_the_api_as_described, an_administrator_meets_the_api_as_described];
+
+/// What one run may take: it stops by itself then, and has tried each operation some dozens of times.
+const BUDGET: Duration = Duration::from_secs(40);
+/// With what it takes to start and to write the report.
+const WITHIN: Duration = Duration::from_secs(150);
+
+/// What is held against each answer. Left out: that what fits the schema is accepted (a SKU that is not sold fits it),
+/// and what is known of things made and deleted by one's own run.
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
+    response_schema_conformance,negative_data_rejection,missing_required_header,unsupported_method,ignored_auth";
+
+async fn a_customer_meets_the_api_as_described(world: World) -> Outcome {
+    let customer = world.customer().await?;
+    let sku = world.product(1_000).await?;
+    // Without deleting the account, after which there would be little to try.
+    let most = ["--exclude-operation-id", "delete_v1_users_me"];
+    try_out(&world, customer.shop.token().unwrap_or_default(), sku.as_str(), &most).await
+}
+
+/// The administrator's own operations alone, on a product of the test's.
+async fn an_administrator_meets_the_api_as_described(world: World) -> Outcome {
+    let sku = world.product(1_000).await?;
+    let token = world.admin.token().unwrap_or_default();
+    try_out(&world, token, sku.as_str(), &["--include-by", "/x-who == admin"]).await
+}
+
+async fn try_out(world: &World, token: &str, sku: &str, more: &[&str]) -> Outcome {
+    let programs = world.ops(&["tools", "checks"]).await?;
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let folder = repository.join("target/tmp").join(unique("schemathesis"));
+    std::fs::create_dir_all(&folder)?;
+    // In every call: a SKU that there is, and a token. An id of an order that there is would be cancelled.
+    let parameters = format!("[parameters]\n\"path.sku\" = \"{sku}\"\n");
+    std::fs::write(folder.join("schemathesis.toml"), parameters)?;
+    let run = Command::new(Path::new(programs.trim()).join("schemathesis"))
+        .arg("run")
+        .arg(repository.canonicalize()?.join("shared/contracts/openapi.json"))
+        .args(["--url", &world.outputs.api_url, "--header", &format!("Authorization: Bearer {token}")])
+        .args(["--phases", "examples,coverage,fuzzing", "--max-time", &BUDGET.as_secs().to_string()])
+        .args(["--checks", CHECKS, "--workers", "2", "--continue-on-failure", "--no-color"])
+        .args(["--suppress-health-check", "all", "--request-timeout", "10"])
+        .args(more)
+        .current_dir(&folder)
+        .kill_on_drop(true)
+        .output();
+    let run = tokio::time::timeout(WITHIN, run).await??;
+    let said = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    println!(
+        "{}",
+        said.lines().rev().take(25).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
+    );
+    if run.status.success() { Ok(std::fs::remove_dir_all(&folder)?) } else { Err(said.into()) }
+}

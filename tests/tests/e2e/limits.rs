@@ -1,0 +1,72 @@
+//! Who asks too often is told so, and when to come back.
+
+use std::time::{Duration, Instant};
+
+use contracts::Sku;
+use futures::future::join_all;
+use lambda_kit::numbers::{AUTH_PER_ADDRESS, ORDERS_PER_USER, RateLimit};
+use ops::shop::{Answer, Shop};
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+use crate::harness::Outcome;
+use crate::world::{World, buy, unique};
+
+// They use up what other tests need: all come from one address.
+crate::tests![alone: a_user_who_orders_too_often_is_refused, an_address_that_tries_too_often_is_refused];
+
+/// Orders of what there is not: each counts, and none is placed.
+async fn a_user_who_orders_too_often_is_refused(world: World) -> Outcome {
+    let customer = world.customer().await?;
+    let nothing = buy(&Sku::try_from("NO-SUCH-THING")?);
+    let ask = async |shop: &Shop| {
+        let call = shop.call(Method::POST, "/v1/orders").header("idempotency-key", &unique("key"));
+        call.json(&nothing).send_once().await
+    };
+    let started = Instant::now();
+    let answers: Vec<Answer> =
+        join_all((0..60).map(|_| ask(&customer.shop))).await.into_iter().collect::<Result<_, _>>()?;
+    assert_limited(&answers, ORDERS_PER_USER, StatusCode::UNPROCESSABLE_ENTITY, started.elapsed());
+    let other = world.customer().await?;
+    assert_eq!(
+        ask(&other.shop).await?.status,
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "everybody has a limit each"
+    );
+    Ok(())
+}
+
+async fn an_address_that_tries_too_often_is_refused(world: World) -> Outcome {
+    let (mut answers, started) = (Vec::new(), Instant::now());
+    while answers.len() < 1500 && !answers.iter().any(is_refused) {
+        let calls = (0..60).map(|_| {
+            world.shop.call(Method::POST, "/v1/auth/logout").json(&json!({"refresh_token": "x"})).send_once()
+        });
+        answers.extend(join_all(calls).await.into_iter().collect::<Result<Vec<_>, _>>()?);
+    }
+    assert_limited(&answers, AUTH_PER_ADDRESS, StatusCode::NO_CONTENT, started.elapsed());
+    Ok(())
+}
+
+fn is_refused(answer: &Answer) -> bool {
+    answer.status == StatusCode::TOO_MANY_REQUESTS
+}
+
+/// No more got through than the bucket held and got in that time, and all were told how they stand.
+fn assert_limited(answers: &[Answer], limit: RateLimit, otherwise: StatusCode, took: Duration) {
+    let (refused, taken): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| is_refused(answer));
+    let came_back = (took.as_secs() + 1) * u64::from(limit.per_second.get());
+    assert!(!refused.is_empty(), "{} of {} were taken within {took:?}", taken.len(), answers.len());
+    assert!(taken.len() as u64 <= u64::from(limit.burst) + came_back, "{} were taken", taken.len());
+    let number = |answer: &Answer, name: &str| answer.header(name).and_then(|text| text.parse::<u64>().ok());
+    for answer in taken {
+        assert_eq!(answer.status, otherwise);
+        assert_eq!(number(answer, "ratelimit-limit"), Some(u64::from(limit.burst)));
+        assert!(number(answer, "ratelimit-remaining").is_some_and(|left| left < u64::from(limit.burst)));
+    }
+    for answer in refused {
+        assert_eq!(answer.value()["status"], 429);
+        assert!(number(answer, "retry-after").is_some_and(|seconds| (1..=60).contains(&seconds)));
+        assert_eq!(number(answer, "ratelimit-remaining"), Some(0));
+    }
+}
