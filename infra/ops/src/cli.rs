@@ -10,6 +10,7 @@ use crate::error::{AboutFile, Error, Result};
 use crate::progress::Progress;
 use crate::python::{self, Purpose};
 use crate::release::{self, Arch, Release, Stage};
+use crate::replay::Replay;
 use crate::saga::Saga;
 use crate::settings::{DEFAULT_GATEWAY_PORT, DEFAULT_STRIPE_PORT, Port, Settings};
 use crate::stack::{self, Stack};
@@ -61,6 +62,8 @@ enum Command {
     /// Find and mend orders whose saga needs somebody: `saga list`, `saga retry`, `saga check`
     #[command(subcommand)]
     Saga(Saga),
+    /// Rebuild from events what lists of orders and the sales report are read from, while they are read
+    Replay(Replay),
     /// See circuit breakers and switch them
     #[command(subcommand)]
     Breaker(Breaker),
@@ -141,6 +144,10 @@ impl Cli {
             Command::Saga(saga) => {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 until_interrupted(saga.run(&settings)).await
+            }
+            Command::Replay(replay) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(replay.run(&settings, &Progress::new())).await
             }
             Command::Breaker(breaker) => {
                 let settings = place.settings(Port::Any, Port::Any)?;

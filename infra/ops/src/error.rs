@@ -44,6 +44,8 @@ pub enum Error {
     #[error("{0}")]
     Saga(String),
     #[error("{0}")]
+    Replay(String),
+    #[error("{0}")]
     Dlq(String),
     #[error("{0}")]
     Bench(String),

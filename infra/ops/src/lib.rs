@@ -17,6 +17,7 @@ mod progress;
 mod python;
 mod release;
 mod remote;
+mod replay;
 mod saga;
 mod settings;
 mod setup;
