@@ -1,4 +1,4 @@
-//! REST: the page and the two health endpoints (DESIGN.md section 3).
+//! REST: the page, the dashboard, a person's export, and the two health endpoints (DESIGN.md section 3).
 
 #[cfg(feature = "openapi")]
 mod describe;
@@ -7,15 +7,26 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Json, Router,
-    extract::State,
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    extract::{Query, State, rejection::QueryRejection},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
-use lambda_kit::{health::Status, http::OwnBody};
+use jiff::Timestamp;
+use lambda_kit::{
+    health::Status,
+    http::{Correlation, Identity, OwnBody, Problem},
+};
+use serde::Deserialize;
 use serde_json::json;
 
-use crate::{page::Page, readiness::Contexts};
+use crate::{
+    dashboard::Composer,
+    export::export,
+    page::Page,
+    readiness::Contexts,
+    upstream::{Caller, Down, Upstream},
+};
 
 #[cfg(feature = "openapi")]
 pub use describe::operations;
@@ -24,16 +35,24 @@ pub use describe::operations;
 const NO_STORE: [(HeaderName, HeaderValue); 1] =
     [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
 
+/// What is composed for one person.
+const PRIVATE: [(HeaderName, HeaderValue); 1] =
+    [(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"))];
+
 /// What the endpoints work with.
 #[derive(Debug, Clone)]
 pub struct Storefront {
     pub contexts: Contexts,
     pub page: Arc<Page>,
+    pub upstream: Upstream,
+    pub composer: Composer,
 }
 
 pub fn routes(storefront: Storefront) -> Router {
     Router::new()
         .route("/", get(page))
+        .route("/v1/dashboard", get(dashboard))
+        .route("/v1/users/me/export", get(export_me))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .with_state(storefront)
@@ -41,6 +60,45 @@ pub fn routes(storefront: Storefront) -> Router {
 
 async fn page(State(storefront): State<Storefront>) -> Response {
     storefront.page.response()
+}
+
+async fn dashboard(
+    State(storefront): State<Storefront>,
+    identity: Identity,
+    Correlation(correlation_id): Correlation,
+    headers: HeaderMap,
+) -> impl IntoResponse {
+    let caller = Caller::new(identity, correlation_id, &headers);
+    (PRIVATE, Json(storefront.composer.dashboard(&caller).await))
+}
+
+#[derive(Deserialize)]
+struct After {
+    cursor: Option<String>,
+}
+
+async fn export_me(
+    State(storefront): State<Storefront>,
+    identity: Identity,
+    Correlation(correlation_id): Correlation,
+    query: Result<Query<After>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Query(After { cursor }) = query.map_err(|error| Problem::field("query", error.body_text()))?;
+    let unknown = || Problem::field("cursor", "is not one that this list gave");
+    // It goes into an address.
+    let is_ours =
+        |cursor: &String| cursor.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    if !cursor.iter().all(is_ours) {
+        return Err(unknown());
+    }
+    let caller = Caller::new(identity, correlation_id, &headers);
+    match export(&storefront.upstream, &caller, cursor.as_deref(), Timestamp::now()).await {
+        Ok(Some(export)) => Ok((PRIVATE, Json(export)).into_response()),
+        Ok(None) => Err(Problem::not_found("There is no such account any more.")),
+        Err(Down::Status(StatusCode::UNPROCESSABLE_ENTITY)) if cursor.is_some() => Err(unknown()),
+        Err(down) => Err(Problem::unavailable(&down)),
+    }
 }
 
 /// That this function answers is all that it says.

@@ -9,7 +9,14 @@ use crate::release::Stage;
 use crate::settings::Settings;
 
 /// Every breaker that there is: the context whose table holds it, and the dependency.
-const BREAKERS: [(&str, &str); 2] = [("payments", "gateway"), ("notifications", "email")];
+const BREAKERS: [(&str, &str); 6] = [
+    ("payments", "gateway"),
+    ("notifications", "email"),
+    ("storefront", "users"),
+    ("storefront", "orders"),
+    ("storefront", "payments"),
+    ("storefront", "catalog"),
+];
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Breaker {

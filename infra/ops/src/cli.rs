@@ -11,6 +11,7 @@ use crate::progress::Progress;
 use crate::python::{self, Purpose};
 use crate::release::{self, Arch, Release, Stage};
 use crate::republish::{Outbox, Republish};
+use crate::replay::Replay;
 use crate::saga::Saga;
 use crate::settings::{DEFAULT_GATEWAY_PORT, DEFAULT_STRIPE_PORT, Port, Settings};
 use crate::stack::{self, Stack};
@@ -66,6 +67,8 @@ enum Command {
     /// Make somebody an administrator
     #[command(subcommand)]
     Users(Users),
+    /// Rebuild from events what lists of orders and the sales report are read from, while they are read
+    Replay(Replay),
     /// See circuit breakers and switch them
     #[command(subcommand)]
     Breaker(Breaker),
@@ -166,6 +169,9 @@ impl Cli {
             Command::Users(users) => {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 until_interrupted(users.run(&settings, &Progress::new())).await
+            Command::Replay(replay) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(replay.run(&settings, &Progress::new())).await
             }
             Command::Breaker(breaker) => {
                 let settings = place.settings(Port::Any, Port::Any)?;

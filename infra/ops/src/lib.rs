@@ -19,6 +19,7 @@ mod python;
 mod release;
 mod remote;
 mod republish;
+mod replay;
 mod saga;
 mod settings;
 mod setup;

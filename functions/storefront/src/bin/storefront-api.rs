@@ -1,17 +1,21 @@
 use std::sync::Arc;
 
-use lambda_kit::{MainResult, aws, config, http, jwt::Verifier, telemetry};
-use storefront::{Contexts, Page, PublishableKey, Storefront, routes};
+use lambda_kit::{MainResult, aws, config, dynamodb::Table, http, jwt::Verifier, telemetry};
+use storefront::{Composer, Contexts, Page, PublishableKey, Storefront, Upstream, routes};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
     telemetry::init();
     let sdk = aws::sdk_config()?;
-    let contexts = Contexts::new(&(&sdk).into(), config::required("STAGE")?);
+    let (stage, table, verifier) =
+        (config::required("STAGE")?, Table::from_env(&sdk)?, Verifier::from_env(&sdk)?);
     let key =
         config::optional("STRIPE_PUBLISHABLE_KEY").map(|key| PublishableKey::parse(&key)).transpose()?;
     let page = Arc::new(Page::new(&config::required("WEBSOCKET_URL")?, key.as_ref())?);
-    // Trusts no key: everything here is public.
-    let verifier = Arc::new(Verifier::new(aws_sdk_kms::Client::new(&sdk), vec![]));
-    http::run(vec![], routes(Storefront { contexts, page }), verifier).await
+    let lambda = (&sdk).into();
+    let contexts = Contexts::new(&lambda, stage.clone());
+    let upstream = Upstream::new(&lambda, stage, &table);
+    let checks = vec![table.health(), verifier.health()];
+    let composer = Composer::new(upstream.clone());
+    http::run(checks, routes(Storefront { contexts, page, upstream, composer }), verifier).await
 }

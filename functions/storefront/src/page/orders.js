@@ -300,6 +300,9 @@ async function loadOrders() {
   try {
     const { items } = await call('GET', `v1/orders?limit=${REMEMBERED}`);
     for (const order of items) addOrder(order);
+    // The list is a moment behind: what was ordered just before may not be in it yet.
+    const [newest] = browser.get(idsKey()) ?? [];
+    if (newest && !orders.has(newest)) addOrder(await call('GET', `v1/orders/${newest}`));
   } catch (problem) {
     if (![404, 405].includes(problem.status)) return say(problem.message, true);
     for (const id of browser.get(idsKey()) ?? []) {

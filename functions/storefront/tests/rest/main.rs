@@ -1,5 +1,7 @@
 //! The storefront's API, with a Lambda service that answers as the contexts would.
 
+mod composed;
+
 use std::{sync::Arc, time::Duration};
 
 use axum::{
@@ -14,7 +16,7 @@ use lambda_kit::{
 };
 use rstest::rstest;
 use serde_json::{Value, json};
-use storefront::{Contexts, Page, Storefront, routes};
+use storefront::{Composer, Contexts, Page, Storefront, Upstream, routes};
 use tower::ServiceExt;
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
@@ -35,16 +37,20 @@ const FUNCTIONS: [(&str, &str); 8] = [
 struct World {
     app: Router,
     lambda: MockServer,
+    tokens: Tokens,
 }
 
 impl World {
     async fn new() -> Self {
         let lambda = MockServer::start().await;
         let sdk = testing::sdk_config(&lambda.uri()).0;
+        let (table, _) = testing::table(&[]).await;
         let contexts = Contexts::new(&(&sdk).into(), "test".to_owned());
+        let upstream = Upstream::new(&(&sdk).into(), "test".to_owned(), &table);
         let page = Arc::new(Page::new("ws://127.0.0.1:4566/_aws/execute-api/w/live", None).unwrap());
-        let app = app(routes(Storefront { contexts, page }), Tokens::new().verifier());
-        Self { app, lambda }
+        let (tokens, composer) = (Tokens::new(), Composer::new(upstream.clone()));
+        let app = app(routes(Storefront { contexts, page, upstream, composer }), tokens.verifier());
+        Self { app, lambda, tokens }
     }
 
     /// The function of `binary` answers a health question with this.

@@ -1,0 +1,169 @@
+//! `GET /v1/dashboard`: what a customer sees first, of several contexts side by side. A part that is down is named, and
+//! the rest is shown.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use contracts::{EventPayload, events::OrderShipmentScheduled};
+use futures::future::try_join_all;
+use lambda_kit::command::chain;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::upstream::{Caller, Context, Down, Upstream};
+
+/// As many as a page shows without being scrolled.
+const RECENT_ORDERS: usize = 5;
+const RECOMMENDATIONS: usize = 8;
+/// Product reads are kept for so long (DESIGN.md section 10),
+const FRESH: Duration = Duration::from_secs(5);
+/// and shown for so long while the catalogue is down: they say what is in stock.
+const STALE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Dashboard {
+    customer: Option<Value>,
+    recent_orders: Vec<Value>,
+    shipments: Vec<Value>,
+    recommendations: Vec<Value>,
+    /// The parts that are missing, or not of this moment.
+    degraded: Vec<&'static str>,
+}
+
+/// Products, and when they were read.
+type Seen = (Instant, Vec<Value>);
+
+/// Composes dashboards.
+#[derive(Debug, Clone)]
+pub struct Composer {
+    upstream: Upstream,
+    /// The catalogue's first products are everybody's: they are the one thing that may be shown as it was. What is a
+    /// customer's own is not kept here, where it could become another's.
+    products: Arc<Mutex<Option<Seen>>>,
+}
+
+/// Why a part is missing.
+#[derive(Debug, thiserror::Error)]
+enum Missing {
+    #[error(transparent)]
+    Down(#[from] Down),
+    #[error("what it is made from is missing")]
+    Source,
+}
+
+type Part<T> = Result<T, Missing>;
+
+impl Composer {
+    pub fn new(upstream: Upstream) -> Self {
+        Self { upstream, products: Arc::default() }
+    }
+
+    pub async fn dashboard(&self, caller: &Caller) -> Dashboard {
+        let (customer, (orders, shipments, related), (products, are_stale)) =
+            tokio::join!(self.customer(caller), self.orders(caller), self.products(caller));
+        let mut degraded = vec![];
+        let customer = noted(&mut degraded, "customer", customer).flatten();
+        let recent_orders = noted(&mut degraded, "recent_orders", orders).unwrap_or_default();
+        let shipments = noted(&mut degraded, "shipments", shipments).unwrap_or_default();
+        let related = noted(&mut degraded, "recommendations", related).unwrap_or_default();
+        let mut recommendations = if related.is_empty() { products } else { related };
+        recommendations.truncate(RECOMMENDATIONS);
+        if are_stale && !degraded.contains(&"recommendations") {
+            degraded.push("recommendations");
+        }
+        Dashboard { customer, recent_orders, shipments, recommendations, degraded }
+    }
+
+    async fn customer(&self, caller: &Caller) -> Part<Option<Value>> {
+        Ok(self.upstream.get(Context::Users, "/v1/users/me", caller).await?)
+    }
+
+    /// The customer's newest orders, and what is made from them: their shipments, and what was bought together with them.
+    async fn orders(&self, caller: &Caller) -> (Part<Vec<Value>>, Part<Vec<Value>>, Part<Vec<Value>>) {
+        let path = format!("/v1/orders?limit={RECENT_ORDERS}&customer={}", caller.user_id);
+        let orders = match self.upstream.get(Context::Orders, &path, caller).await {
+            Ok(orders) => items(orders),
+            // Without orders there are other recommendations.
+            Err(down) => return (Err(down.into()), Err(Missing::Source), Ok(vec![])),
+        };
+        let (shipments, related) =
+            tokio::join!(self.shipments(&orders, caller), self.related(&orders, caller));
+        (Ok(orders), shipments, related)
+    }
+
+    /// As orders know them: each is told with the order's events.
+    async fn shipments(&self, orders: &[Value], caller: &Caller) -> Part<Vec<Value>> {
+        let is_scheduled = |order: &&Value| {
+            let mut timeline = order["timeline"].as_array().into_iter().flatten();
+            timeline.any(|event| event["event_type"] == OrderShipmentScheduled::TYPE)
+        };
+        let shipments = orders.iter().filter(is_scheduled).filter_map(|order| order["order_id"].as_str());
+        let shipments = try_join_all(shipments.map(|order_id| async move {
+            let path = format!("/v1/orders/{order_id}/events?after=0");
+            let events = items(self.upstream.get(Context::Orders, &path, caller).await?);
+            Ok::<_, Down>(shipment(order_id, &events))
+        }));
+        Ok(shipments.await?.into_iter().flatten().collect())
+    }
+
+    /// What others bought together with what was bought last; nothing when there is no such list.
+    async fn related(&self, orders: &[Value], caller: &Caller) -> Part<Vec<Value>> {
+        let bought = orders.iter().find_map(|order| order["items"][0]["sku"].as_str());
+        let Some(sku) = bought else { return Ok(vec![]) };
+        let path = format!("/v1/products/{sku}/related");
+        Ok(items(self.upstream.get(Context::Catalog, &path, caller).await?))
+    }
+
+    /// The catalogue's first products, and whether they are of an earlier moment or missing.
+    async fn products(&self, caller: &Caller) -> (Vec<Value>, bool) {
+        let known = self.products.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, products)) = known.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+            return (products.clone(), false);
+        }
+        let path = format!("/v1/products?limit={RECOMMENDATIONS}");
+        match self.upstream.get(Context::Catalog, &path, caller).await {
+            Ok(products) => {
+                let products = items(products);
+                let known = (Instant::now(), products.clone());
+                *self.products.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+                (products, false)
+            }
+            Err(down) => {
+                tracing::warn!(error = chain(&down), "products are shown as they were, if they are known");
+                let known = known.filter(|(at, _)| at.elapsed() < STALE);
+                (known.map(|(_, products)| products).unwrap_or_default(), true)
+            }
+        }
+    }
+}
+
+/// The part, if it is there; else its name is noted.
+fn noted<T>(degraded: &mut Vec<&'static str>, name: &'static str, part: Part<T>) -> Option<T> {
+    part.inspect_err(|missing| {
+        tracing::warn!(part = name, error = chain(missing), "a part of the dashboard is missing");
+        degraded.push(name);
+    })
+    .ok()
+}
+
+/// The items of a list.
+fn items(list: Option<Value>) -> Vec<Value> {
+    match list.map(|mut list| list["items"].take()) {
+        Some(Value::Array(items)) => items,
+        _ => vec![],
+    }
+}
+
+fn shipment(order_id: &str, events: &[Value]) -> Option<Value> {
+    let scheduled = events.iter().find(|event| event["event_type"] == OrderShipmentScheduled::TYPE)?;
+    let mut shipment = json!({"order_id": order_id});
+    for field in ["carrier", "tracking_number", "estimated_delivery"] {
+        shipment[field] = scheduled["data"][field].clone();
+    }
+    Some(shipment)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! The other contexts' REST APIs, called for a user.
+//!
+//! A call is the request that API Gateway would make of it, handed to the context's function directly and signed with IAM
+//! (DESIGN.md section 11). The user's token goes along and is checked there as ever: nothing can be read here that the user
+//! could not read. By the API's public address each call would be a second request of the gateway, to be paid and
+//! throttled with those of the customers.
+
+use std::time::Duration;
+
+use aws_sdk_lambda::{Client, primitives::Blob};
+use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
+use axum::http::{HeaderMap, StatusCode, header};
+use contracts::{CorrelationId, UserId};
+use lambda_kit::{
+    breaker::{Breaker, Guarded, Open},
+    dynamodb::Table,
+    http::Identity,
+    numbers,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Two calls, one after the other, and what is around them, fit into the function's 3 s. One try: a page that is shown in
+/// part is better than a late one, and the breaker has to see each failure.
+const CALL: Duration = numbers::ATTEMPT_TIMEOUT;
+
+/// A context whose REST API is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Context {
+    Users,
+    Orders,
+    Payments,
+    Catalog,
+}
+
+impl Context {
+    /// Also its breaker's.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Users => "users",
+            Self::Orders => "orders",
+            Self::Payments => "payments",
+            Self::Catalog => "catalog",
+        }
+    }
+}
+
+/// The contexts of a stage, each behind a breaker.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    lambda: Client,
+    stage: String,
+    breakers: Breakers,
+}
+
+#[derive(Debug, Clone)]
+struct Breakers {
+    users: Breaker,
+    orders: Breaker,
+    payments: Breaker,
+    catalog: Breaker,
+}
+
+/// For whom a call is made.
+pub struct Caller {
+    pub user_id: UserId,
+    /// The header `Authorization`, as it came.
+    authorization: String,
+    correlation_id: CorrelationId,
+}
+
+impl Caller {
+    /// Whoever sent a request with these headers.
+    pub fn new(identity: Identity, correlation_id: CorrelationId, headers: &HeaderMap) -> Self {
+        let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let authorization = authorization.unwrap_or_default().to_owned();
+        Self { user_id: identity.user_id, authorization, correlation_id }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Down {
+    #[error(transparent)]
+    Open(#[from] Open),
+    #[error("the function could not be invoked")]
+    Invoke(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the function failed: {0}")]
+    Failed(String),
+    #[error("no answer within {CALL:?}")]
+    Late,
+    #[error("the answer is no JSON")]
+    Answer(#[source] serde_json::Error),
+    #[error("the answer is {0}")]
+    Status(StatusCode),
+}
+
+impl Down {
+    /// Whether the context is down, and not only of another opinion.
+    fn is_failure(&self) -> bool {
+        match self {
+            Self::Status(status) => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
+            Self::Open(_) | Self::Invoke(_) | Self::Failed(_) | Self::Late | Self::Answer(_) => true,
+        }
+    }
+}
+
+/// What a function answers to API Gateway.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    status_code: u16,
+    body: Option<String>,
+}
+
+impl Upstream {
+    /// The breakers are items of `table`.
+    pub fn new(sdk: &aws_sdk_lambda::config::Config, stage: String, table: &Table) -> Self {
+        let config = sdk
+            .to_builder()
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::builder().operation_timeout(CALL).build())
+            .build();
+        let breaker = |context: Context| Breaker::new(table.clone(), context.name());
+        let breakers = Breakers {
+            users: breaker(Context::Users),
+            orders: breaker(Context::Orders),
+            payments: breaker(Context::Payments),
+            catalog: breaker(Context::Catalog),
+        };
+        Self { lambda: Client::from_conf(config), stage, breakers }
+    }
+
+    /// What GET `path` answers, with its query; nothing when that is not there.
+    ///
+    /// # Errors
+    /// When the context is down, or refuses.
+    pub async fn get(&self, context: Context, path: &str, caller: &Caller) -> Result<Option<Value>, Down> {
+        let guarded = self.breaker(context).guard(self.ask(context, path, caller), Down::is_failure).await;
+        guarded.map_err(|error| match error {
+            Guarded::Open(open) => open.into(),
+            Guarded::Call(down) => down,
+        })
+    }
+
+    fn breaker(&self, context: Context) -> &Breaker {
+        let Breakers { users, orders, payments, catalog } = &self.breakers;
+        match context {
+            Context::Users => users,
+            Context::Orders => orders,
+            Context::Payments => payments,
+            Context::Catalog => catalog,
+        }
+    }
+
+    async fn ask(&self, context: Context, path: &str, caller: &Caller) -> Result<Option<Value>, Down> {
+        let call = self
+            .lambda
+            .invoke()
+            .function_name(format!("ordersaga-{}-{}-api", self.stage, context.name()))
+            .payload(Blob::new(request(path, caller).to_string()));
+        let answer = tokio::time::timeout(CALL, call.send())
+            .await
+            .map_err(|_| Down::Late)?
+            .map_err(|error| Down::Invoke(error.into()))?;
+        if let Some(kind) = answer.function_error {
+            return Err(Down::Failed(kind));
+        }
+        let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
+        let Answer { status_code, body } = serde_json::from_slice(&payload).map_err(Down::Answer)?;
+        match StatusCode::from_u16(status_code).unwrap_or(StatusCode::BAD_GATEWAY) {
+            StatusCode::OK => serde_json::from_str(&body.unwrap_or_default()).map(Some).map_err(Down::Answer),
+            StatusCode::NOT_FOUND => Ok(None),
+            status => Err(Down::Status(status)),
+        }
+    }
+}
+
+/// A request in API Gateway's format (HTTP API, payload format 2.0).
+fn request(path: &str, caller: &Caller) -> Value {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    json!({
+        "version": "2.0",
+        "rawPath": path,
+        "rawQueryString": query,
+        "headers": {"authorization": caller.authorization, "x-correlation-id": caller.correlation_id},
+        "requestContext": {"stage": "$default", "http": {"method": "GET", "path": path}},
+        "isBase64Encoded": false,
+    })
+}

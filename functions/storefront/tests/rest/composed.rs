@@ -1,0 +1,282 @@
+//! What is composed of several contexts: the dashboard and the export.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{body::Body, http::Request};
+use contracts::UserId;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+use wiremock::{Mock, Request as Invocation, Respond, ResponseTemplate, matchers::any};
+
+use super::World;
+
+const ORDER: &str = "ord_0123456789abcdef0123456789abcdef";
+
+/// The functions of all contexts: what each answers to GET of an address with its query, and which of them are down.
+#[derive(Clone, Default)]
+struct Functions(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    answers: HashMap<String, Value>,
+    down: HashMap<&'static str, Down>,
+    asked: Vec<Value>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Down {
+    Off,
+    Fails,
+    Answers503,
+    Late,
+}
+
+impl Respond for Functions {
+    fn respond(&self, request: &Invocation) -> ResponseTemplate {
+        let mut state = self.0.lock().unwrap();
+        let event: Value = serde_json::from_slice(&request.body).unwrap();
+        let function = request.url.path().split('/').nth(3).unwrap().strip_prefix("ordersaga-test-").unwrap();
+        let (path, query) = (event["rawPath"].as_str().unwrap(), event["rawQueryString"].as_str().unwrap());
+        let address = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
+        let answer = match state.answers.get(&address) {
+            Some(body) => json!({"statusCode": 200, "headers": {}, "body": body.to_string()}),
+            None => json!({"statusCode": 404, "headers": {}, "body": "{}"}),
+        };
+        let down = state.down.get(function).copied();
+        state.asked.push(event);
+        match down {
+            None => ResponseTemplate::new(200).set_body_json(answer),
+            Some(Down::Off) => ResponseTemplate::new(429)
+                .insert_header("X-Amzn-ErrorType", "TooManyRequestsException")
+                .set_body_json(json!({"Reason": "ReservedFunctionConcurrentInvocationLimitExceeded"})),
+            Some(Down::Fails) => ResponseTemplate::new(200)
+                .insert_header("X-Amz-Function-Error", "Unhandled")
+                .set_body_json(json!({"errorMessage": "secret"})),
+            Some(Down::Answers503) => {
+                ResponseTemplate::new(200).set_body_json(json!({"statusCode": 503, "body": "{}"}))
+            }
+            Some(Down::Late) => {
+                ResponseTemplate::new(200).set_body_json(answer).set_delay(Duration::from_secs(30))
+            }
+        }
+    }
+}
+
+impl Functions {
+    fn answer(&self, address: &str, body: Value) {
+        self.0.lock().unwrap().answers.insert(address.to_owned(), body);
+    }
+
+    fn down(&self, function: &'static str, down: Down) {
+        self.0.lock().unwrap().down.insert(function, down);
+    }
+
+    fn asked(&self) -> Vec<Value> {
+        std::mem::take(&mut self.0.lock().unwrap().asked)
+    }
+}
+
+struct Shop {
+    world: World,
+    functions: Functions,
+    anna: UserId,
+}
+
+fn list(items: &[Value], next_cursor: Value) -> Value {
+    json!({"items": items, "next_cursor": next_cursor})
+}
+
+fn order() -> Value {
+    json!({
+        "order_id": ORDER, "status": "OrderCompleted", "items": [{"sku": "MUG", "quantity": 2}],
+        "timeline": [{"event_type": "order.created"}, {"event_type": "order.shipment_scheduled"}],
+    })
+}
+
+impl Shop {
+    /// Anna has completed one order, and others bought cups with mugs.
+    async fn new() -> Self {
+        let (world, functions, anna) = (World::new().await, Functions::default(), UserId::generate());
+        Mock::given(any()).respond_with(functions.clone()).mount(&world.lambda).await;
+        let scheduled = json!({
+            "event_type": "order.shipment_scheduled",
+            "data": {"carrier": "local", "tracking_number": "T1", "estimated_delivery": "2026-11-25"},
+        });
+        let (orders, events) = (list(&[order()], Value::Null), list(&[scheduled], Value::Null));
+        for (address, body) in [
+            ("/v1/users/me".to_owned(), json!({"name": "Anna"})),
+            (format!("/v1/orders?limit=5&customer={anna}"), orders.clone()),
+            (format!("/v1/orders?limit=50&customer={anna}"), orders),
+            (format!("/v1/orders/{ORDER}/events?after=0"), events),
+            (
+                format!("/v1/orders/{ORDER}?with=address"),
+                json!({"order_id": ORDER, "shipping_address": {"city": "Berlin"}}),
+            ),
+            (format!("/v1/payments/{ORDER}"), json!({"status": "succeeded"})),
+            ("/v1/products/MUG/related".to_owned(), list(&[json!({"sku": "CUP"})], Value::Null)),
+            ("/v1/products?limit=8".to_owned(), list(&[json!({"sku": "TEA"})], Value::Null)),
+        ] {
+            functions.answer(&address, body);
+        }
+        Self { world, functions, anna }
+    }
+
+    async fn get(&self, token: &str, path: &str) -> (u16, Value) {
+        let request =
+            Request::get(path).header("authorization", token).header("x-correlation-id", "cor_test");
+        let response = self.world.app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&bytes).unwrap())
+    }
+
+    async fn dashboard(&self) -> Value {
+        let (status, dashboard) = self.get(&self.world.tokens.user(&self.anna), "/v1/dashboard").await;
+        assert_eq!(status, 200);
+        dashboard
+    }
+
+    async fn export(&self, query: &str) -> (u16, Value) {
+        self.get(&self.world.tokens.user(&self.anna), &format!("/v1/users/me/export{query}")).await
+    }
+}
+
+fn shipment() -> Value {
+    json!({"order_id": ORDER, "carrier": "local", "tracking_number": "T1", "estimated_delivery": "2026-11-25"})
+}
+
+#[tokio::test]
+async fn a_dashboard_shows_what_the_contexts_know_of_the_customer() {
+    let shop = Shop::new().await;
+    let expected = json!({
+        "customer": {"name": "Anna"}, "recent_orders": [order()], "shipments": [shipment()],
+        "recommendations": [{"sku": "CUP"}], "degraded": [],
+    });
+    assert_eq!(shop.dashboard().await, expected);
+    let token = shop.world.tokens.user(&shop.anna);
+    for request in shop.functions.asked() {
+        assert_eq!(request["headers"]["authorization"].as_str().map(str::len), Some(token.len()));
+        assert_eq!(request["headers"]["x-correlation-id"], "cor_test");
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_is_down_is_named_and_the_rest_is_shown() {
+    for down in [Down::Off, Down::Fails, Down::Answers503, Down::Late] {
+        let shop = Shop::new().await;
+        shop.functions.down("users-api", down);
+        let dashboard = shop.dashboard().await;
+        assert_eq!(dashboard["degraded"], json!(["customer"]), "{down:?}");
+        assert_eq!((&dashboard["customer"], &dashboard["recent_orders"]), (&Value::Null, &json!([order()])));
+    }
+}
+
+#[tokio::test]
+async fn without_orders_there_are_no_shipments_and_other_recommendations() {
+    let shop = Shop::new().await;
+    shop.functions.down("orders-api", Down::Off);
+    let dashboard = shop.dashboard().await;
+    assert_eq!(dashboard["degraded"], json!(["recent_orders", "shipments"]));
+    assert_eq!(dashboard["recommendations"], json!([{"sku": "TEA"}]));
+}
+
+#[tokio::test]
+async fn products_are_shown_as_they_were_while_the_catalogue_is_down() {
+    let shop = Shop::new().await;
+    let cold = Shop::new().await;
+    for shop in [&shop, &cold] {
+        shop.functions.answer(&format!("/v1/orders?limit=5&customer={}", shop.anna), list(&[], Value::Null));
+    }
+    assert_eq!(shop.dashboard().await["recommendations"], json!([{"sku": "TEA"}]));
+    shop.functions.down("catalog-api", Down::Off);
+    cold.functions.down("catalog-api", Down::Off);
+    assert_eq!(shop.dashboard().await["recommendations"], json!([{"sku": "TEA"}]));
+    let dashboard = cold.dashboard().await;
+    assert_eq!(
+        (&dashboard["recommendations"], &dashboard["degraded"]),
+        (&json!([]), &json!(["recommendations"]))
+    );
+}
+
+/// What is one customer's is never another's, whatever is down.
+#[tokio::test]
+async fn nothing_of_one_customer_is_shown_to_another() {
+    let shop = Shop::new().await;
+    shop.dashboard().await;
+    for function in ["users-api", "orders-api", "catalog-api"] {
+        shop.functions.down(function, Down::Off);
+    }
+    let ben = shop.world.tokens.user(&UserId::generate());
+    let (status, dashboard) = shop.get(&ben, "/v1/dashboard").await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        (&dashboard["customer"], &dashboard["recent_orders"], &dashboard["shipments"]),
+        (&Value::Null, &json!([]), &json!([]))
+    );
+}
+
+#[tokio::test]
+async fn a_context_that_keeps_failing_is_left_alone_for_a_while() {
+    let shop = Shop::new().await;
+    shop.functions.down("users-api", Down::Off);
+    for _ in 0..5 {
+        shop.dashboard().await;
+    }
+    shop.functions.asked();
+    assert_eq!(shop.dashboard().await["degraded"], json!(["customer"]));
+    assert!(!shop.functions.asked().iter().any(|request| request["rawPath"] == "/v1/users/me"));
+}
+
+#[tokio::test]
+async fn an_export_holds_everything_of_every_order() {
+    let shop = Shop::new().await;
+    let (status, export) = shop.export("").await;
+    assert_eq!(
+        (status, &export["profile"], &export["next_cursor"]),
+        (200, &json!({"name": "Anna"}), &Value::Null)
+    );
+    let order = &export["orders"][0];
+    assert_eq!(order["order"]["shipping_address"]["city"], "Berlin");
+    assert_eq!(
+        (&order["payment"]["status"], &order["events"][0]["data"]["carrier"]),
+        (&json!("succeeded"), &json!("local"))
+    );
+}
+
+#[tokio::test]
+async fn an_export_of_many_orders_is_read_on() {
+    let shop = Shop::new().await;
+    let path = format!("/v1/orders?limit=50&customer={}", shop.anna);
+    shop.functions.answer(&path, list(&[order()], json!("next-1")));
+    shop.functions.answer(&format!("{path}&cursor=next-1"), list(&[], Value::Null));
+    assert_eq!(shop.export("").await.1["next_cursor"], "next-1");
+    let (status, rest) = shop.export("?cursor=next-1").await;
+    assert_eq!((status, &rest["orders"], &rest["next_cursor"]), (200, &json!([]), &Value::Null));
+    assert_eq!(shop.export("?cursor=a%26limit%3D1").await.0, 422);
+}
+
+#[tokio::test]
+async fn an_export_is_whole_or_not_at_all() {
+    for function in ["users-api", "orders-api", "payments-api"] {
+        let shop = Shop::new().await;
+        shop.functions.down(function, Down::Fails);
+        let (status, problem) = shop.export("").await;
+        assert_eq!(status, 503, "{function}");
+        assert!(!problem.to_string().contains("secret"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_composed_is_for_those_who_are_logged_in() {
+    let shop = Shop::new().await;
+    for path in ["/v1/dashboard", "/v1/users/me/export"] {
+        assert_eq!(shop.get("", path).await.0, 401);
+        assert_eq!(shop.get(&shop.world.tokens.expired(&shop.anna), path).await.0, 401);
+    }
+    assert!(shop.functions.asked().is_empty());
+}
