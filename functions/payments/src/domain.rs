@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use contracts::{
     CorrelationId, Envelope, Money, NewEvent, OrderId, UserId,
-    events::{PaymentFailed, PaymentPending, PaymentRefunded, PaymentSucceeded, RefundCause},
+    events::{PaymentFailed, PaymentPending, PaymentRefunded, PaymentSucceeded, RefundCause, WaitsFor},
     saga::{ORDER_CANCEL_REQUESTED, PAYMENT_DECLINED, PAYMENT_TIMEOUT},
 };
 use jiff::Timestamp;
@@ -442,7 +442,13 @@ fn event(
         user_id: Some(&payment.user_id),
     };
     match news {
-        News::Pending => Envelope::new(new, &PaymentPending { order_id, amount }),
+        News::Pending => {
+            let waits_for = match payment.waiting {
+                Some(Waiting::Customer(_)) => WaitsFor::Customer,
+                Some(Waiting::Bank) | None => WaitsFor::Bank,
+            };
+            Envelope::new(new, &PaymentPending { order_id, amount, waits_for })
+        }
         News::Succeeded => Envelope::new(new, &PaymentSucceeded { order_id, amount }),
         News::Failed(reason) => {
             Envelope::new(new, &PaymentFailed { order_id, amount, reason: reason.to_owned() })

@@ -3,7 +3,9 @@
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::{Availability, EventPayload, Money, OrderId, OrderLine, PricedLine, Sku, UserId, saga::Failure};
+use crate::{
+    Availability, EventId, EventPayload, Money, OrderId, OrderLine, PricedLine, Sku, UserId, saga::Failure,
+};
 
 macro_rules! event {
     ($(#[$doc:meta])* $name:ident, $type:literal, v $version:literal { $($(#[$field_doc:meta])* $field:ident : $field_type:ty),* $(,)? }) => {
@@ -33,6 +35,17 @@ event!(UserRegistered, "user.registered", v 1 {
     phone: Option<String>,
     notification_preferences: NotificationPreferences,
 });
+
+event!(
+    /// All of it as it is now, changed or not: a copy is replaced by it.
+    UserUpdated, "user.updated", v 1 {
+        user_id: UserId,
+        email: String,
+        name: String,
+        phone: Option<String>,
+        notification_preferences: NotificationPreferences,
+    }
+);
 
 event!(
     /// Whatever else is held about the person is to be erased.
@@ -106,7 +119,22 @@ event!(OrderCompensationFailed, "order.compensation_failed", v 1 {
 
 // payments: subject is the order id.
 
-event!(PaymentPending, "payment.pending", v 1 { order_id: OrderId, amount: Money });
+/// Whose move it is while a payment is pending.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitsFor {
+    #[default]
+    Bank,
+    /// The bank asks the customer to confirm it.
+    Customer,
+}
+
+event!(PaymentPending, "payment.pending", v 1 {
+    order_id: OrderId,
+    amount: Money,
+    #[serde(default)]
+    waits_for: WaitsFor,
+});
 event!(PaymentSucceeded, "payment.succeeded", v 1 { order_id: OrderId, amount: Money });
 event!(PaymentFailed, "payment.failed", v 1 {
     order_id: OrderId,
@@ -144,3 +172,61 @@ event!(ShipmentScheduled, "shipment.scheduled", v 1 {
     estimated_delivery: Date,
 });
 event!(ShipmentCancelled, "shipment.cancelled", v 1 { order_id: OrderId });
+event!(
+    /// The parcel is with the carrier.
+    ShipmentShipped, "shipment.shipped", v 1 { order_id: OrderId, carrier: String, tracking_number: String }
+);
+event!(ShipmentDelivered, "shipment.delivered", v 1 { order_id: OrderId });
+
+// notifications: subject is the notification's own id, which follows from the event that it tells of and the channel.
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    Email,
+    Sms,
+}
+
+impl Channel {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Sms => "sms",
+        }
+    }
+}
+
+event!(
+    /// The provider took the message. Whether it arrives, nobody tells.
+    NotificationSent, "notification.sent", v 1 {
+        /// What it tells of.
+        about: EventId,
+        about_type: String,
+        order_id: Option<OrderId>,
+        channel: Channel,
+        /// The way that it went: by e-mail, too, when the channel is SMS and its provider fails.
+        sent_by: Channel,
+    }
+);
+
+/// Why a customer was not told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Undelivered {
+    /// The provider says that there can be no such address or number.
+    InvalidAddress,
+    /// An earlier message came back from the address, or its owner complained.
+    Suppressed,
+    /// The provider did not take it.
+    Provider,
+    /// It may have been sent twice already, and nobody knows.
+    Uncertain,
+}
+
+event!(NotificationFailed, "notification.failed", v 1 {
+    about: EventId,
+    about_type: String,
+    order_id: Option<OrderId>,
+    channel: Channel,
+    reason: Undelivered,
+});

@@ -11,7 +11,7 @@ pub mod saga;
 mod stock;
 
 pub use event::{DecodeError, Envelope, EventPayload, Metadata, NewEvent};
-pub use ids::{CorrelationId, EventId, IdempotencyKey, InvalidId, OrderId, Sku, UserId};
+pub use ids::{CorrelationId, EventId, IdempotencyKey, InvalidId, NotificationId, OrderId, Sku, UserId};
 pub use money::{Money, MoneyError};
 pub use order::{OrderLine, OrderStatus, PricedLine, ShippingAddress};
 pub use stock::Availability;
