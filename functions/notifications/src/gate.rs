@@ -110,9 +110,11 @@ impl Gate {
 
     async fn turn(&self, clock: &Clock) -> Result<(), SignedDuration> {
         let patience = SignedDuration::try_from(clock.left()).unwrap_or(SignedDuration::ZERO);
+        let asked = clock.elapsed();
         match self.bucket.turn(clock.now(), patience).await {
             Turn::After(wait) => {
-                sleep(wait.unsigned_abs()).await;
+                // From when it was asked for: the answer took some of it.
+                sleep((asked + wait.unsigned_abs()).saturating_sub(clock.elapsed())).await;
                 Ok(())
             }
             Turn::TooFar(wait) => Err(wait),

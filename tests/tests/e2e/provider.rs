@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -64,15 +64,6 @@ impl Provider {
 
     pub fn refused(&self) -> usize {
         self.seen.refused.load(Ordering::SeqCst)
-    }
-
-    /// The most calls of a channel within any one second.
-    pub fn most_in_a_second(&self, channel: Channel) -> usize {
-        let calls = self.calls(channel);
-        let within = |from: usize| {
-            calls[from..].iter().take_while(|call| **call - calls[from] < Duration::from_secs(1)).count()
-        };
-        (0..calls.len()).map(within).max().unwrap_or(0)
     }
 }
 
