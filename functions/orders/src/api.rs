@@ -21,7 +21,6 @@ use axum::{
 use contracts::OrderId;
 use jiff::Timestamp;
 use lambda_kit::{
-    dynamodb::TableError,
     http::{
         Body, Correlation, FieldError, Idempotency, Identity, Limited, Limiter, Problem, conditional, etag,
         offered,
@@ -79,7 +78,8 @@ async fn place(
     let request_hash = body.hash().map_err(|e| Problem::internal(&e))?;
 
     let code = body.discount_code();
-    let lookup = store.lookup(&order_id, &identity.user_id, &body.skus(), code);
+    let skus = body.skus();
+    let lookup = store.lookup(&order_id, &identity.user_id, &skus, code);
     let found = limit.beside(identity.user_id.as_str(), lookup).await?;
     if let Some(first) = found.placed {
         return replayed(&order_id, first, &request_hash);

@@ -11,7 +11,10 @@ use std::collections::BTreeSet;
 
 use contracts::{
     CorrelationId, Envelope, Money, NewEvent, OrderId, UserId,
-    events::{PaymentFailed, PaymentFailure, PaymentPending, PaymentRefunded, PaymentSucceeded, RefundCause},
+    events::{
+        PaymentFailed, PaymentFailure, PaymentPending, PaymentRefunded, PaymentSucceeded, RefundCause,
+        WaitsFor,
+    },
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -445,7 +448,13 @@ fn event(
         user_id: Some(&payment.user_id),
     };
     match news {
-        News::Pending => Envelope::new(new, &PaymentPending { order_id, amount }),
+        News::Pending => {
+            let waits_for = match payment.waiting {
+                Some(Waiting::Customer(_)) => WaitsFor::Customer,
+                Some(Waiting::Bank) | None => WaitsFor::Bank,
+            };
+            Envelope::new(new, &PaymentPending { order_id, amount, waits_for })
+        }
         News::Succeeded => Envelope::new(new, &PaymentSucceeded { order_id, amount }),
         News::Failed(reason) => Envelope::new(new, &PaymentFailed { order_id, amount, reason }),
         News::Refunded(more) => {

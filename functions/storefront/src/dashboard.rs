@@ -10,7 +10,7 @@ use contracts::{EventPayload, events::OrderShipmentScheduled};
 use futures::future::try_join_all;
 use lambda_kit::command::chain;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::upstream::{Caller, Context, Down, Upstream};
 
@@ -23,6 +23,7 @@ const FRESH: Duration = Duration::from_secs(5);
 const STALE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Dashboard {
     customer: Option<Value>,
     recent_orders: Vec<Value>,
@@ -93,7 +94,7 @@ impl Composer {
         (Ok(orders), shipments, related)
     }
 
-    /// As orders know them: each is told with the order's events.
+    /// Those of the orders that have one booked.
     async fn shipments(&self, orders: &[Value], caller: &Caller) -> Part<Vec<Value>> {
         let is_scheduled = |order: &&Value| {
             let mut timeline = order["timeline"].as_array().into_iter().flatten();
@@ -101,9 +102,7 @@ impl Composer {
         };
         let shipments = orders.iter().filter(is_scheduled).filter_map(|order| order["order_id"].as_str());
         let shipments = try_join_all(shipments.map(|order_id| async move {
-            let path = format!("/v1/orders/{order_id}/events?after=0");
-            let events = items(self.upstream.get(Context::Orders, &path, caller).await?);
-            Ok::<_, Down>(shipment(order_id, &events))
+            self.upstream.get(Context::Fulfillment, &format!("/v1/shipments/{order_id}"), caller).await
         }));
         Ok(shipments.await?.into_iter().flatten().collect())
     }
@@ -154,15 +153,6 @@ fn items(list: Option<Value>) -> Vec<Value> {
         Some(Value::Array(items)) => items,
         _ => vec![],
     }
-}
-
-fn shipment(order_id: &str, events: &[Value]) -> Option<Value> {
-    let scheduled = events.iter().find(|event| event["event_type"] == OrderShipmentScheduled::TYPE)?;
-    let mut shipment = json!({"order_id": order_id});
-    for field in ["carrier", "tracking_number", "estimated_delivery"] {
-        shipment[field] = scheduled["data"][field].clone();
-    }
-    Some(shipment)
 }
 
 #[cfg(test)]

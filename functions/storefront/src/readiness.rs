@@ -21,7 +21,7 @@ const ASKED: [(&str, &str); 8] = [
     ("inventory", "inventory-api"),
     ("orders", "orders-api"),
     ("payments", "payments-api"),
-    ("fulfillment", "fulfillment-commands"),
+    ("fulfillment", "fulfillment-api"),
     ("notifications", "notifications-consumer"),
     ("realtime", "realtime-api"),
 ];

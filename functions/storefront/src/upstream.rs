@@ -30,6 +30,7 @@ pub enum Context {
     Users,
     Orders,
     Payments,
+    Fulfillment,
     Catalog,
 }
 
@@ -40,6 +41,7 @@ impl Context {
             Self::Users => "users",
             Self::Orders => "orders",
             Self::Payments => "payments",
+            Self::Fulfillment => "fulfillment",
             Self::Catalog => "catalog",
         }
     }
@@ -58,6 +60,7 @@ struct Breakers {
     users: Breaker,
     orders: Breaker,
     payments: Breaker,
+    fulfillment: Breaker,
     catalog: Breaker,
 }
 
@@ -126,6 +129,7 @@ impl Upstream {
             users: breaker(Context::Users),
             orders: breaker(Context::Orders),
             payments: breaker(Context::Payments),
+            fulfillment: breaker(Context::Fulfillment),
             catalog: breaker(Context::Catalog),
         };
         Self { lambda: Client::from_conf(config), stage, breakers }
@@ -144,11 +148,12 @@ impl Upstream {
     }
 
     fn breaker(&self, context: Context) -> &Breaker {
-        let Breakers { users, orders, payments, catalog } = &self.breakers;
+        let Breakers { users, orders, payments, fulfillment, catalog } = &self.breakers;
         match context {
             Context::Users => users,
             Context::Orders => orders,
             Context::Payments => payments,
+            Context::Fulfillment => fulfillment,
             Context::Catalog => catalog,
         }
     }

@@ -10,8 +10,8 @@ use crate::error::{AboutFile, Error, Result};
 use crate::progress::Progress;
 use crate::python::{self, Purpose};
 use crate::release::{self, Arch, Release, Stage};
-use crate::republish::{Outbox, Republish};
 use crate::replay::Replay;
+use crate::republish::{Outbox, Republish};
 use crate::saga::Saga;
 use crate::settings::{DEFAULT_GATEWAY_PORT, DEFAULT_STRIPE_PORT, Port, Settings};
 use crate::stack::{self, Stack};
@@ -169,6 +169,7 @@ impl Cli {
             Command::Users(users) => {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 until_interrupted(users.run(&settings, &Progress::new())).await
+            }
             Command::Replay(replay) => {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 until_interrupted(replay.run(&settings, &Progress::new())).await

@@ -45,6 +45,7 @@ pub enum Error {
     Saga(String),
     #[error("{0}")]
     Users(String),
+    #[error("{0}")]
     Replay(String),
     #[error("{0}")]
     Dlq(String),

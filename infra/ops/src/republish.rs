@@ -84,6 +84,7 @@ pub enum Context {
     Orders,
     Payments,
     Fulfillment,
+    Notifications,
 }
 
 /// One run through a context's table.
@@ -131,6 +132,7 @@ impl Context {
             Self::Orders => "orders",
             Self::Payments => "payments",
             Self::Fulfillment => "fulfillment",
+            Self::Notifications => "notifications",
         }
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Availability, EventPayload, Money, OrderDiscount, OrderId, OrderLine, PricedLine, Sku, UserId,
+    Availability, EventId, EventPayload, Money, OrderDiscount, OrderId, OrderLine, PricedLine, Sku, UserId,
     saga::{Failure, ORDER_CANCEL_REQUESTED, PAYMENT_DECLINED, PAYMENT_TIMEOUT},
 };
 
@@ -139,7 +139,23 @@ event!(OrderCompensationFailed, "order.compensation_failed", v 1 {
 
 // payments: subject is the order id.
 
-event!(PaymentPending, "payment.pending", v 1 { order_id: OrderId, amount: Money });
+/// Whose move it is while a payment is pending.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum WaitsFor {
+    #[default]
+    Bank,
+    /// The bank asks the customer to confirm it.
+    Customer,
+}
+
+event!(PaymentPending, "payment.pending", v 1 {
+    order_id: OrderId,
+    amount: Money,
+    #[serde(default)]
+    waits_for: WaitsFor,
+});
 event!(PaymentSucceeded, "payment.succeeded", v 1 { order_id: OrderId, amount: Money });
 
 /// Why a payment failed.
@@ -224,3 +240,58 @@ event!(
     ShipmentShipped, "shipment.shipped", v 1 { order_id: OrderId, carrier: String, tracking_number: String }
 );
 event!(ShipmentDelivered, "shipment.delivered", v 1 { order_id: OrderId });
+
+// notifications: subject is the notification's own id, which follows from the event that it tells of and the channel.
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    Email,
+    Sms,
+}
+
+impl Channel {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Sms => "sms",
+        }
+    }
+}
+
+event!(
+    /// The provider took the message. Whether it arrives, nobody tells.
+    NotificationSent, "notification.sent", v 1 {
+        /// What it tells of.
+        about: EventId,
+        about_type: String,
+        order_id: Option<OrderId>,
+        channel: Channel,
+        /// The way that it went: by e-mail, too, when the channel is SMS and its provider fails.
+        sent_by: Channel,
+    }
+);
+
+/// Why a customer was not told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Undelivered {
+    /// The provider says that there can be no such address or number.
+    InvalidAddress,
+    /// An earlier message came back from the address, or its owner complained.
+    Suppressed,
+    /// The provider did not take it.
+    Provider,
+    /// It may have been sent twice already, and nobody knows.
+    Uncertain,
+}
+
+event!(NotificationFailed, "notification.failed", v 1 {
+    about: EventId,
+    about_type: String,
+    order_id: Option<OrderId>,
+    channel: Channel,
+    reason: Undelivered,
+});

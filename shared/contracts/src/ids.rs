@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::events::Channel;
+
 /// A value that does not have the form of the identifier it was meant to be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {rule}")]
@@ -116,6 +118,14 @@ string_newtype!(
 );
 
 string_newtype!(
+    /// `ntf_` and 32 hexadecimal digits: one event told through one channel.
+    NotificationId,
+    |v| is_prefixed_uuid(v, "ntf_"),
+    "must be `ntf_` followed by 32 hexadecimal digits",
+    "^ntf_[0-9a-f]{32}$"
+);
+
+string_newtype!(
     /// A stock keeping unit: 1 to 64 characters of `[A-Za-z0-9._-]`, as the shop names its goods.
     Sku,
     |v| (1..=64).contains(&v.len())
@@ -160,6 +170,13 @@ impl EventId {
     /// same events, and whoever reads them can tell that they are.
     pub fn derive(source: &str, subject: &str, sequence: u64) -> Self {
         Self(format!("evt_{}", derived("event", &[source, subject, &sequence.to_string()])))
+    }
+}
+
+impl NotificationId {
+    /// The same event and channel always name the same notification, however often the event comes.
+    pub fn derive(about: &EventId, channel: Channel) -> Self {
+        Self(format!("ntf_{}", derived("notification", &[about.as_str(), channel.as_str()])))
     }
 }
 

@@ -13,7 +13,7 @@ pub mod schema;
 mod stock;
 
 pub use event::{DecodeError, Envelope, EventPayload, Metadata, NewEvent};
-pub use ids::{CorrelationId, EventId, IdempotencyKey, InvalidId, OrderId, Sku, UserId};
+pub use ids::{CorrelationId, EventId, IdempotencyKey, InvalidId, NotificationId, OrderId, Sku, UserId};
 pub use money::{Money, MoneyError};
 pub use order::{OrderDiscount, OrderLine, OrderStatus, PricedLine, ShippingAddress};
 pub use stock::Availability;

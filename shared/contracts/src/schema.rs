@@ -5,8 +5,8 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use crate::{
-    Availability, CorrelationId, Currency, Envelope, EventPayload, Money, NewEvent, OrderDiscount, OrderId,
-    OrderLine, PricedLine, Sku, UserId,
+    Availability, CorrelationId, Currency, Envelope, EventId, EventPayload, Money, NewEvent, NotificationId,
+    OrderDiscount, OrderId, OrderLine, PricedLine, Sku, UserId,
     events::*,
     saga::{Failure, PAYMENT_DECLINED},
 };
@@ -42,6 +42,9 @@ pub fn event_versions() -> Vec<EventVersion> {
     let users = About { source: "users", subject: user_id.as_str() };
     let catalog = About { source: "catalog", subject: "MUG-BLUE" };
     let stock = About { source: "inventory", subject: "MUG-BLUE" };
+    let about = EventId::derive("orders", order_id().as_str(), 6);
+    let notification = NotificationId::derive(&about, Channel::Sms);
+    let notifications = About { source: "notifications", subject: notification.as_str() };
     let order = order_id();
     let [inventory, orders, payments, fulfillment] = ["inventory", "orders", "payments", "fulfillment"]
         .map(|source| About { source, subject: order.as_str() });
@@ -96,7 +99,11 @@ pub fn event_versions() -> Vec<EventVersion> {
         orders.tells(OrderInventoryReleased {}),
         orders.tells(OrderCancelled { reason: reason.clone(), step }),
         orders.tells(OrderCompensationFailed { failure, failed: vec!["payment".to_owned()] }),
-        payments.tells(PaymentPending { order_id: order_id(), amount: usd(4200) }),
+        payments.tells(PaymentPending {
+            order_id: order_id(),
+            amount: usd(4200),
+            waits_for: WaitsFor::Customer,
+        }),
         payments.tells(PaymentSucceeded { order_id: order_id(), amount: usd(4200) }),
         payments.told::<_, PaymentFailed>(PaymentFailedV1 {
             order_id: order_id(),
@@ -124,6 +131,20 @@ pub fn event_versions() -> Vec<EventVersion> {
         fulfillment.tells(ShipmentPacked { order_id: order_id() }),
         fulfillment.tells(ShipmentShipped { order_id: order_id(), carrier, tracking_number }),
         fulfillment.tells(ShipmentDelivered { order_id: order_id() }),
+        notifications.tells(NotificationSent {
+            about: about.clone(),
+            about_type: OrderCompleted::TYPE.to_owned(),
+            order_id: Some(order_id()),
+            channel: Channel::Sms,
+            sent_by: Channel::Email,
+        }),
+        notifications.tells(NotificationFailed {
+            about,
+            about_type: OrderCompleted::TYPE.to_owned(),
+            order_id: Some(order_id()),
+            channel: Channel::Email,
+            reason: Undelivered::InvalidAddress,
+        }),
     ]
 }
 

@@ -28,7 +28,7 @@ use tokio::time::timeout;
 
 use crate::{
     command::chain,
-    dynamodb::{Item, Table, TableError, key, number},
+    dynamodb::{Item, Table, TableError, condition_failed, key, number, refused_item},
     numbers::ATTEMPT_TIMEOUT,
 };
 
@@ -175,12 +175,9 @@ fn read<R: Send + Sync + std::fmt::Debug + 'static>(
 ) -> Result<Move, TableError> {
     match answer {
         Ok(answer) => Ok(Move::Done(full_at(answer.attributes.as_ref())?)),
-        Err(SdkError::ServiceError(refusal)) => match refusal.err() {
-            UpdateItemError::ConditionalCheckFailedException(failed) => {
-                Ok(Move::Refused(failed.item.as_ref().map_or(Ok(0), |item| full_at(Some(item)))?))
-            }
-            _ => Err(TableError::call(OPERATION, SdkError::ServiceError(refusal))),
-        },
+        Err(error) if condition_failed(&error) => {
+            Ok(Move::Refused(refused_item(&error).map_or(Ok(0), |item| full_at(Some(item)))?))
+        }
         Err(error) => Err(TableError::call(OPERATION, error)),
     }
 }

@@ -138,6 +138,17 @@ pub fn condition_failed<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> b
     error.code() == Some("ConditionalCheckFailedException")
 }
 
+/// The item as it was when an update's condition did not hold, if the call asked for it (`ALL_OLD`) and there was one.
+pub fn refused_item<R>(
+    error: &SdkError<aws_sdk_dynamodb::operation::update_item::UpdateItemError, R>,
+) -> Option<&Item> {
+    use aws_sdk_dynamodb::operation::update_item::UpdateItemError as E;
+    match error.as_service_error()? {
+        E::ConditionalCheckFailedException(failed) => failed.item.as_ref(),
+        _ => None,
+    }
+}
+
 /// Why each item of a cancelled transaction did not go through, by its code (`None`, `ConditionalCheckFailed`,
 /// `TransactionConflict`, …), or nothing when the transaction failed for another reason.
 pub fn cancellation_reasons<R>(

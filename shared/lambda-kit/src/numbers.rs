@@ -32,6 +32,8 @@ pub const SCHEDULED_FUNCTION: Duration = Duration::from_secs(300);
 pub const GATEWAY_CALL: Duration = Duration::from_secs(12);
 /// One e-mail handed to the provider.
 pub const EMAIL_CALL: Duration = Duration::from_secs(5);
+/// One text message handed to the provider.
+pub const SMS_CALL: Duration = Duration::from_secs(5);
 /// Connecting to a provider outside AWS, or to SES.
 pub const CONNECT: Duration = Duration::from_secs(1);
 /// The state machine tries a step so often, the first time included: a service down for a minute or two delays an order.
@@ -45,6 +47,7 @@ pub const SAGA_PAYMENT: Duration = Duration::from_secs(20 * 60);
 
 pub const PAYMENTS_CONCURRENCY: u32 = 10;
 pub const EMAIL_CONCURRENCY: u32 = 5;
+pub const SMS_CONCURRENCY: u32 = 5;
 pub const REALTIME_CONCURRENCY: u32 = 20;
 
 // Rates.
@@ -76,6 +79,28 @@ pub const AUTH_PER_ADDRESS: RateLimit = RateLimit::new(200, 10);
 /// not slow down what it protects.
 pub const LIMITER: Duration = Duration::from_millis(300);
 
+/// How often a queue of notifications hands an event out before its dead-letter queue takes it.
+pub const NOTIFICATION_RECEIVES: u32 = 5;
+
+/// How one message is handed to its provider, within one invocation.
+#[derive(Debug, Clone, Copy)]
+pub struct Send {
+    /// Calls of the provider, as long as it refuses for the moment.
+    pub tries: u32,
+    /// Before the second call, uniformly drawn from none to this (full jitter), and doubled before each further one.
+    pub first_pause: Duration,
+    /// From the message's arrival to the end of the last call: what is left of the function's time is for the record.
+    pub budget: Duration,
+}
+
+pub const SEND: Send = Send {
+    // Of a provider that fails 30 % of its calls, one message in 1,400 comes again; and the breaker, which counts a
+    // message with all its tries as one call, stays closed.
+    tries: 6,
+    first_pause: Duration::from_millis(50),
+    budget: Duration::from_secs(25),
+};
+
 // Sizes.
 
 /// A request's body.
@@ -100,8 +125,8 @@ pub struct Integration {
 /// How many may be at it at once.
 #[derive(Debug, Clone, Copy)]
 pub enum Bulkhead {
-    /// Instances that the queue of this template's function keeps busy at most.
-    Queue { most: u32, template: &'static str, function: &'static str },
+    /// Instances that this queue of the template keeps busy at most.
+    Queue { most: u32, template: &'static str, queue: &'static str },
     /// Instances that may be reserved for these functions, by a parameter; none by default, because a new account has no
     /// room for it.
     Reserved(&'static [(&'static str, u32)]),
@@ -137,21 +162,41 @@ pub const INTEGRATIONS: &[Integration] = &[
         bulkhead: Some(Bulkhead::Queue {
             most: PAYMENTS_CONCURRENCY,
             template: "payments",
-            function: "PaymentsCommands",
+            queue: "CommandsQueue",
         }),
         fallback: "the order waits, until its payment's deadline of 15 minutes",
     },
     Integration {
         of: "e-mail (SES)",
         timeout: EMAIL_CALL,
-        attempts: (1, "the message comes back, 5 times"),
+        attempts: (SEND.tries, "50 ms, ×2, full jitter; then the message comes back, 5 times"),
         breaker: Some("email"),
         bulkhead: Some(Bulkhead::Queue {
             most: EMAIL_CONCURRENCY,
             template: "notifications",
-            function: "NotificationsConsumer",
+            queue: "EmailQueue",
         }),
         fallback: "dead-letter queue, `cargo ops dlq redrive`",
+    },
+    Integration {
+        of: "text messages (SNS)",
+        timeout: SMS_CALL,
+        attempts: (SEND.tries, "50 ms, ×2, full jitter"),
+        breaker: Some("sms"),
+        bulkhead: Some(Bulkhead::Queue {
+            most: SMS_CONCURRENCY,
+            template: "notifications",
+            queue: "SmsQueue",
+        }),
+        fallback: "the same text goes by e-mail",
+    },
+    Integration {
+        of: "a context, by the storefront",
+        timeout: ATTEMPT_TIMEOUT,
+        attempts: (1, "–"),
+        breaker: Some("users, orders, payments, fulfillment, catalog"),
+        bulkhead: None,
+        fallback: "what was read last, where it is everybody's; else the part is left out, and named in `degraded`",
     },
     Integration {
         of: "WebSocket connections",
@@ -161,7 +206,7 @@ pub const INTEGRATIONS: &[Integration] = &[
         bulkhead: Some(Bulkhead::Queue {
             most: REALTIME_CONCURRENCY,
             template: "realtime",
-            function: "RealtimeConsumer",
+            queue: "LineQueue",
         }),
         fallback: "replay on reconnect, and polling",
     },
@@ -263,9 +308,10 @@ mod tests {
 
     #[test]
     fn each_limit_is_met_before_the_one_around_it() {
-        let chains: [&[Duration]; 4] = [
+        let chains: [&[Duration]; 5] = [
             &[CLIENT, API_INTEGRATION, API_FUNCTION, ATTEMPT_TIMEOUT],
             &[SAGA_TASK, COMMAND_FUNCTION, GATEWAY_CALL, EMAIL_CALL, CONNECT],
+            &[COMMAND_FUNCTION, SEND.budget, SMS_CALL, CONNECT],
             &[SAGA_PAYMENT, PAYMENT_DEADLINE],
             &[BREAKER.open, BREAKER.probe_lease, GATEWAY_CALL + BREAKER.write, BREAKER.probing, BREAKER.read],
         ];

@@ -19,7 +19,9 @@ mod limits;
 mod notifications;
 mod outage;
 mod page;
+mod peak;
 mod platform;
+mod provider;
 mod realtime;
 mod reconciler;
 mod republish;
@@ -68,6 +70,7 @@ fn main() {
         dlq::tests,
         republish::tests,
         // Those that want the stack for themselves: last, when nobody else waits for it.
+        peak::tests,
         deadline::tests,
         outage::tests,
         attention::tests,

@@ -136,6 +136,15 @@ fn a_pending_payment_tells_what_becomes_of_it(#[case] fact: Fact, #[case] event:
     assert_eq!(after(&payment(Pending), &fact, NOW).1.as_deref(), event);
 }
 
+#[rstest]
+#[case(needs_customer(), WaitsFor::Customer)]
+#[case(Says::Processing, WaitsFor::Bank)]
+fn a_payment_that_waits_says_for_whom(#[case] says: Says, #[case] waits_for: WaitsFor) {
+    let change = decide(&order(), Some(&payment(Pending)), &heard(says), at(NOW)).unwrap().unwrap();
+    let told: PaymentPending = change.event.unwrap().decode().unwrap();
+    assert_eq!(told.waits_for, waits_for);
+}
+
 /// The saga's error names, and the answers, by status.
 #[rstest]
 #[case(Pending, None)]

@@ -3,12 +3,27 @@
 use lambda_kit::openapi::{Operation, Who};
 use serde_json::{Value, json};
 
-use crate::readiness::Report;
+use crate::{dashboard::Dashboard, export::Export, readiness::Report};
+
+const USER_ID: &str = "usr_0123456789abcdef0123456789abcdef";
 
 pub fn operations() -> Vec<Operation> {
     let report = |status: &str| json!({"status": status, "contexts": {"orders": {"status": status, "checks": {"table": status}}}});
     vec![
         Operation::get("/", Who::Public, "The shop's page").answers_text(200, "The page.", "text/html"),
+        Operation::get("/v1/dashboard", Who::User, "What a customer wants to see first, composed of several contexts")
+            .answers::<Dashboard>(200, "The dashboard; what is missing is named in `degraded`.", &["Cache-Control"], json!({
+                "customer": {"user_id": USER_ID, "name": "Ada Lovelace"}, "recent_orders": [], "shipments": [],
+                "recommendations": [], "degraded": ["shipments"]
+            })),
+        Operation::get("/v1/users/me/export", Who::User, "All that is held about the person")
+            .query("cursor", "`next_cursor` of the part before: whoever has many orders reads on.", json!({"type": "string"}))
+            .answers::<Export>(200, "The person's data.", &["Cache-Control"], json!({
+                "exported_at": "2026-11-21T12:00:00Z",
+                "profile": {"user_id": USER_ID, "name": "Ada Lovelace"}, "orders": [], "next_cursor": null
+            }))
+            .problem(404, "The account was deleted.")
+            .problem(503, "A part cannot be had now, and the rest alone would not be all."),
         Operation::get("/health/live", Who::Public, "Whether anything answers").answers::<Value>(
             200,
             "It does.",

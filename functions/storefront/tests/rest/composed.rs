@@ -110,6 +110,8 @@ impl Shop {
         let (orders, events) = (list(&[order()], Value::Null), list(&[scheduled], Value::Null));
         for (address, body) in [
             ("/v1/users/me".to_owned(), json!({"name": "Anna"})),
+            ("/v1/users/me?include=sessions".to_owned(), json!({"name": "Anna", "sessions": []})),
+            (format!("/v1/shipments/{ORDER}"), shipment()),
             (format!("/v1/orders?limit=5&customer={anna}"), orders.clone()),
             (format!("/v1/orders?limit=50&customer={anna}"), orders),
             (format!("/v1/orders/{ORDER}/events?after=0"), events),
@@ -147,7 +149,7 @@ impl Shop {
 }
 
 fn shipment() -> Value {
-    json!({"order_id": ORDER, "carrier": "local", "tracking_number": "T1", "estimated_delivery": "2026-11-25"})
+    json!({"order_id": ORDER, "status": "shipped", "carrier": "local", "tracking_number": "T1"})
 }
 
 #[tokio::test]
@@ -238,13 +240,13 @@ async fn an_export_holds_everything_of_every_order() {
     let (status, export) = shop.export("").await;
     assert_eq!(
         (status, &export["profile"], &export["next_cursor"]),
-        (200, &json!({"name": "Anna"}), &Value::Null)
+        (200, &json!({"name": "Anna", "sessions": []}), &Value::Null)
     );
     let order = &export["orders"][0];
     assert_eq!(order["order"]["shipping_address"]["city"], "Berlin");
     assert_eq!(
-        (&order["payment"]["status"], &order["events"][0]["data"]["carrier"]),
-        (&json!("succeeded"), &json!("local"))
+        (&order["payment"]["status"], &order["events"][0]["data"]["carrier"], &order["shipment"]["status"]),
+        (&json!("succeeded"), &json!("local"), &json!("shipped"))
     );
 }
 

@@ -29,7 +29,7 @@ const FUNCTIONS: [(&str, &str); 8] = [
     ("inventory", "inventory-api"),
     ("orders", "orders-api"),
     ("payments", "payments-api"),
-    ("fulfillment", "fulfillment-commands"),
+    ("fulfillment", "fulfillment-api"),
     ("notifications", "notifications-consumer"),
     ("realtime", "realtime-api"),
 ];

@@ -25,7 +25,7 @@ impl World {
     async fn new() -> Self {
         let (store, _, _) = listed_store().await;
         let tokens = Tokens::new();
-        let app = lambda_kit::http::app(routes(store.clone()), tokens.verifier());
+        let app = lambda_kit::http::app(routes(store.clone(), unlimited(table)), tokens.verifier());
         Self { app, store, tokens, anna: UserId::generate() }
     }
 
