@@ -146,7 +146,7 @@ async fn a_payment_method_that_does_not_exist_is_declined() {
     let event = lab.last_event().await.unwrap();
     assert_eq!(
         (event.event_type.as_str(), &event.data["reason"]),
-        ("payment.failed", &json!("PaymentDeclined"))
+        ("payment.failed", &json!("declined"))
     );
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::NothingTaken));
 }
@@ -185,7 +185,7 @@ async fn past_the_deadline_the_intent_is_closed_and_the_step_times_out() {
     let event = lab.last_event().await.unwrap();
     assert_eq!(
         (event.event_type.as_str(), &event.data["reason"]),
-        ("payment.failed", &json!("PaymentTimeout"))
+        ("payment.failed", &json!("timed_out"))
     );
     assert_eq!(lab.stripe.open(), 0);
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::NothingTaken));
