@@ -20,6 +20,7 @@ mod reconciler;
 mod saga;
 mod stock;
 mod undo;
+mod views;
 mod world;
 
 use libtest_mimic::{Arguments, Trial};
@@ -43,7 +44,7 @@ pub(crate) use tests;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let areas: [fn() -> Vec<Trial>; 17] = [
+    let areas: [fn() -> Vec<Trial>; 18] = [
         saga::tests,
         gateway::tests,
         cancel::tests,
@@ -62,6 +63,7 @@ fn main() {
         outage::tests,
         attention::tests,
         reconciler::tests,
+        views::tests,
     ];
     let conclusion = libtest_mimic::run(&arguments, areas.into_iter().flat_map(|tests| tests()).collect());
     harness::stop();
