@@ -193,3 +193,25 @@ fn request(path: &str, caller: &Caller) -> Value {
         "isBase64Encoded": false,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use lambda_http::request::LambdaRequest;
+
+    use super::*;
+
+    #[test]
+    fn a_function_reads_a_call_as_it_reads_one_of_the_gateway() {
+        let caller = Caller {
+            user_id: UserId::generate(),
+            authorization: "Bearer x".to_owned(),
+            correlation_id: CorrelationId::try_from("cor_test").unwrap(),
+        };
+        let event = request("/v1/orders?limit=5&customer=c", &caller).to_string();
+        let read: lambda_http::Request = serde_json::from_str::<LambdaRequest>(&event).unwrap().into();
+        assert_eq!((read.method().as_str(), read.uri().path()), ("GET", "/v1/orders"));
+        assert_eq!(read.uri().query(), Some("limit=5&customer=c"));
+        assert_eq!(read.headers()["authorization"], "Bearer x");
+        assert_eq!(read.headers()["x-correlation-id"], "cor_test");
+    }
+}

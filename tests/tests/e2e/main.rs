@@ -28,6 +28,7 @@ mod republish;
 mod saga;
 mod stock;
 mod undo;
+mod views;
 mod world;
 
 use libtest_mimic::{Arguments, Trial};
@@ -77,6 +78,7 @@ fn main() {
         reconciler::tests,
         contract::tests,
         limits::tests,
+        views::tests,
     ];
     let conclusion = libtest_mimic::run(&arguments, areas.iter().flat_map(|tests| tests()).collect());
     harness::stop();

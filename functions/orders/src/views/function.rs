@@ -49,10 +49,12 @@ pub async fn run(checks: Vec<Check>, store: Store) -> MainResult {
     invoke::run(checks, move |payload, _| {
         let projector = Arc::clone(&projector);
         async move {
-            if let Ok(Request::Replay { projection, position }) = serde_json::from_str(payload.get()) {
-                return replay(&projector, projection, position).await.map(Answer::Part);
+            // Which of the two it is, a batch says with its first word.
+            if let Ok(batch) = serde_json::from_str::<StreamEvent>(payload.get()) {
+                return Ok(Answer::Batch(project(&projector, &batch).await));
             }
-            Ok(Answer::Batch(project(&projector, &parse(payload.get())?).await))
+            let Request::Replay { projection, position } = parse(payload.get())?;
+            replay(&projector, projection, position).await.map(Answer::Part)
         }
     })
     .await
