@@ -1,5 +1,6 @@
 //! End to end: every test runs against one real stack, which is started for them and ended after them.
 
+mod accounts;
 mod api;
 mod attention;
 mod browser;
@@ -43,7 +44,7 @@ pub(crate) use tests;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let areas: [fn() -> Vec<Trial>; 17] = [
+    let areas: [fn() -> Vec<Trial>; 18] = [
         saga::tests,
         gateway::tests,
         cancel::tests,
@@ -51,6 +52,7 @@ fn main() {
         idempotency::tests,
         undo::tests,
         api::tests,
+        accounts::tests,
         realtime::tests,
         page::tests,
         notifications::tests,
