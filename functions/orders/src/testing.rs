@@ -1,5 +1,6 @@
 //! Builders for tests: one order, and the commands of its life.
 
+use axum::Router;
 use contracts::{
     CorrelationId, Currency, IdempotencyKey, Money, OrderId, PricedLine, Sku, UserId,
     saga::{Compensations, Failure, Shipment, UndoOutcome},
@@ -7,10 +8,13 @@ use contracts::{
 use jiff::Timestamp;
 use lambda_kit::{
     dynamodb::Table,
-    testing::{Faults, table},
+    http::{Limiter, app},
+    numbers::ORDERS_PER_USER,
+    testing::{Faults, Tokens, table},
 };
 
 use crate::{
+    api::routes,
     domain::{Command, Commit, NewCommit, Order, Placed, apply, command_id, decide},
     store::{NewOrder, Store},
 };
@@ -135,6 +139,12 @@ pub fn placed(order: &Order) -> &Placed {
 pub async fn listed_store() -> (Store, Table, Faults) {
     let (table, faults) = table(&[("listed", "listed", "sk")]).await;
     (Store::new(table.clone()), table, faults)
+}
+
+/// The REST API over a table of `listed_store`.
+pub fn listed_api(table: &Table, tokens: &Tokens) -> Router {
+    let limiter = Limiter::new(table.clone(), "orders", ORDERS_PER_USER);
+    app(routes(Store::new(table.clone()), limiter), tokens.verifier())
 }
 
 /// Somebody's order of two mugs, placed `second` seconds after the first; its id.

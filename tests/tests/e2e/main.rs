@@ -1,5 +1,6 @@
 //! End to end: every test runs against one real stack, which is started for them and ended after them.
 
+mod accounts;
 mod api;
 mod attention;
 mod authorisation;
@@ -63,6 +64,7 @@ fn main() {
         undo::tests,
         api::tests,
         authorisation::tests,
+        accounts::tests,
         realtime::tests,
         page::tests,
         notifications::tests,

@@ -7,10 +7,9 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::{
-    api::routes,
     domain::Command,
     store::Store,
-    testing::{at, correlation_id, listed_store, order_of},
+    testing::{at, correlation_id, listed_api, listed_store, order_of},
     views::Projector,
 };
 
@@ -23,9 +22,9 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let (store, _, _) = listed_store().await;
+        let (store, table, _) = listed_store().await;
         let tokens = Tokens::new();
-        let app = lambda_kit::http::app(routes(store.clone(), unlimited(table)), tokens.verifier());
+        let app = listed_api(&table, &tokens);
         Self { app, store, tokens, anna: UserId::generate() }
     }
 

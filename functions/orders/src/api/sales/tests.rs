@@ -1,22 +1,20 @@
 use axum::{body::Body, http::Request};
 use contracts::UserId;
 use http_body_util::BodyExt;
-use lambda_kit::testing::Tokens;
+use lambda_kit::{dynamodb::Table, testing::Tokens};
 use rstest::rstest;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::{
-    api::routes,
     domain::Command,
-    store::Store,
-    testing::{at, cancel, complete, correlation_id, listed_store, order_of},
+    testing::{at, cancel, complete, correlation_id, listed_api, listed_store, order_of},
     views::Projector,
 };
 
-/// What `token` gets for `query` from an API over this store.
-async fn report(store: &Store, tokens: &Tokens, token: &str, query: &str) -> (u16, Value) {
-    let app = lambda_kit::http::app(routes(store.clone(), unlimited(table)), tokens.verifier());
+/// What `token` gets for `query` from an API over this table.
+async fn report(table: &Table, tokens: &Tokens, token: &str, query: &str) -> (u16, Value) {
+    let app = listed_api(table, tokens);
     let request = Request::get(format!("/v1/reports/sales{query}")).header("authorization", token);
     let response = app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
     let status = response.status().as_u16();
@@ -26,7 +24,7 @@ async fn report(store: &Store, tokens: &Tokens, token: &str, query: &str) -> (u1
 
 #[tokio::test]
 async fn each_day_says_what_happened_on_it() {
-    let (store, _, _) = listed_store().await;
+    let (store, table, _) = listed_store().await;
     let (tokens, projector) = (Tokens::new(), Projector::new(store.clone()));
     let lives: [&[Command]; 4] = [
         &[],
@@ -42,7 +40,7 @@ async fn each_day_says_what_happened_on_it() {
         }
         projector.catch_up(&order_id).await;
     }
-    let (status, report) = report(&store, &tokens, &tokens.admin(), "?from=2026-11-17&to=2026-11-18").await;
+    let (status, report) = report(&table, &tokens, &tokens.admin(), "?from=2026-11-17&to=2026-11-18").await;
     let quiet =
         json!({"date": "2026-11-17", "orders": 0, "completed": 0, "revenue": [], "cancellations": {}});
     let busy = json!({
@@ -63,17 +61,17 @@ async fn each_day_says_what_happened_on_it() {
 #[case("?from=2025-01-01&to=2026-01-02", "to")]
 #[tokio::test]
 async fn days_that_cannot_be_reported_are_refused(#[case] query: &str, #[case] field: &str) {
-    let ((store, _, _), tokens) = (listed_store().await, Tokens::new());
-    let (status, problem) = report(&store, &tokens, &tokens.admin(), query).await;
+    let ((_, table, _), tokens) = (listed_store().await, Tokens::new());
+    let (status, problem) = report(&table, &tokens, &tokens.admin(), query).await;
     assert_eq!((status, &problem["errors"][0]["field"]), (422, &json!(field)));
 }
 
 #[tokio::test]
 async fn a_year_can_be_reported_by_administrators_only() {
-    let ((store, _, _), tokens) = (listed_store().await, Tokens::new());
+    let ((_, table, _), tokens) = (listed_store().await, Tokens::new());
     let year = "?from=2024-01-01&to=2024-12-31";
-    let (status, report_of_year) = report(&store, &tokens, &tokens.admin(), year).await;
+    let (status, report_of_year) = report(&table, &tokens, &tokens.admin(), year).await;
     assert_eq!((status, report_of_year["items"].as_array().unwrap().len()), (200, 366));
-    assert_eq!(report(&store, &tokens, &tokens.user(&UserId::generate()), year).await.0, 403);
-    assert_eq!(report(&store, &tokens, "", year).await.0, 401);
+    assert_eq!(report(&table, &tokens, &tokens.user(&UserId::generate()), year).await.0, 403);
+    assert_eq!(report(&table, &tokens, "", year).await.0, 401);
 }

@@ -1,0 +1,219 @@
+//! Accounts: logins that fail, administrators, and a person who leaves.
+
+use std::time::Duration;
+
+use contracts::{OrderId, OrderStatus, ShippingAddress, Sku};
+use ops::shop::{Error, NewOrder};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::harness::Outcome;
+use crate::world::{Customer, Result, World, address, buy, eventually, one, unique};
+
+crate::tests![
+    five_wrong_passwords_close_an_account_to_the_right_one_and_to_no_other,
+    an_operator_makes_somebody_an_administrator,
+    whoever_leaves_is_gone_from_every_table_log_and_queue_once_the_open_orders_have_ended,
+];
+
+/// Tables that are not searched: notifications do not listen to `user.deleted` yet.
+const NOT_YET: [&str; 1] = ["notifications"];
+
+const WITHIN: Duration = Duration::from_secs(60);
+
+async fn login(world: &World, email: &str, password: &str) -> Result<StatusCode> {
+    let credentials = json!({"email": email, "password": password});
+    let answer = world.shop.call(Method::POST, "/v1/auth/login").json(&credentials).send_once().await?;
+    if answer.status == StatusCode::TOO_MANY_REQUESTS {
+        let seconds: u32 =
+            answer.header("retry-after").and_then(|value| value.parse().ok()).unwrap_or_default();
+        assert!((800..=900).contains(&seconds), "{seconds}");
+    }
+    Ok(answer.status)
+}
+
+async fn five_wrong_passwords_close_an_account_to_the_right_one_and_to_no_other(world: World) -> Outcome {
+    let (anna, ben) = (world.customer().await?, world.customer().await?);
+    for _ in 0..5 {
+        assert_eq!(login(&world, &anna.email, "wrong").await?, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(login(&world, &anna.email, &anna.password).await?, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(login(&world, &ben.email, &ben.password).await?, StatusCode::OK);
+    Ok(())
+}
+
+async fn an_operator_makes_somebody_an_administrator(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(1).await?);
+    let adjust = async |shop: &ops::shop::Shop| {
+        let call = shop.call(Method::POST, &format!("/v1/inventory/{sku}/adjustments"));
+        let call = call.header("idempotency-key", &unique("key"));
+        Ok::<_, Error>(call.json(&json!({"delta": 1, "reason": "found"})).send().await?.status)
+    };
+    assert_eq!(adjust(&customer.shop).await?, StatusCode::FORBIDDEN);
+    world.ops(&["users", "grant-admin", &customer.email.to_uppercase()]).await?;
+    assert_eq!(adjust(&customer.shop).await?, StatusCode::FORBIDDEN, "by a token from before");
+    let shop = world.shop.login(&customer.email, &customer.password).await?;
+    assert_eq!(adjust(&shop).await?, StatusCode::OK);
+
+    let nobody = world.ops(&["users", "grant-admin", "nobody@ordersaga.example"]).await;
+    let said = nobody.err().and_then(|error| error.message().map(str::to_owned)).unwrap_or_default();
+    assert!(said.contains("nobody has registered as"), "{said}");
+    Ok(())
+}
+
+async fn whoever_leaves_is_gone_from_every_table_log_and_queue_once_the_open_orders_have_ended(
+    world: World,
+) -> Outcome {
+    let (sku, since) = (world.product(5).await?, jiff::Timestamp::now());
+    let (customer, personal) = somebody(&world).await?;
+    let completed = order(&customer, &personal, buy(&sku)).await?;
+    assert_eq!(customer.ended(&completed).await?.status, OrderStatus::OrderCompleted);
+    let payment_method = world.gateway.store_card(ops::shop::card::ASKS_FIRST).await?;
+    let open = order(&customer, &personal, NewOrder { payment_method, ..buy(&sku) }).await?;
+    let asked = eventually("the bank asks the customer", async || {
+        let payment = customer.shop.payment(&open).await?;
+        Ok(payment.next_action.ok_or(payment.status)?)
+    })
+    .await?;
+    // Otherwise the search would find nothing, whatever it did.
+    for context in ["users", "fulfillment", "orders"] {
+        let table = format!("ordersaga-{}-{context}:", world.outputs.stage);
+        eventually(&format!("{context} knows the person"), async || {
+            let found = in_tables(&world, &personal).await?;
+            if found.iter().any(|item| item.starts_with(&table)) {
+                Ok(())
+            } else {
+                Err(format!("{found:?}"))?
+            }
+        })
+        .await?;
+    }
+    let mut live = customer.shop.live().await?;
+    live.send(&json!({"action": "ping"})).await?;
+    live.next(WITHIN).await?;
+
+    let deleted = customer.shop.call(Method::DELETE, "/v1/users/me").send().await?;
+    assert_eq!(deleted.status, StatusCode::ACCEPTED);
+    assert_eq!(login(&world, &customer.email, &customer.password).await?, StatusCode::UNAUTHORIZED);
+    let me = customer.shop.call(Method::GET, "/v1/users/me").send().await?;
+    assert_eq!(me.status, StatusCode::NOT_FOUND);
+    is_closed(live).await?;
+    eventually("orders takes no order", async || {
+        let status = tries_to_order(&customer).await?;
+        if status == StatusCode::UNAUTHORIZED { Ok(()) } else { Err(status)? }
+    })
+    .await?;
+
+    // The open order goes on, to its address.
+    world.gateway.authenticate(&asked).await?;
+    assert_eq!(customer.ended(&open).await?.status, OrderStatus::OrderCompleted);
+    let shipped = customer.history(&open).await?;
+    assert!(shipped.contains(&"order.shipment_scheduled".to_owned()), "{shipped:?}");
+
+    eventually("nothing personal is in a table", async || {
+        let found = in_tables(&world, &personal).await?;
+        if found.is_empty() { Ok(()) } else { Err(format!("{found:#?}"))? }
+    })
+    .await?;
+    assert_eq!(in_logs(&world, &personal, since).await?, Vec::<String>::new());
+    eventually("nothing personal is in a queue", async || {
+        let queues =
+            world.emulator.send("sqs", "messages", Method::GET, "/_ministack/sqs/messages", &[], vec![]);
+        let queues = queues.await.map_err(|error| error.to_string())?;
+        if named(&queues, &personal) { Err("a message names the person")? } else { Ok(()) }
+    })
+    .await?;
+    // The order is still there for the books.
+    assert_eq!(world.admin.order(&completed).await?.status, OrderStatus::OrderCompleted);
+    Ok(())
+}
+
+/// Somebody with a name, a street and a phone number that nobody else has; these and the e-mail address.
+async fn somebody(world: &World) -> Result<(Customer, Vec<String>)> {
+    let customer = world.customer().await?;
+    let (name, street) = (unique("Name"), unique("Street"));
+    let digits: String = street.bytes().filter(u8::is_ascii_digit).take(9).map(char::from).collect();
+    let phone = format!("+4915{digits:0<9}");
+    let profile = json!({"name": name, "phone": phone});
+    customer.shop.call(Method::PATCH, "/v1/users/me").json(&profile).send().await?.read::<Value>()?;
+    let personal = vec![name, street, phone, customer.email.clone()];
+    Ok((customer, personal))
+}
+
+async fn order(customer: &Customer, personal: &[String], order: NewOrder) -> Result<OrderId> {
+    let shipping_address =
+        ShippingAddress { name: personal[0].clone(), line1: personal[1].clone(), ..address("DE") };
+    let order = NewOrder { shipping_address, ..order };
+    Ok(customer.shop.place(&order, &unique("key")).await?.order_id)
+}
+
+/// Orders what there is not: refused in any case.
+async fn tries_to_order(customer: &Customer) -> Result<StatusCode> {
+    let nothing = Sku::try_from("NO-SUCH-THING").expect("letters and hyphens");
+    let order = NewOrder { items: vec![one(&nothing)], ..buy(&nothing) };
+    let call = customer.shop.call(Method::POST, "/v1/orders").header("idempotency-key", &unique("key"));
+    Ok(call.json(&order).send().await?.status)
+}
+
+async fn is_closed(mut live: ops::shop::Live) -> Result<()> {
+    loop {
+        match live.next(WITHIN).await {
+            Ok(_) => {}
+            Err(Error::Broken { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn named(text: &str, personal: &[String]) -> bool {
+    personal.iter().any(|word| text.contains(word))
+}
+
+/// The items of all tables that name the person, each with its table.
+async fn in_tables(world: &World, personal: &[String]) -> std::result::Result<Vec<String>, String> {
+    let call = async |operation: &str, input: Value| {
+        let target = format!("DynamoDB_20120810.{operation}");
+        world.emulator.json("dynamodb", &target, &input).await.map_err(|error| error.to_string())
+    };
+    let mut found = Vec::new();
+    let tables = call("ListTables", json!({})).await?;
+    let tables = tables["TableNames"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    for table in tables.filter(|table| !NOT_YET.iter().any(|context| table.ends_with(context))) {
+        let mut scan = json!({"TableName": table, "ConsistentRead": true});
+        loop {
+            let page = call("Scan", scan.clone()).await?;
+            let items = page["Items"].as_array().into_iter().flatten().map(Value::to_string);
+            found.extend(items.filter(|item| named(item, personal)).map(|item| format!("{table}: {item}")));
+            if page["LastEvaluatedKey"].is_null() {
+                break;
+            }
+            scan["ExclusiveStartKey"] = page["LastEvaluatedKey"].clone();
+        }
+    }
+    Ok(found)
+}
+
+/// The lines of all logs that name the person. Only those since the test began: the emulator gives 10,000 at most.
+async fn in_logs(world: &World, personal: &[String], since: jiff::Timestamp) -> ops::Result<Vec<String>> {
+    let call = async |operation: &str, input: Value| {
+        world.emulator.json("logs", &format!("Logs_20140328.{operation}"), &input).await
+    };
+    let groups = call("DescribeLogGroups", json!({})).await?;
+    let groups = groups["logGroups"].as_array().cloned().unwrap_or_default();
+    assert!(groups.len() > 20, "{groups:?}");
+    let mut found = Vec::new();
+    for group in groups {
+        let mut filter = json!({"logGroupName": group["logGroupName"], "startTime": since.as_millisecond()});
+        loop {
+            let page = call("FilterLogEvents", filter.clone()).await?;
+            let lines =
+                page["events"].as_array().into_iter().flatten().map(|event| event["message"].to_string());
+            found.extend(lines.filter(|line| named(line, personal)));
+            if page["nextToken"].is_null() {
+                break;
+            }
+            filter["nextToken"] = page["nextToken"].clone();
+        }
+    }
+    Ok(found)
+}
