@@ -1,101 +1,74 @@
 //! Sends e-mail through SES.
 
-use aws_config::{SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::SdkConfig;
 use aws_sdk_sesv2::{
     Client,
-    config::{Builder, http::HttpResponse},
-    error::{ProvideErrorMetadata, SdkError},
-    operation::send_email::SendEmailError,
-    types::{Body, Content, Destination, EmailContent, Message as SesMessage},
+    types::{Body, Content, Destination, EmailContent, Message, MessageTag},
 };
+use contracts::UserId;
 use lambda_kit::{
     config::{self, ConfigError},
-    numbers::{CONNECT, EMAIL_CALL},
+    numbers::EMAIL_CALL,
 };
 
-use crate::domain::Message;
+use crate::{
+    domain::Letter,
+    provider::{SendError, at_own_endpoint, client_config},
+};
 
-/// Why an e-mail was not sent, or may not have been. Without the provider's own text, which names the address.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MailError {
-    #[error("the provider refused the e-mail: {0}")]
-    Refused(String),
-    /// 5xx, or more than it takes now.
-    #[error("the provider cannot take the e-mail now: {0}")]
-    Unavailable(String),
-    #[error("the provider did not answer in time")]
-    Timeout,
-    #[error("the provider could not be reached or understood")]
-    Connection,
-    #[error("the e-mail could not be written")]
-    Content,
-}
+/// The tag by which SES names the user to `feedback`, when an e-mail comes back.
+pub const USER_TAG: &str = "user";
 
-impl MailError {
-    /// Whether the provider is down, or close to it: what its breaker counts.
-    pub const fn is_outage(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Timeout | Self::Connection)
-    }
-}
+/// `BadRequestException` is SES's word for an address that is none. An unverified sender or bad content is a
+/// `MessageRejected`: a person can mend that, so it is tried again and ends in the dead-letter queue (SendEmail, API
+/// reference).
+const INVALID: [&str; 1] = ["BadRequestException"];
 
 /// Sends from one address.
 #[derive(Debug, Clone)]
 pub struct Mailer {
     ses: Client,
     from: String,
+    /// Where SES tells of bounces and complaints.
+    configuration_set: Option<String>,
 }
 
 impl Mailer {
-    /// Sends from the address `EMAIL_FROM`.
+    /// Sends from the address `EMAIL_FROM`, with the configuration set `SES_CONFIGURATION_SET` if that is set, and through
+    /// `AWS_ENDPOINT_URL_SESV2` if that is set (the SDKs' own name for it).
     ///
     /// # Errors
-    /// When the variable is missing.
+    /// When `EMAIL_FROM` is missing.
     pub fn from_env(sdk: &SdkConfig) -> Result<Self, ConfigError> {
-        Ok(Self::new(sdk, config::required("EMAIL_FROM")?))
+        let from = config::required("EMAIL_FROM")?;
+        let sdk = at_own_endpoint(sdk, "AWS_ENDPOINT_URL_SESV2");
+        Ok(Self::new(&sdk, from, config::optional("SES_CONFIGURATION_SET")))
     }
 
-    /// One try a call: what timed out may have been sent, and the queue tries again anyway, later and with a lease.
-    pub fn new(sdk: &SdkConfig, from: String) -> Self {
-        let timeouts =
-            TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(EMAIL_CALL).build();
-        let config =
-            Builder::from(sdk).timeout_config(timeouts).retry_config(RetryConfig::disabled()).build();
-        Self { ses: Client::from_conf(config), from }
+    pub fn new(sdk: &SdkConfig, from: String, configuration_set: Option<String>) -> Self {
+        Self { ses: Client::new(&client_config(sdk, EMAIL_CALL)), from, configuration_set }
     }
 
-    /// Sends, and answers the provider's id of the message.
-    pub async fn send(&self, to: &str, message: &Message) -> Result<String, MailError> {
-        let body = Body::builder().text(content(&message.text)?).html(content(&message.html)?).build();
-        let simple = SesMessage::builder().subject(content(&message.subject)?).body(body).build();
+    /// Sends, once, and answers the provider's id of the message.
+    pub async fn send(&self, user: &UserId, to: &str, letter: &Letter) -> Result<String, SendError> {
+        let body = Body::builder().text(content(&letter.text)?).html(content(&letter.html)?).build();
+        let message = Message::builder().subject(content(&letter.subject)?).body(body).build();
+        let tag = MessageTag::builder().name(USER_TAG).value(user.as_str());
         let answer = self
             .ses
             .send_email()
             .from_email_address(&self.from)
+            .set_configuration_set_name(self.configuration_set.clone())
+            .email_tags(tag.build().map_err(|_| SendError::Content)?)
             .destination(Destination::builder().to_addresses(to).build())
-            .content(EmailContent::builder().simple(simple).build())
+            .content(EmailContent::builder().simple(message).build())
             .send()
             .await
-            .map_err(|error| reason(&error))?;
+            .map_err(|error| SendError::of(&error, &INVALID))?;
         Ok(answer.message_id.unwrap_or_default())
     }
 }
 
-fn content(text: &str) -> Result<Content, MailError> {
-    Content::builder().charset("UTF-8").data(text).build().map_err(|_| MailError::Content)
-}
-
-fn reason(error: &SdkError<SendEmailError, HttpResponse>) -> MailError {
-    match error {
-        SdkError::ServiceError(refusal) => {
-            let code = refusal.err().code().unwrap_or("no code").to_owned();
-            let status = refusal.raw().status().as_u16();
-            if status >= 500 || status == 429 || code == "TooManyRequestsException" {
-                MailError::Unavailable(code)
-            } else {
-                MailError::Refused(code)
-            }
-        }
-        SdkError::TimeoutError(_) => MailError::Timeout,
-        _ => MailError::Connection,
-    }
+fn content(text: &str) -> Result<Content, SendError> {
+    Content::builder().charset("UTF-8").data(text).build().map_err(|_| SendError::Content)
 }

@@ -1,9 +1,10 @@
-//! The queue that events come from, and go back into while the provider is down. Failing them would spend their
-//! receives, and the dead-letter queue takes them after five.
+//! The queues that events come from: where one waits while its provider is not to be called, and how long one that
+//! failed stays away.
 
 use aws_config::SdkConfig;
+use aws_lambda_events::sqs::SqsMessage;
 use aws_sdk_sqs::Client;
-use contracts::Envelope;
+use contracts::events::Channel;
 use jiff::SignedDuration;
 use lambda_kit::config::{self, ConfigError};
 
@@ -11,38 +12,78 @@ use lambda_kit::config::{self, ConfigError};
 const LONGEST_DELAY: SignedDuration = SignedDuration::from_secs(900);
 
 #[derive(Debug, Clone)]
-pub struct OwnQueue {
+pub struct Queues {
     sqs: Client,
-    url: String,
+    email: String,
+    sms: String,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    #[error("an event has no JSON form")]
-    Form(#[from] serde_json::Error),
     #[error("the queue did not take an event back")]
     Send(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the queue did not hide a message")]
+    Hide(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-impl OwnQueue {
-    /// The queue `QUEUE_URL`.
+impl Queues {
+    /// The queues `EMAIL_QUEUE_URL` and `SMS_QUEUE_URL`.
     ///
     /// # Errors
-    /// When the variable is missing.
+    /// When one of the variables is missing.
     pub fn from_env(sdk: &SdkConfig) -> Result<Self, ConfigError> {
-        Ok(Self::new(sdk, config::required("QUEUE_URL")?))
+        Ok(Self::new(sdk, config::required("EMAIL_QUEUE_URL")?, config::required("SMS_QUEUE_URL")?))
     }
 
-    pub fn new(sdk: &SdkConfig, url: String) -> Self {
-        Self { sqs: Client::new(sdk), url }
+    pub fn new(sdk: &SdkConfig, email: String, sms: String) -> Self {
+        Self { sqs: Client::new(sdk), email, sms }
     }
 
-    /// Puts an event in again, as SNS put it in, to come out after `delay`. It counts as never received.
-    pub async fn put_back(&self, event: &Envelope, delay: SignedDuration) -> Result<(), QueueError> {
-        let body = serde_json::to_string(event)?;
-        let seconds = i32::try_from(delay.min(LONGEST_DELAY).as_secs()).unwrap_or(i32::MAX);
-        let send = self.sqs.send_message().queue_url(&self.url).message_body(body).delay_seconds(seconds);
+    /// Puts a message in again, to come out after `delay`, counted as never received: failing it would spend its
+    /// receives, and the dead-letter queue takes it after five.
+    pub async fn put_back(
+        &self,
+        channel: Channel,
+        message: &SqsMessage,
+        delay: SignedDuration,
+    ) -> Result<(), QueueError> {
+        let send = self
+            .sqs
+            .send_message()
+            .queue_url(self.url(channel))
+            .message_body(message.body.as_deref().unwrap_or_default())
+            .delay_seconds(seconds(delay));
         send.send().await.map_err(|error| QueueError::Send(error.into()))?;
         Ok(())
     }
+
+    /// Lets a message that failed come again after `delay`, and not after the queue's visibility timeout.
+    pub async fn hide(
+        &self,
+        channel: Channel,
+        message: &SqsMessage,
+        delay: SignedDuration,
+    ) -> Result<(), QueueError> {
+        let hide = self
+            .sqs
+            .change_message_visibility()
+            .queue_url(self.url(channel))
+            .set_receipt_handle(message.receipt_handle.clone())
+            .visibility_timeout(seconds(delay));
+        hide.send().await.map_err(|error| QueueError::Hide(error.into()))?;
+        Ok(())
+    }
+
+    fn url(&self, channel: Channel) -> &str {
+        match channel {
+            Channel::Email => &self.email,
+            Channel::Sms => &self.sms,
+        }
+    }
+}
+
+/// Whole seconds, rounded up: who comes a moment too early has come for nothing.
+fn seconds(delay: SignedDuration) -> i32 {
+    let whole = delay.as_millis().saturating_add(999) / 1000;
+    i32::try_from(whole.clamp(0, LONGEST_DELAY.as_secs().into())).unwrap_or(i32::MAX)
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 pub use error::{Error, Result};
 pub use gateway::{Gateway, Intent, card};
 pub use live::{Frame, Live, OrderFrame, PartFrame};
-pub use mailbox::{Mail, mail_to};
+pub use mailbox::{Mail, Text, mail_to, texts_to};
 pub use model::{
     NewOrder, NextAction, Order, OrderEvent, Page, Payment, Placed, Product, Registered, Stock, Ticket,
     Tokens,

@@ -14,7 +14,9 @@ mod idempotency;
 mod notifications;
 mod outage;
 mod page;
+mod peak;
 mod platform;
+mod provider;
 mod realtime;
 mod reconciler;
 mod saga;
@@ -43,7 +45,7 @@ pub(crate) use tests;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let areas: [fn() -> Vec<Trial>; 17] = [
+    let areas: [fn() -> Vec<Trial>; 18] = [
         saga::tests,
         gateway::tests,
         cancel::tests,
@@ -58,6 +60,7 @@ fn main() {
         platform::tests,
         dlq::tests,
         // Those that want the stack for themselves: last, when nobody else waits for it.
+        peak::tests,
         deadline::tests,
         outage::tests,
         attention::tests,

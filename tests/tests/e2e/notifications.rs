@@ -1,80 +1,193 @@
 //! What customers are told.
 
 use contracts::{
-    CorrelationId, Currency, Envelope, Money, NewEvent, OrderId, OrderStatus, UserId, events::OrderCompleted,
+    CorrelationId, Currency, Envelope, EventPayload, Money, NewEvent, OrderId, OrderStatus, UserId,
+    events::{OrderCompleted, ShipmentDelivered, ShipmentShipped},
 };
 use ops::shop::{Mail, NewOrder, card};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::Outcome;
-use crate::world::{Customer, PRICE, Result, World, buy, eventually, unique};
+use crate::world::{Customer, PRICE, Result, World, address, buy, eventually, unique};
 
 crate::tests![
-    a_completed_order_is_told_by_exactly_one_email_also_when_the_event_comes_again,
-    a_cancelled_order_is_told_by_one_email,
+    a_completed_order_is_told_once_by_each_channel_also_when_the_event_comes_again,
+    a_cancelled_order_is_told_with_the_reason_in_plain_words,
+    a_payment_that_needs_the_customer_is_told,
+    money_that_goes_back_is_told,
+    a_parcel_is_told_when_it_is_shipped_and_when_it_is_delivered,
+    who_gave_no_phone_number_is_told_by_email_alone,
+    mail_that_came_back_is_the_last_to_its_address,
 ];
 
-async fn mails_about(world: &World, customer: &Customer, order: &OrderId) -> Result<Vec<Mail>> {
-    let about =
-        |mail: &Mail| mail.subject.contains(order.as_str()) || mail.body_text.contains(order.as_str());
-    Ok(world.mails(customer).await?.into_iter().filter(about).collect())
+/// The subjects of the e-mails about an order.
+async fn subjects(world: &World, customer: &Customer, order: &OrderId) -> Result<Vec<String>> {
+    let about = |mail: Mail| Some(mail.subject).filter(|subject| subject.contains(order.as_str()));
+    Ok(world.mails(customer).await?.into_iter().filter_map(about).collect())
 }
 
-async fn wait_for_mail(world: &World, customer: &Customer, order: &OrderId) -> Result<Vec<Mail>> {
-    eventually("the customer has an e-mail", async || {
-        let mails = mails_about(world, customer, order).await?;
-        if mails.is_empty() { Err("none yet")? } else { Ok(mails) }
+/// The text messages about an order.
+async fn texts(world: &World, customer: &Customer, order: &OrderId) -> Result<Vec<String>> {
+    let texts = world.texts(customer).await?;
+    Ok(texts.into_iter().filter(|text| text.contains(order.as_str())).collect())
+}
+
+/// Waits until the customer was told by both channels, and that these are the words of one message each.
+async fn is_told(world: &World, customer: &Customer, order: &OrderId, subject: &str, text: &str) -> Outcome {
+    eventually(&format!("the customer hears: {subject}"), async || {
+        let subjects = subjects(world, customer, order).await?;
+        let texts = texts(world, customer, order).await?;
+        let count = |said: &[String], words: &str| said.iter().filter(|said| said.contains(words)).count();
+        match (count(&subjects, subject), count(&texts, text)) {
+            (1, 1) => Ok(()),
+            (mails, sms) => Err(format!("{mails} of {subjects:?} and {sms} of {texts:?}"))?,
+        }
     })
-    .await
-}
-
-async fn a_completed_order_is_told_by_exactly_one_email_also_when_the_event_comes_again(
-    world: World,
-) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let placed = customer.shop.place(&buy(&sku), &unique("key")).await?;
-    let order = customer.ended(&placed.order_id).await?;
-    assert_eq!(order.status, OrderStatus::OrderCompleted);
-    assert_eq!(wait_for_mail(&world, &customer, &placed.order_id).await?.len(), 1);
-
-    // The same event again, as a queue may deliver it.
-    let event = completed_event(&placed.order_id, &customer.user_id, order.version)?;
-    let batch = json!({"Records": [{
-        "messageId": unique("message"), "receiptHandle": "r", "body": event, "attributes": {},
-        "messageAttributes": {}, "md5OfBody": "", "eventSource": "aws:sqs", "awsRegion": world.outputs.region,
-        "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:ordersaga-local-notifications-events",
-    }]});
-    let answer = world.invoke("notifications-consumer", &batch).await?;
-    assert_eq!(answer["batchItemFailures"], json!([]), "{answer}");
-    assert_eq!(mails_about(&world, &customer, &placed.order_id).await?.len(), 1);
+    .await?;
     Ok(())
 }
 
-/// The event that tells of the order's completion. Its id follows from the order and the version.
-fn completed_event(
+async fn a_completed_order_is_told_once_by_each_channel_also_when_the_event_comes_again(
+    world: World,
+) -> Outcome {
+    let (customer, sku) = (world.customer_with_phone().await?, world.product(5).await?);
+    let placed = customer.shop.place(&buy(&sku), &unique("key")).await?;
+    let order = customer.ended(&placed.order_id).await?;
+    assert_eq!(order.status, OrderStatus::OrderCompleted);
+    is_told(&world, &customer, &placed.order_id, "We have received", "has been received").await?;
+    is_told(&world, &customer, &placed.order_id, "is complete", "is complete").await?;
+    let welcome = world.mails(&customer).await?.iter().filter(|mail| mail.subject == "Welcome").count();
+    assert_eq!(welcome, 1);
+
+    // The same event again, as a queue may deliver it.
+    let total = Money::new(PRICE, Currency::USD);
+    let event =
+        event("orders", &placed.order_id, &customer.user_id, order.version, &OrderCompleted { total })?;
+    for queue in ["email", "sms"] {
+        let batch = json!({"Records": [{
+            "messageId": unique("message"), "receiptHandle": "r", "body": serde_json::to_string(&event)?,
+            "attributes": {}, "messageAttributes": {}, "md5OfBody": "", "eventSource": "aws:sqs",
+            "awsRegion": world.outputs.region,
+            "eventSourceARN": format!("arn:aws:sqs:us-east-1:000000000000:ordersaga-local-notifications-{queue}"),
+        }]});
+        let answer = world.invoke("notifications-consumer", &batch).await?;
+        assert_eq!(answer["batchItemFailures"], json!([]), "{answer}");
+    }
+    assert_eq!(subjects(&world, &customer, &placed.order_id).await?.len(), 2);
+    assert_eq!(texts(&world, &customer, &placed.order_id).await?.len(), 2);
+    eventually("notifications tell that they were sent", async || {
+        let lines = world.log_lines("notifications-relay", &["relayed"]).await?;
+        if lines.is_empty() { Err("no line in the relay's log")? } else { Ok(()) }
+    })
+    .await?;
+    Ok(())
+}
+
+/// An event as its context would tell it. Its id follows from source, order and number.
+fn event<P: EventPayload>(
+    source: &str,
     order: &OrderId,
     user: &UserId,
-    version: u64,
-) -> std::result::Result<String, serde_json::Error> {
-    let correlation_id = CorrelationId::generate();
+    sequence: u64,
+    payload: &P,
+) -> Outcome<Envelope> {
     let new = NewEvent {
-        source: "orders",
+        source,
         subject: order.as_str(),
-        sequence: version,
+        sequence,
         occurred_at: jiff::Timestamp::now(),
-        correlation_id: &correlation_id,
+        correlation_id: &CorrelationId::generate(),
         causation_id: "test",
         user_id: Some(user),
     };
-    let event = Envelope::new(new, &OrderCompleted { total: Money::new(PRICE, Currency::USD) })?;
-    serde_json::to_value(event).map(|event: Value| event.to_string())
+    Ok(Envelope::new(new, payload)?)
 }
 
-async fn a_cancelled_order_is_told_by_one_email(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+async fn a_cancelled_order_is_told_with_the_reason_in_plain_words(world: World) -> Outcome {
+    let (customer, sku) = (world.customer_with_phone().await?, world.product(5).await?);
     let order = NewOrder { payment_method: card::DECLINED.to_owned(), ..buy(&sku) };
     let placed = customer.shop.place(&order, &unique("key")).await?;
     assert_eq!(customer.ended(&placed.order_id).await?.status, OrderStatus::OrderCancelled);
-    assert_eq!(wait_for_mail(&world, &customer, &placed.order_id).await?.len(), 1);
+    is_told(&world, &customer, &placed.order_id, "was cancelled", "was cancelled").await?;
+    let mails = world.mails(&customer).await?;
+    assert!(mails.iter().any(|mail| mail.body_text.contains("Your payment was declined.")), "{mails:?}");
+    assert!(!texts(&world, &customer, &placed.order_id).await?.join(" ").contains("declined"));
+    Ok(())
+}
+
+async fn a_payment_that_needs_the_customer_is_told(world: World) -> Outcome {
+    let (customer, sku) = (world.customer_with_phone().await?, world.product(5).await?);
+    let (order_id, _) = customer.order_that_waits(&world, &sku).await?;
+    is_told(&world, &customer, &order_id, "Please confirm the payment", "waits for you to confirm").await
+}
+
+async fn money_that_goes_back_is_told(world: World) -> Outcome {
+    let (customer, sku) = (world.customer_with_phone().await?, world.product(5).await?);
+    let order = NewOrder { shipping_address: address("AQ"), ..buy(&sku) };
+    let placed = customer.shop.place(&order, &unique("key")).await?;
+    assert_eq!(customer.ended(&placed.order_id).await?.status, OrderStatus::OrderCancelled);
+    is_told(&world, &customer, &placed.order_id, "is on its way back", "is being refunded").await?;
+    is_told(&world, &customer, &placed.order_id, "was cancelled", "was cancelled").await
+}
+
+/// By the events that fulfillment is to publish when staff report them.
+async fn a_parcel_is_told_when_it_is_shipped_and_when_it_is_delivered(world: World) -> Outcome {
+    let customer = world.customer_with_phone().await?;
+    let order = customer.future_order().order_id;
+    let shipped = ShipmentShipped {
+        order_id: order.clone(),
+        carrier: "Paper Post".to_owned(),
+        tracking_number: "TRACK-1".to_owned(),
+    };
+    world.publish(&event("fulfillment", &order, &customer.user_id, 3, &shipped)?).await?;
+    is_told(&world, &customer, &order, "is on its way", "has been shipped").await?;
+    let mails = world.mails(&customer).await?;
+    assert!(mails.iter().any(|mail| mail.body_text.contains("TRACK-1")), "{mails:?}");
+    assert!(!texts(&world, &customer, &order).await?.join(" ").contains("TRACK"));
+    let delivered = ShipmentDelivered { order_id: order.clone() };
+    world.publish(&event("fulfillment", &order, &customer.user_id, 4, &delivered)?).await?;
+    is_told(&world, &customer, &order, "was delivered", "was delivered").await
+}
+
+async fn who_gave_no_phone_number_is_told_by_email_alone(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let placed = customer.shop.place(&buy(&sku), &unique("key")).await?;
+    assert_eq!(customer.ended(&placed.order_id).await?.status, OrderStatus::OrderCompleted);
+    eventually("the customer has an e-mail", async || {
+        let subjects = subjects(&world, &customer, &placed.order_id).await?;
+        if subjects.len() == 2 { Ok(()) } else { Err(subjects.join(", "))? }
+    })
+    .await?;
+    Ok(())
+}
+
+async fn mail_that_came_back_is_the_last_to_its_address(world: World) -> Outcome {
+    let (customer, sku) = (world.customer_with_phone().await?, world.product(5).await?);
+    eventually("the customer is welcome", async || {
+        let mails = world.mails(&customer).await?.len();
+        if mails == 1 { Ok(()) } else { Err(mails)? }
+    })
+    .await?;
+    // As SES tells it to the topic: the emulator does not.
+    let bounced = json!({
+        "eventType": "Bounce", "bounce": {"bounceType": "Permanent"},
+        "mail": {"destination": [customer.email], "tags": {"user": [customer.user_id.as_str()]}},
+    });
+    let topic = world.parameter("events-topic-arn").await?.replace("-events.fifo", "-notifications-feedback");
+    let form = [("TopicArn".to_owned(), topic), ("Message".to_owned(), bounced.to_string())];
+    world.emulator.query("sns", "Publish", "2010-03-31", &form).await?;
+    eventually("notifications have heard it", async || {
+        let words = [customer.user_id.as_str(), "written to no more"];
+        let lines = world.log_lines("notifications-consumer", &words).await?;
+        if lines.is_empty() { Err("no line of it in the log")? } else { Ok(()) }
+    })
+    .await?;
+    let placed = customer.shop.place(&buy(&sku), &unique("key")).await?;
+    eventually("the customer is told by text message", async || {
+        let texts = texts(&world, &customer, &placed.order_id).await?;
+        if texts.len() == 2 { Ok(()) } else { Err(texts.join(", "))? }
+    })
+    .await?;
+    assert!(subjects(&world, &customer, &placed.order_id).await?.is_empty());
     Ok(())
 }

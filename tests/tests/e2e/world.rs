@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use contracts::{IdempotencyKey, OrderId, OrderLine, ShippingAddress, Sku, UserId};
-use ops::shop::{Gateway, Intent, Mail, NewOrder, NextAction, NotYet, Order, Shop, card, mail_to};
+use contracts::{Envelope, IdempotencyKey, OrderId, OrderLine, ShippingAddress, Sku, UserId};
+use ops::shop::{
+    Gateway, Intent, Mail, NewOrder, NextAction, NotYet, Order, Registered, Shop, Text, card, mail_to,
+    texts_to,
+};
 use ops::{Emulator, Outputs};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -38,6 +41,8 @@ pub struct Customer {
     pub user_id: UserId,
     pub email: String,
     pub password: String,
+    /// Only of those who shall get text messages.
+    pub phone: Option<String>,
 }
 
 /// An order that is not placed yet: the customer and the key make its id.
@@ -65,7 +70,21 @@ impl World {
         let email = format!("{}@ordersaga.example", unique("test"));
         let password = unique("Pass");
         let user_id = self.shop.register(&email, &password, "Test Customer").await?.user_id;
-        Ok(Customer { shop: self.shop.login(&email, &password).await?, user_id, email, password })
+        let shop = self.shop.login(&email, &password).await?;
+        Ok(Customer { shop, user_id, email, password, phone: None })
+    }
+
+    /// Somebody with a phone, who is told by e-mail and by text message.
+    pub async fn customer_with_phone(&self) -> Result<Customer> {
+        let email = format!("{}@ordersaga.example", unique("test"));
+        let password = unique("Pass");
+        // Ten digits that nobody else has.
+        let phone = format!("+1{:010}", Uuid::new_v4().as_u128() % 10_000_000_000);
+        let account = json!({"email": email, "password": password, "name": "Test Customer", "phone": phone});
+        let registered = self.shop.call(Method::POST, "/v1/auth/register").json(&account).send().await?;
+        let user_id = registered.read::<Registered>()?.user_id;
+        let shop = self.shop.login(&email, &password).await?;
+        Ok(Customer { shop, user_id, email, password, phone: Some(phone) })
     }
 
     /// A product with so much in stock, that orders have a price of.
@@ -111,6 +130,30 @@ impl World {
     /// The e-mails to a customer.
     pub async fn mails(&self, customer: &Customer) -> Result<Vec<Mail>> {
         mail_to(&self.outputs.aws_endpoint_url, &customer.email).await
+    }
+
+    /// The text messages to a customer.
+    pub async fn texts(&self, customer: &Customer) -> Result<Vec<String>> {
+        let Some(phone) = &customer.phone else { return Ok(Vec::new()) };
+        let texts: Vec<Text> = texts_to(&self.outputs.aws_endpoint_url, phone).await?;
+        Ok(texts.into_iter().map(|text| text.message).collect())
+    }
+
+    /// Tells everybody of an event, as a context's relay does.
+    pub async fn publish(&self, event: &Envelope) -> Outcome {
+        let topic = self.parameter("events-topic-arn").await?;
+        let form = [
+            ("TopicArn", topic.as_str()),
+            ("Message", &serde_json::to_string(event)?),
+            ("MessageGroupId", &event.subject),
+            ("MessageDeduplicationId", event.event_id.as_str()),
+            ("MessageAttributes.entry.1.Name", "event_type"),
+            ("MessageAttributes.entry.1.Value.DataType", "String"),
+            ("MessageAttributes.entry.1.Value.StringValue", &event.event_type),
+        ];
+        let form = form.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        self.emulator.query("sns", "Publish", "2010-03-31", &form).await?;
+        Ok(())
     }
 
     /// What a function has logged that holds all of these words.

@@ -30,6 +30,7 @@ pub struct Template {
 /// One permission in a policy of a function or a state machine.
 pub struct Statement<'a> {
     pub owner: &'a str,
+    pub effect: &'a str,
     pub actions: Vec<&'a str>,
     pub resources: Vec<&'a Value>,
 }
@@ -109,6 +110,7 @@ impl Template {
             let statements = policies.into_iter().flat_map(|policy| one_or_more(&policy["Statement"]));
             statements.map(move |statement| Statement {
                 owner,
+                effect: statement["Effect"].as_str().unwrap_or_default(),
                 actions: one_or_more(&statement["Action"]).into_iter().filter_map(Value::as_str).collect(),
                 resources: one_or_more(&statement["Resource"]),
             })

@@ -5,7 +5,7 @@ use std::fs;
 use lambda_kit::numbers;
 use serde_json::Value;
 
-use crate::document::{Template, repository};
+use crate::document::{Template, repository, target};
 
 fn template(name: &str) -> Template {
     Template::all().into_iter().find(|template| template.name == name).expect("there is such a template")
@@ -17,25 +17,35 @@ fn timeout_of(template: &str, function: &str) -> u64 {
     found.expect("there is such a function").1["Timeout"].as_u64().expect("it has a timeout")
 }
 
-/// The most instances that a function's queue keeps busy.
-fn concurrency_of(template: &str, function: &str) -> u64 {
+/// The most instances of a function that a queue keeps busy.
+fn concurrency_of(template: &str, queue: &str) -> u64 {
     let template = self::template(template);
     let most = template
         .sources()
-        .find(|source| source.function == function && source.kind == "SQS")
+        .find(|source| source.kind == "SQS" && target(&source.properties["Queue"]) == Some(queue))
         .map(|source| source.properties["ScalingConfig"]["MaximumConcurrency"].clone());
-    most.expect("it has a queue").as_u64().expect("the queue has a bulkhead")
+    most.expect("there is such a queue").as_u64().expect("the queue has a bulkhead")
 }
 
 #[test]
 fn queues_have_their_bulkheads() {
     let expected = [
-        ("payments", "PaymentsCommands", numbers::PAYMENTS_CONCURRENCY),
-        ("notifications", "NotificationsConsumer", numbers::EMAIL_CONCURRENCY),
-        ("realtime", "RealtimeConsumer", numbers::REALTIME_CONCURRENCY),
+        ("payments", "CommandsQueue", numbers::PAYMENTS_CONCURRENCY),
+        ("notifications", "EmailQueue", numbers::EMAIL_CONCURRENCY),
+        ("notifications", "SmsQueue", numbers::SMS_CONCURRENCY),
+        ("realtime", "LineQueue", numbers::REALTIME_CONCURRENCY),
     ];
-    for (template, function, most) in expected {
-        assert_eq!(concurrency_of(template, function), u64::from(most), "{function}");
+    for (template, queue, most) in expected {
+        assert_eq!(concurrency_of(template, queue), u64::from(most), "{template} {queue}");
+    }
+}
+
+#[test]
+fn notifications_know_which_try_of_an_event_is_the_last() {
+    let template = template("notifications");
+    for queue in ["EmailQueue", "SmsQueue"] {
+        let receives = &template.properties(queue)["RedrivePolicy"]["maxReceiveCount"];
+        assert_eq!(*receives, numbers::NOTIFICATION_RECEIVES, "{queue}");
     }
 }
 
@@ -43,7 +53,7 @@ fn queues_have_their_bulkheads() {
 fn functions_that_call_a_provider_outlast_its_call() {
     let expected = [
         ("payments", "PaymentsCommands", numbers::GATEWAY_CALL),
-        ("notifications", "NotificationsConsumer", numbers::EMAIL_CALL),
+        ("notifications", "NotificationsConsumer", numbers::SEND.budget),
     ];
     for (template, function, call) in expected {
         assert!(timeout_of(template, function) > call.as_secs(), "{function}");

@@ -14,7 +14,11 @@ const LOG_GROUP: &str = "AWS::Logs::LogGroup";
 const ALARM: &str = "AWS::CloudWatch::Alarm";
 
 /// Actions that AWS scopes to no resource, each with the reason.
-const UNSCOPED: [(&str, &str); 12] = [
+const UNSCOPED: [(&str, &str); 13] = [
+    (
+        "sns:Publish",
+        "a text message goes to a phone number, which is no resource; topics are denied beside it",
+    ),
     ("states:SendTaskSuccess", "a task token names no state machine that a policy could match"),
     ("states:SendTaskFailure", "as SendTaskSuccess"),
     ("logs:CreateLogDelivery", "a state machine's log delivery belongs to the account"),
@@ -107,6 +111,9 @@ pub fn policies_say_what_on_which(template: &Template) -> Vec<String> {
             wrong.push(format!("{owner}: {action} is more than one action"));
         }
         if statement.resources.iter().any(|resource| **resource == "*") {
+            if statement.actions.contains(&"sns:Publish") && !is_denied_every_topic(template, owner) {
+                wrong.push(format!("{owner}: may publish to every topic"));
+            }
             let scoped = |action: &&&str| !UNSCOPED.iter().any(|(unscoped, _)| unscoped == *action);
             for action in statement.actions.iter().filter(scoped) {
                 wrong.push(format!("{owner}: {action} on '*' is not in the list of those that need it"));
@@ -114,6 +121,16 @@ pub fn policies_say_what_on_which(template: &Template) -> Vec<String> {
         }
     }
     wrong
+}
+
+fn is_denied_every_topic(template: &Template, owner: &str) -> bool {
+    template.statements().any(|statement| {
+        let every = json!({ "Fn::Sub": "arn:${AWS::Partition}:sns:*:*:*" });
+        statement.owner == owner
+            && statement.effect == "Deny"
+            && statement.actions.contains(&"sns:Publish")
+            && statement.resources.contains(&&every)
+    })
 }
 
 pub fn queues_have_dead_letters(template: &Template) -> Vec<String> {
@@ -315,13 +332,19 @@ pub fn event_sources_lose_nothing(template: &Template) -> Vec<String> {
     }
     for (id, subscription) in template.of_type("AWS::SNS::Subscription") {
         let properties = &subscription["Properties"];
-        if properties["RawMessageDelivery"] != true || properties["FilterPolicyScope"] != "MessageAttributes"
-        {
-            wrong.push(format!("{id}: must be raw, and filter by attributes"));
+        if properties["RawMessageDelivery"] != true {
+            wrong.push(format!("{id}: must be raw"));
         }
         let dead = target(&properties["RedrivePolicy"]["deadLetterTargetArn"]);
         if !dead.is_some_and(|dead| template.is(dead, QUEUE)) {
             wrong.push(format!("{id}: has no dead-letter queue"));
+        }
+        // A topic of the context's own has what its one listener wants.
+        if target(&properties["TopicArn"]).is_some_and(|topic| template.is(topic, "AWS::SNS::Topic")) {
+            continue;
+        }
+        if properties["FilterPolicyScope"] != "MessageAttributes" {
+            wrong.push(format!("{id}: must filter by attributes"));
         }
         if one_or_more(&properties["FilterPolicy"]["event_type"]).is_empty() {
             wrong.push(format!("{id}: takes every event"));

@@ -1,6 +1,10 @@
+use std::{num::NonZeroU32, sync::Arc};
+
 use jiff::Timestamp;
-use lambda_kit::{MainResult, aws, breaker::Breaker, dynamodb::Table, sqs, telemetry};
-use notifications::{Mailer, Notifier, OwnQueue, Store};
+use lambda_kit::{
+    MainResult, aws, breaker::Breaker, bucket::Bucket, config, dynamodb::Table, invoke, sqs, telemetry,
+};
+use notifications::{Gate, Mailer, Notifier, Queues, Store, Texter};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -8,12 +12,23 @@ async fn main() -> MainResult {
     let sdk = aws::sdk_config()?;
     let table = Table::from_env(&sdk)?;
     let checks = vec![table.health()];
-    let breaker = Breaker::new(table.clone(), "email");
-    let notifier =
-        Notifier::new(Store::new(table), Mailer::from_env(&sdk)?, breaker, OwnQueue::from_env(&sdk)?);
-    sqs::run_events(checks, |event| {
-        let notifier = notifier.clone();
-        async move { notifier.handle(event, Timestamp::now().as_second()).await }
+    let gate = |name, rate: NonZeroU32| {
+        Gate::new(Breaker::new(table.clone(), name), Bucket::new(table.clone(), name, 1, rate))
+    };
+    let notifier = Arc::new(Notifier {
+        email: gate("email", config::parsed_or("EMAILS_PER_SECOND", NonZeroU32::MIN)?),
+        sms: gate("sms", config::parsed_or("SMS_PER_SECOND", NonZeroU32::MIN)?),
+        mailer: Mailer::from_env(&sdk)?,
+        texter: Texter::from_env(&sdk),
+        queues: Queues::from_env(&sdk)?,
+        store: Store::new(table),
+    });
+    invoke::run(checks, move |payload, _| {
+        let notifier = Arc::clone(&notifier);
+        async move {
+            let batch = sqs::parse_batch(payload.get())?;
+            Ok(sqs::each_message(batch.records, |message| notifier.message(message, Timestamp::now())).await)
+        }
     })
     .await
 }

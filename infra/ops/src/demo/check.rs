@@ -96,13 +96,18 @@ impl Checks<'_> {
 
     async fn mail(&self) -> shop::Result<()> {
         let order = self.placed.order_id.as_str();
-        let mail = eventually(&format!("the customer has an e-mail about {order}"), WITHIN, async || {
-            let mails = mail_to(self.aws_endpoint_url, self.email).await?;
-            let count = mails.len();
-            let about = |mail: &shop::Mail| mail.subject.contains(order) || mail.body_text.contains(order);
-            Ok(mails.into_iter().find(about).ok_or(format!("{count} e-mails, none about it"))?)
-        })
-        .await?;
+        let mail =
+            eventually(&format!("the customer has an e-mail about the end of {order}"), WITHIN, async || {
+                let mails = mail_to(self.aws_endpoint_url, self.email).await?;
+                let count = mails.len();
+                // Its placing and its payment are told, too.
+                let tells_the_end = |mail: &shop::Mail| {
+                    ["is complete", "was cancelled"].iter().any(|end| mail.subject.contains(end))
+                };
+                let about = |mail: &shop::Mail| mail.subject.contains(order) && tells_the_end(mail);
+                Ok(mails.into_iter().find(about).ok_or(format!("{count} e-mails, none about it"))?)
+            })
+            .await?;
         self.clock.line("e-mail", format!("“{}”", mail.subject));
         Ok(())
     }

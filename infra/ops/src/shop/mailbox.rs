@@ -14,6 +14,19 @@ pub struct Mail {
     pub body_text: String,
 }
 
+/// A text message that the emulator's SNS took.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Text {
+    pub message: String,
+}
+
+#[derive(Deserialize)]
+struct Texts {
+    /// By phone number.
+    sms_messages: BTreeMap<String, Vec<Text>>,
+}
+
 #[derive(Deserialize)]
 struct Messages {
     /// By account.
@@ -28,4 +41,14 @@ pub async fn mail_to(aws_endpoint_url: &str, address: &str) -> Result<Vec<Mail>>
     let sent: Messages = Shop::new(aws_endpoint_url).get("/_ministack/ses/messages").await?;
     let mails = sent.messages.into_values().flatten();
     Ok(mails.filter(|mail| mail.to.iter().any(|to| to.contains(address))).collect())
+}
+
+/// The text messages to a number in E.164 form, oldest first.
+///
+/// # Errors
+/// The emulator does not answer.
+pub async fn texts_to(aws_endpoint_url: &str, phone: &str) -> Result<Vec<Text>> {
+    let path = format!("/_ministack/sns/sms-messages?phoneNumber={}", phone.replace('+', "%2B"));
+    let sent: Texts = Shop::new(aws_endpoint_url).get(&path).await?;
+    Ok(sent.sms_messages.into_values().flatten().collect())
 }

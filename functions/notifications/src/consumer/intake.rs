@@ -1,0 +1,142 @@
+//! From a queue's message to what is done about it, and when a failed one comes again.
+
+use aws_lambda_events::sqs::SqsMessage;
+use contracts::{
+    Envelope, EventPayload,
+    events::{Channel, Undelivered, UserDeleted, UserRegistered, UserUpdated},
+};
+use jiff::{SignedDuration, Timestamp};
+use lambda_kit::{
+    command::chain,
+    numbers::NOTIFICATION_RECEIVES,
+    sqs::{self, MessageError},
+};
+
+use super::{Notifier, NotifyError};
+use crate::{
+    domain::{Contact, Ending, News, Notification},
+    feedback,
+    gate::Clock,
+    store::LEASE_SECONDS,
+};
+
+/// A failed event comes again after this many seconds, then five times as many, and so on: five tries take about five
+/// minutes. A provider that is down for longer opens its breaker, and waiting for that costs no try.
+const FIRST_PAUSE_SECONDS: i64 = 2;
+const PAUSE_FACTOR: i64 = 5;
+
+/// The queue that a message came from.
+enum Source {
+    Events(Channel),
+    Feedback,
+}
+
+impl Source {
+    fn of(message: &SqsMessage) -> Self {
+        let queue = message.event_source_arn.as_deref().unwrap_or_default();
+        match () {
+            () if queue.ends_with("-notifications-sms") => Self::Events(Channel::Sms),
+            () if queue.ends_with("-notifications-feedback") => Self::Feedback,
+            () => Self::Events(Channel::Email),
+        }
+    }
+}
+
+impl Notifier {
+    /// Handles one message of any of the queues, which came in at `now`.
+    ///
+    /// # Errors
+    /// When it must come again.
+    pub async fn message(&self, message: SqsMessage, now: Timestamp) -> Result<(), MessageError> {
+        let clock = Clock::start(now);
+        match Source::of(&message) {
+            Source::Events(channel) => {
+                sqs::one_event(&message, |event| self.event(channel, &message, event, clock)).await
+            }
+            Source::Feedback => feedback::handle(&self.store, message.body.as_deref().unwrap_or_default())
+                .await
+                .map_err(MessageError::handler),
+        }
+    }
+
+    async fn event(
+        &self,
+        channel: Channel,
+        message: &SqsMessage,
+        event: Envelope,
+        clock: Clock,
+    ) -> Result<(), MessageError> {
+        let notification = Notification { about: &event, channel };
+        // A nest of futures as deep as ours does not fit onto a small stack without boxes.
+        let handled = Box::pin(self.handle(notification, message, &clock)).await;
+        let Err(error) = handled else { return Ok(()) };
+        let receives = receives(message);
+        if receives >= NOTIFICATION_RECEIVES {
+            self.give_up(notification, &error, &clock).await;
+        } else if let Err(hide) = self.queues.hide(channel, message, pause(receives, &error)).await {
+            // It comes again all the same, after the queue's own visibility timeout.
+            tracing::warn!(error = chain(&hide), "a message that failed comes again later than it could");
+        }
+        Err(error.into())
+    }
+
+    async fn handle(
+        &self,
+        notification: Notification<'_>,
+        message: &SqsMessage,
+        clock: &Clock,
+    ) -> Result<(), NotifyError> {
+        let event = notification.about;
+        match (event.event_type.as_str(), notification.channel) {
+            (UserRegistered::TYPE, Channel::Email) => {
+                let user: UserRegistered = event.decode().map_err(|_| NotifyError::Contact)?;
+                let user_id = user.user_id.clone();
+                self.store.remember(&user_id, &Contact::registered(user, event.sequence)).await?;
+                Box::pin(self.welcome(notification, message, &user_id, clock)).await
+            }
+            (UserUpdated::TYPE, Channel::Email) => {
+                let user: UserUpdated = event.decode().map_err(|_| NotifyError::Contact)?;
+                let user_id = user.user_id.clone();
+                Ok(self.store.remember(&user_id, &Contact::updated(user, event.sequence)).await?)
+            }
+            (UserDeleted::TYPE, Channel::Email) => {
+                let UserDeleted { user_id } = event.decode().map_err(|_| NotifyError::Contact)?;
+                Ok(self.store.erase(&user_id, clock.now().as_second()).await?)
+            }
+            (event_type, _) if News::TYPES.contains(&event_type) => match News::of(event)? {
+                Some(news) => Box::pin(self.tell(notification, message, &news, clock)).await,
+                None => Ok(()),
+            },
+            (other, _) => Err(NotifyError::Type(other.to_owned())),
+        }
+    }
+
+    /// Says that nobody was told, before the queue gives the event to its dead letters.
+    async fn give_up(&self, notification: Notification<'_>, error: &NotifyError, clock: &Clock) {
+        let reason = match error {
+            // Another try is at it and says how it ended.
+            NotifyError::Busy => return,
+            NotifyError::Uncertain => Undelivered::Uncertain,
+            NotifyError::Send(error) if error.is_uncertain() => Undelivered::Uncertain,
+            _ => Undelivered::Provider,
+        };
+        let ended = match self.store.told(notification).await {
+            Ok(told) => self.store.end(notification, &Ending::GivenUp(reason), told, clock.now()).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            tracing::error!(error = chain(&error), "a message is given up, and that is not recorded");
+        }
+    }
+}
+
+/// How often the queue has handed a message out, this time included.
+fn receives(message: &SqsMessage) -> u32 {
+    message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
+}
+
+fn pause(receives: u32, error: &NotifyError) -> SignedDuration {
+    let pause = FIRST_PAUSE_SECONDS.saturating_mul(PAUSE_FACTOR.saturating_pow(receives.saturating_sub(1)));
+    let least = if error.waits_for_a_lease() { LEASE_SECONDS } else { 0 };
+    SignedDuration::from_secs(pause.max(least))
+}

@@ -1,0 +1,260 @@
+//! Tells a customer, once as far as that can be had.
+
+use aws_lambda_events::sqs::SqsMessage;
+use contracts::{
+    OrderId, UserId,
+    events::{Channel, Undelivered},
+};
+use jiff::SignedDuration;
+use lambda_kit::{
+    command::chain,
+    telemetry::{self, Outcome},
+};
+use uuid::Uuid;
+
+use super::{Notifier, NotifyError};
+use crate::{
+    domain::{Contact, Ending, Letter, News, Notification, Person, compose, status_letter, text, welcome},
+    gate::{Clock, NotSent},
+    provider::SendError,
+    store::Lease,
+};
+
+/// How one try went.
+enum Try {
+    Ended(Ending),
+    /// Not sent, surely: again after this, and it does not count.
+    Later(SignedDuration),
+    /// Not sent, surely.
+    Failed(SendError),
+    /// The provider did not say.
+    Unknown(SendError),
+}
+
+impl From<NotSent> for Try {
+    fn from(not_sent: NotSent) -> Self {
+        match not_sent {
+            NotSent::Closed(open) => Self::Later(open.retry_after),
+            NotSent::Crowded(wait) => Self::Later(wait),
+            NotSent::Failed(SendError::Invalid(code)) => {
+                tracing::warn!(code, "there is no such address");
+                Self::Ended(Ending::Failed(Undelivered::InvalidAddress))
+            }
+            NotSent::Failed(error) if error.is_uncertain() => Self::Unknown(error),
+            NotSent::Failed(error) => Self::Failed(error),
+        }
+    }
+}
+
+/// A text message, and what is written in its place.
+struct Text<'a> {
+    user: &'a UserId,
+    contact: &'a Contact,
+    to: &'a str,
+    text: String,
+    letter: Letter,
+}
+
+impl Notifier {
+    pub(super) async fn welcome(
+        &self,
+        notification: Notification<'_>,
+        message: &SqsMessage,
+        user: &UserId,
+        clock: &Clock,
+    ) -> Result<(), NotifyError> {
+        let Some(contact) = self.contact(user).await? else { return Ok(()) };
+        let letter = welcome(&contact.name)?;
+        self.write(notification, message, user, &contact, &letter, clock).await
+    }
+
+    pub(super) async fn tell(
+        &self,
+        notification: Notification<'_>,
+        message: &SqsMessage,
+        news: &News,
+        clock: &Clock,
+    ) -> Result<(), NotifyError> {
+        let order_id = OrderId::try_from(notification.about.subject.as_str())?;
+        tracing::Span::current().record("order_id", order_id.as_str());
+        let user = notification.about.metadata.user_id.as_ref().ok_or(NotifyError::NoUser)?;
+        let Some(contact) = self.contact(user).await? else { return Ok(()) };
+        match notification.channel {
+            Channel::Email => {
+                let letter = compose(&contact.name, &order_id, news)?;
+                Box::pin(self.write(notification, message, user, &contact, &letter, clock)).await
+            }
+            Channel::Sms => {
+                let Some(to) = contact.phone() else { return Ok(()) };
+                let text = text(&order_id, news)?;
+                let letter = status_letter(&contact.name, &order_id, &text)?;
+                let text = Text { user, contact: &contact, to, text, letter };
+                Box::pin(self.text(notification, message, &text, clock)).await
+            }
+        }
+    }
+
+    /// The user that an event is about, if there is one to tell.
+    async fn contact(&self, user_id: &UserId) -> Result<Option<Contact>, NotifyError> {
+        tracing::Span::current().record("user_id", user_id.as_str());
+        match self.store.person(user_id).await?.ok_or(NotifyError::UnknownUser)? {
+            Person::Known(contact) => Ok(Some(contact)),
+            Person::Erased => {
+                tracing::info!("the customer is erased");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        notification: Notification<'_>,
+        message: &SqsMessage,
+        user: &UserId,
+        contact: &Contact,
+        letter: &Letter,
+        clock: &Clock,
+    ) -> Result<(), NotifyError> {
+        if !contact.wants_email {
+            return Ok(());
+        }
+        if !contact.is_suppressed()
+            && let Err(not_sent) = self.email.enter(clock).await
+        {
+            return self.later(notification, message, not_sent).await;
+        }
+        self.once(notification, message, clock, self.mail(user, contact, letter, clock)).await
+    }
+
+    /// By e-mail, after the gate was entered.
+    async fn mail(&self, user: &UserId, contact: &Contact, letter: &Letter, clock: &Clock) -> Try {
+        if contact.is_suppressed() {
+            return Try::Ended(Ending::Failed(Undelivered::Suppressed));
+        }
+        match self.email.send(clock, || self.mailer.send(user, &contact.email, letter)).await {
+            Ok(provider_id) => Try::Ended(Ending::Sent { by: Channel::Email, provider_id }),
+            Err(not_sent) => not_sent.into(),
+        }
+    }
+
+    async fn text(
+        &self,
+        notification: Notification<'_>,
+        message: &SqsMessage,
+        text: &Text<'_>,
+        clock: &Clock,
+    ) -> Result<(), NotifyError> {
+        let open = match self.sms.enter(clock).await {
+            Ok(()) => None,
+            Err(NotSent::Closed(open)) => Some(NotSent::Closed(open)),
+            Err(not_sent) => return self.later(notification, message, not_sent).await,
+        };
+        let tried = async {
+            let not_sent = match open {
+                Some(open) => open,
+                None => match self.sms.send(clock, || self.texter.send(text.to, &text.text)).await {
+                    Ok(provider_id) => return Try::Ended(Ending::Sent { by: Channel::Sms, provider_id }),
+                    Err(not_sent) => not_sent,
+                },
+            };
+            self.instead(text, not_sent, clock).await
+        };
+        self.once(notification, message, clock, tried).await
+    }
+
+    /// The same text by e-mail. Who gets e-mails has this event's own one, which says more: a second would be a repeat.
+    async fn instead(&self, text: &Text<'_>, not_sent: NotSent, clock: &Clock) -> Try {
+        let reason = match &not_sent {
+            NotSent::Failed(SendError::Invalid(_)) => Undelivered::InvalidAddress,
+            NotSent::Failed(error) if error.is_uncertain() => Undelivered::Uncertain,
+            _ => Undelivered::Provider,
+        };
+        tracing::warn!(?not_sent, "no text message: the customer is told by e-mail");
+        if text.contact.wants_email {
+            return Try::Ended(Ending::Failed(reason));
+        }
+        if text.contact.is_suppressed() {
+            return not_sent.into();
+        }
+        match self.email.enter(clock).await {
+            Ok(()) => self.mail(text.user, text.contact, &text.letter, clock).await,
+            Err(not_sent) => not_sent.into(),
+        }
+    }
+
+    /// Holds the message's lease around one try, and records how it went.
+    async fn once(
+        &self,
+        notification: Notification<'_>,
+        message: &SqsMessage,
+        clock: &Clock,
+        tried: impl Future<Output = Try>,
+    ) -> Result<(), NotifyError> {
+        let holder = Uuid::now_v7().to_string();
+        let told = match self.store.lease(notification, &holder, clock.now()).await? {
+            Lease::Held { told } => told,
+            Lease::Done => return Ok(()),
+            Lease::Busy => return Err(NotifyError::Busy),
+            Lease::Uncertain => return Err(NotifyError::Uncertain),
+        };
+        let tried = Box::pin(tried).await;
+        self.measure(notification.channel, &tried, clock);
+        match tried {
+            Try::Ended(ending) => {
+                let ended = self.store.end(notification, &ending, told, clock.now()).await;
+                match (ended, &ending) {
+                    (Err(error), Ending::Sent { .. }) => {
+                        // The customer has it. If this failed, the event would come again and so would the message.
+                        tracing::error!(error = chain(&error), "a message went out and is not recorded");
+                    }
+                    (ended, _) => ended?,
+                }
+                Ok(())
+            }
+            Try::Later(delay) => {
+                self.store.release(notification).await?;
+                self.put_back(notification, message, delay).await
+            }
+            Try::Failed(error) => {
+                self.store.release(notification).await?;
+                Err(error.into())
+            }
+            Try::Unknown(error) => Err(error.into()),
+        }
+    }
+
+    /// Nothing was leased or sent.
+    async fn later(
+        &self,
+        notification: Notification<'_>,
+        message: &SqsMessage,
+        not_sent: NotSent,
+    ) -> Result<(), NotifyError> {
+        match not_sent {
+            NotSent::Closed(open) => self.put_back(notification, message, open.retry_after).await,
+            NotSent::Crowded(wait) => self.put_back(notification, message, wait).await,
+            NotSent::Failed(error) => Err(error.into()),
+        }
+    }
+
+    /// Should it come twice, because we end before it is taken out here, the lease sees to it as to any repeat.
+    async fn put_back(
+        &self,
+        notification: Notification<'_>,
+        message: &SqsMessage,
+        delay: SignedDuration,
+    ) -> Result<(), NotifyError> {
+        self.queues.put_back(notification.channel, message, delay).await?;
+        tracing::info!(seconds = delay.as_secs(), "the message waits for the provider");
+        Ok(())
+    }
+
+    fn measure(&self, channel: Channel, tried: &Try, clock: &Clock) {
+        let (by, outcome) = match tried {
+            Try::Ended(Ending::Sent { by, .. }) => (*by, Outcome::Ok),
+            Try::Ended(_) => (channel, Outcome::Refused),
+            Try::Later(_) | Try::Failed(_) | Try::Unknown(_) => (channel, Outcome::Error),
+        };
+        telemetry::record(by.as_str(), outcome, clock.elapsed());
+    }
+}

@@ -1,0 +1,76 @@
+use contracts::events::{NotificationPreferences, UserRegistered, UserUpdated};
+use serde::{Deserialize, Serialize};
+
+/// How a customer is reached. Personal data: not for logs, and `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contact {
+    pub email: String,
+    pub name: String,
+    #[serde(default)]
+    pub phone: Option<String>,
+    pub wants_email: bool,
+    #[serde(default)]
+    pub wants_sms: bool,
+    /// The number of the user's event that this was copied from.
+    pub sequence: u64,
+    /// The last address that is written to no more: mail came back from it, or its owner complained.
+    #[serde(default)]
+    pub suppressed: Option<String>,
+}
+
+/// What is known of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Person {
+    Known(Contact),
+    /// Nobody to tell, for ever.
+    Erased,
+}
+
+impl std::fmt::Debug for Contact {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Contact {{ sequence: {}, .. }}", self.sequence)
+    }
+}
+
+impl Contact {
+    fn new(
+        email: String,
+        name: String,
+        phone: Option<String>,
+        wants: NotificationPreferences,
+        sequence: u64,
+    ) -> Self {
+        let (wants_email, wants_sms) = (wants.email, wants.sms);
+        Self { email, name, phone, wants_email, wants_sms, sequence, suppressed: None }
+    }
+
+    pub fn registered(user: UserRegistered, sequence: u64) -> Self {
+        Self::new(user.email, user.name, user.phone, user.notification_preferences, sequence)
+    }
+
+    pub fn updated(user: UserUpdated, sequence: u64) -> Self {
+        Self::new(user.email, user.name, user.phone, user.notification_preferences, sequence)
+    }
+
+    /// The number for text messages of who wants them and has one.
+    pub fn phone(&self) -> Option<&str> {
+        self.phone.as_deref().filter(|_| self.wants_sms)
+    }
+
+    pub fn is_suppressed(&self) -> bool {
+        self.suppressed.as_ref() == Some(&self.email)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contact_data_does_not_show_in_logs() {
+        let wants = NotificationPreferences { email: true, sms: true };
+        let contact =
+            Contact::new("anna@example.com".to_owned(), "Anna".to_owned(), Some("+1".to_owned()), wants, 1);
+        assert_eq!(format!("{contact:?}"), "Contact { sequence: 1, .. }");
+    }
+}

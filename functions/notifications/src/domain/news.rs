@@ -1,0 +1,74 @@
+use contracts::{
+    DecodeError, Envelope, EventPayload, Money,
+    events::{
+        OrderCancelled, OrderCompleted, OrderCreated, PaymentPending, PaymentRefunded, RefundCause,
+        ShipmentDelivered, ShipmentShipped, WaitsFor,
+    },
+};
+
+/// What there is to tell about an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    Received {
+        total: Money,
+    },
+    /// The bank asks the customer to confirm the payment.
+    ActionNeeded {
+        amount: Money,
+    },
+    Completed {
+        total: Money,
+    },
+    Cancelled {
+        /// The saga's name for what went wrong.
+        reason: String,
+    },
+    Refunded {
+        amount: Money,
+        cause: RefundCause,
+    },
+    Shipped {
+        carrier: String,
+        tracking_number: String,
+    },
+    Delivered,
+}
+
+impl News {
+    /// The events that tell of orders.
+    pub const TYPES: [&str; 7] = [
+        OrderCreated::TYPE,
+        OrderCompleted::TYPE,
+        OrderCancelled::TYPE,
+        PaymentPending::TYPE,
+        PaymentRefunded::TYPE,
+        ShipmentShipped::TYPE,
+        ShipmentDelivered::TYPE,
+    ];
+
+    /// What an event tells its customer; nothing, when it is the bank's move, or another's event.
+    ///
+    /// # Errors
+    /// When the event's payload cannot be read.
+    pub fn of(event: &Envelope) -> Result<Option<Self>, DecodeError> {
+        Ok(Some(match event.event_type.as_str() {
+            OrderCreated::TYPE => Self::Received { total: event.decode::<OrderCreated>()?.total },
+            OrderCompleted::TYPE => Self::Completed { total: event.decode::<OrderCompleted>()?.total },
+            OrderCancelled::TYPE => Self::Cancelled { reason: event.decode::<OrderCancelled>()?.reason },
+            PaymentPending::TYPE => match event.decode()? {
+                PaymentPending { amount, waits_for: WaitsFor::Customer, .. } => Self::ActionNeeded { amount },
+                PaymentPending { waits_for: WaitsFor::Bank, .. } => return Ok(None),
+            },
+            PaymentRefunded::TYPE => {
+                let PaymentRefunded { amount, cause, .. } = event.decode()?;
+                Self::Refunded { amount, cause }
+            }
+            ShipmentShipped::TYPE => {
+                let ShipmentShipped { carrier, tracking_number, .. } = event.decode()?;
+                Self::Shipped { carrier, tracking_number }
+            }
+            ShipmentDelivered::TYPE => Self::Delivered,
+            _ => return Ok(None),
+        }))
+    }
+}

@@ -1,0 +1,65 @@
+//! What SES tells of e-mails that it took: an address that does not exist, an owner who complains.
+
+use contracts::UserId;
+use lambda_kit::{
+    dynamodb::TableError,
+    telemetry::{self, Outcome},
+};
+use serde::Deserialize;
+use std::time::Duration;
+
+use crate::{email::USER_TAG, store::Store};
+
+/// An event of SES (Developer guide, "Contents of event data"); only what is read of it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MailEvent {
+    event_type: String,
+    #[serde(default)]
+    bounce: Option<Bounce>,
+    mail: Mail,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Bounce {
+    bounce_type: String,
+}
+
+#[derive(Deserialize)]
+struct Mail {
+    /// We write to one address at a time.
+    destination: Vec<String>,
+    #[serde(default)]
+    tags: std::collections::BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum FeedbackError {
+    /// Without the reader's own words, which quote what they cannot read.
+    #[error("the message is not an event of SES")]
+    Form,
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+/// Stops mail to an address that it came back from for good, or whose owner complained. Other events, such as a full
+/// mailbox, change nothing.
+pub async fn handle(store: &Store, body: &str) -> Result<(), FeedbackError> {
+    let event: MailEvent = serde_json::from_str(body).map_err(|_| FeedbackError::Form)?;
+    let kind = match (event.event_type.as_str(), &event.bounce) {
+        ("Bounce", Some(bounce)) if bounce.bounce_type == "Permanent" => "email.bounced",
+        ("Complaint", _) => "email.complained",
+        _ => return Ok(()),
+    };
+    telemetry::record(kind, Outcome::Refused, Duration::ZERO);
+    let user = event.mail.tags.get(USER_TAG).and_then(|tags| tags.first());
+    let user = user.and_then(|user| UserId::try_from(user.as_str()).ok());
+    let (Some(user), Some(address)) = (user, event.mail.destination.first()) else {
+        tracing::warn!(kind, "an e-mail came back that is none of ours");
+        return Ok(());
+    };
+    store.suppress(&user, address).await?;
+    tracing::info!(kind, user_id = user.as_str(), "the address is written to no more");
+    Ok(())
+}

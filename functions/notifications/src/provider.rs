@@ -1,0 +1,79 @@
+//! What the providers of e-mail and text messages have in common: how a call of one can fail.
+
+use std::time::Duration;
+
+use aws_config::{SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_sesv2::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+};
+use lambda_kit::{config, numbers::CONNECT};
+
+/// Why a message was not sent, or may not have been. Without the provider's own text, which names the address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// No other try will find this address better.
+    #[error("the provider says that there is no such address: {0}")]
+    Invalid(String),
+    #[error("the provider refused the message: {0}")]
+    Refused(String),
+    /// 5xx, or more than it takes now.
+    #[error("the provider cannot take the message now: {0}")]
+    Unavailable(String),
+    #[error("the provider did not answer in time")]
+    Timeout,
+    #[error("the provider could not be reached or understood")]
+    Connection,
+    #[error("the message could not be written")]
+    Content,
+}
+
+impl SendError {
+    /// Whether the provider is down, or close to it: what its breaker counts.
+    pub const fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Timeout | Self::Connection)
+    }
+
+    /// Whether the message may have been sent all the same: the provider did not say no.
+    pub const fn is_uncertain(&self) -> bool {
+        matches!(self, Self::Timeout | Self::Connection)
+    }
+
+    /// `invalid`: the code by which the provider says that it is the address.
+    pub fn of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>, invalid: &[&str]) -> Self {
+        match error {
+            SdkError::ServiceError(refusal) => {
+                let code = refusal.err().code().unwrap_or("no code").to_owned();
+                let status = refusal.raw().status().as_u16();
+                // SNS answers throttling with 400, and SES v2 with 429 (Common errors; SendEmail, API references).
+                if status >= 500
+                    || status == 429
+                    || code.starts_with("Throttl")
+                    || code == "TooManyRequestsException"
+                {
+                    Self::Unavailable(code)
+                } else if invalid.contains(&code.as_str()) {
+                    Self::Invalid(code)
+                } else {
+                    Self::Refused(code)
+                }
+            }
+            SdkError::TimeoutError(_) => Self::Timeout,
+            _ => Self::Connection,
+        }
+    }
+}
+
+/// The configuration of a provider's client: one try a call, since whoever calls waits for a turn before each.
+pub fn client_config(sdk: &SdkConfig, call: Duration) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(call).build();
+    sdk.to_builder().timeout_config(timeouts).retry_config(RetryConfig::disabled()).build()
+}
+
+/// As `sdk`, with the endpoint that `variable` names, if it is set.
+pub fn at_own_endpoint(sdk: &SdkConfig, variable: &'static str) -> SdkConfig {
+    match config::optional(variable) {
+        Some(url) => sdk.to_builder().endpoint_url(url).build(),
+        None => sdk.clone(),
+    }
+}

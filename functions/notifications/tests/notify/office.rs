@@ -1,0 +1,330 @@
+//! The notifier with all that it needs, and the events that it is told.
+
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use aws_lambda_events::sqs::SqsMessage;
+use contracts::{
+    CorrelationId, Currency, Envelope, EventPayload, IdempotencyKey, Money, NewEvent, OrderId, UserId,
+    events::{
+        Channel, NotificationPreferences, OrderCancelled, OrderCompleted, OrderCreated, PaymentRefunded,
+        RefundCause, UserDeleted, UserRegistered, UserUpdated,
+    },
+};
+use jiff::Timestamp;
+use lambda_kit::{
+    breaker::Breaker,
+    bucket::Bucket,
+    dynamodb::{Item, Table},
+    sqs::MessageError,
+    testing::{self, Faults},
+};
+use notifications::{Gate, Mailer, Notifier, Queues, Store, Texter};
+use serde_json::{Value, json};
+use wiremock::{
+    Mock, MockServer, Request, ResponseTemplate,
+    matchers::{any, body_string_contains, header_exists, path},
+};
+
+pub const NOW: i64 = 1_800_000_000;
+/// Where SES takes e-mails (SendEmail, API reference).
+const SES: &str = "/v2/email/outbound-emails";
+/// What only a call of SNS has in its body (Publish, API reference).
+const SNS: &str = "Action=Publish";
+pub const ADDRESS: &str = "anna@example.com";
+pub const PHONE: &str = "+14155550123";
+const NAME: &str = "Anna <b>";
+pub const AMOUNT: Money = Money::new(4200, Currency::USD);
+
+#[derive(Clone)]
+pub struct Office {
+    provider: Arc<MockServer>,
+    pub notifier: Arc<Notifier>,
+    pub table: Table,
+    pub faults: Faults,
+    /// Of the calls that go to the providers.
+    pub line: Faults,
+    /// How far the breaker's clock is after `NOW`, in seconds.
+    later: Arc<AtomicI64>,
+}
+
+impl Office {
+    pub async fn open() -> Self {
+        // Faster than any test asks for turns.
+        Self::at_rate(1000).await
+    }
+
+    pub async fn at_rate(per_second: u32) -> Self {
+        let provider = MockServer::start().await;
+        // Last, so that a test can put a fault before them.
+        let mail = ResponseTemplate::new(200).set_body_json(json!({"MessageId": "m-1"}));
+        Mock::given(any()).respond_with(mail).with_priority(9).mount(&provider).await;
+        let text = ResponseTemplate::new(200).set_body_string(
+            "<PublishResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><PublishResult>\
+             <MessageId>t-1</MessageId></PublishResult></PublishResponse>",
+        );
+        Mock::given(body_string_contains(SNS)).respond_with(text).with_priority(8).mount(&provider).await;
+        let (table, faults) = testing::table(&[]).await;
+        let later = Arc::new(AtomicI64::new(0));
+        let (notifier, line) = notifier(&provider.uri(), &table, &later, per_second);
+        Self { provider: Arc::new(provider), notifier: Arc::new(notifier), table, faults, line, later }
+    }
+
+    /// Another instance of the function.
+    pub fn twin(&self, per_second: u32) -> Self {
+        let (notifier, line) = notifier(&self.provider.uri(), &self.table, &self.later, per_second);
+        Self { notifier: Arc::new(notifier), line, ..self.clone() }
+    }
+
+    /// With Anna registered, who is not greeted in these tests: her first news is an update.
+    pub async fn with(anna: &UserId, wants: NotificationPreferences) -> Self {
+        let office = Self::open().await;
+        office.tell(&updated(anna, 1, ADDRESS, wants)).await.unwrap();
+        office
+    }
+
+    /// The next `count` e-mails are answered like this.
+    pub async fn ses(&self, count: u64, answer: ResponseTemplate) {
+        Mock::given(path(SES)).respond_with(answer).up_to_n_times(count).mount(&self.provider).await;
+    }
+
+    /// E-mails are answered by this.
+    pub async fn ses_by(&self, answers: impl wiremock::Respond + 'static) {
+        Mock::given(path(SES)).respond_with(answers).mount(&self.provider).await;
+    }
+
+    /// The next `count` text messages are answered like this.
+    pub async fn sns(&self, count: u64, answer: ResponseTemplate) {
+        let publish = Mock::given(body_string_contains(SNS)).respond_with(answer);
+        publish.up_to_n_times(count).mount(&self.provider).await;
+    }
+
+    /// Calls of SQS are answered like this.
+    pub async fn sqs(&self, answer: ResponseTemplate) {
+        let all = Mock::given(header_exists("x-amz-target")).respond_with(answer);
+        all.with_priority(1).mount(&self.provider).await;
+    }
+
+    pub fn wait(&self, seconds: i64) {
+        self.later.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// By the e-mail queue, at `NOW`.
+    pub async fn tell(&self, event: &Envelope) -> Result<(), MessageError> {
+        self.tell_at(event, NOW).await
+    }
+
+    pub async fn tell_at(&self, event: &Envelope, now: i64) -> Result<(), MessageError> {
+        self.hand(Channel::Email, event, now, 1).await
+    }
+
+    /// By the queue for text messages, at `NOW`.
+    pub async fn text(&self, event: &Envelope) -> Result<(), MessageError> {
+        self.hand(Channel::Sms, event, NOW, 1).await
+    }
+
+    /// By both queues.
+    pub async fn both(&self, event: &Envelope) {
+        self.tell(event).await.unwrap();
+        self.text(event).await.unwrap();
+    }
+
+    /// By a queue, for the `receives`-th time.
+    pub async fn hand(
+        &self,
+        channel: Channel,
+        event: &Envelope,
+        now: i64,
+        receives: u32,
+    ) -> Result<(), MessageError> {
+        let queue = format!("notifications-{}", channel.as_str());
+        let body = serde_json::to_string(event).unwrap();
+        self.message(&queue, &body, now, receives).await
+    }
+
+    pub async fn message(
+        &self,
+        queue: &str,
+        body: &str,
+        now: i64,
+        receives: u32,
+    ) -> Result<(), MessageError> {
+        let message: SqsMessage = serde_json::from_value(json!({
+            "messageId": "m", "receiptHandle": "handle", "body": body,
+            "attributes": {"ApproximateReceiveCount": receives.to_string()},
+            "eventSourceARN": format!("arn:aws:sqs:us-east-1:1:ordersaga-local-{queue}"),
+        }))
+        .unwrap();
+        self.notifier.message(message, Timestamp::from_second(now).unwrap()).await
+    }
+
+    async fn requests(&self) -> Vec<Request> {
+        self.provider.received_requests().await.unwrap()
+    }
+
+    /// The calls of SES.
+    pub async fn mails(&self) -> Vec<Value> {
+        let requests = self.requests().await;
+        let mails = requests.iter().filter(|request| request.url.path() == SES);
+        mails.map(|request| serde_json::from_slice(&request.body).unwrap()).collect()
+    }
+
+    /// The calls of SNS, as they are in the request.
+    pub async fn texts(&self) -> Vec<String> {
+        let requests = self.requests().await;
+        let bodies = requests.iter().map(|request| String::from_utf8_lossy(&request.body).into_owned());
+        bodies.filter(|body| body.contains(SNS)).collect()
+    }
+
+    /// The calls of SQS with their operation.
+    async fn queued(&self, operation: &str) -> Vec<Value> {
+        let requests = self.requests().await;
+        let is = |request: &&Request| {
+            request.headers.get("x-amz-target").is_some_and(|t| t.as_bytes().ends_with(operation.as_bytes()))
+        };
+        requests.iter().filter(is).map(|request| serde_json::from_slice(&request.body).unwrap()).collect()
+    }
+
+    /// The events that went back into their queue, with their delay in seconds.
+    pub async fn put_back(&self) -> Vec<(Envelope, i64)> {
+        let sent = self.queued("SendMessage").await;
+        let event = |body: &Value| serde_json::from_str(body["MessageBody"].as_str().unwrap()).unwrap();
+        sent.iter().map(|body| (event(body), body["DelaySeconds"].as_i64().unwrap())).collect()
+    }
+
+    /// For how many seconds failed messages were hidden.
+    pub async fn hidden(&self) -> Vec<i64> {
+        let hidden = self.queued("ChangeMessageVisibility").await;
+        hidden.iter().map(|body| body["VisibilityTimeout"].as_i64().unwrap()).collect()
+    }
+
+    pub async fn items(&self) -> Vec<Item> {
+        let scan = self.table.client.scan().table_name(&self.table.name).consistent_read(true);
+        scan.send().await.unwrap().items.unwrap()
+    }
+
+    /// The events in the outboxes of the table.
+    pub async fn published(&self) -> Vec<Envelope> {
+        let items = self.items().await;
+        let outboxes = items.iter().filter_map(|item| item.get("outbox")).flat_map(|o| o.as_l().unwrap());
+        outboxes.map(|event| serde_json::from_str(event.as_s().unwrap()).unwrap()).collect()
+    }
+}
+
+fn notifier(url: &str, table: &Table, later: &Arc<AtomicI64>, per_second: u32) -> (Notifier, Faults) {
+    let (sdk, line) = testing::sdk_config(url);
+    let rate = NonZeroU32::new(per_second).unwrap();
+    let gate = |name| {
+        let clock = Arc::clone(later);
+        let breaker = Breaker::with_clock(table.clone(), name, move || {
+            Timestamp::from_second(NOW + clock.load(Ordering::SeqCst)).unwrap()
+        });
+        Gate::new(breaker, Bucket::new(table.clone(), name, 1, rate))
+    };
+    let notifier = Notifier {
+        email: gate("email"),
+        sms: gate("sms"),
+        mailer: Mailer::new(&sdk, "shop@example.com".to_owned(), Some("settings".to_owned())),
+        texter: Texter::new(&sdk),
+        queues: Queues::new(&sdk, format!("{url}/1/email"), format!("{url}/1/sms")),
+        store: Store::new(table.clone()),
+    };
+    (notifier, line)
+}
+
+pub const EMAIL: NotificationPreferences = NotificationPreferences { email: true, sms: false };
+pub const SMS: NotificationPreferences = NotificationPreferences { email: false, sms: true };
+pub const BOTH: NotificationPreferences = NotificationPreferences { email: true, sms: true };
+pub const NONE: NotificationPreferences = NotificationPreferences { email: false, sms: false };
+
+pub fn event<P: EventPayload>(subject: &str, user: Option<&UserId>, sequence: u64, payload: &P) -> Envelope {
+    let new = NewEvent {
+        source: "test",
+        subject,
+        sequence,
+        occurred_at: Timestamp::UNIX_EPOCH,
+        correlation_id: &CorrelationId::generate(),
+        causation_id: "test",
+        user_id: user,
+    };
+    Envelope::new(new, payload).unwrap()
+}
+
+pub fn registered(user: &UserId, wants: NotificationPreferences) -> Envelope {
+    let payload = UserRegistered {
+        user_id: user.clone(),
+        email: ADDRESS.to_owned(),
+        name: NAME.to_owned(),
+        phone: Some(PHONE.to_owned()),
+        notification_preferences: wants,
+    };
+    event(user.as_str(), Some(user), 1, &payload)
+}
+
+pub fn updated(user: &UserId, sequence: u64, address: &str, wants: NotificationPreferences) -> Envelope {
+    let payload = UserUpdated {
+        user_id: user.clone(),
+        email: address.to_owned(),
+        name: NAME.to_owned(),
+        phone: Some(PHONE.to_owned()),
+        notification_preferences: wants,
+    };
+    event(user.as_str(), Some(user), sequence, &payload)
+}
+
+pub fn deleted(user: &UserId, sequence: u64) -> Envelope {
+    event(user.as_str(), Some(user), sequence, &UserDeleted { user_id: user.clone() })
+}
+
+pub fn order_of(user: &UserId) -> OrderId {
+    order_named(user, "k")
+}
+
+fn order_named(user: &UserId, key: &str) -> OrderId {
+    OrderId::derive(user, &IdempotencyKey::try_from(key).unwrap())
+}
+
+pub fn created(user: &UserId) -> Envelope {
+    event(order_of(user).as_str(), Some(user), 1, &OrderCreated { items: vec![], total: AMOUNT })
+}
+
+pub fn completed(user: &UserId) -> Envelope {
+    completed_as(user, "k")
+}
+
+pub fn completed_as(user: &UserId, order: &str) -> Envelope {
+    event(order_named(user, order).as_str(), Some(user), 6, &OrderCompleted { total: AMOUNT })
+}
+
+pub fn refunded(user: &UserId, cause: RefundCause) -> Envelope {
+    let order_id = order_of(user);
+    let payload = PaymentRefunded { order_id: order_id.clone(), amount: AMOUNT, cause };
+    event(order_id.as_str(), Some(user), 9, &payload)
+}
+
+pub fn cancelled(user: &UserId) -> Envelope {
+    let payload = OrderCancelled { reason: "PaymentDeclined".to_owned(), step: "TakePayment".to_owned() };
+    event(order_of(user).as_str(), Some(user), 5, &payload)
+}
+
+pub fn down() -> ResponseTemplate {
+    ResponseTemplate::new(503)
+}
+
+/// As SES says no.
+pub fn ses_refusal(code: &str) -> ResponseTemplate {
+    ResponseTemplate::new(400).insert_header("x-amzn-errortype", code)
+}
+
+/// As SNS says no.
+pub fn sns_refusal(code: &str) -> ResponseTemplate {
+    ResponseTemplate::new(400).set_body_string(format!(
+        "<ErrorResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><Error><Type>Sender</Type>\
+         <Code>{code}</Code><Message>{PHONE}</Message></Error></ErrorResponse>"
+    ))
+}
