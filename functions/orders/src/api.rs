@@ -20,11 +20,9 @@ use axum::{
 };
 use contracts::OrderId;
 use jiff::Timestamp;
-use lambda_kit::{
-    http::{
-        Body, Correlation, FieldError, Idempotency, Identity, Limited, Limiter, Problem, conditional, etag,
-        offered,
-    },
+use lambda_kit::http::{
+    Body, Correlation, FieldError, Idempotency, Identity, Limited, Limiter, Problem, conditional, etag,
+    offered,
 };
 use serde::Deserialize;
 use tracing::Span;

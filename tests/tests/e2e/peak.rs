@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::harness::Outcome;
 use crate::provider::{Channel, Provider};
-use crate::world::{Customer, Result, World, eventually};
+use crate::world::{Customer, World, eventually};
 
 crate::tests![alone:
     two_thousand_notifications_drain_without_a_loss_through_providers_that_fail_and_throttle,
@@ -188,7 +188,7 @@ async fn while_text_messages_fail_notifications_go_by_email_with_the_same_text(w
     };
     world.publish(&event(customer.user_id.as_str(), &customer.user_id, 1000, &changed)?).await?;
     eventually("notifications know that he wants no e-mail", async || {
-        let contact = contact(&world, &customer.user_id).await?;
+        let contact = contact(&world, &customer.user_id).await.map_err(said)?;
         if contact["wants_email"]["BOOL"] == false { Ok(()) } else { Err(contact["sequence"].to_string())? }
     })
     .await?;
@@ -223,7 +223,7 @@ async fn is_told_by_email(world: &World, customer: &Customer) -> Outcome {
 }
 
 /// What notifications have copied of a user, which no door shows.
-async fn contact(world: &World, user: &UserId) -> Result<Value> {
+async fn contact(world: &World, user: &UserId) -> Outcome<Value> {
     let input = json!({
         "TableName": format!("ordersaga-{}-notifications", world.outputs.stage),
         "Key": {"pk": {"S": format!("CONTACT#{user}")}, "sk": {"S": "CONTACT"}},

@@ -290,7 +290,12 @@ fn order_named(user: &UserId, key: &str) -> OrderId {
 }
 
 pub fn created(user: &UserId) -> Envelope {
-    event(order_of(user).as_str(), Some(user), 1, &OrderCreated { items: vec![], total: AMOUNT, discount: None })
+    event(
+        order_of(user).as_str(),
+        Some(user),
+        1,
+        &OrderCreated { items: vec![], total: AMOUNT, discount: None },
+    )
 }
 
 pub fn completed(user: &UserId) -> Envelope {

@@ -2,6 +2,8 @@ use contracts::CorrelationId;
 use lambda_kit::{http::Identity, testing};
 use rstest::rstest;
 
+use serde_json::json;
+
 use super::*;
 
 /// A composer whose catalogue is down, and which has seen tea `age` ago.
