@@ -61,8 +61,13 @@ async fn a_completed_order_is_told_once_by_each_channel_also_when_the_event_come
 
     // The same event again, as a queue may deliver it.
     let total = Money::new(PRICE, Currency::USD);
-    let event =
-        event("orders", &placed.order_id, &customer.user_id, order.version, &OrderCompleted { total })?;
+    let event = event(
+        "orders",
+        &placed.order_id,
+        &customer.user_id,
+        order.version,
+        &OrderCompleted { total, items: vec![] },
+    )?;
     for queue in ["email", "sms"] {
         let batch = json!({"Records": [{
             "messageId": unique("message"), "receiptHandle": "r", "body": serde_json::to_string(&event)?,

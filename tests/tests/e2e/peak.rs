@@ -107,7 +107,7 @@ async fn drains(world: &World, customer: &Customer, provider: &Provider) -> Outc
 
 fn completed(user: &UserId, n: usize) -> Outcome<Envelope> {
     let order = OrderId::derive(user, &IdempotencyKey::try_from(format!("peak-{n}"))?);
-    event(order.as_str(), user, 6, &OrderCompleted { total: Money::new(1250, Currency::USD) })
+    event(order.as_str(), user, 6, &OrderCompleted { total: Money::new(1250, Currency::USD), items: vec![] })
 }
 
 fn event<P: contracts::EventPayload>(
