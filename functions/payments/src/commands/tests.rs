@@ -144,10 +144,7 @@ async fn a_payment_method_that_does_not_exist_is_declined() {
     lab.take("pm_nonsense", "t1").await.unwrap();
     assert_eq!(lab.aws.results(), [failed("t1", "PaymentDeclined")]);
     let event = lab.last_event().await.unwrap();
-    assert_eq!(
-        (event.event_type.as_str(), &event.data["reason"]),
-        ("payment.failed", &json!("declined"))
-    );
+    assert_eq!((event.event_type.as_str(), &event.data["reason"]), ("payment.failed", &json!("declined")));
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::NothingTaken));
 }
 
@@ -183,10 +180,7 @@ async fn past_the_deadline_the_intent_is_closed_and_the_step_times_out() {
     lab.check_at(DEADLINE).await.unwrap();
     assert_eq!(lab.aws.results(), [failed("t1", "PaymentTimeout")]);
     let event = lab.last_event().await.unwrap();
-    assert_eq!(
-        (event.event_type.as_str(), &event.data["reason"]),
-        ("payment.failed", &json!("timed_out"))
-    );
+    assert_eq!((event.event_type.as_str(), &event.data["reason"]), ("payment.failed", &json!("timed_out")));
     assert_eq!(lab.stripe.open(), 0);
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::NothingTaken));
 }
