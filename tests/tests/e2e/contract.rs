@@ -44,7 +44,8 @@ async fn try_out(world: &World, token: &str, sku: &str, more: &[&str]) -> Outcom
     // In every call: a SKU that there is, and a token. An id of an order that there is would be cancelled.
     let parameters = format!("[parameters]\n\"path.sku\" = \"{sku}\"\n");
     std::fs::write(folder.join("schemathesis.toml"), parameters)?;
-    let run = Command::new(Path::new(programs.trim()).join("schemathesis"))
+    let mut command = Command::new(Path::new(programs.trim()).join("schemathesis"));
+    command
         .arg("run")
         .arg(repository.canonicalize()?.join("shared/contracts/openapi.json"))
         .args(["--url", &world.outputs.api_url, "--header", &format!("Authorization: Bearer {token}")])
@@ -53,9 +54,8 @@ async fn try_out(world: &World, token: &str, sku: &str, more: &[&str]) -> Outcom
         .args(["--suppress-health-check", "all", "--request-timeout", "10"])
         .args(more)
         .current_dir(&folder)
-        .kill_on_drop(true)
-        .output();
-    let run = tokio::time::timeout(WITHIN, run).await??;
+        .kill_on_drop(true);
+    let run = tokio::time::timeout(WITHIN, command.output()).await??;
     let said = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     println!(
         "{}",
