@@ -229,7 +229,10 @@ impl Store {
             .consistent_read(true)
             .key_condition_expression("pk = :partition AND begins_with(sk, :order)")
             .expression_attribute_values(":order", string(ORDER))
-            .set_exclusive_start_key(after.map(|after| key(&*partition, after)));
+            // DynamoDB refuses a start outside of the condition, which only a made-up cursor names.
+            .set_exclusive_start_key(
+                after.filter(|after| after.starts_with(ORDER)).map(|after| key(&*partition, after)),
+            );
         self.find(query, partition, status, limit).await
     }
 

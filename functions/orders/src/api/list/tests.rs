@@ -173,3 +173,15 @@ async fn an_administrator_can_look_at_one_customer_and_nobody_else_can() {
     assert_eq!(world.get(&ben, &query).await.0, 404);
     assert_eq!(world.get(&ben, "?customer=nobody").await.0, 404);
 }
+
+#[tokio::test]
+async fn a_cursor_that_somebody_made_up_shows_nothing_of_others() {
+    let world = World::new().await;
+    let annas = world.orders(&world.anna, 2).await;
+    world.orders(&UserId::generate(), 2).await;
+    for place in ["X", "ORDER#9", ""] {
+        let cursor = super::seal(&super::Scope::Customer(world.anna.clone()), None, place);
+        let shown = world.pages(&world.anna(), &format!("?limit=5&cursor={cursor}")).await.concat();
+        assert_eq!(shown, annas.iter().map(|order| json!(order)).collect::<Vec<_>>(), "{place}");
+    }
+}
