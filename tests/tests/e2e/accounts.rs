@@ -16,9 +16,6 @@ crate::tests![
     whoever_leaves_is_gone_from_every_table_log_and_queue_once_the_open_orders_have_ended,
 ];
 
-/// Tables that are not searched: notifications do not listen to `user.deleted` yet.
-const NOT_YET: [&str; 1] = ["notifications"];
-
 const WITHIN: Duration = Duration::from_secs(60);
 
 async fn login(world: &World, email: &str, password: &str) -> Result<StatusCode> {
@@ -178,7 +175,7 @@ async fn in_tables(world: &World, personal: &[String]) -> std::result::Result<Ve
     let mut found = Vec::new();
     let tables = call("ListTables", json!({})).await?;
     let tables = tables["TableNames"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    for table in tables.filter(|table| !NOT_YET.iter().any(|context| table.ends_with(context))) {
+    for table in tables {
         let mut scan = json!({"TableName": table, "ConsistentRead": true});
         loop {
             let page = call("Scan", scan.clone()).await?;

@@ -27,6 +27,7 @@ mod realtime;
 mod reconciler;
 mod republish;
 mod saga;
+mod shipments;
 mod stock;
 mod undo;
 mod views;
@@ -65,6 +66,7 @@ fn main() {
         api::tests,
         authorisation::tests,
         accounts::tests,
+        shipments::tests,
         realtime::tests,
         page::tests,
         notifications::tests,

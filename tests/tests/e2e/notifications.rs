@@ -2,7 +2,7 @@
 
 use contracts::{
     CorrelationId, Currency, Envelope, EventPayload, Money, NewEvent, OrderId, OrderStatus, UserId,
-    events::{OrderCompleted, ShipmentDelivered, ShipmentShipped},
+    events::OrderCompleted,
 };
 use ops::shop::{Mail, NewOrder, card};
 use serde_json::json;
@@ -135,22 +135,22 @@ async fn money_that_goes_back_is_told(world: World) -> Outcome {
     is_told(&world, &customer, &placed.order_id, "was cancelled", "was cancelled").await
 }
 
-/// By the events that fulfillment is to publish when staff report them.
 async fn a_parcel_is_told_when_it_is_shipped_and_when_it_is_delivered(world: World) -> Outcome {
-    let customer = world.customer_with_phone().await?;
-    let order = customer.future_order().order_id;
-    let shipped = ShipmentShipped {
-        order_id: order.clone(),
-        carrier: "Paper Post".to_owned(),
-        tracking_number: "TRACK-1".to_owned(),
-    };
-    world.publish(&event("fulfillment", &order, &customer.user_id, 3, &shipped)?).await?;
+    let (customer, sku) = (world.customer_with_phone().await?, world.product(5).await?);
+    let order = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
+    assert_eq!(customer.ended(&order).await?.status, OrderStatus::OrderCompleted);
+    for report in [
+        json!({"status": "picked"}),
+        json!({"status": "packed"}),
+        json!({"status": "shipped", "tracking_number": "TRACK-1"}),
+    ] {
+        world.report(&order, &report).await?;
+    }
     is_told(&world, &customer, &order, "is on its way", "has been shipped").await?;
     let mails = world.mails(&customer).await?;
     assert!(mails.iter().any(|mail| mail.body_text.contains("TRACK-1")), "{mails:?}");
     assert!(!texts(&world, &customer, &order).await?.join(" ").contains("TRACK"));
-    let delivered = ShipmentDelivered { order_id: order.clone() };
-    world.publish(&event("fulfillment", &order, &customer.user_id, 4, &delivered)?).await?;
+    world.report(&order, &json!({"status": "delivered"})).await?;
     is_told(&world, &customer, &order, "was delivered", "was delivered").await
 }
 

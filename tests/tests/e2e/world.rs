@@ -129,6 +129,13 @@ impl World {
         Ok(texts.into_iter().map(|text| text.message).collect())
     }
 
+    /// Reports how far a parcel is, as staff do.
+    pub async fn report(&self, order: &OrderId, report: &Value) -> Outcome {
+        let call = self.shop.call(Method::POST, &format!("/v1/shipments/{order}/events")).json(report);
+        call.send_once().await?.read::<Value>()?;
+        Ok(())
+    }
+
     /// Tells everybody of an event, as a context's relay does.
     pub async fn publish(&self, event: &Envelope) -> Outcome {
         let topic = self.parameter("events-topic-arn").await?;

@@ -1,0 +1,42 @@
+//! Parcels: staff report how far they are, and customers see it.
+
+use ops::shop::Frame;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::harness::Outcome;
+use crate::world::{WITHIN, World, buy, unique};
+
+crate::tests![
+    a_parcel_goes_its_way_step_by_step_and_its_customer_sees_it_live,
+    the_parcel_of_an_order_that_has_not_completed_is_not_sent,
+];
+
+async fn a_parcel_goes_its_way_step_by_step_and_its_customer_sees_it_live(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let order = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
+    customer.ended(&order).await?;
+    let path = format!("/v1/shipments/{order}");
+    let seen = async || customer.shop.call(Method::GET, &path).send().await?.read::<Value>();
+    assert_eq!(seen().await?["status"], "scheduled");
+
+    let mut live = customer.shop.live().await?;
+    live.subscribe(&order, None).await?;
+    for status in ["picked", "packed", "shipped", "delivered"] {
+        world.report(&order, &json!({"status": status})).await?;
+        while !matches!(live.next(WITHIN).await?, Frame::Shipment(frame) if frame.status == status) {}
+        let skipped = world.report(&order, &json!({"status": "packed"})).await;
+        assert_eq!(skipped.is_ok(), status == "packed", "a repeat is the same, and nothing goes back");
+    }
+    assert_eq!(seen().await?["status"], "delivered");
+    Ok(())
+}
+
+async fn the_parcel_of_an_order_that_has_not_completed_is_not_sent(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let (order, _) = customer.order_that_waits(&world, &sku).await?;
+    let path = format!("/v1/shipments/{order}/events");
+    let report = world.shop.call(Method::POST, &path).json(&json!({"status": "picked"}));
+    assert_eq!(report.send_once().await?.status, StatusCode::CONFLICT);
+    Ok(())
+}
