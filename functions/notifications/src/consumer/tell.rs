@@ -20,6 +20,10 @@ use crate::{
     store::Lease,
 };
 
+/// Nobody is told of what is older: it was told then, and its record ends at some time (`store`). So history that is
+/// published again for another consumer is no news. Dead letters that are moved back are not so old: 28 days at most.
+const NEWS: SignedDuration = SignedDuration::from_hours(60 * 24);
+
 /// How one try went.
 enum Try {
     Ended(Ending),
@@ -190,6 +194,10 @@ impl Notifier {
         clock: &Clock,
         tried: impl Future<Output = Try>,
     ) -> Result<(), NotifyError> {
+        if clock.now().duration_since(notification.about.occurred_at) > NEWS {
+            tracing::info!("an event that is no news any more");
+            return Ok(());
+        }
         let holder = Uuid::now_v7().to_string();
         let told = match self.store.lease(notification, &holder, clock.now()).await? {
             Lease::Held { told } => told,

@@ -247,7 +247,7 @@ pub fn event<P: EventPayload>(subject: &str, user: Option<&UserId>, sequence: u6
         source: "test",
         subject,
         sequence,
-        occurred_at: Timestamp::UNIX_EPOCH,
+        occurred_at: Timestamp::from_second(NOW).unwrap(),
         correlation_id: &CorrelationId::generate(),
         causation_id: "test",
         user_id: user,

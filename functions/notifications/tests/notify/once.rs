@@ -24,6 +24,20 @@ async fn an_event_that_comes_again_is_not_told_again() {
     assert_eq!((office.mails().await.len(), office.texts().await.len()), (1, 1));
 }
 
+/// As when history is published again for a new consumer, and the record of the message has expired.
+#[tokio::test]
+async fn what_is_old_is_no_news() {
+    let anna = UserId::generate();
+    let office = Office::with(&anna, BOTH).await;
+    const DAY: i64 = 24 * 60 * 60;
+    for (days, told) in [(61, 0), (59, 1)] {
+        for channel in [Channel::Email, Channel::Sms] {
+            office.hand(channel, &completed(&anna), NOW + days * DAY, 1).await.unwrap();
+        }
+        assert_eq!((office.mails().await.len(), office.texts().await.len()), (told, told), "{days}");
+    }
+}
+
 #[tokio::test]
 async fn an_event_that_comes_twice_at_once_is_told_once() {
     let anna = UserId::generate();
