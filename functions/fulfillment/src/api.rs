@@ -7,12 +7,12 @@ mod tests;
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::{Path, Query, State, rejection::QueryRejection},
     http::{HeaderValue, header},
     response::IntoResponse,
     routing::{get, post},
 };
-use contracts::{OrderId, OrderStatus};
+use contracts::{OrderId, OrderStatus, ShippingAddress};
 use garde::Validate;
 use jiff::{Timestamp, civil::Date};
 use lambda_kit::{
@@ -59,6 +59,14 @@ struct ShipmentView {
     estimated_delivery: Date,
     #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     updated_at: Timestamp,
+    /// Where it goes, when that is asked for and still held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shipping_address: Option<ShippingAddress>,
+}
+
+#[derive(Deserialize)]
+struct Shown {
+    include: Option<String>,
 }
 
 #[derive(Debug, Deserialize, Validate)]
@@ -83,11 +91,17 @@ async fn show(
     State(api): State<Api>,
     identity: Identity,
     Path(order_id): Path<String>,
+    query: Result<Query<Shown>, QueryRejection>,
 ) -> Result<impl IntoResponse, Problem> {
+    let Query(Shown { include }) = query.map_err(|error| Problem::field("query", error.body_text()))?;
+    if include.as_ref().is_some_and(|part| part != "address") {
+        return Err(Problem::field("include", "must be `address`, which adds where the parcel goes"));
+    }
     let order_id = parse(&order_id)?;
     let parcel = api.store.parcel(&order_id).await.map_err(ApiError::from)?;
-    let view =
-        parcel.filter(|parcel| identity.may_see(&parcel.user_id)).and_then(view).ok_or_else(no_such)?;
+    let parcel = parcel.filter(|parcel| identity.may_see(&parcel.user_id)).ok_or_else(no_such)?;
+    let shipping_address = parcel.shipping_address.clone().filter(|_| include.is_some());
+    let view = ShipmentView { shipping_address, ..view(parcel).ok_or_else(no_such)? };
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"))], Json(view)))
 }
 
@@ -166,6 +180,7 @@ fn view(parcel: Parcel) -> Option<ShipmentView> {
         tracking_number: shipment.tracking_number,
         estimated_delivery: shipment.estimated_delivery,
         updated_at: parcel.updated_at,
+        shipping_address: None,
     })
 }
 

@@ -125,7 +125,7 @@ fn accepted(order_id: &OrderId, first: FirstCommit) -> Result<Response, Problem>
 #[derive(Deserialize)]
 struct Shown {
     at: Option<String>,
-    with: Option<String>,
+    include: Option<String>,
 }
 
 async fn show(
@@ -135,10 +135,10 @@ async fn show(
     query: Result<Query<Shown>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(Shown { at, with }) = query.map_err(unreadable_query)?;
-    if with.as_ref().is_some_and(|with| with != "address") {
+    let Query(Shown { at, include }) = query.map_err(unreadable_query)?;
+    if include.as_ref().is_some_and(|part| part != "address") {
         return Err(Problem::field(
-            "with",
+            "include",
             "must be `address`, which adds where the order goes and how it is paid",
         ));
     }
@@ -149,7 +149,7 @@ async fn show(
         None => now,
     };
     let order = OrderView::from(&history);
-    let mut response = match with {
+    let mut response = match include {
         // Not by its version alone: the address can be erased.
         Some(_) => Json(AddressedView::new(order, store.private(&history.order_id).await?)).into_response(),
         None => conditional(&headers, &etag(history.order.version), Json(order)),

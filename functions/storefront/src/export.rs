@@ -61,10 +61,10 @@ pub async fn export(
 
 async fn exported(upstream: &Upstream, caller: &Caller, listed: Value) -> Result<ExportedOrder, Down> {
     let order_id = listed["order_id"].as_str().unwrap_or_default();
-    let order = format!("/v1/orders/{order_id}?with=address");
+    let order = format!("/v1/orders/{order_id}?include=address");
     let events = format!("/v1/orders/{order_id}/events?after=0");
     let payment = format!("/v1/payments/{order_id}");
-    let shipment = format!("/v1/shipments/{order_id}");
+    let shipment = format!("/v1/shipments/{order_id}?include=address");
     let (order, events, payment, shipment) = tokio::try_join!(
         upstream.get(Context::Orders, &order, caller),
         upstream.get(Context::Orders, &events, caller),

@@ -75,9 +75,8 @@ impl RateLimit {
 pub const ORDERS_PER_USER: RateLimit = RateLimit::new(40, 1);
 /// /v1/auth: an office behind one address can log in; who tries passwords gets ten a second.
 pub const AUTH_PER_ADDRESS: RateLimit = RateLimit::new(200, 10);
-/// A limit that takes longer to answer is not waited for: DynamoDB answers within 10 ms nearly always, and a limit must
-/// not slow down what it protects.
-pub const LIMITER: Duration = Duration::from_millis(300);
+/// A limit that takes longer to answer is not waited for: it must not slow down what it protects.
+pub const LIMITER: Duration = ATTEMPT_TIMEOUT;
 
 /// How often a queue of notifications hands an event out before its dead-letter queue takes it.
 pub const NOTIFICATION_RECEIVES: u32 = 5;

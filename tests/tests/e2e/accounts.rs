@@ -191,9 +191,14 @@ async fn in_tables(world: &World, personal: &[String]) -> std::result::Result<Ve
 }
 
 /// The lines of all logs that name the person. Only those since the test began: the emulator gives 10,000 at most.
-async fn in_logs(world: &World, personal: &[String], since: jiff::Timestamp) -> ops::Result<Vec<String>> {
+async fn in_logs(world: &World, personal: &[String], since: jiff::Timestamp) -> Result<Vec<String>> {
     let call = async |operation: &str, input: Value| {
-        world.emulator.json("logs", &format!("Logs_20140328.{operation}"), &input).await
+        let target = format!("Logs_20140328.{operation}");
+        // While functions write, the emulator may fail to read ("dictionary changed size during iteration").
+        eventually("the logs can be read", async || {
+            Ok(world.emulator.json("logs", &target, &input).await.map_err(|error| error.to_string())?)
+        })
+        .await
     };
     let groups = call("DescribeLogGroups", json!({})).await?;
     let groups = groups["logGroups"].as_array().cloned().unwrap_or_default();

@@ -42,7 +42,11 @@ async fn try_out(world: &World, token: &str, sku: &str, more: &[&str]) -> Outcom
     let folder = repository.join("target/tmp").join(unique("schemathesis"));
     std::fs::create_dir_all(&folder)?;
     // In every call: a SKU that there is, and a token. An id of an order that there is would be cancelled.
-    let parameters = format!("[parameters]\n\"path.sku\" = \"{sku}\"\n");
+    // 428 is what a missing `If-Match` is answered with.
+    let parameters = format!(
+        "[parameters]\n\"path.sku\" = \"{sku}\"\n\n[checks.missing_required_header]\n\
+         expected-statuses = [400, 401, 403, 406, 415, 422, 428]\n"
+    );
     std::fs::write(folder.join("schemathesis.toml"), parameters)?;
     let mut command = Command::new(Path::new(programs.trim()).join("schemathesis"));
     command

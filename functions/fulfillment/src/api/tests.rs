@@ -119,6 +119,11 @@ async fn a_parcel_goes_its_way_and_its_customer_sees_where_it_is() {
     let (_, booked) = shop.seen_by(&mine).await;
     assert_eq!((&booked["status"], &booked["carrier"]), (&json!("scheduled"), &json!("Ordersaga Parcel")));
 
+    assert!(booked.get("shipping_address").is_none());
+    let request = Request::get(format!("/v1/shipments/{}?include=address", shop.order));
+    let request = request.header("authorization", &mine).body(RawBody::empty()).unwrap();
+    assert_eq!(shop.send(request).await.1["shipping_address"]["line1"], "1 Street");
+
     for status in ["picked", "packed"] {
         assert_eq!(shop.report(status).await, StatusCode::OK);
     }

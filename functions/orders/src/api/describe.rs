@@ -36,6 +36,7 @@ pub fn operations() -> Vec<Operation> {
             })),
         Operation::get("/v1/orders/{id}", Who::OwnerOrAdmin, "An order with what happened to it")
             .query("at", "As it was at this time.", json!({"type": "string", "format": "date-time"}))
+            .query("include", "`address`: also where it goes and how it is paid, while that is held.", json!({"enum": ["address"]}))
             .conditional()
             .answers::<OrderView>(200, "The order.", &["ETag", "Cache-Control"], order()),
         Operation::get("/v1/orders/{id}/events", Who::OwnerOrAdmin, "The order's events")

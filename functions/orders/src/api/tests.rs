@@ -582,7 +582,7 @@ fn refusals_have_their_status(#[case] rejected: Rejected, #[case] expected: u16)
 async fn an_order_shows_its_address_to_its_customer_on_request_until_it_is_erased() {
     let shop = shop().await;
     let id = shop.with_order(vec![]).await;
-    let path = format!("/v1/orders/{id}?with=address");
+    let path = format!("/v1/orders/{id}?include=address");
     let answer = shop.get(&shop.anna(), &path).await;
     assert_eq!(
         (&answer.body["shipping_address"], &answer.body["payment_method"]),

@@ -112,11 +112,12 @@ impl Shop {
             ("/v1/users/me".to_owned(), json!({"name": "Anna"})),
             ("/v1/users/me?include=sessions".to_owned(), json!({"name": "Anna", "sessions": []})),
             (format!("/v1/shipments/{ORDER}"), shipment()),
+            (format!("/v1/shipments/{ORDER}?include=address"), shipment()),
             (format!("/v1/orders?limit=5&customer={anna}"), orders.clone()),
             (format!("/v1/orders?limit=50&customer={anna}"), orders),
             (format!("/v1/orders/{ORDER}/events?after=0"), events),
             (
-                format!("/v1/orders/{ORDER}?with=address"),
+                format!("/v1/orders/{ORDER}?include=address"),
                 json!({"order_id": ORDER, "shipping_address": {"city": "Berlin"}}),
             ),
             (format!("/v1/payments/{ORDER}"), json!({"status": "succeeded"})),

@@ -65,10 +65,15 @@ pub async fn all(aws: &Aws) -> Result<Vec<DeadLetters>> {
     let queues: Vec<(String, Value)> = stream::iter(urls)
         .map(async |url| {
             let input = json!({"QueueUrl": url, "AttributeNames": ["All"]});
-            let mut answer = aws.call(Service::Sqs, "GetQueueAttributes", input).await?;
-            Ok::<_, Error>((url, answer["Attributes"].take()))
+            match aws.call(Service::Sqs, "GetQueueAttributes", input).await {
+                Ok(mut answer) => Ok(Some((url, answer["Attributes"].take()))),
+                // Deleted since they were listed.
+                Err(error) if error.to_string().contains("QueueDoesNotExist") => Ok(None),
+                Err(error) => Err(error),
+            }
         })
         .buffer_unordered(AT_ONCE)
+        .try_filter_map(async |queue| Ok::<_, Error>(queue))
         .try_collect()
         .await?;
     let found = pair(&prefix, &queues);
