@@ -1,11 +1,10 @@
 //! `cargo ops dlq`: what waits in dead-letter queues is seen, moved back once, or thrown away.
 
-use contracts::{Availability, CorrelationId, Envelope, NewEvent, events::InventoryStockChanged};
-use reqwest::Method;
+use contracts::{Availability, events::InventoryStockChanged};
 use serde_json::{Value, json};
 
 use crate::harness::Outcome;
-use crate::world::{World, eventually, unique};
+use crate::world::{World, event, eventually, unique};
 
 crate::tests![
     a_message_that_fails_for_ever_is_moved_once_a_redrive_and_can_be_thrown_away,
@@ -168,27 +167,10 @@ async fn a_redrive_meets_what_comes_back_meanwhile_and_leaves_it(world: World) -
 
 async fn an_event_whose_cause_is_mended_is_handled_after_a_redrive(world: World) -> Outcome {
     let sku = world.product(6).await?;
-    let path = format!("/v1/products/{sku}");
-    let shows = async |availability: &str| {
-        eventually(&format!("{sku} is shown as {availability}"), async || {
-            let product: Value = world.shop.call(Method::GET, &path).send().await?.read()?;
-            if product["availability"] == availability { Ok(()) } else { Err(product.to_string())? }
-        })
-        .await
-    };
-    shows("in_stock").await?;
-    let new = NewEvent {
-        source: "inventory",
-        subject: sku.as_str(),
-        // Behind all that inventory has said of it.
-        sequence: 1_000,
-        occurred_at: jiff::Timestamp::now(),
-        correlation_id: &CorrelationId::generate(),
-        causation_id: "test",
-        user_id: None,
-    };
+    world.shows(&sku, "in_stock").await?;
     let changed = InventoryStockChanged { sku: sku.clone(), availability: Availability::OutOfStock };
-    let body = serde_json::to_string(&Envelope::new(new, &changed)?)?;
+    // Behind all that inventory has said of it.
+    let body = serde_json::to_string(&event("inventory", sku.as_str(), None, 1_000, &changed)?)?;
     let name = format!("ordersaga-{}-catalog-events-dlq", world.outputs.stage);
     let url = sqs(&world, "GetQueueUrl", json!({"QueueName": name})).await?["QueueUrl"].take();
     sqs(&world, "SendMessage", json!({"QueueUrl": url, "MessageBody": body})).await?;
@@ -197,5 +179,5 @@ async fn an_event_whose_cause_is_mended_is_handled_after_a_redrive(world: World)
     assert!(shown.contains("inventory.stock_changed") && shown.contains(sku.as_str()), "{shown}");
     let said = world.ops(&["dlq", "redrive", "catalog-events-dlq"]).await?;
     assert!(said.starts_with("1 moved to catalog-events\n"), "{said}");
-    Ok(shows("out_of_stock").await?)
+    Ok(world.shows(&sku, "out_of_stock").await?)
 }

@@ -1,14 +1,11 @@
 //! What customers are told.
 
-use contracts::{
-    CorrelationId, Currency, Envelope, EventPayload, Money, NewEvent, OrderId, OrderStatus, UserId,
-    events::OrderCompleted,
-};
+use contracts::{Currency, Money, OrderId, OrderStatus, events::OrderCompleted};
 use ops::shop::{Mail, NewOrder, card};
 use serde_json::json;
 
 use crate::harness::Outcome;
-use crate::world::{Customer, PRICE, Result, World, address, buy, eventually, unique};
+use crate::world::{Customer, PRICE, Result, World, address, buy, event, eventually, unique};
 
 crate::tests![
     a_completed_order_is_told_once_by_each_channel_also_when_the_event_comes_again,
@@ -63,8 +60,8 @@ async fn a_completed_order_is_told_once_by_each_channel_also_when_the_event_come
     let total = Money::new(PRICE, Currency::USD);
     let event = event(
         "orders",
-        &placed.order_id,
-        &customer.user_id,
+        placed.order_id.as_str(),
+        Some(&customer.user_id),
         order.version,
         &OrderCompleted { total, items: vec![] },
     )?;
@@ -89,25 +86,6 @@ async fn a_completed_order_is_told_once_by_each_channel_also_when_the_event_come
 }
 
 /// An event as its context would tell it. Its id follows from source, order and number.
-fn event<P: EventPayload>(
-    source: &str,
-    order: &OrderId,
-    user: &UserId,
-    sequence: u64,
-    payload: &P,
-) -> Outcome<Envelope> {
-    let new = NewEvent {
-        source,
-        subject: order.as_str(),
-        sequence,
-        occurred_at: jiff::Timestamp::now(),
-        correlation_id: &CorrelationId::generate(),
-        causation_id: "test",
-        user_id: Some(user),
-    };
-    Ok(Envelope::new(new, payload)?)
-}
-
 async fn a_cancelled_order_is_told_with_the_reason_in_plain_words(world: World) -> Outcome {
     let (customer, sku) = (world.customer_with_phone().await?, world.product(5).await?);
     let order = NewOrder { payment_method: card::DECLINED.to_owned(), ..buy(&sku) };

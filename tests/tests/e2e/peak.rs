@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use contracts::{
-    CorrelationId, Currency, Envelope, IdempotencyKey, Money, NewEvent, OrderId, UserId,
+    Currency, Envelope, IdempotencyKey, Money, OrderId, UserId,
     events::{NotificationPreferences, OrderCompleted, UserUpdated},
 };
 use futures::stream::{StreamExt, TryStreamExt, iter};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::harness::Outcome;
 use crate::provider::{Channel, Provider};
-use crate::world::{Customer, World, eventually};
+use crate::world::{Customer, World, event, eventually};
 
 crate::tests![alone:
     two_thousand_notifications_drain_without_a_loss_through_providers_that_fail_and_throttle,
@@ -107,25 +107,13 @@ async fn drains(world: &World, customer: &Customer, provider: &Provider) -> Outc
 
 fn completed(user: &UserId, n: usize) -> Outcome<Envelope> {
     let order = OrderId::derive(user, &IdempotencyKey::try_from(format!("peak-{n}"))?);
-    event(order.as_str(), user, 6, &OrderCompleted { total: Money::new(1250, Currency::USD), items: vec![] })
-}
-
-fn event<P: contracts::EventPayload>(
-    subject: &str,
-    user: &UserId,
-    sequence: u64,
-    payload: &P,
-) -> Outcome<Envelope> {
-    let new = NewEvent {
-        source: "test",
-        subject,
-        sequence,
-        occurred_at: jiff::Timestamp::now(),
-        correlation_id: &CorrelationId::generate(),
-        causation_id: "test",
-        user_id: Some(user),
-    };
-    Ok(Envelope::new(new, payload)?)
+    event(
+        "test",
+        order.as_str(),
+        Some(user),
+        6,
+        &OrderCompleted { total: Money::new(1250, Currency::USD), items: vec![] },
+    )
 }
 
 fn said(error: libtest_mimic::Failed) -> String {
@@ -186,7 +174,9 @@ async fn while_text_messages_fail_notifications_go_by_email_with_the_same_text(w
         phone: customer.phone.clone(),
         notification_preferences: NotificationPreferences { email: false, sms: true },
     };
-    world.publish(&event(customer.user_id.as_str(), &customer.user_id, 1000, &changed)?).await?;
+    world
+        .publish(&event("test", customer.user_id.as_str(), Some(&customer.user_id), 1000, &changed)?)
+        .await?;
     eventually("notifications know that he wants no e-mail", async || {
         let contact = contact(&world, &customer.user_id).await.map_err(said)?;
         if contact["wants_email"]["BOOL"] == false { Ok(()) } else { Err(contact["sequence"].to_string())? }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use contracts::{Envelope, EventId};
 use jiff::{SignedDuration, Timestamp};
 use ops::shop::NotYet;
-use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::dlq::sqs;
@@ -162,21 +161,13 @@ async fn a_late_consumer_gets_the_whole_history_of_an_order_and_nobody_else_does
 
 async fn a_copy_of_availability_that_was_lost_is_rebuilt(world: World) -> Outcome {
     let sku = world.product(50).await?;
-    let path = format!("/v1/products/{sku}");
-    let shows = async |availability: &str| {
-        eventually(&format!("{sku} is shown as {availability}"), async || {
-            let product: Value = world.shop.call(Method::GET, &path).send().await?.read()?;
-            if product["availability"] == availability { Ok(()) } else { Err(product.to_string())? }
-        })
-        .await
-    };
-    shows("in_stock").await?;
+    world.shows(&sku, "in_stock").await?;
     let lost = json!({
         "TableName": format!("ordersaga-{}-catalog", world.outputs.stage),
         "Key": {"pk": {"S": format!("PRODUCT#{sku}")}, "sk": {"S": "STOCK"}},
     });
     world.emulator.json("dynamodb", "DynamoDB_20120810.DeleteItem", &lost).await?;
-    shows("unknown").await?;
+    world.shows(&sku, "unknown").await?;
     world.ops(&["republish", "inventory", "--rate", RATE]).await?;
-    Ok(shows("in_stock").await?)
+    Ok(world.shows(&sku, "in_stock").await?)
 }

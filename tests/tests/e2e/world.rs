@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use contracts::{Envelope, IdempotencyKey, OrderId, OrderLine, ShippingAddress, Sku, UserId};
+use contracts::{
+    CorrelationId, Envelope, EventPayload, IdempotencyKey, NewEvent, OrderId, OrderLine, ShippingAddress,
+    Sku, UserId,
+};
 use lambda_kit::jwt::Signer;
 use ops::shop::{
     Gateway, Intent, Mail, NewOrder, NextAction, NotYet, Order, Registered, Shop, Text, card, mail_to,
@@ -109,6 +112,16 @@ impl World {
     /// What can be sold of a product.
     pub async fn available(&self, sku: &Sku) -> Result<u64> {
         Ok(self.shop.stock(sku).await?.available)
+    }
+
+    /// Waits until the catalogue shows a product so.
+    pub async fn shows(&self, sku: &Sku, availability: &str) -> Result<()> {
+        let path = format!("/v1/products/{sku}");
+        eventually(&format!("{sku} is shown as {availability}"), async || {
+            let product: Value = self.shop.call(Method::GET, &path).send().await?.read()?;
+            if product["availability"] == availability { Ok(()) } else { Err(product.to_string())? }
+        })
+        .await
     }
 
     /// The payments of an order that took money.
@@ -276,6 +289,26 @@ pub async fn eventually<T>(
 }
 
 /// One piece of a product, paid with a good card, to a country that is served.
+/// An event as its context would tell it now.
+pub fn event<P: EventPayload>(
+    source: &str,
+    subject: &str,
+    user: Option<&UserId>,
+    sequence: u64,
+    payload: &P,
+) -> Outcome<Envelope> {
+    let new = NewEvent {
+        source,
+        subject,
+        sequence,
+        occurred_at: jiff::Timestamp::now(),
+        correlation_id: &CorrelationId::generate(),
+        causation_id: "test",
+        user_id: user,
+    };
+    Ok(Envelope::new(new, payload)?)
+}
+
 pub fn buy(sku: &Sku) -> NewOrder {
     NewOrder { items: vec![one(sku)], payment_method: card::GOOD.to_owned(), shipping_address: address("DE") }
 }
