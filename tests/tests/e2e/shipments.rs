@@ -36,7 +36,7 @@ async fn the_parcel_of_an_order_that_has_not_completed_is_not_sent(world: World)
     let (customer, sku) = (world.customer().await?, world.product(5).await?);
     let (order, _) = customer.order_that_waits(&world, &sku).await?;
     let path = format!("/v1/shipments/{order}/events");
-    let report = world.shop.call(Method::POST, &path).json(&json!({"status": "picked"}));
+    let report = world.admin.call(Method::POST, &path).json(&json!({"status": "picked"}));
     assert_eq!(report.send_once().await?.status, StatusCode::CONFLICT);
     Ok(())
 }

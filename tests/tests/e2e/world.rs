@@ -144,7 +144,7 @@ impl World {
 
     /// Reports how far a parcel is, as staff do.
     pub async fn report(&self, order: &OrderId, report: &Value) -> Outcome {
-        let call = self.shop.call(Method::POST, &format!("/v1/shipments/{order}/events")).json(report);
+        let call = self.admin.call(Method::POST, &format!("/v1/shipments/{order}/events")).json(report);
         call.send_once().await?.read::<Value>()?;
         Ok(())
     }
