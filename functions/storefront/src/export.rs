@@ -17,7 +17,6 @@ const CONCURRENCY: usize = 4;
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Export {
-    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     exported_at: Timestamp,
     profile: Value,
     orders: Vec<ExportedOrder>,

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use aws_sdk_lambda::{Client, primitives::Blob};
-use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 use futures::future::join_all;
 use lambda_kit::{
     command::chain,
     health::{Health, Status},
+    peers::Peers,
 };
 use serde::Serialize;
+use serde_json::json;
 
 /// A function's own timeout is 3 s (DESIGN.md section 10): this leaves it time to answer.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -28,10 +28,7 @@ const ASKED: [(&str, &str); 8] = [
 
 /// The other contexts of a stage.
 #[derive(Debug, Clone)]
-pub struct Contexts {
-    lambda: Client,
-    stage: String,
-}
+pub struct Contexts(Peers);
 
 /// How all contexts are.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -42,59 +39,21 @@ pub struct Report {
     pub contexts: BTreeMap<&'static str, Health>,
 }
 
-/// Why a context did not say how it is.
-#[derive(Debug, thiserror::Error)]
-enum Silent {
-    #[error("the function could not be invoked")]
-    Invoke(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("the function failed: {0}")]
-    Failed(String),
-    #[error("the answer is no health report")]
-    Answer(#[source] serde_json::Error),
-    #[error("no answer within {DEADLINE:?}")]
-    Late,
-}
-
 impl Contexts {
-    /// Calls with one try that may take the whole deadline: a function that starts cold is slow and not down, and a
-    /// second try would start another instance of it.
     pub fn new(sdk: &aws_sdk_lambda::config::Config, stage: String) -> Self {
-        let config = sdk
-            .to_builder()
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(TimeoutConfig::builder().operation_timeout(DEADLINE).build())
-            .build();
-        Self { lambda: Client::from_conf(config), stage }
+        Self(Peers::new(sdk, stage, DEADLINE))
     }
 
     /// Asks all of them at once. Who does not say how it is, is down.
     pub async fn ask(&self) -> Report {
         let answers = join_all(ASKED.map(|(context, binary)| async move {
-            let health = self.health_of(binary).await.unwrap_or_else(|silent| {
+            let health = self.0.call(binary, &json!({"action": "health"})).await.unwrap_or_else(|silent| {
                 tracing::warn!(context, error = chain(&silent), "a context does not say how it is");
                 Health { status: Status::Down, checks: BTreeMap::new() }
             });
             (context, health)
         }));
         Report::from(answers.await.into_iter().collect::<BTreeMap<_, _>>())
-    }
-
-    async fn health_of(&self, binary: &str) -> Result<Health, Silent> {
-        let call = self
-            .lambda
-            .invoke()
-            .function_name(format!("ordersaga-{}-{binary}", self.stage))
-            .payload(Blob::new(r#"{"action":"health"}"#));
-        let answer = tokio::time::timeout(DEADLINE, call.send())
-            .await
-            .map_err(|_| Silent::Late)?
-            .map_err(|error| Silent::Invoke(error.into()))?;
-        // An answer of a function that failed says what went wrong in it, which is for its own log.
-        if let Some(kind) = answer.function_error {
-            return Err(Silent::Failed(kind));
-        }
-        let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
-        serde_json::from_slice(&payload).map_err(Silent::Answer)
     }
 }
 

@@ -7,8 +7,6 @@
 
 use std::time::Duration;
 
-use aws_sdk_lambda::{Client, primitives::Blob};
-use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 use axum::http::{HeaderMap, StatusCode, header};
 use contracts::{CorrelationId, UserId};
 use lambda_kit::{
@@ -16,6 +14,7 @@ use lambda_kit::{
     dynamodb::Table,
     http::Identity,
     numbers,
+    peers::{CallError, Peers},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -45,13 +44,22 @@ impl Context {
             Self::Catalog => "catalog",
         }
     }
+
+    const fn function(self) -> &'static str {
+        match self {
+            Self::Users => "users-api",
+            Self::Orders => "orders-api",
+            Self::Payments => "payments-api",
+            Self::Fulfillment => "fulfillment-api",
+            Self::Catalog => "catalog-api",
+        }
+    }
 }
 
 /// The contexts of a stage, each behind a breaker.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    lambda: Client,
-    stage: String,
+    peers: Peers,
     breakers: Breakers,
 }
 
@@ -86,12 +94,8 @@ impl Caller {
 pub enum Down {
     #[error(transparent)]
     Open(#[from] Open),
-    #[error("the function could not be invoked")]
-    Invoke(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("the function failed: {0}")]
-    Failed(String),
-    #[error("no answer within {CALL:?}")]
-    Late,
+    #[error(transparent)]
+    Call(#[from] CallError),
     #[error("the answer is no JSON")]
     Answer(#[source] serde_json::Error),
     #[error("the answer is {0}")]
@@ -103,7 +107,7 @@ impl Down {
     fn is_failure(&self) -> bool {
         match self {
             Self::Status(status) => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
-            Self::Open(_) | Self::Invoke(_) | Self::Failed(_) | Self::Late | Self::Answer(_) => true,
+            Self::Open(_) | Self::Call(_) | Self::Answer(_) => true,
         }
     }
 }
@@ -119,11 +123,6 @@ struct Answer {
 impl Upstream {
     /// The breakers are items of `table`.
     pub fn new(sdk: &aws_sdk_lambda::config::Config, stage: String, table: &Table) -> Self {
-        let config = sdk
-            .to_builder()
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(TimeoutConfig::builder().operation_timeout(CALL).build())
-            .build();
         let breaker = |context: Context| Breaker::new(table.clone(), context.name());
         let breakers = Breakers {
             users: breaker(Context::Users),
@@ -132,7 +131,7 @@ impl Upstream {
             fulfillment: breaker(Context::Fulfillment),
             catalog: breaker(Context::Catalog),
         };
-        Self { lambda: Client::from_conf(config), stage, breakers }
+        Self { peers: Peers::new(sdk, stage, CALL), breakers }
     }
 
     /// What GET `path` answers, with its query; nothing when that is not there.
@@ -159,20 +158,8 @@ impl Upstream {
     }
 
     async fn ask(&self, context: Context, path: &str, caller: &Caller) -> Result<Option<Value>, Down> {
-        let call = self
-            .lambda
-            .invoke()
-            .function_name(format!("ordersaga-{}-{}-api", self.stage, context.name()))
-            .payload(Blob::new(request(path, caller).to_string()));
-        let answer = tokio::time::timeout(CALL, call.send())
-            .await
-            .map_err(|_| Down::Late)?
-            .map_err(|error| Down::Invoke(error.into()))?;
-        if let Some(kind) = answer.function_error {
-            return Err(Down::Failed(kind));
-        }
-        let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
-        let Answer { status_code, body } = serde_json::from_slice(&payload).map_err(Down::Answer)?;
+        let Answer { status_code, body } =
+            self.peers.call(context.function(), &request(path, caller)).await?;
         match StatusCode::from_u16(status_code).unwrap_or(StatusCode::BAD_GATEWAY) {
             StatusCode::OK => serde_json::from_str(&body.unwrap_or_default()).map(Some).map_err(Down::Answer),
             StatusCode::NOT_FOUND => Ok(None),
