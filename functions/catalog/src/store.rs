@@ -17,9 +17,7 @@ use std::{fmt::Display, sync::Arc};
 
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem};
 use contracts::Sku;
-use lambda_kit::dynamodb::{
-    self, Item, OUTBOX, PK, SK, Table, TableError, Transacted, condition_failed, key, number,
-};
+use lambda_kit::dynamodb::{self, Item, OUTBOX, PK, SK, Table, TableError, Transacted, key, number};
 use tokio::sync::Mutex;
 
 pub use self::{
@@ -73,7 +71,7 @@ impl Store {
         let put = self.put(operation, change)?;
         let words = self.words(operation, change)?;
         let is_done = if words.is_empty() {
-            self.put_one(operation, put).await?
+            self.table.put_alone(operation, put).await?
         } else {
             let put = TransactWriteItem::builder().put(put).build();
             match self.table.transact(operation, std::iter::once(put).chain(words).collect()).await? {
@@ -93,22 +91,6 @@ impl Store {
         // The SDK tries again after a lost answer: what is there may be our own earlier try.
         let ours = self.get(&change.product.sku).await?.is_some_and(|stored| stored == change.product);
         Ok(if ours { Written::Done } else { Written::Conflict })
-    }
-
-    async fn put_one(&self, operation: &'static str, put: Put) -> Result<bool, TableError> {
-        let put_item = self
-            .table
-            .client
-            .put_item()
-            .table_name(put.table_name)
-            .set_item(Some(put.item))
-            .set_condition_expression(put.condition_expression)
-            .set_expression_attribute_values(put.expression_attribute_values);
-        match put_item.send().await {
-            Ok(_) => Ok(true),
-            Err(error) if condition_failed(&error) => Ok(false),
-            Err(error) => Err(TableError::call(operation, error)),
-        }
     }
 
     fn put(&self, operation: &'static str, change: &Change) -> Result<Put, TableError> {

@@ -13,9 +13,7 @@ use aws_sdk_dynamodb::{
 };
 use contracts::{OrderId, OrderStatus, UserId};
 use futures::future::try_join_all;
-use lambda_kit::dynamodb::{
-    Item, SK, TableError, cancellation_reasons, condition_failed, key, number, string,
-};
+use lambda_kit::dynamodb::{Item, SK, TableError, cancellation_reasons, key, number, string};
 use serde_json::value::RawValue;
 
 use super::{Store, StoreError, item::ItemError, item::text, sales::Counts, watch::sortable};
@@ -148,7 +146,8 @@ impl Store {
         }
         // A transaction costs twice as much.
         if items.is_empty() {
-            return self.put_alone(put).await;
+            let written = self.table.put_alone("writing a view", put).await?;
+            return Ok(if written { Written::Done } else { Written::Raced });
         }
         items.push(TransactWriteItem::builder().put(put).build());
         match self.table.client.transact_write_items().set_transact_items(Some(items)).send().await {
@@ -163,22 +162,6 @@ impl Store {
                 Some(_) => Ok(Written::Busy),
                 None => Err(TableError::call(OPERATION, error).into()),
             },
-        }
-    }
-
-    async fn put_alone(&self, put: Put) -> Result<Written, StoreError> {
-        let put = self
-            .table
-            .client
-            .put_item()
-            .table_name(put.table_name)
-            .set_item(Some(put.item))
-            .set_condition_expression(put.condition_expression)
-            .set_expression_attribute_values(put.expression_attribute_values);
-        match put.send().await {
-            Ok(_) => Ok(Written::Done),
-            Err(error) if condition_failed(&error) => Ok(Written::Raced),
-            Err(error) => Err(TableError::call("writing a view", error).into()),
         }
     }
 
