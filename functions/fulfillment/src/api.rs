@@ -55,9 +55,7 @@ struct ShipmentView {
     status: Status,
     carrier: String,
     tracking_number: String,
-    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     estimated_delivery: Date,
-    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     updated_at: Timestamp,
     /// Where it goes, when that is asked for and still held.
     #[serde(skip_serializing_if = "Option::is_none")]

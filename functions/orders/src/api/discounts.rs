@@ -38,10 +38,8 @@ pub(super) struct NewDiscount {
     #[garde(inner(custom(is_positive)))]
     minimum_total: Option<Money>,
     #[garde(skip)]
-    #[cfg_attr(feature = "openapi", schemars(with = "Option<String>"))]
     valid_from: Option<Timestamp>,
     #[garde(skip)]
-    #[cfg_attr(feature = "openapi", schemars(with = "Option<String>"))]
     valid_until: Option<Timestamp>,
     #[garde(range(min = 1, max = LIMIT_MAX))]
     total_limit: Option<u64>,

@@ -31,7 +31,6 @@ pub(super) struct Range {
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub(super) struct DayView {
-    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     date: Date,
     orders: i64,
     completed: i64,

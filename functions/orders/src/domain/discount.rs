@@ -68,18 +68,15 @@ pub struct Terms {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_total: Option<Money>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schemars(with = "Option<String>"))]
     pub valid_from: Option<Timestamp>,
     /// It is no longer valid at this moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schemars(with = "Option<String>"))]
     pub valid_until: Option<Timestamp>,
     /// How many orders may have it, cancelled ones not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_limit: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_customer_limit: Option<u64>,
-    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     pub created_at: Timestamp,
 }
 

@@ -49,9 +49,7 @@ pub struct ProfileView {
 #[derive(Serialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 struct SessionView {
-    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     opened_at: Timestamp,
-    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     expires_at: Timestamp,
 }
 
