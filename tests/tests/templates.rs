@@ -348,26 +348,26 @@ mod each_stage_is_configured {
     use super::*;
 
     #[test]
-    fn samconfig_gives_what_a_template_cannot_know() {
+    fn samconfig_gives_every_parameter_of_every_template() {
         let config =
             std::fs::read_to_string(repository().join("infra/samconfig.toml")).expect("infra/samconfig.toml");
-        for stage in ["local", "dev", "prod"] {
-            let (_, section) =
-                config.split_once(&format!("[{stage}.deploy.parameters]")).expect("a section per stage");
-            let section = section.split("\n[").next().unwrap_or_default();
+        for (section, stage) in [("local", "local"), ("default", "{stage}"), ("dev", "dev"), ("prod", "prod")]
+        {
+            let (_, list) =
+                config.split_once(&format!("[{section}.deploy.parameters]")).expect("a section per stage");
+            let list = list.split("\n[").next().unwrap_or_default();
+            assert!(list.contains(&format!("\"Stage={stage}\"")), "{section} is for {stage}");
             for (ssm, parameter, _) in CROSSING {
                 let line = format!("\"{parameter}=/ordersaga/{stage}/{ssm}\"");
-                assert!(section.contains(&line), "{stage} lacks {line}");
+                assert!(list.contains(&line), "{section} lacks {line}");
             }
-            // Whose default is one stage's, or a matter of taste; others may leave it to the template.
-            let own = ["Stage", "Architecture", "LogLevel", "LogRetentionDays", "EndpointUrl", "StripeUrl"];
-            let templates = Template::all();
-            let without_default = templates.iter().flat_map(|template| {
-                template.section("Parameters").filter(|(_, parameter)| parameter["Default"].is_null())
-            });
-            for parameter in own.into_iter().chain(without_default.map(|(parameter, _)| parameter)) {
-                assert!(section.contains(&format!("\"{parameter}=")), "{stage} lacks {parameter}");
+            for template in Template::all() {
+                for (parameter, _) in template.section("Parameters") {
+                    let given = list.contains(&format!("\"{parameter}="));
+                    assert!(given, "{section} lacks {parameter} of infra/{}.yaml", template.name);
+                }
             }
+            assert!(!list.contains("=\""), "{section}: SAM refuses an empty value; write Name=''");
         }
     }
 

@@ -10,9 +10,9 @@ use serde_json::Value;
 use crate::emulator::Emulator;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::release::Stage;
 use crate::remote::Remote;
 use crate::settings::{LOCAL_STAGE, Settings};
+use crate::stage::Stage;
 use crate::state::StateDir;
 
 /// One stage's resources.
@@ -82,7 +82,7 @@ impl Aws {
     /// # Errors
     /// No stack runs here, or there are no AWS credentials.
     pub async fn of(settings: &Settings, stage: Option<Stage>, progress: &Progress) -> Result<Self> {
-        let place = match stage {
+        let place = match &stage {
             Some(stage) => Place::Remote(Remote::aws(settings, stage, progress).await?),
             None => {
                 let outputs = StateDir::new(settings.state_dir.clone()).outputs()?;
@@ -94,12 +94,12 @@ impl Aws {
 
     /// The stage's full name of a resource: `ordersaga-dev-payments`.
     pub fn name(&self, resource: &str) -> String {
-        format!("ordersaga-{}-{resource}", self.stage.map_or(LOCAL_STAGE, Stage::name))
+        format!("ordersaga-{}-{resource}", self.stage.as_ref().map_or(LOCAL_STAGE, Stage::name))
     }
 
     /// What a command about this stage has to say on its line: ` --stage dev`, or nothing.
     pub fn option(&self) -> String {
-        self.stage.map_or_else(String::new, |stage| format!(" --stage {}", stage.name()))
+        self.stage.as_ref().map_or_else(String::new, |stage| format!(" --stage {stage}"))
     }
 
     /// An operation, with its input and answer as the API reference gives them.

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use crate::aws::{Aws, Service};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::release::Stage;
 use crate::settings::Settings;
+use crate::stage::Stage;
 
 /// Every breaker that there is: the context whose table holds it, and the dependency.
 const BREAKERS: [(&str, &str); 6] = [
@@ -23,7 +23,7 @@ pub enum Breaker {
     /// Say how each stands
     List {
         /// On AWS; without it, on this machine's stack
-        #[arg(long, value_enum)]
+        #[arg(long)]
         stage: Option<Stage>,
     },
     /// Switch one: `cargo ops breaker set payments/gateway forced-open`
@@ -33,7 +33,7 @@ pub enum Breaker {
         #[arg(value_enum)]
         mode: Mode,
         /// On AWS; without it, on this machine's stack
-        #[arg(long, value_enum)]
+        #[arg(long)]
         stage: Option<Stage>,
     },
 }

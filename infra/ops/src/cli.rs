@@ -9,12 +9,13 @@ use crate::dlq::Dlq;
 use crate::error::{AboutFile, Error, Result};
 use crate::progress::Progress;
 use crate::python::{self, Purpose};
-use crate::release::{self, Arch, Release, Stage};
+use crate::release::{self, Arch, Release};
 use crate::replay::Replay;
 use crate::republish::{Outbox, Republish};
 use crate::saga::Saga;
 use crate::settings::{DEFAULT_GATEWAY_PORT, DEFAULT_STRIPE_PORT, Port, Settings};
 use crate::stack::{self, Stack};
+use crate::stage::Stage;
 use crate::state::{Outputs, StateDir};
 use crate::stripe::Stripe;
 use crate::supervisor::{self, Orders};
@@ -122,7 +123,7 @@ struct Up {
 
 #[derive(Debug, Args)]
 struct Deploy {
-    #[arg(long, value_enum)]
+    #[arg(long)]
     stage: Stage,
     #[arg(long, value_enum, default_value = "arm64")]
     arch: Arch,

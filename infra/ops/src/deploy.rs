@@ -4,6 +4,7 @@
 
 mod amend;
 mod artifacts;
+mod samconfig;
 mod stack;
 mod template;
 
@@ -18,7 +19,7 @@ use crate::progress::Progress;
 use crate::settings::{LOCAL_STAGE, Settings};
 use crate::state::{Running, StateDir};
 
-pub use template::{overrides, region};
+pub use samconfig::StageConfig;
 
 /// The templates in waves: those of a wave need only what earlier waves made.
 const ORDER: &[&[&str]] = &[
@@ -127,7 +128,7 @@ pub async fn local(
 
 /// The stage's parameters of samconfig.toml, and those that only a running stack knows.
 fn parameters(settings: &Settings, running: &Running) -> Result<BTreeMap<String, String>> {
-    let mut all = overrides(&settings.infra().join("samconfig.toml"), LOCAL_STAGE)?;
+    let mut all = StageConfig::read(&settings.samconfig(), LOCAL_STAGE)?.parameters;
     let architecture = if std::env::consts::ARCH == "aarch64" { "arm64" } else { "x86_64" };
     all.insert("Stage".to_owned(), LOCAL_STAGE.to_owned());
     all.insert("Architecture".to_owned(), architecture.to_owned());

@@ -16,8 +16,8 @@ use self::redrive::Tally;
 use crate::aws::{Aws, Service};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::release::Stage;
 use crate::settings::Settings;
+use crate::stage::Stage;
 
 #[derive(Debug, Subcommand)]
 pub enum Dlq {
@@ -80,7 +80,7 @@ pub struct Which {
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Where {
     /// On AWS; without it, on this machine's stack
-    #[arg(long, value_enum)]
+    #[arg(long)]
     stage: Option<Stage>,
 }
 
@@ -92,7 +92,7 @@ impl Dlq {
             Self::List { place, .. }
             | Self::Show { place, .. }
             | Self::Redrive { place, .. }
-            | Self::Purge { place, .. } => place.stage,
+            | Self::Purge { place, .. } => place.stage.clone(),
         };
         let aws = Aws::of(settings, stage, progress).await?;
         let all = queues::all(&aws).await?;

@@ -25,6 +25,7 @@ mod settings;
 mod setup;
 pub mod shop;
 pub mod stack;
+mod stage;
 mod state;
 mod status;
 mod stripe;

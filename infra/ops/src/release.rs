@@ -1,25 +1,21 @@
 //! Building for AWS and deploying there, with cargo-lambda and SAM.
 
+mod sam;
+
 use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::process::Command;
 
-use crate::deploy;
+use crate::deploy::{self, StageConfig};
 use crate::error::{Error, Result};
 use crate::functions;
 use crate::progress::Progress;
 use crate::python::{self, Purpose};
 use crate::remote::Remote;
 use crate::settings::{REGION, Settings};
-
-/// A stage on AWS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Stage {
-    Dev,
-    Prod,
-}
+use crate::stage::Stage;
 
 /// The processor that functions run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -27,15 +23,6 @@ pub enum Arch {
     Arm64,
     #[value(name = "x86_64")]
     X86_64,
-}
-
-impl Stage {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Dev => "dev",
-            Self::Prod => "prod",
-        }
-    }
 }
 
 impl Arch {
@@ -55,7 +42,7 @@ impl Arch {
 }
 
 /// What `cargo ops deploy` is asked to do.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Release {
     pub stage: Stage,
     pub arch: Arch,
@@ -69,14 +56,14 @@ pub struct Release {
 /// There are no credentials, a tool is missing, the build or a stack fails.
 pub async fn deploy(settings: &Settings, release: Release, progress: &Progress) -> Result<()> {
     credentials_exist()?;
-    confirm(release)?;
+    confirm(&release)?;
     let programs = python::environment(settings, Purpose::Deploy, progress).await?;
     let account = account(&programs).await?;
     progress.say(&format!("AWS account {account}, stage {}", release.stage.name()));
     build(settings, &programs, release.arch).await?;
     for (name, template) in deploy::waves(settings).into_iter().flatten() {
         progress.say(&format!("\ndeploying {}", deploy::stack_name(release.stage.name(), name)));
-        template_to_aws(settings, &programs, release, name, &template).await?;
+        template_to_aws(settings, &programs, &release, name, &template).await?;
     }
     progress.say(&format!("\nstage {} is deployed", release.stage.name()));
     Ok(())
@@ -108,8 +95,8 @@ fn no_credentials(why: &str) -> Error {
 }
 
 /// Production is asked for once.
-fn confirm(release: Release) -> Result<()> {
-    if release.stage != Stage::Prod || release.yes {
+fn confirm(release: &Release) -> Result<()> {
+    if !release.stage.is_production() || release.yes {
         return Ok(());
     }
     let refused =
@@ -149,24 +136,18 @@ async fn build(settings: &Settings, programs: &Path, arch: Arch) -> Result<()> {
 async fn template_to_aws(
     settings: &Settings,
     programs: &Path,
-    release: Release,
+    release: &Release,
     name: &str,
     template: &Path,
 ) -> Result<()> {
-    let config = settings.infra().join("samconfig.toml");
-    let stage = release.stage.name();
-    let mut parameters = deploy::overrides(&config, stage)?;
+    let config = settings.samconfig();
+    let stage = StageConfig::read(&config, release.stage.name())?;
+    let mut parameters = stage.parameters.clone();
     parameters.insert("Architecture".to_owned(), release.arch.name().to_owned());
-    let stack = deploy::stack_name(stage, name);
+    let stack = deploy::stack_name(release.stage.name(), name);
     let mut command = Command::new(programs.join("sam"));
     command
-        .arg("deploy")
-        .arg("--template-file")
-        .arg(template)
-        .arg("--config-file")
-        .arg(&config)
-        .args(["--config-env", stage, "--stack-name", &stack, "--no-progressbar", "--parameter-overrides"])
-        .args(parameters.iter().map(|(name, value)| format!("{name}={value}")))
+        .args(sam::deploy_arguments(&config, &stage, template, &stack, &parameters, &[])?)
         .current_dir(&settings.root)
         .env("PATH", path_with(programs))
         .env("SAM_CLI_TELEMETRY", "0");

@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::deploy;
+use crate::deploy::StageConfig;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::python::{self, Purpose};
-use crate::release::{self, Stage};
+use crate::release;
 use crate::settings::Settings;
+use crate::stage::Stage;
 
 const SCRIPT: &str = include_str!("remote.py");
 
@@ -41,9 +42,9 @@ pub struct Answer {
 impl Remote {
     /// # Errors
     /// There are no AWS credentials, or the Python environment cannot be made.
-    pub async fn aws(settings: &Settings, stage: Stage, progress: &Progress) -> Result<Self> {
+    pub async fn aws(settings: &Settings, stage: &Stage, progress: &Progress) -> Result<Self> {
         release::credentials_exist()?;
-        let region = deploy::region(&settings.infra().join("samconfig.toml"), stage.name())?;
+        let region = StageConfig::read(&settings.samconfig(), stage.name())?.region;
         let programs = python::environment(settings, Purpose::Deploy, progress).await?;
         Ok(Self { python: programs.join("python"), region })
     }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::aws::Aws;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::release::Stage;
 use crate::settings::Settings;
+use crate::stage::Stage;
 
 const FUNCTION: &str = "orders-views";
 /// The function's timeout of 30 s (infra/orders.yaml), and what getting there takes.
@@ -24,7 +24,7 @@ pub struct Replay {
     #[arg(value_enum)]
     projection: Projection,
     /// On AWS; without it, on this machine's stack
-    #[arg(long, value_enum)]
+    #[arg(long)]
     stage: Option<Stage>,
 }
 

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use crate::aws::{Aws, Failed, answer};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Step};
-use crate::release::Stage;
 use crate::settings::Settings;
+use crate::stage::Stage;
 
 /// The relays' timeout of 30 s (infra/*.yaml), and what getting there takes.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -63,7 +63,7 @@ pub struct How {
     #[arg(long)]
     cursor: Option<String>,
     /// On AWS; without it, on this machine's stack
-    #[arg(long, value_enum)]
+    #[arg(long)]
     stage: Option<Stage>,
 }
 
@@ -143,7 +143,7 @@ impl Republish {
     pub async fn run(self, settings: &Settings, progress: &Progress) -> Result<()> {
         let (context, event_types) = self.what.run();
         let run = Run { context, command: format!("republish {context}"), event_types, since: None };
-        let aws = Aws::of(settings, self.how.stage, progress).await?;
+        let aws = Aws::of(settings, self.how.stage.clone(), progress).await?;
         run.all(&aws, &self.how, progress).await
     }
 }
@@ -156,7 +156,7 @@ impl Outbox {
         if context.is_none() && how.cursor.is_some() {
             return Err(Error::Republish("a cursor belongs to one context: name it.".to_owned()));
         }
-        let aws = Aws::of(settings, how.stage, progress).await?;
+        let aws = Aws::of(settings, how.stage.clone(), progress).await?;
         let contexts = context.map_or_else(|| Context::value_variants().to_vec(), |context| vec![context]);
         let names: Vec<&'static str> = contexts.into_iter().map(Context::name).collect();
         for (index, context) in names.iter().enumerate() {

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::aws::{self, Aws, Failed};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::release::Stage;
 use crate::settings::Settings;
+use crate::stage::Stage;
 
 const FUNCTION: &str = "orders-reconciler";
 /// The function's timeout of 300 s (infra/orders.yaml), and what getting there takes.
@@ -59,10 +59,10 @@ pub struct Check {
     place: Where,
 }
 
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Args)]
 struct Where {
     /// On AWS; without it, on this machine's stack
-    #[arg(long, value_enum)]
+    #[arg(long)]
     stage: Option<Stage>,
 }
 

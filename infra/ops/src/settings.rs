@@ -72,6 +72,10 @@ impl Settings {
     pub fn infra(&self) -> PathBuf {
         self.root.join("infra")
     }
+
+    pub fn samconfig(&self) -> PathBuf {
+        self.infra().join("samconfig.toml")
+    }
 }
 
 /// The repository that this program was built in: it is run from there by `cargo ops`, and is never installed elsewhere.

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::release::Stage;
 use crate::remote::{Answer, Remote};
 use crate::settings::Settings;
 use crate::setup::WEBHOOK_EVENTS;
+use crate::stage::Stage;
 
 /// Where the key is looked for; never an argument, which everyone on the machine could read.
 const KEY_VARIABLE: &str = "STRIPE_API_KEY";
@@ -32,7 +32,7 @@ pub enum Stripe {
 
 #[derive(Debug, clap::Args)]
 pub struct Setup {
-    #[arg(long, value_enum)]
+    #[arg(long)]
     stage: Stage,
     /// Only forget the webhook secrets before the newest one
     #[arg(long)]
@@ -95,7 +95,7 @@ impl Stripe {
     pub async fn run(self, settings: &Settings, progress: &Progress) -> Result<()> {
         let Self::Setup(Setup { stage, drop_old, url }) = self;
         let key = if drop_old { String::new() } else { key()? };
-        let remote = Remote::aws(settings, stage, progress).await?;
+        let remote = Remote::aws(settings, &stage, progress).await?;
         let stage = stage.name();
         let vault = SecretsManager { remote: &remote, id: format!("ordersaga-{stage}-stripe") };
         if drop_old {

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use crate::aws::{Aws, Service};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::release::Stage;
 use crate::settings::Settings;
+use crate::stage::Stage;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Users {
@@ -15,7 +15,7 @@ pub enum Users {
         /// The address that the account was registered with
         email: String,
         /// On AWS; without it, on this machine's stack
-        #[arg(long, value_enum)]
+        #[arg(long)]
         stage: Option<Stage>,
     },
 }

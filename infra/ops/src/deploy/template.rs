@@ -65,56 +65,9 @@ fn local_path(line: &str) -> Option<&str> {
     local.then_some(value)
 }
 
-/// The region that a stage is in, from samconfig.toml.
-///
-/// # Errors
-/// The file cannot be read, or does not say.
-pub fn region(file: &Path, stage: &str) -> Result<String> {
-    let config = samconfig(file)?;
-    let region =
-        config.get(stage).and_then(|stage| stage.get("global")?.get("parameters")?.get("region")?.as_str());
-    region.map(str::to_owned).ok_or_else(|| Error::Template {
-        template: file.to_path_buf(),
-        reason: format!("it has no [{stage}.global.parameters] region"),
-    })
-}
-
-fn samconfig(file: &Path) -> Result<toml::Table> {
-    let text = std::fs::read_to_string(file).about("cannot read", file)?;
-    let wrong = |reason: String| Error::Template { template: file.to_path_buf(), reason };
-    text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))
-}
-
-/// A stage's `parameter_overrides` of samconfig.toml, each `Name=value`.
-///
-/// # Errors
-/// The file cannot be read, or has no such stage.
-pub fn overrides(file: &Path, stage: &str) -> Result<BTreeMap<String, String>> {
-    let config = samconfig(file)?;
-    let wrong = |reason: String| Error::Template { template: file.to_path_buf(), reason };
-    let list = config
-        .get(stage)
-        .and_then(|stage| stage.get("deploy")?.get("parameters")?.get("parameter_overrides")?.as_array())
-        .ok_or_else(|| wrong(format!("it has no list [{stage}.deploy.parameters] parameter_overrides")))?;
-    Ok(list
-        .iter()
-        .filter_map(|entry| entry.as_str()?.split_once('='))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_stage_has_its_region() {
-        let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../samconfig.toml"));
-        for stage in ["dev", "prod"] {
-            assert!(region(file, stage).unwrap().contains('-'));
-        }
-        assert!(region(file, "moon").unwrap_err().to_string().contains("moon"));
-    }
 
     fn template(text: &str) -> Template {
         Template {
@@ -141,15 +94,6 @@ mod tests {
             template.with_paths(&objects),
             "    CodeUri: s3://b/1\n    CodeUri: s3://bucket/key\n    DefinitionUri: 's3://b/2'  # why\n    Other: ../x\n"
         );
-    }
-
-    #[test]
-    fn every_stage_has_its_region() {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../samconfig.toml");
-        for (stage, expected) in [("local", "us-east-1"), ("dev", "eu-central-1"), ("prod", "eu-central-1")] {
-            assert_eq!(region(Path::new(file), stage).unwrap(), expected);
-        }
-        assert!(region(Path::new(file), "other").is_err());
     }
 
     #[test]
