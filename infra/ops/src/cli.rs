@@ -9,13 +9,12 @@ use crate::dlq::Dlq;
 use crate::error::{AboutFile, Error, Result};
 use crate::progress::Progress;
 use crate::python::{self, Purpose};
-use crate::release::{self, Arch, Release};
+use crate::release::Deploy;
 use crate::replay::Replay;
 use crate::republish::{Outbox, Republish};
 use crate::saga::Saga;
 use crate::settings::{DEFAULT_GATEWAY_PORT, DEFAULT_STRIPE_PORT, Port, Settings};
 use crate::stack::{self, Stack};
-use crate::stage::Stage;
 use crate::state::{Outputs, StateDir};
 use crate::stripe::Stripe;
 use crate::supervisor::{self, Orders};
@@ -59,7 +58,8 @@ enum Command {
     Demo(Demo),
     /// Build for AWS and deploy every template there, in order
     #[command(
-        after_help = "Needs AWS credentials (AWS_PROFILE, `aws sso login`, …) and the Rust target of the architecture."
+        after_help = "Needs AWS credentials (AWS_PROFILE, `aws sso login`, …) and the Rust target of the architecture. \
+                      Nothing is built or deployed when nothing has changed."
     )]
     Deploy(Deploy),
     /// Find and mend orders whose saga needs somebody: `saga list`, `saga retry`, `saga check`
@@ -121,17 +121,6 @@ struct Up {
     bind: String,
 }
 
-#[derive(Debug, Args)]
-struct Deploy {
-    #[arg(long)]
-    stage: Stage,
-    #[arg(long, value_enum, default_value = "arm64")]
-    arch: Arch,
-    /// Do not ask before production
-    #[arg(long)]
-    yes: bool,
-}
-
 impl Cli {
     /// Does what was asked for.
     ///
@@ -158,10 +147,8 @@ impl Cli {
                 until_interrupted(demo.run(settings)).await
             }
             Command::Deploy(deploy) => {
-                let Deploy { stage, arch, yes } = deploy;
                 let settings = place.settings(Port::Any, Port::Any)?;
-                until_interrupted(release::deploy(&settings, Release { stage, arch, yes }, &Progress::new()))
-                    .await
+                until_interrupted(deploy.run(&settings, &Progress::new())).await
             }
             Command::Saga(saga) => {
                 let settings = place.settings(Port::Any, Port::Any)?;

@@ -19,7 +19,9 @@ use crate::progress::Progress;
 use crate::settings::{LOCAL_STAGE, Settings};
 use crate::state::{Running, StateDir};
 
+pub use amend::events_topic_of;
 pub use samconfig::StageConfig;
+pub use template::Template;
 
 /// The templates in waves: those of a wave need only what earlier waves made.
 const ORDER: &[&[&str]] = &[
@@ -41,6 +43,11 @@ pub fn waves(settings: &Settings) -> Vec<Vec<(&'static str, PathBuf)>> {
         })
         .filter(|wave| !wave.is_empty())
         .collect()
+}
+
+/// All templates by name, in that order.
+pub fn names() -> Vec<&'static str> {
+    ORDER.concat()
 }
 
 pub fn stack_name(stage: &str, template: &str) -> String {

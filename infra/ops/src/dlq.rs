@@ -77,7 +77,7 @@ pub struct Which {
     queue: String,
 }
 
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Where {
     /// On AWS; without it, on this machine's stack
     #[arg(long)]

@@ -1,21 +1,30 @@
-//! Building for AWS and deploying there, with cargo-lambda and SAM.
+//! `cargo ops deploy`: builds for AWS with cargo-lambda and deploys with SAM.
 
+mod bootstraps;
+mod record;
+mod revision;
 mod sam;
+mod stacks;
+mod target;
+#[cfg(test)]
+mod tests;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, IsTerminal};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
 
-use tokio::process::Command;
+use clap::builder::PossibleValuesParser;
+use serde_json::json;
 
-use crate::deploy::{self, StageConfig};
+use crate::deploy::{self, StageConfig, Template};
 use crate::error::{Error, Result};
-use crate::functions;
 use crate::progress::Progress;
 use crate::python::{self, Purpose};
 use crate::remote::Remote;
-use crate::settings::{REGION, Settings};
+use crate::settings::Settings;
 use crate::stage::Stage;
+use revision::Checkout;
+use target::Target;
 
 /// The processor that functions run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -26,6 +35,10 @@ pub enum Arch {
 }
 
 impl Arch {
+    fn of(name: &str) -> Option<Self> {
+        [Self::Arm64, Self::X86_64].into_iter().find(|arch| arch.name() == name)
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Arm64 => "arm64",
@@ -42,31 +55,153 @@ impl Arch {
 }
 
 /// What `cargo ops deploy` is asked to do.
-#[derive(Debug, Clone)]
-pub struct Release {
-    pub stage: Stage,
-    pub arch: Arch,
-    /// Do not ask before production.
-    pub yes: bool,
+#[derive(Debug, clap::Args)]
+pub struct Deploy {
+    /// dev, prod, or one of your own such as alice or pr-17
+    #[arg(long)]
+    stage: Stage,
+    /// The processor that functions run on [default: the stage's Architecture in infra/samconfig.toml]
+    #[arg(long, value_enum)]
+    arch: Option<Arch>,
+    /// Build and deploy only this context; may be given more than once
+    #[arg(long, value_name = "CONTEXT", value_parser = PossibleValuesParser::new(deploy::names()))]
+    only: Vec<String>,
+    /// Show what would change, and stop
+    #[arg(long)]
+    diff: bool,
+    /// Deploy what target/lambda holds: for pipelines that build elsewhere
+    #[arg(long)]
+    no_build: bool,
+    /// A template's parameter, in place of the value in infra/samconfig.toml, for this run; may be given more than once
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+    parameters: Vec<(String, String)>,
+    /// Build and deploy this git revision instead of the files as they are: the way back to an earlier version
+    #[arg(long, value_name = "REVISION")]
+    rev: Option<String>,
+    /// Do not ask before production
+    #[arg(long)]
+    yes: bool,
 }
 
-/// Builds every function and deploys every template, in order.
-///
-/// # Errors
-/// There are no credentials, a tool is missing, the build or a stack fails.
-pub async fn deploy(settings: &Settings, release: Release, progress: &Progress) -> Result<()> {
-    credentials_exist()?;
-    confirm(&release)?;
-    let programs = python::environment(settings, Purpose::Deploy, progress).await?;
-    let account = account(&programs).await?;
-    progress.say(&format!("AWS account {account}, stage {}", release.stage.name()));
-    build(settings, &programs, release.arch).await?;
-    for (name, template) in deploy::waves(settings).into_iter().flatten() {
-        progress.say(&format!("\ndeploying {}", deploy::stack_name(release.stage.name(), name)));
-        template_to_aws(settings, &programs, &release, name, &template).await?;
+fn parameter(text: &str) -> std::result::Result<(String, String), String> {
+    let (name, value) =
+        text.split_once('=').ok_or("it is written Name=Value; `Name=` gives the empty text")?;
+    match name {
+        "Stage" => Err("--stage says that".to_owned()),
+        "Architecture" => Err("--arch says that".to_owned()),
+        _ => Ok((name.to_owned(), value.to_owned())),
     }
-    progress.say(&format!("\nstage {} is deployed", release.stage.name()));
-    Ok(())
+}
+
+/// A context and its template.
+type Named = (&'static str, Template);
+
+impl Deploy {
+    /// Builds the functions and deploys the templates: platform, then the contexts side by side, then orders.
+    ///
+    /// # Errors
+    /// Before anything is changed: no credentials, a stack in a state that only a person can mend, a template with an
+    /// error, a failed build. Later: a stack fails.
+    pub async fn run(self, settings: &Settings, progress: &Progress) -> Result<()> {
+        credentials_exist()?;
+        let checkout = match &self.rev {
+            Some(revision) => Some(Checkout::new(&settings.root, &settings.target_dir(), revision)?),
+            None => None,
+        };
+        let source =
+            checkout.as_ref().map_or_else(|| settings.clone(), |checkout| checkout.settings(settings));
+        let config = StageConfig::read(&source.samconfig(), self.stage.name())?;
+        let waves = self.waves(&source)?;
+        let (arch, parameters) = self.parameters(&source, &config)?;
+        self.confirm()?;
+
+        let programs = python::environment(settings, Purpose::Deploy, progress).await?;
+        let remote = Remote::by(programs.join("python"), &config.region);
+        let account = remote.call("sts", "GetCallerIdentity", json!({})).await?;
+        let account = account["Account"].as_str().unwrap_or_default();
+        progress.say(&format!("AWS account {account}, region {}, stage {}", config.region, self.stage));
+
+        let target =
+            Target { source, programs, remote, stage: self.stage.clone(), config, parameters, progress };
+        let found = stacks::read(&target.remote, &self.stage).await?;
+        let steps = target.steps(&waves, &found)?;
+        let content = target.content(self.no_build)?;
+        if !self.diff && record::matches(&target.remote, &self.stage, &content, &found).await? {
+            progress.say("Nothing has changed since the stage was deployed: nothing was built or deployed.");
+            return target.print_addresses().await;
+        }
+        target.check_templates(&waves).await?;
+        if !self.no_build {
+            target.build(arch, &self.only).await?;
+        }
+        let all: Vec<(&str, &Template)> = waves.iter().flatten().map(|(name, file)| (*name, file)).collect();
+        bootstraps::check(&target.source.root, &target.source.infra(), &all, arch)?;
+        if self.diff {
+            return target.diff(&waves, &steps).await;
+        }
+        target.deploy(&waves, &steps, &found).await?;
+        if self.only.is_empty() {
+            let found = stacks::read(&target.remote, &self.stage).await?;
+            record::write(&target.remote, &self.stage, &content, &found).await?;
+        }
+        progress.say(&format!("\nstage {} is deployed", self.stage));
+        target.print_addresses().await
+    }
+
+    /// The templates that are asked for, in the order in which they are deployed.
+    fn waves(&self, source: &Settings) -> Result<Vec<Vec<Named>>> {
+        let is_wanted = |name: &str| self.only.is_empty() || self.only.iter().any(|only| only == name);
+        let read = |wave: Vec<(&'static str, PathBuf)>| {
+            let wanted = wave.into_iter().filter(|(name, _)| is_wanted(name));
+            wanted.map(|(name, file)| Ok((name, Template::read(&file)?))).collect::<Result<Vec<Named>>>()
+        };
+        let waves = deploy::waves(source).into_iter().map(read).collect::<Result<Vec<_>>>()?;
+        Ok(waves.into_iter().filter(|wave| !wave.is_empty()).collect())
+    }
+
+    /// The processor and the parameters: samconfig.toml's, and those of this run.
+    fn parameters(
+        &self,
+        source: &Settings,
+        config: &StageConfig,
+    ) -> Result<(Arch, BTreeMap<String, String>)> {
+        let mut all = config.parameters.clone();
+        let configured = all.get("Architecture").and_then(|name| Arch::of(name));
+        let arch = self.arch.or(configured).unwrap_or(Arch::Arm64);
+        all.insert("Architecture".to_owned(), arch.name().to_owned());
+        let mut declared = BTreeSet::new();
+        for (_, file) in deploy::waves(source).into_iter().flatten() {
+            declared.extend(Template::read(&file)?.parameters);
+        }
+        for (name, value) in &self.parameters {
+            if !declared.contains(name) {
+                let names: Vec<&str> = declared.iter().map(String::as_str).collect();
+                return Err(Error::Deploy(format!(
+                    "no template has a parameter {name}. There are: {}.",
+                    names.join(", ")
+                )));
+            }
+            all.insert(name.clone(), value.clone());
+        }
+        Ok((arch, all))
+    }
+
+    /// Production is asked for once.
+    fn confirm(&self) -> Result<()> {
+        if !self.stage.is_production() || self.yes || self.diff {
+            return Ok(());
+        }
+        let refused = || {
+            Error::Deploy("production was not confirmed. Add --yes to deploy without being asked.".to_owned())
+        };
+        if !std::io::stdin().is_terminal() {
+            return Err(refused());
+        }
+        eprint!("This deploys to production. Type `{}` to go on: ", self.stage);
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer).map_err(|_| refused())?;
+        if answer.trim() == self.stage.name() { Ok(()) } else { Err(refused()) }
+    }
 }
 
 /// Before anything that takes minutes: whether there is any place that credentials could come from.
@@ -92,86 +227,4 @@ fn no_credentials(why: &str) -> Error {
         "no AWS credentials: {why}\nSign in (`aws sso login`, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and \
          AWS_SECRET_ACCESS_KEY) and run the command again."
     ))
-}
-
-/// Production is asked for once.
-fn confirm(release: &Release) -> Result<()> {
-    if !release.stage.is_production() || release.yes {
-        return Ok(());
-    }
-    let refused =
-        || Error::Deploy("production was not confirmed. Add --yes to deploy without being asked.".to_owned());
-    if !std::io::stdin().is_terminal() {
-        return Err(refused());
-    }
-    eprint!("This deploys to production. Type `prod` to go on: ");
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(|_| refused())?;
-    if answer.trim() == "prod" { Ok(()) } else { Err(refused()) }
-}
-
-/// The account that the credentials are for: they may be there and have expired.
-async fn account(programs: &Path) -> Result<String> {
-    // The account is the same in every region.
-    let remote = Remote::by(programs.join("python"), REGION);
-    let identity = remote.call("sts", "GetCallerIdentity", serde_json::json!({})).await?;
-    Ok(identity["Account"].as_str().unwrap_or_default().to_owned())
-}
-
-async fn build(settings: &Settings, programs: &Path, arch: Arch) -> Result<()> {
-    let mut command = Command::new(programs.join("cargo-lambda"));
-    command.args(["lambda", "build", "--release", arch.build_option()]).current_dir(&settings.root);
-    for package in functions::packages(settings).await? {
-        command.args(["--package", &package.name]);
-    }
-    run(command.env("PATH", path_with(programs)), "cargo lambda build").await.map_err(|code| {
-        Error::Deploy(format!(
-            "`cargo lambda build` failed ({code}); what it says is above. For a missing target, run `rustup target add \
-             {}`.",
-            if arch == Arch::Arm64 { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" }
-        ))
-    })
-}
-
-async fn template_to_aws(
-    settings: &Settings,
-    programs: &Path,
-    release: &Release,
-    name: &str,
-    template: &Path,
-) -> Result<()> {
-    let config = settings.samconfig();
-    let stage = StageConfig::read(&config, release.stage.name())?;
-    let mut parameters = stage.parameters.clone();
-    parameters.insert("Architecture".to_owned(), release.arch.name().to_owned());
-    let stack = deploy::stack_name(release.stage.name(), name);
-    let mut command = Command::new(programs.join("sam"));
-    command
-        .args(sam::deploy_arguments(&config, &stage, template, &stack, &parameters, &[])?)
-        .current_dir(&settings.root)
-        .env("PATH", path_with(programs))
-        .env("SAM_CLI_TELEMETRY", "0");
-    run(&mut command, "sam deploy").await.map_err(|code| {
-        Error::Deploy(format!(
-            "stack {stack} failed ({code}); CloudFormation's reasons are above. The stacks before it are deployed. \
-             Correct {} and run the command again: it goes on where it stopped.",
-            template.strip_prefix(&settings.root).unwrap_or(template).display()
-        ))
-    })
-}
-
-/// Runs a tool that speaks for itself. An error is how it ended.
-async fn run(command: &mut Command, what: &str) -> std::result::Result<(), String> {
-    match command.stdin(Stdio::null()).kill_on_drop(true).status().await {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(status.to_string()),
-        Err(error) => Err(format!("{what} cannot be run: {error}")),
-    }
-}
-
-/// cargo-lambda looks for zig there.
-fn path_with(programs: &Path) -> std::ffi::OsString {
-    let old = std::env::var_os("PATH").unwrap_or_default();
-    let all = std::iter::once(PathBuf::from(programs)).chain(std::env::split_paths(&old));
-    std::env::join_paths(all).unwrap_or(old)
 }

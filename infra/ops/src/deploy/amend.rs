@@ -2,7 +2,9 @@ use serde_json::json;
 
 use crate::emulator::Emulator;
 use crate::error::{Error, Result};
+use crate::remote::Remote;
 use crate::settings::LOCAL_STAGE;
+use crate::stage::Stage;
 
 /// Makes the events topic FIFO.
 ///
@@ -15,11 +17,24 @@ use crate::settings::LOCAL_STAGE;
 pub async fn events_topic(emulator: &Emulator) -> Result<()> {
     let name = format!("/ordersaga/{LOCAL_STAGE}/events-topic-arn");
     let parameter = emulator.json("ssm", "AmazonSSM.GetParameter", &json!({"Name": name})).await?;
-    let topic = parameter["Parameter"]["Value"].as_str().ok_or_else(|| Error::Refused {
-        operation: format!("GetParameter {name}"),
-        reason: "it has no value".to_owned(),
-    })?;
+    let topic = parameter["Parameter"]["Value"].as_str().ok_or_else(|| no_value(&name))?;
     let form = [("TopicArn", topic), ("AttributeName", "FifoTopic"), ("AttributeValue", "true")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
     emulator.query("sns", "SetTopicAttributes", "2010-03-31", &form).await.map(drop)
+}
+
+/// The same for a stage that `cargo ops deploy` deploys into an emulator.
+///
+/// # Errors
+/// There is no topic, or the emulator refuses.
+pub async fn events_topic_of(remote: &Remote, stage: &Stage) -> Result<()> {
+    let name = format!("/ordersaga/{stage}/events-topic-arn");
+    let parameter = remote.call("ssm", "GetParameter", json!({"Name": name})).await?;
+    let topic = parameter["Parameter"]["Value"].as_str().ok_or_else(|| no_value(&name))?;
+    let input = json!({"TopicArn": topic, "AttributeName": "FifoTopic", "AttributeValue": "true"});
+    remote.call("sns", "SetTopicAttributes", input).await.map(drop)
+}
+
+fn no_value(name: &str) -> Error {
+    Error::Refused { operation: format!("GetParameter {name}"), reason: "it has no value".to_owned() }
 }

@@ -11,7 +11,8 @@ const LOCAL_PATHS: [&str; 2] = ["CodeUri", "DefinitionUri"];
 pub struct Template {
     pub file: PathBuf,
     text: String,
-    parameters: BTreeSet<String>,
+    /// The names that it declares.
+    pub parameters: BTreeSet<String>,
 }
 
 impl Template {

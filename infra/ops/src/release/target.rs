@@ -1,0 +1,325 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use futures::future::join_all;
+use serde_json::json;
+use tokio::process::Command;
+
+use super::sam::{self, Change, Deployed};
+use super::stacks::{self, Found, Step};
+use super::{Arch, Named, record};
+use crate::deploy::{self, StageConfig, Template};
+use crate::error::{Error, Result};
+use crate::functions;
+use crate::progress::Progress;
+use crate::remote::Remote;
+use crate::settings::Settings;
+use crate::stage::Stage;
+
+/// The template that the others need.
+const PLATFORM: &str = "platform";
+
+/// A stage on AWS, and what goes there.
+pub struct Target<'a> {
+    pub source: Settings,
+    pub programs: PathBuf,
+    pub remote: Remote,
+    pub stage: Stage,
+    pub config: StageConfig,
+    pub parameters: BTreeMap<String, String>,
+    pub progress: &'a Progress,
+}
+
+impl Target<'_> {
+    pub fn stack(&self, name: &str) -> String {
+        deploy::stack_name(self.stage.name(), name)
+    }
+
+    /// What happens to each stack.
+    pub fn steps(
+        &self,
+        waves: &[Vec<Named>],
+        found: &BTreeMap<String, Found>,
+    ) -> Result<BTreeMap<&'static str, Step>> {
+        let is_missing = |name: &str| {
+            let wanted = waves.iter().flatten().any(|(wanted, _)| *wanted == name);
+            !wanted && !found.contains_key(&self.stack(name))
+        };
+        if is_missing(PLATFORM) {
+            return Err(Error::Deploy(format!(
+                "stage {0} has no stack {1} yet, which all others need. Deploy the whole stage first: `cargo ops deploy \
+                 --stage {0}`.",
+                self.stage,
+                self.stack(PLATFORM)
+            )));
+        }
+        let mut steps = BTreeMap::new();
+        let mut stuck = Vec::new();
+        for (name, _) in waves.iter().flatten() {
+            let stack = self.stack(name);
+            let state = found.get(&stack);
+            match stacks::step(&stack, state, &self.config.region) {
+                Ok(step) => drop(steps.insert(*name, step)),
+                Err(what) => {
+                    let status = state.map_or("", |state| state.status.as_str());
+                    stuck.push(format!("  {stack} is in {status}: {what}"));
+                }
+            }
+        }
+        if stuck.is_empty() {
+            return Ok(steps);
+        }
+        Err(Error::Deploy(format!("nothing was changed.\n{}\nThen run the command again.", stuck.join("\n"))))
+    }
+
+    /// Of the whole stage, whatever part of it is deployed.
+    pub fn content(&self, built: bool) -> Result<String> {
+        let waves = deploy::waves(&self.source).into_iter().flatten();
+        let all: Vec<Named> =
+            waves.map(|(name, file)| Ok((name, Template::read(&file)?))).collect::<Result<_>>()?;
+        let all: Vec<(&str, &Template)> = all.iter().map(|(name, template)| (*name, template)).collect();
+        record::content(&self.source.root, &all, &self.parameters, built)
+    }
+
+    /// Finds what CloudFormation would refuse, before anything is built or changed.
+    pub async fn check_templates(&self, waves: &[Vec<Named>]) -> Result<()> {
+        let step = self.progress.step("checking the templates");
+        let mut command = self.command("cfn-lint");
+        command.args(["--non-zero-exit-code", "error", "--region", &self.config.region, "--"]);
+        command.args(waves.iter().flatten().map(|(_, template)| &template.file));
+        let output = command
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .map_err(|source| Error::Command { command: "cfn-lint".into(), source })?;
+        if !output.status.success() {
+            let said = [output.stdout, output.stderr].concat();
+            return Err(Error::Deploy(format!(
+                "a template has an error, and nothing was changed:\n{}\nCorrect it and run the command again.",
+                String::from_utf8_lossy(&said).trim()
+            )));
+        }
+        step.done("the templates are well formed");
+        Ok(())
+    }
+
+    /// Builds the functions of the contexts in `only`; without one, all.
+    pub async fn build(&self, arch: Arch, only: &[String]) -> Result<()> {
+        let packages = functions::packages(&self.source).await?;
+        let names = packages.into_iter().map(|package| package.name);
+        let names: Vec<String> = names.filter(|name| only.is_empty() || only.contains(name)).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let mut command = self.command("cargo-lambda");
+        command.args(["lambda", "build", "--release", arch.build_option()]);
+        command.args(names.iter().flat_map(|name| ["--package", name]));
+        let status = command.stdin(Stdio::null()).kill_on_drop(true).status().await;
+        let status = status.map_err(|source| Error::Command { command: "cargo-lambda".into(), source })?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(Error::Deploy(format!(
+            "`cargo lambda build` failed ({status}); what it says is above. For a missing target, run `rustup target add \
+             {}`. Nothing was changed.",
+            if arch == Arch::Arm64 { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" }
+        )))
+    }
+
+    /// Deploys wave after wave. All stacks of a wave end, also when one fails.
+    pub async fn deploy(
+        &self,
+        waves: &[Vec<Named>],
+        steps: &BTreeMap<&'static str, Step>,
+        found: &BTreeMap<String, Found>,
+    ) -> Result<()> {
+        let mut left: usize = waves.iter().map(Vec::len).sum();
+        for wave in waves {
+            let results = join_all(wave.iter().map(async |(name, template)| {
+                let step = steps.get(name).copied().unwrap_or(Step::Update);
+                (*name, self.deploy_one(name, template, step, found).await)
+            }))
+            .await;
+            left -= wave.len();
+            let failed: Vec<String> = results
+                .into_iter()
+                .filter_map(|(name, result)| Some(format!("{}:\n{}", self.stack(name), result.err()?)))
+                .collect();
+            if !failed.is_empty() {
+                return Err(self.failed(&failed, left));
+            }
+            if wave.iter().any(|(name, _)| *name == PLATFORM) && self.is_on_emulator() {
+                deploy::events_topic_of(&self.remote, &self.stage).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&self, failed: &[String], left: usize) -> Error {
+        let later = match left {
+            0 => String::new(),
+            1 => " One that needs them was not begun.".to_owned(),
+            more => format!(" {more} that need them were not begun."),
+        };
+        Error::Deploy(format!(
+            "{} failed:\n\n{}\n\nThe others that were begun are deployed.{later} A stack that was new keeps what was \
+             made; one that was updated is as before. Correct the cause and run the command again: it goes on from there.",
+            if failed.len() == 1 { "a stack".to_owned() } else { format!("{} stacks", failed.len()) },
+            failed.join("\n\n"),
+        ))
+    }
+
+    /// An error is the reasons, one a line.
+    async fn deploy_one(
+        &self,
+        name: &str,
+        template: &Template,
+        step: Step,
+        found: &BTreeMap<String, Found>,
+    ) -> std::result::Result<(), String> {
+        let stack = self.stack(name);
+        let shown = self.progress.step(&stack);
+        if let (Step::Replace, Some(state)) = (step, found.get(&stack)) {
+            shown.at("deleting what its failed creation left");
+            stacks::delete(&self.remote, &stack, &state.id).await.map_err(|error| format!("  {error}"))?;
+        }
+        let extra: &[&str] = if step == Step::Update { &[] } else { &["--disable-rollback"] };
+        let deployed = self.sam(&stack, template, extra, |detail| shown.at(detail)).await?;
+        shown.done(&match deployed.changes.len() {
+            0 => format!("{stack} is unchanged"),
+            1 => format!("{stack}: 1 change"),
+            more => format!("{stack}: {more} changes"),
+        });
+        Ok(())
+    }
+
+    /// Prints what would change. Change sets that this takes are deleted.
+    pub async fn diff(&self, waves: &[Vec<Named>], steps: &BTreeMap<&'static str, Step>) -> Result<()> {
+        for wave in waves {
+            let results = join_all(wave.iter().map(async |(name, template)| {
+                let step = steps.get(name).copied().unwrap_or(Step::Update);
+                (*name, self.diff_one(name, template, step).await)
+            }))
+            .await;
+            for (name, result) in results {
+                let stack = self.stack(name);
+                match result {
+                    Ok(text) => println!("{stack}: {text}"),
+                    Err(reasons) => {
+                        return Err(Error::Deploy(format!(
+                            "nothing was changed. The change set of {stack} cannot be made:\n{reasons}"
+                        )));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn diff_one(
+        &self,
+        name: &str,
+        template: &Template,
+        step: Step,
+    ) -> std::result::Result<String, String> {
+        let stack = self.stack(name);
+        match step {
+            // A change set would leave a stack behind, and needs parameters that an earlier stack has yet to write.
+            Step::Create => return Ok("is created, or goes on being created".to_owned()),
+            Step::Replace => return Ok("is deleted and made again: its creation was rolled back".to_owned()),
+            Step::Update => {}
+        }
+        let shown = self.progress.step(&stack);
+        let options = ["--no-execute-changeset"];
+        let deployed = self.sam(&stack, template, &options, |detail| shown.at(detail)).await?;
+        drop(shown);
+        let cleared = self.delete_change_sets(&stack, deployed.change_set.as_deref()).await;
+        cleared.map_err(|error| format!("  {error}"))?;
+        Ok(described(&deployed.changes))
+    }
+
+    /// The one that was made, and those that failed: one without changes counts as failed, and SAM leaves it.
+    async fn delete_change_sets(&self, stack: &str, made: Option<&str>) -> Result<()> {
+        let input = json!({"StackName": stack});
+        let listed = self.remote.call("cloudformation", "ListChangeSets", input).await?;
+        for set in listed["Summaries"].as_array().into_iter().flatten() {
+            let id = set["ChangeSetId"].as_str();
+            if id.is_some() && (id == made || set["Status"] == "FAILED") {
+                self.remote.call("cloudformation", "DeleteChangeSet", json!({"ChangeSetName": id})).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn sam(
+        &self,
+        stack: &str,
+        template: &Template,
+        extra: &[&str],
+        at: impl Fn(String),
+    ) -> std::result::Result<Deployed, String> {
+        let command = self.sam_command(stack, template, extra).map_err(|error| format!("  {error}"))?;
+        sam::run(command, at).await
+    }
+
+    pub fn sam_command(&self, stack: &str, template: &Template, extra: &[&str]) -> Result<Command> {
+        let config = self.source.samconfig();
+        let parameters = template.pick(&self.parameters);
+        let arguments =
+            sam::deploy_arguments(&config, &self.config, &template.file, stack, &parameters, extra)?;
+        let mut command = self.command("sam");
+        command.args(arguments);
+        Ok(command)
+    }
+
+    /// One of the tools, with the others in its PATH: cargo-lambda looks for zig there.
+    fn command(&self, program: &str) -> Command {
+        let old = std::env::var_os("PATH").unwrap_or_default();
+        let all = std::iter::once(self.programs.clone()).chain(std::env::split_paths(&old));
+        let mut command = Command::new(self.programs.join(program));
+        command
+            .current_dir(&self.source.root)
+            .env("PATH", std::env::join_paths(all).unwrap_or(old))
+            .env("SAM_CLI_TELEMETRY", "0");
+        command
+    }
+
+    /// The templates' own condition.
+    fn is_on_emulator(&self) -> bool {
+        self.parameters.get("EndpointUrl").is_some_and(|url| !url.is_empty())
+    }
+
+    pub async fn print_addresses(&self) -> Result<()> {
+        let names = ["api-url", "websocket-url"].map(|name| format!("/ordersaga/{}/{name}", self.stage));
+        let answer = self.remote.call("ssm", "GetParameters", json!({"Names": names})).await?;
+        let value = |name: &str| {
+            let mut all = answer["Parameters"].as_array().into_iter().flatten();
+            let found = all.find(|parameter| parameter["Name"] == name);
+            found.and_then(|parameter| parameter["Value"].as_str()).unwrap_or("not known").to_owned()
+        };
+        let (api, websocket) = (value(&names[0]), value(&names[1]));
+        self.progress.say(&format!("\n  shop      {api}/\n  API       {api}\n  live      {websocket}\n"));
+        Ok(())
+    }
+}
+
+/// A change set for people, one change a line.
+pub fn described(changes: &[Change]) -> String {
+    if changes.is_empty() {
+        return "no changes".to_owned();
+    }
+    let lines = changes.iter().map(|change| {
+        let what = match (change.action.as_str(), change.replacement.as_str()) {
+            ("Add", _) => "+ add",
+            ("Remove", _) => "- remove",
+            (_, "True") => "! replace",
+            (_, "Conditional") => "! may replace",
+            _ => "~ change",
+        };
+        format!("\n  {what:<13} {} ({})", change.logical_id, change.resource_type)
+    });
+    let count = if changes.len() == 1 { "1 change".to_owned() } else { format!("{} changes", changes.len()) };
+    count + &lines.collect::<String>()
+}

@@ -1,0 +1,246 @@
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::Path;
+
+use clap::Parser;
+use futures::StreamExt;
+
+use super::sam::Change;
+use super::stacks::{Found, Step};
+use super::target::described;
+use super::*;
+use crate::settings::{LOCAL_STAGE, Port};
+
+/// How many SAM processes run at once: each takes a second or two of a core.
+const SIDE_BY_SIDE: usize = 3;
+
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    deploy: Deploy,
+}
+
+fn asked(words: &[&str]) -> std::result::Result<Deploy, String> {
+    let words = std::iter::once("deploy").chain(words.iter().copied());
+    Command::try_parse_from(words).map(|command| command.deploy).map_err(|error| error.to_string())
+}
+
+fn settings(name: &str) -> Settings {
+    let folder = std::env::temp_dir().join(format!("ops-release-{name}-{}", std::process::id()));
+    let settings = Settings::new(Some(folder.clone()), Port::Any, Port::Any).unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    settings
+}
+
+async fn programs(settings: &Settings) -> PathBuf {
+    python::environment(settings, Purpose::Deploy, &Progress::quiet()).await.unwrap()
+}
+
+/// What `cargo ops deploy` would start SAM for, with these words after `deploy`.
+fn target<'a>(settings: &Settings, programs: &Path, progress: &'a Progress, words: &[&str]) -> Target<'a> {
+    let asked = asked(words).unwrap();
+    let config = StageConfig::read(&settings.samconfig(), asked.stage.name()).unwrap();
+    let (_, parameters) = asked.parameters(settings, &config).unwrap();
+    Target {
+        source: settings.clone(),
+        programs: programs.to_path_buf(),
+        remote: Remote::by(programs.join("python"), &config.region),
+        stage: asked.stage,
+        config,
+        parameters,
+        progress,
+    }
+}
+
+/// SAM refuses what it cannot read before its first call, so a closed port tells that it could read everything.
+#[tokio::test]
+async fn sam_gets_as_far_as_calling_cloudformation_for_every_stage_and_template() {
+    let settings = settings("sam");
+    let programs = programs(&settings).await;
+    let progress = Progress::quiet();
+    // Bound and dropped: no process listens there now.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let closed = format!("http://127.0.0.1:{port}");
+    let odd = [
+        "--parameter",
+        "CorsOrigins=https://a.example, https://b.example?x=\"1\"",
+        "--parameter",
+        "EmailFrom=",
+    ];
+    let mut local = target(&settings, &programs, &progress, &["--stage", "dev"]);
+    local.config = StageConfig::read(&settings.samconfig(), LOCAL_STAGE).unwrap();
+    local.parameters = local.config.parameters.clone();
+    let targets = [
+        local,
+        target(&settings, &programs, &progress, &["--stage", "dev"]),
+        target(&settings, &programs, &progress, &["--stage", "prod"]),
+        target(&settings, &programs, &progress, &[&["--stage", "pr-17"], odd.as_slice()].concat()),
+    ];
+    let templates: Vec<Named> = deploy::waves(&settings)
+        .into_iter()
+        .flatten()
+        .map(|(name, file)| (name, Template::read(&file).unwrap()))
+        .collect();
+    assert_eq!(templates.len(), deploy::names().len());
+    let runs = targets.iter().flat_map(|target| templates.iter().map(move |named| (target, named)));
+    let results = futures::stream::iter(runs)
+        .map(async |(target, (name, template))| {
+            let stack = target.stack(name);
+            let mut command = target.sam_command(&stack, template, &["--disable-rollback"]).unwrap();
+            command
+                .env("AWS_ENDPOINT_URL", &closed)
+                .env("AWS_ACCESS_KEY_ID", "test")
+                .env("AWS_SECRET_ACCESS_KEY", "test")
+                .env("AWS_MAX_ATTEMPTS", "1");
+            (stack, sam::run(command, drop).await)
+        })
+        .buffer_unordered(SIDE_BY_SIDE)
+        .collect::<Vec<_>>()
+        .await;
+    assert_eq!(results.len(), targets.len() * templates.len());
+    for (stack, result) in results {
+        let said = result.unwrap_err();
+        assert!(said.trim().starts_with("Could not connect to the endpoint URL"), "{stack}: {said}");
+    }
+}
+
+/// With SAM's own parser: what it reads is what CloudFormation gets.
+#[tokio::test]
+async fn every_value_of_a_parameter_survives_sams_parser() {
+    let values = [
+        "",
+        " ",
+        "a b",
+        " a ",
+        "a,b",
+        "a=b",
+        "a, b = c",
+        "it's",
+        "'",
+        "''",
+        "\"",
+        "\"\"",
+        "say \"hi\"",
+        "\"q\"",
+        "ü €",
+        "a\\b",
+        "a\nb",
+        "*",
+        "$x `y`",
+        "{\"a\": [1, \"b\"]}",
+        "ParameterKey=X,ParameterValue=Y",
+        "A=b C=d",
+        "file://x",
+    ];
+    let programs = programs(&settings("values")).await;
+    let arguments: Vec<String> =
+        values.iter().map(|value| sam::override_argument("Name", value).unwrap()).collect();
+    let script = "import json, sys\n\
+                  from samcli.cli.types import CfnParameterOverridesType\n\
+                  read = CfnParameterOverridesType().convert\n\
+                  print(json.dumps([read((text,), None, None) for text in sys.argv[1:]]))";
+    let output = tokio::process::Command::new(programs.join("python"))
+        .args(["-c", script])
+        .args(&arguments)
+        .output()
+        .await
+        .unwrap();
+    let read: Vec<BTreeMap<String, String>> = serde_json::from_slice(&output.stdout).unwrap();
+    for (value, read) in values.iter().zip(read) {
+        assert_eq!(read, BTreeMap::from([("Name".to_owned(), (*value).to_owned())]));
+    }
+}
+
+#[test]
+fn bad_input_is_refused_with_what_is_allowed() {
+    for (words, expected) in [
+        (&["--stage", "Dev"][..], "small letters, digits and hyphens"),
+        (&["--stage", "local"], "cargo ops up"),
+        (&["--stage", "dev", "--only", "shop"], "possible values: platform, users"),
+        (&["--stage", "dev", "--arch", "mips"], "possible values: arm64, x86_64"),
+        (&["--stage", "dev", "--parameter", "LogLevel"], "Name=Value"),
+        (&["--stage", "dev", "--parameter", "Stage=prod"], "--stage says that"),
+    ] {
+        let said = asked(words).unwrap_err();
+        assert!(said.contains(expected), "{words:?}: {said}");
+    }
+}
+
+#[test]
+fn a_parameter_that_no_template_has_is_refused_with_those_that_there_are() {
+    let settings = settings("unknown");
+    let asked = asked(&["--stage", "dev", "--parameter", "LogLevle=debug"]).unwrap();
+    let config = StageConfig::read(&settings.samconfig(), "dev").unwrap();
+    let said = asked.parameters(&settings, &config).unwrap_err().to_string();
+    assert!(said.contains("LogLevle") && said.contains("LogLevel"), "{said}");
+}
+
+#[test]
+fn the_processor_is_the_stages_unless_another_is_asked_for() {
+    let settings = settings("arch");
+    let config = StageConfig::read(&settings.samconfig(), "dev").unwrap();
+    for (words, expected) in
+        [(&["--stage", "dev"][..], Arch::Arm64), (&["--stage", "dev", "--arch", "x86_64"], Arch::X86_64)]
+    {
+        let (arch, parameters) = asked(words).unwrap().parameters(&settings, &config).unwrap();
+        assert_eq!((arch, parameters["Architecture"].as_str()), (expected, expected.name()));
+    }
+}
+
+#[test]
+fn a_context_alone_needs_the_platform_to_be_there() {
+    let settings = settings("alone");
+    let progress = Progress::quiet();
+    let words = ["--stage", "pr-17", "--only", "users"];
+    let target = target(&settings, Path::new("/nowhere"), &progress, &words);
+    let waves = asked(&words).unwrap().waves(&settings).unwrap();
+    let said = target.steps(&waves, &BTreeMap::new()).unwrap_err().to_string();
+    assert!(said.contains("cargo ops deploy --stage pr-17"), "{said}");
+    let there =
+        |status: &str| Found { id: "a".to_owned(), status: status.to_owned(), changed: "t".to_owned() };
+    let mut found = BTreeMap::from([("ordersaga-pr-17-platform".to_owned(), there("CREATE_COMPLETE"))]);
+    assert_eq!(target.steps(&waves, &found).unwrap(), BTreeMap::from([("users", Step::Create)]));
+    found.insert("ordersaga-pr-17-users".to_owned(), there("UPDATE_ROLLBACK_FAILED"));
+    let said = target.steps(&waves, &found).unwrap_err().to_string();
+    assert!(said.contains("nothing was changed") && said.contains("continue-update-rollback"), "{said}");
+}
+
+fn change(action: &str, replacement: &str) -> Change {
+    Change {
+        action: action.to_owned(),
+        logical_id: "Table".to_owned(),
+        resource_type: "AWS::DynamoDB::Table".to_owned(),
+        replacement: replacement.to_owned(),
+    }
+}
+
+#[test]
+fn a_change_set_says_what_is_added_changed_replaced_and_removed() {
+    assert_eq!(described(&[]), "no changes");
+    let all = [
+        change("Add", "N/A"),
+        change("Modify", "False"),
+        change("Modify", "True"),
+        change("Modify", "Conditional"),
+        change("Remove", "N/A"),
+    ];
+    let lines = [
+        "5 changes",
+        "  + add         Table (AWS::DynamoDB::Table)",
+        "  ~ change      Table (AWS::DynamoDB::Table)",
+        "  ! replace     Table (AWS::DynamoDB::Table)",
+        "  ! may replace Table (AWS::DynamoDB::Table)",
+        "  - remove      Table (AWS::DynamoDB::Table)",
+    ];
+    assert_eq!(described(&all), lines.join("\n"));
+    assert!(described(&all[..1]).starts_with("1 change\n"));
+}
+
+#[test]
+fn a_parameter_is_a_name_and_a_value() {
+    assert_eq!(parameter("A=b=c, d"), Ok(("A".to_owned(), "b=c, d".to_owned())));
+    assert_eq!(parameter("A="), Ok(("A".to_owned(), String::new())));
+    for refused in ["A", "Stage=x", "Architecture=arm64"] {
+        assert!(parameter(refused).is_err(), "{refused}");
+    }
+}
