@@ -46,6 +46,8 @@ pub const SAGA_PAYMENT: Duration = Duration::from_secs(20 * 60);
 // Bulkheads: how many instances a queue may keep busy.
 
 pub const PAYMENTS_CONCURRENCY: u32 = 10;
+/// Of instances that are reserved for a function with a queue, so many are left for who invokes it directly: undos.
+pub const UNDO_CONCURRENCY: u32 = 5;
 pub const EMAIL_CONCURRENCY: u32 = 5;
 pub const SMS_CONCURRENCY: u32 = 5;
 pub const REALTIME_CONCURRENCY: u32 = 20;
@@ -147,7 +149,7 @@ pub const INTEGRATIONS: &[Integration] = &[
         attempts: (SAGA_ATTEMPTS, "1 s, ×2, at most 30 s, full jitter"),
         breaker: None,
         bulkhead: Some(Bulkhead::Reserved(&[
-            ("payments-commands", 10),
+            ("payments-commands", PAYMENTS_CONCURRENCY + UNDO_CONCURRENCY),
             ("inventory-commands", 20),
             ("orders-api", 50),
         ])),

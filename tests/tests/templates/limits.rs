@@ -72,6 +72,21 @@ fn reserved_concurrency_is_a_parameter_that_is_none_by_default() {
     }
 }
 
+/// Undos are invoked directly: a queue that keeps all reserved instances busy would starve them.
+#[test]
+fn reserved_concurrency_leaves_room_for_undos_beside_the_queue() {
+    let bulkheads = || INTEGRATIONS.iter().filter_map(|integration| integration.bulkhead);
+    let reserved = bulkheads().find_map(|bulkhead| match bulkhead {
+        Bulkhead::Reserved(functions) => {
+            functions.iter().find(|(function, _)| *function == "payments-commands")
+        }
+        Bulkhead::Queue { .. } => None,
+    });
+    let (_, reserved) = reserved.expect("payments-commands has a bulkhead");
+    let queue = concurrency_of("payments", "CommandsQueue");
+    assert!(u64::from(*reserved) >= queue + u64::from(numbers::UNDO_CONCURRENCY));
+}
+
 #[test]
 fn every_breaker_that_the_table_names_guards_something() {
     let contexts = fs::read_dir(repository().join("functions")).expect("the contexts");
