@@ -3,7 +3,10 @@
 use contracts::{
     OrderStatus,
     events::OrderCompensationFailed,
-    saga::{Aborted, COMPENSATION_FAILED, ORDER_CANCEL_REQUESTED, OrderCommand, TRANSIENT},
+    saga::{
+        Aborted, COMPENSATION_FAILED, Failure, INVENTORY_NOT_AVAILABLE, ORDER_CANCEL_REQUESTED, OrderCommand,
+        PAYMENT_DECLINED, PAYMENT_TIMEOUT, SAGA_ABORTED, SHIPMENT_REJECTED, TRANSIENT,
+    },
 };
 use jiff::Timestamp;
 use lambda_kit::{command::CommandError, telemetry};
@@ -13,6 +16,16 @@ use crate::{
     domain::{Command, History, Rejected},
     store::{ExecuteError, Store},
 };
+
+/// Why an order ends without a fault of ours, or, of the last, with one that is counted where it was found.
+const EXPECTED: [&str; 6] = [
+    INVENTORY_NOT_AVAILABLE,
+    PAYMENT_DECLINED,
+    PAYMENT_TIMEOUT,
+    SHIPMENT_REJECTED,
+    ORDER_CANCEL_REQUESTED,
+    SAGA_ABORTED,
+];
 
 /// What the state machine is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -55,6 +68,7 @@ pub async fn take(store: &Store, command: OrderCommand, now: Timestamp) -> Resul
         OrderCommand::CompleteOrder { context, shipment } => (context, Command::Complete { shipment }),
         OrderCommand::AbortOrder { context } => (context, Command::Abort),
         OrderCommand::CancelOrder { context, failure, compensations } => {
+            count_fault(&failure);
             (context, Command::Cancel { failure, compensations })
         }
     };
@@ -68,6 +82,15 @@ pub async fn take(store: &Store, command: OrderCommand, now: Timestamp) -> Resul
     } else {
         Answer::Status { status }
     })
+}
+
+/// Raises the alarm for a step that failed all its tries (infra/orders.yaml): its function crashes, is throttled, or what
+/// it calls is down. Lambda's own error count does not tell that from a refusal.
+fn count_fault(failure: &Failure) {
+    if !EXPECTED.contains(&failure.error.as_str()) {
+        tracing::error!(step = failure.step, error = failure.error, "a step of the saga has failed");
+        telemetry::found("CancelOrder", "step_failed", 1);
+    }
 }
 
 /// Raises the alarm that wakes a person (infra/orders.yaml). The order's event says the same, for good.

@@ -3,8 +3,9 @@
 
 use contracts::{OrderStatus, saga};
 use ops::shop::NewOrder;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::alarms;
 use crate::harness::Outcome;
 use crate::saga::{execution_of, states};
 use crate::world::{PRICE, World, address, buy, eventually};
@@ -42,7 +43,7 @@ async fn an_undo_that_is_exhausted_needs_attention_until_it_is_retried(world: Wo
     })
     .await?;
     assert_eq!(ended["error"], saga::COMPENSATION_FAILED);
-    the_alarm_is_raised_by_what_was_logged(&world).await?;
+    alarms::is_raised_by_log(&world, "orders-commands", "needs_attention", "orders-attention").await?;
     eventually("the operator's list shows it", async || {
         let listed = world.ops(&["saga", "list", "--attention"]).await.map_err(said)?;
         if listed.contains(order_id) && listed.contains("not undone: payment") {
@@ -64,37 +65,6 @@ async fn an_undo_that_is_exhausted_needs_attention_until_it_is_retried(world: Wo
     assert_eq!(taken.len(), 1);
     assert_eq!(world.gateway.refunded(&taken[0]).await?, PRICE);
     assert!(world.ops(&["saga", "retry", order_id]).await.is_err(), "there is nothing left to retry");
-    Ok(())
-}
-
-/// The emulator makes no metrics of logs, as CloudWatch does of this record's format: so they are carried over here, as
-/// the record says, and the alarm has to find them.
-async fn the_alarm_is_raised_by_what_was_logged(world: &World) -> Outcome {
-    let records = world.log_lines("orders-commands", &["CloudWatchMetrics", "needs_attention"]).await?;
-    let record: Value = serde_json::from_str(records.last().ok_or("no metric was logged")?)?;
-    let directive = &record["_aws"]["CloudWatchMetrics"][0];
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let metric = text(&directive["Metrics"][0]["Name"]);
-    let mut form = vec![
-        ("Namespace".to_owned(), text(&directive["Namespace"])),
-        ("MetricData.member.1.MetricName".to_owned(), metric.clone()),
-        ("MetricData.member.1.Value".to_owned(), record[&metric].to_string()),
-    ];
-    for (name, number) in directive["Dimensions"][0].as_array().into_iter().flatten().zip(1..) {
-        let dimension = format!("MetricData.member.1.Dimensions.member.{number}");
-        form.push((format!("{dimension}.Name"), text(name)));
-        form.push((format!("{dimension}.Value"), text(&record[text(name)])));
-    }
-    const VERSION: &str = "2010-08-01";
-    world.emulator.query("monitoring", "PutMetricData", VERSION, &form).await?;
-
-    let alarm = format!("ordersaga-{}-orders-attention", world.outputs.stage);
-    let asked = [("AlarmNames.member.1".to_owned(), alarm)];
-    eventually("the alarm is raised", async || {
-        let alarms = world.emulator.query("monitoring", "DescribeAlarms", VERSION, &asked).await?;
-        if alarms.contains("<StateValue>ALARM</StateValue>") { Ok(()) } else { Err(alarms)? }
-    })
-    .await?;
     Ok(())
 }
 

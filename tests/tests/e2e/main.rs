@@ -1,6 +1,7 @@
 //! End to end: every test runs against one real stack, which is started for them and ended after them.
 
 mod accounts;
+mod alarms;
 mod api;
 mod attention;
 mod authorisation;
@@ -55,6 +56,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
     let areas: &[fn() -> Vec<Trial>] = &[
+        alarms::tests,
         saga::tests,
         gateway::tests,
         cancel::tests,

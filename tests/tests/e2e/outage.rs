@@ -5,6 +5,7 @@ use contracts::{OrderId, OrderStatus, Sku, saga};
 use ops::shop::NewOrder;
 use serde_json::Value;
 
+use crate::alarms;
 use crate::harness::Outcome;
 use crate::saga::execution_history;
 use crate::world::{Customer, PRICE, World, address, buy, eventually, unique};
@@ -133,7 +134,7 @@ async fn with_inventory_off_for_good_the_order_is_cancelled_and_nothing_is_held(
     world.switch_on("inventory-commands").await?;
     placed.is_undone(&world).await?;
     assert!(world.gateway.intents_of(&placed.order_id).await?.is_empty(), "it never came to paying");
-    Ok(())
+    alarms::is_raised_by_log(&world, "orders-commands", "step_failed", "orders-step-failed").await
 }
 
 async fn with_fulfillment_off_for_good_the_order_is_refunded_and_its_stock_released(world: World) -> Outcome {

@@ -1,0 +1,89 @@
+//! That an alarm is heard: what functions log raises it, and it publishes to the topic of alarms.
+
+use serde_json::{Value, json};
+
+use crate::harness::Outcome;
+use crate::world::{World, eventually, unique};
+
+crate::tests![an_alarm_is_published_when_it_is_raised_and_when_it_ends];
+
+/// CloudWatch's API.
+const VERSION: &str = "2010-08-01";
+
+/// That the alarm is raised by a count of `kind` that the function has logged. The emulator makes no metrics of logs, as
+/// CloudWatch does of this record's format: so they are carried over here, as the record says, and the alarm has to find
+/// them.
+pub async fn is_raised_by_log(world: &World, function: &str, kind: &str, alarm: &str) -> Outcome {
+    let records = world.log_lines(function, &["CloudWatchMetrics", kind]).await?;
+    let record: Value = serde_json::from_str(records.last().ok_or("no metric was logged")?)?;
+    let directive = &record["_aws"]["CloudWatchMetrics"][0];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let metric = text(&directive["Metrics"][0]["Name"]);
+    let mut form = vec![
+        ("Namespace".to_owned(), text(&directive["Namespace"])),
+        ("MetricData.member.1.MetricName".to_owned(), metric.clone()),
+        ("MetricData.member.1.Value".to_owned(), record[&metric].to_string()),
+    ];
+    for (name, number) in directive["Dimensions"][0].as_array().into_iter().flatten().zip(1..) {
+        let dimension = format!("MetricData.member.1.Dimensions.member.{number}");
+        form.push((format!("{dimension}.Name"), text(name)));
+        form.push((format!("{dimension}.Value"), text(&record[text(name)])));
+    }
+    world.emulator.query("monitoring", "PutMetricData", VERSION, &form).await?;
+
+    let asked = [("AlarmNames.member.1".to_owned(), name(world, alarm))];
+    eventually(&format!("{alarm} is raised"), async || {
+        let alarms = world.emulator.query("monitoring", "DescribeAlarms", VERSION, &asked).await?;
+        if alarms.contains("<StateValue>ALARM</StateValue>") { Ok(()) } else { Err(alarms)? }
+    })
+    .await?;
+    Ok(())
+}
+
+fn name(world: &World, alarm: &str) -> String {
+    format!("ordersaga-{}-{alarm}", world.outputs.stage)
+}
+
+async fn an_alarm_is_published_when_it_is_raised_and_when_it_ends(world: World) -> Outcome {
+    // A queue of this test's own instead of the mailbox of a person.
+    let sqs = async |operation: &str, input: Value| {
+        world.emulator.json("sqs", &format!("AmazonSQS.{operation}"), &input).await
+    };
+    let lets_sns_in = json!({"Version": "2012-10-17", "Statement": {
+        "Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage", "Resource": "*"
+    }});
+    let input = json!({"QueueName": unique("alarms"), "Attributes": {"Policy": lets_sns_in.to_string()}});
+    let queue = sqs("CreateQueue", input).await?["QueueUrl"].clone();
+    let attributes =
+        sqs("GetQueueAttributes", json!({"QueueUrl": queue, "AttributeNames": ["QueueArn"]})).await?;
+    let subscribe = [
+        ("TopicArn", world.parameter("alarm-action-arn").await?),
+        ("Protocol", "sqs".to_owned()),
+        ("Endpoint", attributes["Attributes"]["QueueArn"].as_str().ok_or("the queue has an ARN")?.to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value));
+    world.emulator.query("sns", "Subscribe", "2010-03-31", &subscribe).await?;
+
+    // Of a metric that no other test touches.
+    let alarm = name(&world, "payments-refund-failed");
+    for state in ["ALARM", "OK"] {
+        let form = [("AlarmName", &*alarm), ("StateValue", state), ("StateReason", "a test")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        world.emulator.query("monitoring", "SetAlarmState", VERSION, &form).await?;
+        eventually(&format!("the topic has published {state}"), async || {
+            let received = sqs("ReceiveMessage", json!({"QueueUrl": queue, "WaitTimeSeconds": 1})).await?;
+            let read = |text: &Value| -> Value {
+                text.as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+            };
+            let told = read(&read(&received["Messages"][0]["Body"])["Message"]);
+            if told["AlarmName"] == alarm && told["NewStateValue"] == state {
+                Ok(())
+            } else {
+                Err(told.to_string())?
+            }
+        })
+        .await?;
+    }
+    Ok(())
+}
