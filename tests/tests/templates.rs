@@ -6,6 +6,8 @@ mod document;
 mod limits;
 #[path = "templates/rules.rs"]
 mod rules;
+#[path = "templates/transformed.rs"]
+mod transformed;
 
 use document::{CONTEXTS, Template, repository};
 use rules::{CROSSING, Rule};

@@ -24,11 +24,18 @@ pub struct Emulator {
     endpoint: String,
     http: reqwest::Client,
     patience: Duration,
+    identity: Credentials,
 }
 
 impl Emulator {
     pub fn new(endpoint: &str) -> Self {
-        Self { endpoint: endpoint.to_owned(), http: client(), patience: PATIENCE }
+        let identity = Credentials::new(KEY_ID, SECRET, None, None, "emulator");
+        Self { endpoint: endpoint.to_owned(), http: client(), patience: PATIENCE, identity }
+    }
+
+    /// Calls as another than the root account: with the credentials of an assumed role, for instance.
+    pub fn with_identity(self, identity: Credentials) -> Self {
+        Self { identity, ..self }
     }
 
     /// Waits so long for an answer.
@@ -98,7 +105,7 @@ impl Emulator {
     ) -> Result<String> {
         let url = format!("{}{path}", self.endpoint);
         let refused = |reason: String| Error::Refused { operation: operation.to_owned(), reason };
-        let signature = signature(service, method.as_str(), &url, headers, &body)
+        let signature = signature(&self.identity, service, method.as_str(), &url, headers, &body)
             .map_err(|error| refused(error.to_string()))?;
         let mut request = self.http.request(method, &url).timeout(self.patience);
         for (name, value) in headers {
@@ -121,6 +128,7 @@ pub fn client() -> reqwest::Client {
 }
 
 fn signature(
+    identity: &Credentials,
     service: &str,
     method: &str,
     url: &str,
@@ -137,7 +145,7 @@ fn signature(
     } else {
         SignableBody::Bytes(body)
     };
-    let identity = Credentials::new(KEY_ID, SECRET, None, None, "emulator").into();
+    let identity = identity.clone().into();
     let parameters = v4::SigningParams::builder()
         .identity(&identity)
         .region(REGION)

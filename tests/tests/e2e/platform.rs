@@ -1,6 +1,8 @@
 //! That the other tests mean something: the emulator enforces IAM, so a policy that lacks an action fails a test.
 
-use reqwest::{Client, StatusCode};
+use aws_credential_types::Credentials;
+use ops::Emulator;
+use reqwest::{Client, Method, StatusCode};
 use serde_json::json;
 
 use crate::harness::Outcome;
@@ -10,6 +12,8 @@ crate::tests![
     a_call_that_nobody_signed_is_refused,
     a_call_signed_by_somebody_unknown_is_refused,
     a_call_of_the_operator_is_not,
+    a_function_reads_its_own_queue_and_no_other,
+    a_stage_on_aws_without_a_sender_of_its_own_is_refused,
 ];
 
 async fn list_tables(world: &World, authorization: Option<&str>) -> reqwest::Result<StatusCode> {
@@ -42,5 +46,72 @@ async fn a_call_signed_by_somebody_unknown_is_refused(world: World) -> Outcome {
 async fn a_call_of_the_operator_is_not(world: World) -> Outcome {
     let tables = world.emulator.json("dynamodb", "DynamoDB_20120810.ListTables", &json!({})).await?;
     assert!(tables["TableNames"].as_array().is_some_and(|tables| tables.len() >= 8), "{tables}");
+    Ok(())
+}
+
+/// The emulator with the role of a function, as the function itself calls it.
+async fn in_the_role_of(world: &World, function: &str) -> Outcome<Emulator> {
+    let path = format!("/2015-03-31/functions/ordersaga-{}-{function}/configuration", world.outputs.stage);
+    let configuration = world
+        .emulator
+        .send("lambda", "GetFunctionConfiguration", Method::GET, &path, &[], Vec::new())
+        .await?;
+    let configuration: serde_json::Value = serde_json::from_str(&configuration)?;
+    let role = configuration["Role"].as_str().ok_or("a function has a role")?.to_owned();
+    let form = [("RoleArn".to_owned(), role), ("RoleSessionName".to_owned(), function.to_owned())];
+    let answer = world.emulator.query("sts", "AssumeRole", "2011-06-15", &form).await?;
+    let part = |name: &str| -> Outcome<String> {
+        let (_, rest) =
+            answer.split_once(&format!("<{name}>")).ok_or_else(|| format!("no {name}: {answer}"))?;
+        Ok(rest.split('<').next().unwrap_or_default().to_owned())
+    };
+    let (id, secret, token) = (part("AccessKeyId")?, part("SecretAccessKey")?, part("SessionToken")?);
+    let identity = Credentials::new(id, secret, Some(token), None, "an assumed role");
+    Ok(world.emulator.clone().with_identity(identity))
+}
+
+async fn a_function_reads_its_own_queue_and_no_other(world: World) -> Outcome {
+    let consumer = in_the_role_of(&world, "catalog-consumer").await?;
+    let call = async |queue: &str, operation: &str| {
+        let name = format!("ordersaga-{}-{queue}", world.outputs.stage);
+        let url =
+            world.emulator.json("sqs", "AmazonSQS.GetQueueUrl", &json!({"QueueName": name})).await?["QueueUrl"].clone();
+        consumer.json("sqs", &format!("AmazonSQS.{operation}"), &json!({"QueueUrl": url})).await
+    };
+    // A message that is received here would be hidden from the function, so its own queue is only looked at.
+    call("catalog-events", "GetQueueAttributes").await?;
+    for queue in ["payments-commands", "orders-events", "catalog-events-dlq"] {
+        for operation in ["GetQueueAttributes", "ReceiveMessage"] {
+            let refused =
+                call(queue, operation).await.err().ok_or_else(|| format!("{operation} of {queue}"))?;
+            assert!(refused.to_string().contains("AccessDenied"), "{refused}");
+        }
+    }
+    Ok(())
+}
+
+async fn a_stage_on_aws_without_a_sender_of_its_own_is_refused(world: World) -> Outcome {
+    let template = include_str!("../../../infra/notifications.yaml");
+    let parameters = [
+        ("Stage", "other".to_owned()),
+        ("EndpointUrl", String::new()),
+        ("EventsTopicArn", format!("/ordersaga/{}/events-topic-arn", world.outputs.stage)),
+        ("AlarmActionArn", format!("/ordersaga/{}/alarm-action-arn", world.outputs.stage)),
+    ];
+    let mut form: Vec<(String, String)> = [
+        ("StackName", "ordersaga-other-notifications"),
+        ("TemplateBody", template),
+        ("Capabilities.member.1", "CAPABILITY_IAM"),
+        ("Capabilities.member.2", "CAPABILITY_AUTO_EXPAND"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    for ((name, value), number) in parameters.into_iter().zip(1..) {
+        form.push((format!("Parameters.member.{number}.ParameterKey"), name.to_owned()));
+        form.push((format!("Parameters.member.{number}.ParameterValue"), value));
+    }
+    let created = world.emulator.query("cloudformation", "CreateStack", "2010-05-15", &form).await;
+    let refused = created.err().ok_or("the example sender is taken")?.to_string();
+    assert!(refused.contains("Set EmailFrom"), "{refused}");
     Ok(())
 }

@@ -32,6 +32,7 @@ pub struct Statement<'a> {
     pub owner: &'a str,
     pub effect: &'a str,
     pub actions: Vec<&'a str>,
+    /// Of a `Deny` also what it leaves alone (`NotResource`).
     pub resources: Vec<&'a Value>,
 }
 
@@ -45,7 +46,11 @@ pub struct Source<'a> {
 impl Template {
     pub fn parse(name: &str, yaml: &str) -> Self {
         let value = yaml_serde::from_str(yaml).unwrap_or_else(|error| panic!("infra/{name}.yaml: {error}"));
-        Self { name: name.to_owned(), root: long_form(value) }
+        Self::of(name, long_form(value))
+    }
+
+    pub fn of(name: &str, root: Value) -> Self {
+        Self { name: name.to_owned(), root }
     }
 
     /// Every template in infra/, whatever there is.
@@ -112,7 +117,10 @@ impl Template {
                 owner,
                 effect: statement["Effect"].as_str().unwrap_or_default(),
                 actions: one_or_more(&statement["Action"]).into_iter().filter_map(Value::as_str).collect(),
-                resources: one_or_more(&statement["Resource"]),
+                resources: ["Resource", "NotResource"]
+                    .into_iter()
+                    .flat_map(|field| one_or_more(&statement[field]))
+                    .collect(),
             })
         })
     }
