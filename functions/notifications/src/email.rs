@@ -1,12 +1,12 @@
 //! Sends e-mail through SES.
 
-use aws_config::SdkConfig;
 use aws_sdk_sesv2::{
     Client,
     types::{Body, Content, Destination, EmailContent, Message, MessageTag},
 };
 use contracts::UserId;
 use lambda_kit::{
+    aws::SdkConfig,
     config::{self, ConfigError},
     numbers::EMAIL_CALL,
 };

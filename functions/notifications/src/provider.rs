@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use aws_config::{SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_sesv2::{
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
 };
-use lambda_kit::{config, numbers::CONNECT};
+use lambda_kit::{
+    aws::{RetryConfig, SdkConfig, TimeoutConfig},
+    config,
+    numbers::CONNECT,
+};
 
 /// Why a message was not sent, or may not have been. Without the provider's own text, which names the address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,12 +1,14 @@
 //! The queues that events come from: where one waits while its provider is not to be called, and how long one that
 //! failed stays away.
 
-use aws_config::SdkConfig;
 use aws_lambda_events::sqs::SqsMessage;
 use aws_sdk_sqs::Client;
 use contracts::events::Channel;
 use jiff::SignedDuration;
-use lambda_kit::config::{self, ConfigError};
+use lambda_kit::{
+    aws::SdkConfig,
+    config::{self, ConfigError},
+};
 
 /// SQS delays a message by 900 seconds at most (SendMessage, API reference).
 const LONGEST_DELAY: SignedDuration = SignedDuration::from_secs(900);

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use aws_config::SdkConfig;
 use lambda_kit::{
+    aws::SdkConfig,
     breaker::Breaker,
     config::{self, ConfigError},
     dynamodb::Table,

@@ -1,9 +1,9 @@
 //! The order's line: commands that take their turn among the order's events.
 
-use aws_config::SdkConfig;
 use contracts::OrderId;
 use futures::FutureExt;
 use lambda_kit::{
+    aws::SdkConfig,
     config::{self, ConfigError},
     health::Check,
 };

@@ -1,8 +1,8 @@
 //! Posts frames to connections.
 
-use aws_config::{SdkConfig, retry::RetryConfig};
 use aws_sdk_apigatewaymanagement::{Client, config::Builder, primitives::Blob};
 use lambda_kit::{
+    aws::{RetryConfig, SdkConfig},
     config::{self, ConfigError},
     numbers::PUSH_ATTEMPTS,
 };

@@ -15,7 +15,9 @@ use crate::settings::Settings;
 
 /// The cargo profile that runs on AWS.
 pub const RELEASE: &str = "release";
-/// The example of lambda-kit that start-up times are compared with.
+/// The feature by which functions share their dependencies' compilation with the tests.
+const LOCAL: [&str; 4] = ["--package", "lambda-kit", "--features", "lambda-kit/local"];
+/// The package and program that start-up times are compared with.
 pub const ECHO: &str = "echo";
 
 /// How a stack's functions are built.
@@ -29,12 +31,28 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// As cargo knows it, also as the folder of what it builds.
+    /// As cargo knows it.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Local => "local",
+            Self::Local => "dev",
             Self::Release => RELEASE,
         }
+    }
+
+    /// The folder of what cargo builds.
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Local => "debug",
+            Self::Release => RELEASE,
+        }
+    }
+
+    fn options(self) -> Vec<&'static str> {
+        let mut options = vec!["--profile", self.name()];
+        if self == Self::Local {
+            options.extend(LOCAL);
+        }
+        options
     }
 }
 
@@ -64,7 +82,7 @@ pub async fn build(settings: &Settings, progress: &Progress) -> Result<Vec<Strin
         return Err(Error::NoFunctions);
     }
     let step = progress.step(&format!("building {} functions", functions.len()));
-    compile(settings, &workspace, &["--profile", settings.profile.name()], &step).await?;
+    compile(settings, &workspace, &settings.profile.options(), &step).await?;
     for function in &functions {
         put(settings, function)?;
     }
@@ -79,7 +97,7 @@ pub async fn build(settings: &Settings, progress: &Progress) -> Result<Vec<Strin
 pub async fn build_release(settings: &Settings, progress: &Progress) -> Result<Vec<String>> {
     let workspace = workspace(settings).await?;
     let step = progress.step("building with the release profile");
-    let options = ["--profile", RELEASE, "--package", "lambda-kit", "--example", ECHO];
+    let options = ["--profile", RELEASE, "--package", ECHO];
     compile(settings, &workspace, &options, &step).await?;
     step.done("built with the release profile");
     Ok(workspace.packages.into_iter().flat_map(|package| package.functions).collect())
@@ -247,7 +265,7 @@ async fn spoken(stream: Option<tokio::process::ChildStderr>, step: &Step) -> Str
 
 /// A hard link where possible: 23 copies of a few megabytes each would be written at every build.
 fn put(settings: &Settings, function: &str) -> Result<()> {
-    let built = settings.target_dir().join(settings.profile.name()).join(function);
+    let built = settings.target_dir().join(settings.profile.folder()).join(function);
     let folder = settings.target_dir().join("lambda").join(function);
     let bootstrap = folder.join("bootstrap");
     if same_file(&built, &bootstrap) {

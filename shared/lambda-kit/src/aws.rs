@@ -1,36 +1,37 @@
 //! One configuration and one HTTP client for all AWS clients of a process.
 
-use aws_config::{
-    BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider,
-    retry::RetryConfig, timeout::TimeoutConfig,
-};
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
 use aws_smithy_http_client::{
     Connector,
     tls::{Provider, rustls_provider::CryptoMode},
 };
 use aws_smithy_runtime_api::client::{
+    behavior_version::BehaviorVersion,
     http::{HttpClient, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector},
     runtime_components::RuntimeComponents,
 };
+use aws_types::region::Region;
 
 use crate::config::{self, ConfigError};
+
+pub use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
+pub use aws_types::SdkConfig;
 
 pub use crate::numbers::{ATTEMPT_TIMEOUT, INITIAL_BACKOFF, MAX_ATTEMPTS};
 
 /// The configuration that every AWS client of this process is built from.
 ///
-/// Lambda puts credentials and region into the environment, so no provider chain is searched. An
-/// `AWS_ENDPOINT_URL` is honoured, which is how an emulator is reached.
+/// Lambda puts credentials and region into the environment, where they stay the same for as long as the process
+/// lives, so no provider chain is searched. An `AWS_ENDPOINT_URL` is honoured, which is how an emulator is reached.
 ///
 /// # Errors
-/// When `AWS_REGION` is missing.
+/// When `AWS_REGION`, `AWS_ACCESS_KEY_ID` or `AWS_SECRET_ACCESS_KEY` is missing.
 pub fn sdk_config() -> Result<SdkConfig, ConfigError> {
     let mut builder = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(config::required("AWS_REGION")?))
-        .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
+        .credentials_provider(SharedCredentialsProvider::new(credentials()?))
         .http_client(http_client())
         .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
         .time_source(aws_smithy_async::time::SystemTimeSource::new())
@@ -47,6 +48,17 @@ pub fn sdk_config() -> Result<SdkConfig, ConfigError> {
         builder = builder.endpoint_url(url);
     }
     Ok(builder.build())
+}
+
+/// The credentials of the function's role.
+fn credentials() -> Result<Credentials, ConfigError> {
+    Ok(Credentials::new(
+        config::required("AWS_ACCESS_KEY_ID")?,
+        config::required("AWS_SECRET_ACCESS_KEY")?,
+        config::optional("AWS_SESSION_TOKEN"),
+        None,
+        "environment",
+    ))
 }
 
 /// The process's HTTP client: one connection pool and one TLS configuration, whichever client asks.

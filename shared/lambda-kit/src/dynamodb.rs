@@ -4,12 +4,12 @@ mod transaction;
 
 use std::collections::HashMap;
 
-use aws_config::SdkConfig;
 use aws_sdk_dynamodb::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
     types::{AttributeValue, CancellationReason},
 };
+use aws_types::SdkConfig;
 use contracts::Envelope;
 use futures::FutureExt;
 

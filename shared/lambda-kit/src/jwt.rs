@@ -5,12 +5,12 @@ use std::{
     sync::{Arc, RwLock},
 };
 
-use aws_config::SdkConfig;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_sdk_kms::{
     primitives::Blob,
     types::{MessageType, SigningAlgorithmSpec},
 };
+use aws_types::SdkConfig;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use contracts::UserId;
 use futures::FutureExt;

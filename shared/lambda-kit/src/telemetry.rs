@@ -5,52 +5,94 @@
 //! addresses, card data, whole events.
 
 use std::{
+    io::Write,
     sync::OnceLock,
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use metrique::{
-    emf::Emf,
-    unit::Millisecond,
-    unit_of_work::metrics,
-    writer::{BoxEntrySink, FormatExt, sink::FlushImmediately},
-};
+use serde::Serialize;
 use serde_json::Value;
-use tracing::Span;
-use tracing_subscriber::{EnvFilter, Registry, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::{Span, level_filters::LevelFilter};
+use tracing_subscriber::{Registry, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::config;
 
 /// CloudWatch namespace of all metrics.
 const NAMESPACE: &str = "Ordersaga";
 
-struct Sink {
+/// Who records metrics; set once they are recorded.
+static SOURCE: OnceLock<Source> = OnceLock::new();
+
+struct Source {
     service: String,
     function: String,
-    sink: BoxEntrySink,
 }
 
-static SINK: OnceLock<Sink> = OnceLock::new();
+/// A log line that CloudWatch makes metrics of (embedded metric format, CloudWatch user guide, "Specification").
+#[derive(Serialize)]
+struct MetricRecord<'a, F> {
+    #[serde(rename = "_aws")]
+    metadata: Metadata,
+    #[serde(rename = "Service")]
+    service: &'a str,
+    #[serde(rename = "Operation")]
+    operation: &'a str,
+    #[serde(flatten)]
+    fields: F,
+}
 
-#[metrics(rename_all = "PascalCase", emf::dimension_sets = [["Service", "Operation"], ["Service", "Operation", "Outcome"]])]
-struct OperationRecord {
-    #[metrics(timestamp)]
-    timestamp: SystemTime,
-    service: String,
-    function: String,
-    operation: String,
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metadata {
+    cloud_watch_metrics: [Directive; 1],
+    /// Milliseconds since 1970.
+    timestamp: u64,
+}
+
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Directive {
+    namespace: &'static str,
+    dimensions: &'static [&'static [&'static str]],
+    metrics: &'static [MetricDefinition],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct MetricDefinition {
+    name: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<&'static str>,
+}
+
+const OPERATION: Directive = Directive {
+    namespace: NAMESPACE,
+    dimensions: &[&["Service", "Operation"], &["Service", "Operation", "Outcome"]],
+    metrics: &[
+        MetricDefinition { name: "Count", unit: None },
+        MetricDefinition { name: "Duration", unit: Some("Milliseconds") },
+    ],
+};
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct OperationFields<'a> {
+    function: &'a str,
     outcome: &'static str,
     count: u64,
-    #[metrics(unit = Millisecond)]
-    duration: Duration,
+    /// Milliseconds.
+    duration: f64,
 }
 
-#[metrics(rename_all = "PascalCase", emf::dimension_sets = [["Service", "Operation", "Kind"]])]
-struct FoundRecord {
-    #[metrics(timestamp)]
-    timestamp: SystemTime,
-    service: String,
-    operation: String,
+const FOUND: Directive = Directive {
+    namespace: NAMESPACE,
+    dimensions: &[&["Service", "Operation", "Kind"]],
+    metrics: &[MetricDefinition { name: "Found", unit: None }],
+};
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct FoundFields {
     kind: &'static str,
     found: u64,
 }
@@ -78,8 +120,8 @@ impl Outcome {
 pub fn init() {
     let service = config::optional("SERVICE").unwrap_or_else(|| "unknown".to_owned());
     let function = config::optional("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|| "unknown".to_owned());
-    let level = config::optional("LOG_LEVEL").unwrap_or_else(|| "info".to_owned());
-    let filter = EnvFilter::new(directives(&level, &service));
+    let level = config::optional("LOG_LEVEL").and_then(|level| level.parse().ok());
+    let filter = targets(level.unwrap_or(LevelFilter::INFO), &service);
 
     let mut layer = json_subscriber::JsonLayer::stdout();
     layer.with_timer("timestamp", tracing_subscriber::fmt::time::SystemTime);
@@ -92,50 +134,74 @@ pub fn init() {
         return;
     }
 
-    // Written at once and not by a background thread: the process is frozen as soon as it has answered.
-    let stream =
-        Emf::no_validations(NAMESPACE.to_owned(), vec![vec![]]).output_to_makewriter(std::io::stdout);
-    let sink = FlushImmediately::new_boxed(stream);
-    let _ = SINK.set(Sink { service, function, sink });
+    let _ = SOURCE.set(Source { service, function });
 }
 
 /// The level is for our own code: at `debug` the SDK would log requests, with what is in them. The runtime's
 /// own line for each error that a handler returns is left out: the kit has told it, at its own level, and the
 /// panic hook tells panics.
-fn directives(level: &str, service: &str) -> String {
-    format!("warn,lambda_kit={level},{service}={level},lambda_runtime::layers::panic=off")
+fn targets(level: LevelFilter, service: &str) -> Targets {
+    Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target("lambda_kit", level)
+        .with_target(service, level)
+        .with_target("lambda_runtime::layers::panic", LevelFilter::OFF)
 }
 
 /// Records that `operation` ended with `outcome` after `duration`.
 pub fn record(operation: &str, outcome: Outcome, duration: Duration) {
-    let Some(sink) = SINK.get() else { return };
-    drop(
-        OperationRecord {
-            timestamp: SystemTime::now(),
-            service: sink.service.clone(),
-            function: sink.function.clone(),
-            operation: operation.to_owned(),
-            outcome: outcome.as_str(),
-            count: 1,
-            duration,
-        }
-        .append_on_drop(sink.sink.clone()),
-    );
+    let Some(source) = SOURCE.get() else { return };
+    write(&source.operation(operation, outcome, duration, SystemTime::now()));
 }
 
 /// Records how many things of a kind `operation` found: also none, so that an alarm sees that it looked.
 pub fn found(operation: &str, kind: &'static str, found: u64) {
-    let Some(sink) = SINK.get() else { return };
-    drop(
-        FoundRecord {
-            timestamp: SystemTime::now(),
-            service: sink.service.clone(),
-            operation: operation.to_owned(),
-            kind,
-            found,
-        }
-        .append_on_drop(sink.sink.clone()),
-    );
+    let Some(source) = SOURCE.get() else { return };
+    write(&source.found(operation, kind, found, SystemTime::now()));
+}
+
+impl Source {
+    fn operation<'a>(
+        &'a self,
+        operation: &'a str,
+        outcome: Outcome,
+        duration: Duration,
+        now: SystemTime,
+    ) -> MetricRecord<'a, OperationFields<'a>> {
+        let outcome = outcome.as_str();
+        let duration = milliseconds(duration);
+        let fields = OperationFields { function: &self.function, outcome, count: 1, duration };
+        MetricRecord { metadata: metadata(OPERATION, now), service: &self.service, operation, fields }
+    }
+
+    fn found<'a>(
+        &'a self,
+        operation: &'a str,
+        kind: &'static str,
+        found: u64,
+        now: SystemTime,
+    ) -> MetricRecord<'a, FoundFields> {
+        let fields = FoundFields { kind, found };
+        MetricRecord { metadata: metadata(FOUND, now), service: &self.service, operation, fields }
+    }
+}
+
+fn metadata(directive: Directive, now: SystemTime) -> Metadata {
+    let timestamp = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    Metadata { cloud_watch_metrics: [directive], timestamp: u64::try_from(timestamp).unwrap_or(u64::MAX) }
+}
+
+#[expect(clippy::float_arithmetic, reason = "a time, and no money")]
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+/// Writes the record as one line, at once and not by a background thread: the process is frozen as soon as it has
+/// answered. A metric that cannot be written fails no invocation.
+fn write<F: Serialize>(record: &MetricRecord<'_, F>) {
+    let Ok(mut line) = serde_json::to_vec(record) else { return };
+    line.push(b'\n');
+    let _ = std::io::stdout().lock().write_all(&line);
 }
 
 /// The span of one invocation. Handlers fill the empty fields in with `Span::record` as they learn them.
@@ -154,12 +220,67 @@ pub fn invocation_span(request_id: &str) -> Span {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+    use tracing::Level;
+
     use super::*;
+
+    fn source() -> Source {
+        Source { service: "orders".to_owned(), function: "ordersaga-dev-orders-api".to_owned() }
+    }
 
     #[test]
     fn the_level_is_for_our_own_code_and_not_for_the_sdk() {
-        let filter = EnvFilter::try_new(directives("debug", "orders")).unwrap().to_string();
-        assert!(filter.contains("orders=debug") && filter.contains("lambda_kit=debug"));
-        assert!(filter.split(',').any(|directive| directive == "warn"));
+        let targets = targets(LevelFilter::DEBUG, "orders");
+        assert!(targets.would_enable("orders::api", &Level::DEBUG));
+        assert!(targets.would_enable("lambda_kit::relay", &Level::DEBUG));
+        assert!(targets.would_enable("aws_smithy_runtime", &Level::WARN));
+        assert!(!targets.would_enable("aws_smithy_runtime", &Level::INFO));
+        assert!(!targets.would_enable("lambda_runtime::layers::panic", &Level::ERROR));
+    }
+
+    #[test]
+    fn an_operation_is_counted_and_timed_with_and_without_its_outcome() {
+        let source = source();
+        let now = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+        let record = source.operation("GET /v1/orders", Outcome::Refused, Duration::from_micros(1_250), now);
+        let expected = json!({
+            "_aws": {
+                "CloudWatchMetrics": [{
+                    "Namespace": "Ordersaga",
+                    "Dimensions": [["Service", "Operation"], ["Service", "Operation", "Outcome"]],
+                    "Metrics": [{"Name": "Count"}, {"Name": "Duration", "Unit": "Milliseconds"}],
+                }],
+                "Timestamp": 1_700_000_000_123_u64,
+            },
+            "Service": "orders",
+            "Function": "ordersaga-dev-orders-api",
+            "Operation": "GET /v1/orders",
+            "Outcome": "refused",
+            "Count": 1,
+            "Duration": 1.25,
+        });
+        assert_eq!(serde_json::to_value(record).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_was_found_is_counted_by_its_kind() {
+        let source = source();
+        let record = source.found("CancelOrder", "needs_attention", 0, UNIX_EPOCH);
+        let expected = json!({
+            "_aws": {
+                "CloudWatchMetrics": [{
+                    "Namespace": "Ordersaga",
+                    "Dimensions": [["Service", "Operation", "Kind"]],
+                    "Metrics": [{"Name": "Found"}],
+                }],
+                "Timestamp": 0,
+            },
+            "Service": "orders",
+            "Operation": "CancelOrder",
+            "Kind": "needs_attention",
+            "Found": 0,
+        });
+        assert_eq!(serde_json::to_value(record).unwrap(), expected);
     }
 }

@@ -67,18 +67,43 @@ fn a_change_that_breaks_a_reader_is_refused() {
         payload(schema)["properties"]["warehouse"] = json!({"type": "string"});
         payload(schema)["required"].as_array_mut().unwrap().push(json!("warehouse"));
     });
-    assert!(matches!(check(&old, &required), Err(Broken::OldEvents)));
+    assert!(matches!(check(&old, &required), Err(Broken::OldEvents(_))));
     let removed = schema(|schema| {
         payload(schema)["properties"].as_object_mut().unwrap().remove("items");
         payload(schema)["required"] = json!(["order_id"]);
     });
     assert!(check(&old, &removed).is_err());
+    let forgotten = schema(|schema| {
+        schema["properties"].as_object_mut().unwrap().remove("traceparent");
+    });
+    assert!(matches!(check(&old, &forgotten), Err(Broken::Changed(_))));
     let optional = schema(|schema| payload(schema)["required"] = json!(["order_id"]));
-    assert!(matches!(check(&old, &optional), Err(Broken::OldReaders)));
+    assert!(matches!(check(&old, &optional), Err(Broken::OldReaders(_))));
     let other_type =
         schema(|schema| schema["$defs"]["OrderLine"]["properties"]["quantity"] = json!({"type": "string"}));
-    assert!(check(&old, &other_type).is_err());
+    assert!(matches!(check(&old, &other_type), Err(Broken::Changed(_))));
     let renamed_type =
         schema(|schema| schema["properties"]["event_type"] = json!({"const": "inventory.held"}));
-    assert!(check(&old, &renamed_type).is_err());
+    assert!(matches!(check(&old, &renamed_type), Err(Broken::Changed(_))));
+    let closed = schema(|schema| payload(schema)["additionalProperties"] = json!(false));
+    assert!(matches!(check(&old, &closed), Err(Broken::Changed(_))));
+    let mut more = closed.clone();
+    payload(&mut more)["properties"]["warehouse"] = json!({"type": "string"});
+    assert!(matches!(check(&closed, &more), Err(Broken::OldReaders(_))));
+    let nowhere = schema(|schema| schema["properties"]["data"] = json!({"$ref": "#/$defs/Nothing"}));
+    assert!(matches!(check(&old, &nowhere), Err(Broken::Reference(_))));
+}
+
+#[test]
+fn what_a_schema_says_about_itself_and_how_its_definitions_are_named_may_change() {
+    let old = schema(|_| {});
+    let renamed = schema(|schema| {
+        let definition = payload(schema).take();
+        schema["$defs"]["Reserved"] = definition;
+        schema["properties"]["data"]["$ref"] = json!("#/$defs/Reserved");
+        schema["description"] = json!("In other words.");
+    });
+    check(&old, &renamed).unwrap();
+    let inline = schema(|schema| schema["properties"]["data"] = payload(schema).clone());
+    check(&old, &inline).unwrap();
 }

@@ -272,7 +272,7 @@ impl Customer {
 /// Signs what it is asked to, with the stack's own key: also a ticket of an hour ago.
 pub async fn signer(world: &World) -> ops::Result<Signer> {
     let config = aws_sdk_kms::Config::builder()
-        .behavior_version_latest()
+        .behavior_version(aws_sdk_kms::config::BehaviorVersion::latest())
         .endpoint_url(&world.outputs.aws_endpoint_url)
         .region(aws_sdk_kms::config::Region::new(world.outputs.region.clone()))
         .credentials_provider(aws_sdk_kms::config::Credentials::new("test", "test", None, None, "test"))

@@ -1,7 +1,7 @@
 use std::collections::{BTreeSet, HashSet};
 
-use aws_config::SdkConfig;
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
+use aws_types::SdkConfig;
 
 use super::Outgoing;
 use crate::{

@@ -1,0 +1,1 @@
+//! Compiles to nothing: the manifest is what this package is for.
