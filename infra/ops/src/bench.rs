@@ -2,6 +2,7 @@
 
 mod cold;
 mod cost;
+mod cpu;
 mod push;
 mod reserve;
 
@@ -15,6 +16,8 @@ pub enum Bench {
     Cold(cold::Cold),
     /// What an order causes on AWS, call by call, and what a million of each kind cost
     Cost(cost::Cost),
+    /// What processor time the functions spend on an order, and in how many invocations
+    Cpu(cpu::Cpu),
     /// How long an order's event takes to 1, 100 and 500 connections that watch it
     Push(push::Push),
     /// How many reservations a second go through, by the number of shards that a hot SKU is spread over
@@ -30,8 +33,25 @@ impl Bench {
         match self {
             Self::Cold(cold) => cold.run(settings, progress).await,
             Self::Cost(cost) => cost.run(settings, progress).await,
+            Self::Cpu(cpu) => cpu.run(settings, progress).await,
             Self::Push(push) => push.run(settings, progress).await,
             Self::Reserve(reserve) => reserve.run(settings, progress).await,
         }
+    }
+}
+
+/// A number of hundredths, with two digits after the point: `123` is `1.23`.
+fn hundredths(value: u128) -> String {
+    format!("{}.{:02}", value / 100, value % 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hundredths_are_written_with_a_point() {
+        assert_eq!(hundredths(5), "0.05");
+        assert_eq!(hundredths(1234), "12.34");
     }
 }

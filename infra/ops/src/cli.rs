@@ -84,8 +84,8 @@ enum Command {
     /// Connect a stage on AWS with Stripe
     #[command(subcommand)]
     Stripe(Stripe),
-    /// Measure: how functions start (`cold`), what orders cost (`cost`), how live status arrives (`push`), how a hot SKU
-    /// sells (`reserve`)
+    /// Measure: how functions start (`cold`), what they spend on an order (`cpu`), what orders cost (`cost`), how live
+    /// status arrives (`push`), how a hot SKU sells (`reserve`)
     #[command(subcommand)]
     Bench(Bench),
     /// Write the JSON Schemas of all events, with an example of each, into shared/contracts/schemas

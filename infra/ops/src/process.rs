@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
+use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
 
 /// The hidden subcommand that a supervisor runs as.
@@ -86,7 +87,8 @@ pub fn kill_own_children() {
     reap_children();
 }
 
-fn members(group: u32) -> Vec<u32> {
+/// The processes of group `group`.
+pub fn members(group: u32) -> Vec<u32> {
     processes().filter(|pid| stat(*pid).is_some_and(|(_, its)| its == group)).collect()
 }
 
@@ -102,6 +104,19 @@ fn stat(pid: u32) -> Option<(u32, u32)> {
     let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = line.rsplit_once(')')?.1.split_whitespace().skip(1);
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+/// The value of a variable in the environment that process `pid` was started with. Linux only.
+pub fn variable(pid: u32, name: &str) -> Option<String> {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let entries = environment.split(|byte| *byte == 0).filter_map(|entry| std::str::from_utf8(entry).ok());
+    let values = entries.filter_map(|entry| entry.strip_prefix(name)?.strip_prefix('='));
+    values.map(str::to_owned).next()
+}
+
+/// How long process `pid` has run on a processor.
+pub fn processor_time(pid: u32) -> Option<Duration> {
+    Some(clock_getcpuclockid(as_pid(pid)).ok()?.now().ok()?.into())
 }
 
 fn as_pid(pid: u32) -> Pid {

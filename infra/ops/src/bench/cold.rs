@@ -29,6 +29,7 @@ use tokio::{
 };
 use yaml_serde::Value;
 
+use super::hundredths;
 use crate::{
     error::{AboutFile, Error, Result},
     functions::{self, ECHO, RELEASE},
@@ -72,7 +73,7 @@ impl Cold {
         let names = functions::build_release(settings, progress).await?;
         let release = settings.target_dir().join(RELEASE);
         let mut environments = environments(&settings.infra())?;
-        let mut subjects = vec![Subject::new(ECHO, &release.join("examples").join(ECHO), BTreeMap::new())];
+        let mut subjects = vec![Subject::new(ECHO, &release.join(ECHO), BTreeMap::new())];
         for name in &names {
             let environment = environments.remove(name).ok_or_else(|| Error::Template {
                 template: settings.infra(),
@@ -328,11 +329,6 @@ fn table(subjects: &[Subject], rounds: usize) -> String {
     text
 }
 
-/// A number of hundredths, with two digits after the point: `123` is `1.23`.
-fn hundredths(value: u128) -> String {
-    format!("{}.{:02}", value / 100, value % 100)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,11 +346,5 @@ mod tests {
         let variables = variables(Some(&owner), &template);
         assert_eq!((variables["A"].as_str(), variables["B"].as_str()), ("plain", "info"));
         assert!(variables["C"].starts_with("arn:") && variables["D"].starts_with("arn:"));
-    }
-
-    #[test]
-    fn hundredths_are_written_with_a_point() {
-        assert_eq!(hundredths(5), "0.05");
-        assert_eq!(hundredths(1234), "12.34");
     }
 }

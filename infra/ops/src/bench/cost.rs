@@ -9,7 +9,7 @@ mod bill;
 mod call;
 mod prices;
 mod proxy;
-mod records;
+pub(super) mod records;
 mod report;
 mod scale;
 mod topology;
