@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 
 pub use error::GatewayError;
 pub use http::Timeouts;
-pub use object::{IntentObject, RefundState};
+pub use object::{IntentObject, RefundState, in_minor_units};
 
 use crate::{
     domain::{Charge, Operation, Payment},
@@ -74,7 +74,12 @@ impl Gateway {
 
     /// Makes an intent and does not confirm it: it takes no money.
     pub async fn create(&self, payment: &Payment, charge: &Charge) -> Result<IntentObject, GatewayError> {
-        let Money { amount, currency } = charge.amount;
+        let Money { currency, .. } = charge.amount;
+        // Orders are refused before; one that was placed under other rules cannot be paid by any card.
+        let amount = charge
+            .amount
+            .at_gateway()
+            .map_err(|_| GatewayError::Declined { code: "amount_not_chargeable".to_owned() })?;
         let form = vec![
             ("amount", amount.to_string()),
             ("currency", currency.code().to_ascii_lowercase()),

@@ -9,6 +9,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use contracts::charge_rules;
 
 const HTML: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
@@ -23,10 +24,11 @@ const SCRIPT: &str = concat!(
     include_str!("page/main.js"),
 );
 
-/// Where the page has its style, its script and the publishable key.
+/// Where the page has its style, its script, the publishable key, and the decimals of currencies.
 const STYLE_PLACE: &str = "<style></style>";
 const SCRIPT_PLACE: &str = "<script></script>";
 const KEY_PLACE: &str = r#"<meta name="stripe-publishable-key" content="">"#;
+const DECIMALS_PLACE: &str = r#"<meta name="currency-decimals" content="">"#;
 
 /// Nothing but our own script and style runs, found by their hashes; no form is ever sent to a server by the browser
 /// itself; no other site may frame the page.
@@ -71,6 +73,8 @@ impl Page {
         let key_of = key.map_or("", |key| &key.0);
         let html =
             put(&html, KEY_PLACE, &KEY_PLACE.replace(r#"content="""#, &format!(r#"content="{key_of}""#)))?;
+        let decimals = DECIMALS_PLACE.replace(r#"content="""#, &format!(r#"content="{}""#, decimals()));
+        let html = put(&html, DECIMALS_PLACE, &decimals)?;
         let policy = policy(origin(websocket_url)?, key.is_some());
         Ok(Self { html: html.into(), policy: HeaderValue::try_from(policy)? })
     }
@@ -104,6 +108,13 @@ fn policy(websocket: &str, takes_cards: bool) -> String {
     let _ = write!(policy, "; connect-src 'self' {websocket}{connect}");
     let _ = write!(policy, "; script-src '{}'{script}; style-src '{}'{frame}", hash(SCRIPT), hash(STYLE));
     policy
+}
+
+/// Currencies whose amounts have not two decimals: `BHD:3 BIF:0 …`. A browser's own table is that of everyday use (CLDR),
+/// which differs from ISO 4217's, and so from ours.
+fn decimals() -> String {
+    let others = charge_rules().iter().filter(|rule| rule.iso_exponent != 2);
+    others.map(|rule| format!("{}:{}", rule.currency.code(), rule.iso_exponent)).collect::<Vec<_>>().join(" ")
 }
 
 /// A source as a content security policy names it (CSP level 3, section 2.3.1).

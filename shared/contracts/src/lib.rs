@@ -1,6 +1,7 @@
 //! What crosses a border between contexts: the event envelope and every event type, the saga's commands and
 //! error names, ids, money and statuses. Pure data: no AWS, no I/O, no clock of its own.
 
+mod currency;
 mod event;
 pub mod events;
 mod ids;
@@ -12,6 +13,7 @@ pub mod saga;
 pub mod schema;
 mod stock;
 
+pub use currency::{ChargeRule, NotChargeable, charge_rules};
 pub use event::{DecodeError, Envelope, EventPayload, Metadata, NewEvent};
 pub use ids::{CorrelationId, EventId, IdempotencyKey, InvalidId, NotificationId, OrderId, Sku, UserId};
 pub use money::{Money, MoneyError};

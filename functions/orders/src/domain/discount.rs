@@ -1,13 +1,14 @@
 //! Discount codes: what one takes off an order, and for whom.
 
-use contracts::{Currency, Money, OrderDiscount};
+use contracts::{ChargeRule, Currency, Money, NotChargeable, OrderDiscount};
 use jiff::Timestamp;
+use lambda_kit::text;
 use serde::{Deserialize, Serialize};
 
 /// Longer than any that a person would type in.
 const CODE_MAX: usize = 40;
 
-/// What customers type in. Codes that differ in case only are the same code.
+/// What customers type in: trimmed. Codes that differ in case only are the same code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
@@ -28,9 +29,10 @@ impl TryFrom<String> for DiscountCode {
     type Error = InvalidCode;
 
     fn try_from(code: String) -> Result<Self, InvalidCode> {
+        let code = text::trimmed(&code);
         let is_code = (1..=CODE_MAX).contains(&code.len())
             && code.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
-        if is_code { Ok(Self(code)) } else { Err(InvalidCode) }
+        if is_code { Ok(Self(code.to_owned())) } else { Err(InvalidCode) }
     }
 }
 
@@ -51,7 +53,7 @@ impl std::fmt::Display for DiscountCode {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Reduction {
-    /// So many hundredths of the order's sum, rounded down: 1 to 100.
+    /// So many hundredths of the order's sum, rounded down to what can be charged: 1 to 100.
     Percentage(u8),
     /// So much, and never more than the order's sum.
     Amount(Money),
@@ -114,6 +116,8 @@ pub enum DiscountError {
     UsedUp,
     #[error("has been used by you as often as it can be")]
     UsedUpByCustomer,
+    #[error("leaves {left} to pay, which {error}")]
+    NotChargeable { left: Money, error: NotChargeable },
 }
 
 impl Offer {
@@ -158,11 +162,13 @@ impl Terms {
 impl Reduction {
     fn of(self, sum: Money) -> Money {
         let amount = match self {
-            // A sum has at most eight digits.
+            // A sum has at most twelve digits.
             Self::Percentage(percentage) => sum.amount * i64::from(percentage) / 100,
             Self::Amount(amount) => amount.amount,
         };
-        Money { amount: amount.clamp(0, sum.amount), ..sum }
+        let amount = amount.clamp(0, sum.amount);
+        let charged = ChargeRule::of(sum.currency).map_or(amount, |rule| rule.round_down(amount));
+        Money { amount: charged, ..sum }
     }
 }
 

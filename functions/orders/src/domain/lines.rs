@@ -2,15 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use contracts::{Currency, Money, MoneyError, OrderLine, PricedLine, Sku};
+use contracts::{ChargeRule, Currency, Money, MoneyError, NotChargeable, OrderLine, PricedLine, Sku};
 
 /// DESIGN.md section 3. Also keeps the reservation (up to 4 shards a line, and one item more) within the 100 items of
 /// one transaction.
 pub const MAX_LINES: usize = 20;
 /// DESIGN.md section 3.
 pub const MAX_QUANTITY: u32 = 1_000;
-/// The most that one card payment takes, in minor units (Stripe, "Create a PaymentIntent": up to eight digits).
-pub const MAX_TOTAL: i64 = 99_999_999;
 
 /// Why a line, or all of them together, cannot be ordered. `Display` is read by the customer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,15 +23,15 @@ pub enum LineError {
     NotSold { index: usize },
     #[error("is sold in {actual}, and the lines before it in {expected}: order them apart")]
     OtherCurrency { index: usize, expected: Currency, actual: Currency },
-    #[error("are worth more than one payment can be ({MAX_TOTAL} in the smallest unit of the currency)")]
-    Total,
+    #[error("cannot be paid together: their sum {0}")]
+    Total(NotChargeable),
 }
 
 impl LineError {
     /// The line that it is about, and which part of it; nothing when it is about all of them.
     pub const fn line(&self) -> Option<(usize, &'static str)> {
         match self {
-            Self::Count | Self::Total => None,
+            Self::Count | Self::Total(_) => None,
             Self::Quantity { index } => Some((*index, "quantity")),
             Self::Repeated { index } | Self::NotSold { index } | Self::OtherCurrency { index, .. } => {
                 Some((*index, "sku"))
@@ -83,7 +81,8 @@ pub fn price_lines(
 /// What the lines cost together.
 ///
 /// # Errors
-/// When there is none, when they are in several currencies, or when it is more than can be paid.
+/// When there is none, when they are in several currencies, or when it is more than can be paid. That it is less than
+/// can be paid is no error here: a discount code may take the rest off.
 pub(super) fn total(items: &[PricedLine]) -> Result<Money, Vec<LineError>> {
     let Some(first) = items.first() else { return Err(vec![LineError::Count]) };
     let expected = first.unit_price.currency;
@@ -100,7 +99,10 @@ pub(super) fn total(items: &[PricedLine]) -> Result<Money, Vec<LineError>> {
     let sum = items.iter().try_fold(Money::zero(expected), |sum, item| -> Result<Money, MoneyError> {
         sum.checked_add(item.unit_price.checked_mul(item.quantity)?)
     });
-    sum.ok().filter(|sum| (0..=MAX_TOTAL).contains(&sum.amount)).ok_or_else(|| vec![LineError::Total])
+    let rule = ChargeRule::of(expected).map_err(|error| vec![LineError::Total(error)])?;
+    let too_large = NotChargeable::TooLarge(Money::new(rule.largest, expected));
+    let sum = sum.map_err(|_| vec![LineError::Total(too_large)])?;
+    sum.check_price().map(|()| sum).map_err(|error| vec![LineError::Total(error)])
 }
 
 #[cfg(test)]
@@ -129,6 +131,14 @@ mod tests {
         assert_eq!(check_lines(lines.iter().map(|(sku, quantity)| (sku, *quantity))), expected);
     }
 
+    fn too_large() -> NotChargeable {
+        NotChargeable::TooLarge(Money::new(99_999_999, Currency::USD))
+    }
+
+    fn not_paid(error: NotChargeable) -> Result<i64, Vec<LineError>> {
+        Err(vec![LineError::Total(error)])
+    }
+
     #[test]
     fn twenty_lines_are_taken_and_one_more_is_not() {
         let names: Vec<Sku> = (0..21).map(|i| sku(&format!("S{i}"))).collect();
@@ -146,10 +156,16 @@ mod tests {
     #[rstest]
     #[case::a_sum(vec![priced(2, 4200, Currency::USD), priced(1, 5, Currency::USD)], Ok(8405))]
     #[case::nothing_to_pay(vec![priced(3, 0, Currency::USD)], Ok(0))]
-    #[case::the_most(vec![priced(1, MAX_TOTAL, Currency::USD)], Ok(MAX_TOTAL))]
-    #[case::one_more(vec![priced(1, MAX_TOTAL + 1, Currency::USD)], Err(vec![LineError::Total]))]
-    #[case::beyond_64_bits(vec![priced(2, i64::MAX, Currency::USD)], Err(vec![LineError::Total]))]
-    #[case::below_zero(vec![priced(1, -1, Currency::USD)], Err(vec![LineError::Total]))]
+    #[case::the_most(vec![priced(1, 99_999_999, Currency::USD)], Ok(99_999_999))]
+    #[case::one_more(vec![priced(1, 100_000_000, Currency::USD)], not_paid(too_large()))]
+    #[case::beyond_64_bits(vec![priced(2, i64::MAX, Currency::USD)], not_paid(too_large()))]
+    #[case::below_zero(vec![priced(1, -1, Currency::USD)], not_paid(NotChargeable::Negative))]
+    #[case::less_than_a_payment(vec![priced(1, 30, Currency::USD)], Ok(30))]
+    #[case::off_its_step(
+        vec![priced(1, 1234, Currency::KWD)],
+        not_paid(NotChargeable::Step(Money::new(10, Currency::KWD)))
+    )]
+    #[case::never_charged(vec![priced(1, 1, Currency::XAU)], not_paid(NotChargeable::Currency(Currency::XAU)))]
     #[case::two_currencies(
         vec![priced(1, 1, Currency::USD), priced(1, 1, Currency::EUR)],
         Err(vec![LineError::OtherCurrency { index: 1, expected: Currency::USD, actual: Currency::EUR }])

@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 use super::Api;
 use crate::{
     domain::{Dispute, Fact, Occasion, Says},
-    gateway::IntentObject,
+    gateway::{IntentObject, in_minor_units},
     queue::RecordDispute,
     signature,
 };
@@ -49,6 +49,8 @@ struct ChargeObject {
     /// All refunds of it together.
     amount_refunded: i64,
     #[serde(default)]
+    currency: Option<String>,
+    #[serde(default)]
     metadata: Metadata,
 }
 
@@ -70,6 +72,8 @@ struct RefundObject {
 #[derive(Deserialize)]
 struct DisputeObject {
     payment_intent: Option<String>,
+    #[serde(default)]
+    currency: Option<String>,
     #[serde(flatten)]
     dispute: Dispute,
 }
@@ -124,10 +128,11 @@ impl Api {
     /// Leaves it to the queue, because the gateway has to be asked whose it is.
     async fn hear_of_dispute(&self, event: &Event<'_>) -> Result<StatusCode, Problem> {
         let object: DisputeObject = serde_json::from_str(event.data.object.get()).map_err(unreadable)?;
-        let DisputeObject { payment_intent: Some(intent_id), dispute } = object else {
+        let DisputeObject { payment_intent: Some(intent_id), currency, mut dispute } = object else {
             tracing::info!("a dispute that is not about a payment of ours");
             return Ok(StatusCode::OK);
         };
+        dispute.amount = in_minor_units(dispute.amount, currency.as_deref());
         let record = RecordDispute { intent_id, dispute, event_id: event.id.clone() };
         let sent = self.intake.queue.record_dispute(record, SignedDuration::ZERO).await;
         sent.map_err(|e| Problem::unavailable(&e))?;
@@ -193,7 +198,8 @@ fn news(event: &Event<'_>) -> Result<Option<News>, Problem> {
         "charge.refunded" => {
             let charge: ChargeObject = serde_json::from_str(json).map_err(unreadable)?;
             let order_id = charge.metadata.order_id.and_then(|id| OrderId::try_from(id).ok());
-            let fact = Fact::Refunded { amount: charge.amount_refunded };
+            let fact =
+                Fact::Refunded { amount: in_minor_units(charge.amount_refunded, charge.currency.as_deref()) };
             Ok(order_id.zip(charge.payment_intent).map(|(order_id, intent_id)| News {
                 order_id,
                 intent_id,

@@ -1,9 +1,15 @@
 //! Stripe's objects, as much of them as is read.
 
-use contracts::OrderId;
+use contracts::{Currency, Money, OrderId};
 use serde::Deserialize;
 
 use crate::domain::{NextAction, Says, Secret};
+
+/// An amount of one of Stripe's objects in minor units (ISO 4217). `currency` is the object's, in lower case.
+pub fn in_minor_units(amount: i64, currency: Option<&str>) -> i64 {
+    let currency = currency.and_then(|code| Currency::from_code(&code.to_ascii_uppercase()));
+    currency.map_or(amount, |currency| Money::from_gateway(amount, currency).amount)
+}
 
 /// A payment intent, in an answer or a webhook.
 #[derive(Debug, Clone, Deserialize)]
@@ -61,7 +67,11 @@ struct Metadata {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 enum LatestCharge {
-    Expanded { amount_refunded: i64 },
+    Expanded {
+        amount_refunded: i64,
+        #[serde(default)]
+        currency: Option<String>,
+    },
     Id(serde::de::IgnoredAny),
 }
 
@@ -101,7 +111,9 @@ impl IntentObject {
     /// How much of what was taken has been given back, in minor units. Only known of a retrieved intent.
     pub fn refunded(&self) -> i64 {
         match &self.latest_charge {
-            Some(LatestCharge::Expanded { amount_refunded }) => *amount_refunded,
+            Some(LatestCharge::Expanded { amount_refunded, currency }) => {
+                in_minor_units(*amount_refunded, currency.as_deref())
+            }
             Some(LatestCharge::Id(_)) | None => 0,
         }
     }

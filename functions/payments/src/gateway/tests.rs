@@ -1,3 +1,4 @@
+use contracts::Currency;
 use rstest::rstest;
 use serde_json::json;
 use wiremock::{
@@ -97,6 +98,35 @@ async fn a_request_names_its_key_its_version_and_who_asks() {
 }
 
 #[rstest]
+#[case::as_it_is(Money::new(4200, Currency::USD), Ok("amount=4200&currency=usd"))]
+#[case::with_two_decimals(Money::new(4200, Currency::ISK), Ok("amount=420000&currency=isk"))]
+#[case::without_decimals(Money::new(500_000, Currency::MGA), Ok("amount=5000&currency=mga"))]
+#[case::in_tens(Money::new(1230, Currency::KWD), Ok("amount=1230&currency=kwd"))]
+#[case::off_its_step(Money::new(1234, Currency::KWD), Err(()))]
+#[case::too_small(Money::new(30, Currency::USD), Err(()))]
+#[case::never_charged(Money::new(500, Currency::XAU), Err(()))]
+#[tokio::test]
+async fn a_charge_is_sent_in_the_gateways_units_or_not_at_all(
+    #[case] amount: Money,
+    #[case] sent: Result<&str, ()>,
+) {
+    let lab = Lab::new().await;
+    let server = answering(200, json!({"id": "pi_1", "status": "requires_confirmation"})).await;
+    let undo = Fact::Undo { user_id: lab.user.clone(), correlation_id: crate::testing::correlation() };
+    let payment = lab.payments.store.record(&lab.order, None, &undo, lab.occasion()).await.unwrap();
+    let charge = Charge { amount, payment_method: "pm_card_visa".to_owned(), deadline: 0 };
+    let answer = gateway(&lab, &server).create(&payment, &charge).await;
+    let requests = server.received_requests().await.unwrap();
+    match sent {
+        Ok(form) => assert!(requests[0].body.starts_with(form.as_bytes()), "{requests:?}"),
+        Err(()) => {
+            assert!(matches!(answer, Err(GatewayError::Declined { .. })), "{answer:?}");
+            assert!(requests.is_empty(), "{requests:?}");
+        }
+    }
+}
+
+#[rstest]
 #[case(json!({"status": "requires_confirmation"}), Says::Unconfirmed)]
 #[case(json!({"status": "processing"}), Says::Processing)]
 #[case(json!({"status": "requires_capture"}), Says::Processing)]
@@ -121,6 +151,9 @@ fn a_retrieved_intent_says_how_much_went_back() {
         serde_json::from_value::<IntentObject>(object).unwrap().refunded()
     };
     assert_eq!(refunded(json!({"amount": 5, "amount_refunded": 4})), 4);
+    assert_eq!(refunded(json!({"amount_refunded": 4, "currency": "usd"})), 4);
+    assert_eq!(refunded(json!({"amount_refunded": 500, "currency": "isk"})), 5);
+    assert_eq!(refunded(json!({"amount_refunded": 5, "currency": "mga"})), 500);
     assert_eq!(refunded(json!("ch_1")), 0);
     assert_eq!(refunded(serde_json::Value::Null), 0);
 }

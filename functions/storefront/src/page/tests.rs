@@ -29,6 +29,14 @@ fn the_websockets_origin_goes_into_the_policy_and_nothing_else_does() {
 }
 
 #[test]
+fn the_page_knows_the_decimals_of_every_currency_that_has_not_two() {
+    let page = Page::new(WEBSOCKET, None).unwrap();
+    let html = std::str::from_utf8(&page.html).unwrap();
+    assert!(html.contains(r#"<meta name="currency-decimals" content="BHD:3 BIF:0 CLP:0 DJF:0 "#));
+    assert!(decimals().contains("ISK:0") && !decimals().contains("MGA") && !decimals().contains("USD"));
+}
+
+#[test]
 fn without_a_key_no_other_site_is_named_but_the_websocket() {
     let page = Page::new(WEBSOCKET, None).unwrap();
     let connect = "'self' wss://x1.execute-api.eu-central-1.amazonaws.com";

@@ -1,9 +1,10 @@
+use contracts::PricedLine;
 use rstest::rstest;
 use serde_json::json;
 
 use super::*;
 use crate::{
-    domain::{Command, Event, Order, Rejected, decide},
+    domain::{Command, Event, LineError, Order, Rejected, decide},
     testing::{at, placed, two_mugs, usd},
 };
 
@@ -70,6 +71,44 @@ fn a_code_is_for_its_time_its_orders_and_its_number_of_times(
     #[case] expected: Result<(), DiscountError>,
 ) {
     assert_eq!(offer(terms).reduce(usd(8400)).map(drop), expected);
+}
+
+#[test]
+fn a_part_is_rounded_down_to_what_can_be_charged() {
+    let tenth = offer(terms());
+    let dinars = |amount| Money::new(amount, Currency::KWD);
+    assert_eq!(tenth.reduce(dinars(12_350)).unwrap().amount, dinars(1230));
+    let ariary = |amount| Money::new(amount, Currency::MGA);
+    assert_eq!(tenth.reduce(ariary(123_500)).unwrap().amount, ariary(12_300));
+}
+
+#[test]
+fn a_code_that_leaves_less_than_a_payment_is_refused_and_one_that_leaves_nothing_is_taken() {
+    let place = |amount| {
+        let reduction = Reduction::Amount(usd(amount));
+        decide(
+            &Order::NotPlaced,
+            Command::Place { items: two_mugs(), offer: Some(offer(Terms { reduction, ..terms() })) },
+        )
+    };
+    let refused = |left| {
+        let error = NotChargeable::TooSmall(usd(50));
+        Err(Rejected::Discount(DiscountError::NotChargeable { left: usd(left), error }))
+    };
+    assert_eq!(place(8400 - 30), refused(30));
+    assert_eq!(place(8400 - 49), refused(49));
+    assert!(place(8400 - 50).is_ok());
+    assert!(place(8400).is_ok());
+}
+
+#[test]
+fn lines_that_cost_less_than_a_payment_are_refused_without_a_code() {
+    let items = vec![PricedLine { quantity: 1, unit_price: usd(30), ..two_mugs().remove(0) }];
+    let placed = decide(&Order::NotPlaced, Command::Place { items: items.clone(), offer: None });
+    let error = LineError::Total(NotChargeable::TooSmall(usd(50)));
+    assert_eq!(placed, Err(Rejected::Lines(vec![error])));
+    let free = offer(Terms { reduction: Reduction::Percentage(100), ..terms() });
+    assert!(decide(&Order::NotPlaced, Command::Place { items, offer: Some(free) }).is_ok());
 }
 
 #[test]
