@@ -2,10 +2,12 @@
 
 mod body;
 mod client;
+mod etag;
 mod idempotency;
 mod identity;
 #[cfg(feature = "limiter")]
 mod limit;
+mod path;
 mod problem;
 mod request_id;
 
@@ -32,6 +34,7 @@ use crate::{
 
 pub use body::{BODY_LIMIT, Body};
 pub use client::ClientAddress;
+pub use etag::EntityTags;
 pub use idempotency::Idempotency;
 pub use identity::{Admin, Identity};
 #[cfg(feature = "limiter")]
@@ -48,10 +51,10 @@ pub async fn run(checks: Vec<Check>, routes: Router, verifier: Arc<Verifier>) ->
     invoke::run(checks, move |payload, context| {
         let app = app.clone();
         async move {
-            let request: LambdaRequest = serde_json::from_str(payload.get()).map_err(|error| Diagnostic {
-                error_type: "MalformedRequest".to_owned(),
-                error_message: error.to_string(),
+            let mut request: LambdaRequest = serde_json::from_str(payload.get()).map_err(|error| {
+                Diagnostic { error_type: "MalformedRequest".to_owned(), error_message: error.to_string() }
             })?;
+            path::escape(&mut request);
             let service = app.map_request(|request: lambda_http::Request| {
                 let (gateway_request_id, client) = (gateway_request_id(&request), client_address(&request));
                 let mut request = request.map(axum::body::Body::new);
@@ -122,10 +125,8 @@ pub fn etag(version: u64) -> String {
 
 /// Answers 304 when the client already has this version, else the body with its `ETag`.
 pub fn conditional<B: IntoResponse>(request_headers: &http::HeaderMap, etag: &str, body: B) -> Response {
-    let known = request_headers
-        .get(header::IF_NONE_MATCH)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|tags| tags.split(',').map(str::trim).any(|tag| tag == etag || tag == "*"));
+    let known = EntityTags::read(request_headers, &header::IF_NONE_MATCH);
+    let known = known.is_some_and(|tags| tags.has_weakly(etag));
     let tag = [(header::ETAG, etag.to_owned())];
     if known { (StatusCode::NOT_MODIFIED, tag).into_response() } else { (tag, body).into_response() }
 }

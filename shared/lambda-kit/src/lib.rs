@@ -3,7 +3,7 @@
 //! telemetry, and the table of timeouts and limits.
 //!
 //! A function's `main` has three acts: read the configuration, build the clients, run. Features select what a
-//! function links: `http`, `jwt`, `dynamodb`, `breaker`, `bucket`, `peers`, `relay`, `sqs`.
+//! function links: `http`, `text`, `jwt`, `dynamodb`, `breaker`, `bucket`, `peers`, `relay`, `sqs`.
 
 pub mod aws;
 #[cfg(feature = "dynamodb")]
@@ -34,6 +34,8 @@ pub mod sqs;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "text")]
+pub mod text;
 
 /// What `main` returns.
 pub type MainResult = Result<(), lambda_runtime::Error>;

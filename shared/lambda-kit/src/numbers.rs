@@ -200,6 +200,14 @@ pub const INTEGRATIONS: &[Integration] = &[
         fallback: "what was read last, where it is everybody's; else the part is left out, and named in `degraded`",
     },
     Integration {
+        of: "inventory and fulfillment, for a quote",
+        timeout: ATTEMPT_TIMEOUT,
+        attempts: (1, "–"),
+        breaker: None,
+        bulkhead: None,
+        fallback: "availability is `unknown`, and `serviceable` is null",
+    },
+    Integration {
         of: "WebSocket connections",
         timeout: ATTEMPT_TIMEOUT,
         attempts: (PUSH_ATTEMPTS, "100 ms, full jitter"),

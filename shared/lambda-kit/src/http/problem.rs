@@ -1,7 +1,7 @@
 //! Errors as RFC 9457 problems.
 
 use axum::{
-    extract::Request,
+    extract::{Request, rejection::QueryRejection},
     http::{HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -27,6 +27,8 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     errors: Vec<FieldError>,
+    /// Members beside the standard ones (RFC 9457 section 3.2).
+    members: serde_json::Map<String, serde_json::Value>,
     headers: Vec<(header::HeaderName, HeaderValue)>,
 }
 
@@ -40,12 +42,20 @@ struct Rendered<'a> {
     correlation_id: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
+    #[serde(flatten)]
+    members: &'a serde_json::Map<String, serde_json::Value>,
 }
 
 impl Problem {
     /// `detail` is read by the client: it says what is wrong and what to do, and nothing internal.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), errors: Vec::new(), headers: Vec::new() }
+        Self {
+            status,
+            detail: detail.into(),
+            errors: Vec::new(),
+            members: serde_json::Map::new(),
+            headers: Vec::new(),
+        }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
@@ -81,6 +91,18 @@ impl Problem {
         Self::unprocessable(vec![FieldError { field: field.into(), message: message.into() }])
     }
 
+    /// A query string that cannot be read: names the parameter.
+    pub fn query(rejection: &QueryRejection) -> Self {
+        let text = rejection.body_text();
+        let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+        let twice = text.split_once("duplicate field `").and_then(|(_, rest)| rest.split('`').next());
+        match (twice, text.split_once(": ")) {
+            (Some(name), _) => Self::field(name, "must be there once"),
+            (None, Some((name, message))) => Self::field(name, message),
+            (None, None) => Self::bad_request(format!("The query cannot be read: {text}.")),
+        }
+    }
+
     /// A dependency is down or did not answer: logged here, once, and hidden from the client.
     pub fn unavailable(error: &dyn std::error::Error) -> Self {
         tracing::error!(error = chain(error), "a dependency failed");
@@ -103,8 +125,20 @@ impl Problem {
         self
     }
 
+    /// Says one thing more, in a member of its own.
+    #[must_use]
+    pub fn with_member(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.members.insert(name.to_owned(), value.into());
+        self
+    }
+
     pub fn status(&self) -> StatusCode {
         self.status
+    }
+
+    #[cfg(test)]
+    pub(super) fn fields(&self) -> Vec<&str> {
+        self.errors.iter().map(|error| &*error.field).collect()
     }
 }
 
@@ -143,6 +177,7 @@ pub(super) async fn render(correlation: Correlation, request: Request, next: Nex
         instance: &instance,
         correlation_id: correlation.0.as_str(),
         errors: &problem.errors,
+        members: &problem.members,
     };
     // Strings and numbers only: this has a JSON form.
     let body = serde_json::to_vec(&rendered).unwrap_or_default();

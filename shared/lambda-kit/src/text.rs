@@ -1,0 +1,235 @@
+//! Texts that people type: each field of the API is one of the kinds here, which say how it is read and what it may hold.
+//!
+//! | kind | is read | may hold |
+//! |---|---|---|
+//! | [`Line`] | trimmed, NFC | one line: 1 to `MAX` characters, one of them visible |
+//! | [`Block`] | trimmed, NFC, line ends as `\n` | several lines, or nothing: at most `MAX` characters |
+//! | [`Code`] | trimmed, upper case | what its field says: codes are ASCII |
+//! | [`optional`] | empty or blank: as if the field were not there | what its kind may hold |
+//! | [`search_key`] | NFKC, case folded, without diacritics | what is compared, and never shown |
+//! | [`opaque`] | as RFC 8265 section 4.2 prepares a password | what that allows |
+
+use std::borrow::Cow;
+
+use icu_normalizer::{
+    ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed,
+    properties::CanonicalCombiningClassMapBorrowed,
+};
+use icu_properties::{CodePointSetData, CodePointSetDataBorrowed, props::DefaultIgnorableCodePoint};
+
+const NFC: ComposingNormalizerBorrowed<'static> = ComposingNormalizerBorrowed::new_nfc();
+const NFKD: DecomposingNormalizerBorrowed<'static> = DecomposingNormalizerBorrowed::new_nfkd();
+const COMBINING: CanonicalCombiningClassMapBorrowed<'static> = CanonicalCombiningClassMapBorrowed::new();
+/// Shown as nothing by every font (UAX 44): zero-width spaces, joiners, fillers, variation selectors.
+const IGNORABLE: CodePointSetDataBorrowed<'static> = CodePointSetData::new::<DefaultIgnorableCodePoint>();
+
+/// Trimmed of what means nothing at a text's ends, spaces of every kind among them, and composed (NFC, UAX 15).
+pub fn normalized(text: &str) -> Cow<'_, str> {
+    NFC.normalize(trimmed(text))
+}
+
+/// Without white space around it, of no width among it. Joiners and variation selectors are parts of what they follow.
+pub fn trimmed(text: &str) -> &str {
+    let is_space =
+        |c: char| c.is_whitespace() || c.is_control() || matches!(c, '\u{200b}' | '\u{2060}' | '\u{feff}');
+    text.trim_matches(is_space)
+}
+
+fn is_invisible(c: char) -> bool {
+    // The braille pattern without dots is no space, and shows nothing.
+    c.is_control() || c == '\u{2800}' || IGNORABLE.contains(c)
+}
+
+/// Ends a line (UAX 14), or moves text against its reading order (UAX 9): a label would not say what was typed.
+fn is_layout(c: char) -> bool {
+    matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// What is wrong with a text that is to be one line of 1 to `max` characters.
+pub fn check_line(text: &str, max: usize) -> Result<(), String> {
+    if text.chars().all(|c| c.is_whitespace() || is_invisible(c)) {
+        Err("must not be blank".to_owned())
+    } else if text.chars().count() > max {
+        Err(format!("must have at most {max} characters"))
+    } else if text.chars().any(|c| c.is_control() || is_layout(c)) {
+        Err("must be one line without control characters".to_owned())
+    } else {
+        Ok(())
+    }
+}
+
+/// What is wrong with a text of any number of lines and at most `max` characters.
+pub fn check_block(text: &str, max: usize) -> Result<(), String> {
+    if text.chars().count() > max {
+        Err(format!("must have at most {max} characters"))
+    } else if text.chars().any(|c| (c.is_control() && !matches!(c, '\n' | '\t')) || is_layout(c)) {
+        Err("must not have control characters".to_owned())
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether a mail program or a browser would make a link of a part of this text.
+pub fn has_link(text: &str) -> bool {
+    text.contains("://") || text.split_whitespace().any(is_link)
+}
+
+/// An address such as `www.example`, `shop.example/x` or `example.com`. `St.John` and `J.R.R.` are names.
+fn is_link(word: &str) -> bool {
+    let word = word.trim_matches(|c: char| !c.is_alphanumeric());
+    let host = word.split(['/', '?', '#', ':']).next().unwrap_or_default();
+    let Some((before, last)) = host.rsplit_once('.') else { return false };
+    let is_top = last.chars().count() >= 2 && last.chars().all(char::is_lowercase);
+    let is_path = host.len() < word.len() && last.chars().count() >= 2;
+    word.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("www."))
+        || is_path
+        || (is_top && before.rsplit('.').next().is_some_and(|label| label.chars().count() >= 2))
+}
+
+/// What two texts have in common that a person would look for in the same words: compatibility forms (NFKC), case, and
+/// diacritics make no difference. `Café`, `CAFE` and `ｃａｆé` are one.
+pub fn search_key(text: &str) -> String {
+    let plain =
+        |text: &str| -> String { NFKD.normalize(text).chars().filter(|c| !is_diacritic(*c)).collect() };
+    // Full case folding: to upper case first, so that `ß` is `ss` and a final sigma is a sigma.
+    let folded: String =
+        plain(text).chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
+    // Composed again: a syllable or a voiced letter is one letter of its word.
+    NFC.normalize(&plain(&folded)).into_owned()
+}
+
+/// Marks above, below and through a letter, and the points of Hebrew and Arabic (UAX 44, Canonical_Combining_Class).
+/// Not those that make another letter: the voicing marks of Kana, and the signs of Indic scripts.
+fn is_diacritic(c: char) -> bool {
+    matches!(COMBINING.get_u8(c), 10..=36 | 200..=240)
+}
+
+/// A password as it is compared (RFC 8265 section 4.2, OpaqueString): other spaces are spaces, and NFC. `None` when it is
+/// empty or holds a control character, which no such string does.
+pub fn opaque(password: &str) -> Option<String> {
+    // Of the white space above ASCII, NEL and the separators of lines and paragraphs are no spaces (Zs).
+    let is_space = |c: char| c.is_whitespace() && !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}');
+    if password.is_empty() || password.chars().any(char::is_control) {
+        return None;
+    }
+    let spaced: String = password.chars().map(|c| if is_space(c) { ' ' } else { c }).collect();
+    Some(NFC.normalize(&spaced).into_owned())
+}
+
+#[cfg(feature = "http")]
+pub use fields::{Block, Code, Line, optional};
+
+#[cfg(feature = "http")]
+mod fields {
+    use garde::{Path, Report, Validate};
+    use serde::{Deserialize, Deserializer, Serialize, de::IntoDeserializer};
+
+    use super::{check_block, check_line, normalized, trimmed};
+
+    macro_rules! text {
+        ($(#[$doc:meta])* $name:ident, $read:expr, $check:expr, $schema:expr) => {
+            $(#[$doc])*
+            #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+            #[serde(transparent)]
+            pub struct $name<const MAX: usize>(String);
+
+            impl<const MAX: usize> $name<MAX> {
+                pub fn as_str(&self) -> &str {
+                    &self.0
+                }
+            }
+
+            impl<const MAX: usize> From<$name<MAX>> for String {
+                fn from(text: $name<MAX>) -> Self {
+                    text.0
+                }
+            }
+
+            impl<'de, const MAX: usize> Deserialize<'de> for $name<MAX> {
+                fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    let read: fn(&str) -> String = $read;
+                    String::deserialize(deserializer).map(|text| Self(read(&text)))
+                }
+            }
+
+            impl<const MAX: usize> Validate for $name<MAX> {
+                type Context = ();
+
+                fn validate_into(&self, (): &(), parent: &mut dyn FnMut() -> Path, report: &mut Report) {
+                    let check: fn(&str, usize) -> Result<(), String> = $check;
+                    if let Err(message) = check(&self.0, MAX) {
+                        report.append(parent(), garde::Error::new(message));
+                    }
+                }
+            }
+
+            #[cfg(feature = "openapi")]
+            impl<const MAX: usize> schemars::JsonSchema for $name<MAX> {
+                fn inline_schema() -> bool {
+                    true
+                }
+
+                fn schema_name() -> std::borrow::Cow<'static, str> {
+                    format!("{}{MAX}", stringify!($name)).into()
+                }
+
+                fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                    let schema: fn(usize) -> schemars::Schema = $schema;
+                    schema(MAX)
+                }
+            }
+        };
+    }
+
+    text!(
+        /// One line that says something.
+        Line,
+        |text| normalized(text).into_owned(),
+        check_line,
+        |max| schemars::json_schema!({
+            "type": "string", "minLength": 1, "maxLength": max, "pattern": "\\S",
+            "description": "One line with something to read: trimmed, and composed (NFC)."
+        })
+    );
+
+    text!(
+        /// Some lines, or nothing.
+        Block,
+        |text| normalized(&text.replace("\r\n", "\n").replace('\r', "\n")).into_owned(),
+        check_block,
+        |max| schemars::json_schema!({
+            "type": "string", "maxLength": max,
+            "description": "Any number of lines: trimmed, and composed (NFC)."
+        })
+    );
+
+    text!(
+        /// A code of ASCII letters, of which case means nothing. Its field checks it.
+        Code,
+        |text| trimmed(text).to_ascii_uppercase(),
+        |_, _| Ok(()),
+        |max| schemars::json_schema!({
+            "type": "string", "minLength": 1, "maxLength": max,
+            "description": "Trimmed; lower and upper case are the same."
+        })
+    );
+
+    /// Reads an optional field: a text that is empty or blank, as a form sends it, is a field that is not there.
+    ///
+    /// # Errors
+    /// When there is something, and it is not of its kind.
+    pub fn optional<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+    where
+        D: Deserializer<'de>,
+        T: for<'text> Deserialize<'text>,
+    {
+        let text = Option::<String>::deserialize(deserializer)?;
+        match text.as_deref().map(trimmed) {
+            None | Some("") => Ok(None),
+            Some(text) => T::deserialize(text.into_deserializer()).map(Some),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
