@@ -19,6 +19,7 @@ use lambda_kit::{
     dynamodb::TableError,
     http::{Admin, Body, Correlation, Identity, Problem},
     peers::CallError,
+    text,
 };
 use serde::{Deserialize, Serialize};
 
@@ -75,14 +76,14 @@ struct ReportBody {
     status: Progress,
     /// In the place of the one that was booked.
     // As long as carriers' numbers get, and nothing that a customer's message could be broken with.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::optional")]
     #[garde(inner(length(min = 1, max = 64), ascii, custom(is_printable)))]
     tracking_number: Option<String>,
 }
 
 fn is_printable(text: &str, (): &()) -> garde::Result {
-    let printable = text.chars().all(|c| c.is_ascii_graphic() || c == ' ') && text.trim() == text;
-    if printable { Ok(()) } else { Err(garde::Error::new("must be printable, without spaces around it")) }
+    let printable = text.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+    if printable { Ok(()) } else { Err(garde::Error::new("must be printable")) }
 }
 
 async fn show(
@@ -91,7 +92,7 @@ async fn show(
     Path(order_id): Path<String>,
     query: Result<Query<Shown>, QueryRejection>,
 ) -> Result<impl IntoResponse, Problem> {
-    let Query(Shown { include }) = query.map_err(|error| Problem::field("query", error.body_text()))?;
+    let Query(Shown { include }) = query.map_err(|error| Problem::query(&error))?;
     if include.as_ref().is_some_and(|part| part != "address") {
         return Err(Problem::field("include", "must be `address`, which adds where the parcel goes"));
     }

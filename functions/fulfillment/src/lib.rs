@@ -8,6 +8,7 @@ mod commands;
 mod domain;
 mod erasure;
 mod orders;
+mod queries;
 mod store;
 
 #[cfg(feature = "openapi")]
@@ -17,4 +18,5 @@ pub use carrier::{Carrier, HouseCarrier};
 pub use commands::handle as handle_command;
 pub use erasure::{follow_addresses, handle_event};
 pub use orders::Orders;
+pub use queries::handle as handle_query;
 pub use store::Store;

@@ -19,6 +19,7 @@ use lambda_kit::{
     backoff::Backoff,
     dynamodb::TableError,
     http::{Admin, Body, Correlation, Idempotency, Problem},
+    text::Line,
 };
 use serde::{Deserialize, Serialize};
 
@@ -88,8 +89,8 @@ struct SetStock {
 struct AdjustStock {
     #[garde(range(min = -1_000_000, max = 1_000_000), custom(is_a_change))]
     delta: i64,
-    #[garde(length(chars, min = 1, max = 200))]
-    reason: String,
+    #[garde(dive)]
+    reason: Line<200>,
 }
 
 fn is_a_change(delta: &i64, _: &()) -> garde::Result {
@@ -146,7 +147,7 @@ async fn adjust(
     let id = AdjustmentId::of_request(author.by, &key);
     match adjust_stock(&store, &parse(&sku)?, &id, &body, author).await? {
         Adjusted::Done(adjustment) => Ok(Json(StockView::from(adjustment)).into_response()),
-        Adjusted::Before(first) if first.delta == body.delta && first.reason == body.reason => {
+        Adjusted::Before(first) if first.delta == body.delta && first.reason == body.reason.as_str() => {
             let replayed = [(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"))];
             Ok((replayed, Json(StockView::from(first))).into_response())
         }
@@ -191,7 +192,7 @@ async fn adjust_stock(
         };
         if let Some(stock) = stock {
             let stock = stock.ok_or_else(|| ApiError::Unknown(sku.clone()))?;
-            match decide_adjustment(&stock, id.clone(), body.delta, body.reason.clone(), author) {
+            match decide_adjustment(&stock, id.clone(), body.delta, body.reason.as_str().to_owned(), author) {
                 Ok(adjusting) => {
                     written = true;
                     if store.write_adjustment(&adjusting).await? == Written::Done {

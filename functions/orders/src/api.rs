@@ -4,6 +4,7 @@
 mod describe;
 mod discounts;
 mod list;
+mod quote;
 mod request;
 mod sales;
 mod view;
@@ -18,7 +19,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use contracts::OrderId;
+use contracts::{Money, OrderId};
 use jiff::Timestamp;
 use lambda_kit::http::{
     Body, Correlation, FieldError, Idempotency, Identity, Limited, Limiter, Problem, conditional, etag,
@@ -35,7 +36,8 @@ use self::{
     view::{AddressedView, EventView, PlacedView},
 };
 use crate::{
-    domain::{Command, History, LineError, Rejected, price_lines},
+    domain::{self, Command, History, LineError, Rejected, price_lines},
+    forecast::Forecast,
     store::{ExecuteError, FirstCommit, NewOrder, Placing, Store, StoreError},
 };
 
@@ -48,8 +50,8 @@ const POLL_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 /// An order is its customer's, and changes: asked for again each time, answered with 304 while it is the same.
 const CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
-/// `limiter` is each customer's, for placing orders.
-pub fn routes(store: Store, limiter: Limiter) -> Router {
+/// `limiter` is each customer's, for placing orders; `forecast` is for quotes.
+pub fn routes(store: Store, limiter: Limiter, forecast: Forecast) -> Router {
     Router::new()
         .route("/v1/orders", get(list).post(place))
         .route("/v1/orders/{id}", get(show))
@@ -57,6 +59,7 @@ pub fn routes(store: Store, limiter: Limiter) -> Router {
         .route("/v1/orders/{id}/cancel", post(request_cancel))
         .route("/v1/reports/sales", get(sales))
         .merge(discounts::routes())
+        .merge(quote::routes(forecast))
         .layer(from_fn_with_state(Arc::new(limiter), offered))
         .with_state(store)
 }
@@ -77,7 +80,7 @@ async fn place(
 
     let code = body.discount_code();
     let skus = body.skus();
-    let lookup = store.lookup(&order_id, &identity.user_id, &skus, code);
+    let lookup = store.lookup(Some(&order_id), &identity.user_id, &skus, code);
     let found = limit.beside(identity.user_id.as_str(), lookup).await?;
     if let Some(first) = found.placed {
         return replayed(&order_id, first, &request_hash);
@@ -89,6 +92,10 @@ async fn place(
     let now = Timestamp::now();
     let offer = code.map(|_| found.discount.offer(now)).transpose().map_err(Rejected::into_problem)?;
     let items = price_lines(body.lines(), &found.prices).map_err(|e| Rejected::Lines(e).into_problem())?;
+    if let Some(expected) = body.expected_total() {
+        let quoted = domain::quote(items.clone(), offer.as_ref()).map_err(Rejected::into_problem)?;
+        expect(expected, quoted.total)?;
+    }
     let order = NewOrder {
         order_id: &order_id,
         user_id: &identity.user_id,
@@ -100,6 +107,16 @@ async fn place(
         Placing::New(first) => accepted(&order_id, first),
         Placing::Earlier(first) => replayed(&order_id, first, &request_hash),
     }
+}
+
+/// The total that the customer was shown must be the total.
+fn expect(expected: Money, total: Money) -> Result<(), Problem> {
+    if expected == total {
+        return Ok(());
+    }
+    let total_now = serde_json::to_value(total).map_err(|e| Problem::internal(&e))?;
+    let detail = format!("The total is {total} now, and not {expected}: nothing was ordered.");
+    Err(Problem::conflict(detail).with_member("total", total_now))
 }
 
 /// The answer to a repeat is the first one, whatever changed since.
@@ -135,7 +152,7 @@ async fn show(
     query: Result<Query<Shown>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(Shown { at, include }) = query.map_err(unreadable_query)?;
+    let Query(Shown { at, include }) = query.map_err(|error| Problem::query(&error))?;
     if include.as_ref().is_some_and(|part| part != "address") {
         return Err(Problem::field(
             "include",
@@ -169,7 +186,7 @@ async fn events(
     Path(id): Path<String>,
     query: Result<Query<AfterVersion>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(AfterVersion { after }) = query.map_err(unreadable_query)?;
+    let Query(AfterVersion { after }) = query.map_err(|error| Problem::query(&error))?;
     let after: u64 = parse(after, "after", "must be a version: 0 or more")?.unwrap_or(0);
     let history = load(&store, &identity, &id).await?;
     let mut response = Json(EventView::list(&history, after, identity.is_admin())).into_response();
@@ -209,10 +226,6 @@ async fn load(store: &Store, identity: &Identity, id: &str) -> Result<History, P
 
 fn no_such_order() -> Problem {
     Problem::not_found("There is no such order.")
-}
-
-fn unreadable_query(rejection: QueryRejection) -> Problem {
-    Problem::field("query", rejection.body_text())
 }
 
 fn parse<T: std::str::FromStr>(value: Option<String>, name: &str, rule: &str) -> Result<Option<T>, Problem> {

@@ -12,7 +12,7 @@ mod properties;
 mod tally;
 
 pub use command::{Command, command_id};
-pub use decide::{Rejected, decide};
+pub use decide::{Rejected, decide, quote};
 pub use discount::{Discount, DiscountCode, DiscountError, Offer, Reduction, Terms};
 pub use event::Event;
 pub use history::{Commit, History, NewCommit, Recorded, ReplayError};

@@ -1,6 +1,7 @@
 //! Orders owns orders: what was ordered at which price, and every fact about it since. An order is its list of
 //! events; commands append to it, and the fold over it is the order. Also owned: discount codes, and the copy of prices
-//! that orders are placed by, so that a catalogue that is down refuses nobody.
+//! that orders are placed by, so that a catalogue that is down refuses nobody. Asks inventory and
+//! fulfillment about orders that are not placed yet.
 //!
 //! Publishes `order.*` (subject: the order id, sequence: the order's version) and starts the saga of each new
 //! order; looks after the orders whose saga was lost. Keeps the views that lists of orders are read from. Answers what
@@ -11,6 +12,7 @@ mod api;
 mod commands;
 mod consumer;
 mod domain;
+mod forecast;
 mod queries;
 mod reconciler;
 mod relay;
@@ -25,6 +27,7 @@ pub use api::operations;
 pub use api::routes;
 pub use commands::handle as handle_command;
 pub use consumer::handle as handle_event;
+pub use forecast::Forecast;
 pub use queries::handle as handle_query;
 pub use reconciler::{Contexts, Executions, Reconciler, run as reconcile};
 pub use relay::Starter;

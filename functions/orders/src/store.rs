@@ -197,17 +197,18 @@ impl Store {
         Err(StoreError::Contended(order_id.clone()).into())
     }
 
-    /// Looks for the order, for its customer's deletion, for the prices of these SKUs, each of which is named once, and
-    /// for a discount code, in one call.
+    /// Looks for the order where there may be one, for its customer's deletion, for the prices of these SKUs, each of which
+    /// is named once, and for a discount code, in one call.
     pub async fn lookup(
         &self,
-        order_id: &OrderId,
+        order_id: Option<&OrderId>,
         customer: &UserId,
         skus: &[&Sku],
         code: Option<&DiscountCode>,
     ) -> Result<Lookup, StoreError> {
         const OPERATION: &str = "looking for an order and prices";
-        let first = [item::first_key(order_id), customers::deleted_key(customer)].into_iter();
+        let first = order_id.map(item::first_key).into_iter();
+        let first = first.chain([customers::deleted_key(customer)]);
         let keys = first.chain(skus.iter().map(|sku| prices::key_of(sku)));
         let keys = keys.chain(code.into_iter().flat_map(|code| discounts::keys_of(code, customer)));
         let found = self.batch(OPERATION, keys.collect()).await?;

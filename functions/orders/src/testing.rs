@@ -10,12 +10,13 @@ use lambda_kit::{
     dynamodb::Table,
     http::{Limiter, app},
     numbers::ORDERS_PER_USER,
-    testing::{Faults, Tokens, table},
+    testing::{Faults, Tokens, sdk_config, table},
 };
 
 use crate::{
     api::routes,
     domain::{Command, Commit, NewCommit, Order, Placed, apply, command_id, decide},
+    forecast::Forecast,
     store::{NewOrder, Store},
 };
 
@@ -144,7 +145,13 @@ pub async fn listed_store() -> (Store, Table, Faults) {
 /// The REST API over a table of `listed_store`.
 pub fn listed_api(table: &Table, tokens: &Tokens) -> Router {
     let limiter = Limiter::new(table.clone(), "orders", ORDERS_PER_USER);
-    app(routes(Store::new(table.clone()), limiter), tokens.verifier())
+    app(routes(Store::new(table.clone()), limiter, unanswered()), tokens.verifier())
+}
+
+/// Peers that do not answer.
+pub fn unanswered() -> Forecast {
+    let (sdk, _) = sdk_config("http://127.0.0.1:9");
+    Forecast::new(&(&sdk).into(), "test".to_owned())
 }
 
 /// Somebody's order of two mugs, placed `second` seconds after the first; its id.

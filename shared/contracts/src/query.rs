@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{OrderId, OrderStatus};
+use crate::{Availability, OrderId, OrderLine, OrderStatus, Sku};
 
 /// Orders that one question may name: each is a read of its own, and the function has 30 s for all of them.
 pub const ORDER_STATUSES_MAX: usize = 50;
@@ -87,6 +87,64 @@ pub struct PaymentStanding {
     pub at_rest: bool,
 }
 
+/// What inventory-commands can be asked beside the saga's commands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action")]
+pub enum InventoryQuery {
+    /// Whether so much of each SKU can be sold now: at most as many as an order has lines. Answered by
+    /// `Availabilities`.
+    Availabilities { items: Vec<OrderLine> },
+}
+
+impl Query for InventoryQuery {
+    const ACTIONS: &'static [&'static str] = &["Availabilities"];
+
+    fn action(&self) -> &'static str {
+        match self {
+            Self::Availabilities { .. } => "Availabilities",
+        }
+    }
+}
+
+/// The answer to `InventoryQuery::Availabilities`. Nothing is held by it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Availabilities {
+    /// In the question's order.
+    pub items: Vec<SkuAvailability>,
+}
+
+/// Whether a quantity of one SKU can be sold now: `out_of_stock` also when there is less of it, and when it has no stock
+/// at all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkuAvailability {
+    pub sku: Sku,
+    pub availability: Availability,
+}
+
+/// What fulfillment-commands can be asked beside the saga's commands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action")]
+pub enum FulfillmentQuery {
+    /// Whether the carrier delivers to this country (ISO 3166-1 alpha-2). Answered by `CountryServed`.
+    CountryServed { country: String },
+}
+
+impl Query for FulfillmentQuery {
+    const ACTIONS: &'static [&'static str] = &["CountryServed"];
+
+    fn action(&self) -> &'static str {
+        match self {
+            Self::CountryServed { .. } => "CountryServed",
+        }
+    }
+}
+
+/// The answer to `FulfillmentQuery::CountryServed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountryServed {
+    pub served: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -122,5 +180,27 @@ mod tests {
         let answer = json!({"payments": [{"order_id": order_id, "at_rest": false}]});
         let read: PaymentStatuses = serde_json::from_value(answer.clone()).unwrap();
         assert_eq!(serde_json::to_value(&read).unwrap(), answer);
+    }
+
+    #[test]
+    fn questions_before_an_order_and_their_answers_on_the_wire() {
+        let sku = Sku::try_from("MUG").unwrap();
+        let question = InventoryQuery::Availabilities { items: vec![OrderLine { sku, quantity: 2 }] };
+        assert!(InventoryQuery::ACTIONS.contains(&question.action()));
+        assert_eq!(
+            serde_json::to_value(&question).unwrap(),
+            json!({"action": "Availabilities", "items": [{"sku": "MUG", "quantity": 2}]})
+        );
+        let answer = json!({"items": [{"sku": "MUG", "availability": "low_stock"}]});
+        let read: Availabilities = serde_json::from_value(answer.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), answer);
+
+        let question = FulfillmentQuery::CountryServed { country: "DE".to_owned() };
+        assert!(FulfillmentQuery::ACTIONS.contains(&question.action()));
+        assert_eq!(
+            serde_json::to_value(&question).unwrap(),
+            json!({"action": "CountryServed", "country": "DE"})
+        );
+        assert_eq!(serde_json::to_value(CountryServed { served: true }).unwrap(), json!({"served": true}));
     }
 }

@@ -1,4 +1,4 @@
-use fulfillment::{HouseCarrier, Store, handle_command};
+use fulfillment::{HouseCarrier, Store, handle_command, handle_query};
 use jiff::Timestamp;
 use lambda_kit::{MainResult, aws, command, dynamodb::Table, telemetry};
 
@@ -7,9 +7,13 @@ async fn main() -> MainResult {
     telemetry::init();
     let store = Store::new(Table::from_env(&aws::sdk_config()?)?);
 
-    command::run(vec![store.health()], |command| {
-        let store = store.clone();
-        async move { handle_command(&store, &HouseCarrier, command, Timestamp::now()).await }
-    })
+    command::run_with_queries(
+        vec![store.health()],
+        |command| {
+            let store = store.clone();
+            async move { handle_command(&store, &HouseCarrier, command, Timestamp::now()).await }
+        },
+        |query| async move { handle_query(&HouseCarrier, query) },
+    )
     .await
 }

@@ -1,4 +1,4 @@
-use inventory::{Store, handle_command};
+use inventory::{Store, handle_command, handle_query};
 use jiff::Timestamp;
 use lambda_kit::{MainResult, aws, command, dynamodb::Table, telemetry};
 
@@ -7,9 +7,17 @@ async fn main() -> MainResult {
     telemetry::init();
     let store = Store::new(Table::from_env(&aws::sdk_config()?)?);
 
-    command::run(vec![store.health()], |command| {
-        let store = store.clone();
-        async move { handle_command(&store, command, Timestamp::now()).await }
-    })
+    let asked = store.clone();
+    command::run_with_queries(
+        vec![store.health()],
+        |command| {
+            let store = store.clone();
+            async move { handle_command(&store, command, Timestamp::now()).await }
+        },
+        |query| {
+            let store = asked.clone();
+            async move { handle_query(&store, query).await }
+        },
+    )
     .await
 }

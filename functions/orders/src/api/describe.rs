@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     discounts::NewDiscount,
+    quote::QuoteView,
     request::PlaceOrder,
     sales::DayView,
     view::{EventView, List, OrderView, PlacedView},
@@ -17,17 +18,20 @@ const PLACED_AT: &str = "2026-11-21T12:00:00Z";
 pub fn operations() -> Vec<Operation> {
     vec![
         Operation::post("/v1/orders", Who::User, "Place an order")
-            .takes::<PlaceOrder>(json!({
-                "items": [{"sku": "MUG-BLUE", "quantity": 2}],
-                "payment_method": "pm_card_visa",
-                "shipping_address": {
-                    "name": "Ada Lovelace", "line1": "1 Main St", "city": "Springfield", "postal_code": "12345",
-                    "country": "US"
-                }
-            }))
+            .takes::<PlaceOrder>(order_body())
             .idempotent()
             .answers::<PlacedView>(202, "The order is placed, and is worked on.", &PLACED, placed())
+            .problem(409, "The total is another one than `expected_total`: `total` says which. Nothing is placed.")
             .limited(),
+        Operation::post("/v1/quotes", Who::User, "What an order would cost, and whether it can be had")
+            .takes::<PlaceOrder>(order_body())
+            .answers::<QuoteView>(200, "The order as it would be now. Nothing is placed or held.", &[], json!({
+                "items": [{
+                    "sku": "MUG-BLUE", "quantity": 2, "unit_price": {"amount": 2100, "currency": "USD"},
+                    "availability": "in_stock"
+                }],
+                "total": {"amount": 4200, "currency": "USD"}, "availability": "in_stock", "serviceable": true
+            })),
         Operation::get("/v1/orders", Who::User, "One's own orders, or for an administrator all, the newest first")
             .query("status", "Only those in this status.", json!({"type": "string"}))
             .paged()
@@ -71,6 +75,17 @@ pub fn operations() -> Vec<Operation> {
                 "next_cursor": null
             })),
     ]
+}
+
+fn order_body() -> Value {
+    json!({
+        "items": [{"sku": "MUG-BLUE", "quantity": 2}],
+        "payment_method": "pm_card_visa",
+        "shipping_address": {
+            "name": "Ada Lovelace", "line1": "1 Main St", "city": "Springfield", "postal_code": "12345",
+            "country": "US"
+        }
+    })
 }
 
 fn date() -> Value {

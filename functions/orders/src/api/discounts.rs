@@ -8,13 +8,16 @@ use axum::{
     routing::{delete, get},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use contracts::Money;
+use contracts::{ChargeRule, Money, NotChargeable};
 use garde::Validate;
 use jiff::Timestamp;
-use lambda_kit::http::{Admin, Body, FieldError, Problem};
+use lambda_kit::{
+    http::{Admin, Body, FieldError, Problem},
+    text,
+};
 use serde::Deserialize;
 
-use super::{unreadable_query, view::List};
+use super::view::List;
 use crate::{
     domain::{Discount, DiscountCode, Reduction, Terms},
     store::{Created, Store},
@@ -33,13 +36,15 @@ pub(super) struct NewDiscount {
     code: DiscountCode,
     #[garde(range(min = 1, max = 100))]
     percentage: Option<u8>,
-    #[garde(inner(custom(is_positive)))]
+    #[garde(inner(custom(is_reduction)))]
     amount: Option<Money>,
-    #[garde(inner(custom(is_positive)))]
+    #[garde(inner(custom(is_sum)))]
     minimum_total: Option<Money>,
     #[garde(skip)]
+    #[serde(default, deserialize_with = "text::optional")]
     valid_from: Option<Timestamp>,
     #[garde(skip)]
+    #[serde(default, deserialize_with = "text::optional")]
     valid_until: Option<Timestamp>,
     #[garde(range(min = 1, max = LIMIT_MAX))]
     total_limit: Option<u64>,
@@ -50,7 +55,18 @@ pub(super) struct NewDiscount {
 /// More orders than there will be; and a number that every reader of JSON reads exactly.
 const LIMIT_MAX: u64 = 1_000_000_000;
 
-fn is_positive(money: &Money, _: &()) -> garde::Result {
+/// What is taken off leaves what can be charged.
+fn is_reduction(money: &Money, context: &()) -> garde::Result {
+    is_sum(money, context)?;
+    match money.check_price() {
+        // It never takes off more than there is.
+        Ok(()) | Err(NotChargeable::TooLarge(_)) => Ok(()),
+        Err(error) => Err(garde::Error::new(error)),
+    }
+}
+
+fn is_sum(money: &Money, _: &()) -> garde::Result {
+    ChargeRule::of(money.currency).map_err(garde::Error::new)?;
     if money.amount > 0 { Ok(()) } else { Err(garde::Error::new("amount must be 1 or more")) }
 }
 
@@ -118,7 +134,7 @@ async fn list(
     Admin(_): Admin,
     query: Result<Query<Paging>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(Paging { limit, cursor }) = query.map_err(unreadable_query)?;
+    let Query(Paging { limit, cursor }) = query.map_err(|error| Problem::query(&error))?;
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=100).contains(&limit) {
         return Err(Problem::field("limit", "must be from 1 to 100"));

@@ -12,7 +12,7 @@ use lambda_kit::http::{Identity, Problem};
 use serde::{Deserialize, de::IntoDeserializer};
 use sha2::{Digest, Sha256};
 
-use super::{CACHE, unreadable_query, view::List};
+use super::{CACHE, view::List};
 use crate::store::{Scope, Store};
 
 const DEFAULT_LIMIT: usize = 20;
@@ -35,7 +35,7 @@ pub(super) async fn list(
     identity: Identity,
     query: Result<Query<Paging>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(Paging { status, customer, limit, cursor }) = query.map_err(unreadable_query)?;
+    let Query(Paging { status, customer, limit, cursor }) = query.map_err(|error| Problem::query(&error))?;
     let status = status.as_deref().map(status_of).transpose()?;
     let limit = limit_of(limit.as_deref())?;
     let scope = scope_of(&identity, customer)?;

@@ -12,7 +12,7 @@ use lambda_kit::http::{Admin, Problem};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use super::{CACHE, unreadable_query, view::List};
+use super::{CACHE, view::List};
 use crate::{
     domain::{Measure, Tally},
     store::Store,
@@ -46,7 +46,7 @@ pub(super) async fn sales(
     _: Admin,
     query: Result<Query<Range>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(Range { from, to }) = query.map_err(unreadable_query)?;
+    let Query(Range { from, to }) = query.map_err(|error| Problem::query(&error))?;
     let (from, to) = (date_of("from", from)?, date_of("to", to)?);
     if from > to {
         return Err(Problem::field("to", "must not be before `from`"));

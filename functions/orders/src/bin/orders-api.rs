@@ -1,11 +1,11 @@
 use lambda_kit::{
-    MainResult, aws,
+    MainResult, aws, config,
     dynamodb::Table,
     http::{self, Limiter},
     jwt::Verifier,
     numbers, telemetry,
 };
-use orders::{Store, routes};
+use orders::{Forecast, Store, routes};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -15,5 +15,6 @@ async fn main() -> MainResult {
     let verifier = Verifier::from_env(&sdk)?;
     let checks = vec![table.health(), verifier.health()];
     let limiter = Limiter::new(table.clone(), "orders", numbers::ORDERS_PER_USER);
-    http::run(checks, routes(Store::new(table), limiter), verifier).await
+    let forecast = Forecast::new(&(&sdk).into(), config::required("STAGE")?);
+    http::run(checks, routes(Store::new(table), limiter, forecast), verifier).await
 }

@@ -42,7 +42,7 @@ async fn price_after(events: Vec<Envelope>) -> Option<Money> {
         handle(&store, event).await.unwrap();
     }
     let mug = sku("MUG");
-    store.lookup(&order_id(), &user_id(), &[&mug], None).await.unwrap().prices.remove(&mug)
+    store.lookup(Some(&order_id()), &user_id(), &[&mug], None).await.unwrap().prices.remove(&mug)
 }
 
 #[tokio::test]
@@ -62,6 +62,14 @@ async fn events_that_come_late_or_twice_change_nothing() {
 }
 
 #[tokio::test]
+async fn a_product_that_is_sold_again_has_its_new_price_in_whichever_order_it_is_told() {
+    let (gone, again) = (discontinued(2), created(3, 3500));
+    assert_eq!(price_after(vec![created(1, 4200), gone.clone(), again.clone()]).await, Some(usd(3500)));
+    assert_eq!(price_after(vec![again.clone(), gone.clone(), created(1, 4200)]).await, Some(usd(3500)));
+    assert_eq!(price_after(vec![again, created(1, 4200), gone]).await, Some(usd(3500)));
+}
+
+#[tokio::test]
 async fn other_events_are_left_alone_and_broken_ones_come_again() {
     let store = store().await;
     handle(&store, event(1, &OrderPaymentPending {})).await.unwrap();
@@ -77,8 +85,9 @@ async fn who_was_deleted_is_known_as_long_as_an_access_token_lives_and_nobody_el
     for _ in 0..2 {
         handle(&store, event(7, &UserDeleted { user_id: user_id() })).await.unwrap();
     }
-    let deleted =
-        async |user: UserId| store.lookup(&order_id(), &user, &[], None).await.unwrap().customer_deleted;
+    let deleted = async |user: UserId| {
+        store.lookup(Some(&order_id()), &user, &[], None).await.unwrap().customer_deleted
+    };
     assert!(deleted(user_id()).await);
     assert!(!deleted(UserId::generate()).await);
     let items = table.client.scan().table_name(&table.name).send().await.unwrap().items.unwrap();

@@ -45,7 +45,9 @@ pub enum Rejected {
 /// When the order is not in a state to take it.
 pub fn decide(order: &Order, command: Command) -> Result<Vec<Event>, Rejected> {
     match (order, command) {
-        (Order::NotPlaced, Command::Place { items, offer }) => place(items, offer.as_ref()),
+        (Order::NotPlaced, Command::Place { items, offer }) => {
+            quote(items, offer.as_ref()).map(|created| vec![Event::Created(created)])
+        }
         (Order::NotPlaced, _) => Err(Rejected::NotPlaced),
         (Order::Placed(_), Command::Place { .. }) => Err(Rejected::AlreadyPlaced),
         (Order::Placed(order), Command::RequestCancel) => request_cancel(order),
@@ -58,7 +60,11 @@ pub fn decide(order: &Order, command: Command) -> Result<Vec<Event>, Rejected> {
     }
 }
 
-fn place(items: Vec<PricedLine>, offer: Option<&Offer>) -> Result<Vec<Event>, Rejected> {
+/// What an order of these lines would be: its total, and what a code takes off.
+///
+/// # Errors
+/// When it cannot be placed.
+pub fn quote(items: Vec<PricedLine>, offer: Option<&Offer>) -> Result<OrderCreated, Rejected> {
     let errors = check_lines(items.iter().map(|item| (&item.sku, item.quantity)));
     if !errors.is_empty() {
         return Err(Rejected::Lines(errors));
@@ -67,7 +73,11 @@ fn place(items: Vec<PricedLine>, offer: Option<&Offer>) -> Result<Vec<Event>, Re
     let discount = offer.map(|offer| offer.reduce(sum)).transpose()?;
     let taken_off = discount.as_ref().map_or(0, |discount| discount.amount.amount);
     let total = Money { amount: sum.amount - taken_off, ..sum };
-    Ok(vec![Event::Created(OrderCreated { items, total, discount })])
+    total.check_total().map_err(|error| match &discount {
+        Some(_) => Rejected::Discount(DiscountError::NotChargeable { left: total, error }),
+        None => Rejected::Lines(vec![LineError::Total(error)]),
+    })?;
+    Ok(OrderCreated { items, total, discount })
 }
 
 fn request_cancel(order: &Placed) -> Result<Vec<Event>, Rejected> {

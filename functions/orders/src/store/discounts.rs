@@ -202,7 +202,8 @@ impl Store {
                 Transacted::First => return Ok(Placing::Earlier(self.first_commit(order.order_id).await?)),
                 // Others have used it since it was read, or it was ended: what is it now? Or it was our own earlier try.
                 Transacted::Other => {
-                    let found = self.lookup(order.order_id, order.user_id, &[], Some(&terms.code)).await?;
+                    let found =
+                        self.lookup(Some(order.order_id), order.user_id, &[], Some(&terms.code)).await?;
                     if let Some(first) = found.placed {
                         return Ok(Placing::Earlier(first));
                     }

@@ -286,7 +286,7 @@ async fn one_call_finds_the_order_and_the_prices() {
     store.note_price(&mug, 1, Some(usd(4200))).await.unwrap();
     store.note_price(&cup, 2, None).await.unwrap();
     faults.reset();
-    let found = store.lookup(&order_id(), &user_id(), &[&mug, &cup, &tea], None).await.unwrap();
+    let found = store.lookup(Some(&order_id()), &user_id(), &[&mug, &cup, &tea], None).await.unwrap();
     assert_eq!(faults.calls(), ["BatchGetItem"]);
     assert_eq!(found.placed.unwrap().request_hash, HASH);
     assert_eq!(found.prices, HashMap::from([(mug, usd(4200))]));
@@ -308,7 +308,7 @@ async fn the_newest_price_stays_whatever_comes_when(#[case] versions: [u64; 3], 
         assert_eq!(result == prices::Noted::Done, noted, "version {version}");
     }
     let newest = i64::try_from(*versions.iter().max().unwrap()).unwrap() * 100;
-    let found = store.lookup(&order_id(), &user_id(), &[&mug], None).await.unwrap();
+    let found = store.lookup(Some(&order_id()), &user_id(), &[&mug], None).await.unwrap();
     assert_eq!(found.prices.get(&mug), Some(&usd(newest)));
 }
 
@@ -318,10 +318,10 @@ async fn a_product_that_is_no_longer_sold_does_not_come_back_by_an_old_event() {
     let mug = sku("MUG");
     store.note_price(&mug, 2, None).await.unwrap();
     assert_eq!(store.note_price(&mug, 1, Some(usd(1))).await.unwrap(), prices::Noted::Outdated);
-    assert!(store.lookup(&order_id(), &user_id(), &[&mug], None).await.unwrap().prices.is_empty());
+    assert!(store.lookup(Some(&order_id()), &user_id(), &[&mug], None).await.unwrap().prices.is_empty());
     store.note_price(&mug, 3, Some(usd(5))).await.unwrap();
     assert_eq!(
-        store.lookup(&order_id(), &user_id(), &[&mug], None).await.unwrap().prices.get(&mug),
+        store.lookup(Some(&order_id()), &user_id(), &[&mug], None).await.unwrap().prices.get(&mug),
         Some(&usd(5))
     );
 }
@@ -351,7 +351,7 @@ async fn throttled(times: u64) -> (Store, wiremock::MockServer) {
 #[tokio::test]
 async fn keys_that_were_left_out_are_asked_for_again() {
     let (store, server) = throttled(1).await;
-    let found = store.lookup(&order_id(), &user_id(), &[&sku("MUG"), &sku("CUP")], None).await.unwrap();
+    let found = store.lookup(Some(&order_id()), &user_id(), &[&sku("MUG"), &sku("CUP")], None).await.unwrap();
     assert_eq!(found.prices.len(), 2);
     let requests = server.received_requests().await.unwrap();
     let again: serde_json::Value = requests[1].body_json().unwrap();
@@ -361,7 +361,7 @@ async fn keys_that_were_left_out_are_asked_for_again() {
 #[tokio::test]
 async fn keys_that_stay_left_out_are_no_unknown_products_but_a_failure() {
     let (store, server) = throttled(9).await;
-    let found = store.lookup(&order_id(), &user_id(), &[&sku("MUG"), &sku("CUP")], None).await;
+    let found = store.lookup(Some(&order_id()), &user_id(), &[&sku("MUG"), &sku("CUP")], None).await;
     assert!(matches!(found, Err(StoreError::Incomplete)));
     assert_eq!(server.received_requests().await.unwrap().len(), 2);
 }

@@ -43,7 +43,7 @@ fn order_of(user: &UserId, n: usize) -> OrderId {
 /// What the customer says with the key `n`: two mugs, with the code.
 async fn place(store: &Store, user: &UserId, n: usize) -> Result<Placing, ExecuteError> {
     let order_id = order_of(user, n);
-    let found = store.lookup(&order_id, user, &[], Some(&code("ten"))).await?;
+    let found = store.lookup(Some(&order_id), user, &[], Some(&code("ten"))).await?;
     if let Some(first) = found.placed {
         return Ok(Placing::Earlier(first));
     }
@@ -241,7 +241,7 @@ async fn a_code_that_ends_while_an_order_is_on_its_way_is_not_used() {
     let (store, _) = with(terms()).await;
     let anna = UserId::generate();
     let order_id = order_of(&anna, 0);
-    let found = store.lookup(&order_id, &anna, &[], Some(&code("TEN"))).await.unwrap();
+    let found = store.lookup(Some(&order_id), &anna, &[], Some(&code("TEN"))).await.unwrap();
     let offer = found.discount.offer(at(1)).unwrap();
     assert!(store.end_discount(&code("ten")).await.unwrap());
     let order = NewOrder {

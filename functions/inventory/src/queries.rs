@@ -1,0 +1,52 @@
+//! What other contexts ask of inventory (`inventory-commands`, beside the saga's commands): reads, that change nothing.
+
+use contracts::{
+    Availability, OrderLine,
+    query::{Availabilities, InventoryQuery, SkuAvailability},
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use lambda_kit::dynamodb::TableError;
+
+use crate::store::Store;
+
+/// SKUs that are read at the same time; the SDK's connection pool serves as many.
+const CONCURRENCY: usize = 10;
+
+/// Answers one question.
+///
+/// # Errors
+/// When a stock cannot be read: nothing is answered in part.
+pub async fn handle(store: &Store, query: InventoryQuery) -> Result<Availabilities, TableError> {
+    match query {
+        InventoryQuery::Availabilities { items } => {
+            let items = stream::iter(items).map(|line| availability(store, line)).buffered(CONCURRENCY);
+            Ok(Availabilities { items: items.try_collect().await? })
+        }
+    }
+}
+
+async fn availability(store: &Store, line: OrderLine) -> Result<SkuAvailability, TableError> {
+    let OrderLine { sku, quantity } = line;
+    let stock = store.stock(&sku).await?.filter(|stock| stock.available() >= u64::from(quantity));
+    let availability = stock.map_or(Availability::OutOfStock, |stock| stock.availability());
+    Ok(SkuAvailability { sku, availability })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{sku, stocked, table};
+
+    #[tokio::test]
+    async fn what_is_asked_for_is_available_as_far_as_there_is_enough_of_it() {
+        let store = Store::new(table().await.0);
+        stocked(&store, "MUG", 20, 4).await;
+        stocked(&store, "CUP", 3, 1).await;
+        let line = |name, quantity| OrderLine { sku: sku(name), quantity };
+        let items = vec![line("MUG", 20), line("CUP", 3), line("CUP", 4), line("NONE", 1)];
+        let answer = handle(&store, InventoryQuery::Availabilities { items }).await.unwrap();
+        let classes: Vec<_> = answer.items.iter().map(|item| item.availability).collect();
+        use Availability::{InStock, LowStock, OutOfStock};
+        assert_eq!(classes, [InStock, LowStock, OutOfStock, OutOfStock]);
+    }
+}

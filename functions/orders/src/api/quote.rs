@@ -1,0 +1,93 @@
+//! What an order would cost, and whether it could be had: the same body, and nothing is written.
+
+use axum::{Extension, Json, Router, extract::State, routing::post};
+use contracts::{Availability, Money, OrderDiscount, PricedLine, Sku};
+use jiff::Timestamp;
+use lambda_kit::http::{Body, Identity, Problem};
+use serde::Serialize;
+
+use super::request::PlaceOrder;
+use crate::{
+    domain::{Rejected, price_lines, quote},
+    forecast::Forecast,
+    store::Store,
+};
+
+/// Of which nothing is known now.
+const UNKNOWN: &str = "unknown";
+
+pub(super) fn routes(forecast: Forecast) -> Router<Store> {
+    Router::new().route("/v1/quotes", post(show)).layer(Extension(forecast))
+}
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub(super) struct QuoteView {
+    items: Vec<QuotedLine>,
+    /// After the discount.
+    total: Money,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    discount: Option<OrderDiscount>,
+    /// The least of the lines' availabilities.
+    availability: &'static str,
+    /// Whether parcels go to the address's country; `null` while that is not known.
+    serviceable: Option<bool>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+struct QuotedLine {
+    #[serde(flatten)]
+    line: PricedLine,
+    /// Of the quantity: `in_stock`, `low_stock`, `out_of_stock`, or `unknown`.
+    availability: &'static str,
+}
+
+/// One read of the table, and beside it a question to inventory and one to fulfillment.
+async fn show(
+    State(store): State<Store>,
+    Extension(forecast): Extension<Forecast>,
+    identity: Identity,
+    Body(body): Body<PlaceOrder>,
+) -> Result<Json<QuoteView>, Problem> {
+    let (code, skus) = (body.discount_code(), body.skus());
+    let (found, available, serviceable) = tokio::join!(
+        store.lookup(None, &identity.user_id, &skus, code),
+        forecast.availabilities(body.lines()),
+        forecast.serves(body.country()),
+    );
+    let found = found?;
+    let offer =
+        code.map(|_| found.discount.offer(Timestamp::now())).transpose().map_err(Rejected::into_problem)?;
+    let items = price_lines(body.lines(), &found.prices).map_err(|e| Rejected::Lines(e).into_problem())?;
+    let quoted = quote(items, offer.as_ref()).map_err(Rejected::into_problem)?;
+    let of = |sku: &Sku| available.get(sku).copied();
+    Ok(Json(QuoteView {
+        availability: word(least(quoted.items.iter().map(|line| of(&line.sku)))),
+        items: quoted
+            .items
+            .into_iter()
+            .map(|line| QuotedLine { availability: word(of(&line.sku)), line })
+            .collect(),
+        total: quoted.total,
+        discount: quoted.discount,
+        serviceable,
+    }))
+}
+
+fn word(availability: Option<Availability>) -> &'static str {
+    availability.map_or(UNKNOWN, Availability::as_str)
+}
+
+/// What an order of such lines can count on: one line that cannot be had is enough, whatever is unknown of others.
+fn least(lines: impl Iterator<Item = Option<Availability>> + Clone) -> Option<Availability> {
+    if lines.clone().any(|line| line == Some(Availability::OutOfStock)) {
+        return Some(Availability::OutOfStock);
+    }
+    let known: Option<Vec<Availability>> = lines.collect();
+    let is_low = known?.contains(&Availability::LowStock);
+    Some(if is_low { Availability::LowStock } else { Availability::InStock })
+}
+
+#[cfg(test)]
+mod tests;

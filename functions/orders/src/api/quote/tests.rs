@@ -1,0 +1,111 @@
+use axum::http::StatusCode;
+use contracts::Availability::{InStock, LowStock, OutOfStock};
+use lambda_kit::testing::sdk_config;
+use rstest::rstest;
+use serde_json::{Value, json};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
+
+use super::*;
+use crate::api::tests::{Answer, Shop, shop_with, two_mugs, with};
+
+/// A shop whose peers answer so: mugs are low, cups are out of stock, and only Germany is served.
+async fn shop(failing: &'static [&'static str]) -> (Shop, MockServer) {
+    let server = MockServer::start().await;
+    let answer = move |request: &Request| {
+        let body: Value = request.body_json().unwrap();
+        let action = body["action"].as_str().unwrap();
+        if failing.contains(&action) {
+            return ResponseTemplate::new(200)
+                .insert_header("X-Amz-Function-Error", "Unhandled")
+                .set_body_json(json!({"errorType": "Transient", "errorMessage": "the test says so"}));
+        }
+        ResponseTemplate::new(200).set_body_json(match action {
+            "Availabilities" => {
+                let class = |sku: &Value| if sku == "CUP" { "out_of_stock" } else { "low_stock" };
+                let lines = body["items"].as_array().unwrap().iter();
+                let items =
+                    lines.map(|line| json!({"sku": line["sku"], "availability": class(&line["sku"])}));
+                json!({"items": items.collect::<Vec<_>>()})
+            }
+            "CountryServed" => json!({"served": body["country"] == "DE"}),
+            other => panic!("{other}"),
+        })
+    };
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    let (sdk, _) = sdk_config(&server.uri());
+    (shop_with(Forecast::new(&(&sdk).into(), "test".to_owned())).await, server)
+}
+
+impl Shop {
+    async fn quote(&self, body: &Value) -> Answer {
+        let token = self.anna();
+        let headers = [("authorization", &*token), ("content-type", "application/json")];
+        self.send("POST", "/v1/quotes", &headers, body.to_string()).await
+    }
+}
+
+#[tokio::test]
+async fn a_quote_says_what_an_order_would_be_and_writes_nothing() {
+    let (shop, _server) = shop(&[]).await;
+    shop.faults.reset();
+    let quote = shop.quote(&two_mugs()).await;
+    assert_eq!(quote.status, StatusCode::OK, "{}", quote.body);
+    assert_eq!(shop.faults.calls(), ["BatchGetItem"]);
+    let money = |amount: i64| json!({"amount": amount, "currency": "USD"});
+    let line = json!({"sku": "MUG", "quantity": 2, "unit_price": money(4200), "availability": "low_stock"});
+    let expected = json!({
+        "items": [line], "total": money(8400), "availability": "low_stock", "serviceable": true
+    });
+    assert_eq!(quote.body, expected);
+    assert_eq!(shop.commits().await, 0);
+    let placed = shop.order("k-1", &two_mugs()).await;
+    assert_eq!(placed.body["total"], quote.body["total"]);
+}
+
+#[tokio::test]
+async fn a_quote_says_that_a_country_is_not_served_and_a_line_is_sold_out() {
+    let (shop, _server) = shop(&[]).await;
+    let body = with("/shipping_address/country", json!("AQ"));
+    assert_eq!(shop.quote(&body).await.body["serviceable"], json!(false));
+    let body = with("/items", json!([{"sku": "MUG", "quantity": 1}, {"sku": "CUP", "quantity": 1}]));
+    let quote = shop.quote(&body).await.body;
+    assert_eq!(
+        (&quote["availability"], &quote["items"][0]["availability"]),
+        (&json!("out_of_stock"), &json!("low_stock"))
+    );
+}
+
+#[tokio::test]
+async fn what_does_not_answer_is_unknown_and_the_rest_is_told() {
+    let (shop, _server) = shop(&["Availabilities", "CountryServed"]).await;
+    let quote = shop.quote(&two_mugs()).await;
+    assert_eq!(quote.status, StatusCode::OK);
+    assert_eq!((&quote.body["availability"], &quote.body["serviceable"]), (&json!("unknown"), &Value::Null));
+    assert_eq!(quote.body["total"]["amount"], 8400);
+}
+
+#[tokio::test]
+async fn what_an_order_is_refused_for_a_quote_is_refused_for() {
+    let (shop, _server) = shop(&[]).await;
+    for (body, field) in [
+        (with("/items/0/sku", json!("NONE")), "items[0].sku"),
+        (with("/discount_code", json!("NONE")), "discount_code"),
+        (with("/shipping_address/name", json!(" ")), "shipping_address.name"),
+        (with("/items/0/quantity", json!("2")), "items[0].quantity"),
+    ] {
+        let quote = shop.quote(&body).await;
+        assert_eq!((quote.status, quote.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec![field]));
+    }
+}
+
+#[rstest]
+#[case(&[Some(InStock), Some(InStock)], Some(InStock))]
+#[case(&[Some(InStock), Some(LowStock)], Some(LowStock))]
+#[case(&[Some(InStock), None], None)]
+#[case(&[None, Some(OutOfStock)], Some(OutOfStock))]
+fn an_order_is_as_available_as_the_least_of_its_lines(
+    #[case] lines: &[Option<Availability>],
+    #[case] expected: Option<Availability>,
+) {
+    assert_eq!(least(lines.iter().copied()), expected);
+}
