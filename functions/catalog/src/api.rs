@@ -4,6 +4,8 @@
 mod describe;
 mod related;
 
+use std::borrow::Cow;
+
 use axum::{
     Json, Router,
     extract::{Path, Query, State, rejection::QueryRejection},
@@ -15,7 +17,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use contracts::{Money, Sku};
 use garde::Validate;
 use jiff::Timestamp;
-use lambda_kit::http::{Admin, Body, Correlation, Problem, conditional};
+use lambda_kit::{
+    http::{Admin, Body, Correlation, EntityTags, Problem, conditional},
+    text::{Block, Line, normalized},
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -33,9 +38,11 @@ pub use describe::operations;
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=5");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const DEFAULT_LIMIT: usize = 20;
+const TAKEN: &str = "A product with this SKU exists. Change it with PUT.";
 /// As a category may have, and as a name may have.
 const CATEGORY_MAX: usize = 100;
 const NAME_MAX: usize = 200;
+const DESCRIPTION_MAX: usize = 4000;
 
 pub fn routes(store: Store) -> Router {
     let availabilities = Availabilities::new(store.clone());
@@ -57,38 +64,47 @@ struct Catalog {
 struct NewProduct {
     #[garde(skip)]
     sku: Sku,
+    // As in `DetailsBody`, and not flattened out of it: serde would lose the path of a field that it cannot read.
     #[garde(dive)]
-    #[serde(flatten)]
-    details: DetailsBody,
+    name: Line<NAME_MAX>,
+    #[garde(dive)]
+    #[serde(default)]
+    description: Block<DESCRIPTION_MAX>,
+    #[garde(dive)]
+    category: Line<CATEGORY_MAX>,
+    #[garde(custom(is_price))]
+    price: Money,
+}
+
+impl NewProduct {
+    fn details(self) -> (Sku, Details) {
+        let Self { sku, name, description, category, price } = self;
+        (sku, DetailsBody { name, description, category, price }.into())
+    }
 }
 
 #[derive(Deserialize, Validate)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "openapi", schemars(rename = "ProductDetails"))]
 struct DetailsBody {
-    #[garde(length(chars, min = 1, max = NAME_MAX))]
-    name: String,
-    #[garde(length(chars, max = 4000))]
+    #[garde(dive)]
+    name: Line<NAME_MAX>,
+    #[garde(dive)]
     #[serde(default)]
-    description: String,
-    #[garde(length(chars, min = 1, max = CATEGORY_MAX))]
-    category: String,
+    description: Block<DESCRIPTION_MAX>,
+    #[garde(dive)]
+    category: Line<CATEGORY_MAX>,
     #[garde(custom(is_price))]
     price: Money,
 }
 
-/// A price is not negative, and small enough that 20 lines of 1,000 pieces do not overflow.
 fn is_price(price: &Money, _: &()) -> garde::Result {
-    if (0..=1_000_000_000_000).contains(&price.amount) {
-        Ok(())
-    } else {
-        Err(garde::Error::new("amount must be from 0 to 1,000,000,000,000 minor units"))
-    }
+    price.check_price().map_err(garde::Error::new)
 }
 
 impl From<DetailsBody> for Details {
     fn from(DetailsBody { name, description, category, price }: DetailsBody) -> Self {
-        Self { name, description, category, price }
+        Self { name: name.into(), description: description.into(), category: category.into(), price }
     }
 }
 
@@ -144,13 +160,14 @@ impl Listing {
 
     /// An empty parameter, as a form sends it, filters nothing.
     fn filter(&self) -> Result<Filter, Problem> {
-        let given = |name: &str, value: &Option<String>, max: usize| match value {
-            None => Ok(None),
-            Some(value) if value.trim().is_empty() => Ok(None),
-            Some(value) if value.chars().count() > max => {
-                Err(Problem::field(name, format!("must have at most {max} characters")))
+        let given = |name: &str, value: &Option<String>, max: usize| {
+            let value = value.as_deref().map(normalized).filter(|value| !value.is_empty());
+            match value {
+                Some(value) if value.chars().count() > max => {
+                    Err(Problem::field(name, format!("must have at most {max} characters")))
+                }
+                value => Ok(value.map(Cow::into_owned)),
             }
-            Some(value) => Ok(Some(value.to_owned())),
         };
         let text = given("q", &self.q, NAME_MAX)?.map(|q| normalize(&q));
         Ok(Filter { category: given("category", &self.category, CATEGORY_MAX)?, text })
@@ -162,7 +179,7 @@ async fn list(
     query: Result<Query<Listing>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|error| Problem::field("query", error.body_text()))?;
+    let Query(query) = query.map_err(|error| Problem::query(&error))?;
     let (filter, limit) = (query.filter()?, query.limit()?);
     let page = catalog.store.list(&filter, limit, query.cursor.as_deref()).await?;
     catalog.show(&headers, page.products, page.next_cursor).await
@@ -220,15 +237,26 @@ async fn create(
     Correlation(correlation_id): Correlation,
     Body(body): Body<NewProduct>,
 ) -> Result<Response, Problem> {
-    let change = domain::create(body.sku, body.details.into(), &correlation_id, Timestamp::now())?;
-    match store.create(&change).await.map_err(|e| Problem::unavailable(&e))? {
+    let (sku, details) = body.details();
+    let now = Timestamp::now();
+    let mut change = domain::create(sku.clone(), details.clone(), &correlation_id, now)?;
+    let mut written = store.create(&change).await.map_err(|e| Problem::unavailable(&e))?;
+    if written == Written::Conflict {
+        // A SKU that was sold before is sold again: its versions go on, which is what the copies of its price go by.
+        let before = store.get(&sku).await.map_err(|e| Problem::unavailable(&e))?;
+        if let Some(before) = before.filter(|before| before.discontinued) {
+            change = domain::resume(before, details, &correlation_id, now)?;
+            written = store.update(&change).await.map_err(|e| Problem::unavailable(&e))?;
+        }
+    }
+    match written {
         Written::Done => {
             let location = format!("/v1/products/{}", change.product.sku);
             let stock = availabilities.of_one(&change.product.sku, Timestamp::now()).await;
             let product = tagged(change.product, stock);
             Ok((StatusCode::CREATED, [(header::LOCATION, location)], product).into_response())
         }
-        Written::Conflict => Err(Problem::conflict("A product with this SKU exists. Change it with PUT.")),
+        Written::Conflict => Err(Problem::conflict(TAKEN)),
     }
 }
 
@@ -285,16 +313,15 @@ async fn stock_of(availabilities: &Availabilities, sku: &str) -> Stock {
 fn known(headers: &HeaderMap) -> Result<Known, Problem> {
     let missing =
         || Problem::new(StatusCode::PRECONDITION_REQUIRED, "Send the product's ETag in `If-Match`.");
-    let tags = headers.get(header::IF_MATCH).ok_or_else(missing)?.to_str().unwrap_or_default();
-    // RFC 9110, section 13.1.1.
-    if tags.trim() == "*" {
-        return Ok(Known::Any);
-    }
+    let tags = EntityTags::read(headers, &header::IF_MATCH).ok_or_else(missing)?;
     let version = |tag: &str| {
-        let tag = tag.trim().trim_matches('"');
+        let tag = tag.trim_matches('"');
         tag.split_once('.').map_or(tag, |(product, _)| product).parse().ok()
     };
-    Ok(Known::Versions(tags.split(',').filter_map(version).collect()))
+    Ok(match tags.strong() {
+        None => Known::Any,
+        Some(strong) => Known::Versions(strong.filter_map(version).collect()),
+    })
 }
 
 fn tagged(product: Product, stock: Stock) -> impl IntoResponse {
@@ -305,6 +332,7 @@ impl From<ChangeError> for Problem {
     fn from(error: ChangeError) -> Self {
         match error {
             ChangeError::Rejected(Rejected::Discontinued) => Self::not_found("There is no such product."),
+            ChangeError::Rejected(Rejected::OnSale) => Self::conflict(TAKEN),
             ChangeError::Rejected(Rejected::VersionMismatch) => Self::new(
                 StatusCode::PRECONDITION_FAILED,
                 "The product has changed since. Read it again and decide anew.",

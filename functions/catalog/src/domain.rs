@@ -66,6 +66,8 @@ impl Known {
 pub enum Rejected {
     #[error("the product is discontinued")]
     Discontinued,
+    #[error("the product is on sale")]
+    OnSale,
     #[error("the product has another version now")]
     VersionMismatch,
 }
@@ -140,7 +142,43 @@ pub fn update(
     Ok(Change { before: Some(before), product, event })
 }
 
-/// The product taken out of sale, for good: its SKU is never used again.
+/// A product that was taken out of sale, on sale again with other details. Its versions go on.
+///
+/// # Errors
+/// When it is on sale.
+pub fn resume(
+    before: Product,
+    details: Details,
+    correlation_id: &CorrelationId,
+    now: Timestamp,
+) -> Result<Change, ChangeError> {
+    if !before.discontinued {
+        return Err(Rejected::OnSale.into());
+    }
+    let Details { name, description, category, price } = details;
+    let product = Product {
+        name,
+        description,
+        category,
+        price,
+        version: before.version + 1,
+        discontinued: false,
+        updated_at: now,
+        ..before.clone()
+    };
+    let event = Envelope::new(
+        new_event(&product, correlation_id),
+        &ProductCreated {
+            sku: product.sku.clone(),
+            name: product.name.clone(),
+            category: product.category.clone(),
+            price: product.price,
+        },
+    )?;
+    Ok(Change { before: Some(before), product, event })
+}
+
+/// The product taken out of sale, until its SKU is sold again.
 ///
 /// # Errors
 /// When it is discontinued already.
@@ -219,7 +257,20 @@ mod tests {
     }
 
     #[test]
-    fn a_discontinued_product_stays_so() {
+    fn a_product_that_is_sold_again_goes_on_with_its_versions() {
+        let id = CorrelationId::generate();
+        let gone = discontinue(mug(), &id, Timestamp::UNIX_EPOCH).unwrap().product;
+        let now = Timestamp::from_second(9).unwrap();
+        let change = resume(gone, details(700), &id, now).unwrap();
+        assert_eq!((change.product.version, change.event.sequence), (3, 3));
+        assert_eq!(change.event.decode::<ProductCreated>().unwrap().price.amount, 700);
+        assert!(!change.product.discontinued && change.before.unwrap().discontinued);
+        let twice = resume(change.product, details(1), &id, now);
+        assert!(matches!(twice, Err(ChangeError::Rejected(Rejected::OnSale))));
+    }
+
+    #[test]
+    fn a_discontinued_product_is_not_changed() {
         let id = CorrelationId::generate();
         let gone = discontinue(mug(), &id, Timestamp::UNIX_EPOCH).unwrap().product;
         let again = discontinue(gone.clone(), &id, Timestamp::UNIX_EPOCH);

@@ -125,11 +125,106 @@ async fn a_product_is_created_read_changed_and_discontinued() {
     assert_eq!(change("\"2\"").await.2["version"], 3);
     assert_eq!(change("\"7\", \"3.0\"").await.2["version"], 4, "one of several");
     assert_eq!(change("*").await.2["version"], 5, "whatever it is now");
+    assert_eq!(change("W/\"5.0\"").await.0, StatusCode::PRECONDITION_FAILED, "strong comparison");
+    assert_eq!(change("5").await.0, StatusCode::PRECONDITION_FAILED, "no tag");
     assert_eq!(shop.admin("PUT", "/v1/products/MUG", &dearer).await.0, StatusCode::PRECONDITION_REQUIRED);
 
     assert_eq!(shop.admin("DELETE", "/v1/products/MUG", &Value::Null).await.0, StatusCode::NO_CONTENT);
     assert_eq!(shop.get("/v1/products/MUG").await.0, StatusCode::NOT_FOUND);
     assert_eq!(shop.get("/v1/products").await.2["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_discontinued_product_is_sold_again_and_its_versions_go_on() {
+    let shop = Shop::open().await;
+    shop.admin("POST", "/v1/products", &mug("MUG")).await;
+    shop.admin("DELETE", "/v1/products/MUG", &Value::Null).await;
+    let again = named("MUG", "Cup", "kitchen");
+    let (status, created) = shop.admin("POST", "/v1/products", &again).await;
+    assert_eq!(
+        (status, &created["version"], &created["name"]),
+        (StatusCode::CREATED, &json!(3), &json!("Cup"))
+    );
+    assert_eq!(shop.admin("POST", "/v1/products", &again).await.0, StatusCode::CONFLICT);
+    assert_eq!(shop.get("/v1/products/MUG").await.2["version"], 3);
+    assert_eq!(shop.found("&q=cup").await, ["MUG"]);
+    assert!(shop.found("&q=mug").await.is_empty());
+}
+
+#[rstest]
+#[case(r#"W/"1.0""#, 304)]
+#[case(r#""7.0", W/"1.0""#, 304)]
+#[case("*", 304)]
+#[case(r#""7.0""#, 200)]
+#[case("1.0", 200)]
+#[tokio::test]
+async fn a_client_that_has_the_product_gets_nothing(#[case] tags: &str, #[case] expected: u16) {
+    let shop = Shop::open().await;
+    shop.admin("POST", "/v1/products", &mug("MUG")).await;
+    let known = Request::get("/v1/products/MUG").header("if-none-match", tags).body(Body::empty()).unwrap();
+    let (status, headers, _) = shop.send(known).await;
+    assert_eq!(status.as_u16(), expected);
+    assert_eq!(headers["etag"], "\"1.0\"");
+    let (_, headers, _) = shop.get("/v1/products").await;
+    let weak = format!("\"x\", W/{}", headers["etag"].to_str().unwrap());
+    let known = Request::get("/v1/products").header("if-none-match", weak).body(Body::empty()).unwrap();
+    assert_eq!(shop.send(known).await.0, StatusCode::NOT_MODIFIED);
+}
+
+#[rstest]
+#[case("Café au lait", "cafe")]
+#[case("Cafe\u{301} au lait", "CAFÉ")]
+#[case("Straßenkreide", "strassen")]
+#[tokio::test]
+async fn a_product_is_found_however_its_name_is_spelled(#[case] name: &str, #[case] q: &str) {
+    let shop = Shop::open().await;
+    shop.admin("POST", "/v1/products", &named("MUG", name, "kitchen")).await;
+    assert_eq!(shop.found(&format!("&q={}", percent(q))).await, ["MUG"]);
+}
+
+/// A text in a query.
+fn percent(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[rstest]
+#[case("/name", json!("   "), "name")]
+#[case("/name", json!("\t"), "name")]
+#[case("/name", json!("\u{a0}"), "name")]
+#[case("/name", json!("\u{200b}"), "name")]
+#[case("/name", json!("a\r\nb"), "name")]
+#[case("/name", json!(5), "name")]
+#[case("/category", json!("  "), "category")]
+#[case("/description", json!("a\u{0}b"), "description")]
+#[case("/price", json!({"amount": 1234, "currency": "KWD"}), "price")]
+#[case("/price", json!({"amount": 500_050, "currency": "MGA"}), "price")]
+#[case("/price", json!({"amount": 100, "currency": "XAU"}), "price")]
+#[case("/price", json!({"amount": 100, "currency": "XYZ"}), "price.currency")]
+#[case("/price", json!({"amount": "100", "currency": "USD"}), "price.amount")]
+#[case("/price", json!({"amount": 100}), "price.currency")]
+#[case("/price", json!("9 dollars"), "price")]
+#[tokio::test]
+async fn a_product_that_cannot_be_shown_or_sold_is_refused(
+    #[case] pointer: &str,
+    #[case] value: Value,
+    #[case] field: &str,
+) {
+    let shop = Shop::open().await;
+    let mut product = mug("MUG");
+    *product.pointer_mut(pointer).unwrap() = value;
+    let (status, problem) = shop.admin("POST", "/v1/products", &product).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(problem["errors"][0]["field"], field, "{problem}");
+    assert_eq!(shop.items().await, 0);
+}
+
+#[rstest]
+#[case("/v1/products?limit=x", "limit")]
+#[case("/v1/products?limit=1&limit=2", "limit")]
+#[tokio::test]
+async fn a_parameter_that_cannot_be_read_is_named(#[case] path: &str, #[case] field: &str) {
+    let (status, _, problem) = Shop::open().await.get(path).await;
+    assert_eq!((status, &problem["errors"][0]["field"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!(field)));
 }
 
 /// `inventory.stock_changed`, as inventory's relay publishes it.

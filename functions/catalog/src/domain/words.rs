@@ -1,10 +1,12 @@
 //! How products are found by text: by the beginning of any word of their name, and what follows it.
 
+use lambda_kit::text::search_key;
+
 /// A name is found by the beginnings of so many of its words, the first ones: each is an item of the table, and a change
 /// of a name writes all of them in one transaction.
 const WORDS: usize = 20;
 
-/// A text as it is compared: its words in lower case, one space between them.
+/// A text as it is compared: its words without case, diacritics and compatibility forms, one space between them.
 pub fn normalize(text: &str) -> String {
     words(text).join(" ")
 }
@@ -21,9 +23,10 @@ pub fn first_match(name: &str, text: &str) -> Option<usize> {
 }
 
 fn words(text: &str) -> Vec<String> {
-    text.split(|c: char| !c.is_alphanumeric())
+    search_key(text)
+        .split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty())
-        .map(str::to_lowercase)
+        .map(str::to_owned)
         .collect()
 }
 
@@ -35,7 +38,9 @@ mod tests {
 
     #[test]
     fn case_and_what_stands_between_words_do_not_matter() {
-        assert_eq!(normalize("  Stoneware-MUG,  Größe 2 "), "stoneware mug größe 2");
+        assert_eq!(normalize("  Stoneware-MUG,  Größe 2 "), "stoneware mug grosse 2");
+        assert_eq!(normalize("CAFE\u{301}"), normalize("Café"));
+        assert_eq!(normalize("Café"), "cafe");
         assert_eq!(normalize("!?"), "");
     }
 
