@@ -68,7 +68,7 @@ impl Notifier {
         clock: &Clock,
     ) -> Result<(), NotifyError> {
         let Some(contact) = self.contact(user).await? else { return Ok(()) };
-        let letter = welcome(&contact.name)?;
+        let letter = welcome()?;
         self.write(notification, message, user, &contact, &letter, clock).await
     }
 

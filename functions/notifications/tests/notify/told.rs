@@ -47,6 +47,7 @@ async fn who_registers_is_welcomed_by_email() {
     office.tell(&registered(&anna, BOTH)).await.unwrap();
     let [mail] = &office.mails().await[..] else { panic!("one e-mail") };
     assert_eq!(mail["Content"]["Simple"]["Subject"]["Data"], "Welcome");
+    assert!(!mail["Content"]["Simple"]["Body"].to_string().contains("Anna"), "nothing that was typed");
 }
 
 #[tokio::test]

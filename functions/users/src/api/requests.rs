@@ -3,10 +3,11 @@
 use std::str::FromStr;
 
 use garde::Validate;
+use lambda_kit::text;
 use serde::{Deserialize, Deserializer};
 
 use crate::{
-    domain::{Broken, Email, NewUser, Password, Secret, Wish},
+    domain::{Broken, Email, Name, NewUser, Password, Secret, Wish},
     error::UsersError,
 };
 
@@ -18,8 +19,11 @@ pub struct RegisterBody {
     #[garde(custom(good_password))]
     #[cfg_attr(feature = "openapi", schemars(with = "String"))]
     password: Secret,
-    #[garde(custom(reads_as::<crate::domain::Name>))]
+    #[garde(custom(is_name))]
+    #[cfg_attr(feature = "openapi", schemars(with = "text::Line<200>"))]
     name: String,
+    /// E.164. Spaces and the separators of RFC 3966 mean nothing; empty is none.
+    #[serde(default, deserialize_with = "text::optional")]
     #[garde(inner(custom(reads_as::<crate::domain::Phone>)))]
     phone: Option<String>,
 }
@@ -50,9 +54,10 @@ pub struct ProfileBody {
     #[garde(skip)]
     email: Option<String>,
     #[serde(default, deserialize_with = "given")]
-    #[garde(inner(custom(reads_as::<crate::domain::Name>)))]
+    #[garde(inner(custom(is_name)))]
     name: Option<String>,
-    #[serde(default, deserialize_with = "given")]
+    // A form says with an empty text that there is none.
+    #[serde(default, deserialize_with = "given_or_empty")]
     #[garde(inner(inner(custom(reads_as::<crate::domain::Phone>))))]
     phone: Option<Option<String>>,
     #[serde(default, deserialize_with = "given")]
@@ -72,6 +77,11 @@ struct PreferencesBody {
 /// Tells `null`, which the value's own type may or may not take, from a field that is not there.
 fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<T>, D::Error> {
     T::deserialize(value).map(Some)
+}
+
+/// As [`given`], and an empty text is `null`.
+fn given_or_empty<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
+    text::optional(value).map(Some)
 }
 
 impl ProfileBody {
@@ -100,6 +110,11 @@ impl ProfileBody {
 
 fn reads_as<T: FromStr<Err = Broken>>(text: &str, _: &()) -> garde::Result {
     text.parse::<T>().map(|_| ()).map_err(|rule| garde::Error::new(rule.0))
+}
+
+fn is_name(text: &str, _: &()) -> garde::Result {
+    let name = text.parse::<Name>().and_then(|name| name.check());
+    name.map_err(|rule| garde::Error::new(rule.0))
 }
 
 fn good_password(text: &Secret, _: &()) -> garde::Result {

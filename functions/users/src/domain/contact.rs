@@ -1,5 +1,6 @@
 //! How a person is called and reached. All of it is personal data: `Debug` hides it, and logs never hold it.
 
+use lambda_kit::text;
 use serde::{Deserialize, Serialize};
 
 use super::Broken;
@@ -67,28 +68,47 @@ personal!(
 );
 
 personal!(
-    /// A person's name: 1 to 200 characters, trimmed, no control characters.
+    /// A person's name: trimmed and composed (NFC), 1 to 200 characters, no control characters. What is read from the
+    /// table goes through this, too: what only new names are held to is [`Name::check`].
     Name,
     |text| {
-        let text = text.trim();
+        let text = text::normalized(text);
         let good = (1..=200).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-        if good { Ok(text.to_owned()) } else { Err(Broken("must be 1 to 200 characters on one line")) }
+        if good { Ok(text.into_owned()) } else { Err(Broken("must be 1 to 200 characters on one line")) }
     }
 );
 
 personal!(
     /// A phone number as ITU-T E.164 writes it: `+`, then at most 15 digits, the first not 0. Fewer than 7 is a
-    /// number within a town.
+    /// number within a town. It is read with the separators of RFC 3966 section 5.1.1 and with spaces, which mean nothing.
     Phone,
     |text| {
+        let is_separator = |c: char| matches!(c, '-' | '.' | '(' | ')') || c.is_whitespace();
+        let text: String = text::trimmed(text).chars().filter(|c| !is_separator(*c)).collect();
         let good = text.strip_prefix('+').is_some_and(|digits| {
             (7..=15).contains(&digits.len())
                 && digits.bytes().all(|b| b.is_ascii_digit())
                 && !digits.starts_with('0')
         });
-        if good { Ok(text.to_owned()) } else { Err(Broken("must be in E.164 form, like `+14155550123`")) }
+        if good { Ok(text) } else { Err(Broken("must be in E.164 form, like `+14155550123`")) }
     }
 );
+
+impl Name {
+    /// What a new name is held to: it has something to read, and no link, which letters would carry to whom it is not.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn check(&self) -> Result<(), Broken> {
+        if text::check_line(&self.0, 200).is_err() {
+            Err(Broken("must be 1 to 200 characters on one line"))
+        } else if text::has_link(&self.0) {
+            Err(Broken("must not have a link"))
+        } else {
+            Ok(())
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -141,9 +161,33 @@ mod tests {
     #[case("+123456", false)]
     #[case("+04155550123", false)]
     #[case("14155550123", false)]
-    #[case("+1 415 555 0123", false)]
+    #[case("", false)]
+    #[case("+1 415 555 0123 ext. 5", false)]
     fn a_phone_number_is_in_e164_form(#[case] text: &str, #[case] good: bool) {
         assert_eq!(text.parse::<Phone>().is_ok(), good);
+    }
+
+    #[rstest]
+    #[case("+1 (415) 555-0123")]
+    #[case("+1-415-555-0123")]
+    #[case("+1.415.555.0123")]
+    #[case(" +1\u{a0}415 5550123\t")]
+    fn separators_in_a_phone_number_mean_nothing(#[case] text: &str) {
+        assert_eq!(text.parse::<Phone>().unwrap().as_str(), "+14155550123");
+    }
+
+    #[rstest]
+    #[case("Ada Lovelace", true)]
+    #[case("\u{200b}\u{ad}", false)]
+    #[case("You won! Claim at https://evil.example/prize now", false)]
+    #[case("www.evil.example", false)]
+    fn a_new_name_can_be_read_and_carries_no_link(#[case] text: &str, #[case] good: bool) {
+        assert_eq!(text.parse::<Name>().is_ok_and(|name| name.check().is_ok()), good);
+    }
+
+    #[test]
+    fn a_name_is_the_same_however_its_letters_are_composed() {
+        assert_eq!("A\u{301}nna".parse::<Name>(), "Ánna".parse::<Name>());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{Error, PasswordHasher, PasswordVerifier, phc},
 };
+use lambda_kit::text::opaque;
 use serde::{Deserialize, Serialize};
 
 use super::{Broken, Secret};
@@ -46,7 +47,7 @@ fn is_common(password: &str) -> bool {
     false
 }
 
-/// A password good enough to be kept.
+/// A password good enough to be kept, as RFC 8265 compares it.
 #[derive(Debug, Clone)]
 pub struct Password(Secret);
 
@@ -54,13 +55,15 @@ impl TryFrom<&Secret> for Password {
     type Error = Broken;
 
     fn try_from(text: &Secret) -> Result<Self, Broken> {
-        if !LENGTH.contains(&text.expose().chars().count()) {
+        let text =
+            opaque(text.expose()).ok_or(Broken("must be 8 to 128 characters, no control characters"))?;
+        if !LENGTH.contains(&text.chars().count()) {
             return Err(Broken("must be 8 to 128 characters long"));
         }
-        if is_common(text.expose()) {
+        if is_common(&text) {
             return Err(Broken("is among those that are guessed first: choose another"));
         }
-        Ok(Self(text.clone()))
+        Ok(Self(Secret::from(text)))
     }
 }
 
@@ -91,12 +94,24 @@ impl PasswordHash {
         Self(NOBODY.to_owned())
     }
 
-    /// Whether the hash was made of this password. Takes as long as making it.
+    /// Whether the hash was made of this password, in whichever of Unicode's spellings (RFC 8265). Takes as long as making
+    /// it, and twice as long for one that is spelled in another way.
     ///
     /// # Errors
     /// When this is no Argon2 hash, or Argon2 has no memory.
     pub fn matches(&self, password: &Secret) -> Result<bool, Error> {
-        match argon2().verify_password(password.expose().as_bytes(), self.0.as_str()) {
+        let prepared = opaque(password.expose());
+        if let Some(prepared) = &prepared
+            && self.is_of(prepared)?
+        {
+            return Ok(true);
+        }
+        // Hashes are older than the preparation: one may be of the password as it was typed.
+        if prepared.as_deref() == Some(password.expose()) { Ok(false) } else { self.is_of(password.expose()) }
+    }
+
+    fn is_of(&self, password: &str) -> Result<bool, Error> {
+        match argon2().verify_password(password.as_bytes(), self.0.as_str()) {
             Ok(()) => Ok(true),
             Err(Error::PasswordInvalid) => Ok(false),
             Err(error) => Err(error),
@@ -176,6 +191,25 @@ mod tests {
         assert!(!hash.matches(&secret("")).unwrap());
         assert!(!PasswordHash::of_nobody().matches(&secret("blue mug 42")).unwrap());
         assert!(PasswordHash("nonsense".to_owned()).matches(&secret("blue mug 42")).is_err());
+    }
+
+    #[test]
+    fn a_password_is_the_same_however_its_letters_are_composed() {
+        let hash = Password::try_from(&secret("cafe\u{301} noir")).unwrap().hash(&[7; SALT_BYTES]).unwrap();
+        assert!(hash.matches(&secret("café noir")).unwrap());
+        assert!(hash.matches(&secret("café\u{a0}noir")).unwrap());
+        assert!(!hash.matches(&secret("cafe noir")).unwrap());
+        assert!(Password::try_from(&secret("my cat is a \tby")).is_err());
+    }
+
+    #[test]
+    fn a_hash_from_before_passwords_were_prepared_stays_good() {
+        let as_typed = "cafe\u{301} noir";
+        let old: phc::PasswordHash =
+            argon2().hash_password_with_salt(as_typed.as_bytes(), &[7; SALT_BYTES]).unwrap();
+        let old = PasswordHash(old.to_string());
+        assert!(old.matches(&secret(as_typed)).unwrap());
+        assert!(!old.matches(&secret("cafe noir")).unwrap());
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Changing one's profile.
 
-use axum::http::StatusCode;
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+};
 use contracts::events::UserUpdated;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -67,7 +70,33 @@ async fn changes_at_the_same_time_are_all_made() {
     assert_eq!(me["notification_preferences"]["email"], json!(false));
 }
 
+#[tokio::test]
+async fn a_merge_patch_is_taken_and_another_type_is_told_what_is() {
+    let (world, token) = logged_in().await;
+    let typed = async |media_type: &str| {
+        let request = Request::patch("/v1/users/me").header("authorization", format!("Bearer {token}"));
+        let request = request.header("content-type", media_type);
+        world.send(request.body(Body::from(r#"{"name": "Anna B"}"#)).unwrap()).await
+    };
+    assert_eq!(typed("application/merge-patch+json").await.status, StatusCode::OK);
+    assert_eq!(typed("application/merge-patch+json; charset=utf-8").await.body["name"], "Anna B");
+    let refused = typed("application/json-patch+json").await;
+    assert_eq!(refused.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(refused.headers["accept-patch"], "application/merge-patch+json, application/json");
+}
+
+#[tokio::test]
+async fn an_empty_phone_number_is_none_and_one_with_separators_is_kept_without() {
+    let (world, token) = logged_in().await;
+    let changed = world.patch(&token, &json!({"phone": "+1 (415) 555-0123"})).await;
+    assert_eq!(changed.body["phone"], "+14155550123");
+    assert_eq!(world.patch(&token, &json!({"phone": ""})).await.body["phone"], Value::Null);
+}
+
 #[rstest]
+#[case(json!({"name": "Claim at https://evil.example/prize"}), "name")]
+#[case(json!({"name": "\u{200b}"}), "name")]
+#[case(json!({"name": "a\r\nb"}), "name")]
 #[case(json!({"name": " "}), "name")]
 #[case(json!({"name": null}), "name")]
 #[case(json!({"phone": "0151 123"}), "phone")]
