@@ -84,7 +84,7 @@ async fn export_me(
     query: Result<Query<After>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(After { cursor }) = query.map_err(|error| Problem::field("query", error.body_text()))?;
+    let Query(After { cursor }) = query.map_err(|error| Problem::query(&error))?;
     let unknown = || Problem::field("cursor", "is not one that this list gave");
     // It goes into an address.
     let is_ours =

@@ -22,9 +22,13 @@ function say(text, bad = false) {
   news = setTimeout(() => { $('message').textContent = ''; }, NEWS_FOR);
 }
 
+/** By currency, where there are not two (ISO 4217). A browser's own numbers are those of everyday use. */
+const DECIMALS = new Map(document.querySelector('meta[name="currency-decimals"]').content.split(' ').map((pair) => pair.split(':')));
+
 function money({ amount, currency }) {
-  const format = new Intl.NumberFormat(undefined, { style: 'currency', currency });
-  return format.format(amount / 10 ** format.resolvedOptions().maximumFractionDigits);
+  const digits = Number(DECIMALS.get(currency) ?? 2);
+  const format = new Intl.NumberFormat(undefined, { style: 'currency', currency, minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return format.format(amount / 10 ** digits);
 }
 
 /** A browser may forbid its storage; then nothing is remembered, and all else works. */
@@ -58,6 +62,7 @@ class Problem extends Error {
     super(data?.detail ?? (status ? `The shop answered ${status}.` : 'The shop cannot be reached.'));
     this.status = status;
     this.fields = data?.errors ?? [];
+    this.total = data?.total ?? null;
     this.retryAfter = retryAfter;
   }
 }
@@ -66,11 +71,11 @@ class Problem extends Error {
 let tokens = null;
 let renewing = null;
 
-async function send(method, path, { body, headers } = {}) {
+async function send(method, path, { body, headers, cache } = {}) {
   const sent = { ...headers };
   if (body) sent['Content-Type'] = 'application/json';
   if (tokens) sent.Authorization = `Bearer ${tokens.access_token}`;
-  const options = { method, headers: sent, body: body && JSON.stringify(body), signal: AbortSignal.timeout(ANSWER_WITHIN) };
+  const options = { method, headers: sent, body: body && JSON.stringify(body), cache, signal: AbortSignal.timeout(ANSWER_WITHIN) };
   return fetch(path, options).catch(() => { throw new Problem(0); });
 }
 

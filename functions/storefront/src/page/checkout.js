@@ -14,7 +14,8 @@ $('checkout').elements.country.append(...COUNTRIES.map((code) => new Option(
 const attempt = () => tab.get('attempt');
 const forgetAttempt = () => tab.drop('attempt');
 
-function keyFor(order) {
+/** Whatever the total is expected to be: a price that changes must not make one order two. */
+function keyFor({ expected_total, ...order }) {
   const text = JSON.stringify(order);
   const last = attempt();
   if (last?.user_id === user.user_id && last.text === text) return last.key;
@@ -38,7 +39,10 @@ function fillInCheckout() {
 function orderOf(form, payment_method) {
   const { name, line1, city, postal_code, country } = Object.fromEntries(new FormData(form));
   const items = Object.keys(basket).sort().map((sku) => ({ sku, quantity: basket[sku] }));
-  return { items, payment_method, shipping_address: { name, line1, city, postal_code, country } };
+  const shipping_address = { name, line1, city, postal_code, country };
+  // What the customer saw is what the customer pays. Several currencies are refused anyway.
+  const [expected_total, ...others] = totals();
+  return { items, payment_method, shipping_address, ...(others.length ? {} : { expected_total }) };
 }
 
 $('checkout').addEventListener('submit', async (event) => {
@@ -74,7 +78,10 @@ function refused(form, button, problem) {
   const lines = problem.fields.filter(({ field }) => field.startsWith('items['));
   const sold = lines.map(({ field, message }) => `${nameOfLine(field)} ${message}`);
   const kept = ' Your basket is kept, and sending it again cannot order it twice.';
-  if (problem.retryAfter) {
+  if (problem.total) {
+    $('checkout-error').textContent = `The total is ${money(problem.total)} now. Nothing was ordered: order again if you want it for this.`;
+    agreeOn(problem.total).catch(() => showBasket());
+  } else if (problem.retryAfter) {
     $('checkout-error').textContent = `The shop is busy. You can send the order again in ${problem.retryAfter} s.${kept}`;
     holdBack(button, problem.retryAfter);
   } else if (problem.status === 0 || problem.status >= 500) {

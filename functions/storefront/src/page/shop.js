@@ -72,11 +72,14 @@ function showStock({ sku, name, available, availability, card }) {
   card.button.disabled = availability === 'out_of_stock';
 }
 
+/** A text as it is compared: neither case nor diacritics matter. */
+const plain = (text) => text.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase();
+
 function filterProducts() {
-  const words = $('search').value.toLowerCase().split(/\s+/);
+  const words = plain($('search').value).split(/\s+/);
   let shown = 0;
   for (const { sku, name, description, category, card } of products.values()) {
-    const text = `${sku} ${name} ${category} ${description ?? ''}`.toLowerCase();
+    const text = plain(`${sku} ${name} ${category} ${description ?? ''}`);
     card.node.hidden = !words.every((word) => text.includes(word));
     if (!card.node.hidden) shown += 1;
   }
@@ -94,9 +97,12 @@ $('more').addEventListener('click', () => loadProducts().catch((problem) => say(
 // --- Basket: quantities by SKU, which outlive the page
 
 const MOST = 1000;
+/** What the shop said that this basket costs, where its list of products said something else. */
+let agreedTotal = null;
 const basket = browser.get('basket') ?? {};
 
 function setQuantity(sku, quantity) {
+  agreedTotal = null;
   if (quantity > 0) basket[sku] = Math.min(quantity, MOST);
   else delete basket[sku];
   browser.set('basket', basket);
@@ -121,6 +127,16 @@ async function loadBasket() {
   showBasket();
 }
 
+/** Shows the total that the shop has said, with the prices that are known to it. */
+async function agreeOn(total) {
+  agreedTotal = total;
+  for (const sku of Object.keys(basket)) {
+    const { price } = await call('GET', `v1/products/${encodeURIComponent(sku)}`, { cache: 'reload' });
+    Object.assign(products.get(sku), { price });
+  }
+  showBasket();
+}
+
 function showBasket() {
   const lines = Object.keys(basket).map((sku) => products.get(sku)).filter(Boolean);
   for (const [sku, view] of basketLines) if (!basket[sku]) { view.node.remove(); basketLines.delete(sku); }
@@ -129,11 +145,19 @@ function showBasket() {
   Object.assign($('basket-count'), { hidden: !count, textContent: count });
   $('basket-empty').hidden = lines.length > 0;
   $('checkout').hidden = lines.length === 0;
-  const sums = {};
-  for (const { sku, price } of lines) sums[price.currency] = (sums[price.currency] ?? 0) + price.amount * basket[sku];
-  $('total').textContent = Object.entries(sums).map(([currency, amount]) => money({ amount, currency })).join(' + ');
+  $('total').textContent = totals().map(money).join(' + ');
   for (const product of products.values()) showStock(product);
   if (lines.length) showCardField();
+}
+
+/** What the basket costs as it is shown: one total for each currency. */
+function totals() {
+  if (agreedTotal) return [agreedTotal];
+  const sums = {};
+  for (const { sku, price } of Object.keys(basket).map((sku) => products.get(sku)).filter(Boolean)) {
+    sums[price.currency] = (sums[price.currency] ?? 0) + price.amount * basket[sku];
+  }
+  return Object.entries(sums).map(([currency, amount]) => ({ amount, currency }));
 }
 
 /** By SKU. A line stays the same node while it is there: whoever is in it with the keyboard must not lose it. */
