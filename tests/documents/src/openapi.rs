@@ -30,13 +30,14 @@ pub fn operations() -> Vec<Operation> {
 }
 
 /// The contexts' names, as the document's tags.
-const TAGS: [(&str, &str); 12] = [
+const TAGS: [(&str, &str); 13] = [
     ("/v1/auth", "users"),
     ("/v1/users", "users"),
     ("/.well-known", "users"),
     ("/v1/products", "catalog"),
     ("/v1/inventory", "inventory"),
     ("/v1/orders", "orders"),
+    ("/v1/quotes", "orders"),
     ("/v1/discounts", "orders"),
     ("/v1/reports", "orders"),
     ("/v1/payments", "payments"),
@@ -157,7 +158,11 @@ fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
         described["parameters"] = operation.parameters.iter().map(parameter).collect();
     }
     if let Some(body) = &operation.body {
-        described["requestBody"] = json!({"required": true, "content": content(body, &mut schemas.read)});
+        let mut content = content(body, &mut schemas.read);
+        if operation.method == "patch" {
+            content["application/merge-patch+json"] = content["application/json"].clone();
+        }
+        described["requestBody"] = json!({"required": true, "content": content});
     }
     match operation.who {
         Who::Public | Who::Signed => {}

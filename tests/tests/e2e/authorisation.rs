@@ -37,7 +37,7 @@ const fn owned(answered: u16) -> Answers {
 
 /// Asked with the body `{}`, where the method has one: whoever may is refused for that (400, 422), unless the route
 /// needs no body.
-const TABLE: [(&str, &str, Answers); 36] = [
+const TABLE: [(&str, &str, Answers); 37] = [
     ("post", "/v1/auth/register", public(422)),
     ("post", "/v1/auth/login", public(422)),
     ("post", "/v1/auth/refresh", public(422)),
@@ -55,6 +55,7 @@ const TABLE: [(&str, &str, Answers); 36] = [
     ("put", "/v1/inventory/{sku}", admins(422)),
     ("post", "/v1/inventory/{sku}/adjustments", admins(400)),
     ("post", "/v1/orders", users(400)),
+    ("post", "/v1/quotes", users(422)),
     ("get", "/v1/orders", users(200)),
     ("get", "/v1/orders/{id}", owned(200)),
     ("get", "/v1/orders/{id}/events", owned(200)),

@@ -18,6 +18,7 @@ mod harness;
 mod health;
 mod idempotency;
 mod limits;
+mod money;
 mod notifications;
 mod outage;
 mod page;
@@ -63,6 +64,7 @@ fn main() {
         stock::tests,
         catalogue::tests,
         discounts::tests,
+        money::tests,
         idempotency::tests,
         undo::tests,
         api::tests,
