@@ -182,6 +182,7 @@ async fn a_cancelled_order_gives_its_code_back() {
 #[case::never(json!({"code": "A", "percentage": 5, "total_limit": 0}), "total_limit")]
 #[case::less_than_never(json!({"code": "A", "percentage": 5, "per_customer_limit": -1}), "per_customer_limit")]
 #[case::a_space(json!({"code": "A B", "percentage": 5}), "code")]
+#[case::no_code(json!({"percentage": 5}), "code")]
 #[tokio::test]
 async fn a_code_that_makes_no_sense_is_refused(#[case] discount: Value, #[case] field: &str) {
     let shop = shop().await;
