@@ -11,21 +11,17 @@
 
 use std::borrow::Cow;
 
-use icu_normalizer::{
-    ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed,
-    properties::CanonicalCombiningClassMapBorrowed,
+use unicode_normalization::{
+    IsNormalized, UnicodeNormalization, char::canonical_combining_class, is_nfc_quick,
 };
-use icu_properties::{CodePointSetData, CodePointSetDataBorrowed, props::DefaultIgnorableCodePoint};
-
-const NFC: ComposingNormalizerBorrowed<'static> = ComposingNormalizerBorrowed::new_nfc();
-const NFKD: DecomposingNormalizerBorrowed<'static> = DecomposingNormalizerBorrowed::new_nfkd();
-const COMBINING: CanonicalCombiningClassMapBorrowed<'static> = CanonicalCombiningClassMapBorrowed::new();
-/// Shown as nothing by every font (UAX 44): zero-width spaces, joiners, fillers, variation selectors.
-const IGNORABLE: CodePointSetDataBorrowed<'static> = CodePointSetData::new::<DefaultIgnorableCodePoint>();
 
 /// Trimmed of what means nothing at a text's ends, spaces of every kind among them, and composed (NFC, UAX 15).
 pub fn normalized(text: &str) -> Cow<'_, str> {
-    NFC.normalize(trimmed(text))
+    let text = trimmed(text);
+    match is_nfc_quick(text.chars()) {
+        IsNormalized::Yes => Cow::Borrowed(text),
+        IsNormalized::No | IsNormalized::Maybe => Cow::Owned(text.nfc().collect()),
+    }
 }
 
 /// Without white space around it, of no width among it. Joiners and variation selectors are parts of what they follow.
@@ -37,7 +33,20 @@ pub fn trimmed(text: &str) -> &str {
 
 fn is_invisible(c: char) -> bool {
     // The braille pattern without dots is no space, and shows nothing.
-    c.is_control() || c == '\u{2800}' || IGNORABLE.contains(c)
+    c.is_control() || c == '\u{2800}' || is_ignorable(c)
+}
+
+/// Default_Ignorable_Code_Point of Unicode 17 (DerivedCoreProperties.txt): zero-width spaces, joiners, fillers, variation
+/// selectors, tags. No crate of the functions has this property.
+fn is_ignorable(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 /// Ends a line (UAX 14), or moves text against its reading order (UAX 9): a label would not say what was typed.
@@ -89,19 +98,18 @@ fn is_link(word: &str) -> bool {
 /// What two texts have in common that a person would look for in the same words: compatibility forms (NFKC), case, and
 /// diacritics make no difference. `Café`, `CAFE` and `ｃａｆé` are one.
 pub fn search_key(text: &str) -> String {
-    let plain =
-        |text: &str| -> String { NFKD.normalize(text).chars().filter(|c| !is_diacritic(*c)).collect() };
+    let plain = |text: &str| -> String { text.nfkd().filter(|c| !is_diacritic(*c)).collect() };
     // Full case folding: to upper case first, so that `ß` is `ss` and a final sigma is a sigma.
     let folded: String =
         plain(text).chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
     // Composed again: a syllable or a voiced letter is one letter of its word.
-    NFC.normalize(&plain(&folded)).into_owned()
+    plain(&folded).nfc().collect()
 }
 
 /// Marks above, below and through a letter, and the points of Hebrew and Arabic (UAX 44, Canonical_Combining_Class).
 /// Not those that make another letter: the voicing marks of Kana, and the signs of Indic scripts.
 fn is_diacritic(c: char) -> bool {
-    matches!(COMBINING.get_u8(c), 10..=36 | 200..=240)
+    matches!(canonical_combining_class(c), 10..=36 | 200..=240)
 }
 
 /// A password as it is compared (RFC 8265 section 4.2, OpaqueString): other spaces are spaces, and NFC. `None` when it is
@@ -113,7 +121,7 @@ pub fn opaque(password: &str) -> Option<String> {
         return None;
     }
     let spaced: String = password.chars().map(|c| if is_space(c) { ' ' } else { c }).collect();
-    Some(NFC.normalize(&spaced).into_owned())
+    Some(spaced.nfc().collect())
 }
 
 #[cfg(feature = "http")]
