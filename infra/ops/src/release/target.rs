@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::json;
@@ -16,6 +17,9 @@ use crate::progress::Progress;
 use crate::remote::Remote;
 use crate::settings::Settings;
 use crate::stage::Stage;
+
+/// Before a stack is tried once more that AWS was too busy for.
+const BUSY_PAUSE: Duration = Duration::from_secs(5);
 
 /// The template that the others need.
 const PLATFORM: &str = "platform";
@@ -139,7 +143,16 @@ impl Target<'_> {
         for wave in waves {
             let results = join_all(wave.iter().map(async |(name, template)| {
                 let step = steps.get(name).copied().unwrap_or(Step::Update);
-                (*name, self.deploy_one(name, template, step, found).await)
+                let result = match self.deploy_one(name, template, step, found).await {
+                    Err(reasons) if is_busy(&reasons) => {
+                        tokio::time::sleep(BUSY_PAUSE).await;
+                        // What was to be replaced is new by now.
+                        let step = if step == Step::Replace { Step::Create } else { step };
+                        self.deploy_one(name, template, step, found).await
+                    }
+                    result => result,
+                };
+                (*name, result)
             }))
             .await;
             left -= wave.len();
@@ -233,9 +246,10 @@ impl Target<'_> {
         }
         let shown = self.progress.step(&stack);
         let options = ["--no-execute-changeset"];
-        let deployed = self.sam(&stack, template, &options, |detail| shown.at(detail)).await?;
-        drop(shown);
-        let cleared = self.delete_change_sets(&stack, deployed.change_set.as_deref()).await;
+        let deployed = self.sam(&stack, template, &options, |detail| shown.at(detail)).await;
+        let made = deployed.as_ref().ok().and_then(|deployed| deployed.change_set.as_deref());
+        let cleared = self.delete_change_sets(&stack, made).await;
+        let deployed = deployed?;
         cleared.map_err(|error| format!("  {error}"))?;
         Ok(described(&deployed.changes))
     }
@@ -303,6 +317,13 @@ impl Target<'_> {
         self.progress.say(&format!("\n  shop      {api}/\n  API       {api}\n  live      {websocket}\n"));
         Ok(())
     }
+}
+
+/// Whether another stack of the same wave was in the way: they make routes of the same API at the same time.
+pub fn is_busy(reasons: &str) -> bool {
+    ["concurrent modification", "Rate exceeded", "Throttling", "TooManyRequests"]
+        .iter()
+        .any(|words| reasons.contains(words))
 }
 
 /// A change set for people, one change a line.

@@ -7,7 +7,7 @@ use futures::StreamExt;
 
 use super::sam::Change;
 use super::stacks::{Found, Step};
-use super::target::described;
+use super::target::{described, is_busy};
 use super::*;
 use crate::settings::{LOCAL_STAGE, Port};
 
@@ -151,6 +151,29 @@ async fn every_value_of_a_parameter_survives_sams_parser() {
     }
 }
 
+#[tokio::test]
+async fn a_template_with_an_error_is_refused_before_anything_is_built() {
+    let settings = settings("template");
+    let programs = programs(&settings).await;
+    let root = std::env::temp_dir().join(format!("ops-release-root-{}", std::process::id()));
+    std::fs::create_dir_all(root.join("infra")).unwrap();
+    let template = std::fs::read_to_string(settings.infra().join("catalog.yaml")).unwrap();
+    let broken = template.replacen("BillingMode:", "BilingMode:", 1);
+    std::fs::write(root.join("infra/catalog.yaml"), broken).unwrap();
+    let progress = Progress::quiet();
+    let words = ["--stage", "dev", "--only", "catalog"];
+    let mut target = target(&settings, &programs, &progress, &words);
+    target.source.root = root.clone();
+    let waves = asked(&words).unwrap().waves(&target.source).unwrap();
+    let said = target.check_templates(&waves).await.unwrap_err().to_string();
+    assert!(said.contains("nothing was changed") && said.contains("BilingMode"), "{said}");
+
+    std::fs::write(root.join("infra/catalog.yaml"), "Resources: [").unwrap();
+    let said = asked(&words).unwrap().waves(&target.source).unwrap_err().to_string();
+    assert!(said.contains("catalog.yaml cannot be read as a template"), "{said}");
+    std::fs::remove_dir_all(root).unwrap();
+}
+
 #[test]
 fn bad_input_is_refused_with_what_is_allowed() {
     for (words, expected) in [
@@ -234,6 +257,14 @@ fn a_change_set_says_what_is_added_changed_replaced_and_removed() {
     ];
     assert_eq!(described(&all), lines.join("\n"));
     assert!(described(&all[..1]).starts_with("1 change\n"));
+}
+
+#[test]
+fn a_stack_that_another_was_in_the_way_of_is_told_from_one_that_fails() {
+    let busy = "  Route (AWS::ApiGatewayV2::Route): Unable to complete operation due to concurrent modification. Please try \
+                again later. (Service: AmazonApiGatewayV2; Status Code: 409)";
+    assert!(is_busy(busy));
+    assert!(!is_busy("  Table (AWS::DynamoDB::Table): Table already exists: ordersaga-dev-users"));
 }
 
 #[test]
