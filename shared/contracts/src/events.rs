@@ -224,6 +224,21 @@ event!(PaymentRefunded, "payment.refunded", v 1 {
     cause: RefundCause,
 });
 
+event!(
+    /// Money that had gone back did not reach the customer: the bank returned it. It is owed to the customer again.
+    PaymentRefundFailed, "payment.refund_failed", v 1 {
+        order_id: OrderId,
+        /// What came back this time.
+        amount: Money,
+        /// What is with the customer after that.
+        refunded: Money,
+        /// The gateway's id of the refund that failed.
+        refund_id: String,
+        /// The gateway's code for why.
+        reason: String,
+    }
+);
+
 // fulfillment: subject is the order id.
 
 event!(ShipmentScheduled, "shipment.scheduled", v 1 {

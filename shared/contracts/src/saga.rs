@@ -1,7 +1,7 @@
 //! The saga's contract: its input, the commands that its states send, their answers, and the names of the
 //! errors that it tells apart.
 
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
 use crate::{CorrelationId, Money, OrderId, OrderLine, ShippingAddress, UserId};
@@ -169,6 +169,10 @@ pub struct TakePayment {
     pub payment_method: String,
     /// Answers the waiting state. A secret: whoever holds it can end the step.
     pub task_token: String,
+    /// When the saga entered the state: the payment's deadline counts from then. Absent in messages of before the field
+    /// existed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entered_at: Option<Timestamp>,
 }
 
 /// What fulfillment-commands does for the saga.

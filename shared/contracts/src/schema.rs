@@ -120,6 +120,13 @@ pub fn event_versions() -> Vec<EventVersion> {
             amount: usd(4200),
             cause: RefundCause::OrderCancelled,
         }),
+        payments.tells(PaymentRefundFailed {
+            order_id: order_id(),
+            amount: usd(4200),
+            refunded: usd(0),
+            refund_id: "re_3MVFb2LkdIwHu7ix".to_owned(),
+            reason: "expired_or_canceled_card".to_owned(),
+        }),
         fulfillment.tells(ShipmentScheduled {
             order_id: order_id(),
             carrier: carrier.clone(),
