@@ -27,6 +27,7 @@ fn evaluate(expression: &str) -> Value {
     }
     match expression {
         "$states.context.Task.Token" => json!("token"),
+        "$states.context.State.EnteredTime" => json!("2026-11-28T12:00:00.123Z"),
         // CompleteOrder is entered with the output of ScheduleShipment.
         "$states.input" => json!({
             "shipment_id": "shp_1", "carrier": "ground", "tracking_number": "T1", "estimated_delivery": "2026-12-01",
@@ -104,5 +105,8 @@ fn payments_can_read_its_message() {
     assert_eq!(arguments["QueueUrl"], "${PaymentsQueueUrl}");
     let message = filled(&arguments["MessageBody"]);
     let command = from_value::<PaymentCommand>(message).expect("payments reads it");
-    assert!(matches!(command, PaymentCommand::TakePayment(take) if take.task_token == "token"));
+    let PaymentCommand::TakePayment(take) = command else { panic!("another command") };
+    assert_eq!(take.task_token, "token");
+    let entered = take.entered_at.expect("the deadline counts from when the state was entered");
+    assert_eq!(entered.to_string(), "2026-11-28T12:00:00.123Z");
 }

@@ -10,12 +10,16 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
     breaker::{Breaker, Guarded, Open},
-    bucket::{Bucket, Turn},
+    bucket::Bucket,
     numbers::{EMAIL_CALL, SEND},
+    provider::full_jitter,
 };
 use tokio::time::sleep;
 
 use crate::provider::SendError;
+
+/// A message that the provider had no room for, try after try, comes back within this (full jitter).
+const THROTTLED: Duration = Duration::from_secs(60);
 
 /// The time of one message's handling.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +54,7 @@ impl Clock {
 pub enum NotSent {
     /// The provider was not called.
     Closed(Open),
-    /// Nor was it called: others' messages take all the turns that could be waited for.
+    /// Others' messages take all the turns that could be waited for, or the provider says that it has too many.
     Crowded(SignedDuration),
     Failed(SendError),
 }
@@ -81,9 +85,15 @@ impl Gate {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<String, SendError>>,
     {
-        let sent = self.breaker.guard(Box::pin(self.tries(clock, call)), SendError::is_outage).await;
+        let sent = self.breaker.guard(Box::pin(self.tries(clock, call))).await;
         sent.map_err(|error| match error {
             Guarded::Open(open) => NotSent::Closed(open),
+            Guarded::Call(SendError::Throttled(code)) => {
+                tracing::warn!(code, "the provider is busy: the message waits");
+                // At least a second: what comes back at once meets the same.
+                let wait = Duration::from_secs(1) + full_jitter(THROTTLED);
+                NotSent::Crowded(SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO))
+            }
             Guarded::Call(error) => NotSent::Failed(error),
         })
     }
@@ -96,10 +106,10 @@ impl Gate {
         let mut pause = SEND.first_pause;
         for _ in 1..SEND.tries {
             let error = match call().await {
-                Err(error @ SendError::Unavailable(_)) => error,
+                Err(error @ (SendError::Unavailable(_) | SendError::Throttled(_))) => error,
                 end => return end,
             };
-            sleep(jittered(pause)).await;
+            sleep(full_jitter(pause)).await;
             pause *= 2;
             if self.turn(clock).await.is_err() {
                 return Err(error);
@@ -109,21 +119,6 @@ impl Gate {
     }
 
     async fn turn(&self, clock: &Clock) -> Result<(), SignedDuration> {
-        let patience = SignedDuration::try_from(clock.left()).unwrap_or(SignedDuration::ZERO);
-        let asked = clock.elapsed();
-        match self.bucket.turn(clock.now(), patience).await {
-            Turn::After(wait) => {
-                // From when it was asked for: the answer took some of it.
-                sleep((asked + wait.unsigned_abs()).saturating_sub(clock.elapsed())).await;
-                Ok(())
-            }
-            Turn::TooFar(wait) => Err(wait),
-        }
+        self.bucket.wait(clock.now(), clock.left()).await
     }
-}
-
-/// Full jitter: messages that were refused together do not come back together.
-fn jittered(pause: Duration) -> Duration {
-    let most = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-    Duration::from_millis(fastrand::u64(0..=most))
 }

@@ -10,6 +10,7 @@ use lambda_kit::{
     aws::{RetryConfig, SdkConfig, TimeoutConfig},
     config,
     numbers::CONNECT,
+    provider::{Ending, ProviderError},
 };
 
 /// Why a message was not sent, or may not have been. Without the provider's own text, which names the address.
@@ -20,9 +21,12 @@ pub enum SendError {
     Invalid(String),
     #[error("the provider refused the message: {0}")]
     Refused(String),
-    /// 5xx, or more than it takes now.
+    /// 5xx.
     #[error("the provider cannot take the message now: {0}")]
     Unavailable(String),
+    /// More than it takes now.
+    #[error("the provider has too many messages now: {0}")]
+    Throttled(String),
     #[error("the provider did not answer in time")]
     Timeout,
     #[error("the provider could not be reached or understood")]
@@ -32,11 +36,6 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// Whether the provider is down, or close to it: what its breaker counts.
-    pub const fn is_outage(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Timeout | Self::Connection)
-    }
-
     /// Whether the message may have been sent all the same: the provider did not say no.
     pub const fn is_uncertain(&self) -> bool {
         matches!(self, Self::Timeout | Self::Connection)
@@ -49,11 +48,9 @@ impl SendError {
                 let code = refusal.err().code().unwrap_or("no code").to_owned();
                 let status = refusal.raw().status().as_u16();
                 // SNS answers throttling with 400, and SES v2 with 429 (Common errors; SendEmail, API references).
-                if status >= 500
-                    || status == 429
-                    || code.starts_with("Throttl")
-                    || code == "TooManyRequestsException"
-                {
+                if status == 429 || code.starts_with("Throttl") || code == "TooManyRequestsException" {
+                    Self::Throttled(code)
+                } else if status >= 500 {
                     Self::Unavailable(code)
                 } else if invalid.contains(&code.as_str()) {
                     Self::Invalid(code)
@@ -63,6 +60,16 @@ impl SendError {
             }
             SdkError::TimeoutError(_) => Self::Timeout,
             _ => Self::Connection,
+        }
+    }
+}
+
+impl ProviderError for SendError {
+    fn ending(&self) -> Ending {
+        match self {
+            Self::Unavailable(_) | Self::Timeout | Self::Connection => Ending::Failed,
+            Self::Throttled(_) => Ending::Throttled,
+            Self::Invalid(_) | Self::Refused(_) | Self::Content => Ending::Refused,
         }
     }
 }

@@ -15,7 +15,7 @@ use axum::{
     response::IntoResponse,
     routing::{get, post},
 };
-use contracts::{Money, OrderId};
+use contracts::{Money, OrderId, UserId};
 use lambda_kit::http::{Identity, Problem};
 use serde::Serialize;
 
@@ -63,17 +63,18 @@ async fn show(
     let not_found = || Problem::not_found("There is no payment of such an order of yours.");
     let order_id = OrderId::try_from(order_id).map_err(|_| not_found())?;
     let payment = api.intake.store.get(&order_id).await?.filter(|payment| identity.may_see(&payment.user_id));
-    let view = payment.and_then(view).ok_or_else(not_found)?;
+    let view = payment.and_then(|payment| view(payment, &identity.user_id)).ok_or_else(not_found)?;
     // It holds what lets the customer finish the payment.
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(view)))
 }
 
-/// An undo that came before the payment has left its mark, and there is nothing to show.
-fn view(payment: Payment) -> Option<PaymentView> {
+/// An undo that came before the payment has left its mark, and there is nothing to show. What the customer has to do is
+/// for the customer only: its secret lets whoever has it finish the payment.
+fn view(payment: Payment, viewer: &UserId) -> Option<PaymentView> {
     let amount = payment.charge?.amount;
     let next_action = match payment.waiting {
-        Some(Waiting::Customer(action)) => Some(action),
-        Some(Waiting::Bank) | None => None,
+        Some(Waiting::Customer(action)) if payment.user_id == *viewer => Some(action),
+        Some(Waiting::Customer(_) | Waiting::Bank) | None => None,
     };
     Some(PaymentView {
         order_id: payment.order_id,

@@ -15,7 +15,7 @@ use contracts::{
     saga::{CommandContext, TRANSIENT, TakePayment, Undone},
 };
 use jiff::{SignedDuration, Timestamp};
-use lambda_kit::{command::CommandError, numbers::PAYMENT_DEADLINE};
+use lambda_kit::{command::CommandError, numbers::PAYMENT_DEADLINE, provider::full_jitter};
 use tokio::time::{Duration, Instant};
 
 pub use function::run;
@@ -32,6 +32,10 @@ use settle::Settled;
 /// How long customer and bank have for a payment, unless the template says otherwise.
 #[expect(clippy::cast_possible_wrap, reason = "fifteen minutes")]
 pub const DEADLINE_SECONDS: i64 = PAYMENT_DEADLINE.as_secs() as i64;
+
+/// A call waits so long for its turn at the gateway. Ten workers with five messages each wait for a few seconds at a rate of
+/// 20 a second; what would wait for longer goes back to the queue, which keeps it for less.
+const LONGEST_TURN: Duration = Duration::from_secs(10);
 
 /// What taking payments needs.
 #[derive(Debug, Clone)]
@@ -58,7 +62,16 @@ impl Invocation {
 
     /// Whether so much time is left.
     fn has(self, time: Duration) -> bool {
-        self.ends.saturating_duration_since(Instant::now()) >= time
+        self.left() >= time
+    }
+
+    fn left(self) -> Duration {
+        self.ends.saturating_duration_since(Instant::now())
+    }
+
+    /// How long a call of the gateway may wait for its turn, with the call still to fit into the time.
+    fn patience(self) -> Duration {
+        self.left().saturating_sub(settle::ONE_CALL).min(LONGEST_TURN)
     }
 }
 
@@ -89,13 +102,16 @@ impl CommandError for PaymentsError {
 }
 
 impl Payments {
-    /// Takes an order's payment. However often it comes, money moves once, and every token hears how it ended.
+    /// Takes an order's payment. However often it is called, money moves once, and every token is answered. The deadline
+    /// counts from when the saga entered its step; without that time, from now. Behind it, no card is touched.
     ///
     /// # Errors
-    /// When the message must come again.
+    /// When the message has to be delivered again.
     pub async fn take(&self, take: TakePayment, invocation: Invocation) -> Result<(), PaymentsError> {
         let TakePayment { context: CommandContext { order_id, correlation_id }, .. } = take;
-        let deadline = invocation.now.as_second() + self.deadline_seconds;
+        // Step Functions' clock and ours differ by little; a time in the future must not make the deadline longer.
+        let entered_at = take.entered_at.unwrap_or(invocation.now).min(invocation.now);
+        let deadline = entered_at.as_second() + self.deadline_seconds;
         let asked = Fact::Asked {
             user_id: take.user_id,
             correlation_id,
@@ -165,12 +181,16 @@ impl Payments {
                 return Ok(());
             }
             Settled::Waiting(payment) => (payment, SignedDuration::ZERO, looked),
-            // Nobody was asked, so that is no look: it comes back as soon as the breaker may let it through.
+            // The gateway was not called, so that is no look: the next one is not put off for longer.
             Settled::Stopped(payment, GatewayError::Open(open)) => {
                 tracing::warn!("the gateway's breaker is open");
-                (payment, open.retry_after, looks)
+                (payment, open.put_back(), looks)
             }
-            // While somebody waits, the deadline ends it, not this.
+            Settled::Stopped(payment, GatewayError::Crowded { wait }) => {
+                tracing::info!(wait = wait.as_secs_f64(), "the gateway's rate is used up");
+                (payment, jittered(wait), looks)
+            }
+            // While the saga waits, the deadline ends it, not this.
             Settled::Stopped(payment, error) if error.is_retryable() || payment.status == Status::Pending => {
                 tracing::warn!(
                     error = lambda_kit::command::chain(&error),
@@ -187,12 +207,16 @@ impl Payments {
                 return Ok(());
             }
         };
-        let delay = payment.next_look(looks, least, invocation.now);
+        let delay = payment.next_look(looks, least, invocation.now, |ceiling| fastrand::i64(1..=ceiling));
         tracing::info!(status = ?payment.status, seconds = delay.as_secs(), "the payment is looked at again");
         let check =
             CheckPayment { order_id: payment.order_id, correlation_id: payment.correlation_id, looks: next };
         Ok(self.queue.check_after(check, delay).await?)
     }
+}
+
+fn jittered(wait: SignedDuration) -> SignedDuration {
+    SignedDuration::try_from(full_jitter(wait.unsigned_abs())).unwrap_or(wait)
 }
 
 /// The id of a command: an order has one of each.

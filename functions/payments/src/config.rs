@@ -14,9 +14,10 @@ use crate::{
     answers::Answers,
     api::Api,
     commands::{DEADLINE_SECONDS, Payments},
-    gateway::{Gateway, Timeouts},
+    gateway::{Gateway, Limits, REQUESTS_PER_SECOND, Timeouts},
     intake::Intake,
     queue::Queue,
+    reconciler::Reconciler,
     secrets::Secrets,
     store::Store,
 };
@@ -32,6 +33,17 @@ fn queue(sdk: &SdkConfig) -> Result<Queue, ConfigError> {
 fn secrets(sdk: &SdkConfig) -> Result<Arc<Secrets>, ConfigError> {
     let client = aws_sdk_secretsmanager::Client::new(sdk);
     Ok(Arc::new(Secrets::new(client, config::required("STRIPE_SECRET_ARN")?)))
+}
+
+fn gateway(sdk: &SdkConfig, table: &Table) -> Result<Gateway, ConfigError> {
+    let url = config::required("STRIPE_URL")?;
+    let breaker = Breaker::new(table.clone(), "gateway");
+    let per_second = config::parsed_or("GATEWAY_REQUESTS_PER_SECOND", REQUESTS_PER_SECOND)?;
+    Ok(Gateway::new(&url, Timeouts::default(), secrets(sdk)?, breaker, Limits::new(table, per_second)))
+}
+
+fn deadline_seconds() -> Result<i64, ConfigError> {
+    config::parsed_or("PAYMENT_DEADLINE_SECONDS", DEADLINE_SECONDS)
 }
 
 impl Api {
@@ -60,19 +72,31 @@ impl Payments {
     /// # Errors
     /// When a variable is missing or cannot be read.
     pub fn from_env(sdk: &SdkConfig, table: Table) -> Result<Self, ConfigError> {
-        let url = config::required("STRIPE_URL")?;
-        let breaker = Breaker::new(table.clone(), "gateway");
         Ok(Self {
-            gateway: Gateway::new(&url, Timeouts::default(), secrets(sdk)?, breaker),
+            gateway: gateway(sdk, &table)?,
             store: Store::new(table),
             answers: answers(sdk),
             queue: queue(sdk)?,
-            deadline_seconds: config::parsed_or("PAYMENT_DEADLINE_SECONDS", DEADLINE_SECONDS)?,
+            deadline_seconds: deadline_seconds()?,
         })
     }
 
     /// Whether the gateway answers.
     pub fn health(&self) -> Check {
         self.gateway.health()
+    }
+}
+
+impl Reconciler {
+    /// With the table of `table`, and the secret and the gateway that the environment names.
+    ///
+    /// # Errors
+    /// When a variable is missing or cannot be read.
+    pub fn from_env(sdk: &SdkConfig, table: Table) -> Result<Self, ConfigError> {
+        Ok(Self {
+            gateway: gateway(sdk, &table)?,
+            store: Store::new(table),
+            deadline_seconds: deadline_seconds()?,
+        })
     }
 }

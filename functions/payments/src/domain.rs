@@ -1,6 +1,7 @@
 //! A payment and how it moves. The item decides: whoever learns something (the queue, a webhook, an undo, a
 //! check) lets [`decide`] say what it changes, and then does what the payment says is owed.
 
+mod books;
 mod owed;
 mod refund;
 mod secret;
@@ -12,15 +13,16 @@ use std::collections::BTreeSet;
 use contracts::{
     CorrelationId, Envelope, Money, NewEvent, OrderId, UserId,
     events::{
-        PaymentFailed, PaymentFailure, PaymentPending, PaymentRefunded, PaymentSucceeded, RefundCause,
-        WaitsFor,
+        PaymentFailed, PaymentFailure, PaymentPending, PaymentRefundFailed, PaymentRefunded,
+        PaymentSucceeded, RefundCause, WaitsFor,
     },
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use books::{Account, Difference, Kind, compare};
 pub use owed::{Verdict, Work};
-pub use refund::Dispute;
+pub use refund::{Dispute, FailedRefund};
 pub use secret::Secret;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,6 +40,8 @@ pub enum Status {
     /// Money was taken and has to go back.
     Refunding,
     Refunded,
+    /// Money that had gone back was returned by the customer's bank, and is owed to the customer.
+    RefundFailed,
 }
 
 /// One payment: of one order, for ever. An undo that comes first makes one without a charge.
@@ -64,6 +68,12 @@ pub struct Payment {
     /// Why we give it back, once we have to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refund_cause: Option<RefundCause>,
+    /// Refunds that the customer's bank returned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_refunds: Vec<FailedRefund>,
+    /// What came back by them and has not gone to the customer since, in minor units.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub returned: i64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disputes: Vec<Dispute>,
     /// Everyone who waits for the result. Kept after they were answered: a second answer is refused by Step
@@ -208,6 +218,8 @@ pub enum Fact {
     Refunded {
         amount: i64,
     },
+    /// A refund that had been made was returned by the customer's bank.
+    RefundFailed(FailedRefund),
     /// The customer's bank disputes the charge.
     Disputed(Dispute),
     /// An idempotency key holds a failure that did nothing.
@@ -233,6 +245,19 @@ pub struct Change {
     pub event: Option<Envelope>,
 }
 
+impl Change {
+    /// The name that a payment's result is counted under, once it is written.
+    pub fn result(&self) -> Option<&'static str> {
+        self.event.as_ref()?;
+        match self.payment.status {
+            Status::Succeeded if self.payment.refunded == 0 => Some("result.succeeded"),
+            Status::Declined => Some("result.declined"),
+            Status::TimedOut => Some("result.timed_out"),
+            _ => None,
+        }
+    }
+}
+
 /// When a fact was learned, and the id of what brought it.
 #[derive(Debug, Clone, Copy)]
 pub struct Occasion<'a> {
@@ -247,6 +272,8 @@ enum News {
     Failed(PaymentFailure),
     /// So much, this time.
     Refunded(i64),
+    /// By the last of the failed refunds.
+    RefundFailed,
 }
 
 /// What a fact changes, or nothing: then it was known already, or comes too late.
@@ -264,11 +291,12 @@ pub fn decide(
         Some(before) => {
             let mut after = before.clone();
             let news = next(&mut after, fact, occasion.now);
+            let more = after.refunded - before.refunded;
+            after.returned = (after.returned - more.max(0)).max(0);
             refund::follow(&mut after, before.status);
             if after == *before {
                 return Ok(None);
             }
-            let more = after.refunded - before.refunded;
             (after, if more > 0 { Some(News::Refunded(more)) } else { news })
         }
     };
@@ -293,6 +321,8 @@ fn first(order_id: &OrderId, fact: &Fact) -> Result<(Payment, Option<News>), Rej
         decline_code: None,
         refunded: 0,
         refund_cause: None,
+        failed_refunds: Vec::new(),
+        returned: 0,
         disputes: Vec::new(),
         attempts: Attempts { create: 1, confirm: 1, refund: 1 },
         tokens,
@@ -315,6 +345,7 @@ fn first(order_id: &OrderId, fact: &Fact) -> Result<(Payment, Option<News>), Rej
         | Fact::Heard { .. }
         | Fact::TimeUp
         | Fact::Refunded { .. }
+        | Fact::RefundFailed(_)
         | Fact::Disputed(_)
         | Fact::KeySpent { .. } => Err(Rejected::NoPayment),
     }
@@ -351,6 +382,7 @@ fn next(payment: &mut Payment, fact: &Fact, now: Timestamp) -> Option<News> {
             }
         }
         Fact::Refunded { amount } => payment.refunded = payment.refunded.max(*amount).min(payment.total()),
+        Fact::RefundFailed(failed) => return refund::failed(payment, failed),
         Fact::Disputed(dispute) => refund::dispute(&mut payment.disputes, dispute),
         Fact::KeySpent { operation, n } => {
             if payment.attempts.of(*operation) == *n {
@@ -394,7 +426,7 @@ fn moved(payment: &mut Payment, before: Status) -> Option<News> {
     }
     payment.waiting = None;
     match payment.status {
-        Status::Pending | Status::Refunding | Status::Refunded => None,
+        Status::Pending | Status::Refunding | Status::Refunded | Status::RefundFailed => None,
         Status::Succeeded => Some(News::Succeeded),
         Status::Declined => Some(News::Failed(PaymentFailure::Declined)),
         Status::TimedOut => Some(News::Failed(PaymentFailure::TimedOut)),
@@ -406,7 +438,7 @@ fn moved(payment: &mut Payment, before: Status) -> Option<News> {
 
 /// What a payment becomes when its intent says this. `late`: the deadline is over.
 const fn after_hearing(status: Status, says: &Says, late: bool) -> Status {
-    use Status::{Declined, Pending, Refunded, Refunding, Succeeded, TimedOut, Voided};
+    use Status::{Declined, Pending, RefundFailed, Refunded, Refunding, Succeeded, TimedOut, Voided};
     match (status, says) {
         (Pending, Says::Succeeded) => Succeeded,
         (Pending, Says::Declined { .. }) => Declined,
@@ -416,19 +448,24 @@ const fn after_hearing(status: Status, says: &Says, late: bool) -> Status {
         (Pending, Says::Unconfirmed | Says::Processing | Says::NeedsCustomer(_)) => Pending,
         // Money on a payment that the order no longer counts on.
         (Declined | TimedOut | Voided, Says::Succeeded) => Refunding,
-        (Declined | TimedOut | Voided | Succeeded | Refunding | Refunded, _) => status,
+        (Declined | TimedOut | Voided | Succeeded | Refunding | Refunded | RefundFailed, _) => status,
     }
 }
 
 /// What a payment becomes when the order is taken back. `free`: nothing was to be taken.
 const fn undone(status: Status, free: bool) -> Status {
-    use Status::{Declined, Pending, Refunded, Refunding, Succeeded, TimedOut, Voided};
+    use Status::{Declined, Pending, RefundFailed, Refunded, Refunding, Succeeded, TimedOut, Voided};
     match status {
         Pending => Voided,
         Succeeded if free => Voided,
-        Succeeded => Refunding,
+        // An undo after a refund that failed is the order to try another one.
+        Succeeded | RefundFailed => Refunding,
         Declined | TimedOut | Voided | Refunding | Refunded => status,
     }
+}
+
+const fn is_zero(amount: &i64) -> bool {
+    *amount == 0
 }
 
 fn event(
@@ -461,6 +498,15 @@ fn event(
             let amount = Money::new(more, amount.currency);
             let cause = payment.refund_cause.unwrap_or(RefundCause::ByStaff);
             Envelope::new(new, &PaymentRefunded { order_id, amount, cause })
+        }
+        News::RefundFailed => {
+            // It is the fact that brings this news.
+            let FailedRefund { id, amount: failed, reason } =
+                payment.failed_refunds.last().cloned().unwrap_or_default();
+            let money = |minor| Money::new(minor, amount.currency);
+            let (amount, refunded) = (money(failed), money(payment.refunded));
+            let payload = PaymentRefundFailed { order_id, amount, refunded, refund_id: id, reason };
+            Envelope::new(new, &payload)
         }
     }
 }

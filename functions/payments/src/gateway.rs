@@ -2,11 +2,12 @@
 
 mod error;
 mod http;
+mod limits;
 mod object;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use contracts::Money;
@@ -15,22 +16,28 @@ use jiff::Timestamp;
 use lambda_kit::{
     breaker::{Breaker, Guarded},
     health::Check,
+    telemetry::{self, Outcome},
 };
 use serde::de::DeserializeOwned;
 
 pub use error::GatewayError;
 pub use http::Timeouts;
-pub use object::{IntentObject, RefundState, in_minor_units};
+pub use limits::{Limits, REQUESTS_PER_SECOND};
+pub use object::{IntentObject, Intents, RefundObject, RefundState, Refunds, in_minor_units};
 
 use crate::{
     domain::{Charge, Operation, Payment},
     secrets::Secrets,
 };
+use limits::Endpoint;
 
+/// The intent is not in a state to be confirmed: it says itself in which it is.
+const UNEXPECTED_STATE: &str = "payment_intent_unexpected_state";
 /// One try of a health check: whoever asks wants to know now.
-const HEALTH_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Calls Stripe with the API key out of Secrets Manager, unless the breaker says that it is down.
+/// Calls Stripe with the API key out of Secrets Manager, no faster than its rate, and not while the breaker says that it
+/// is down. Each call waits up to its `patience` for its turn.
 ///
 /// `create`, `confirm` and `refund` carry the payment's idempotency key. `cancel` has none: it is idempotent by
 /// itself, and a key would keep the refusal that it met while the payment was processing.
@@ -41,10 +48,12 @@ pub struct Gateway {
     timeouts: Timeouts,
     secrets: Arc<Secrets>,
     breaker: Breaker,
+    limits: Limits,
 }
 
 /// A request, whichever key it is sent with.
 struct Call<'a> {
+    endpoint: Endpoint,
     method: &'static str,
     path: String,
     form: Vec<(&'a str, String)>,
@@ -52,28 +61,45 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn get(path: String) -> Self {
-        Self { method: "GET", path, form: vec![], idempotency_key: None }
+    fn get(endpoint: Endpoint, path: String) -> Self {
+        Self { endpoint, method: "GET", path, form: vec![], idempotency_key: None }
     }
 
-    fn post(path: String, form: Vec<(&'a str, String)>, idempotency_key: Option<String>) -> Self {
-        Self { method: "POST", path, form, idempotency_key }
+    fn post(
+        endpoint: Endpoint,
+        path: String,
+        form: Vec<(&'a str, String)>,
+        idempotency_key: Option<String>,
+    ) -> Self {
+        Self { endpoint, method: "POST", path, form, idempotency_key }
     }
 }
 
 impl Gateway {
-    pub fn new(url: &str, timeouts: Timeouts, secrets: Arc<Secrets>, breaker: Breaker) -> Self {
+    pub fn new(
+        url: &str,
+        timeouts: Timeouts,
+        secrets: Arc<Secrets>,
+        breaker: Breaker,
+        limits: Limits,
+    ) -> Self {
         Self {
             connector: http::connector(timeouts),
             url: url.trim_end_matches('/').to_owned(),
             timeouts,
             secrets,
             breaker,
+            limits,
         }
     }
 
     /// Makes an intent and does not confirm it: it takes no money.
-    pub async fn create(&self, payment: &Payment, charge: &Charge) -> Result<IntentObject, GatewayError> {
+    pub async fn create(
+        &self,
+        payment: &Payment,
+        charge: &Charge,
+        patience: Duration,
+    ) -> Result<IntentObject, GatewayError> {
         let Money { currency, .. } = charge.amount;
         // Orders are refused before; one that was placed under other rules cannot be paid by any card.
         let amount = charge
@@ -88,33 +114,77 @@ impl Gateway {
             ("metadata[order_id]", payment.order_id.to_string()),
         ];
         let key = payment.idempotency_key(Operation::Create);
-        self.call(&Call::post("/v1/payment_intents".to_owned(), form, Some(key))).await
+        let call = Call::post(Endpoint::Create, "/v1/payment_intents".to_owned(), form, Some(key));
+        match self.call(&call, patience).await {
+            // No object is named but the payment method, and what is wrong with that is `Declined`.
+            Err(GatewayError::Refused { status, code }) => Err(misused(Endpoint::Create, status, code)),
+            answer => answer,
+        }
     }
 
     /// Takes the money, or finds out why not: a declined card is an answer (`Declined` by its error).
-    pub async fn confirm(&self, payment: &Payment, intent_id: &str) -> Result<IntentObject, GatewayError> {
+    pub async fn confirm(
+        &self,
+        payment: &Payment,
+        intent_id: &str,
+        patience: Duration,
+    ) -> Result<IntentObject, GatewayError> {
         let key = payment.idempotency_key(Operation::Confirm);
-        self.call(&Call::post(format!("/v1/payment_intents/{intent_id}/confirm"), vec![], Some(key))).await
+        let path = format!("/v1/payment_intents/{intent_id}/confirm");
+        match self.call(&Call::post(Endpoint::Confirm, path, vec![], Some(key)), patience).await {
+            Err(GatewayError::Refused { status, code }) if code != UNEXPECTED_STATE => {
+                Err(misused(Endpoint::Confirm, status, code))
+            }
+            answer => answer,
+        }
     }
 
     /// What became of an intent, with what was refunded of it.
-    pub async fn retrieve(&self, intent_id: &str) -> Result<IntentObject, GatewayError> {
+    pub async fn retrieve(&self, intent_id: &str, patience: Duration) -> Result<IntentObject, GatewayError> {
         let path = format!("/v1/payment_intents/{intent_id}?expand%5B%5D=latest_charge");
-        self.call(&Call::get(path)).await
+        self.call(&Call::get(Endpoint::Retrieve, path), patience).await
     }
 
     /// Closes an intent that has taken no money. Refused when it has, or when it is closed already.
-    pub async fn cancel(&self, intent_id: &str) -> Result<IntentObject, GatewayError> {
-        self.call(&Call::post(format!("/v1/payment_intents/{intent_id}/cancel"), vec![], None)).await
+    pub async fn cancel(&self, intent_id: &str, patience: Duration) -> Result<IntentObject, GatewayError> {
+        let path = format!("/v1/payment_intents/{intent_id}/cancel");
+        self.call(&Call::post(Endpoint::Cancel, path, vec![], None), patience).await
     }
 
     /// Gives back all that is left of what an intent took.
-    pub async fn refund(&self, payment: &Payment, intent_id: &str) -> Result<RefundState, GatewayError> {
+    pub async fn refund(
+        &self,
+        payment: &Payment,
+        intent_id: &str,
+        patience: Duration,
+    ) -> Result<RefundState, GatewayError> {
         let form = vec![("payment_intent", intent_id.to_owned())];
         let key = payment.idempotency_key(Operation::Refund);
-        let refund: object::RefundObject =
-            self.call(&Call::post("/v1/refunds".to_owned(), form, Some(key))).await?;
-        Ok(refund.status)
+        let call = Call::post(Endpoint::Refund, "/v1/refunds".to_owned(), form, Some(key));
+        let refund: RefundObject = self.call(&call, patience).await?;
+        Ok(refund.state())
+    }
+
+    /// The refunds of an intent: a hundred, more than a payment has.
+    pub async fn refunds(&self, intent_id: &str, patience: Duration) -> Result<Refunds, GatewayError> {
+        let path = format!("/v1/refunds?payment_intent={intent_id}&limit=100");
+        self.call(&Call::get(Endpoint::Refunds, path), patience).await
+    }
+
+    /// The intents that were made within a time, in Unix seconds, behind the one that a page before ended with.
+    pub async fn intents(
+        &self,
+        made: Range<i64>,
+        after: Option<&str>,
+        patience: Duration,
+    ) -> Result<Intents, GatewayError> {
+        let Range { start, end } = made;
+        let after = after.map_or_else(String::new, |id| format!("&starting_after={id}"));
+        let path = format!(
+            "/v1/payment_intents?limit=100&created%5Bgte%5D={start}&created%5Blt%5D={end}\
+             &expand%5B%5D=data.latest_charge{after}"
+        );
+        self.call(&Call::get(Endpoint::List, path), patience).await
     }
 
     /// Whether Stripe answers our key.
@@ -123,7 +193,7 @@ impl Gateway {
         Check::new("gateway", move || {
             let gateway = gateway.clone();
             async move {
-                let call = Call::get("/v1/payment_intents?limit=1".to_owned());
+                let call = Call::get(Endpoint::Retrieve, "/v1/payment_intents?limit=1".to_owned());
                 // Past the breaker: it is asked how the gateway is, not how it was.
                 let answer = async {
                     let secret = gateway.secrets.get(Timestamp::now()).await?;
@@ -136,20 +206,31 @@ impl Gateway {
     }
 
     /// Sends with the key that is known, and once more when it turns out to be no longer the right one.
-    async fn call<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, GatewayError> {
+    async fn call<T: DeserializeOwned>(
+        &self,
+        call: &Call<'_>,
+        patience: Duration,
+    ) -> Result<T, GatewayError> {
+        // A turn that is waited for is lost to others: it is not asked for while the breaker is open.
+        if let Some(open) = self.breaker.refuses().await {
+            return Err(GatewayError::Open(open));
+        }
+        self.limits.wait(call.endpoint, Timestamp::now(), patience).await?;
         let secret = self.secrets.get(Timestamp::now()).await?;
-        match self.send(call, secret.api_key.expose()).await {
+        let answer = match self.send(call, secret.api_key.expose()).await {
             Err(GatewayError::Unauthorized) => {
-                let newer = self.secrets.get_after(&secret, Timestamp::now()).await?;
-                let newer = newer.ok_or(GatewayError::Unauthorized)?;
-                self.send(call, newer.api_key.expose()).await
+                match self.secrets.get_after(&secret, Timestamp::now()).await? {
+                    Some(newer) => self.send(call, newer.api_key.expose()).await,
+                    None => Err(GatewayError::Unauthorized),
+                }
             }
             answer => answer,
-        }
+        };
+        answer.inspect_err(|error| report(call.endpoint, error))
     }
 
     async fn send<T: DeserializeOwned>(&self, call: &Call<'_>, api_key: &str) -> Result<T, GatewayError> {
-        self.breaker.guard(self.exchange(call, api_key), GatewayError::is_outage).await.map_err(|e| match e {
+        self.breaker.guard(self.exchange(call, api_key)).await.map_err(|e| match e {
             Guarded::Open(open) => GatewayError::Open(open),
             Guarded::Call(error) => error,
         })
@@ -170,4 +251,21 @@ impl Gateway {
             Err(error::of(status, &body))
         }
     }
+}
+
+fn misused(endpoint: Endpoint, status: u16, code: String) -> GatewayError {
+    let error = GatewayError::Misused { status, code };
+    report(endpoint, &error);
+    error
+}
+
+/// An alarm is set on what is our fault or our account's: all payments wait for it to be corrected.
+fn report(endpoint: Endpoint, error: &GatewayError) {
+    let (status, code) = match error {
+        GatewayError::Misused { status, code } => (*status, code.as_str()),
+        GatewayError::Unauthorized => (401, "unauthorized"),
+        _ => return,
+    };
+    telemetry::record("gateway.misused", Outcome::Error, Duration::ZERO);
+    tracing::error!(endpoint = endpoint.name(), status, code, "the gateway does not take our requests");
 }

@@ -3,7 +3,8 @@
 //! checks bring facts, it decides, and everyone acts on what it says.
 //!
 //! Publishes `payment.pending` (the payment waits for the customer or the bank), `payment.succeeded`,
-//! `payment.failed` and `payment.refunded` (subject: the order, sequence: the version of the payment's item).
+//! `payment.failed`, `payment.refunded` and `payment.refund_failed` (subject: the order, sequence: the version of the
+//! payment's item).
 //! Listens to `order.cancel_requested`. All else that it is told comes as a command, through its queue, or from the
 //! gateway. Answers what others ask of payments' standing.
 
@@ -17,6 +18,7 @@ mod gateway;
 mod intake;
 mod queries;
 mod queue;
+mod reconciler;
 mod secrets;
 mod signature;
 mod store;
@@ -29,3 +31,4 @@ pub use api::{Api, routes};
 pub use commands::{Payments, run};
 pub use consumer::handle as handle_event;
 pub use intake::Intake;
+pub use reconciler::{Reconciler, run as reconcile};

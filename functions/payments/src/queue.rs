@@ -5,7 +5,7 @@ use contracts::{CorrelationId, OrderId, saga::TakePayment};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::Dispute;
+use crate::domain::{Dispute, FailedRefund};
 
 /// A message of the queue.
 #[derive(Serialize, Deserialize)]
@@ -14,6 +14,7 @@ pub enum Message {
     TakePayment(TakePayment),
     CheckPayment(CheckPayment),
     RecordDispute(RecordDispute),
+    RecordRefunds(RecordRefunds),
 }
 
 /// Asks to look at a payment again and do what it owes.
@@ -30,6 +31,17 @@ pub struct CheckPayment {
 pub struct RecordDispute {
     pub intent_id: String,
     pub dispute: Dispute,
+    /// The gateway's event that brought it.
+    pub event_id: String,
+}
+
+/// Asks to record what became of the refunds of this intent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordRefunds {
+    pub intent_id: String,
+    /// The one that failed; without it, the gateway is asked for all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<FailedRefund>,
     /// The gateway's event that brought it.
     pub event_id: String,
 }
@@ -54,6 +66,7 @@ impl Message {
             Self::TakePayment(_) => "TakePayment",
             Self::CheckPayment(_) => "CheckPayment",
             Self::RecordDispute(_) => "RecordDispute",
+            Self::RecordRefunds(_) => "RecordRefunds",
         }
     }
 
@@ -61,7 +74,7 @@ impl Message {
         match self {
             Self::TakePayment(take) => Some(&take.context.order_id),
             Self::CheckPayment(check) => Some(&check.order_id),
-            Self::RecordDispute(_) => None,
+            Self::RecordDispute(_) | Self::RecordRefunds(_) => None,
         }
     }
 
@@ -69,7 +82,7 @@ impl Message {
         match self {
             Self::TakePayment(take) => Some(&take.context.correlation_id),
             Self::CheckPayment(check) => Some(&check.correlation_id),
-            Self::RecordDispute(_) => None,
+            Self::RecordDispute(_) | Self::RecordRefunds(_) => None,
         }
     }
 }
@@ -91,6 +104,15 @@ impl Queue {
         delay: SignedDuration,
     ) -> Result<(), QueueError> {
         self.send(&Message::RecordDispute(record), delay).await
+    }
+
+    /// Puts what is to be recorded about refunds into the queue, to come out after `delay`.
+    pub async fn record_refunds(
+        &self,
+        record: RecordRefunds,
+        delay: SignedDuration,
+    ) -> Result<(), QueueError> {
+        self.send(&Message::RecordRefunds(record), delay).await
     }
 
     async fn send(&self, message: &Message, delay: SignedDuration) -> Result<(), QueueError> {

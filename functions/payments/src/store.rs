@@ -6,12 +6,19 @@
 #[cfg(test)]
 mod tests;
 
+use std::{ops::Range, time::Duration};
+
 use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use contracts::OrderId;
-use lambda_kit::dynamodb::{self, Item, OUTBOX, Table, TableError, condition_failed, key, number};
+use lambda_kit::{
+    dynamodb::{self, Item, OUTBOX, Table, TableError, condition_failed, key, number, string},
+    telemetry::{self, Outcome},
+};
 
 use crate::domain::{self, Change, Fact, Occasion, Payment, Rejected};
 
+/// The sort key of every payment.
+const PAYMENT: &str = "PAYMENT";
 /// Writers of one payment are few (a message, a webhook, an undo); this many lost races in a row are a fault.
 const TRIES: usize = 10;
 
@@ -49,6 +56,28 @@ impl Store {
         Ok(Some(serde_dynamo::from_item(item).map_err(|e| TableError::item(OPERATION, e))?))
     }
 
+    /// A page of the payments whose deadline is in this time, in Unix seconds, and where the next one begins. Reads the
+    /// whole table, a megabyte a page, half a read unit for each 4 KB: meant for once a day.
+    pub async fn with_deadline_in(
+        &self,
+        time: Range<i64>,
+        from: Option<Item>,
+    ) -> Result<(Vec<Payment>, Option<Item>), StoreError> {
+        const OPERATION: &str = "reading the payments of a day";
+        let scan = self.table.client.scan().table_name(&self.table.name).set_exclusive_start_key(from);
+        let answer = scan
+            .filter_expression("sk = :payment AND charge.deadline >= :from AND charge.deadline < :until")
+            .expression_attribute_values(":payment", string(PAYMENT))
+            .expression_attribute_values(":from", number(time.start))
+            .expression_attribute_values(":until", number(time.end))
+            .send()
+            .await
+            .map_err(|e| TableError::call(OPERATION, e))?;
+        let items = answer.items.unwrap_or_default().into_iter();
+        let payments: Result<_, _> = items.map(serde_dynamo::from_item).collect();
+        Ok((payments.map_err(|e| TableError::item(OPERATION, e))?, answer.last_evaluated_key))
+    }
+
     /// Lets the payment learn `fact`, and returns it as it is then. `known` is how the caller last saw it, or
     /// `None` for the guess that there is none: a wrong one costs a read. A repeated fact changes nothing, so
     /// that a write whose answer was lost is found to be done.
@@ -66,6 +95,9 @@ impl Store {
                 return known.ok_or(Rejected::NoPayment.into());
             };
             if self.write(&change).await? {
+                if let Some(result) = change.result() {
+                    telemetry::record(result, Outcome::Ok, Duration::ZERO);
+                }
                 return Ok(change.payment);
             }
             known = self.get(order_id).await?;
@@ -104,5 +136,5 @@ impl Store {
 }
 
 fn payment_key(order_id: &OrderId) -> Item {
-    key(format!("PAYMENT#{order_id}"), "PAYMENT")
+    key(format!("PAYMENT#{order_id}"), PAYMENT)
 }

@@ -5,6 +5,7 @@ mod aws;
 mod stripe;
 
 use std::{
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -31,7 +32,7 @@ use crate::{
     api::Api,
     commands::{Invocation, Payments, PaymentsError},
     domain::{Occasion, Payment, Status},
-    gateway::{Gateway, Timeouts},
+    gateway::{Gateway, Limits, Timeouts},
     intake::Intake,
     queue::{CheckPayment, Queue},
     secrets::Secrets,
@@ -39,10 +40,13 @@ use crate::{
 };
 
 pub const DEADLINE: i64 = 900;
+/// Calls of the gateway a second: no test waits for its turn unless it is about that.
+pub const FAST: NonZeroU32 = NonZeroU32::new(10_000).unwrap();
 /// What the gateway may take in tests. A request that is to time out is answered much later.
 pub const CALL: Duration = Duration::from_millis(1500);
 
 /// A payments context of its own for a test.
+#[derive(Clone)]
 pub struct Lab {
     pub payments: Payments,
     pub stripe: FakeStripe,
@@ -78,7 +82,13 @@ impl Lab {
         let timeouts = Timeouts { connect: call, call };
         let payments = Payments {
             store: Store::new(table.clone()),
-            gateway: Gateway::new(&stripe.url(), timeouts, Arc::clone(&secrets), breaker(&table, &later)),
+            gateway: Gateway::new(
+                &stripe.url(),
+                timeouts,
+                Arc::clone(&secrets),
+                breaker(&table, &later),
+                Limits::new(&table, FAST),
+            ),
             answers: Answers::new(aws_sdk_sfn::Client::new(&sdk)),
             queue: Queue::new(aws_sdk_sqs::Client::new(&sdk), format!("{}/1/payments", aws.url())),
             deadline_seconds: DEADLINE,
@@ -100,6 +110,19 @@ impl Lab {
         }
     }
 
+    /// Another order of the same customer, at the same gateway and on the same table.
+    pub fn another_order(&self) -> Self {
+        let key = IdempotencyKey::try_from(format!("order-{}", fastrand::u64(..))).unwrap();
+        Self { order: OrderId::derive(&self.user, &key), ..self.clone() }
+    }
+
+    /// The gateway, with at most so many calls a second to each endpoint.
+    pub fn gateway_at_most(&self, per_second: u32) -> Gateway {
+        let timeouts = Timeouts { connect: CALL, call: CALL };
+        let limits = self.limits(NonZeroU32::new(per_second).unwrap());
+        Gateway::new(&self.stripe.url(), timeouts, Arc::clone(&self.secrets), self.breaker(), limits)
+    }
+
     pub fn api(&self) -> Api {
         Api { intake: self.intake(), secrets: Arc::clone(&self.secrets) }
     }
@@ -114,6 +137,11 @@ impl Lab {
         breaker(&self.table, &self.later)
     }
 
+    /// The gateway's rate, of a gateway that allows so many calls a second.
+    pub fn limits(&self, per_second: NonZeroU32) -> Limits {
+        Limits::new(&self.table, per_second)
+    }
+
     /// Lets the breaker's time pass.
     pub fn wait(&self, seconds: i64) {
         self.later.fetch_add(seconds, Ordering::SeqCst);
@@ -126,6 +154,7 @@ impl Lab {
             amount: Money::new(4200, Currency::USD),
             payment_method: method.to_owned(),
             task_token: token.to_owned(),
+            entered_at: Some(self.start),
         }
     }
 

@@ -15,6 +15,7 @@ use lambda_kit::{
     http::Identity,
     numbers,
     peers::{CallError, Peers},
+    provider::{Ending, ProviderError},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -102,12 +103,14 @@ pub enum Down {
     Status(StatusCode),
 }
 
-impl Down {
-    /// Whether the context is down, and not only of another opinion.
-    fn is_failure(&self) -> bool {
+impl ProviderError for Down {
+    fn ending(&self) -> Ending {
         match self {
-            Self::Status(status) => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
-            Self::Open(_) | Self::Call(_) | Self::Answer(_) => true,
+            Self::Status(StatusCode::TOO_MANY_REQUESTS) | Self::Call(CallError::Throttled { .. }) => {
+                Ending::Throttled
+            }
+            Self::Status(status) if !status.is_server_error() => Ending::Refused,
+            Self::Status(_) | Self::Open(_) | Self::Call(_) | Self::Answer(_) => Ending::Failed,
         }
     }
 }
@@ -139,7 +142,7 @@ impl Upstream {
     /// # Errors
     /// When the context is down, or refuses.
     pub async fn get(&self, context: Context, path: &str, caller: &Caller) -> Result<Option<Value>, Down> {
-        let guarded = self.breaker(context).guard(self.ask(context, path, caller), Down::is_failure).await;
+        let guarded = self.breaker(context).guard(self.ask(context, path, caller)).await;
         guarded.map_err(|error| match error {
             Guarded::Open(open) => open.into(),
             Guarded::Call(down) => down,
@@ -186,6 +189,19 @@ mod tests {
     use lambda_http::request::LambdaRequest;
 
     use super::*;
+
+    #[test]
+    fn a_context_that_is_busy_or_of_another_opinion_is_not_down() {
+        let throttled = CallError::Throttled { function: "orders-api" };
+        for (down, ending) in [
+            (Down::Status(StatusCode::TOO_MANY_REQUESTS), Ending::Throttled),
+            (Down::Call(throttled), Ending::Throttled),
+            (Down::Status(StatusCode::FORBIDDEN), Ending::Refused),
+            (Down::Status(StatusCode::SERVICE_UNAVAILABLE), Ending::Failed),
+        ] {
+            assert_eq!(down.ending(), ending, "{down}");
+        }
+    }
 
     #[test]
     fn a_function_reads_a_call_as_it_reads_one_of_the_gateway() {

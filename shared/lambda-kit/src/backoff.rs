@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::provider::full_jitter;
+
 /// Below this the first wait is drawn: two or three transactions long, so the other one is over.
 const FIRST_CEILING: Duration = Duration::from_millis(25);
 /// Longer waits bring nothing: a transaction is over long before.
@@ -24,7 +26,7 @@ impl Backoff {
 
     /// Waits, and says whether there is time for another try.
     pub async fn pause(&mut self) -> bool {
-        let wait = jitter(self.ceiling);
+        let wait = full_jitter(self.ceiling);
         if self.started.elapsed() + wait > self.budget {
             return false;
         }
@@ -32,11 +34,6 @@ impl Backoff {
         self.ceiling = (self.ceiling * 2).min(CEILING);
         true
     }
-}
-
-fn jitter(ceiling: Duration) -> Duration {
-    // The ceiling is at most a second: its microseconds fit.
-    Duration::from_micros(fastrand::u64(..=u64::try_from(ceiling.as_micros()).unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]
@@ -59,7 +56,7 @@ mod tests {
 
     #[test]
     fn a_wait_is_drawn_from_zero_up_to_its_ceiling() {
-        let waits: Vec<Duration> = (0..200).map(|_| jitter(FIRST_CEILING)).collect();
+        let waits: Vec<Duration> = (0..200).map(|_| full_jitter(FIRST_CEILING)).collect();
         assert!(waits.iter().all(|wait| *wait <= FIRST_CEILING));
         assert!(waits.iter().any(|wait| *wait < FIRST_CEILING / 4));
         assert!(waits.iter().any(|wait| *wait > FIRST_CEILING * 3 / 4));

@@ -7,8 +7,8 @@
 //!
 //! What it costs: while all is well, an order's calls, which follow each other within a second, share one eventually
 //! consistent read of an item that is small or not there, half a read unit: 6 cents a million orders at $0.125 a
-//! million (DynamoDB on-demand, us-east-1), and nothing is written. A failure costs one write unit, a recovery seven:
-//! three probes, leased and reported, each a write, and the failure that opened it.
+//! million (DynamoDB on-demand, us-east-1), and nothing is written. A failure costs one write unit, a recovery 43:
+//! 21 probes, leased and reported, each a write, and the failure that opened it.
 
 mod machine;
 #[cfg(test)]
@@ -29,6 +29,7 @@ use crate::{
     command::chain,
     dynamodb::{Table, TableError},
     numbers::BREAKER,
+    provider::{Ending, ProviderError, ending_of, full_jitter},
     telemetry::{self, Outcome},
 };
 
@@ -87,6 +88,15 @@ pub struct Open {
     pub retry_after: SignedDuration,
 }
 
+impl Open {
+    /// How long to put back what was not called: all that waits for the circuit returns spread over some time, and not
+    /// in the second in which it may close.
+    pub fn put_back(&self) -> SignedDuration {
+        let spread = SignedDuration::try_from(full_jitter(BREAKER.spread)).unwrap_or(SignedDuration::ZERO);
+        self.retry_after + spread
+    }
+}
+
 /// How a guarded call did not succeed.
 #[derive(Debug)]
 pub enum Guarded<E> {
@@ -132,19 +142,17 @@ impl<C: Circuits> Breaker<C> {
         Self(Arc::new(Instance { dependency, circuits, clock: Arc::new(clock), local }))
     }
 
-    /// Makes the call unless the circuit is open, and tells how it ended. `is_failure` is true for what the
-    /// dependency's being down looks like: no answer, 5xx, throttling; and not for what it refuses with reason.
+    /// Makes the call unless the circuit is open, and tells how it ended, by the rule of [`crate::provider`].
     ///
     /// # Errors
     /// `Open` when the call was not made, or the call's own error.
-    pub async fn guard<T, E>(
+    pub async fn guard<T, E: ProviderError>(
         &self,
         call: impl Future<Output = Result<T, E>>,
-        is_failure: impl FnOnce(&E) -> bool,
     ) -> Result<T, Guarded<E>> {
         let permit = self.enter().await.map_err(Guarded::Open)?;
         let result = call.await;
-        self.leave(permit, result.as_ref().err().is_some_and(is_failure)).await;
+        self.leave(permit, ending_of(&result)).await;
         result.map_err(Guarded::Call)
     }
 
@@ -193,18 +201,20 @@ impl<C: Circuits> Breaker<C> {
     }
 
     /// Tells how a call ended. Failing to is logged, and no failure of the call.
-    pub async fn leave(&self, permit: Permit, failed: bool) {
+    pub async fn leave(&self, permit: Permit, ending: Ending) {
         let now = self.now();
         let told = match permit.0 {
             Right::Unwatched => return,
+            Right::Counted if ending == Ending::Throttled => return,
             Right::Counted => {
+                let failed = ending == Ending::Failed;
                 self.local(|local| local.untold.count(failed, now));
                 if !failed {
                     return;
                 }
                 self.tell_failures(now).await
             }
-            Right::Probe(id) => self.change(now, |circuit| circuit.probed(&id, failed, now)).await,
+            Right::Probe(id) => self.change(now, |circuit| circuit.probed(&id, ending, now)).await,
         };
         if let Err(error) = told {
             // A tally is kept and told with the next failure; a probe's slot comes back when its lease ends.

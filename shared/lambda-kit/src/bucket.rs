@@ -16,6 +16,7 @@ mod tests;
 use std::{
     num::NonZeroU32,
     sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
 };
 
 use aws_sdk_dynamodb::{
@@ -24,7 +25,7 @@ use aws_sdk_dynamodb::{
     types::{ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{
     command::chain,
@@ -101,6 +102,22 @@ impl Bucket {
                 self.cannot(&error);
                 Turn::After(SignedDuration::ZERO)
             }
+        }
+    }
+
+    /// Waits for a turn of its own, up to `patience`.
+    ///
+    /// # Errors
+    /// When no turn is free within that time: how long it would have been. Nothing was taken.
+    pub async fn wait(&self, now: Timestamp, patience: Duration) -> Result<(), SignedDuration> {
+        let asked = Instant::now();
+        match self.turn(now, SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX)).await {
+            Turn::After(wait) => {
+                // From when it was asked for: the answer took some of it.
+                sleep_until(asked + wait.unsigned_abs()).await;
+                Ok(())
+            }
+            Turn::TooFar(wait) => Err(wait),
         }
     }
 

@@ -27,6 +27,8 @@ pub mod numbers;
 pub mod openapi;
 #[cfg(feature = "peers")]
 pub mod peers;
+#[cfg(feature = "dynamodb")]
+pub mod provider;
 #[cfg(feature = "relay")]
 pub mod relay;
 #[cfg(feature = "sqs")]

@@ -275,12 +275,15 @@ pub struct Breaker {
     pub window: Duration,
     /// How long it stays open before probes may show that the dependency is back.
     pub open: Duration,
-    /// Probes that may be let through before it closes, and successes of them that close it.
-    pub probes: usize,
+    /// It closes step by step: so many probes may be under way in each step, and as many successes end the step. The
+    /// last one closes it. A probe that fails opens it again.
+    pub probes: [usize; 3],
     /// A probe that has not reported after this is dead, and its slot is free again.
     pub probe_lease: Duration,
     /// How long a call that finds all probes out is told to wait.
     pub probing: Duration,
+    /// What was sent back meanwhile returns spread over so long after the wait that it was told (full jitter).
+    pub spread: Duration,
     /// For so long an instance believes what it has read.
     pub believed: Duration,
     /// A read of the item that takes longer is given up, and the call goes ahead.
@@ -298,11 +301,14 @@ pub const BREAKER: Breaker = Breaker {
     // a minute holds enough calls for a percentage, and what was wrong a minute ago is no reason to open now.
     window: Duration::from_secs(60),
     open: Duration::from_secs(30),
-    probes: 3,
+    // Three show that it is back. Twice as many, twice, show that it bears more than three.
+    probes: [3, 6, 12],
     // Longer than the longest call that is guarded, the gateway's 12 s, and the writes around it.
     probe_lease: Duration::from_secs(20),
     // Nearly all probes end within a few seconds, long before their lease; the next look finds which way they went.
     probing: Duration::from_secs(5),
+    // As long as the calls were collected for while it was open: they come back at the rate at which they came.
+    spread: Duration::from_secs(30),
     // The calls of one order follow each other within it and share one read; another instance's opening is noticed a
     // second late, which is little beside the 10 s that it takes to open.
     believed: Duration::from_secs(1),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_sdk_lambda::{
     Client,
     config::{Config, retry::RetryConfig, timeout::TimeoutConfig},
+    error::ProvideErrorMetadata,
     primitives::Blob,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -26,6 +27,9 @@ pub enum CallError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// As many of it run as may: it was not invoked.
+    #[error("{function} could not be invoked: too many of it run")]
+    Throttled { function: &'static str },
     /// What went wrong in it is in its own log.
     #[error("{function} failed with {name}: {message}")]
     Failed { function: &'static str, name: String, message: String },
@@ -69,11 +73,10 @@ impl Peers {
         let form = |source| CallError::Form { function, source };
         let payload = serde_json::to_vec(request).map_err(form)?;
         let call = self.lambda.invoke().function_name(format!("ordersaga-{}-{function}", self.stage));
-        let answer = call
-            .payload(Blob::new(payload))
-            .send()
-            .await
-            .map_err(|source| CallError::Invoke { function, source: source.into() })?;
+        let answer = call.payload(Blob::new(payload)).send().await.map_err(|source| match source.code() {
+            Some("TooManyRequestsException") => CallError::Throttled { function },
+            _ => CallError::Invoke { function, source: source.into() },
+        })?;
         let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
         if answer.function_error.is_some() {
             let Failure { error_type, error_message } = serde_json::from_slice(&payload).unwrap_or_default();

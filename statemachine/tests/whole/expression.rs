@@ -163,9 +163,9 @@ impl<'a> Parser<'a> {
     }
 
     fn expression(&mut self) -> Expression {
-        let left = self.operand();
+        let mut left = self.operand();
         if self.takes("=") {
-            return Expression::Equal(Box::new((left, self.operand())));
+            left = Expression::Equal(Box::new((left, self.operand())));
         }
         if self.takes("&") {
             return Expression::Concatenation(Box::new((left, self.expression())));

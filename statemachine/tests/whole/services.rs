@@ -295,7 +295,11 @@ impl Order {
 
     fn cancel(&mut self, arguments: &Value) {
         let read = |field: &str| arguments["Payload"][field].clone();
-        let _: Failure = serde_json::from_value(read("failure")).expect("a failure of the contract");
+        let failure: Failure = serde_json::from_value(read("failure")).expect("a failure of the contract");
+        assert!(
+            failure.step != "TakePayment" || failure.error != TIMEOUT,
+            "a late payment is {PAYMENT_TIMEOUT}"
+        );
         let undone = serde_json::from_value(read("compensations")).expect("compensations of the contract");
         let Compensations { shipment, payment, inventory } = undone;
         let all = [("shipment", shipment), ("payment", payment), ("inventory", inventory)];

@@ -38,7 +38,7 @@ enum Try {
 impl From<NotSent> for Try {
     fn from(not_sent: NotSent) -> Self {
         match not_sent {
-            NotSent::Closed(open) => Self::Later(open.retry_after),
+            NotSent::Closed(open) => Self::Later(open.put_back()),
             NotSent::Crowded(wait) => Self::Later(wait),
             NotSent::Failed(SendError::Invalid(code)) => {
                 tracing::warn!(code, "there is no such address");
@@ -239,7 +239,7 @@ impl Notifier {
         not_sent: NotSent,
     ) -> Result<(), NotifyError> {
         match not_sent {
-            NotSent::Closed(open) => self.put_back(notification, message, open.retry_after).await,
+            NotSent::Closed(open) => self.put_back(notification, message, open.put_back()).await,
             NotSent::Crowded(wait) => self.put_back(notification, message, wait).await,
             NotSent::Failed(error) => Err(error.into()),
         }

@@ -2,8 +2,6 @@
 //! it is one more fact for the payment to judge. It has 3 s, so that it calls AWS only; what the payment owes
 //! at the gateway is left to a check on the queue.
 
-use std::time::Duration;
-
 use axum::{
     body::to_bytes,
     extract::{Request, State},
@@ -11,18 +9,15 @@ use axum::{
 };
 use contracts::OrderId;
 use jiff::{SignedDuration, Timestamp};
-use lambda_kit::{
-    http::{BODY_LIMIT, Problem},
-    telemetry::{self, Outcome},
-};
-use serde::Deserialize;
+use lambda_kit::http::{BODY_LIMIT, Problem};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use super::Api;
 use crate::{
     domain::{Dispute, Fact, Occasion, Says},
-    gateway::{IntentObject, in_minor_units},
-    queue::RecordDispute,
+    gateway::{IntentObject, RefundObject, in_minor_units},
+    queue::{RecordDispute, RecordRefunds},
     signature,
 };
 
@@ -32,14 +27,24 @@ struct Event<'a> {
     id: String,
     #[serde(rename = "type")]
     kind: String,
-    #[serde(borrow)]
-    data: Data<'a>,
+    /// Not in every event: those of version 2 of the API name an object, and do not hold it.
+    #[serde(borrow, default)]
+    data: Option<Data<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Data<'a> {
-    #[serde(borrow)]
-    object: &'a RawValue,
+    #[serde(borrow, default)]
+    object: Option<&'a RawValue>,
+}
+
+impl Event<'_> {
+    /// The object that the event is about.
+    fn object<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let object = self.data.as_ref().and_then(|data| data.object);
+        let unreadable = || Problem::bad_request("The event's object is not of its type.");
+        serde_json::from_str(object.ok_or_else(unreadable)?.get()).map_err(|_| unreadable())
+    }
 }
 
 /// A charge, of which only what was given back is of interest here.
@@ -58,14 +63,6 @@ struct ChargeObject {
 struct Metadata {
     #[serde(default)]
     order_id: Option<String>,
-}
-
-/// <https://docs.stripe.com/api/refunds/object>
-#[derive(Deserialize)]
-struct RefundObject {
-    id: String,
-    status: Option<String>,
-    payment_intent: Option<String>,
 }
 
 /// <https://docs.stripe.com/api/disputes/object>. It has no metadata of the intent's.
@@ -98,8 +95,9 @@ pub(super) async fn receive(State(api): State<Api>, request: Request) -> Result<
     if event.kind.starts_with("charge.dispute.") {
         return api.hear_of_dispute(&event).await;
     }
-    if event.kind == "charge.refund.updated" {
-        return hear_of_refund(&event);
+    // The second is what the first was called before 2024; Stripe sends both.
+    if ["refund.failed", "charge.refund.updated", "refund.updated"].contains(&event.kind.as_str()) {
+        return api.hear_of_refund(&event).await;
     }
     let Some(news) = news(&event)? else {
         tracing::info!(stripe_event_type = event.kind, "a webhook that is not about a payment of ours");
@@ -127,7 +125,7 @@ impl Api {
 
     /// Leaves it to the queue, because the gateway has to be asked whose it is.
     async fn hear_of_dispute(&self, event: &Event<'_>) -> Result<StatusCode, Problem> {
-        let object: DisputeObject = serde_json::from_str(event.data.object.get()).map_err(unreadable)?;
+        let object: DisputeObject = event.object()?;
         let DisputeObject { payment_intent: Some(intent_id), currency, mut dispute } = object else {
             tracing::info!("a dispute that is not about a payment of ours");
             return Ok(StatusCode::OK);
@@ -135,6 +133,19 @@ impl Api {
         dispute.amount = in_minor_units(dispute.amount, currency.as_deref());
         let record = RecordDispute { intent_id, dispute, event_id: event.id.clone() };
         let sent = self.intake.queue.record_dispute(record, SignedDuration::ZERO).await;
+        sent.map_err(|e| Problem::unavailable(&e))?;
+        Ok(StatusCode::OK)
+    }
+
+    /// A refund that was made may still fail, up to a month later, at the customer's bank; the money is then ours again
+    /// (<https://docs.stripe.com/refunds#failed-refunds>). Left to the queue, as a dispute is.
+    async fn hear_of_refund(&self, event: &Event<'_>) -> Result<StatusCode, Problem> {
+        let refund: RefundObject = event.object()?;
+        let (Some(failed), Some(intent_id)) = (refund.failed(), refund.payment_intent) else {
+            return Ok(StatusCode::OK);
+        };
+        let record = RecordRefunds { intent_id, failed: Some(failed), event_id: event.id.clone() };
+        let sent = self.intake.queue.record_refunds(record, SignedDuration::ZERO).await;
         sent.map_err(|e| Problem::unavailable(&e))?;
         Ok(StatusCode::OK)
     }
@@ -155,39 +166,26 @@ impl Api {
             }
             return Ok(());
         }
+        if matches!(news.fact, Fact::Refunded { .. }) && !payment.failed_refunds.is_empty() {
+            // The charge's sum may count refunds that failed since, or were not yet made when this event was.
+            let (intent_id, event_id) = (news.intent_id.clone(), occasion.cause.to_owned());
+            let record = RecordRefunds { intent_id, failed: None, event_id };
+            let sent = self.intake.queue.record_refunds(record, SignedDuration::ZERO).await;
+            return sent.map_err(|e| Problem::unavailable(&e));
+        }
         Ok(self.intake.learn(&news.order_id, Some(payment), &news.fact, occasion).await?)
     }
 }
 
-/// A refund that was made may still fail, days later, at the customer's bank. The gateway takes no other for it, so the
-/// money has to reach the customer another way: a person is told.
-fn hear_of_refund(event: &Event<'_>) -> Result<StatusCode, Problem> {
-    let refund: RefundObject = serde_json::from_str(event.data.object.get()).map_err(unreadable)?;
-    if refund.status.as_deref() == Some("failed") {
-        telemetry::record("refund.failed", Outcome::Error, Duration::ZERO);
-        tracing::error!(
-            refund_id = refund.id,
-            intent_id = refund.payment_intent,
-            "a refund failed at the customer's bank"
-        );
-    }
-    Ok(StatusCode::OK)
-}
-
-fn unreadable(_: serde_json::Error) -> Problem {
-    Problem::bad_request("The event's object is not of its type.")
-}
-
 /// What the event says, unless it is of a type or of an order that is not ours.
 fn news(event: &Event<'_>) -> Result<Option<News>, Problem> {
-    let json = event.data.object.get();
     match event.kind.as_str() {
         "payment_intent.succeeded"
         | "payment_intent.payment_failed"
         | "payment_intent.processing"
         | "payment_intent.requires_action"
         | "payment_intent.canceled" => {
-            let intent: IntentObject = serde_json::from_str(json).map_err(unreadable)?;
+            let intent: IntentObject = event.object()?;
             Ok(intent.order_id().map(|order_id| News {
                 order_id,
                 intent_id: intent.id.clone(),
@@ -196,7 +194,7 @@ fn news(event: &Event<'_>) -> Result<Option<News>, Problem> {
         }
         // By us, or in the gateway's dashboard. A charge has the metadata of its intent.
         "charge.refunded" => {
-            let charge: ChargeObject = serde_json::from_str(json).map_err(unreadable)?;
+            let charge: ChargeObject = event.object()?;
             let order_id = charge.metadata.order_id.and_then(|id| OrderId::try_from(id).ok());
             let fact =
                 Fact::Refunded { amount: in_minor_units(charge.amount_refunded, charge.currency.as_deref()) };

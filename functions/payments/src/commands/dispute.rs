@@ -1,5 +1,5 @@
-//! Disputes. The gateway's webhook names the intent and not the order, so that the gateway is asked for it here: the
-//! webhook itself has no time to.
+//! What the gateway's webhooks tell of an intent without naming its order: disputes, and refunds that failed. The gateway
+//! is asked for the order here: the webhook itself has no time to.
 
 use std::time::Duration;
 
@@ -9,39 +9,35 @@ use lambda_kit::{
     telemetry::{self, Outcome},
 };
 
-use super::{Invocation, Payments, PaymentsError};
+use super::{Invocation, Payments, PaymentsError, jittered};
 use crate::{
-    domain::{Fact, Occasion},
-    queue::RecordDispute,
+    domain::{Fact, Occasion, Payment},
+    gateway::GatewayError,
+    queue::{RecordDispute, RecordRefunds},
 };
 
-/// Nobody waits for a dispute to be recorded.
+/// Nobody waits for these to be recorded.
 const AGAIN: SignedDuration = SignedDuration::from_secs(60);
+
+/// Whose an intent is.
+enum Owner {
+    Payment(Box<Payment>),
+    /// Not a payment of ours.
+    Stranger,
+    /// The gateway cannot be asked now: again after this.
+    Later(SignedDuration),
+}
 
 impl Payments {
     /// Records a dispute on the payment that it is about. A repeat changes nothing.
     ///
     /// # Errors
-    /// When the message must come again.
+    /// When the message has to be delivered again.
     pub async fn dispute(&self, record: RecordDispute, invocation: Invocation) -> Result<(), PaymentsError> {
-        let intent = match self.gateway.retrieve(&record.intent_id).await {
-            Ok(intent) => intent,
-            // Put back instead of failed: the gateway being away is not to spend the message's receives.
-            Err(error) if error.is_retryable() => {
-                tracing::warn!(error = chain(&error), "a dispute waits for the gateway");
-                return Ok(self.queue.record_dispute(record, error.retry_after().max(AGAIN)).await?);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let known = match intent.order_id() {
-            Some(order_id) => self.store.get(&order_id).await?,
-            None => None,
-        };
-        let ours =
-            known.filter(|known| known.intent.as_ref().is_some_and(|ours| ours.id == record.intent_id));
-        let Some(payment) = ours else {
-            tracing::info!(intent_id = record.intent_id, "a dispute that is not about a payment of ours");
-            return Ok(());
+        let payment = match self.owner(&record.intent_id, invocation).await? {
+            Owner::Payment(payment) => *payment,
+            Owner::Stranger => return Ok(()),
+            Owner::Later(delay) => return Ok(self.queue.record_dispute(record, delay).await?),
         };
         let order_id = payment.order_id.clone();
         let version = payment.version;
@@ -62,4 +58,69 @@ impl Payments {
         // A refund that the gateway refused while the charge was disputed may be possible now.
         self.look_after(payment, 0, occasion, invocation).await
     }
+
+    /// Records that a refund failed, or which refunds the gateway has. A repeat changes nothing.
+    ///
+    /// # Errors
+    /// When the message has to be delivered again.
+    pub async fn refunds(&self, record: RecordRefunds, invocation: Invocation) -> Result<(), PaymentsError> {
+        let payment = match self.owner(&record.intent_id, invocation).await? {
+            Owner::Payment(payment) => *payment,
+            Owner::Stranger => return Ok(()),
+            Owner::Later(delay) => return Ok(self.queue.record_refunds(record, delay).await?),
+        };
+        let (order_id, version) = (payment.order_id.clone(), payment.version);
+        let occasion = Occasion { now: invocation.now, cause: &record.event_id };
+        let fact = match &record.failed {
+            Some(failed) => Fact::RefundFailed(failed.clone()),
+            None => match self.gateway.refunds(&record.intent_id, invocation.patience()).await {
+                Ok(refunds) => Fact::Refunded { amount: refunds.accepted(&payment.failed_refunds) },
+                Err(error) => {
+                    let delay = later(&error).ok_or(error)?;
+                    return Ok(self.queue.record_refunds(record, delay).await?);
+                }
+            },
+        };
+        let payment = self.store.record(&order_id, Some(payment), &fact, occasion).await?;
+        if let Some(failed) = record.failed.filter(|_| payment.version > version) {
+            telemetry::record("refund.failed", Outcome::Error, Duration::ZERO);
+            tracing::error!(
+                order_id = order_id.as_str(),
+                refund_id = failed.id,
+                reason = failed.reason,
+                "a refund failed at the customer's bank: the customer is owed this money"
+            );
+        }
+        self.look_after(payment, 0, occasion, invocation).await
+    }
+
+    /// The payment that an intent belongs to.
+    async fn owner(&self, intent_id: &str, invocation: Invocation) -> Result<Owner, PaymentsError> {
+        let intent = match self.gateway.retrieve(intent_id, invocation.patience()).await {
+            Ok(intent) => intent,
+            Err(error) => return Ok(Owner::Later(later(&error).ok_or(error)?)),
+        };
+        let known = match intent.order_id() {
+            Some(order_id) => self.store.get(&order_id).await?,
+            None => None,
+        };
+        let ours = known.filter(|known| known.intent.as_ref().is_some_and(|ours| ours.id == intent_id));
+        Ok(match ours {
+            Some(payment) => Owner::Payment(Box::new(payment)),
+            None => {
+                tracing::info!(intent_id, "a webhook that is not about a payment of ours");
+                Owner::Stranger
+            }
+        })
+    }
+}
+
+/// When to ask again: the message is put back instead of failed, so that a gateway that is away does not spend its
+/// receives.
+fn later(error: &GatewayError) -> Option<SignedDuration> {
+    if !error.is_retryable() {
+        return None;
+    }
+    tracing::warn!(error = chain(error), "what a webhook told waits for the gateway");
+    Some(error.retry_after().max(AGAIN) + jittered(AGAIN))
 }

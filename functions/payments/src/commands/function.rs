@@ -11,6 +11,7 @@ use contracts::{
     query::{PaymentQuery, PaymentStatuses},
     saga::{PaymentCommand, Undone},
 };
+use jiff::Timestamp;
 use lambda_kit::{
     MainResult, command,
     health::Check,
@@ -57,6 +58,25 @@ pub async fn run(checks: Vec<Check>, payments: Payments) -> MainResult {
     .await
 }
 
+fn read(message: &SqsMessage) -> Result<Message, MessageError> {
+    let body = message.body.as_deref().unwrap_or_default();
+    // Without the parser's words, which could quote a token.
+    let mut read: Message = serde_json::from_str(body)
+        .map_err(|_| MessageError::handler("the message is not one of the payments queue"))?;
+    if let Message::TakePayment(take) = &mut read {
+        // A message of before the saga sent the time.
+        take.entered_at = take.entered_at.or_else(|| sent_at(message));
+    }
+    Ok(read)
+}
+
+/// When the message was put into the queue: `SentTimestamp`, in Unix milliseconds (ReceiveMessage, SQS API reference). A
+/// redrive puts it there anew.
+fn sent_at(message: &SqsMessage) -> Option<Timestamp> {
+    let millisecond = message.attributes.get("SentTimestamp")?.parse().ok()?;
+    Timestamp::from_millisecond(millisecond).ok()
+}
+
 fn invocation(context: &Context) -> Invocation {
     let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
     Invocation::lasting(left.saturating_sub(RESERVE))
@@ -91,11 +111,12 @@ impl Payments {
         }
     }
 
-    async fn message(&self, message: SqsMessage, invocation: Invocation) -> Result<(), MessageError> {
-        let body = message.body.as_deref().unwrap_or_default();
-        // Without the parser's words, which could quote a token.
-        let message: Message = serde_json::from_str(body)
-            .map_err(|_| MessageError::handler("the message is not one of the payments queue"))?;
+    pub(super) async fn message(
+        &self,
+        message: SqsMessage,
+        invocation: Invocation,
+    ) -> Result<(), MessageError> {
+        let message = read(&message)?;
         let action = message.action();
         let span = tracing::info_span!(
             "payment",
@@ -108,6 +129,7 @@ impl Payments {
             Message::TakePayment(take) => self.take(take, invocation).instrument(span).await,
             Message::CheckPayment(check) => self.check(check, invocation).instrument(span).await,
             Message::RecordDispute(record) => self.dispute(record, invocation).instrument(span).await,
+            Message::RecordRefunds(record) => self.refunds(record, invocation).instrument(span).await,
         };
         let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
         telemetry::record(action, outcome, started.elapsed());

@@ -10,9 +10,10 @@ use crate::{
     gateway::{GatewayError, IntentObject},
 };
 
-/// One call of the gateway, the write by which its breaker learns of a failure, and the one that records the answer.
-const ONE_CALL: Duration =
-    Duration::from_secs(GATEWAY_CALL.as_secs() + BREAKER.write.as_secs() + ATTEMPT_TIMEOUT.as_secs());
+/// One call of the gateway, the write by which its turn is taken, the one by which its breaker learns of a failure, and the
+/// one that records the answer.
+pub(super) const ONE_CALL: Duration =
+    Duration::from_secs(GATEWAY_CALL.as_secs() + BREAKER.write.as_secs() + 2 * ATTEMPT_TIMEOUT.as_secs());
 /// A payment that is created, collected, closed and refunded in one go takes 4 steps; twice that is a circle.
 const STEPS: usize = 8;
 
@@ -54,7 +55,7 @@ impl Payments {
             let step = match work {
                 Work::Nothing => return Ok(Settled::Done(payment)),
                 Work::Expire => Step::Moved(self.record(payment, &Fact::TimeUp, occasion).await?),
-                Work::Create(charge) => self.create(payment, &charge, occasion).await?,
+                Work::Create(charge) => self.create(payment, &charge, occasion, invocation).await?,
                 Work::Collect { intent_id } => {
                     let made = just_made.take().is_some_and(|made: String| made == intent_id);
                     self.collect(payment, &intent_id, made, occasion, invocation).await?
@@ -81,15 +82,16 @@ impl Payments {
         payment: Payment,
         charge: &Charge,
         occasion: Occasion<'_>,
+        invocation: Invocation,
     ) -> Result<Step, PaymentsError> {
-        let intent = match self.gateway.create(&payment, charge).await {
+        let intent = match self.gateway.create(&payment, charge, invocation.patience()).await {
             Ok(intent) => intent,
             Err(error) if error.keeps_key() => {
                 // Whatever it made is unconfirmed and unknown to the customer: it takes no money, ever.
                 return self.spend_key(payment, Operation::Create, error, occasion).await;
             }
-            Err(GatewayError::Declined { code } | GatewayError::Refused { code, .. }) => {
-                tracing::warn!(code, "the gateway makes no intent for this charge");
+            Err(GatewayError::Declined { code }) => {
+                tracing::warn!(code, "the gateway makes no intent with this payment method");
                 let refused = Fact::IntentRefused { code };
                 return Ok(Step::Moved(self.record(payment, &refused, occasion).await?));
             }
@@ -102,7 +104,7 @@ impl Payments {
         }
         // The order was undone meanwhile, or another worker's intent came first. This one is not confirmed and
         // nobody knows it: cancelling is tidiness, not safety.
-        if let Err(error) = self.gateway.cancel(&intent.id).await {
+        if let Err(error) = self.gateway.cancel(&intent.id, invocation.patience()).await {
             tracing::warn!(intent_id = intent.id, %error, "an unused intent stays open, unconfirmed");
         }
         Ok(Step::Moved(payment))
@@ -118,7 +120,7 @@ impl Payments {
         invocation: Invocation,
     ) -> Result<Step, PaymentsError> {
         if !just_made {
-            let says = match self.gateway.retrieve(intent_id).await {
+            let says = match self.gateway.retrieve(intent_id, invocation.patience()).await {
                 Ok(intent) => intent.says(),
                 Err(error) => return Ok(Step::Failed(payment, error)),
             };
@@ -129,7 +131,7 @@ impl Payments {
                 return Ok(Step::Waits(payment));
             }
         }
-        let error = match self.gateway.confirm(&payment, intent_id).await {
+        let error = match self.gateway.confirm(&payment, intent_id, invocation.patience()).await {
             Ok(intent) => return self.hear(payment, intent_id, intent.says(), occasion).await,
             Err(GatewayError::Declined { code }) => {
                 return self.hear(payment, intent_id, Says::Declined { code }, occasion).await;
@@ -141,10 +143,11 @@ impl Payments {
             return Ok(Step::Failed(payment, error));
         }
         // It failed or was refused: only the intent knows whether anything has happened.
-        match (self.gateway.retrieve(intent_id).await.map(|intent| intent.says()), error) {
-            (Ok(Says::Unconfirmed), GatewayError::Refused { code, .. }) => {
-                self.hear(payment, intent_id, Says::Declined { code }, occasion).await
-            }
+        match (
+            self.gateway.retrieve(intent_id, invocation.patience()).await.map(|intent| intent.says()),
+            error,
+        ) {
+            // Not a decline: that is about the card, and this is not.
             (Ok(Says::Unconfirmed), error) => {
                 self.spend_key(payment, Operation::Confirm, error, occasion).await
             }
@@ -161,14 +164,14 @@ impl Payments {
         occasion: Occasion<'_>,
         invocation: Invocation,
     ) -> Result<Step, PaymentsError> {
-        let canceled = self.gateway.cancel(intent_id).await;
+        let canceled = self.gateway.cancel(intent_id, invocation.patience()).await;
         let intent = match canceled {
             // Refused: it has taken money, or was closed before, or is being worked on. It says which.
             Err(error) if !error.is_retryable() || error.keeps_key() => {
                 if !invocation.has(ONE_CALL) {
                     return Ok(Step::Failed(payment, error));
                 }
-                self.gateway.retrieve(intent_id).await
+                self.gateway.retrieve(intent_id, invocation.patience()).await
             }
             answer => answer,
         };
@@ -193,7 +196,7 @@ impl Payments {
         occasion: Occasion<'_>,
         invocation: Invocation,
     ) -> Result<Step, PaymentsError> {
-        let error = match self.gateway.refund(&payment, intent_id).await {
+        let error = match self.gateway.refund(&payment, intent_id, invocation.patience()).await {
             // It was for all that was left.
             Ok(state) if state.is_accepted() => {
                 let refunded = Fact::Refunded { amount: payment.total() };
@@ -207,8 +210,8 @@ impl Payments {
         if !invocation.has(ONE_CALL) {
             return Ok(unfinished(payment, error));
         }
-        match (self.gateway.retrieve(intent_id).await, error) {
-            (Ok(intent), _) if intent.refunded() >= payment.total() => {
+        match (self.gone_back(&payment, intent_id, invocation).await, error) {
+            (Ok(gone_back), _) if gone_back >= payment.total() => {
                 let refunded = Fact::Refunded { amount: payment.total() };
                 Ok(Step::Moved(self.record(payment, &refunded, occasion).await?))
             }
@@ -221,6 +224,20 @@ impl Payments {
             }
             (Err(error), _) => Ok(Step::Failed(payment, error)),
         }
+    }
+
+    /// How much the gateway has given back, in minor units. A charge's own sum may still count refunds that failed.
+    async fn gone_back(
+        &self,
+        payment: &Payment,
+        intent_id: &str,
+        invocation: Invocation,
+    ) -> Result<i64, GatewayError> {
+        if payment.failed_refunds.is_empty() {
+            return Ok(self.gateway.retrieve(intent_id, invocation.patience()).await?.refunded());
+        }
+        let refunds = self.gateway.refunds(intent_id, invocation.patience()).await?;
+        Ok(refunds.accepted(&payment.failed_refunds))
     }
 
     /// Nothing has happened, and the key would only say so again: the next try has another one.

@@ -5,12 +5,15 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Charge, Operation, Payment, Status};
 
-/// The first look comes after so many seconds, the next ones after twice as many each.
+/// The first look comes within so many seconds, the next ones within twice as many each. Drawn evenly from that time
+/// (full jitter), since what made one payment wait makes many wait.
 const FIRST_LOOK_SECONDS: i64 = 5;
-/// Somebody waits for the result: a lost webhook, or a gateway that is back, is noticed within a minute.
+/// The saga waits for the result: a lost webhook, or a gateway that is back, is noticed within a minute.
 const LONGEST_WAIT_SECONDS: i64 = 60;
-/// Nobody waits any more, only money may have to go back. The most that SQS delays a message.
+/// The saga does not wait any more, only money may have to go back.
 const LONGEST_WAIT_AFTER_DEADLINE_SECONDS: i64 = 900;
+/// The most that SQS delays a message (`DelaySeconds`, SQS API reference).
+const LONGEST_DELAY_SECONDS: i64 = 900;
 
 /// What the saga's step is answered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +76,13 @@ impl Payment {
                 not_paid(PAYMENT_DECLINED, self.decline_code.as_deref().unwrap_or("the gateway cancelled it"))
             }
             Status::TimedOut => not_paid(PAYMENT_TIMEOUT, "not paid before the deadline"),
-            Status::Voided | Status::Refunding | Status::Refunded => {
+            // A part that the staff gave back, and that came back: the order is paid all the same.
+            Status::RefundFailed
+                if self.refund_cause.is_none() && self.refunded + self.returned < self.total() =>
+            {
+                Some(Verdict::Paid)
+            }
+            Status::Voided | Status::Refunding | Status::Refunded | Status::RefundFailed => {
                 not_paid(ORDER_CANCEL_REQUESTED, "the order was taken back")
             }
         }
@@ -89,9 +98,9 @@ impl Payment {
             (Status::Pending, Some(charge), None) => Work::Create(charge.clone()),
             (Status::Declined | Status::TimedOut | Status::Voided, _, _) => close(),
             (Status::Refunding, _, Some(intent)) => Work::Refund { intent_id: intent.id.clone() },
-            (Status::Pending | Status::Refunding, _, None) | (Status::Succeeded | Status::Refunded, _, _) => {
-                Work::Nothing
-            }
+            (Status::Pending | Status::Refunding, _, None)
+            // A refund that failed would fail again: a person decides.
+            | (Status::Succeeded | Status::Refunded | Status::RefundFailed, _, _) => Work::Nothing,
         }
     }
 
@@ -102,23 +111,28 @@ impl Payment {
             Status::Voided | Status::Declined | Status::TimedOut if self.open_intent().is_some() => None,
             Status::Voided if self.intent.is_some() => Some(UndoOutcome::Voided),
             Status::Voided | Status::Declined | Status::TimedOut => Some(UndoOutcome::NothingTaken),
-            Status::Pending | Status::Succeeded | Status::Refunding => None,
+            Status::Pending | Status::Succeeded | Status::Refunding | Status::RefundFailed => None,
         }
     }
 
-    /// How long until the payment is looked at again, after it was looked at `looks` times: longer each time,
-    /// and not past the deadline while it is open. `least` is what the gateway is known to need.
-    pub fn next_look(&self, looks: u32, least: SignedDuration, now: Timestamp) -> SignedDuration {
+    /// How long until the payment is looked at again, after it was looked at `looks` times: at least `least`, and then
+    /// what `draw` draws up to a ceiling of seconds, which doubles with each look. Not past the deadline while it is open.
+    pub fn next_look(
+        &self,
+        looks: u32,
+        least: SignedDuration,
+        now: Timestamp,
+        draw: impl FnOnce(i64) -> i64,
+    ) -> SignedDuration {
         let doubled = FIRST_LOOK_SECONDS.saturating_mul(1_i64 << looks.min(10));
-        let least = least.as_secs();
+        let wait = |ceiling: i64| least.as_secs().saturating_add(draw(doubled.min(ceiling)));
         let seconds = match &self.charge {
             Some(charge) if self.status == Status::Pending => {
-                let left = (charge.deadline - now.as_second()).max(1);
-                doubled.min(LONGEST_WAIT_SECONDS).max(least).min(left)
+                wait(LONGEST_WAIT_SECONDS).min((charge.deadline - now.as_second()).max(1))
             }
-            _ => doubled.max(least).min(LONGEST_WAIT_AFTER_DEADLINE_SECONDS),
+            _ => wait(LONGEST_WAIT_AFTER_DEADLINE_SECONDS),
         };
-        SignedDuration::from_secs(seconds)
+        SignedDuration::from_secs(seconds.clamp(1, LONGEST_DELAY_SECONDS))
     }
 
     /// The key of this operation's current attempt.

@@ -3,7 +3,7 @@
 use contracts::events::RefundCause;
 use serde::{Deserialize, Serialize};
 
-use super::{Payment, Status};
+use super::{News, Operation, Payment, Status};
 
 const LOST: &str = "lost";
 
@@ -25,6 +25,30 @@ impl Dispute {
     }
 }
 
+/// A refund that the customer's bank returned, days after it was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedRefund {
+    /// The gateway's, `re_…`.
+    pub id: String,
+    /// Minor units.
+    pub amount: i64,
+    /// The gateway's code.
+    pub reason: String,
+}
+
+/// Takes a refund that failed out of what has gone back. A repeat changes nothing.
+pub(super) fn failed(payment: &mut Payment, failed: &FailedRefund) -> Option<News> {
+    if payment.failed_refunds.iter().any(|known| known.id == failed.id) {
+        return None;
+    }
+    payment.failed_refunds.push(failed.clone());
+    payment.refunded = (payment.refunded - failed.amount).max(0);
+    payment.returned = (payment.returned + failed.amount).min(payment.total());
+    // The key of our own refund would answer with the one that failed.
+    payment.attempts.raise(Operation::Refund);
+    Some(News::RefundFailed)
+}
+
 /// Records how a dispute stands. Webhooks come in any order: one that is closed is not opened by an older one.
 pub(super) fn dispute(known: &mut Vec<Dispute>, news: &Dispute) {
     match known.iter_mut().find(|known| known.id == news.id) {
@@ -38,11 +62,22 @@ pub(super) fn dispute(known: &mut Vec<Dispute>, news: &Dispute) {
 /// with the customer already, and is not owed again when the order is taken back.
 pub(super) fn follow(payment: &mut Payment, before: Status) {
     if payment.status == Status::Refunding && before != Status::Refunding {
-        payment.refund_cause = Some(match before {
-            // Those who waited were told, and perhaps the customer, that nothing was taken.
+        payment.refund_cause.get_or_insert(match before {
+            // The saga was answered, and perhaps the customer told, that nothing was taken.
             Status::Declined | Status::TimedOut => RefundCause::LatePayment,
             _ => RefundCause::OrderCancelled,
         });
+    }
+    if matches!(payment.status, Status::Succeeded | Status::Refunded) && payment.returned > 0 {
+        payment.status = Status::RefundFailed;
+    }
+    if payment.status == Status::RefundFailed && payment.returned == 0 {
+        // What had come back is with the customer now.
+        payment.status = match payment.refund_cause {
+            _ if payment.refunded >= payment.total() => Status::Refunded,
+            Some(_) => Status::Refunding,
+            None => Status::Succeeded,
+        };
     }
     let lost = payment.disputes.iter().filter(|dispute| dispute.status == LOST).map(|dispute| dispute.amount);
     let all = match payment.status {

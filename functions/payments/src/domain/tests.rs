@@ -79,7 +79,7 @@ fn after(before: &Payment, fact: &Fact, seconds: i64) -> (Payment, Option<String
     }
 }
 
-use Status::{Declined, Pending, Refunded, Refunding, Succeeded, TimedOut, Voided};
+use Status::{Declined, Pending, RefundFailed, Refunded, Refunding, Succeeded, TimedOut, Voided};
 const ALL: [Status; 7] = [Pending, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded];
 
 /// For each fact: the status after it, in the order of `ALL`.
@@ -182,14 +182,25 @@ fn an_undo_has_ended_only_when_no_money_can_be_taken_any_more(
 
 #[test]
 fn looks_become_rarer_and_do_not_miss_the_deadline() {
-    let seconds =
-        |payment: &Payment, looks, now| payment.next_look(looks, SignedDuration::ZERO, at(now).now).as_secs();
+    let seconds = |payment: &Payment, looks, now| {
+        payment.next_look(looks, SignedDuration::ZERO, at(now).now, |ceiling| ceiling).as_secs()
+    };
     let pending = payment(Pending);
     let waits: Vec<i64> = (0..6).map(|looks| seconds(&pending, looks, NOW)).collect();
     assert_eq!(waits, [5, 10, 20, 40, 60, 60]);
     assert_eq!(seconds(&pending, 9, DEADLINE - 7), 7);
     assert_eq!(seconds(&pending, 9, DEADLINE + 7), 1);
     assert_eq!(seconds(&payment(Refunding), u32::MAX, DEADLINE), 900, "SQS takes no longer delay");
+}
+
+#[test]
+fn a_look_is_drawn_from_the_time_up_to_its_ceiling_and_not_before_what_the_gateway_needs() {
+    let least = SignedDuration::from_secs(30);
+    let pending = payment(Pending);
+    let look = |drawn: i64| pending.next_look(2, least, at(NOW).now, |ceiling| drawn.min(ceiling)).as_secs();
+    assert_eq!((look(1), look(13), look(99)), (31, 43, 50));
+    let long = SignedDuration::from_hours(1);
+    assert_eq!(payment(Refunding).next_look(0, long, at(NOW).now, |ceiling| ceiling).as_secs(), 900);
 }
 
 #[test]
@@ -238,6 +249,9 @@ fn any_fact() -> impl Strategy<Value = Fact> {
             Fact::Disputed(Dispute { id: "dp_1".into(), amount: 4200, reason: "fraudulent".into(), status: status.into() })
         }),
         1 => (1..=6000_i64).prop_map(|amount| Fact::Refunded { amount }),
+        1 => (0..3_u8, 1..=6000_i64).prop_map(|(n, amount)| {
+            Fact::RefundFailed(FailedRefund { id: format!("re_{n}"), amount, reason: "unknown".into() })
+        }),
         1 => Just(Fact::KeySpent { operation: Operation::Refund, n: 1 }),
     ]
 }
@@ -263,6 +277,9 @@ proptest! {
             if let Some(event) = event.as_ref().filter(|event| event.event_type == "payment.refunded") {
                 told_refunded += event.decode::<PaymentRefunded>().unwrap().amount.amount;
             }
+            if let Some(event) = event.as_ref().filter(|event| event.event_type == "payment.refund_failed") {
+                told_refunded = event.decode::<PaymentRefundFailed>().unwrap().refunded.amount;
+            }
             prop_assert_eq!(after.version, before.version + u64::from(after != before));
             // A repeat changes nothing.
             let again = decide(&order(), Some(&after), &fact, at(NOW + later)).unwrap();
@@ -271,7 +288,7 @@ proptest! {
             payment = after;
 
             // Money on a payment that does not count is on its way back, or back.
-            let given_back = matches!(payment.status, Refunding | Refunded);
+            let given_back = matches!(payment.status, Refunding | Refunded | RefundFailed);
             prop_assert!(!taken || payment.status == Succeeded || given_back);
             prop_assert!(!(taken && undone) || given_back);
             prop_assert!(!undone || !matches!(payment.status, Pending | Succeeded));

@@ -1,7 +1,10 @@
 //! What can go wrong at the gateway, told apart by what it means for the money.
 
 use jiff::SignedDuration;
-use lambda_kit::breaker::Open;
+use lambda_kit::{
+    breaker::Open,
+    provider::{Ending, ProviderError},
+};
 use serde::Deserialize;
 
 use crate::secrets::SecretError;
@@ -14,12 +17,15 @@ pub enum GatewayError {
     /// It was not called: it has not happened.
     #[error(transparent)]
     Open(Open),
+    /// It was not called, because others' calls take all that its rate allows for longer than this one could wait.
+    #[error("the gateway's rate is used up for {} s", wait.as_secs())]
+    Crowded { wait: SignedDuration },
     /// 5xx: it may have happened, and its idempotency key will say the same again.
     #[error("the gateway failed with {0}")]
     Failed(u16),
     /// 409 while an equal request is on its way, 429: it has not happened.
     #[error("the gateway is busy ({0})")]
-    Busy(u16),
+    Throttled(u16),
     /// 401 and 403: our key is not good. It has not happened.
     #[error("the gateway does not take our key")]
     Unauthorized,
@@ -28,12 +34,15 @@ pub enum GatewayError {
     /// An answer of success that is not one of an intent or a refund.
     #[error("the gateway's answer cannot be read")]
     Unreadable,
-    /// 402: the bank said no.
+    /// The card or the payment method is not good for this payment. It will never happen.
     #[error("the payment was declined: {code}")]
     Declined { code: String },
-    /// Another 4xx: it will never happen.
+    /// It says that what the request asks of an object cannot be done in the state that this is in.
     #[error("the gateway refused with {status}: {code}")]
     Refused { status: u16, code: String },
+    /// Another 4xx: a fault of the request or of the account, and not of the customer. It has not happened.
+    #[error("the gateway does not take our request: {status} {code}")]
+    Misused { status: u16, code: String },
 }
 
 impl GatewayError {
@@ -42,22 +51,36 @@ impl GatewayError {
         !matches!(self, Self::Declined { .. } | Self::Refused { .. })
     }
 
-    /// Whether the gateway is down, or close to it: what its breaker counts.
-    pub const fn is_outage(&self) -> bool {
-        matches!(self, Self::NoAnswer(_) | Self::Failed(_) | Self::Busy(429))
-    }
-
     /// How long it is of no use to try again.
     pub const fn retry_after(&self) -> SignedDuration {
         match self {
             Self::Open(open) => open.retry_after,
+            Self::Crowded { wait } => *wait,
             _ => SignedDuration::ZERO,
         }
     }
 
-    /// Whether the idempotency key keeps this failure, so that another try needs another key.
+    /// Whether the idempotency key keeps this failure, so that another try needs another key: Stripe keeps the answer of
+    /// whatever began to execute, a 400 as well as a 500 (<https://docs.stripe.com/api/idempotent_requests>).
     pub const fn keeps_key(&self) -> bool {
-        matches!(self, Self::Failed(_))
+        matches!(self, Self::Failed(_) | Self::Misused { .. })
+    }
+}
+
+impl ProviderError for GatewayError {
+    fn ending(&self) -> Ending {
+        match self {
+            Self::NoAnswer(_) | Self::Failed(_) => Ending::Failed,
+            Self::Throttled(_) | Self::Crowded { .. } => Ending::Throttled,
+            // It works, and does not do what it was asked.
+            Self::Open(_)
+            | Self::Unauthorized
+            | Self::NoKey(_)
+            | Self::Unreadable
+            | Self::Declined { .. }
+            | Self::Refused { .. }
+            | Self::Misused { .. } => Ending::Refused,
+        }
     }
 }
 
@@ -76,21 +99,74 @@ struct ErrorObject {
     code: Option<String>,
     #[serde(default)]
     decline_code: Option<String>,
+    #[serde(default)]
+    param: Option<String>,
 }
+
+/// The codes of <https://docs.stripe.com/error-codes> that are about the card or the payment method that the customer
+/// chose, and not about the request or our account. Most of them come as `card_error` as well.
+const ABOUT_THE_CARD: &[&str] = &[
+    "authentication_required",
+    "card_decline_rate_limit_exceeded",
+    "card_declined",
+    "charge_exceeds_source_limit",
+    "expired_card",
+    "incorrect_address",
+    "incorrect_cvc",
+    "incorrect_number",
+    "incorrect_zip",
+    "insufficient_funds",
+    "invalid_card_type",
+    "invalid_cvc",
+    "invalid_expiry_month",
+    "invalid_expiry_year",
+    "invalid_number",
+    "payment_intent_authentication_failure",
+    "payment_intent_incompatible_payment_method",
+    "payment_intent_payment_attempt_expired",
+    "payment_intent_payment_attempt_failed",
+    "payment_method_billing_details_address_missing",
+    "payment_method_currency_mismatch",
+    "payment_method_customer_decline",
+    "payment_method_invalid_parameter",
+    "payment_method_not_available",
+    "payment_method_provider_decline",
+    "payment_method_unexpected_state",
+    "payment_method_unsupported_type",
+    "postal_code_invalid",
+];
+
+/// The codes of the same list that are about the state of the object that a request names.
+const ABOUT_THE_STATE: &[&str] = &[
+    "charge_already_captured",
+    "charge_already_refunded",
+    "charge_disputed",
+    "charge_not_refundable",
+    "intent_invalid_state",
+    "payment_intent_unexpected_state",
+    "refund_disputed_payment",
+    "resource_missing",
+];
 
 /// The error that an answer of this status is.
 pub(super) fn of(status: u16, body: &[u8]) -> GatewayError {
-    let error = serde_json::from_slice::<Body>(body).unwrap_or_default().error;
-    let declined = error.kind.as_deref() == Some("card_error");
-    let mut code = error.decline_code.or(error.code).or(error.kind).unwrap_or_else(|| "unknown".to_owned());
-    // Ours to bound: it is stored, and told to the saga.
+    let ErrorObject { kind, code, decline_code, param } =
+        serde_json::from_slice::<Body>(body).unwrap_or_default().error;
+    let is = |codes: &[&str]| code.as_deref().is_some_and(|code| codes.contains(&code));
+    let about_card = status == 402
+        || kind.as_deref() == Some("card_error")
+        || param.as_deref() == Some("payment_method")
+        || is(ABOUT_THE_CARD);
+    let about_state = status == 404 || is(ABOUT_THE_STATE);
+    let mut code = decline_code.or(code).or(kind).unwrap_or_else(|| "unknown".to_owned());
+    // Ours to bound: it is stored, and the saga is told.
     code.truncate(code.floor_char_boundary(100));
     match status {
         500.. => GatewayError::Failed(status),
         401 | 403 => GatewayError::Unauthorized,
-        409 | 429 => GatewayError::Busy(status),
-        402 => GatewayError::Declined { code },
-        _ if declined => GatewayError::Declined { code },
-        _ => GatewayError::Refused { status, code },
+        409 | 429 => GatewayError::Throttled(status),
+        _ if about_card => GatewayError::Declined { code },
+        _ if about_state => GatewayError::Refused { status, code },
+        _ => GatewayError::Misused { status, code },
     }
 }

@@ -3,7 +3,7 @@
 use contracts::{Currency, Money, OrderId};
 use serde::Deserialize;
 
-use crate::domain::{NextAction, Says, Secret};
+use crate::domain::{Account, FailedRefund, NextAction, Says, Secret};
 
 /// An amount of one of Stripe's objects in minor units (ISO 4217). `currency` is the object's, in lower case.
 pub fn in_minor_units(amount: i64, currency: Option<&str>) -> i64 {
@@ -16,6 +16,10 @@ pub fn in_minor_units(amount: i64, currency: Option<&str>) -> i64 {
 pub struct IntentObject {
     pub id: String,
     status: IntentStatus,
+    #[serde(default)]
+    amount: i64,
+    #[serde(default)]
+    currency: Option<String>,
     #[serde(default)]
     client_secret: Option<Secret>,
     #[serde(default)]
@@ -103,6 +107,13 @@ impl IntentObject {
         }
     }
 
+    /// As the books are compared with it. Only of an intent that was retrieved or listed.
+    pub fn account(&self) -> Account {
+        let taken = self.status == IntentStatus::Succeeded;
+        let amount = in_minor_units(self.amount, self.currency.as_deref());
+        Account { intent_id: self.id.clone(), taken, amount, refunded: self.refunded() }
+    }
+
     /// The order that we made it for.
     pub fn order_id(&self) -> Option<OrderId> {
         OrderId::try_from(self.metadata.order_id.as_deref()?).ok()
@@ -119,9 +130,65 @@ impl IntentObject {
     }
 }
 
+/// <https://docs.stripe.com/api/refunds/object>
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct RefundObject {
-    pub(super) status: RefundState,
+pub struct RefundObject {
+    id: String,
+    #[serde(default)]
+    amount: i64,
+    #[serde(default)]
+    currency: Option<String>,
+    /// Of a charge that has no such state, nothing.
+    #[serde(default)]
+    status: Option<RefundState>,
+    #[serde(default)]
+    pub payment_intent: Option<String>,
+    #[serde(default)]
+    failure_reason: Option<String>,
+}
+
+impl RefundObject {
+    pub fn state(&self) -> RefundState {
+        self.status.unwrap_or(RefundState::Unknown)
+    }
+
+    /// In minor units.
+    fn amount(&self) -> i64 {
+        in_minor_units(self.amount, self.currency.as_deref())
+    }
+
+    /// As the payment remembers it, if the money came back to us.
+    pub fn failed(&self) -> Option<FailedRefund> {
+        matches!(self.state(), RefundState::Failed | RefundState::Canceled).then(|| FailedRefund {
+            id: self.id.clone(),
+            amount: self.amount(),
+            reason: self.failure_reason.clone().unwrap_or_else(|| "unknown".to_owned()),
+        })
+    }
+}
+
+/// A page of intents (<https://docs.stripe.com/api/payment_intents/list>).
+#[derive(Debug, Clone, Deserialize)]
+pub struct Intents {
+    pub data: Vec<IntentObject>,
+    pub has_more: bool,
+}
+
+/// All refunds of an intent (<https://docs.stripe.com/api/refunds/list>).
+#[derive(Debug, Clone, Deserialize)]
+pub struct Refunds {
+    data: Vec<RefundObject>,
+}
+
+impl Refunds {
+    /// How much of them is with the customer, or on its way, in minor units. `failed`: those that are known to have
+    /// failed, whatever they say.
+    pub fn accepted(&self, failed: &[FailedRefund]) -> i64 {
+        let accepted = self.data.iter().filter(|refund| {
+            refund.state().is_accepted() && failed.iter().all(|failed| failed.id != refund.id)
+        });
+        accepted.map(RefundObject::amount).sum()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

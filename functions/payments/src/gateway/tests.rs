@@ -9,7 +9,7 @@ use wiremock::{
 use super::*;
 use crate::{
     domain::{Fact, Says},
-    testing::{CALL, Lab},
+    testing::{CALL, FAST, Lab},
 };
 
 fn gateway(lab: &Lab, server: &MockServer) -> Gateway {
@@ -17,7 +17,13 @@ fn gateway(lab: &Lab, server: &MockServer) -> Gateway {
 }
 
 fn gateway_at(lab: &Lab, url: &str) -> Gateway {
-    Gateway::new(url, Timeouts { connect: CALL, call: CALL }, Arc::clone(&lab.secrets), lab.breaker())
+    Gateway::new(
+        url,
+        Timeouts { connect: CALL, call: CALL },
+        Arc::clone(&lab.secrets),
+        lab.breaker(),
+        lab.limits(FAST),
+    )
 }
 
 async fn answering(status: u16, body: serde_json::Value) -> MockServer {
@@ -32,7 +38,15 @@ async fn answering(status: u16, body: serde_json::Value) -> MockServer {
 #[rstest]
 #[case::bank_said_no(402, json!({"error": {"type": "card_error", "code": "card_declined", "decline_code": "lost_card"}}), "the payment was declined: lost_card", false, false)]
 #[case::as_localstripe_says_it(402, json!({"error": {"type": "invalid_request_error", "code": "card_declined"}}), "the payment was declined: card_declined", false, false)]
-#[case::refused(400, json!({"error": {"type": "invalid_request_error", "code": "resource_missing"}}), "the gateway refused with 400: resource_missing", false, false)]
+#[case::no_such_card(400, json!({"error": {"type": "invalid_request_error", "code": "resource_missing", "param": "payment_method"}}), "the payment was declined: resource_missing", false, false)]
+#[case::no_card(400, json!({"error": {"type": "invalid_request_error", "code": "payment_intent_incompatible_payment_method"}}), "the payment was declined: payment_intent_incompatible_payment_method", false, false)]
+#[case::not_there(400, json!({"error": {"type": "invalid_request_error", "code": "resource_missing", "param": "intent"}}), "the gateway refused with 400: resource_missing", false, false)]
+#[case::done(400, json!({"error": {"type": "invalid_request_error", "code": "charge_already_refunded"}}), "the gateway refused with 400: charge_already_refunded", false, false)]
+#[case::account(400, json!({"error": {"type": "invalid_request_error", "code": "testmode_charges_only"}}), "the gateway does not take our request: 400 testmode_charges_only", true, true)]
+#[case::no_cards_at_all(400, json!({"error": {"type": "invalid_request_error", "code": "payment_intent_invalid_parameter", "param": "payment_method_types"}}), "the gateway does not take our request: 400 payment_intent_invalid_parameter", true, true)]
+#[case::too_small(400, json!({"error": {"type": "invalid_request_error", "code": "amount_too_small"}}), "the gateway does not take our request: 400 amount_too_small", true, true)]
+#[case::another_form(400, json!({"error": {"type": "idempotency_error"}}), "the gateway does not take our request: 400 idempotency_error", true, true)]
+#[case::without_a_code(400, json!({"error": {"type": "invalid_request_error"}}), "the gateway does not take our request: 400 invalid_request_error", true, true)]
 #[case::not_known(404, json!("nothing"), "the gateway refused with 404: unknown", false, false)]
 #[case::key(401, json!({}), "the gateway does not take our key", true, false)]
 #[case::rights(403, json!({}), "the gateway does not take our key", true, false)]
@@ -51,7 +65,7 @@ async fn each_answer_means_one_thing(
 ) {
     let lab = Lab::new().await;
     let server = answering(status, body).await;
-    let error = gateway(&lab, &server).retrieve("pi_1").await.unwrap_err();
+    let error = gateway(&lab, &server).retrieve("pi_1", CALL).await.unwrap_err();
     assert_eq!(error.to_string(), text);
     assert_eq!((error.is_retryable(), error.keeps_key()), (retryable, keeps_key));
 }
@@ -60,12 +74,12 @@ async fn each_answer_means_one_thing(
 async fn a_gateway_that_is_not_there_or_too_slow_gives_no_answer() {
     let lab = Lab::new().await;
     let closed = gateway_at(&lab, "http://127.0.0.1:9");
-    assert!(matches!(closed.retrieve("pi_1").await, Err(GatewayError::NoAnswer(_))));
+    assert!(matches!(closed.retrieve("pi_1", CALL).await, Err(GatewayError::NoAnswer(_))));
 
     let server = MockServer::start().await;
     let slow = ResponseTemplate::new(200).set_delay(std::time::Duration::from_secs(60));
     Mock::given(method("GET")).respond_with(slow).mount(&server).await;
-    let error = gateway(&lab, &server).retrieve("pi_1").await.unwrap_err();
+    let error = gateway(&lab, &server).retrieve("pi_1", CALL).await.unwrap_err();
     assert!(matches!(error, GatewayError::NoAnswer(_)) && error.is_retryable());
 }
 
@@ -92,9 +106,9 @@ async fn a_request_names_its_key_its_version_and_who_asks() {
     let undo = Fact::Undo { user_id: lab.user.clone(), correlation_id: crate::testing::correlation() };
     let payment = lab.payments.store.record(&lab.order, None, &undo, lab.occasion()).await.unwrap();
     let gateway = gateway(&lab, &server);
-    let confirmed = gateway.confirm(&payment, "pi_1").await.unwrap();
+    let confirmed = gateway.confirm(&payment, "pi_1", CALL).await.unwrap();
     assert_eq!(confirmed.says(), Says::Succeeded);
-    assert_eq!(gateway.retrieve("pi_1").await.unwrap().refunded(), 0);
+    assert_eq!(gateway.retrieve("pi_1", CALL).await.unwrap().refunded(), 0);
 }
 
 #[rstest]
@@ -115,7 +129,7 @@ async fn a_charge_is_sent_in_the_gateways_units_or_not_at_all(
     let undo = Fact::Undo { user_id: lab.user.clone(), correlation_id: crate::testing::correlation() };
     let payment = lab.payments.store.record(&lab.order, None, &undo, lab.occasion()).await.unwrap();
     let charge = Charge { amount, payment_method: "pm_card_visa".to_owned(), deadline: 0 };
-    let answer = gateway(&lab, &server).create(&payment, &charge).await;
+    let answer = gateway(&lab, &server).create(&payment, &charge, CALL).await;
     let requests = server.received_requests().await.unwrap();
     match sent {
         Ok(form) => assert!(requests[0].body.starts_with(form.as_bytes()), "{requests:?}"),
@@ -162,8 +176,8 @@ fn a_retrieved_intent_says_how_much_went_back() {
 async fn a_gateway_without_a_key_in_the_secret_says_so_and_looks_again() {
     let lab = Lab::new().await;
     lab.aws.set_secret(json!({"api_key": "", "webhook_secrets": []}));
-    let error = lab.payments.gateway.cancel("pi_1").await.unwrap_err();
+    let error = lab.payments.gateway.cancel("pi_1", CALL).await.unwrap_err();
     assert!(matches!(error, GatewayError::NoKey(_)) && error.is_retryable());
     lab.aws.set_secret(json!({"api_key": "sk_test_right", "webhook_secrets": []}));
-    assert!(matches!(lab.payments.gateway.cancel("pi_1").await, Err(GatewayError::Refused { .. })));
+    assert!(matches!(lab.payments.gateway.cancel("pi_1", CALL).await, Err(GatewayError::Refused { .. })));
 }

@@ -32,6 +32,10 @@ pub enum Trouble {
     RefundFails,
     /// Nothing happens; 400, because the charge is disputed, which the key keeps.
     Disputed,
+    /// Nothing happens; 400, because all was refunded, though some of it came back.
+    AlreadyRefunded,
+    /// Nothing happens; 400, because of our account, which the key keeps.
+    Misused,
 }
 
 #[derive(Debug, Clone)]
@@ -39,13 +43,25 @@ struct Intent {
     status: &'static str,
     method: String,
     amount: i64,
+    /// With the customer.
     refunded: i64,
+    /// All refunds that were ever made, those that failed later among them.
+    ever_refunded: i64,
     order_id: String,
+}
+
+#[derive(Debug, Clone)]
+struct Refund {
+    intent: String,
+    amount: i64,
+    status: &'static str,
 }
 
 #[derive(Default)]
 struct State {
     intents: HashMap<String, Intent>,
+    /// `re_1` is the first.
+    refunds: Vec<Refund>,
     answers: HashMap<String, (u16, Value)>,
     trouble: HashMap<String, Vec<Trouble>>,
     /// Operation and idempotency key of each request.
@@ -123,16 +139,41 @@ impl FakeStripe {
     /// Somebody gives back a part, in the dashboard. Answers the charge as a webhook shows it.
     pub fn refund_in_dashboard(&self, intent_id: &str, amount: i64) -> Value {
         let mut state = self.state.lock().unwrap();
-        let intent = state.intents.get_mut(intent_id).unwrap();
-        intent.refunded += amount;
+        if amount > 0 {
+            state.refund(intent_id, amount);
+        }
+        let intent = &state.intents[intent_id];
         json!({
             "id": "ch_1",
             "payment_intent": intent_id,
             "amount": intent.amount,
-            "amount_refunded": intent.refunded,
+            "amount_refunded": intent.ever_refunded,
             "refunded": intent.refunded == intent.amount,
             "metadata": {"order_id": intent.order_id},
         })
+    }
+
+    /// The customer's bank returns a refund. Answers it as a webhook shows it.
+    pub fn refund_fails(&self, refund_id: &str) -> Value {
+        let mut state = self.state.lock().unwrap();
+        let number: usize = refund_id.trim_start_matches("re_").parse().unwrap();
+        let refund = &mut state.refunds[number - 1];
+        refund.status = "failed";
+        let (intent, amount) = (refund.intent.clone(), refund.amount);
+        state.intents.get_mut(&intent).unwrap().refunded -= amount;
+        let mut object = state.refund_object(number);
+        object["failure_reason"] = json!("expired_or_canceled_card");
+        object
+    }
+
+    /// Forgets an intent, as another account would not know it.
+    pub fn forget(&self, intent_id: &str) {
+        self.state.lock().unwrap().intents.remove(intent_id).unwrap();
+    }
+
+    /// Takes another amount than it was asked for.
+    pub fn charge_instead(&self, intent_id: &str, amount: i64) {
+        self.state.lock().unwrap().intents.get_mut(intent_id).unwrap().amount = amount;
     }
 
     /// How many intents have taken money, ever.
@@ -151,6 +192,7 @@ impl Respond for Responder {
         let mut state = self.0.lock().unwrap();
         let key = request.headers.get("idempotency-key").map(|key| key.to_str().unwrap().to_owned());
         let path: Vec<&str> = request.url.path().trim_start_matches("/v1/").split('/').collect();
+        let query = request.url.query().unwrap_or_default();
         let operation = match (request.method.as_str(), path.as_slice()) {
             ("POST", ["payment_intents"]) => "create",
             ("POST", ["payment_intents", _, "confirm"]) => "confirm",
@@ -158,6 +200,7 @@ impl Respond for Responder {
             ("GET", ["payment_intents", _]) => "retrieve",
             ("GET", ["payment_intents"]) => "list",
             ("POST", ["refunds"]) => "refund",
+            ("GET", ["refunds"]) => "refunds",
             other => panic!("payments do not call {other:?}"),
         };
         state.calls.push((operation.to_owned(), key.clone()));
@@ -181,16 +224,21 @@ impl Respond for Responder {
             Some(Trouble::Busy) => return answer((429, json!({"error": {"code": "rate_limit"}}))),
             Some(Trouble::FailedBefore) => failed,
             Some(Trouble::FailedAfter) => {
-                state.execute(operation, &path, &form);
+                state.execute(operation, &path, query, &form);
                 failed
             }
+            Some(Trouble::AlreadyRefunded) => (400, json!({"error": {"code": "charge_already_refunded"}})),
             Some(Trouble::Disputed) => (400, json!({"error": {"code": "charge_disputed"}})),
+            Some(Trouble::Misused) => {
+                let error = json!({"type": "invalid_request_error", "code": "testmode_charges_only"});
+                (400, json!({"error": error}))
+            }
             Some(Trouble::RefundFails) => (200, json!({"id": "re_0", "status": "failed"})),
             Some(Trouble::LostAnswer) => {
                 late = NEVER;
-                state.execute(operation, &path, &form)
+                state.execute(operation, &path, query, &form)
             }
-            None => state.execute(operation, &path, &form),
+            None => state.execute(operation, &path, query, &form),
         };
         if let Some(key) = key {
             state.answers.insert(key, result.clone());
@@ -204,7 +252,7 @@ fn answer((status, body): (u16, Value)) -> ResponseTemplate {
 }
 
 impl State {
-    fn execute(&mut self, operation: &str, path: &[&str], form: &str) -> (u16, Value) {
+    fn execute(&mut self, operation: &str, path: &[&str], query: &str, form: &str) -> (u16, Value) {
         let field = |name: &str| {
             let value = form.split('&').filter_map(|f| f.split_once('=')).find(|(n, _)| *n == name);
             value.map(|(_, value)| value.to_owned()).unwrap_or_default()
@@ -214,7 +262,9 @@ impl State {
             "create" => {
                 let method = field("payment_method");
                 if !["pm_card_visa", "pm_declined", "pm_3ds", "pm_slow"].contains(&method.as_str()) {
-                    return refused("resource_missing");
+                    let mut answer = refused("resource_missing");
+                    answer.1["error"]["param"] = json!("payment_method");
+                    return answer;
                 }
                 let id = format!("pi_{}", self.intents.len() + 1);
                 let intent = Intent {
@@ -222,21 +272,36 @@ impl State {
                     method,
                     amount: field("amount").parse().unwrap(),
                     refunded: 0,
+                    ever_refunded: 0,
                     order_id: field("metadata%5Border_id%5D"),
                 };
                 self.intents.insert(id.clone(), intent.clone());
                 (200, object(&id, &intent))
             }
             "refund" => {
-                let Some(intent) = self.intents.get_mut(&field("payment_intent")) else {
-                    return refused("resource_missing");
-                };
+                let id = field("payment_intent");
+                let Some(intent) = self.intents.get(&id) else { return refused("resource_missing") };
                 if intent.status != "succeeded" || intent.refunded == intent.amount {
                     return refused("charge_already_refunded");
                 }
                 // Without an amount: all that is left.
-                intent.refunded = intent.amount;
-                (200, json!({"id": "re_1", "status": "succeeded"}))
+                let number = self.refund(&id, intent.amount - intent.refunded);
+                (200, self.refund_object(number))
+            }
+            // A page of one, so that there are several.
+            "list" => {
+                let mut ids: Vec<&String> = self.intents.keys().collect();
+                ids.sort();
+                let rest: Vec<&String> = match query.split_once("starting_after=") {
+                    Some((_, after)) => ids.into_iter().filter(|id| id.as_str() > after).collect(),
+                    None => ids,
+                };
+                let page: Vec<Value> = rest.iter().take(1).map(|id| object(id, &self.intents[*id])).collect();
+                (200, json!({"object": "list", "data": page, "has_more": rest.len() > 1}))
+            }
+            "refunds" => {
+                let all = (1..=self.refunds.len()).map(|number| self.refund_object(number));
+                (200, json!({"object": "list", "data": all.collect::<Vec<_>>(), "has_more": false}))
             }
             _ => {
                 let id = path[1];
@@ -265,6 +330,24 @@ impl State {
     }
 }
 
+impl State {
+    fn refund(&mut self, intent: &str, amount: i64) -> usize {
+        self.refunds.push(Refund { intent: intent.to_owned(), amount, status: "succeeded" });
+        let intent = self.intents.get_mut(intent).unwrap();
+        intent.refunded += amount;
+        intent.ever_refunded += amount;
+        self.refunds.len()
+    }
+
+    fn refund_object(&self, number: usize) -> Value {
+        let Refund { intent, amount, status } = &self.refunds[number - 1];
+        json!({
+            "id": format!("re_{number}"), "object": "refund", "amount": amount, "currency": "usd",
+            "payment_intent": intent, "status": status, "failure_reason": null, "metadata": {},
+        })
+    }
+}
+
 fn object(id: &str, intent: &Intent) -> Value {
     let mut object = json!({
         "id": id,
@@ -273,7 +356,7 @@ fn object(id: &str, intent: &Intent) -> Value {
         "amount": intent.amount,
         "client_secret": format!("{id}_secret_of_the_customer"),
         "metadata": {"order_id": intent.order_id},
-        "latest_charge": {"amount": intent.amount, "amount_refunded": intent.refunded},
+        "latest_charge": {"amount": intent.amount, "amount_refunded": intent.ever_refunded},
     });
     if intent.status == "requires_action" {
         object["next_action"] = json!({"type": "use_stripe_sdk"});

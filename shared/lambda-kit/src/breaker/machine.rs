@@ -5,7 +5,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use crate::numbers::BREAKER;
+use crate::{numbers::BREAKER, provider::Ending};
 
 /// Calls are counted in slices of so many milliseconds; the window is the newest whole number of them.
 const SLICE: i64 = 10_000;
@@ -18,6 +18,12 @@ const PROBING: i64 = millis(BREAKER.probing);
 #[expect(clippy::cast_possible_truncation, reason = "the table's durations are seconds and minutes")]
 const fn millis(duration: std::time::Duration) -> i64 {
     duration.as_millis() as i64
+}
+
+/// How many probes a step lets through.
+fn slots(step: usize) -> usize {
+    // A step that a newer version knows and this one does not: as the last.
+    BREAKER.probes[step.min(BREAKER.probes.len() - 1)]
 }
 
 /// What an operator wants of a breaker.
@@ -57,7 +63,11 @@ pub enum State {
     HalfOpen {
         /// Those under way.
         probes: Vec<Probe>,
+        /// Of this step.
         successes: usize,
+        /// Counts from 0: later steps let more probes through.
+        #[serde(default)]
+        step: usize,
     },
 }
 
@@ -166,35 +176,44 @@ impl Circuit {
             (Mode::ForcedOpen, _) => Entry::Refused { wait: OPEN },
             (Mode::Normal, State::Closed(_)) => Entry::Counted,
             (Mode::Normal, State::Open { until }) if now < *until => Entry::Refused { wait: until - now },
-            (Mode::Normal, State::Open { .. }) => self.probe(&[], 0, id, now),
-            (Mode::Normal, State::HalfOpen { probes, successes }) => self.probe(probes, *successes, id, now),
+            (Mode::Normal, State::Open { .. }) => self.probe(&[], 0, 0, id, now),
+            (Mode::Normal, State::HalfOpen { probes, successes, step }) => {
+                self.probe(probes, *successes, *step, id, now)
+            }
         }
     }
 
-    fn probe(&self, probes: &[Probe], successes: usize, id: &str, now: i64) -> Entry {
+    fn probe(&self, probes: &[Probe], successes: usize, step: usize, id: &str, now: i64) -> Entry {
         if probes.iter().any(|probe| probe.id == id) {
             return Entry::Held;
         }
         let mut probes: Vec<Probe> = probes.iter().filter(|probe| now < probe.until).cloned().collect();
-        if probes.len() + successes >= BREAKER.probes {
-            // There is a live one: three successes close it.
+        if probes.len() + successes >= slots(step) {
+            // There is a live one: successes alone would have ended the step.
             let wait = probes.iter().map(|probe| probe.until - now).min().unwrap_or(OPEN);
             return Entry::Refused { wait: wait.min(PROBING) };
         }
         probes.push(Probe { id: id.to_owned(), until: now + LEASE });
-        Entry::Probe(self.with(State::HalfOpen { probes, successes }))
+        Entry::Probe(self.with(State::HalfOpen { probes, successes, step }))
     }
 
     /// The circuit after a probe reported, or nothing when its slot is no longer its own.
-    pub fn probed(&self, id: &str, failed: bool, now: i64) -> Option<Self> {
-        let State::HalfOpen { probes, successes } = &self.state else { return None };
-        let mut probes = probes.clone();
+    pub fn probed(&self, id: &str, ending: Ending, now: i64) -> Option<Self> {
+        let State::HalfOpen { probes, successes, step } = &self.state else { return None };
+        let (mut probes, step) = (probes.clone(), *step);
         probes.remove(probes.iter().position(|probe| probe.id == id)?);
-        let successes = successes + 1;
-        Some(self.with(match failed {
-            true => State::Open { until: now + OPEN },
-            false if successes >= BREAKER.probes => State::default(),
-            false => State::HalfOpen { probes, successes },
+        let successes = match ending {
+            Ending::Failed => return Some(self.with(State::Open { until: now + OPEN })),
+            // Nothing was learned: another probe gets the slot.
+            Ending::Throttled => *successes,
+            Ending::Done | Ending::Refused => successes + 1,
+        };
+        Some(self.with(if successes < slots(step) {
+            State::HalfOpen { probes, successes, step }
+        } else if step + 1 < BREAKER.probes.len() {
+            State::HalfOpen { probes, successes: 0, step: step + 1 }
+        } else {
+            State::default()
         }))
     }
 

@@ -13,10 +13,18 @@ use shuttle::{
 };
 
 use super::{Breaker, Circuit, Circuits, Permit, Right, State};
-use crate::{dynamodb::TableError, numbers::BREAKER};
+use crate::{dynamodb::TableError, numbers::BREAKER, provider::Ending};
 
 const T: i64 = 1_800_000_000_000;
 const SCHEDULES: usize = 500;
+/// Of the first step, and what is left of the last one in `last_step`.
+const SLOTS: usize = BREAKER.probes[0];
+
+/// Half-open, before its last three probes.
+fn last_step() -> State {
+    let step = BREAKER.probes.len() - 1;
+    State::HalfOpen { probes: vec![], successes: BREAKER.probes[step] - SLOTS, step }
+}
 
 /// What all instances share.
 #[derive(Clone)]
@@ -81,23 +89,23 @@ impl World {
         let breaker = self.instance();
         let Ok(permit) = breaker.enter().await else { return };
         let Permit(Right::Probe(_)) = &permit else {
-            return breaker.leave(permit, false).await;
+            return breaker.leave(permit, Ending::Done).await;
         };
         let n = self.probes.fetch_add(1, SeqCst);
-        assert!(self.out.fetch_add(1, SeqCst) < BREAKER.probes, "more probes than slots");
+        assert!(self.out.fetch_add(1, SeqCst) < SLOTS, "more probes than slots");
         thread::yield_now();
         self.out.fetch_sub(1, SeqCst);
-        breaker.leave(permit, fails(n)).await;
+        breaker.leave(permit, if fails(n) { Ending::Failed } else { Ending::Done }).await;
     }
 }
 
 #[test]
-fn no_more_than_three_probes_go_through_and_their_successes_close_it() {
+fn no_more_probes_than_are_left_go_through_and_their_successes_close_it() {
     check_random(
         || {
-            let world = World::new(State::Open { until: T });
+            let world = World::new(last_step());
             world.all_call(6, |_| false);
-            assert_eq!(world.probes.load(SeqCst), BREAKER.probes);
+            assert_eq!(world.probes.load(SeqCst), SLOTS);
             assert_eq!(world.state(), State::default());
         },
         SCHEDULES,
@@ -110,7 +118,7 @@ fn one_probe_that_fails_among_others_leaves_it_open() {
         || {
             let world = World::new(State::Open { until: T });
             world.all_call(5, |n| n == 1);
-            assert!(world.probes.load(SeqCst) <= BREAKER.probes);
+            assert!(world.probes.load(SeqCst) <= SLOTS);
             assert_eq!(world.state(), State::Open { until: T + 30_000 });
         },
         SCHEDULES,
@@ -129,7 +137,7 @@ fn failures_that_are_told_at_the_same_moment_are_counted_once_each() {
                         thread::spawn(move || {
                             block_on(async {
                                 let permit = breaker.enter().await.unwrap_or(Permit(Right::Counted));
-                                breaker.leave(permit, true).await;
+                                breaker.leave(permit, Ending::Failed).await;
                             });
                         })
                     })
@@ -146,8 +154,8 @@ fn failures_that_are_told_at_the_same_moment_are_counted_once_each() {
 fn slots_of_probes_that_died_come_back_and_are_not_given_out_twice() {
     check_random(
         || {
-            let world = World::new(State::Open { until: T });
-            for _ in 0..BREAKER.probes {
+            let world = World::new(last_step());
+            for _ in 0..SLOTS {
                 let permit = block_on(world.instance().enter()).unwrap();
                 assert!(matches!(permit, Permit(Right::Probe(_))));
             }
@@ -155,7 +163,7 @@ fn slots_of_probes_that_died_come_back_and_are_not_given_out_twice() {
             assert_eq!(world.probes.load(SeqCst), 0, "all slots are leased");
             world.now.fetch_add(20_000, SeqCst);
             world.all_call(6, |_| false);
-            assert_eq!(world.probes.load(SeqCst), BREAKER.probes);
+            assert_eq!(world.probes.load(SeqCst), SLOTS);
             assert_eq!(world.state(), State::default());
         },
         SCHEDULES,

@@ -9,6 +9,8 @@ use crate::{
 };
 
 const T: i64 = 1_800_000_000_000;
+/// From open to closed.
+const ALL_PROBES: usize = BREAKER.probes[0] + BREAKER.probes[1] + BREAKER.probes[2];
 
 /// A table, a clock, and one instance.
 struct Lab {
@@ -67,9 +69,19 @@ fn instance(table: &Table, now: &Arc<AtomicI64>) -> Breaker {
     })
 }
 
+/// A call that ended so.
+#[derive(Debug, PartialEq)]
+struct Ended(Ending);
+
+impl ProviderError for Ended {
+    fn ending(&self) -> Ending {
+        self.0
+    }
+}
+
 async fn call(breaker: &Breaker, fails: bool) -> bool {
-    let call = async { if fails { Err("down") } else { Ok(()) } };
-    !matches!(breaker.guard(call, |_| true).await, Err(Guarded::Open(_)))
+    let call = async { if fails { Err(Ended(Ending::Failed)) } else { Ok(()) } };
+    !matches!(breaker.guard(call).await, Err(Guarded::Open(_)))
 }
 
 #[tokio::test]
@@ -105,17 +117,50 @@ async fn a_failure_is_one_write_that_tells_the_calls_before_it_too() {
 }
 
 #[tokio::test]
-async fn what_the_dependency_refuses_with_reason_is_no_failure() {
+async fn what_the_dependency_refuses_with_reason_or_for_being_too_much_is_no_failure() {
     let lab = Lab::new().await;
-    for _ in 0..9 {
-        let refused = lab.breaker.guard(async { Err::<(), _>("declined") }, |_| false).await;
-        assert!(matches!(refused, Err(Guarded::Call("declined"))));
+    for ending in [Ending::Refused, Ending::Throttled] {
+        for _ in 0..30 {
+            let refused = lab.breaker.guard(async { Err::<(), _>(Ended(ending)) }).await;
+            assert!(matches!(refused, Err(Guarded::Call(Ended(end))) if end == ending));
+        }
     }
     assert_eq!(lab.item().await, None);
 }
 
 #[tokio::test]
-async fn it_opens_for_other_instances_within_a_second_and_closes_after_three_probes() {
+async fn throttled_calls_do_not_dilute_the_percentage_of_failures() {
+    let lab = Lab::new().await;
+    for n in 0..26 {
+        // Six of twenty calls fail, seven seconds apart.
+        let ending = if n % 4 == 0 { Ending::Failed } else { Ending::Done };
+        let result = if ending == Ending::Done { Ok(()) } else { Err(Ended(ending)) };
+        let _ = lab.breaker.guard(async { result }).await;
+        let _ = lab.breaker.guard(async { Err::<(), _>(Ended(Ending::Throttled)) }).await;
+        lab.wait(if ending == Ending::Failed { 7_000 } else { 0 });
+    }
+    assert_eq!(lab.state().await, "closed", "seven of 26 calls are 27 %");
+    for _ in 0..2 {
+        assert!(lab.call(true).await);
+        lab.wait(7_000);
+    }
+    assert_eq!(lab.state().await, "open", "nine of 28 calls are 32 %, however many were throttled");
+}
+
+#[tokio::test]
+async fn what_was_sent_back_returns_spread_over_time() {
+    let open = Open { retry_after: SignedDuration::from_secs(10) };
+    let waits: Vec<i64> = (0..200).map(|_| open.put_back().as_secs()).collect();
+    assert!(waits.iter().all(|wait| (10..=40).contains(wait)), "{waits:?}");
+    for tenth in 0..10 {
+        let (from, to) = (10 + 3 * tenth, 10 + 3 * (tenth + 1));
+        let within = waits.iter().filter(|wait| (from..=to).contains(*wait)).count();
+        assert!(within > 0, "nothing returns between {from} and {to} s");
+    }
+}
+
+#[tokio::test]
+async fn it_opens_for_other_instances_within_a_second_and_closes_after_the_probes_of_all_steps() {
     let lab = Lab::new().await;
     let other = instance(&lab.table, &lab.now);
     assert!(call(&other, false).await);
@@ -130,7 +175,8 @@ async fn it_opens_for_other_instances_within_a_second_and_closes_after_three_pro
     assert_eq!(open.retry_after, SignedDuration::from_secs(29));
 
     lab.wait(29_000);
-    for breaker in [&other, &lab.breaker, &other] {
+    for breaker in [&other, &lab.breaker, &other].into_iter().cycle().take(ALL_PROBES) {
+        assert_ne!(lab.state().await, "closed");
         assert!(call(breaker, false).await);
     }
     assert_eq!(lab.state().await, "closed");
@@ -170,7 +216,7 @@ async fn lost_answers_count_no_failure_twice_and_lose_no_slot() {
         assert_eq!(lab.state().await, if n < 5 { "closed" } else { "open" }, "after {n} failures");
     }
     lab.wait(30_000);
-    for _ in 0..3 {
+    for _ in 0..ALL_PROBES {
         lab.faults.lose_answers("PutItem", 2);
         assert!(lab.call(false).await);
     }

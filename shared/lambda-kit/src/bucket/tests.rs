@@ -74,6 +74,17 @@ async fn callers_get_turns_in_a_row_as_far_as_they_would_wait() {
 }
 
 #[tokio::test]
+async fn who_waits_gets_a_turn_after_the_one_before_or_is_sent_away_at_once() {
+    let (bucket, _) = alone(1, 10).await;
+    let started = std::time::Instant::now();
+    let patience = Duration::from_millis(250);
+    let waits = futures::future::join_all((0..4).map(|_| bucket.wait(at(0), patience))).await;
+    assert_eq!(waits.iter().filter(|wait| wait.is_ok()).count(), 3, "at 0, 100 and 200 ms");
+    assert!(started.elapsed() >= Duration::from_millis(200));
+    assert!(waits.contains(&Err(ms(300))), "{waits:?}");
+}
+
+#[tokio::test]
 async fn a_table_that_does_not_answer_lets_callers_through() {
     let (bucket, faults) = alone(1, 1).await;
     faults.refuse("UpdateItem", crate::aws::MAX_ATTEMPTS * 2);

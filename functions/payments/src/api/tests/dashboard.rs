@@ -11,13 +11,13 @@ use crate::{
 };
 
 impl Lab {
-    async fn refund_in_dashboard(&self, amount: i64) {
+    pub(super) async fn refund_in_dashboard(&self, amount: i64) {
         let charge = self.stripe.refund_in_dashboard("pi_1", amount);
         assert_eq!(self.event("charge.refunded", charge).await, StatusCode::OK);
     }
 
     /// What the payment's customer sees of what went back.
-    async fn shown(&self) -> (Value, Value) {
+    pub(super) async fn shown(&self) -> (Value, Value) {
         let tokens = Tokens::new();
         let body = self.get(&tokens, &tokens.user(&self.user), self.order.as_str()).await.body;
         (body["status"].clone(), body["refunded"]["amount"].clone())
@@ -184,7 +184,8 @@ async fn a_dispute_waits_for_a_gateway_that_is_away_and_one_of_somebody_else_is_
     lab.event("charge.dispute.created", lab.disputed("needs_response")).await;
     assert_eq!(lab.aws.sent().last().unwrap().1, 0);
     lab.work_on_dispute().await.unwrap();
-    assert_eq!((lab.payment().await.disputes.len(), lab.aws.sent().last().unwrap().1), (0, 60));
+    assert_eq!(lab.payment().await.disputes.len(), 0);
+    assert!((60..=120).contains(&lab.aws.sent().last().unwrap().1));
     lab.work_on_dispute().await.unwrap();
     assert_eq!(lab.payment().await.disputes.len(), 1);
 
@@ -239,18 +240,4 @@ async fn a_webhook_that_died_before_it_left_its_work_leaves_it_when_it_comes_aga
     assert_eq!(lab.aws.sent().len(), sent + 1);
     lab.check_at(DEADLINE + 1).await.unwrap();
     assert_eq!(lab.stripe.kept(), 0);
-}
-
-#[tokio::test]
-async fn a_refund_that_fails_at_the_bank_is_heard_and_changes_nothing() {
-    let lab = Lab::new().await;
-    lab.take("pm_card_visa", "t1").await.unwrap();
-    lab.refund_in_dashboard(4200).await;
-    let refund = json!({"id": "re_1", "object": "refund", "payment_intent": "pi_1", "status": "failed"});
-    assert_eq!(lab.event("charge.refund.updated", refund).await, StatusCode::OK);
-    assert_eq!(lab.shown().await, (json!("refunded"), json!(4200)));
-    assert_eq!(
-        lab.event("charge.refund.updated", json!({"status": "failed"})).await,
-        StatusCode::BAD_REQUEST
-    );
 }

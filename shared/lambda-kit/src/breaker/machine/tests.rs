@@ -19,7 +19,7 @@ fn open(until: i64) -> Circuit {
 
 fn half_open(probes: &[(&str, i64)], successes: usize) -> Circuit {
     let probes = probes.iter().map(|(id, until)| Probe { id: (*id).to_owned(), until: *until }).collect();
-    Circuit { state: State::HalfOpen { probes, successes }, version: 1, ..Circuit::default() }
+    Circuit { state: State::HalfOpen { probes, successes, step: 0 }, version: 1, ..Circuit::default() }
 }
 
 fn state(circuit: Option<Circuit>) -> Option<&'static str> {
@@ -96,18 +96,60 @@ fn a_dead_probes_slot_comes_back_when_its_lease_ends() {
     assert_eq!(circuit.enter("a", T - 1), Entry::Refused { wait: 1 });
     let Entry::Probe(next) = circuit.enter("a", T) else { panic!("refused") };
     assert_eq!(next.state, half_open(&[("a", T + LEASE)], 2).state);
-    assert_eq!(next.probed("dead", true, T), None, "whose slot another has says nothing any more");
+    assert_eq!(next.probed("dead", Ending::Failed, T), None, "whose slot another has says nothing any more");
 }
 
 #[test]
-fn three_successful_probes_close_it_and_one_that_fails_opens_it_again() {
+fn three_successful_probes_end_the_first_step_and_one_that_fails_opens_it_again() {
     let circuit = half_open(&[("a", T), ("b", T), ("c", T)], 0);
-    let one = circuit.probed("a", false, T).unwrap();
+    let one = circuit.probed("a", Ending::Done, T).unwrap();
     assert!(matches!(one.enter("d", T - 1), Entry::Refused { .. }), "a reported probe frees no fourth");
-    let two = one.probed("b", false, T).unwrap();
-    assert_eq!(two.probed("a", false, T), None, "a repeat");
-    assert_eq!(two.probed("c", false, T).unwrap().state, State::default());
-    assert_eq!(two.probed("c", true, T).unwrap().state, State::Open { until: T + 30_000 });
+    let two = one.probed("b", Ending::Refused, T).unwrap();
+    assert_eq!(two.probed("a", Ending::Done, T), None, "a repeat");
+    let next = State::HalfOpen { probes: vec![], successes: 0, step: 1 };
+    assert_eq!(two.probed("c", Ending::Done, T).unwrap().state, next);
+    assert_eq!(two.probed("c", Ending::Failed, T).unwrap().state, State::Open { until: T + 30_000 });
+}
+
+#[test]
+fn it_closes_step_by_step_and_each_step_lets_more_probes_through() {
+    let mut circuit = open(T);
+    let mut steps = Vec::new();
+    while circuit.state.name() != "closed" {
+        let mut ids: Vec<String> = Vec::new();
+        while let Entry::Probe(next) = circuit.enter(&format!("p{}", ids.len()), T) {
+            ids.push(format!("p{}", ids.len()));
+            circuit = next;
+        }
+        for id in &ids {
+            circuit = circuit.probed(id, Ending::Done, T).unwrap();
+        }
+        steps.push(ids.len());
+    }
+    assert_eq!(steps, [3, 6, 12]);
+}
+
+#[test]
+fn a_probe_that_fails_in_a_later_step_opens_it_again() {
+    let state =
+        State::HalfOpen { probes: vec![Probe { id: "a".to_owned(), until: T }], successes: 11, step: 2 };
+    let circuit = Circuit { state, version: 1, ..Circuit::default() };
+    assert_eq!(circuit.probed("a", Ending::Failed, T).unwrap().state, State::Open { until: T + 30_000 });
+    assert_eq!(circuit.probed("a", Ending::Done, T).unwrap().state, State::default());
+}
+
+#[test]
+fn a_throttled_probe_says_nothing_and_frees_its_slot() {
+    let circuit = half_open(&[("a", T + 1), ("b", T + 1), ("c", T + 1)], 0);
+    let next = circuit.probed("a", Ending::Throttled, T).unwrap();
+    assert_eq!(next.state, half_open(&[("b", T + 1), ("c", T + 1)], 0).state);
+    assert!(matches!(next.enter("d", T), Entry::Probe(_)));
+}
+
+#[test]
+fn a_circuit_that_was_written_before_there_were_steps_is_in_the_first() {
+    let state = serde_json::from_value(serde_json::json!({"half_open": {"probes": [], "successes": 2}}));
+    assert_eq!(state.ok(), Some(State::HalfOpen { probes: vec![], successes: 2, step: 0 }));
 }
 
 #[test]
@@ -131,8 +173,8 @@ fn an_operator_decides_over_everything() {
 enum Step {
     Wait(i64),
     Enter,
-    /// One of the calls under way ends: well, badly, or without a word.
-    Leave(prop::sample::Index, Option<bool>),
+    /// One of the calls under way ends, or dies without a word.
+    Leave(prop::sample::Index, Option<Ending>),
     Switch(Mode),
 }
 
@@ -140,9 +182,14 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => prop_oneof![0..2_000_i64, 0..40_000_i64].prop_map(Step::Wait),
         8 => Just(Step::Enter),
-        8 => (any::<prop::sample::Index>(), prop::option::weighted(0.9, any::<bool>())).prop_map(|(i, end)| Step::Leave(i, end)),
+        8 => (any::<prop::sample::Index>(), prop::option::weighted(0.9, any_ending())).prop_map(|(i, end)| Step::Leave(i, end)),
         1 => prop::sample::select(vec![Mode::Normal, Mode::Normal, Mode::ForcedOpen, Mode::Off]).prop_map(Step::Switch),
     ]
+}
+
+fn any_ending() -> impl Strategy<Value = Ending> {
+    use Ending::{Done, Failed, Refused, Throttled};
+    prop::sample::select(vec![Done, Done, Refused, Failed, Failed, Throttled])
 }
 
 /// The rules, said in another way: from the whole list of calls since it last closed.
@@ -159,7 +206,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn it_opens_exactly_by_the_rules_lets_three_probes_through_and_closes_after_them(
+    fn it_opens_exactly_by_the_rules_and_closes_after_the_probes_of_all_steps(
         steps in prop::collection::vec(any_step(), 0..200)
     ) {
         let (mut circuit, mut now) = (Circuit::default(), T);
@@ -168,6 +215,7 @@ proptest! {
         let mut under_way: Vec<Option<(String, i64)>> = Vec::new();
         let mut dead: Vec<i64> = Vec::new();
         let (mut ids, mut calls, mut untold, mut successes) = (0, Vec::new(), Vec::new(), 0);
+        let all = BREAKER.probes.iter().sum::<usize>();
         for step in steps {
             let before = circuit.clone();
             match step {
@@ -201,7 +249,10 @@ proptest! {
                     match (call, end) {
                         (Some((_, until)), None) => dead.push(until),
                         (None, None) => {}
-                        (None, Some(failed)) => {
+                        // As the breaker does it: a throttled call is not counted.
+                        (None, Some(Ending::Throttled)) => {}
+                        (None, Some(ending)) => {
+                            let failed = ending == Ending::Failed;
                             local.count(failed, now);
                             untold.push((now, failed));
                             if failed {
@@ -217,11 +268,12 @@ proptest! {
                                 untold.clear();
                             }
                         }
-                        (Some((id, _)), Some(failed)) => {
-                            if let Some(next) = circuit.probed(&id, failed, now) {
-                                successes += usize::from(!failed);
+                        (Some((id, _)), Some(ending)) => {
+                            if let Some(next) = circuit.probed(&id, ending, now) {
+                                let failed = ending == Ending::Failed;
+                                successes += usize::from(matches!(ending, Ending::Done | Ending::Refused));
                                 prop_assert_eq!(next.state.name() == "open", failed);
-                                prop_assert_eq!(next.state.name() == "closed", !failed && successes == 3);
+                                prop_assert_eq!(next.state.name() == "closed", !failed && successes == all);
                                 circuit = next;
                             }
                         }
@@ -233,9 +285,10 @@ proptest! {
                 calls.clear();
             }
             if circuit.state.name() == "half_open" {
-                let State::HalfOpen { probes, successes: known } = &circuit.state else { unreachable!() };
+                let State::HalfOpen { probes, successes: known, step } = &circuit.state else { unreachable!() };
                 let live = probes.iter().filter(|probe| now < probe.until).count();
-                prop_assert!(live + known <= 3);
+                prop_assert!(live + known <= BREAKER.probes[*step]);
+                prop_assert_eq!(BREAKER.probes[..*step].iter().sum::<usize>() + known, successes);
                 let ours = under_way.iter().flatten().filter(|(id, until)| {
                     now < *until && probes.iter().any(|probe| probe.id == *id)
                 });

@@ -1,0 +1,70 @@
+//! No faster than Stripe allows: 25 requests a second to each endpoint, unless more was agreed
+//! (<https://docs.stripe.com/rate-limits>).
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use lambda_kit::{bucket::Bucket, dynamodb::Table};
+
+use super::GatewayError;
+
+/// Requests a second to each endpoint, unless the template says otherwise: a fifth below what Stripe allows, since people
+/// use the dashboard and `cargo ops` with the same account.
+pub const REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).expect("twenty");
+
+/// What Stripe counts requests by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    Create,
+    Confirm,
+    Retrieve,
+    Cancel,
+    Refund,
+    Refunds,
+    List,
+}
+
+impl Endpoint {
+    const ALL: [Self; 7] =
+        [Self::Create, Self::Confirm, Self::Retrieve, Self::Cancel, Self::Refund, Self::Refunds, Self::List];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Confirm => "confirm",
+            Self::Retrieve => "retrieve",
+            Self::Cancel => "cancel",
+            Self::Refund => "refund",
+            Self::Refunds => "refunds",
+            Self::List => "list",
+        }
+    }
+}
+
+/// A token bucket for each endpoint, shared by all instances.
+#[derive(Debug, Clone)]
+pub struct Limits(Arc<[Bucket; Endpoint::ALL.len()]>);
+
+impl Limits {
+    /// `per_second` to each endpoint, in the context's own table.
+    pub fn new(table: &Table, per_second: NonZeroU32) -> Self {
+        // An eighth of a second's calls may come at once: within any second there are no more than nine eighths.
+        let burst = (per_second.get() / 8).max(1);
+        let bucket = |endpoint: Endpoint| {
+            Bucket::new(table.clone(), format!("gateway.{}", endpoint.name()), burst, per_second)
+        };
+        Self(Arc::new(Endpoint::ALL.map(bucket)))
+    }
+
+    /// Waits for a turn at this endpoint.
+    pub(super) async fn wait(
+        &self,
+        endpoint: Endpoint,
+        now: Timestamp,
+        patience: Duration,
+    ) -> Result<(), GatewayError> {
+        // The place in `ALL`: it has them in the order of the enum.
+        let turn = self.0[endpoint as usize].wait(now, patience).await;
+        turn.map_err(|wait| GatewayError::Crowded { wait })
+    }
+}

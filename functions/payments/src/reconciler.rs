@@ -1,0 +1,175 @@
+//! Compares the payments of a day with the gateway (`payments-reconciler`): money in the books is money at the gateway. Run
+//! by a schedule for the day before, and by `cargo ops payments check`. It changes nothing: what differs is a person's.
+
+mod function;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeSet, ops::Range, time::Duration};
+
+use contracts::OrderId;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use serde::Serialize;
+use tokio::time::Instant;
+
+pub use function::run;
+
+use crate::{
+    domain::{Account, Difference, Kind, Payment, compare},
+    gateway::{Gateway, GatewayError, IntentObject},
+    store::{Store, StoreError},
+};
+
+/// A call of the gateway may wait so long for its turn, and for a breaker that closes.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Most that are listed; the count is of all.
+const LISTED: usize = 1000;
+
+/// What comparing needs.
+#[derive(Debug, Clone)]
+pub struct Reconciler {
+    pub store: Store,
+    pub gateway: Gateway,
+    /// How long after its beginning a payment's deadline is.
+    pub deadline_seconds: i64,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    pub date: Date,
+    /// Payments and intents that were compared.
+    pub compared: u64,
+    pub different: u64,
+    /// The first of them.
+    pub differences: Vec<Difference>,
+    /// Whether all of the day was compared. Not when the time was up before.
+    pub complete: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the gateway cannot be compared with")]
+    Gateway(#[from] GatewayError),
+    #[error("{0} is not a day that payments can be of")]
+    Date(Date),
+}
+
+impl Reconciler {
+    /// Compares the intents that the gateway made on a day (UTC), and the payments that began on it.
+    ///
+    /// # Errors
+    /// When the table or the gateway cannot be read.
+    pub async fn check(&self, date: Date, now: Timestamp, ends: Instant) -> Result<Report, CheckError> {
+        let day = seconds_of(date)?;
+        let mut report = Report { date, compared: 0, different: 0, differences: vec![], complete: true };
+        let mut seen = BTreeSet::new();
+        let mut after: Option<String> = None;
+        loop {
+            if Instant::now() >= ends {
+                report.complete = false;
+                return Ok(report);
+            }
+            let page = self.gateway.intents(day.clone(), after.as_deref(), PATIENCE).await?;
+            after = page.data.last().map(|intent| intent.id.clone());
+            for intent in &page.data {
+                // Others may use the account for something else.
+                let Some(order_id) = intent.order_id() else { continue };
+                let payment = self.store.get(&order_id).await?;
+                report.note(self.compared(&order_id, payment.as_ref(), intent, now).await?);
+                seen.insert(intent.id.clone());
+            }
+            if !page.has_more || after.is_none() {
+                break;
+            }
+        }
+        self.check_books(&mut report, &seen, day, now, ends).await?;
+        Ok(report)
+    }
+
+    /// The payments that the gateway's list of the day does not have.
+    async fn check_books(
+        &self,
+        report: &mut Report,
+        seen: &BTreeSet<String>,
+        day: Range<i64>,
+        now: Timestamp,
+        ends: Instant,
+    ) -> Result<(), CheckError> {
+        let deadlines = day.start + self.deadline_seconds..day.end + self.deadline_seconds;
+        let mut from = None;
+        loop {
+            let (payments, next) = self.store.with_deadline_in(deadlines.clone(), from).await?;
+            for payment in payments.iter().filter(|payment| payment.took_money()) {
+                let Some(intent) = payment.intent.as_ref().filter(|ours| !seen.contains(&ours.id)) else {
+                    continue;
+                };
+                if Instant::now() >= ends {
+                    report.complete = false;
+                    return Ok(());
+                }
+                // Perhaps it was made on the day after, a moment before or after midnight.
+                let difference = match self.gateway.retrieve(&intent.id, PATIENCE).await {
+                    Ok(found) => self.compared(&payment.order_id, Some(payment), &found, now).await?,
+                    Err(GatewayError::Refused { .. }) => Some(Difference {
+                        order_id: payment.order_id.clone(),
+                        intent_id: intent.id.clone(),
+                        kind: Kind::NoIntent,
+                        books: payment.total(),
+                        gateway: 0,
+                    }),
+                    Err(error) => return Err(error.into()),
+                };
+                report.note(difference);
+            }
+            match next {
+                Some(next) => from = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// A charge's own sum may count refunds that failed since: where money has gone back, its refunds are looked at one by
+    /// one.
+    async fn compared(
+        &self,
+        order_id: &OrderId,
+        payment: Option<&Payment>,
+        intent: &IntentObject,
+        now: Timestamp,
+    ) -> Result<Option<Difference>, CheckError> {
+        let mut account = intent.account();
+        if let Some(payment) = payment.filter(|payment| payment.refunded + account.refunded > 0) {
+            let refunds = self.gateway.refunds(&intent.id, PATIENCE).await?;
+            account.refunded = refunds.accepted(&payment.failed_refunds);
+        }
+        Ok(compare(order_id, payment, &account, now))
+    }
+}
+
+impl Report {
+    fn note(&mut self, difference: Option<Difference>) {
+        self.compared += 1;
+        let Some(difference) = difference else { return };
+        tracing::error!(
+            order_id = difference.order_id.as_str(),
+            intent_id = difference.intent_id,
+            kind = ?difference.kind,
+            books = difference.books,
+            gateway = difference.gateway,
+            "a payment and the gateway differ"
+        );
+        self.different += 1;
+        if self.differences.len() < LISTED {
+            self.differences.push(difference);
+        }
+    }
+}
+
+fn seconds_of(date: Date) -> Result<Range<i64>, CheckError> {
+    let start = |date: Date| date.to_zoned(TimeZone::UTC).map(|start| start.timestamp().as_second());
+    let end = date.tomorrow().and_then(start);
+    Ok(start(date).map_err(|_| CheckError::Date(date))?..end.map_err(|_| CheckError::Date(date))?)
+}

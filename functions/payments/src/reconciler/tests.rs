@@ -1,0 +1,115 @@
+use jiff::SignedDuration;
+
+use super::*;
+use crate::{
+    commands::Payments,
+    domain::{Fact, FailedRefund, Status},
+    testing::{DEADLINE, Lab, Trouble},
+};
+
+impl Lab {
+    async fn books(&self) -> Report {
+        let Payments { store, gateway, .. } = self.payments.clone();
+        let reconciler = Reconciler { store, gateway, deadline_seconds: DEADLINE };
+        let date = self.start.to_zoned(TimeZone::UTC).date();
+        let later = self.start + SignedDuration::from_hours(24);
+        reconciler.check(date, later, Instant::now() + Duration::from_secs(60)).await.unwrap()
+    }
+
+    /// The kinds of what differs, with the amounts.
+    async fn differences(&self) -> Vec<(Kind, i64, i64)> {
+        let report = self.books().await;
+        assert!(report.complete);
+        assert_eq!(report.different, report.differences.len() as u64);
+        report.differences.into_iter().map(|it| (it.kind, it.books, it.gateway)).collect()
+    }
+}
+
+#[tokio::test]
+async fn payments_that_went_well_or_badly_or_back_do_not_differ() {
+    let lab = Lab::new().await;
+    for method in ["pm_card_visa", "pm_declined", "pm_3ds"] {
+        lab.another_order().take(method, "t").await.unwrap();
+    }
+    let refunded = lab.another_order();
+    refunded.take("pm_card_visa", "t").await.unwrap();
+    refunded.undo().await.unwrap();
+    let report = lab.books().await;
+    assert_eq!((report.compared, report.different, report.complete), (4, 0, true));
+}
+
+#[tokio::test]
+async fn a_refund_that_failed_does_not_differ_although_the_charges_own_sum_counts_it() {
+    let lab = Lab::new().await;
+    lab.take("pm_card_visa", "t").await.unwrap();
+    lab.undo().await.unwrap();
+    lab.stripe.refund_fails("re_1");
+    assert_eq!(lab.differences().await, [(Kind::Refunded, 4200, 0)], "nobody has told us");
+    let failed = FailedRefund { id: "re_1".into(), amount: 4200, reason: "unknown".into() };
+    let known = Some(lab.payment().await);
+    let fact = Fact::RefundFailed(failed);
+    lab.payments.store.record(&lab.order, known, &fact, lab.occasion()).await.unwrap();
+    assert_eq!(lab.status().await, Status::RefundFailed);
+    assert_eq!(lab.differences().await, []);
+}
+
+#[tokio::test]
+async fn a_refund_in_the_dashboard_that_nobody_told_us_of_differs() {
+    let lab = Lab::new().await;
+    lab.take("pm_card_visa", "t").await.unwrap();
+    lab.stripe.refund_in_dashboard("pi_1", 1000);
+    assert_eq!(lab.differences().await, [(Kind::Refunded, 0, 1000)]);
+}
+
+#[tokio::test]
+async fn money_that_the_books_do_not_have_differs() {
+    let lab = Lab::new().await;
+    lab.take("pm_3ds", "t").await.unwrap();
+    lab.stripe.trouble("cancel", &[Trouble::Unreachable]);
+    lab.check_at(DEADLINE).await.unwrap();
+    lab.stripe.becomes("pi_1", "succeeded");
+    assert_eq!(lab.differences().await, [(Kind::NotRecorded, 0, 4200)]);
+}
+
+#[tokio::test]
+async fn another_amount_differs() {
+    let lab = Lab::new().await;
+    lab.take("pm_card_visa", "t").await.unwrap();
+    lab.stripe.charge_instead("pi_1", 420_000);
+    assert_eq!(lab.differences().await, [(Kind::Amount, 4200, 420_000)]);
+}
+
+#[tokio::test]
+async fn a_payment_whose_intent_the_gateway_does_not_know_or_did_not_take_differs() {
+    let lab = Lab::new().await;
+    lab.take("pm_card_visa", "t").await.unwrap();
+    lab.stripe.becomes("pi_1", "canceled");
+    assert_eq!(lab.differences().await, [(Kind::NotTaken, 4200, 0)]);
+    lab.stripe.forget("pi_1");
+    assert_eq!(lab.differences().await, [(Kind::NoIntent, 4200, 0)]);
+}
+
+#[tokio::test]
+async fn money_for_an_order_without_a_payment_differs_and_what_is_not_ours_does_not() {
+    let (lab, other) = (Lab::new().await, Lab::new().await);
+    lab.take("pm_card_visa", "t").await.unwrap();
+    // The same gateway, another table.
+    let Payments { store, .. } = other.payments.clone();
+    let Payments { gateway, .. } = lab.payments.clone();
+    let reconciler = Reconciler { store, gateway, deadline_seconds: DEADLINE };
+    let date = lab.start.to_zoned(TimeZone::UTC).date();
+    let report = reconciler.check(date, lab.start, Instant::now() + Duration::from_secs(60)).await.unwrap();
+    let [Difference { kind, gateway, .. }] = &report.differences[..] else { panic!("{report:?}") };
+    assert_eq!((*kind, *gateway), (Kind::NoPayment, 4200));
+}
+
+#[tokio::test]
+async fn a_check_whose_time_is_up_says_that_it_is_not_complete() {
+    let lab = Lab::new().await;
+    lab.take("pm_card_visa", "t").await.unwrap();
+    let Payments { store, gateway, .. } = lab.payments.clone();
+    let reconciler = Reconciler { store, gateway, deadline_seconds: DEADLINE };
+    let date = lab.start.to_zoned(TimeZone::UTC).date();
+    let report = reconciler.check(date, lab.start, Instant::now()).await.unwrap();
+    assert_eq!((report.complete, report.compared), (false, 0));
+}

@@ -1,0 +1,42 @@
+//! One rule for every provider that is called (the payment gateway, e-mail, text messages, another context): how a call
+//! ended, and what follows from that.
+//!
+//! | a call is | means | for its breaker | then |
+//! |---|---|---|---|
+//! | done | the provider did it | a success | |
+//! | refused | the provider works and says no | a success | the caller's business decides |
+//! | throttled | the provider works and has too many calls | nothing | the call waits, with full jitter |
+//! | failed | no answer, or an answer that says that the provider does not work | a failure | the call waits, longer each time |
+//!
+//! A throttled call is no failure: a breaker that counted it would stop all calls for a while, and then let all that
+//! waited through at once, which throttles them again. The rate that a provider allows belongs into a
+//! [`Bucket`](crate::bucket::Bucket) in front of it, so that throttling is the exception.
+
+use std::time::Duration;
+
+/// How a call of a provider ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    Done,
+    Refused,
+    Throttled,
+    Failed,
+}
+
+/// The error of a provider's call, which says how the call ended.
+pub trait ProviderError {
+    /// `Refused`, `Throttled` or `Failed`.
+    fn ending(&self) -> Ending;
+}
+
+/// The ending of a call with this result.
+pub fn ending_of<T, E: ProviderError>(result: &Result<T, E>) -> Ending {
+    result.as_ref().map_or_else(ProviderError::ending, |_| Ending::Done)
+}
+
+/// Full jitter: a wait that is drawn evenly from zero up to `ceiling`, so that callers who were sent away together do
+/// not return together.
+pub fn full_jitter(ceiling: Duration) -> Duration {
+    // Ceilings are seconds or minutes: their microseconds fit.
+    Duration::from_micros(fastrand::u64(..=u64::try_from(ceiling.as_micros()).unwrap_or(u64::MAX)))
+}
