@@ -74,9 +74,7 @@ pub async fn take(store: &Store, command: OrderCommand, now: Timestamp) -> Resul
     };
     let history = store.execute(&context.order_id, &command, &context.correlation_id, now).await?;
     let status = history.order.status;
-    if status == OrderStatus::NeedsAttention {
-        call_for_attention(&history);
-    }
+    call_for_attention(&history);
     Ok(if aborting {
         Answer::Aborted(Aborted { completed: status == OrderStatus::OrderCompleted })
     } else {
@@ -93,8 +91,12 @@ fn count_fault(failure: &Failure) {
     }
 }
 
-/// Raises the alarm that wakes a person (infra/orders.yaml). The order's event says the same, for good.
-fn call_for_attention(history: &History) {
+/// Raises the alarm that wakes a person (infra/orders.yaml) for an order that needs one. The order's event says the same,
+/// for good.
+pub(crate) fn call_for_attention(history: &History) {
+    if history.order.status != OrderStatus::NeedsAttention {
+        return;
+    }
     let last = history.events.iter().rev().find_map(|event| event.envelope.decode().ok());
     if let Some(OrderCompensationFailed { failure, failed }) = last {
         let failed = failed.join(", ");

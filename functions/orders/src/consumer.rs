@@ -1,12 +1,18 @@
-//! The catalogue's events keep the price book, and whoever was deleted orders no more (`orders-consumer`).
+//! The catalogue's events keep the price book, whoever was deleted orders no more, and an order whose refund failed needs
+//! attention (`orders-consumer`).
 
 use contracts::{
     Envelope, EventPayload, Money, Sku,
-    events::{ProductCreated, ProductDiscontinued, ProductUpdated, UserDeleted},
+    events::{PaymentRefundFailed, ProductCreated, ProductDiscontinued, ProductUpdated, UserDeleted},
 };
+use jiff::Timestamp;
 use lambda_kit::sqs::MessageError;
 
-use crate::store::{Noted, Store};
+use crate::{
+    commands,
+    domain::Command,
+    store::{Noted, Store},
+};
 
 /// Notes a product's price, or its end, or a customer's. In any order, and as often as it comes.
 ///
@@ -17,6 +23,9 @@ pub async fn handle(store: &Store, event: Envelope) -> Result<(), MessageError> 
         let UserDeleted { user_id } = event.decode()?;
         return store.bar(&user_id, event.occurred_at).await.map_err(MessageError::handler);
     }
+    if event.event_type == PaymentRefundFailed::TYPE {
+        return refund_failed(store, &event, Timestamp::now()).await;
+    }
     let Some((sku, price)) = read(&event)? else {
         tracing::warn!(event_type = event.event_type, "not an event for the price book: check the filter");
         return Ok(());
@@ -25,6 +34,16 @@ pub async fn handle(store: &Store, event: Envelope) -> Result<(), MessageError> 
     if noted == Noted::Outdated {
         tracing::info!(version = event.sequence, "as much was known already");
     }
+    Ok(())
+}
+
+/// Lets a cancelled order need attention: its customer is owed money.
+async fn refund_failed(store: &Store, event: &Envelope, now: Timestamp) -> Result<(), MessageError> {
+    let PaymentRefundFailed { order_id, refund_id, reason, .. } = event.decode()?;
+    tracing::Span::current().record("order_id", order_id.as_str());
+    let failed = Command::RefundFailed { refund_id, reason };
+    let history = store.execute(&order_id, &failed, &event.correlation_id, now).await;
+    commands::call_for_attention(&history.map_err(MessageError::handler)?);
     Ok(())
 }
 

@@ -5,8 +5,8 @@
 //!
 //! Publishes `order.*` (subject: the order id, sequence: the order's version) and starts the saga of each new
 //! order; looks after the orders whose saga was lost. Keeps the views that lists of orders are read from. Answers what
-//! others ask of orders' statuses. Listens to `product.created`, `product.updated`, `product.discontinued` and
-//! `user.deleted`. An order's address is erased when the order ends, whoever's it is.
+//! others ask of orders' statuses. Listens to `product.created`, `product.updated`, `product.discontinued`,
+//! `payment.refund_failed` and `user.deleted`. An order's address is erased when the order ends, whoever's it is.
 
 mod api;
 mod commands;

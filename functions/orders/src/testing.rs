@@ -97,6 +97,10 @@ pub fn cancel_after(step: &str, error: &str, [shipment, payment, inventory]: [Un
     }
 }
 
+pub fn refund_failed(refund_id: &str) -> Command {
+    Command::RefundFailed { refund_id: refund_id.to_owned(), reason: "expired_or_canceled_card".to_owned() }
+}
+
 /// The commit of `command` on `order`, `second` seconds after it was placed.
 pub fn commit(order: &Order, command: Command, second: i64) -> Commit {
     let id = command_id(&order_id(), &command);

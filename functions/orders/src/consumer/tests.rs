@@ -1,8 +1,8 @@
-use contracts::{NewEvent, UserId, events::OrderPaymentPending};
+use contracts::{NewEvent, OrderStatus, UserId, events::OrderPaymentPending, saga::UndoOutcome};
 use lambda_kit::testing::table;
 
 use super::*;
-use crate::testing::{at, correlation_id, order_id, sku, usd, user_id};
+use crate::testing::{at, cancel_after, correlation_id, order_id, place_order, sku, usd, user_id};
 
 async fn store() -> Store {
     Store::new(table(&[]).await.0)
@@ -94,4 +94,30 @@ async fn who_was_deleted_is_known_as_long_as_an_access_token_lives_and_nobody_el
     assert_eq!(items.len(), 1);
     let expires_at: i64 = items[0]["expires_at"].as_n().unwrap().parse().unwrap();
     assert_eq!(expires_at - at(0).as_second(), 16 * 60);
+}
+
+#[tokio::test]
+async fn a_cancelled_order_whose_refund_failed_needs_attention_and_a_repeat_changes_nothing() {
+    let store = store().await;
+    place_order(&store).await;
+    let undone = [UndoOutcome::NotNeeded, UndoOutcome::Refunded, UndoOutcome::Released];
+    for command in [Command::RecordReservation, cancel_after("ScheduleShipment", "ShipmentRejected", undone)]
+    {
+        store.execute(&order_id(), &command, &correlation_id(), at(1)).await.unwrap();
+    }
+    let failed = event(
+        9,
+        &PaymentRefundFailed {
+            order_id: order_id(),
+            amount: usd(8400),
+            refunded: usd(0),
+            refund_id: "re_1".to_owned(),
+            reason: "expired_or_canceled_card".to_owned(),
+        },
+    );
+    handle(&store, failed.clone()).await.unwrap();
+    let history = store.load(&order_id()).await.unwrap().unwrap();
+    assert_eq!(history.order.status, OrderStatus::NeedsAttention);
+    handle(&store, failed).await.unwrap();
+    assert_eq!(store.load(&order_id()).await.unwrap().unwrap().order.version, history.order.version);
 }

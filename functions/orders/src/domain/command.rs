@@ -5,7 +5,7 @@ use contracts::{
     saga::{Compensations, Failure, Shipment, UndoOutcome},
 };
 
-use super::Offer;
+use super::{Offer, order::CancelledFor};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -21,6 +21,8 @@ pub enum Command {
     Abort,
     /// The saga has undone what it did, as far as it could.
     Cancel { failure: Failure, compensations: Compensations },
+    /// The customer's bank has returned the money that the order's undo had given back.
+    RefundFailed { refund_id: String, reason: String },
 }
 
 /// The id of a command: the same for a repeat of it, so that a repeat finds itself in the order's history.
@@ -33,11 +35,28 @@ pub fn command_id(order: &OrderId, command: &Command) -> String {
         Command::RecordReservation => format!("{order}.RecordReservation"),
         Command::Complete { .. } => format!("{order}.CompleteOrder"),
         Command::Abort => format!("{order}.AbortOrder"),
-        Command::Cancel { compensations: Compensations { shipment, payment, inventory }, .. } => {
+        Command::Cancel { failure, compensations: Compensations { shipment, payment, inventory } } => {
             let [shipment, payment, inventory] = [shipment, payment, inventory].map(|o| word(*o));
-            format!("{order}.CancelOrder.{shipment}-{payment}-{inventory}")
+            // After another refund has failed, the same undos may end alike, and it is another cancel all the same.
+            let again = refund_of(failure).map_or_else(String::new, |refund| format!(".{refund}"));
+            format!("{order}.CancelOrder.{shipment}-{payment}-{inventory}{again}")
         }
+        Command::RefundFailed { refund_id, .. } => format!("{order}.RefundFailed.{refund_id}"),
     }
+}
+
+/// What `failed_refund` said of a refund before its id.
+const REFUND: &str = "refund ";
+
+/// The failure of an order whose refund failed: what it was cancelled for, and the refund as its cause.
+pub(super) fn failed_refund(cancelled_for: &CancelledFor, refund_id: &str, reason: &str) -> Failure {
+    let CancelledFor { step, error } = cancelled_for.clone();
+    Failure { step, error, cause: format!("{REFUND}{refund_id} failed at the customer's bank: {reason}") }
+}
+
+/// The id of the refund that this is the failure of.
+fn refund_of(failure: &Failure) -> Option<&str> {
+    failure.cause.strip_prefix(REFUND)?.split_once(" failed at").map(|(refund, _)| refund)
 }
 
 /// As the contract spells it.

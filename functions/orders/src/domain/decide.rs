@@ -12,6 +12,7 @@ use contracts::{
 
 use super::{
     Command, DiscountError, Event, LineError, Offer, Order, Placed, check_lines,
+    command::failed_refund,
     lines::total,
     order::{Facts, State},
 };
@@ -56,6 +57,9 @@ pub fn decide(order: &Order, command: Command) -> Result<Vec<Event>, Rejected> {
         (Order::Placed(order), Command::Abort) => Ok(abort(order)),
         (Order::Placed(order), Command::Cancel { failure, compensations }) => {
             cancel(order, failure, compensations)
+        }
+        (Order::Placed(order), Command::RefundFailed { refund_id, reason }) => {
+            Ok(refund_failed(order, &refund_id, &reason))
         }
     }
 }
@@ -149,6 +153,17 @@ fn cancel(order: &Placed, failure: Failure, compensations: Compensations) -> Res
         events.push(Event::CompensationFailed(OrderCompensationFailed { failure, failed }));
     }
     Ok(events)
+}
+
+/// A cancelled order needs attention again: its payment is no longer undone. An open one is undone by its saga, which finds
+/// the money; one that has completed keeps it, and what the staff wanted to give back is the payment's to say.
+fn refund_failed(order: &Placed, refund_id: &str, reason: &str) -> Vec<Event> {
+    const PAYMENT: &str = "payment";
+    let (State::Cancelled, Some(cancelled_for)) = (&order.state, &order.cancelled_for) else { return vec![] };
+    vec![Event::CompensationFailed(OrderCompensationFailed {
+        failure: failed_refund(cancelled_for, refund_id, reason),
+        failed: vec![PAYMENT.to_owned()],
+    })]
 }
 
 /// What is worth telling of how the order came to its end, and was not told yet.

@@ -25,6 +25,15 @@ pub struct Placed {
     pub cancel_requested: bool,
     pub(super) state: State,
     pub(super) facts: Facts,
+    /// What it was cancelled for, once it was.
+    pub(super) cancelled_for: Option<CancelledFor>,
+}
+
+/// The step that failed, and the name of its error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CancelledFor {
+    pub step: String,
+    pub error: String,
 }
 
 /// Where the order stands between its commits.
@@ -72,6 +81,7 @@ pub fn apply(order: Order, event: &Event) -> Order {
             cancel_requested: false,
             state: State::Created,
             facts: Facts::default(),
+            cancelled_for: None,
         }),
         (Order::NotPlaced, _) => Order::NotPlaced,
         (Order::Placed(placed), event) => Order::Placed(advance(placed, event)),
@@ -84,7 +94,10 @@ pub(super) fn advance(mut placed: Placed, event: &Event) -> Placed {
     match event {
         Event::InventoryReserved(_) => placed.state = State::Reserved,
         Event::Completed(_) => placed.state = State::Completed,
-        Event::Cancelled(_) => placed.state = State::Cancelled,
+        Event::Cancelled(end) => {
+            placed.state = State::Cancelled;
+            placed.cancelled_for = Some(CancelledFor { step: end.step.clone(), error: end.reason.clone() });
+        }
         Event::CompensationFailed(failure) => {
             placed.state = State::NeedsAttention { failed: failure.failed.clone() };
         }

@@ -4,7 +4,7 @@ use contracts::saga::UndoOutcome;
 use proptest::prelude::*;
 
 use super::{Command, Event, History, Order, Rejected, command_id, decide};
-use crate::testing::{cancel_after, commit, complete, given, order_id, place, placed};
+use crate::testing::{cancel_after, commit, complete, given, order_id, place, placed, refund_failed};
 
 fn outcome() -> impl Strategy<Value = UndoOutcome> {
     prop::sample::select(vec![
@@ -43,11 +43,12 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => Just(Command::RequestCancel),
         1 => Just(Command::Abort),
         2 => any_cancel(),
+        1 => (0..3_u8).prop_map(|n| refund_failed(&format!("re_{n}"))),
     ]
 }
 
-fn is_final(event: &Event) -> bool {
-    matches!(event, Event::Completed(_) | Event::Cancelled(_))
+fn ended(order: &Order) -> bool {
+    matches!(order, Order::Placed(placed) if placed.status.is_final())
 }
 
 proptest! {
@@ -57,11 +58,14 @@ proptest! {
     fn every_order_keeps_its_promises(commands in prop::collection::vec(any_command(), 1..14)) {
         let mut order = Order::NotPlaced;
         let (mut commits, mut events, mut taken) = (vec![], Vec::<Event>::new(), vec![]);
+        let mut comes_backs = 0;
         for (second, command) in (0..).zip(commands) {
             let Ok(new) = decide(&order, command.clone()) else { continue };
 
-            // A final state is final.
-            prop_assert!(new.is_empty() || !events.iter().any(is_final), "{command:?} after the end");
+            // A final state is final, unless the money comes back.
+            let comes_back = matches!(command, Command::RefundFailed { .. });
+            prop_assert!(new.is_empty() || !ended(&order) || comes_back, "{command:?} after the end");
+            comes_backs += usize::from(comes_back && !new.is_empty());
 
             if !new.is_empty() {
                 commits.push(commit(&order, command.clone(), second));
@@ -74,13 +78,15 @@ proptest! {
             let again = decide(&order, command.clone());
             if matches!(command, Command::Place { .. }) {
                 prop_assert_eq!(again, Err(Rejected::AlreadyPlaced));
-            } else if command != Command::RequestCancel || !events.iter().any(is_final) {
+            } else if command != Command::RequestCancel || !ended(&order) {
                 prop_assert_eq!(again, Ok(vec![]));
             }
         }
 
-        // One end at most.
-        prop_assert!(events.iter().filter(|event| is_final(event)).count() <= 1);
+        // One end at most, and another one each time the money had come back.
+        let completed = events.iter().filter(|event| matches!(event, Event::Completed(_))).count();
+        let cancelled = events.iter().filter(|event| matches!(event, Event::Cancelled(_))).count();
+        prop_assert!(completed + cancelled <= 1 + comes_backs && (completed == 0 || cancelled == 0));
 
         // What was stored is what is read.
         let history = History::replay(&order_id(), commits).unwrap();

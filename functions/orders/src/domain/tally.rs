@@ -68,6 +68,11 @@ impl Measure {
 /// When an event cannot be read.
 pub fn tallies(history: &History, after: u64) -> Result<BTreeMap<Date, Tally>, DecodeError> {
     let mut days: BTreeMap<Date, Tally> = BTreeMap::new();
+    // An order that needed attention after it was cancelled is cancelled again, and counts once.
+    let cancelled = history.events.iter().map(|event| &event.envelope);
+    let cancelled =
+        cancelled.filter(|event| event.event_type == OrderCancelled::TYPE).map(|event| event.sequence);
+    let first_cancelled = cancelled.min();
     for event in history.events.iter().map(|event| &event.envelope).filter(|event| event.sequence > after) {
         let mut add = |measure, amount| {
             let day = event.occurred_at.to_zoned(TimeZone::UTC).date();
@@ -80,7 +85,7 @@ pub fn tallies(history: &History, after: u64) -> Result<BTreeMap<Date, Tally>, D
                 add(Measure::Completed, 1);
                 add(Measure::Revenue(total.currency.code().to_owned()), total.amount);
             }
-            OrderCancelled::TYPE => {
+            OrderCancelled::TYPE if first_cancelled == Some(event.sequence) => {
                 let OrderCancelled { reason, .. } = event.decode()?;
                 let reason = REASONS.into_iter().find(|known| *known == reason).unwrap_or(OTHER);
                 add(Measure::Cancelled(reason.to_owned()), 1);

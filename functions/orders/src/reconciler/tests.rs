@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     domain::Command,
-    testing::{at, cancel, cancel_after, complete, order_id},
+    testing::{at, cancel, cancel_after, complete, order_id, refund_failed},
 };
 
 const DAY: i64 = 86_400;
@@ -281,6 +281,34 @@ async fn a_retry_that_fails_again_says_what_and_changes_nothing_that_is_known() 
     assert_eq!(world.history().await, half);
     world.mend("RefundPayment");
     assert_eq!(retry().await, Retried::Cancelled);
+}
+
+#[tokio::test]
+async fn an_order_whose_refund_failed_is_listed_and_a_retry_refunds_it_again() {
+    let undone = cancel_after(
+        "ScheduleShipment",
+        "ShipmentRejected",
+        [UndoOutcome::NotNeeded, UndoOutcome::Refunded, UndoOutcome::Released],
+    );
+    let commands = vec![Command::RecordReservation, undone, refund_failed("re_1")];
+    let world = World::new().await.with_order(commands).await;
+    world.execution("SUCCEEDED");
+    let listed = world.ask(json!({"action": "ListSagas", "attention": true})).await.unwrap();
+    assert_eq!(listed["orders"][0]["failed"], json!(["payment"]));
+    assert!(
+        listed["orders"][0]["failure"]["cause"]
+            .as_str()
+            .unwrap()
+            .contains("re_1 failed at the customer's bank")
+    );
+
+    world.fail("RefundPayment");
+    let retry = async || world.reconciler.retry(&order_id(), at(DAY)).await.unwrap();
+    assert_eq!(retry().await, Retried::StillFailing(vec!["payment".to_owned()]));
+    world.mend("RefundPayment");
+    assert_eq!(retry().await, Retried::Cancelled);
+    assert!(world.undone().iter().all(|undo| undo == "RefundPayment"), "{:?}", world.undone());
+    assert_eq!(world.history().await.order.status, OrderStatus::OrderCancelled);
 }
 
 #[rstest]

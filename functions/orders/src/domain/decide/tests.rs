@@ -5,7 +5,7 @@ use contracts::EventPayload;
 use rstest::rstest;
 
 use super::*;
-use crate::testing::{cancel, cancel_after, complete, given, place, placed, sku, usd};
+use crate::testing::{cancel, cancel_after, complete, given, place, placed, refund_failed, sku, usd};
 
 /// The orders that a command may meet.
 #[derive(Debug, Clone, Copy)]
@@ -233,4 +233,42 @@ fn an_order_that_is_not_placed_stays_so_whatever_is_applied() {
     let event = Event::PaymentPending(OrderPaymentPending {});
     assert_eq!(event.event_type(), OrderPaymentPending::TYPE);
     assert_eq!(super::super::apply(Order::NotPlaced, &event), Order::NotPlaced);
+}
+
+#[rstest]
+#[case(On::Nothing, "NotPlaced")]
+#[case(On::Created, "")]
+#[case(On::ReservedCancelAsked, "")]
+#[case(On::Completed, "")]
+#[case(On::NeedsAttention, "")]
+#[case(On::Cancelled, "compensation_failed")]
+fn a_refund_that_fails_makes_a_cancelled_order_need_attention(#[case] on: On, #[case] expected: &str) {
+    assert_eq!(outcome(&on.order(), refund_failed("re_1")), expected);
+}
+
+#[test]
+fn an_order_whose_refund_failed_says_what_for_and_is_cancelled_again_once_it_is_refunded() {
+    let first = cancel_after("ScheduleShipment", "ShipmentRejected", [NotNeeded, Refunded, Released]);
+    let mut order = given(Order::NotPlaced, vec![place(), Command::RecordReservation, first]);
+    let mut ids = Vec::new();
+    for refund in ["re_1", "re_2"] {
+        let [Event::CompensationFailed(needs)] = &decide(&order, refund_failed(refund)).unwrap()[..] else {
+            panic!("one event")
+        };
+        assert_eq!(needs.failed, ["payment"]);
+        assert_eq!(
+            (needs.failure.step.as_str(), needs.failure.error.as_str()),
+            ("ScheduleShipment", "ShipmentRejected")
+        );
+        assert!(needs.failure.cause.contains(refund), "{}", needs.failure.cause);
+        let compensations = Compensations { shipment: NotNeeded, payment: Refunded, inventory: NotNeeded };
+        let again = Command::Cancel { failure: needs.failure.clone(), compensations };
+        ids.push(crate::domain::command_id(&crate::testing::order_id(), &again));
+        order = given(order, vec![refund_failed(refund)]);
+        assert_eq!(placed(&order).status, OrderStatus::NeedsAttention);
+        assert_eq!(outcome(&order, again.clone()), "cancelled", "what was told is not told again");
+        order = given(order, vec![again]);
+        assert_eq!(placed(&order).status, OrderStatus::OrderCancelled);
+    }
+    assert_ne!(ids[0], ids[1], "each is a command of its own");
 }

@@ -1,9 +1,9 @@
-use contracts::saga::UndoOutcome::{Failed, NotNeeded, Released};
+use contracts::saga::UndoOutcome::{Failed, NotNeeded, Refunded, Released};
 
 use super::*;
 use crate::{
     domain::Command,
-    testing::{cancel, cancel_after, commits, complete, order_id, place},
+    testing::{cancel, cancel_after, commits, complete, order_id, place, refund_failed},
 };
 
 fn history(commands: Vec<Command>) -> History {
@@ -43,6 +43,20 @@ fn a_cancelled_order_is_counted_by_its_reason_once_it_has_ended() {
     assert_eq!(counted(&attention, 1), named(&[]));
     let ended = history(vec![place(), Command::RecordReservation, stuck(Failed), stuck(Released)]);
     assert_eq!(counted(&ended, 1), named(&[("cancelled.ShipmentRejected", 1)]));
+}
+
+#[test]
+fn an_order_that_is_cancelled_again_after_its_refund_failed_counts_once() {
+    let cancelled =
+        |outcome| cancel_after("ScheduleShipment", "ShipmentRejected", [NotNeeded, outcome, Released]);
+    let first = vec![place(), Command::RecordReservation, cancelled(Refunded)];
+    let again = [first, vec![refund_failed("re_1"), cancelled(Refunded)]].concat();
+    let once = named(&[("orders", 1), ("cancelled.ShipmentRejected", 1)]);
+    let history = history(again);
+    assert_eq!(counted(&history, 0), once);
+    let cancelled_at =
+        history.events.iter().position(|e| e.envelope.event_type == OrderCancelled::TYPE).unwrap();
+    assert_eq!(counted(&history, u64::try_from(cancelled_at).unwrap() + 1), named(&[]));
 }
 
 #[test]
