@@ -15,7 +15,7 @@ use tokio::time::Instant;
 pub use function::run;
 
 use crate::{
-    domain::{Account, Difference, Kind, Payment, compare},
+    domain::{Difference, Kind, Payment, compare},
     gateway::{Gateway, GatewayError, IntentObject},
     store::{Store, StoreError},
 };

@@ -3,6 +3,7 @@
 mod cold;
 mod cost;
 mod cpu;
+mod overload;
 mod push;
 mod reserve;
 
@@ -18,6 +19,8 @@ pub enum Bench {
     Cost(cost::Cost),
     /// What processor time the functions spend on an order, and in how many invocations
     Cpu(cpu::Cpu),
+    /// How much is done while more is offered than a limit allows: offered, limit and done a second
+    Overload(overload::Overload),
     /// How long an order's event takes to 1, 100 and 500 connections that watch it
     Push(push::Push),
     /// How many reservations a second go through, by the number of shards that a hot SKU is spread over
@@ -34,6 +37,7 @@ impl Bench {
             Self::Cold(cold) => cold.run(settings, progress).await,
             Self::Cost(cost) => cost.run(settings, progress).await,
             Self::Cpu(cpu) => cpu.run(settings, progress).await,
+            Self::Overload(overload) => overload.run(settings, progress).await,
             Self::Push(push) => push.run(settings, progress).await,
             Self::Reserve(reserve) => reserve.run(settings, progress).await,
         }

@@ -7,6 +7,7 @@ use crate::breaker::Breaker;
 use crate::demo::Demo;
 use crate::dlq::Dlq;
 use crate::error::{AboutFile, Error, Result};
+use crate::payments::Payments;
 use crate::progress::Progress;
 use crate::python::{self, Purpose};
 use crate::release::Deploy;
@@ -65,6 +66,9 @@ enum Command {
     /// Find and mend orders whose saga needs somebody: `saga list`, `saga retry`, `saga check`
     #[command(subcommand)]
     Saga(Saga),
+    /// Compare payments with the gateway: `payments check`
+    #[command(subcommand)]
+    Payments(Payments),
     /// Make somebody an administrator
     #[command(subcommand)]
     Users(Users),
@@ -84,8 +88,8 @@ enum Command {
     /// Connect a stage on AWS with Stripe
     #[command(subcommand)]
     Stripe(Stripe),
-    /// Measure: how functions start (`cold`), what they spend on an order (`cpu`), what orders cost (`cost`), how live
-    /// status arrives (`push`), how a hot SKU sells (`reserve`)
+    /// Measure: how functions start (`cold`), what they spend on an order (`cpu`), what orders cost (`cost`), what is done
+    /// under too much load (`overload`), how live status arrives (`push`), how a hot SKU sells (`reserve`)
     #[command(subcommand)]
     Bench(Bench),
     /// Write the JSON Schemas of all events, with an example of each, into shared/contracts/schemas
@@ -153,6 +157,10 @@ impl Cli {
             Command::Saga(saga) => {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 until_interrupted(saga.run(&settings)).await
+            }
+            Command::Payments(payments) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(payments.run(&settings)).await
             }
             Command::Users(users) => {
                 let settings = place.settings(Port::Any, Port::Any)?;

@@ -43,6 +43,9 @@ pub enum Error {
     Demo(String),
     #[error("{0}")]
     Saga(String),
+    /// Payments could not be compared with the gateway.
+    #[error("{0}")]
+    Payments(String),
     #[error("{0}")]
     Users(String),
     #[error("{0}")]

@@ -12,6 +12,7 @@ mod emulator;
 mod error;
 mod functions;
 mod logs;
+mod payments;
 mod ports;
 mod process;
 mod progress;

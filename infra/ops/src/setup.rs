@@ -18,7 +18,7 @@ use crate::users::admin_grant;
 const STRIPE_KEY: &str = "sk_test_ordersaga";
 
 /// What payments listen to. localstripe sends the first two; all of them are what Stripe is to be told.
-pub const WEBHOOK_EVENTS: [&str; 10] = [
+pub const WEBHOOK_EVENTS: [&str; 12] = [
     "payment_intent.succeeded",
     "payment_intent.payment_failed",
     "payment_intent.canceled",
@@ -26,6 +26,8 @@ pub const WEBHOOK_EVENTS: [&str; 10] = [
     "payment_intent.requires_action",
     "charge.refunded",
     "charge.refund.updated",
+    "refund.updated",
+    "refund.failed",
     "charge.dispute.created",
     "charge.dispute.updated",
     "charge.dispute.closed",

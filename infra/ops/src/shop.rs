@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 pub use error::{Error, Result};
-pub use gateway::{Gateway, Intent, card};
+pub use gateway::{Calls, Gateway, Intent, card};
 pub use live::{Frame, Live, OrderFrame, PartFrame};
 pub use mailbox::{Mail, Text, mail_to, texts_to};
 pub use model::{

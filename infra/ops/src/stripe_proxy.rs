@@ -1,5 +1,7 @@
-//! What Stripe does and localstripe does not: idempotency keys, and, for tests, faults.
+//! What Stripe does and localstripe does not: idempotency keys, error codes, and, for tests, faults and limits.
 
+mod calls;
+mod created;
 mod faults;
 mod idempotency;
 
@@ -14,7 +16,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 
-use faults::{Fault, Faults, Mode};
+use calls::Calls;
+use faults::{Fault, Faults, Mode, endpoint};
 use idempotency::{Answers, Claim, Key};
 
 /// Requests to Stripe hold a few kilobytes.
@@ -26,6 +29,7 @@ pub struct Proxy {
     http: reqwest::Client,
     answers: Answers,
     faults: Faults,
+    calls: Calls,
 }
 
 /// The connection ends without an answer.
@@ -48,6 +52,7 @@ impl Proxy {
             http: crate::emulator::client(),
             answers: Answers::default(),
             faults: Faults::default(),
+            calls: Calls::default(),
         }
     }
 
@@ -71,13 +76,24 @@ impl Proxy {
             return Ok(failure(StatusCode::BAD_REQUEST, "invalid_request_error", "The body cannot be read."));
         };
         let body = body.to_bytes();
-        if parts.uri.path() == "/_faults" {
-            return Ok(self.faults.configure(&parts.method, &body));
+        match parts.uri.path() {
+            "/_faults" => return Ok(self.faults.configure(&parts.method, &body)),
+            "/_calls" => return Ok(self.calls.show(&parts.method)),
+            _ => {}
         }
+        let endpoint = endpoint(&parts.method, parts.uri.path());
+        let answer = self.answer(&parts, body).await?;
+        self.calls.note(endpoint, answer.status().as_u16());
+        Ok(answer)
+    }
+
+    async fn answer(&self, parts: &http::request::Parts, body: Bytes) -> Result<Response<Body>, Closed> {
         let key = Key::of(&parts.method, &parts.headers);
-        let fault = self.faults.take(parts.uri.path(), key.as_ref().map_or("", Key::name));
+        let name = key.as_ref().map_or("", Key::name);
+        let fault = self.faults.take(&parts.method, parts.uri.path(), name);
         match fault.map(|fault| fault.mode) {
-            Some(Mode::Refuse) => return Err(Closed),
+            Some(Mode::Refuse | Mode::Down) => return Err(Closed),
+            Some(Mode::AtMost) => return Ok(Answer::too_many().into_response()),
             Some(Mode::Hang) => {
                 tokio::time::sleep(faults::HANG).await;
                 return Err(Closed);
@@ -85,7 +101,7 @@ impl Proxy {
             _ => {}
         }
         let Some(key) = key else {
-            return self.pass(&parts, body, fault).await.map(Answer::into_response);
+            return self.pass(parts, body, fault).await.map(Answer::into_response);
         };
         match self.answers.claim(key, parts.uri.path(), &body) {
             Claim::Replay(answer) => {
@@ -103,7 +119,7 @@ impl Proxy {
                 "There is currently another in-progress request using this Idempotency Key.",
             )),
             Claim::First(slot) => {
-                let answer = self.forward(&parts, body, fault).await;
+                let answer = self.forward(parts, body, fault).await;
                 slot.keep(&answer);
                 match fault.map(|fault| fault.mode) {
                     Some(Mode::DropAnswer) => Err(Closed),
@@ -138,6 +154,35 @@ impl Proxy {
 
     async fn ask(&self, method: &Method, uri: &http::Uri, headers: &HeaderMap, body: Bytes) -> Answer {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        if let Some(query) = (method == Method::GET).then(|| created::Query::of(path)).flatten() {
+            return self.made_within(&query, uri.path(), headers).await;
+        }
+        self.ask_for(method, path, headers, body).await
+    }
+
+    /// The page of a list that localstripe gives only whole.
+    async fn made_within(&self, query: &created::Query, path: &str, headers: &HeaderMap) -> Answer {
+        let (mut all, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = format!("{path}?limit=100{after}");
+            let answer = self.ask_for(&Method::GET, &page, headers, Bytes::new()).await;
+            let Ok(mut list) = serde_json::from_slice::<serde_json::Value>(&answer.body) else {
+                return answer;
+            };
+            let Some(data) = list["data"].as_array_mut().map(std::mem::take) else { return answer };
+            let last = data.last().and_then(|object| object["id"].as_str()).map(str::to_owned);
+            all.extend(data);
+            match last.filter(|_| list["has_more"] == true) {
+                Some(last) => after = format!("&starting_after={last}"),
+                None => {
+                    let body = query.page(all).to_string().into();
+                    return Answer { body, ..answer };
+                }
+            }
+        }
+    }
+
+    async fn ask_for(&self, method: &Method, path: &str, headers: &HeaderMap, body: Bytes) -> Answer {
         let request = self
             .http
             .request(method.clone(), format!("{}{path}", self.upstream))
@@ -148,9 +193,14 @@ impl Proxy {
             let (status, headers) = (answer.status(), passed_on(answer.headers()));
             Ok::<_, reqwest::Error>(Answer { status, headers, body: answer.bytes().await? })
         };
-        answer.await.unwrap_or_else(|_| {
+        let answer = answer.await.unwrap_or_else(|_| {
             Answer::error(StatusCode::BAD_GATEWAY, "api_error", "localstripe does not answer.")
-        })
+        });
+        // localstripe does not say what it is that it did not find. An intent is made of nothing but the method.
+        if method == Method::POST && path == "/v1/payment_intents" && answer.status == StatusCode::NOT_FOUND {
+            return Answer::no_such_method();
+        }
+        answer
     }
 }
 
@@ -180,10 +230,31 @@ fn passed_on(headers: &HeaderMap) -> HeaderMap {
 
 impl Answer {
     fn error(status: StatusCode, kind: &str, message: &str) -> Self {
-        let body = json!({"error": {"type": kind, "message": message}}).to_string();
+        Self::of(status, &json!({"type": kind, "message": message}))
+    }
+
+    fn of(status: StatusCode, error: &serde_json::Value) -> Self {
+        let body = json!({"error": error}).to_string();
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
         Self { status, headers, body: body.into() }
+    }
+
+    /// <https://docs.stripe.com/rate-limits>
+    fn too_many() -> Self {
+        Self::of(
+            StatusCode::TOO_MANY_REQUESTS,
+            &json!({"type": "invalid_request_error", "code": "rate_limit", "message": "Too many requests."}),
+        )
+    }
+
+    /// <https://docs.stripe.com/error-codes#resource-missing>
+    fn no_such_method() -> Self {
+        let error = json!({
+            "type": "invalid_request_error", "code": "resource_missing", "param": "payment_method",
+            "message": "No such PaymentMethod.",
+        });
+        Self::of(StatusCode::BAD_REQUEST, &error)
     }
 
     fn server_error() -> Self {

@@ -1,16 +1,19 @@
 //! Payments that do not come in time. Alone, because the deadline is one for all orders.
 
+use std::time::{Duration, Instant};
+
 use contracts::{OrderId, OrderStatus, Sku, saga};
 use ops::shop::NextAction;
 use serde_json::json;
 
 use crate::harness::Outcome;
-use crate::world::{Customer, PRICE, World, buy, eventually};
+use crate::world::{Customer, PRICE, World, buy, eventually, unique};
 
 crate::tests![alone:
     an_order_that_is_not_paid_in_time_is_cancelled_and_its_stock_comes_back,
     a_gateway_that_is_down_until_the_deadline_charges_nothing,
     a_payment_that_succeeds_after_its_deadline_is_refunded_by_itself,
+    a_payment_message_that_waited_past_its_deadline_charges_nobody,
 ];
 
 /// In life it is 15 minutes. Long enough for the bank to have asked by then, on a slow machine and with a cold start.
@@ -55,6 +58,30 @@ async fn a_gateway_that_is_down_until_the_deadline_charges_nothing(world: World)
     assert_eq!(customer.reason(&future.order_id).await?, saga::PAYMENT_TIMEOUT);
     assert_eq!(world.available(&sku).await?, 5);
     assert!(world.gateway.intents_of(&future.order_id).await?.is_empty());
+    Ok(())
+}
+
+/// payments-commands is away, and back only after the deadline.
+async fn a_payment_message_that_waited_past_its_deadline_charges_nobody(world: World) -> Outcome {
+    shorten_the_deadline(&world).await?;
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    world.switch_off("payments-commands").await?;
+    let order_id = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
+    let mut pending_since = None;
+    eventually("its payment is overdue", async || {
+        let status = customer.shop.order(&order_id).await?.status;
+        if status != OrderStatus::PaymentPending {
+            Err(status)?;
+        }
+        let waited = pending_since.get_or_insert_with(Instant::now).elapsed();
+        if waited > Duration::from_secs(DEADLINE_SECONDS.parse()?) { Ok(()) } else { Err("not yet")? }
+    })
+    .await?;
+    world.switch_on("payments-commands").await?;
+    assert_eq!(customer.ended(&order_id).await?.status, OrderStatus::OrderCancelled);
+    assert_eq!(customer.reason(&order_id).await?, saga::PAYMENT_TIMEOUT);
+    assert_eq!(world.available(&sku).await?, 5);
+    assert!(world.gateway.intents_of(&order_id).await?.is_empty(), "no card was touched");
     Ok(())
 }
 

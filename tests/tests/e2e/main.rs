@@ -21,12 +21,14 @@ mod limits;
 mod money;
 mod notifications;
 mod outage;
+mod overload;
 mod page;
 mod peak;
 mod platform;
 mod provider;
 mod realtime;
 mod reconciler;
+mod refunds;
 mod republish;
 mod saga;
 mod shipments;
@@ -60,6 +62,7 @@ fn main() {
         alarms::tests,
         saga::tests,
         gateway::tests,
+        refunds::tests,
         cancel::tests,
         stock::tests,
         catalogue::tests,
@@ -82,6 +85,7 @@ fn main() {
         peak::tests,
         deadline::tests,
         outage::tests,
+        overload::tests,
         attention::tests,
         reconciler::tests,
         contract::tests,

@@ -31,6 +31,39 @@ pub struct Intent {
     pub metadata: Value,
 }
 
+/// What the proxy before the gateway has answered.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Calls {
+    /// Milliseconds of the same clock as `at_ms`.
+    pub now_ms: u64,
+    pub calls: Vec<GatewayCall>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct GatewayCall {
+    /// Method and path, with `{id}` in the place of ids.
+    pub endpoint: String,
+    pub at_ms: u64,
+    pub status: u16,
+}
+
+impl Calls {
+    /// When payments were confirmed, in milliseconds, from `since_ms` on.
+    pub fn paid(&self, since_ms: u64) -> Vec<u64> {
+        self.confirms(since_ms).filter(|call| call.status == 200).map(|call| call.at_ms).collect()
+    }
+
+    /// How many confirmations were refused because they were too many, from `since_ms` on.
+    pub fn throttled(&self, since_ms: u64) -> usize {
+        self.confirms(since_ms).filter(|call| call.status == 429).count()
+    }
+
+    fn confirms(&self, since_ms: u64) -> impl Iterator<Item = &GatewayCall> {
+        let confirms = |call: &&GatewayCall| call.endpoint == "POST /v1/payment_intents/{id}/confirm";
+        self.calls.iter().filter(move |call| call.at_ms >= since_ms).filter(confirms)
+    }
+}
+
 #[derive(Deserialize)]
 struct Stored {
     id: String,
@@ -95,9 +128,26 @@ impl Gateway {
         Ok(refunds.data.iter().map(|refund| refund.amount).sum())
     }
 
+    /// The refunds of a payment, as the gateway has them.
+    pub async fn refunds(&self, intent: &Intent) -> Result<Vec<Value>> {
+        let refunds: List<Value> = self.0.get(&format!("/v1/refunds?payment_intent={}", intent.id)).await?;
+        Ok(refunds.data)
+    }
+
+    /// Gives back a part of a payment, as staff do in the gateway's dashboard.
+    pub async fn refund(&self, intent: &Intent, amount: i64) -> Result<()> {
+        let form = format!("payment_intent={}&amount={amount}", intent.id);
+        self.post("/v1/refunds", form).send_once().await?.read::<Value>().map(drop)
+    }
+
     /// Makes the gateway fail, as infra/ops/README.md describes.
     pub async fn plan_fault(&self, fault: &Value) -> Result<()> {
         self.0.call(Method::POST, "/_faults").json(fault).send().await?.read::<Value>().map(drop)
+    }
+
+    /// The calls that the proxy answered of late, oldest first, and its time now in milliseconds.
+    pub async fn calls(&self) -> Result<Calls> {
+        self.0.get("/_calls").await
     }
 
     /// Takes back every failure that is still to come.

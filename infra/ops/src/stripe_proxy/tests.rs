@@ -42,6 +42,8 @@ impl Bench {
             .route("/v1/charges", post(charge).get(charge))
             .route("/v1/slow", post(slow))
             .route("/v1/unauthorized", post(unknown))
+            .route("/v1/payment_intents", post(|| async { StatusCode::NOT_FOUND }))
+            .route("/v1/payment_intents/{id}/confirm", post(|| async { "confirmed" }))
             .with_state(upstream.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -248,4 +250,75 @@ async fn faults_concern_their_path_only_and_can_be_taken_back() {
         .await
         .unwrap();
     assert_eq!(wrong.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn each_endpoint_gets_so_many_requests_a_second_whatever_their_ids_and_the_others_are_429() {
+    let bench = Bench::new().await;
+    let limit = json!({"mode": "at_most", "per_second": 3});
+    bench.http.post(format!("{}/_faults", bench.url)).json(&limit).send().await.unwrap();
+    let mut statuses = Vec::new();
+    for n in 0..5 {
+        let path = format!("/v1/payment_intents/pi_{n}/confirm");
+        statuses.push(bench.post(&path, &format!("k{n}"), "").send().await.unwrap().status().as_u16());
+    }
+    assert_eq!(statuses, [200, 200, 200, 429, 429]);
+    assert_ne!(bench.post("/v1/charges", "k", "a=1").send().await.unwrap().status().as_u16(), 429);
+    // No key keeps a 429, and a second later there is room.
+    let again =
+        async || bench.post("/v1/payment_intents/pi_4/confirm", "k4", "").send().await.unwrap().status();
+    let room = async {
+        while again().await != StatusCode::OK {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), room).await.unwrap();
+
+    let calls = bench.http.get(format!("{}/_calls", bench.url)).send().await.unwrap();
+    let calls: Value = calls.json().await.unwrap();
+    let refused =
+        calls["calls"].as_array().unwrap().iter().filter(|call| {
+            call["endpoint"] == "POST /v1/payment_intents/{id}/confirm" && call["status"] == 429
+        });
+    assert!(refused.count() >= 2, "{calls}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_down_closes_connections_until_its_time_is_over() {
+    let bench = Bench::new().await;
+    let down = json!({"mode": "down", "seconds": 1});
+    bench.http.post(format!("{}/_faults", bench.url)).json(&down).send().await.unwrap();
+    assert!(bench.post("/v1/charges", "k", "a=1").send().await.is_err());
+    assert_eq!(bench.charged(), 0);
+    let up = async {
+        while bench.post("/v1/charges", "k", "a=1").send().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), up).await.unwrap();
+    assert_eq!(bench.charged(), 1);
+}
+
+#[tokio::test]
+async fn modes_that_need_a_number_are_refused_without_one() {
+    let bench = Bench::new().await;
+    for wrong in [
+        json!({"mode": "at_most"}),
+        json!({"mode": "at_most", "per_second": 0}),
+        json!({"mode": "down", "per_second": 1}),
+        json!({"mode": "refuse", "seconds": 1}),
+    ] {
+        let answer = bench.http.post(format!("{}/_faults", bench.url)).json(&wrong).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_payment_method_that_does_not_exist_is_named_as_stripe_names_it() {
+    let bench = Bench::new().await;
+    let answer = bench.post("/v1/payment_intents", "k", "payment_method=pm_x").send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    let error: Value = answer.json().await.unwrap();
+    let named = (&error["error"]["code"], &error["error"]["param"]);
+    assert_eq!(named, (&json!("resource_missing"), &json!("payment_method")));
 }

@@ -1,0 +1,101 @@
+//! A gateway that allows fewer payments a second than are asked for, and one that is down for a while: orders wait, and none
+//! is lost. Alone, because every order pays through it.
+
+use std::time::Duration;
+
+use contracts::{OrderId, OrderStatus, Sku};
+use futures::future::try_join_all;
+use serde_json::json;
+use tokio::time::{Instant, sleep_until};
+
+use crate::harness::Outcome;
+use crate::world::{Customer, PRICE, World, buy, unique};
+
+crate::tests![alone:
+    twice_what_the_gateway_allows_is_paid_at_its_rate_and_every_order_completes,
+    a_gateway_that_is_down_for_some_seconds_costs_time_and_no_order,
+];
+
+/// Requests a second to each endpoint: few, so that the test is about the limit and not about this machine.
+const LIMIT: usize = 4;
+/// Orders, and how many a second: twice the limit for a while, and then half of it.
+const OFFERED: [(usize, u64); 2] = [(80, 8), (20, 2)];
+/// The rate is looked at over so long.
+const WINDOW_MS: u64 = 10_000;
+
+/// Places so many orders at this rate, each by the next of the customers.
+async fn offer(
+    customers: &[Customer],
+    sku: &Sku,
+    (orders, per_second): (usize, u64),
+) -> Outcome<Vec<(Customer, OrderId)>> {
+    let started = Instant::now();
+    let placed = customers.iter().cycle().take(orders).zip(0_u32..).map(|(customer, n)| async move {
+        sleep_until(started + Duration::from_secs(1) * n / u32::try_from(per_second)?).await;
+        let order_id = customer.shop.place(&buy(sku), &unique("key")).await?.order_id;
+        Ok::<_, libtest_mimic::Failed>((customer.clone(), order_id))
+    });
+    try_join_all(placed).await
+}
+
+async fn each_completes(world: &World, placed: &[(Customer, OrderId)]) -> Outcome {
+    for (customer, order_id) in placed {
+        let order = customer.ended(order_id).await?;
+        assert_eq!(order.status, OrderStatus::OrderCompleted, "{order_id}");
+    }
+    // Looking at each intent takes a list of all: some say enough.
+    for (_, order_id) in placed.iter().step_by(25) {
+        let amounts: Vec<i64> = world.taken(order_id).await?.iter().map(|taken| taken.amount).collect();
+        assert_eq!(amounts, [PRICE], "{order_id}");
+    }
+    Ok(())
+}
+
+async fn customers(world: &World, number: usize) -> Outcome<Vec<Customer>> {
+    let customers = try_join_all((0..number).map(|_| world.customer())).await?;
+    Ok(customers)
+}
+
+async fn twice_what_the_gateway_allows_is_paid_at_its_rate_and_every_order_completes(
+    world: World,
+) -> Outcome {
+    let sku = world.product(1000).await?;
+    let customers = customers(&world, 5).await?;
+    world.set_variable("payments-commands", "GATEWAY_REQUESTS_PER_SECOND", &LIMIT.to_string()).await?;
+    world.gateway.plan_fault(&json!({"mode": "at_most", "per_second": LIMIT})).await?;
+    world.switch_breaker("payments", "gateway", "normal").await?;
+    let since_ms = world.gateway.calls().await?.now_ms;
+
+    let mut placed = Vec::new();
+    for offered in OFFERED {
+        placed.extend(offer(&customers, &sku, offered).await?);
+    }
+    each_completes(&world, &placed).await?;
+
+    let calls = world.gateway.calls().await?;
+    let (paid, throttled) = (calls.paid(since_ms), calls.throttled(since_ms));
+    assert_eq!(paid.len(), placed.len(), "each is confirmed once");
+    let (first, last) = (paid[0], paid[paid.len() - 1]);
+    let least = LIMIT as u64 * WINDOW_MS / 1000 * 8 / 10;
+    // While more wait than are paid within a window.
+    let full = paid[paid.len().saturating_sub(LIMIT * WINDOW_MS as usize / 1000)];
+    for from in (first..full.saturating_sub(WINDOW_MS)).step_by(1000) {
+        let within = paid.iter().filter(|at| (from..from + WINDOW_MS).contains(at)).count();
+        assert!(within as u64 >= least, "{within} payments in the 10 s from {} ms on", from - first);
+    }
+    eprintln!(
+        "{} payments at {LIMIT} a second took {} s; {throttled} calls were throttled",
+        paid.len(),
+        (last - first) / 1000
+    );
+    Ok(())
+}
+
+async fn a_gateway_that_is_down_for_some_seconds_costs_time_and_no_order(world: World) -> Outcome {
+    let sku = world.product(100).await?;
+    let customers = customers(&world, 2).await?;
+    world.switch_breaker("payments", "gateway", "normal").await?;
+    world.gateway.plan_fault(&json!({"mode": "down", "seconds": 10})).await?;
+    let placed = offer(&customers, &sku, (20, 4)).await?;
+    each_completes(&world, &placed).await
+}

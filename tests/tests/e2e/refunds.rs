@@ -1,0 +1,125 @@
+//! Refunds that the customer's bank returns, and our books against the gateway's.
+
+use aws_lc_rs::hmac;
+use contracts::{OrderId, OrderStatus, saga};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use ops::shop::NewOrder;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::Outcome;
+use crate::world::{Customer, PRICE, World, address, buy, eventually, unique};
+
+crate::tests![
+    a_refund_that_fails_days_later_needs_attention_until_it_is_made_again,
+    payments_that_differ_from_the_gateway_are_listed,
+    a_signed_event_that_means_nothing_here_is_taken,
+];
+
+/// Sends an event as Stripe does, with the stack's own secret.
+async fn webhook(world: &World, event: &Value) -> Outcome<u16> {
+    let input = json!({"SecretId": format!("ordersaga-{}-stripe", world.outputs.stage)});
+    let secret = world.emulator.json("secretsmanager", "secretsmanager.GetSecretValue", &input).await?;
+    let secret: Value = serde_json::from_str(secret["SecretString"].as_str().unwrap_or_default())?;
+    let key = secret["webhook_secrets"][0].as_str().unwrap_or_default();
+    let (seconds, body) = (Timestamp::now().as_second(), event.to_string());
+    let signed = hmac::sign(
+        &hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()),
+        format!("{seconds}.{body}").as_bytes(),
+    );
+    let hex: String = signed.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let call = world.shop.call(Method::POST, "/v1/payments/webhook").body("application/json", body);
+    let answer = call.header("stripe-signature", &format!("t={seconds},v1={hex}")).send_once().await?;
+    Ok(answer.status.as_u16())
+}
+
+/// An order that was paid, could not be shipped, and was refunded: with the gateway's refund of it.
+async fn refunded(world: &World) -> Outcome<(Customer, OrderId, Value)> {
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let order = NewOrder { shipping_address: address("AQ"), ..buy(&sku) };
+    let order_id = customer.shop.place(&order, &unique("key")).await?.order_id;
+    assert_eq!(customer.ended(&order_id).await?.status, OrderStatus::OrderCancelled);
+    let taken = world.taken(&order_id).await?;
+    let refund = world.gateway.refunds(&taken[0]).await?.pop().ok_or("it is refunded")?;
+    Ok((customer, order_id, refund))
+}
+
+async fn shows(world: &World, customer: &Customer, order_id: &OrderId, expected: (&str, i64)) -> Outcome {
+    eventually(&format!("the payment says {expected:?}"), async || {
+        let payment = customer.shop.payment(order_id).await?;
+        let shown = (payment.status.as_str(), payment.refunded.amount);
+        if shown == expected { Ok(()) } else { Err(format!("{shown:?}"))? }
+    })
+    .await?;
+    let payment = world.admin.payment(order_id).await?;
+    assert_eq!(payment.status, expected.0, "staff see it, too");
+    Ok(())
+}
+
+async fn a_refund_that_fails_days_later_needs_attention_until_it_is_made_again(world: World) -> Outcome {
+    let (customer, order_id, refund) = refunded(&world).await?;
+    shows(&world, &customer, &order_id, ("refunded", PRICE)).await?;
+    let mut failed = refund;
+    failed["status"] = json!("failed");
+    failed["failure_reason"] = json!("expired_or_canceled_card");
+    for kind in ["refund.failed", "charge.refund.updated"] {
+        let event = json!({"id": unique("evt"), "type": kind, "data": {"object": failed}});
+        assert_eq!(webhook(&world, &event).await?, 200);
+    }
+    shows(&world, &customer, &order_id, ("refund_failed", 0)).await?;
+    eventually("the order needs attention", async || {
+        let status = customer.shop.order(&order_id).await?.status;
+        if status == OrderStatus::NeedsAttention { Ok(()) } else { Err(status)? }
+    })
+    .await?;
+    let refund_id = failed["id"].as_str().unwrap_or_default();
+    eventually("the operator's list shows it", async || {
+        let listed = world.ops(&["saga", "list", "--attention"]).await.map_err(said)?;
+        if listed.contains(order_id.as_str()) && listed.contains(refund_id) { Ok(()) } else { Err(listed)? }
+    })
+    .await?;
+
+    let retried = world.ops(&["saga", "retry", order_id.as_str()]).await?;
+    assert!(retried.contains("is cancelled"), "{retried}");
+    shows(&world, &customer, &order_id, ("refunded", PRICE)).await?;
+    assert_eq!(customer.shop.order(&order_id).await?.status, OrderStatus::OrderCancelled);
+    assert_eq!(customer.reason(&order_id).await?, saga::SHIPMENT_REJECTED);
+    let taken = world.taken(&order_id).await?;
+    assert_eq!(world.gateway.refunds(&taken[0]).await?.len(), 2, "another refund was made");
+    Ok(())
+}
+
+fn today() -> String {
+    Timestamp::now().to_zoned(TimeZone::UTC).date().to_string()
+}
+
+async fn payments_that_differ_from_the_gateway_are_listed(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let order_id = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
+    assert_eq!(customer.ended(&order_id).await?.status, OrderStatus::OrderCompleted);
+    let check = async || world.ops(&["payments", "check", "--date", &today()]).await;
+    let before = check().await?;
+    assert!(!before.contains(order_id.as_str()), "{before}");
+
+    // In the dashboard, and nobody tells us: the stand-in sends no webhook of it.
+    let taken = world.taken(&order_id).await?;
+    world.gateway.refund(&taken[0], 250).await?;
+    let found = check().await?;
+    let line = format!("{order_id}  {}  refunded: 0 in our books, 250 at the gateway", taken[0].id);
+    assert!(found.contains(&line), "{found}");
+    Ok(())
+}
+
+async fn a_signed_event_that_means_nothing_here_is_taken(world: World) -> Outcome {
+    let ping = json!({
+        "id": "evt_test", "object": "v2.core.event", "type": "v2.core.event_destination.ping",
+        "created": "2026-11-28T12:00:00.000Z", "data": {},
+    });
+    assert_eq!(webhook(&world, &ping).await?, 200);
+    Ok(())
+}
+
+fn said(error: libtest_mimic::Failed) -> String {
+    error.message().unwrap_or_default().to_owned()
+}
