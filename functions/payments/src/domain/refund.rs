@@ -87,5 +87,7 @@ pub(super) fn follow(payment: &mut Payment, before: Status) {
     };
     if all && payment.total() > 0 {
         payment.status = Status::Refunded;
+        // What a lost dispute took is not owed again.
+        payment.returned = 0;
     }
 }

@@ -181,6 +181,18 @@ fn an_undo_has_ended_only_when_no_money_can_be_taken_any_more(
 }
 
 #[test]
+fn what_a_lost_dispute_took_is_not_owed_again_because_a_refund_failed() {
+    let lost =
+        Dispute { id: "dp_1".into(), amount: 4200, reason: "fraudulent".into(), status: "lost".into() };
+    let failed = FailedRefund { id: "re_1".into(), amount: 1, reason: "unknown".into() };
+    let (disputed, _) = after(&payment(Succeeded), &Fact::Disputed(lost), NOW);
+    let (failed, _) = after(&disputed, &Fact::RefundFailed(failed), NOW);
+    let (undone, _) = after(&failed, &undo(), NOW);
+    assert_eq!((undone.status, undone.returned), (Refunded, 0));
+    assert_eq!(after(&undone, &undo(), NOW).0, undone, "a repeat changes nothing");
+}
+
+#[test]
 fn looks_become_rarer_and_do_not_miss_the_deadline() {
     let seconds = |payment: &Payment, looks, now| {
         payment.next_look(looks, SignedDuration::ZERO, at(now).now, |ceiling| ceiling).as_secs()
