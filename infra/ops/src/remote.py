@@ -1,32 +1,64 @@
-# One call outside this machine, of AWS or over HTTPS: read from standard input, where no list of processes shows its
-# secrets, and answered as JSON.
+# Calls outside this machine, of AWS or over HTTPS, until standard input ends: one JSON object a line there, where no list
+# of processes shows its secrets, and one a line as the answer. Clients are kept: making one costs more than most calls.
 import json
 import sys
 import urllib.error
 import urllib.parse
 import urllib.request
 
-call = json.load(sys.stdin)
-if "service" in call:
-    import boto3
-    from botocore import xform_name
-    from botocore.config import Config
+clients = {}
 
-    # What has effects is not repeated behind the caller's back: an invocation that takes minutes would run twice.
-    config = Config(read_timeout=call["patience"], retries={"total_max_attempts": 1})
-    client = boto3.client(call["service"], region_name=call["region"], config=config)
-    answer = getattr(client, xform_name(call["operation"]))(**call["input"])
+
+def client(service, region, patience, attempts):
+    key = (service, region, patience, attempts)
+    if key not in clients:
+        import boto3
+        from botocore.config import Config
+
+        config = Config(
+            connect_timeout=10, read_timeout=patience, retries={"mode": "standard", "total_max_attempts": attempts}
+        )
+        clients[key] = boto3.client(service, region_name=region, config=config)
+    return clients[key]
+
+
+def aws(call):
+    from botocore import xform_name
+
+    api = client(call["service"], call["region"], call["patience"], call["attempts"])
+    operation = xform_name(call["operation"])
+    if call["all_pages"] and api.can_paginate(operation):
+        return api.get_paginator(operation).paginate(**call["input"]).build_full_result()
+    answer = getattr(api, operation)(**call["input"])
     answer.pop("ResponseMetadata", None)
     if hasattr(answer.get("Payload"), "read"):
         answer["Payload"] = answer["Payload"].read().decode()
-else:
+    return answer
+
+
+def https(call):
     form = urllib.parse.urlencode([tuple(field) for field in call["form"]]).encode()
     request = urllib.request.Request(call["url"], method=call["method"], data=form or None)
     request.add_header("authorization", "Bearer " + call["key"])
     request.add_header("stripe-version", call["version"])
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
-            answer = {"status": response.status, "body": json.load(response)}
+            return {"status": response.status, "body": json.load(response)}
     except urllib.error.HTTPError as error:
-        answer = {"status": error.code, "body": error.read().decode(errors="replace")}
-json.dump(answer, sys.stdout, default=str)
+        return {"status": error.code, "body": error.read().decode(errors="replace")}
+
+
+def refusal(error):
+    # AWS's own name of the error, or Python's.
+    response = getattr(error, "response", None) or {}
+    code = response.get("Error", {}).get("Code") or type(error).__name__
+    return {"code": code, "message": f"{type(error).__name__}: {error}"}
+
+
+for line in sys.stdin:
+    call = json.loads(line)
+    try:
+        answer = {"answer": aws(call) if "service" in call else https(call)}
+    except Exception as error:
+        answer = {"refusal": refusal(error)}
+    print(json.dumps(answer, default=str), flush=True)
