@@ -1,21 +1,28 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
 
 use crate::bench::Bench;
 use crate::breaker::Breaker;
 use crate::demo::Demo;
+use crate::destroy::Destroy;
 use crate::dlq::Dlq;
 use crate::error::{AboutFile, Error, Result};
+use crate::outputs::Addresses;
 use crate::payments::Payments;
+use crate::preflight::Preflight;
 use crate::progress::Progress;
 use crate::python::{self, Purpose};
 use crate::release::Deploy;
+use crate::remote::Remote;
 use crate::replay::Replay;
 use crate::republish::{Outbox, Republish};
 use crate::saga::Saga;
 use crate::settings::{DEFAULT_GATEWAY_PORT, DEFAULT_STRIPE_PORT, Port, Settings};
+use crate::smoke::Smoke;
 use crate::stack::{self, Stack};
+use crate::stage::Stage;
 use crate::state::{Outputs, StateDir};
 use crate::stripe::Stripe;
 use crate::supervisor::{self, Orders};
@@ -52,17 +59,35 @@ enum Command {
     Down,
     /// Say what runs: addresses, stacks, functions
     Status,
-    /// Print addresses and the admin's credentials as JSON
-    Outputs,
+    /// Print addresses as JSON: of this machine's stack with the admin's credentials, or of a stage on AWS
+    Outputs(OutputsOf),
     /// Place five real orders and watch them: completed, out of stock, declined, paid late, refunded
     #[command(after_help = "Starts the stack if it does not run, and stops at the end what it started.")]
     Demo(Demo),
+    /// Say what a stage on AWS lacks before it is deployed: credentials, quotas, senders, keys, a Rust target
+    #[command(
+        after_help = "Changes nothing. Each line is fine (✓), a warning (!) or a stop (✗), with what to do about it; a \
+                      stop ends with a non-zero code. `deploy` begins with it."
+    )]
+    Preflight(Preflight),
     /// Build for AWS and deploy every template there, in order
     #[command(
         after_help = "Needs AWS credentials (AWS_PROFILE, `aws sso login`, …) and the Rust target of the architecture. \
                       Nothing is built or deployed when nothing has changed."
     )]
     Deploy(Deploy),
+    /// Place one order with a test card on a stage on AWS, and wait for its end on REST and on the WebSocket
+    #[command(
+        after_help = "Registers a customer for it and deletes the account afterwards. Where nothing is in stock, a product \
+                      is made for the order and deleted again; never on prod."
+    )]
+    Smoke(Smoke),
+    /// Remove a stage from AWS, with its tables and secrets
+    #[command(
+        after_help = "Asks for the stage's name, for prod twice. It can be repeated, and goes on where it stopped. At the \
+                      end it says what is left: keys that KMS deletes after 30 days, SAM's bucket, senders in SES."
+    )]
+    Destroy(Destroy),
     /// Find and mend orders whose saga needs somebody: `saga list`, `saga retry`, `saga check`
     #[command(subcommand)]
     Saga(Saga),
@@ -125,6 +150,13 @@ struct Up {
     bind: String,
 }
 
+#[derive(Debug, Args)]
+struct OutputsOf {
+    /// On AWS; without it, on this machine's stack
+    #[arg(long)]
+    stage: Option<Stage>,
+}
+
 impl Cli {
     /// Does what was asked for.
     ///
@@ -139,9 +171,27 @@ impl Cli {
                 print!("{}", status::describe(&place.state()?).await?);
                 Ok(())
             }
-            Command::Outputs => {
+            Command::Outputs(OutputsOf { stage: None }) => {
                 println!("{}", as_json(&place.state()?.outputs()?)?);
                 Ok(())
+            }
+            Command::Outputs(OutputsOf { stage: Some(stage) }) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                let remote = Remote::aws(&settings, &stage, &Progress::new()).await?;
+                println!("{}", as_json(&Addresses::read(&remote, &stage).await?)?);
+                Ok(())
+            }
+            Command::Preflight(preflight) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(preflight.run(&settings, &Progress::new())).await
+            }
+            Command::Smoke(smoke) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(smoke.run(&settings, &Progress::new())).await
+            }
+            Command::Destroy(destroy) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(destroy.run(&settings, &Progress::new())).await
             }
             Command::Demo(demo) => {
                 let settings = place.settings(
@@ -276,7 +326,7 @@ fn summary(outputs: &Outputs) -> String {
     )
 }
 
-fn as_json(outputs: &Outputs) -> Result<String> {
+fn as_json(outputs: &impl Serialize) -> Result<String> {
     serde_json::to_string_pretty(outputs).map_err(|error| Error::Deploy(error.to_string()))
 }
 

@@ -16,8 +16,10 @@ use crate::stack::Stack;
 use screen::Screen;
 use tour::Tour;
 
-pub use customer::Customer;
+pub use customer::{Customer, address};
+pub use screen::Clock;
 pub use story::Story;
+pub use tour::Frames;
 
 #[derive(Debug, Args)]
 pub struct Demo {

@@ -40,6 +40,8 @@ pub enum Error {
     #[error("{0}")]
     Deploy(String),
     #[error("{0}")]
+    Stage(String),
+    #[error("{0}")]
     Demo(String),
     #[error("{0}")]
     Saga(String),

@@ -78,12 +78,19 @@ pub struct Deploy {
     /// Build and deploy this git revision instead of the files as they are: the way back to an earlier version
     #[arg(long, value_name = "REVISION")]
     rev: Option<String>,
+    /// Do not look first for what the account or the configuration lacks
+    #[arg(long)]
+    skip_preflight: bool,
     /// Do not ask before production
     #[arg(long)]
     yes: bool,
 }
 
-fn parameter(text: &str) -> std::result::Result<(String, String), String> {
+/// How `--parameter` is written.
+///
+/// # Errors
+/// It is not so, or another option says it.
+pub fn parameter(text: &str) -> std::result::Result<(String, String), String> {
     let (name, value) =
         text.split_once('=').ok_or("it is written Name=Value; `Name=` gives the empty text")?;
     match name {
@@ -130,6 +137,9 @@ impl Deploy {
             progress.say("Nothing has changed since the stage was deployed: nothing was built or deployed.");
             return target.print_addresses().await;
         }
+        if !self.diff && !self.skip_preflight {
+            target.preflight(arch).await?;
+        }
         target.check_templates(&waves).await?;
         if !self.no_build {
             target.build(arch, &self.only).await?;
@@ -159,31 +169,12 @@ impl Deploy {
         Ok(waves.into_iter().filter(|wave| !wave.is_empty()).collect())
     }
 
-    /// The processor and the parameters: samconfig.toml's, and those of this run.
     fn parameters(
         &self,
         source: &Settings,
         config: &StageConfig,
     ) -> Result<(Arch, BTreeMap<String, String>)> {
-        let mut all = config.parameters.clone();
-        let configured = all.get("Architecture").and_then(|name| Arch::of(name));
-        let arch = self.arch.or(configured).unwrap_or(Arch::Arm64);
-        all.insert("Architecture".to_owned(), arch.name().to_owned());
-        let mut declared = BTreeSet::new();
-        for (_, file) in deploy::waves(source).into_iter().flatten() {
-            declared.extend(Template::read(&file)?.parameters);
-        }
-        for (name, value) in &self.parameters {
-            if !declared.contains(name) {
-                let names: Vec<&str> = declared.iter().map(String::as_str).collect();
-                return Err(Error::Deploy(format!(
-                    "no template has a parameter {name}. There are: {}.",
-                    names.join(", ")
-                )));
-            }
-            all.insert(name.clone(), value.clone());
-        }
-        Ok((arch, all))
+        chosen(source, config, self.arch, &self.parameters)
     }
 
     /// Production is asked for once.
@@ -202,6 +193,37 @@ impl Deploy {
         std::io::stdin().lock().read_line(&mut answer).map_err(|_| refused())?;
         if answer.trim() == self.stage.name() { Ok(()) } else { Err(refused()) }
     }
+}
+
+/// The processor and the parameters: samconfig.toml's, and those of this run.
+///
+/// # Errors
+/// No template has such a parameter, or one cannot be read.
+pub fn chosen(
+    source: &Settings,
+    config: &StageConfig,
+    arch: Option<Arch>,
+    parameters: &[(String, String)],
+) -> Result<(Arch, BTreeMap<String, String>)> {
+    let mut all = config.parameters.clone();
+    let configured = all.get("Architecture").and_then(|name| Arch::of(name));
+    let arch = arch.or(configured).unwrap_or(Arch::Arm64);
+    all.insert("Architecture".to_owned(), arch.name().to_owned());
+    let mut declared = BTreeSet::new();
+    for (_, file) in deploy::waves(source).into_iter().flatten() {
+        declared.extend(Template::read(&file)?.parameters);
+    }
+    for (name, value) in parameters {
+        if !declared.contains(name) {
+            let names: Vec<&str> = declared.iter().map(String::as_str).collect();
+            return Err(Error::Deploy(format!(
+                "no template has a parameter {name}. There are: {}.",
+                names.join(", ")
+            )));
+        }
+        all.insert(name.clone(), value.clone());
+    }
+    Ok((arch, all))
 }
 
 /// Before anything that takes minutes: whether there is any place that credentials could come from.

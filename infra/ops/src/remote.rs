@@ -270,7 +270,7 @@ impl Worker {
             // What was read until an error is still worth saying.
             let _ = stderr.read_to_string(&mut said).await;
         }
-        said.trim().lines().last().unwrap_or("it ended without a word").to_owned()
+        said.trim().lines().last().unwrap_or("it ended and wrote nothing").to_owned()
     }
 }
 

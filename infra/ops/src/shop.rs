@@ -6,11 +6,12 @@ mod gateway;
 mod live;
 mod mailbox;
 mod model;
+mod route;
 mod wait;
 
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,6 +25,7 @@ pub use model::{
     NewOrder, NextAction, Order, OrderEvent, Page, Payment, Placed, Product, Registered, Stock, Ticket,
     Tokens,
 };
+pub use route::Route;
 pub use wait::{NotYet, eventually};
 
 use contracts::{OrderId, Sku};
@@ -47,8 +49,20 @@ pub struct Shop {
 impl Shop {
     /// The shop at `api_url`, for anybody.
     pub fn new(api_url: &str) -> Self {
-        let api = api_url.trim_end_matches('/').to_owned();
-        Self { api, token: None, http: crate::emulator::client() }
+        Self::by(&Route::direct(api_url))
+    }
+
+    /// The shop at the end of this route, without a token.
+    pub fn by(route: &Route) -> Self {
+        let http = match &route.host {
+            None => crate::emulator::client(),
+            Some(host) => {
+                let headers = HeaderMap::from_iter([(HOST, host.clone())]);
+                let client = reqwest::Client::builder().no_proxy().default_headers(headers);
+                client.build().unwrap_or_default()
+            }
+        };
+        Self { api: route.base.clone(), token: None, http }
     }
 
     /// The same shop for whoever holds this access token.
@@ -129,27 +143,41 @@ impl Shop {
         self.get(&format!("/v1/payments/{order}")).await
     }
 
+    /// Deletes this user's account. It is erased in the background.
+    pub async fn leave(&self) -> Result<()> {
+        let answer = self.call(Method::DELETE, "/v1/users/me").send().await?;
+        if answer.status.is_success() { Ok(()) } else { answer.read::<Value>().map(drop) }
+    }
+
     pub async fn ticket(&self) -> Result<Ticket> {
         self.call(Method::POST, "/v1/realtime/tickets").send().await?.read()
     }
 
     /// A WebSocket for this user, with a ticket of its own. Tried again when there is no answer, as any client does.
     pub async fn live(&self) -> Result<Live> {
-        let mut pause = FIRST_PAUSE;
-        for _ in 1..TRIES {
-            match self.live_once().await {
-                Err(Error::Broken { .. }) => tokio::time::sleep(pause).await,
-                result => return result,
-            }
-            pause *= 2;
-        }
-        self.live_once().await
+        connected(async || {
+            let ticket = self.ticket().await?;
+            Live::connect(&ticket.url, &ticket.ticket).await
+        })
+        .await
     }
 
-    async fn live_once(&self) -> Result<Live> {
-        let ticket = self.ticket().await?;
-        Live::connect(&ticket.url, &ticket.ticket).await
+    /// As [`Shop::live`], by this route and not to the address that the ticket comes with.
+    pub async fn live_by(&self, route: &Route) -> Result<Live> {
+        connected(async || Live::by(route, &self.ticket().await?.ticket).await).await
     }
+}
+
+async fn connected(mut connect: impl AsyncFnMut() -> Result<Live>) -> Result<Live> {
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..TRIES {
+        match connect().await {
+            Err(Error::Broken { .. }) => tokio::time::sleep(pause).await,
+            result => return result,
+        }
+        pause *= 2;
+    }
+    connect().await
 }
 
 /// One call that is not sent yet.

@@ -103,10 +103,7 @@ impl Stripe {
             progress.say(&format!("{dropped} old webhook secrets are no longer taken"));
             return Ok(());
         }
-        let name = format!("/ordersaga/{stage}/api-url");
-        let parameter = remote.call("ssm", "GetParameter", json!({"Name": name})).await?;
-        let api = parameter["Parameter"]["Value"].as_str().unwrap_or_default().trim_end_matches('/');
-        let webhook = format!("{api}/v1/payments/webhook");
+        let webhook = webhook(&remote, stage).await?;
         let account = Account { remote: &remote, url: url.trim_end_matches('/'), key: &key };
         let rotated = set_up(&account, &vault, &webhook).await?;
         progress.say(&format!("Stripe tells {webhook}, and payments read both keys within a minute"));
@@ -115,6 +112,28 @@ impl Stripe {
         }
         Ok(())
     }
+}
+
+/// Removes the stage's webhook at Stripe, with the key that the stage has. Answers how many endpoints there were.
+///
+/// # Errors
+/// The stage's secret or address cannot be read, or Stripe refuses.
+pub async fn remove_webhook(remote: &Remote, stage: &Stage, url: &str) -> Result<usize> {
+    let vault = SecretsManager { remote, id: format!("ordersaga-{stage}-stripe") };
+    let key = vault.read().await?.api_key;
+    if key.is_empty() {
+        return Ok(0);
+    }
+    let webhook = webhook(remote, stage.name()).await?;
+    Account { remote, url: url.trim_end_matches('/'), key: &key }.forget(&webhook).await
+}
+
+/// The address that Stripe tells.
+async fn webhook(remote: &Remote, stage: &str) -> Result<String> {
+    let name = format!("/ordersaga/{stage}/api-url");
+    let parameter = remote.call("ssm", "GetParameter", json!({"Name": name})).await?;
+    let api = parameter["Parameter"]["Value"].as_str().unwrap_or_default().trim_end_matches('/');
+    Ok(format!("{api}/v1/payments/webhook"))
 }
 
 /// Asked for on standard input when the environment has none.
@@ -195,6 +214,15 @@ impl Account<'_> {
 
     async fn remove(&self, id: &str) -> Result<()> {
         self.send("DELETE", &format!("/v1/webhook_endpoints/{id}"), &[]).await.map(drop)
+    }
+
+    /// Answers how many told our webhook.
+    async fn forget(&self, webhook: &str) -> Result<usize> {
+        let endpoints = self.endpoints(webhook).await?;
+        for endpoint in &endpoints {
+            self.remove(&endpoint.id).await?;
+        }
+        Ok(endpoints.len())
     }
 
     async fn send(&self, method: &str, path: &str, form: &[(&str, &str)]) -> Result<Value> {

@@ -7,6 +7,7 @@ use super::story::Story;
 use crate::shop::{self, Gateway, NewOrder, Product, Shop, card};
 use crate::state::Outputs;
 
+const NAME: &str = "Demo Customer";
 /// How many of a product are bought.
 const QUANTITY: u32 = 2;
 /// The most of one product that one order may hold (DESIGN.md section 3).
@@ -47,7 +48,7 @@ impl Customer {
         let anybody = Shop::new(&outputs.api_url);
         let email = format!("demo-{}@ordersaga.example", &Uuid::new_v4().simple().to_string()[..12]);
         let password = format!("Demo-{}", Uuid::new_v4().simple());
-        anybody.register(&email, &password, "Demo Customer").await?;
+        anybody.register(&email, &password, NAME).await?;
         let shop = anybody.login(&email, &password).await?;
         let shelf = shelf(&shop).await?;
         Ok(Self { email, shop, gateway: Gateway::new(&outputs.stripe_url), shelf })
@@ -74,7 +75,7 @@ impl Customer {
         let order = NewOrder {
             items: vec![OrderLine { sku: chosen.product.sku.clone(), quantity }],
             payment_method: self.payment_method(story).await?,
-            shipping_address: address(story.country()),
+            shipping_address: address(NAME, story.country()),
         };
         Ok(Basket { shelved: Shelved { available, ..chosen.clone() }, quantity, order })
     }
@@ -98,9 +99,10 @@ async fn shelf(shop: &Shop) -> shop::Result<Vec<Shelved>> {
     Ok(shelf)
 }
 
-fn address(country: &str) -> ShippingAddress {
+/// An address in that country.
+pub fn address(name: &str, country: &str) -> ShippingAddress {
     ShippingAddress {
-        name: "Demo Customer".to_owned(),
+        name: name.to_owned(),
         line1: "1 Harbour Street".to_owned(),
         line2: None,
         city: "Port".to_owned(),

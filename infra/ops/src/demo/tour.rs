@@ -99,8 +99,7 @@ impl Telling<'_> {
         self.clock.line("POST /orders", format!("{} {}", placed.order_id, placed.total));
         live.subscribe(&placed.order_id, Some(0)).await?;
 
-        let mut frames =
-            Frames { clock: self.clock, order: &placed.order_id, seen: HashSet::new(), version: 0 };
+        let mut frames = Frames::of(&placed.order_id, self.clock);
         let (status, ()) = tokio::try_join!(frames.until_it_ends(&mut live), self.aside(&placed.order_id))?;
         self.took = self.clock.elapsed();
         let reason = self.reason(&placed.order_id).await?;
@@ -118,7 +117,7 @@ impl Telling<'_> {
         };
         // Frames of payment and shipment may still come while it is looked after the rest.
         let complaints = tokio::select! {
-            complaints = checks.all(story, self.ending.as_ref(), frames.version) => complaints,
+            complaints = checks.all(story, self.ending.as_ref(), frames.version()) => complaints,
             never = frames.go_on(&mut live) => vec![never.to_string()],
         };
         Ok(complaints)
@@ -157,7 +156,8 @@ impl Telling<'_> {
 }
 
 /// The frames of one order, each printed once.
-struct Frames<'a> {
+#[derive(Debug)]
+pub struct Frames<'a> {
     clock: Clock,
     order: &'a OrderId,
     seen: HashSet<(&'static str, u64)>,
@@ -165,9 +165,21 @@ struct Frames<'a> {
     version: u64,
 }
 
-impl Frames<'_> {
+impl<'a> Frames<'a> {
+    pub fn of(order: &'a OrderId, clock: Clock) -> Self {
+        Self { clock, order, seen: HashSet::new(), version: 0 }
+    }
+
+    /// The order's version by its last frame.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Answers the status that the order ended with.
-    async fn until_it_ends(&mut self, live: &mut Live) -> shop::Result<OrderStatus> {
+    ///
+    /// # Errors
+    /// A frame is missing, or none comes for a minute.
+    pub async fn until_it_ends(&mut self, live: &mut Live) -> shop::Result<OrderStatus> {
         loop {
             if let Some(status) = self.take(live.next(DEADLINE).await?)? {
                 return Ok(status);
@@ -241,7 +253,7 @@ mod tests {
     #[test]
     fn a_frame_may_come_twice_but_none_may_be_missing() {
         let order = ORDER.parse().unwrap();
-        let mut frames = Frames { clock: Clock::start(), order: &order, seen: HashSet::new(), version: 0 };
+        let mut frames = Frames::of(&order, Clock::start());
         assert_eq!(frames.take(frame(1, OrderStatus::OrderCreated)).unwrap(), None);
         assert_eq!(frames.take(frame(1, OrderStatus::OrderCreated)).unwrap(), None);
         assert!(frames.take(frame(3, OrderStatus::OrderCompleted)).is_err());

@@ -11,8 +11,11 @@ use super::sam::{self, Change, Deployed};
 use super::stacks::{self, Found, Step};
 use super::{Arch, Named, record};
 use crate::deploy::{self, StageConfig, Template};
+use crate::destroy;
 use crate::error::{Error, Result};
 use crate::functions;
+use crate::outputs::Addresses;
+use crate::preflight;
 use crate::progress::Progress;
 use crate::remote::Remote;
 use crate::settings::Settings;
@@ -84,6 +87,16 @@ impl Target<'_> {
             waves.map(|(name, file)| Ok((name, Template::read(&file)?))).collect::<Result<_>>()?;
         let all: Vec<(&str, &Template)> = all.iter().map(|(name, template)| (*name, template)).collect();
         record::content(&self.source.root, &all, &self.parameters, built)
+    }
+
+    /// What `cargo ops preflight` says, of which only what asks for something is shown.
+    pub async fn preflight(&self, arch: Arch) -> Result<()> {
+        let Self { source, stage, parameters, remote, progress, .. } = self;
+        let report = preflight::examine(source, stage, arch, parameters, remote, progress).await?;
+        for concern in report.concerns() {
+            progress.say(&concern);
+        }
+        report.verdict()
     }
 
     /// Finds what CloudFormation would refuse, before anything is built or changed.
@@ -281,8 +294,11 @@ impl Target<'_> {
     pub fn sam_command(&self, stack: &str, template: &Template, extra: &[&str]) -> Result<Command> {
         let config = self.source.samconfig();
         let parameters = template.pick(&self.parameters);
+        // Artifacts of a stage below its name, so that they can be removed with it.
+        let prefix = destroy::artifacts_of(&self.stage);
+        let options = [&["--s3-prefix", prefix.trim_end_matches('/')], extra].concat();
         let arguments =
-            sam::deploy_arguments(&config, &self.config, &template.file, stack, &parameters, extra)?;
+            sam::deploy_arguments(&config, &self.config, &template.file, stack, &parameters, &options)?;
         let mut command = self.command("sam");
         command.args(arguments);
         Ok(command)
@@ -306,15 +322,11 @@ impl Target<'_> {
     }
 
     pub async fn print_addresses(&self) -> Result<()> {
-        let names = ["api-url", "websocket-url"].map(|name| format!("/ordersaga/{}/{name}", self.stage));
-        let answer = self.remote.call("ssm", "GetParameters", json!({"Names": names})).await?;
-        let value = |name: &str| {
-            let mut all = answer["Parameters"].as_array().into_iter().flatten();
-            let found = all.find(|parameter| parameter["Name"] == name);
-            found.and_then(|parameter| parameter["Value"].as_str()).unwrap_or("not known").to_owned()
-        };
-        let (api, websocket) = (value(&names[0]), value(&names[1]));
-        self.progress.say(&format!("\n  shop      {api}/\n  API       {api}\n  live      {websocket}\n"));
+        let found = Addresses::read(&self.remote, &self.stage).await?;
+        let Addresses { storefront_url, api_url, websocket_url, .. } = found;
+        self.progress.say(&format!(
+            "\n  shop      {storefront_url}\n  API       {api_url}\n  live      {websocket_url}\n"
+        ));
         Ok(())
     }
 }

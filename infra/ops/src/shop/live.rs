@@ -10,10 +10,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::{Error, Result, TIMEOUT};
+use super::{Error, Result, Route, TIMEOUT};
 
 /// A connection that frames come from.
 #[derive(Debug)]
@@ -77,7 +79,26 @@ impl Live {
     /// # Errors
     /// As [`Live::connect`].
     pub async fn open(url: &str) -> Result<Self> {
-        match timeout(TIMEOUT, connect_async(url)).await {
+        Self::request(url.into_client_request().map_err(|error| broken(&error))?).await
+    }
+
+    /// With a ticket, to the end of this route.
+    ///
+    /// # Errors
+    /// As [`Live::connect`].
+    pub async fn by(route: &Route, ticket: &str) -> Result<Self> {
+        let url = format!("{}?ticket={ticket}", route.base);
+        let mut request = url.into_client_request().map_err(|error| broken(&error))?;
+        // By its bytes, whichever version of `http` the WebSocket's library has.
+        if let Some(host) = route.host.as_ref().and_then(|host| host.to_str().ok()) {
+            let host = host.try_into().map_err(|_| Error::Broken { reason: format!("{host} is no name") })?;
+            request.headers_mut().insert("host", host);
+        }
+        Self::request(request).await
+    }
+
+    async fn request(request: Request) -> Result<Self> {
+        match timeout(TIMEOUT, connect_async(request)).await {
             Ok(Ok((socket, _))) => Ok(Self(socket)),
             Ok(Err(SocketError::Http(response))) => {
                 Err(Error::NotLetIn { status: status(response.status().as_u16()) })

@@ -159,3 +159,15 @@ async fn a_key_that_stripe_does_not_take_changes_nothing_and_is_not_shown() {
     assert!(error.contains("401 Invalid API Key") && !error.contains("sk_test_wrong"), "{error}");
     assert!(vault.0.lock().unwrap().is_empty() && stripe.endpoints().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stage_that_is_removed_takes_only_its_own_webhook_with_it() {
+    let (stripe, remote) = (FakeStripe::default(), Remote::by("python3", ""));
+    let url = stripe.start().await;
+    stripe.put("we_other", "https://elsewhere.example/hook");
+    stripe.put("we_ours", WEBHOOK);
+    let account = Account { remote: &remote, url: &url, key: KEY };
+    assert_eq!(account.forget(WEBHOOK).await.unwrap(), 1);
+    assert_eq!(stripe.endpoints(), ["we_other"]);
+    assert_eq!(account.forget(WEBHOOK).await.unwrap(), 0, "and again");
+}

@@ -1,0 +1,20 @@
+use reqwest::header::HeaderValue;
+
+/// How a server is reached: where to connect to, and the name that it knows itself by, when that is another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Without a slash at its end.
+    pub(super) base: String,
+    pub(super) host: Option<HeaderValue>,
+}
+
+impl Route {
+    pub fn direct(address: &str) -> Self {
+        Self { base: address.trim_end_matches('/').to_owned(), host: None }
+    }
+
+    /// By way of `base`, to a server that is called `host`.
+    pub fn under(base: &str, host: &str) -> Self {
+        Self { host: HeaderValue::from_str(host).ok(), ..Self::direct(base) }
+    }
+}
