@@ -10,6 +10,7 @@ mod cancel;
 mod catalogue;
 mod contract;
 mod deadline;
+mod deploy;
 mod discounts;
 mod dlq;
 mod faults;
@@ -17,6 +18,7 @@ mod gateway;
 mod harness;
 mod health;
 mod idempotency;
+mod lifecycle;
 mod limits;
 mod money;
 mod notifications;
@@ -81,6 +83,7 @@ fn main() {
         platform::tests,
         dlq::tests,
         republish::tests,
+        deploy::tests,
         // Those that want the stack for themselves: last, when nobody else waits for it.
         peak::tests,
         deadline::tests,
