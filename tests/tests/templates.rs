@@ -182,6 +182,28 @@ mod functions_are_named_after_their_binary {
     }
 }
 
+mod functions_can_be_invoked_locally {
+    use super::*;
+    const RULE: Rule = rules::functions_can_be_invoked_locally;
+
+    #[test]
+    fn kept() {
+        kept_by_all(RULE);
+    }
+
+    #[test]
+    fn seen_when_broken() {
+        sees(
+            RULE,
+            CATALOG,
+            "  CatalogConsumer:\n",
+            "  Consumer:\n",
+            "not its binary's name, CatalogConsumer",
+        );
+        sees(RULE, CATALOG, "        AWS_ENDPOINT_URL: ''\n", "", "no empty AWS_ENDPOINT_URL");
+    }
+}
+
 mod functions_are_traced_and_logged {
     use super::*;
     const RULE: Rule = rules::functions_are_traced_and_logged;

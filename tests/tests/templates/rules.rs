@@ -52,6 +52,28 @@ fn binary(function: &Value) -> Option<&str> {
     function["FunctionName"]["Fn::Sub"].as_str()?.strip_prefix("ordersaga-${Stage}-")
 }
 
+/// What `sam local invoke` needs: logical ids that name one function only, since `--env-vars` goes by them, and the
+/// emulator's address among the variables, since it passes on none that the template does not declare.
+pub fn functions_can_be_invoked_locally(template: &Template) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (id, function) in template.functions() {
+        let expected = camel_case(binary(&function).unwrap_or_default());
+        if id != expected {
+            wrong.push(format!("{id}: its logical id is not its binary's name, {expected}"));
+        }
+        if function["Environment"]["Variables"]["AWS_ENDPOINT_URL"] != "" {
+            wrong.push(format!("{id}: it declares no empty AWS_ENDPOINT_URL"));
+        }
+    }
+    wrong
+}
+
+/// `OrdersApi` for `orders-api`.
+fn camel_case(name: &str) -> String {
+    let words = name.split('-').filter_map(|word| word.split_at_checked(1));
+    words.map(|(first, rest)| first.to_uppercase() + rest).collect()
+}
+
 /// Whether an alarm, of that metric if one is given, watches the resource.
 fn is_watched(template: &Template, id: &str, metric: Option<&str>) -> bool {
     template.of_type(ALARM).map(|(_, alarm)| &alarm["Properties"]).any(|alarm| {
