@@ -88,7 +88,7 @@ pub fn asyncapi() -> Document {
             "schemas": generator.take_definitions(true)
         }
     });
-    Document { path: "asyncapi.json".to_owned(), content }
+    Document { path: "shared/contracts/asyncapi.json".to_owned(), content }
 }
 
 fn references(names: impl IntoIterator<Item = impl AsRef<str>>) -> Value {

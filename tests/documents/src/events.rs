@@ -10,7 +10,7 @@ pub fn schemas() -> Vec<Document> {
     event_versions()
         .into_iter()
         .flat_map(|event| {
-            let name = format!("schemas/{}.v{}", event.event_type, event.version);
+            let name = format!("shared/contracts/schemas/{}.v{}", event.event_type, event.version);
             [
                 Document { path: format!("{name}.json"), content: event.schema },
                 Document { path: format!("{name}.example.json"), content: json!(event.example) },

@@ -1,10 +1,12 @@
-//! The documents in shared/contracts that are generated from the code, and whether a change to them breaks a reader.
+//! The documents that are generated from the code (in shared/contracts, and the functions' sample events in
+//! infra/events), and whether a change to them breaks a reader.
 //!
 //! A crate of its own, because it needs every context with its descriptions switched on, and nobody else should.
 
 mod asyncapi;
 mod compatibility;
 mod events;
+mod invocations;
 mod openapi;
 
 use std::path::{Path, PathBuf};
@@ -14,9 +16,10 @@ use serde_json::Value;
 pub use asyncapi::asyncapi;
 pub use compatibility::{Broken, check};
 pub use events::schemas;
+pub use invocations::invocations;
 pub use openapi::{openapi, operations};
 
-/// A generated file: its path below shared/contracts, and what it holds.
+/// A generated file: its path below the repository, and what it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
     pub path: String,
@@ -30,7 +33,7 @@ impl Document {
     }
 
     pub fn file(&self) -> PathBuf {
-        folder().join(&self.path)
+        repository().join(&self.path)
     }
 }
 
@@ -47,7 +50,11 @@ fn sorted(value: &Value) -> Value {
     }
 }
 
-/// Where the documents are.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Where the documents for readers of other languages are.
 pub fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/contracts")
+    repository().join("shared/contracts")
 }

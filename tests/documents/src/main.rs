@@ -2,12 +2,12 @@
 
 use std::{env, fs, io, path::Path, process::ExitCode};
 
-use documents::{Broken, Document, asyncapi, check, folder, openapi, schemas};
+use documents::{Broken, Document, asyncapi, check, invocations, openapi, repository, schemas};
 use serde_json::Value;
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("say what to write: `schemas`, `openapi` or `asyncapi`")]
+    #[error("say what to write: `schemas`, `openapi`, `asyncapi` or `events`")]
     Usage,
     #[error("{path} cannot be read or written")]
     File {
@@ -39,12 +39,13 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
     match arguments {
         ["schemas"] => {
             let documents = schemas();
-            refuse_breaking(&documents, &folder())?;
+            refuse_breaking(&documents, &repository())?;
             write(&documents)
         }
         ["openapi"] => write(&[openapi()]),
         ["asyncapi"] => write(&[asyncapi()]),
-        // The same check against another checkout's files: CI has the published ones there.
+        ["events"] => write(&invocations()),
+        // The same check against another checkout: CI has the published ones there.
         ["check-schemas", published] => refuse_breaking(&schemas(), Path::new(published)),
         _ => Err(Failure::Usage),
     }

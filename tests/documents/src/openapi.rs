@@ -108,7 +108,7 @@ pub fn openapi() -> Document {
             }}
         }
     });
-    Document { path: "openapi.json".to_owned(), content }
+    Document { path: "shared/contracts/openapi.json".to_owned(), content }
 }
 
 /// The schemas of what clients send, and of what they get: a field that may be left out of a body is there, or null, in

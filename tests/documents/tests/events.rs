@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 fn files() -> BTreeSet<String> {
     let folder = fs::read_dir(folder().join("schemas")).expect("the schemas are checked in");
-    folder.map(|file| format!("schemas/{}", file.unwrap().file_name().to_string_lossy())).collect()
+    folder
+        .map(|file| format!("shared/contracts/schemas/{}", file.unwrap().file_name().to_string_lossy()))
+        .collect()
 }
 
 fn read(path: &str) -> Value {
