@@ -19,6 +19,7 @@ use crate::remote::Remote;
 use crate::replay::Replay;
 use crate::republish::{Outbox, Republish};
 use crate::saga::Saga;
+use crate::sam_local::SamLocal;
 use crate::settings::{DEFAULT_GATEWAY_PORT, DEFAULT_STRIPE_PORT, Port, Settings};
 use crate::smoke::Smoke;
 use crate::stack::{self, Stack};
@@ -88,6 +89,12 @@ enum Command {
                       end it says what is left: keys that KMS deletes after 30 days, SAM's bucket, senders in SES."
     )]
     Destroy(Destroy),
+    /// Invoke every function in a container, as `sam local invoke` does, against the stack that runs
+    #[command(
+        after_help = "Needs Docker, and a stack (`cargo ops up`). The first time it downloads Lambda's image, some 150 MB. It \
+                      exits 0 only if each function answers."
+    )]
+    SamLocal(SamLocal),
     /// Find and mend orders whose saga needs somebody: `saga list`, `saga retry`, `saga check`
     #[command(subcommand)]
     Saga(Saga),
@@ -124,9 +131,12 @@ enum Command {
     Openapi,
     /// Write the description of the events and of the WebSocket into shared/contracts/asyncapi.json
     Asyncapi,
-    /// Make a Python environment, and print its folder of programs
-    #[command(hide = true)]
+    /// Write a sample event for each function into infra/events, for `sam local invoke` and `cargo lambda invoke`
+    Events,
+    /// Make the Python environment with sam and cargo-lambda, and print its folder of programs
+    #[command(after_help = "For the shell: export PATH=\"$PATH:$(cargo ops tools)\"")]
     Tools {
+        /// Which environment
         #[arg(value_enum, default_value = "deploy")]
         purpose: Purpose,
     },
@@ -145,7 +155,10 @@ struct Up {
     /// The Stripe proxy's port; fails when it is in use [default: 8420, or a free one]
     #[arg(long)]
     stripe_port: Option<u16>,
-    /// The address to listen on; 0.0.0.0 lets containers and other machines in
+    /// Let containers on this machine reach the stack, at the address of Docker's bridge: for `sam local`
+    #[arg(long)]
+    containers: bool,
+    /// The address to listen on; 0.0.0.0 lets other machines in
     #[arg(long, default_value = "127.0.0.1", hide = true)]
     bind: String,
 }
@@ -204,6 +217,10 @@ impl Cli {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 until_interrupted(deploy.run(&settings, &Progress::new())).await
             }
+            Command::SamLocal(sam_local) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(sam_local.run(&settings, &Progress::new())).await
+            }
             Command::Saga(saga) => {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 until_interrupted(saga.run(&settings)).await
@@ -247,6 +264,7 @@ impl Cli {
             Command::Schemas => write_documents(place, "schemas").await,
             Command::Openapi => write_documents(place, "openapi").await,
             Command::Asyncapi => write_documents(place, "asyncapi").await,
+            Command::Events => write_documents(place, "events").await,
             Command::Tools { purpose } => {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 let programs = python::environment(&settings, purpose, &Progress::new()).await?;
@@ -286,6 +304,7 @@ impl Up {
         let mut settings = place
             .settings(wish(self.port, DEFAULT_GATEWAY_PORT), wish(self.stripe_port, DEFAULT_STRIPE_PORT))?;
         settings.bind = self.bind;
+        settings.containers = self.containers;
         let progress = Progress::new();
         let program = std::env::current_exe()
             .map_err(|source| Error::Command { command: "cargo ops".into(), source })?;
@@ -368,6 +387,7 @@ mod tests {
             gateway_port: 1,
             stripe_port: 2,
             functions_endpoint: Some("http://127.0.0.1:3".into()),
+            containers: Some(std::net::Ipv4Addr::new(172, 17, 0, 1)),
         };
         let words = ["ops".to_owned(), crate::process::SUPERVISE.to_owned()];
         let cli = Cli::try_parse_from(words.into_iter().chain(orders.arguments())).unwrap();

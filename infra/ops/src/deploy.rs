@@ -21,7 +21,7 @@ use crate::state::{Running, StateDir};
 
 pub use amend::events_topic_of;
 pub use samconfig::StageConfig;
-pub use template::Template;
+pub use template::{Function, Template};
 
 /// The templates in waves: those of a wave need only what earlier waves made.
 const ORDER: &[&[&str]] = &[
@@ -48,6 +48,19 @@ pub fn waves(settings: &Settings) -> Vec<Vec<(&'static str, PathBuf)>> {
 /// All templates by name, in that order.
 pub fn names() -> Vec<&'static str> {
     ORDER.concat()
+}
+
+/// Every function of every template, by its name.
+///
+/// # Errors
+/// A template cannot be read.
+pub fn functions(settings: &Settings) -> Result<Vec<Function>> {
+    let mut all = Vec::new();
+    for (_, file) in waves(settings).into_iter().flatten() {
+        all.extend(template::Template::read(&file)?.into_functions());
+    }
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
 }
 
 pub fn stack_name(stage: &str, template: &str) -> String {
@@ -136,12 +149,16 @@ pub async fn local(
 /// The stage's parameters of samconfig.toml, and those that only a running stack knows.
 fn parameters(settings: &Settings, running: &Running) -> Result<BTreeMap<String, String>> {
     let mut all = StageConfig::read(&settings.samconfig(), LOCAL_STAGE)?.parameters;
-    let architecture = if std::env::consts::ARCH == "aarch64" { "arm64" } else { "x86_64" };
     all.insert("Stage".to_owned(), LOCAL_STAGE.to_owned());
-    all.insert("Architecture".to_owned(), architecture.to_owned());
+    all.insert("Architecture".to_owned(), architecture().to_owned());
     all.insert("EndpointUrl".to_owned(), running.endpoint());
     all.insert("StripeUrl".to_owned(), running.stripe_url());
     Ok(all)
+}
+
+/// This machine's processor, as Lambda names it.
+pub const fn architecture() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" }
 }
 
 /// The names of all stacks and their states.

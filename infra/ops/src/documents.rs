@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use crate::error::{Error, Result};
 
-/// Writes the documents of one kind into shared/contracts.
+/// Writes the documents of one kind: `schemas`, `openapi`, `asyncapi` or `events`.
 ///
 /// # Errors
 /// They cannot be written, or a published one would change in a way that breaks readers: the program has said so.

@@ -60,6 +60,10 @@ pub enum Error {
     Unreadable { function: String, reason: String, said: String },
     #[error("{0}")]
     Bench(String),
+    #[error("{0}")]
+    Containers(String),
+    #[error("{0}")]
+    SamLocal(String),
     #[error("{what} {}: {source}", path.display())]
     File { what: &'static str, path: PathBuf, source: std::io::Error },
     #[error("{command} cannot be run: {source}")]

@@ -9,8 +9,10 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
+use crate::deploy;
 use crate::error::{AboutFile, Error, Result};
 use crate::progress::{Progress, Step};
+use crate::python;
 use crate::settings::Settings;
 
 /// The cargo profile that runs on AWS.
@@ -126,6 +128,30 @@ pub async fn build_example(
     }
     step.done(&format!("built {example} with the release profile"));
     Ok(settings.target_dir().join(RELEASE).join("examples").join(example))
+}
+
+/// Builds functions with cargo-lambda for the image that Lambda runs them in, without optimisation, and puts each where the
+/// templates look.
+///
+/// # Errors
+/// The build fails; cargo-lambda has said why.
+pub async fn build_for_lambda(
+    settings: &Settings,
+    programs: &Path,
+    chosen: &[deploy::Function],
+) -> Result<()> {
+    let mut command = python::tool(programs, "cargo-lambda");
+    command.args(["lambda", "build"]).current_dir(&settings.root);
+    for function in chosen {
+        command.args(["--bin", &function.name]);
+    }
+    match command.stdin(Stdio::null()).kill_on_drop(true).status().await {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => {
+            Err(Error::Build(format!("`cargo lambda build` ended with {status}; what it said is above.")))
+        }
+        Err(source) => Err(Error::Command { command: "cargo-lambda".into(), source }),
+    }
 }
 
 /// Every package under functions/ that has a binary.

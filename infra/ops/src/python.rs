@@ -86,6 +86,15 @@ pub async fn environment(settings: &Settings, purpose: Purpose, progress: &Progr
     Ok(programs)
 }
 
+/// One of the environment's tools, with the others in its PATH: cargo-lambda looks for zig there.
+pub fn tool(programs: &Path, name: &str) -> Command {
+    let old = std::env::var_os("PATH").unwrap_or_default();
+    let all = std::iter::once(programs.to_path_buf()).chain(std::env::split_paths(&old));
+    let mut command = Command::new(programs.join(name));
+    command.env("PATH", std::env::join_paths(all).unwrap_or(old)).env("SAM_CLI_TELEMETRY", "0");
+    command
+}
+
 /// Waits until no other process makes an environment here. Held for as long as the answer lives.
 async fn lock(tools: &Path) -> Result<std::fs::File> {
     std::fs::create_dir_all(tools).about("cannot make", tools)?;

@@ -20,8 +20,10 @@ pub struct Settings {
     pub state_dir: PathBuf,
     pub gateway_port: Port,
     pub stripe_port: Port,
-    /// The address that the emulator listens on. 127.0.0.1, unless containers have to reach it.
+    /// The address that the emulator listens on. 127.0.0.1, unless other machines have to reach it.
     pub bind: String,
+    /// Whether containers on this machine reach it, too.
+    pub containers: bool,
     /// Where functions reach AWS, when that is not the emulator itself but something that passes it on.
     pub functions_endpoint: Option<String>,
     /// How the functions are built.
@@ -55,6 +57,7 @@ impl Settings {
             gateway_port,
             stripe_port,
             bind,
+            containers: false,
             functions_endpoint: None,
             profile: Profile::Local,
         })
@@ -79,7 +82,7 @@ impl Settings {
 }
 
 /// The repository that this program was built in: it is run from there by `cargo ops`, and is never installed elsewhere.
-fn repository() -> PathBuf {
+pub fn repository() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.ancestors().nth(2).unwrap_or(package).to_path_buf()
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::emulator::{self, Emulator};
+use crate::environments;
 use crate::error::{AboutFile, Error, Result};
 use crate::progress::{Progress, Step};
 use crate::settings::{LOCAL_STAGE, REGION, Settings};
@@ -55,7 +56,7 @@ struct Product {
     available: u32,
 }
 
-/// Sets up what is missing, and records the outputs.
+/// Sets up what is missing, and records the outputs and the functions' environments.
 ///
 /// # Errors
 /// The emulators or the API refuse.
@@ -78,6 +79,7 @@ pub async fn complete(
         state.record_deployed(&deployed)?;
         step.done(&format!("added {count} products with stock, and an admin"));
     }
+    environments::write(settings, state, running).await?;
     state.record_outputs(&outputs)?;
     Ok(outputs)
 }

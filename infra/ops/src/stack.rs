@@ -11,7 +11,7 @@ use crate::progress::Progress;
 use crate::settings::{Port, Settings};
 use crate::state::{Outputs, Running, StateDir};
 use crate::supervisor::{Orders, STAY};
-use crate::{deploy, functions, ports, process, python, setup};
+use crate::{containers, deploy, functions, ports, process, python, setup};
 
 /// What the supervisor itself waits for, and some.
 const START_WITHIN: Duration = Duration::from_secs(75);
@@ -66,6 +66,13 @@ impl Stack {
         let state = StateDir::new(&settings.state_dir);
         let lock = state.lock()?;
         let found = state.running();
+        if found.as_ref().is_some_and(|running| settings.containers && !running.containers) {
+            return Err(Error::Containers(
+                "the stack that runs was started without --containers. Run `cargo ops down`, then `cargo ops up \
+                 --containers`."
+                    .to_owned(),
+            ));
+        }
         // Before anything that takes minutes.
         let wanted = if found.is_none() { Some(Ports::choose(settings, progress)?) } else { None };
         // The first to fail ends the other: nobody waits minutes for the build to hear that Python is missing.
@@ -92,6 +99,7 @@ impl Stack {
                     gateway_port: ports.gateway,
                     stripe_port: ports.stripe,
                     functions_endpoint: settings.functions_endpoint.clone(),
+                    containers: settings.containers.then(containers::host_address),
                 };
                 let supervisor = Supervisor::start(program, &orders, &state)?;
                 let (supervisor, running) = supervisor.ready(&state).await?;

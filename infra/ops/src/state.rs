@@ -23,6 +23,9 @@ pub struct Running {
     pub stripe_port: u16,
     /// localstripe itself, behind the proxy.
     pub localstripe_port: u16,
+    /// Whether containers reach it.
+    #[serde(default)]
+    pub containers: bool,
     pub started_at: String,
 }
 
@@ -119,6 +122,9 @@ impl StateDir {
         // Already gone is what is wanted.
         let _ = fs::remove_file(self.running_file());
         let _ = fs::remove_file(self.outputs_file());
+        let _ = fs::remove_file(self.environments_file());
+        let _ = fs::remove_file(self.start_api_file());
+        let _ = fs::remove_dir_all(self.0.join("env"));
     }
 
     /// What was deployed into `instance`; nothing, when the record is about an earlier one.
@@ -145,6 +151,32 @@ impl StateDir {
 
     pub fn record_outputs(&self, outputs: &Outputs) -> Result<()> {
         write(&self.outputs_file(), outputs, PRIVATE)
+    }
+
+    /// The functions' environments, for `sam local invoke --env-vars`.
+    pub fn environments_file(&self) -> PathBuf {
+        self.0.join("env.json")
+    }
+
+    /// One function's environment, for `cargo lambda watch --env-file`.
+    pub fn record_env_file(&self, function: &str, text: &str) -> Result<()> {
+        let folder = self.0.join("env");
+        fs::create_dir_all(&folder).about("cannot make", &folder)?;
+        let file = folder.join(format!("{function}.env"));
+        fs::write(&file, text).about("cannot write", &file)
+    }
+
+    fn start_api_file(&self) -> PathBuf {
+        self.0.join("start-api.json")
+    }
+
+    /// The REST API as a template, for `sam local start-api`.
+    pub fn record_start_api(&self, template: &impl Serialize) -> Result<()> {
+        write(&self.start_api_file(), template, PUBLIC)
+    }
+
+    pub fn record_environments(&self, environments: &impl Serialize) -> Result<()> {
+        write(&self.environments_file(), environments, PUBLIC)
     }
 
     /// The secrets of every stack in this folder; made up at the first call.
@@ -245,6 +277,7 @@ mod tests {
             gateway_port: 1,
             stripe_port: 2,
             localstripe_port: 3,
+            containers: false,
             started_at: "2026-11-20T00:00:00Z".into(),
         };
         state.record_running(&running).unwrap();

@@ -4,6 +4,7 @@
 //! it was told to [stay](STAY). So a stack whose starter is killed does not outlive it.
 
 use std::fs::File;
+use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -14,6 +15,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::containers::Forwarder;
 use crate::error::{AboutFile, Error, Result};
 use crate::ports;
 use crate::process;
@@ -47,6 +49,9 @@ pub struct Orders {
     pub stripe_port: u16,
     #[arg(long)]
     pub functions_endpoint: Option<String>,
+    /// The address at which containers reach the stack.
+    #[arg(long)]
+    pub containers: Option<Ipv4Addr>,
 }
 
 impl Orders {
@@ -63,6 +68,7 @@ impl Orders {
         ]
         .into_iter()
         .chain(self.functions_endpoint.clone().map(|url| ("--functions-endpoint", url)))
+        .chain(self.containers.map(|address| ("--containers", address.to_string())))
         .flat_map(|(name, value)| [name.to_owned(), value])
         .collect()
     }
@@ -106,6 +112,11 @@ async fn hold(orders: &Orders, state: &StateDir, emulators: &mut Emulators) -> R
     })?;
     tokio::spawn(Proxy::new(&format!("http://127.0.0.1:{localstripe_port}")).serve(proxy));
 
+    let _forwarder = match orders.containers {
+        Some(address) => Some(Forwarder::start(address, &[orders.gateway_port, orders.stripe_port]).await?),
+        None => None,
+    };
+
     emulators.start("ministack", orders, state, &["ministack".to_owned()])?;
     emulators.start(
         "localstripe",
@@ -123,6 +134,7 @@ async fn hold(orders: &Orders, state: &StateDir, emulators: &mut Emulators) -> R
             gateway_port: orders.gateway_port,
             stripe_port: orders.stripe_port,
             localstripe_port,
+            containers: orders.containers.is_some(),
             started_at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         };
         state.record_running(&running)?;

@@ -7,6 +7,7 @@ mod attention;
 mod authorisation;
 mod browser;
 mod cancel;
+mod cargo_lambda;
 mod catalogue;
 mod contract;
 mod deadline;
@@ -18,6 +19,7 @@ mod gateway;
 mod harness;
 mod health;
 mod idempotency;
+mod invocations;
 mod lifecycle;
 mod limits;
 mod money;
@@ -33,6 +35,7 @@ mod reconciler;
 mod refunds;
 mod republish;
 mod saga;
+mod sam_local;
 mod shipments;
 mod stock;
 mod undo;
@@ -44,9 +47,16 @@ use libtest_mimic::{Arguments, Trial};
 /// Tests wait for the stack most of the time, which two cores keep up with.
 const THREADS: usize = 4;
 
-/// The tests of one module, by the names of their functions; `alone:` those that want the stack for themselves.
+/// The tests of one module, by the names of their functions; `alone:` those that want the stack for themselves, `ignored:`
+/// those that run only with `--ignored`, and then have the stack for themselves.
 macro_rules! tests {
     (alone: $($name:ident),+ $(,)?) => { $crate::tests!(@ Alone, $($name),+); };
+    (ignored: $($name:ident),+ $(,)?) => {
+        pub fn tests() -> Vec<libtest_mimic::Trial> {
+            use $crate::harness::{Company, trial};
+            vec![$(trial(module_path!(), stringify!($name), Company::Alone, $name).with_ignored_flag(true)),+]
+        }
+    };
     (@ $company:ident, $($name:ident),+) => {
         pub fn tests() -> Vec<libtest_mimic::Trial> {
             use $crate::harness::{Company, trial};
@@ -81,6 +91,7 @@ fn main() {
         notifications::tests,
         health::tests,
         platform::tests,
+        invocations::tests,
         dlq::tests,
         republish::tests,
         deploy::tests,
@@ -94,6 +105,8 @@ fn main() {
         contract::tests,
         limits::tests,
         views::tests,
+        cargo_lambda::tests,
+        sam_local::tests,
     ];
     let conclusion = libtest_mimic::run(&arguments, areas.iter().flat_map(|tests| tests()).collect());
     harness::stop();

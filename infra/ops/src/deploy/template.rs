@@ -13,6 +13,19 @@ pub struct Template {
     text: String,
     /// The names that it declares.
     pub parameters: BTreeSet<String>,
+    functions: Vec<Function>,
+}
+
+/// A function of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    /// As the template names it: `OrdersApi`.
+    pub logical_id: String,
+    /// Its binary: `orders-api`.
+    pub name: String,
+    pub template: PathBuf,
+    /// The route keys of the HTTP API that lead to it: `ANY /v1/orders`.
+    pub routes: Vec<String>,
 }
 
 impl Template {
@@ -27,7 +40,13 @@ impl Template {
             }
             _ => BTreeSet::new(),
         };
-        Ok(Self { file: file.to_path_buf(), text, parameters })
+        let functions = functions(&document, file);
+        Ok(Self { file: file.to_path_buf(), text, parameters, functions })
+    }
+
+    /// The functions, as the template orders them.
+    pub fn into_functions(self) -> Vec<Function> {
+        self.functions
     }
 
     /// Of all parameters those that this template declares: CloudFormation refuses others.
@@ -57,6 +76,43 @@ impl Template {
     }
 }
 
+fn functions(document: &yaml_serde::Value, file: &Path) -> Vec<Function> {
+    let Some(yaml_serde::Value::Mapping(resources)) = document.get("Resources") else { return Vec::new() };
+    let functions = resources.iter().filter_map(|(id, resource)| {
+        if resource.get("Type")?.as_str()? != "AWS::Serverless::Function" {
+            return None;
+        }
+        let code = resource.get("Properties")?.get("CodeUri")?.as_str()?;
+        let name = Path::new(code).file_name()?.to_string_lossy().into_owned();
+        let logical_id = id.as_str()?.to_owned();
+        let routes = routes(resources, &logical_id);
+        Some(Function { logical_id, name, template: file.to_path_buf(), routes })
+    });
+    functions.collect()
+}
+
+/// The route keys of the HTTP API whose integration is the function.
+fn routes(resources: &yaml_serde::Mapping, function: &str) -> Vec<String> {
+    let text = |resource: &yaml_serde::Value, property: &str| {
+        Some(resource.get("Properties")?.get(property)?.as_str()?.to_owned())
+    };
+    let of_type = |kind: &'static str| {
+        resources.iter().filter(move |(_, resource)| {
+            resource.get("Type").and_then(yaml_serde::Value::as_str) == Some(kind)
+                && text(resource, "ApiId").as_deref() == Some("HttpApiId")
+        })
+    };
+    let uri = format!("/functions/${{{function}.Arn}}/");
+    let targets: Vec<String> = of_type("AWS::ApiGatewayV2::Integration")
+        .filter(|(_, integration)| text(integration, "IntegrationUri").is_some_and(|own| own.contains(&uri)))
+        .filter_map(|(id, _)| Some(format!("integrations/${{{}}}", id.as_str()?)))
+        .collect();
+    of_type("AWS::ApiGatewayV2::Route")
+        .filter(|(_, route)| text(route, "Target").is_some_and(|target| targets.contains(&target)))
+        .filter_map(|(_, route)| text(route, "RouteKey"))
+        .collect()
+}
+
 /// The path in a line such as `CodeUri: ../target/lambda/users-api/`; none when it is an object or no plain text.
 fn local_path(line: &str) -> Option<&str> {
     let (property, value) = line.split_once(": ")?;
@@ -75,7 +131,20 @@ mod tests {
             file: PathBuf::from("x.yaml"),
             text: text.to_owned(),
             parameters: BTreeSet::from(["Stage".into()]),
+            functions: Vec::new(),
         }
+    }
+
+    #[test]
+    fn functions_are_found_with_their_binaries_and_routes() {
+        let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../realtime.yaml"));
+        let found = Template::read(file).unwrap().into_functions();
+        let names: Vec<&str> = found.iter().map(|function| function.name.as_str()).collect();
+        assert_eq!(names, ["realtime-api", "realtime-authorizer", "realtime-ws", "realtime-consumer"]);
+        assert_eq!(found[0].logical_id, "RealtimeApi");
+        assert_eq!(found[0].routes, ["ANY /v1/realtime/{proxy+}"]);
+        // The WebSocket's routes are none of the HTTP API.
+        assert_eq!(found[2].routes, Vec::<String>::new());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::functions;
 use crate::outputs::Addresses;
 use crate::preflight;
 use crate::progress::Progress;
+use crate::python;
 use crate::remote::Remote;
 use crate::settings::Settings;
 use crate::stage::Stage;
@@ -304,15 +305,9 @@ impl Target<'_> {
         Ok(command)
     }
 
-    /// One of the tools, with the others in its PATH: cargo-lambda looks for zig there.
     fn command(&self, program: &str) -> Command {
-        let old = std::env::var_os("PATH").unwrap_or_default();
-        let all = std::iter::once(self.programs.clone()).chain(std::env::split_paths(&old));
-        let mut command = Command::new(self.programs.join(program));
-        command
-            .current_dir(&self.source.root)
-            .env("PATH", std::env::join_paths(all).unwrap_or(old))
-            .env("SAM_CLI_TELEMETRY", "0");
+        let mut command = python::tool(&self.programs, program);
+        command.current_dir(&self.source.root);
         command
     }
 

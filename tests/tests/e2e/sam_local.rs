@@ -1,0 +1,12 @@
+//! Every function by `sam local invoke`, in Lambda's image. It needs Docker and, the first time, a way to the image, so it
+//! runs only when it is asked for: `cargo test -p ordersaga-tests --test e2e -- --ignored sam_local::`.
+
+use crate::harness::Outcome;
+use crate::world::World;
+
+crate::tests![ignored: every_function_answers_in_a_container];
+
+async fn every_function_answers_in_a_container(world: World) -> Outcome {
+    println!("{}", world.ops(&["sam-local"]).await?);
+    Ok(())
+}
