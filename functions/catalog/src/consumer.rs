@@ -5,9 +5,12 @@ use contracts::{
     events::{InventoryStockChanged, OrderCompleted},
 };
 use jiff::Timestamp;
-use lambda_kit::sqs::MessageError;
+use lambda_kit::sqs::{EventTypes, MessageError};
 
 use crate::store::{Noted, Store};
+
+/// The event types that the subscription brings (infra/catalog.yaml).
+pub const EVENT_TYPES: EventTypes = &[InventoryStockChanged::TYPE, OrderCompleted::TYPE];
 
 /// Notes the class of a SKU's stock, or what was bought in an order. In any order, and as often as it comes.
 ///

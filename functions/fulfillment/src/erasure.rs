@@ -6,15 +6,18 @@
 
 use std::collections::BTreeSet;
 
-use contracts::{Envelope, InvalidId, OrderId, UserId, events::UserDeleted};
+use contracts::{Envelope, EventPayload, InvalidId, OrderId, UserId, events::UserDeleted};
 use lambda_kit::{
     command::chain,
     dynamodb::TableError,
     relay::{Image, StreamEvent, StreamRecord},
-    sqs::MessageError,
+    sqs::{EventTypes, MessageError},
 };
 
 use crate::store::Store;
+
+/// The event types that the subscription brings (infra/fulfillment.yaml).
+pub const EVENT_TYPES: EventTypes = &[UserDeleted::TYPE];
 
 /// Why a parcel's address could not be followed. Its record comes again.
 #[derive(Debug, thiserror::Error)]

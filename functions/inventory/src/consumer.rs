@@ -1,8 +1,8 @@
 //! What inventory does when it hears of others: an order that completed sells what is held for it.
 
-use contracts::{Envelope, OrderId, events::OrderCompleted};
+use contracts::{Envelope, EventPayload, OrderId, events::OrderCompleted};
 use jiff::Timestamp;
-use lambda_kit::sqs::MessageError;
+use lambda_kit::sqs::{EventTypes, MessageError};
 
 use crate::{
     domain::{Cause, Command},
@@ -10,13 +10,16 @@ use crate::{
     store::Store,
 };
 
+/// The event types that the subscription brings (infra/inventory.yaml).
+pub const EVENT_TYPES: EventTypes = &[OrderCompleted::TYPE];
+
 /// Commits the order's reservation. A repeat changes nothing.
 ///
 /// # Errors
 /// When nothing is held for the order: the message comes again, and then waits in the dead-letter queue for somebody
 /// to look, because an order that completed without stock is a fault.
 pub async fn handle(store: &Store, event: Envelope, now: Timestamp) -> Result<(), MessageError> {
-    // Read for its type and version: whatever else is sent here is a fault of the subscription.
+    // Read for its version only.
     event.decode::<OrderCompleted>()?;
     let order_id = OrderId::try_from(event.subject).map_err(MessageError::handler)?;
     let cause = Cause {

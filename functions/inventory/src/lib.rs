@@ -20,7 +20,7 @@ mod testing;
 pub use api::operations;
 pub use api::routes;
 pub use commands::handle as handle_command;
-pub use consumer::handle as handle_event;
+pub use consumer::{EVENT_TYPES, handle as handle_event};
 pub use queries::handle as handle_query;
 pub use relay::tell_classes;
 pub use store::Store;

@@ -3,6 +3,8 @@
 mod intake;
 mod tell;
 
+pub use intake::{EMAIL_EVENT_TYPES, SMS_EVENT_TYPES};
+
 use contracts::{DecodeError, InvalidId};
 use lambda_kit::{dynamodb::TableError, sqs::MessageError};
 
@@ -30,8 +32,6 @@ enum NotifyError {
     Busy,
     #[error("two tries ended while they sent this message, and nobody knows whether they did")]
     Uncertain,
-    #[error("notifications do not listen to {0}")]
-    Type(String),
     #[error("the event cannot be read")]
     Decode(#[from] DecodeError),
     #[error("the subject is not an order or a user")]

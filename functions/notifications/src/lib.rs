@@ -15,7 +15,7 @@ mod queue;
 mod sms;
 mod store;
 
-pub use consumer::Notifier;
+pub use consumer::{EMAIL_EVENT_TYPES, Notifier, SMS_EVENT_TYPES};
 pub use email::Mailer;
 pub use gate::Gate;
 pub use queue::Queues;

@@ -6,13 +6,22 @@ use contracts::{
     events::{PaymentRefundFailed, ProductCreated, ProductDiscontinued, ProductUpdated, UserDeleted},
 };
 use jiff::Timestamp;
-use lambda_kit::sqs::MessageError;
+use lambda_kit::sqs::{EventTypes, MessageError};
 
 use crate::{
     commands,
     domain::Command,
     store::{Noted, Store},
 };
+
+/// The event types that the subscription brings (infra/orders.yaml).
+pub const EVENT_TYPES: EventTypes = &[
+    ProductCreated::TYPE,
+    ProductUpdated::TYPE,
+    ProductDiscontinued::TYPE,
+    UserDeleted::TYPE,
+    PaymentRefundFailed::TYPE,
+];
 
 /// Notes a product's price, or its end, or a customer's. In any order, and as often as it comes.
 ///
@@ -26,10 +35,7 @@ pub async fn handle(store: &Store, event: Envelope) -> Result<(), MessageError> 
     if event.event_type == PaymentRefundFailed::TYPE {
         return refund_failed(store, &event, Timestamp::now()).await;
     }
-    let Some((sku, price)) = read(&event)? else {
-        tracing::warn!(event_type = event.event_type, "not an event for the price book: check the filter");
-        return Ok(());
-    };
+    let (sku, price) = read(&event)?;
     let noted = store.note_price(&sku, event.sequence, price).await.map_err(MessageError::handler)?;
     if noted == Noted::Outdated {
         tracing::info!(version = event.sequence, "as much was known already");
@@ -47,9 +53,9 @@ async fn refund_failed(store: &Store, event: &Envelope, now: Timestamp) -> Resul
     Ok(())
 }
 
-/// The SKU and its price, if it has one from here on; nothing when the event is not about products.
-fn read(event: &Envelope) -> Result<Option<(Sku, Option<Money>)>, MessageError> {
-    Ok(Some(match event.event_type.as_str() {
+/// The SKU and its price, if it has one from here on.
+fn read(event: &Envelope) -> Result<(Sku, Option<Money>), MessageError> {
+    Ok(match event.event_type.as_str() {
         ProductCreated::TYPE => {
             let ProductCreated { sku, price, .. } = event.decode()?;
             (sku, Some(price))
@@ -58,12 +64,11 @@ fn read(event: &Envelope) -> Result<Option<(Sku, Option<Money>)>, MessageError> 
             let ProductUpdated { sku, price, .. } = event.decode()?;
             (sku, Some(price))
         }
-        ProductDiscontinued::TYPE => {
+        _ => {
             let ProductDiscontinued { sku } = event.decode()?;
             (sku, None)
         }
-        _ => return Ok(None),
-    }))
+    })
 }
 
 #[cfg(test)]

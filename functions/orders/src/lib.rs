@@ -26,7 +26,7 @@ mod watch;
 pub use api::operations;
 pub use api::routes;
 pub use commands::handle as handle_command;
-pub use consumer::handle as handle_event;
+pub use consumer::{EVENT_TYPES, handle as handle_event};
 pub use forecast::Forecast;
 pub use queries::handle as handle_query;
 pub use reconciler::{Contexts, Executions, Reconciler, run as reconcile};

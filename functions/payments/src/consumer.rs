@@ -3,14 +3,17 @@
 #[cfg(test)]
 mod tests;
 
-use contracts::{Envelope, OrderId, events::OrderCancelRequested};
+use contracts::{Envelope, EventPayload, OrderId, events::OrderCancelRequested};
 use jiff::Timestamp;
-use lambda_kit::sqs::MessageError;
+use lambda_kit::sqs::{EventTypes, MessageError};
 
 use crate::{
     domain::{Fact, Occasion},
     intake::Intake,
 };
+
+/// The event types that the subscription brings (infra/payments.yaml).
+pub const EVENT_TYPES: EventTypes = &[OrderCancelRequested::TYPE];
 
 /// Gives a payment up that is not decided. Orders do not complete after this event, so that this is right whenever it
 /// comes: before the payment, it leaves the mark that a late payment meets; one that succeeded is the saga's to undo.
@@ -18,7 +21,7 @@ use crate::{
 /// # Errors
 /// When the event must come again.
 pub async fn handle(intake: &Intake, event: Envelope, now: Timestamp) -> Result<(), MessageError> {
-    // Read for its type and version: whatever else is sent here is a fault of the subscription.
+    // Read for its version only.
     event.decode::<OrderCancelRequested>()?;
     let order_id = OrderId::try_from(event.subject).map_err(MessageError::handler)?;
     tracing::Span::current().record("order_id", order_id.as_str());

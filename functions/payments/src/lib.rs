@@ -29,6 +29,6 @@ mod testing;
 pub use api::operations;
 pub use api::{Api, routes};
 pub use commands::{Payments, run};
-pub use consumer::handle as handle_event;
+pub use consumer::{EVENT_TYPES, handle as handle_event};
 pub use intake::Intake;
 pub use reconciler::{Reconciler, run as reconcile};

@@ -12,7 +12,7 @@ use futures::{StreamExt, stream};
 use lambda_kit::{
     command::chain,
     dynamodb::TableError,
-    sqs::{MessageError, one_event},
+    sqs::{EventTypes, MessageError, one_event},
 };
 use tracing::Instrument;
 
@@ -22,6 +22,10 @@ use crate::{
     push::{Push, PushError, Pusher},
     store::{OrderLine, Owed, Saved, Store},
 };
+
+/// The event types that the subscription brings (infra/realtime.yaml). An order's event of a type of a later release has a
+/// frame, too.
+pub const EVENT_TYPES: EventTypes = &["order.", "payment.", "shipment.", UserDeleted::TYPE];
 
 /// Connections that are posted to at the same time. A post takes some 10 ms, so that 500 connections hear of an event
 /// within a fifth of a second; more would take too many of the process's sockets (Lambda: 1,024 file descriptors).
@@ -73,7 +77,8 @@ impl Consumer {
             let span = tracing::info_span!("command", order_id = command.order_id().as_str());
             return self.command(command, now).instrument(span).await.map_err(MessageError::handler);
         }
-        one_event(message, async |event| self.event(&event, now).await.map_err(MessageError::handler)).await
+        let handle = async |event| self.event(&event, now).await.map_err(MessageError::handler);
+        one_event(EVENT_TYPES, message, handle).await
     }
 
     async fn event(&self, event: &Envelope, now: i64) -> Result<(), ConsumerError> {

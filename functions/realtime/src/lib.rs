@@ -18,7 +18,7 @@ mod store;
 pub use api::operations;
 pub use api::{Tickets, routes};
 pub use authorizer::{Authorizer, Policy};
-pub use consumer::Consumer;
+pub use consumer::{Consumer, EVENT_TYPES};
 #[cfg(feature = "openapi")]
 pub use domain::{Frames, frames};
 pub use line::Line;

@@ -19,6 +19,10 @@ use crate::{
 /// Messages of one batch that are worked on at the same time; the SDK's connection pool serves as many.
 const CONCURRENCY: usize = 10;
 
+/// The event types that a consumer handles, as its subscription's filter policy names them. An entry that ends with a
+/// dot stands for every type that begins with it.
+pub type EventTypes = &'static [&'static str];
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a message comes again.
@@ -38,11 +42,11 @@ impl MessageError {
     }
 }
 
-/// Serves events from a standard queue until the process ends: in any order, several at a time.
+/// Serves events of these types from a standard queue until the process ends: in any order, several at a time.
 ///
 /// # Errors
 /// When the Runtime API cannot be reached.
-pub async fn run_events<F, Fut>(checks: Vec<Check>, handler: F) -> MainResult
+pub async fn run_events<F, Fut>(types: EventTypes, checks: Vec<Check>, handler: F) -> MainResult
 where
     F: Fn(Envelope) -> Fut,
     Fut: Future<Output = Result<(), MessageError>>,
@@ -54,7 +58,7 @@ where
             let batch = parse_batch(payload.get())?;
             Ok(each_message(batch.records, |message| {
                 let handler = Arc::clone(&handler);
-                async move { one_event(&message, &*handler).await }
+                async move { one_event(types, &message, &*handler).await }
             })
             .await)
         }
@@ -153,15 +157,33 @@ fn respond(results: Vec<(Option<String>, Result<(), MessageError>)>) -> SqsBatch
 
 /// Reads a message's body as an event and hands it on, with its log fields and its metric.
 ///
+/// An event of a type that is not in `types` is acknowledged, logged and counted, and the handler does not get it: a
+/// filter policy takes up to 15 minutes to become effective (SNS Developer Guide, "Message filtering"), and the queue
+/// receives other types until then. The count tells a wrong filter from a young one.
+///
 /// # Errors
 /// When the body is no envelope, or the handler fails.
-pub async fn one_event<F, Fut>(message: &SqsMessage, handler: F) -> Result<(), MessageError>
+pub async fn one_event<F, Fut>(
+    types: EventTypes,
+    message: &SqsMessage,
+    handler: F,
+) -> Result<(), MessageError>
 where
     F: FnOnce(Envelope) -> Fut,
     Fut: Future<Output = Result<(), MessageError>>,
 {
     let event: Envelope =
         serde_json::from_str(message.body.as_deref().unwrap_or_default()).map_err(MessageError::Envelope)?;
+    if !is_handled(types, &event.event_type) {
+        tracing::warn!(
+            event_id = event.event_id.as_str(),
+            event_type = event.event_type,
+            correlation_id = event.correlation_id.as_str(),
+            "unexpected event type, acknowledged: check the subscription's filter policy"
+        );
+        telemetry::found("consume", "unexpected", 1);
+        return Ok(());
+    }
     let span = tracing::info_span!(
         "event",
         event_id = event.event_id.as_str(),
@@ -178,6 +200,10 @@ where
     let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
     telemetry::record(&operation, outcome, started.elapsed());
     result
+}
+
+fn is_handled(types: EventTypes, event_type: &str) -> bool {
+    types.iter().any(|each| *each == event_type || (each.ends_with('.') && event_type.starts_with(each)))
 }
 
 #[cfg(test)]
@@ -209,5 +235,34 @@ mod tests {
     async fn the_rest_of_a_group_waits_for_its_failed_message_and_other_groups_do_not() {
         let batch = vec![message("a", "1"), message("b", "1"), message("c", "1"), message("d", "2")];
         assert_eq!(failed(&each_message_in_order(batch, fail_b).await), ["b", "c"]);
+    }
+
+    /// Whether the handler gets an event of this type, and whether the message is acknowledged.
+    async fn handed(types: EventTypes, event_type: &str) -> (bool, bool) {
+        let event = serde_json::json!({
+            "event_id": format!("evt_{:032x}", 1), "event_type": event_type, "event_version": 1,
+            "occurred_at": "2026-11-20T12:00:00Z", "source": "users", "subject": "u", "sequence": 1,
+            "correlation_id": "c", "causation_id": "c", "data": {},
+            "metadata": {"user_id": null, "tenant_id": null},
+        });
+        let message = SqsMessage { body: Some(event.to_string()), ..message("a", "1") };
+        let mut is_handed = false;
+        let result = one_event(types, &message, |_| {
+            is_handed = true;
+            async { Err(MessageError::handler("no")) }
+        });
+        let is_acknowledged = result.await.is_ok();
+        (is_handed, is_acknowledged)
+    }
+
+    #[tokio::test]
+    async fn an_event_of_another_type_is_acknowledged_and_not_handled() {
+        let types: EventTypes = &["user.deleted", "order."];
+        for handled in ["user.deleted", "order.created", "order.of_a_later_release"] {
+            assert_eq!(handed(types, handled).await, (true, false), "{handled}");
+        }
+        for other in ["user.deleted_twice", "user.updated", "orders.created", "order"] {
+            assert_eq!(handed(types, other).await, (false, true), "{other}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-use catalog::{Store, handle_event};
+use catalog::{EVENT_TYPES, Store, handle_event};
 use lambda_kit::{MainResult, aws, dynamodb::Table, sqs, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
@@ -6,7 +6,7 @@ async fn main() -> MainResult {
     telemetry::init();
     let table = Table::from_env(&aws::sdk_config()?)?;
     let (checks, store) = (vec![table.health()], Store::new(table));
-    sqs::run_events(checks, |event| {
+    sqs::run_events(EVENT_TYPES, checks, |event| {
         let store = store.clone();
         async move { handle_event(&store, event).await }
     })

@@ -1,4 +1,4 @@
-use fulfillment::{Store, handle_event};
+use fulfillment::{EVENT_TYPES, Store, handle_event};
 use lambda_kit::{MainResult, aws, dynamodb::Table, sqs, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
@@ -6,7 +6,7 @@ async fn main() -> MainResult {
     telemetry::init();
     let store = Store::new(Table::from_env(&aws::sdk_config()?)?);
 
-    sqs::run_events(vec![store.health()], |event| {
+    sqs::run_events(EVENT_TYPES, vec![store.health()], |event| {
         let store = store.clone();
         async move { handle_event(&store, event).await }
     })

@@ -1,4 +1,4 @@
-use inventory::{Store, handle_event};
+use inventory::{EVENT_TYPES, Store, handle_event};
 use jiff::Timestamp;
 use lambda_kit::{MainResult, aws, dynamodb::Table, sqs, telemetry};
 
@@ -7,7 +7,7 @@ async fn main() -> MainResult {
     telemetry::init();
     let store = Store::new(Table::from_env(&aws::sdk_config()?)?);
 
-    sqs::run_events(vec![store.health()], |event| {
+    sqs::run_events(EVENT_TYPES, vec![store.health()], |event| {
         let store = store.clone();
         async move { handle_event(&store, event, Timestamp::now()).await }
     })

@@ -3,13 +3,16 @@
 use aws_lambda_events::sqs::SqsMessage;
 use contracts::{
     Envelope, EventPayload,
-    events::{Channel, Undelivered, UserDeleted, UserRegistered, UserUpdated},
+    events::{
+        Channel, OrderCancelled, OrderCompleted, OrderCreated, PaymentPending, PaymentRefunded,
+        ShipmentDelivered, ShipmentShipped, Undelivered, UserDeleted, UserRegistered, UserUpdated,
+    },
 };
 use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
     command::chain,
     numbers::NOTIFICATION_RECEIVES,
-    sqs::{self, MessageError},
+    sqs::{self, EventTypes, MessageError},
 };
 
 use super::{Notifier, NotifyError};
@@ -24,6 +27,23 @@ use crate::{
 /// minutes. A provider that is down for longer opens its breaker, and waiting for that costs no try.
 const FIRST_PAUSE_SECONDS: i64 = 2;
 const PAUSE_FACTOR: i64 = 5;
+
+/// The event types that the subscription of the e-mail queue brings (infra/notifications.yaml).
+pub const EMAIL_EVENT_TYPES: EventTypes = &[
+    UserRegistered::TYPE,
+    UserUpdated::TYPE,
+    UserDeleted::TYPE,
+    OrderCreated::TYPE,
+    OrderCompleted::TYPE,
+    OrderCancelled::TYPE,
+    PaymentPending::TYPE,
+    PaymentRefunded::TYPE,
+    ShipmentShipped::TYPE,
+    ShipmentDelivered::TYPE,
+];
+
+/// The same of the SMS queue: contact data is kept once, by the e-mail queue.
+pub const SMS_EVENT_TYPES: EventTypes = &News::TYPES;
 
 /// The queue that a message came from.
 enum Source {
@@ -51,7 +71,11 @@ impl Notifier {
         let clock = Clock::start(now);
         match Source::of(&message) {
             Source::Events(channel) => {
-                sqs::one_event(&message, |event| self.event(channel, &message, event, clock)).await
+                let types = match channel {
+                    Channel::Email => EMAIL_EVENT_TYPES,
+                    Channel::Sms => SMS_EVENT_TYPES,
+                };
+                sqs::one_event(types, &message, |event| self.event(channel, &message, event, clock)).await
             }
             Source::Feedback => feedback::handle(&self.store, message.body.as_deref().unwrap_or_default())
                 .await
@@ -103,11 +127,10 @@ impl Notifier {
                 let UserDeleted { user_id } = event.decode().map_err(|_| NotifyError::Contact)?;
                 Ok(self.store.erase(&user_id, clock.now().as_second()).await?)
             }
-            (event_type, _) if News::TYPES.contains(&event_type) => match News::of(event)? {
+            _ => match News::of(event)? {
                 Some(news) => Box::pin(self.tell(notification, message, &news, clock)).await,
                 None => Ok(()),
             },
-            (other, _) => Err(NotifyError::Type(other.to_owned())),
         }
     }
 

@@ -10,7 +10,7 @@ async fn main() -> MainResult {
     let table_health = table.health();
     let intake = Intake::from_env(&sdk, table)?;
 
-    sqs::run_events(vec![table_health], |event| {
+    sqs::run_events(payments::EVENT_TYPES, vec![table_health], |event| {
         let intake = intake.clone();
         async move { payments::handle_event(&intake, event, Timestamp::now()).await }
     })
