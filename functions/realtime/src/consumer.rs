@@ -2,7 +2,8 @@
 //!
 //! Frames go out first and are saved then. A connection that cannot be posted to is closed at once, so that it holds
 //! nobody up: its client comes back and asks for what it missed, behind this event in the same line. Only when it
-//! cannot be closed either (API Gateway itself is away) it is noted as owed, and the event comes again for those alone.
+//! cannot be closed either (API Gateway itself is away), or API Gateway throttles, it is noted as owed, and the event comes
+//! again for those alone: under throttling, clients that all connect again would make it worse.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +21,7 @@ use crate::{
     domain::{Arrival, ErrorCode, Frame, NotAFrame, Subscriber},
     line::Command,
     push::{Push, PushError, Pusher},
-    store::{OrderLine, Owed, Saved, Store},
+    store::{BUFFER_SECONDS, OrderLine, Owed, Saved, Store},
 };
 
 /// The event types that the subscription brings (infra/realtime.yaml). An order's event of a type of a later release has a
@@ -84,6 +85,11 @@ impl Consumer {
     async fn event(&self, event: &Envelope, now: i64) -> Result<(), ConsumerError> {
         if event.event_type == UserDeleted::TYPE {
             return self.user_deleted(&UserId::try_from(event.subject.as_str())?, now).await;
+        }
+        if event.occurred_at.as_second() < now - BUFFER_SECONDS {
+            // What was known of the order has expired, so that every frame of it would be taken for a new one.
+            tracing::info!("history that was published again, not pushed");
+            return Ok(());
         }
         let order_id = OrderId::try_from(event.subject.as_str())?;
         tracing::Span::current().record("order_id", order_id.as_str());
@@ -163,11 +169,11 @@ impl Consumer {
         let connections = to.len() + behind.len();
         let all = to.into_iter().map(|to| (to, false)).chain(behind.into_iter().map(|to| (to, true)));
         let posts = stream::iter(all).map(|(subscriber, behind)| async move {
-            let id = &subscriber.connection_id;
+            let (id, user_id) = (&subscriber.connection_id, Some(&subscriber.user_id));
             if behind || subscriber.is_expired(now) {
-                self.close_or_owe(order_id, id).await
+                self.close_or_owe(order_id, id, user_id).await
             } else {
-                self.post(order_id, id, frames).await
+                self.post(order_id, id, user_id, frames).await
             }
         });
         let posted: Vec<Posted> = posts.buffer_unordered(PARALLEL_POSTS).collect().await;
@@ -181,24 +187,39 @@ impl Consumer {
             .collect()
     }
 
-    async fn post(&self, order_id: &OrderId, connection_id: &str, frames: &[Frame]) -> Posted {
+    async fn post(
+        &self,
+        order_id: &OrderId,
+        connection_id: &str,
+        user_id: Option<&UserId>,
+        frames: &[Frame],
+    ) -> Posted {
         match self.pusher.post(connection_id, frames).await {
             Ok(Push::Delivered) => Posted::Settled,
             Ok(Push::Gone) => {
-                self.forget(order_id, connection_id).await;
+                self.forget(order_id, connection_id, user_id).await;
                 Posted::Settled
+            }
+            Err(PushError::Throttled) => {
+                tracing::warn!("posts are throttled: a connection gets its frames later");
+                Posted::Owed(connection_id.to_owned())
             }
             Err(error) => {
                 tracing::warn!(error = chain(&error), "a connection cannot be posted to, and is closed");
-                self.close_or_owe(order_id, connection_id).await
+                self.close_or_owe(order_id, connection_id, user_id).await
             }
         }
     }
 
-    async fn close_or_owe(&self, order_id: &OrderId, connection_id: &str) -> Posted {
+    async fn close_or_owe(
+        &self,
+        order_id: &OrderId,
+        connection_id: &str,
+        user_id: Option<&UserId>,
+    ) -> Posted {
         match self.pusher.close(connection_id).await {
             Ok(()) => {
-                self.forget(order_id, connection_id).await;
+                self.forget(order_id, connection_id, user_id).await;
                 Posted::Settled
             }
             Err(error) => {
@@ -209,8 +230,8 @@ impl Consumer {
     }
 
     /// Cleans up behind a connection that is gone. What stays behind is found at the next post, or expires.
-    async fn forget(&self, order_id: &OrderId, connection_id: &str) {
-        if let Err(error) = self.store.forget(connection_id, Some(order_id)).await {
+    async fn forget(&self, order_id: &OrderId, connection_id: &str, user_id: Option<&UserId>) {
+        if let Err(error) = self.store.forget(connection_id, Some(order_id), user_id).await {
             tracing::warn!(error = chain(&error), "a connection that is gone is still noted");
         }
     }
@@ -222,7 +243,7 @@ impl Consumer {
         connection_id: &str,
         frames: &[Frame],
     ) -> Result<(), ConsumerError> {
-        match self.post(order_id, connection_id, frames).await {
+        match self.post(order_id, connection_id, None, frames).await {
             Posted::Settled => Ok(()),
             Posted::Owed(_) => Err(ConsumerError::Undelivered(1)),
         }
@@ -233,7 +254,7 @@ impl Consumer {
         self.store.bar(user_id, now).await?;
         for connection_id in self.store.connections_of(user_id).await? {
             self.pusher.close(&connection_id).await?;
-            self.store.forget(&connection_id, None).await?;
+            self.store.forget(&connection_id, None, Some(user_id)).await?;
         }
         Ok(())
     }
@@ -261,7 +282,8 @@ impl Consumer {
         if subscriber.is_expired(now) {
             // Its time is over: where it is still open, the client sees it close and connects again.
             self.pusher.close(&subscriber.connection_id).await?;
-            return Ok(self.store.forget(&subscriber.connection_id, Some(order_id)).await?);
+            let Subscriber { connection_id, user_id, .. } = subscriber;
+            return Ok(self.store.forget(connection_id, Some(order_id), Some(user_id)).await?);
         }
         let line = self.store.order(order_id).await?;
         let owner = line.buffer.owner();

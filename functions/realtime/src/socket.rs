@@ -133,7 +133,7 @@ impl Socket {
     }
 
     async fn disconnect(&self, context: &RequestContext) -> Result<(), SocketError> {
-        self.store.forget(&context.connection_id, None).await?;
+        self.store.forget(&context.connection_id, None, None).await?;
         tracing::info!("disconnected");
         Ok(())
     }
@@ -164,13 +164,15 @@ impl Socket {
             }
             Ok(Request::Subscribe { subject: Subject::AllOwn, .. }) => Some(
                 self.for_connection(connection_id, now, async |subscriber| {
-                    self.store.follow_all(subscriber).await.map(|()| Frame::Subscribed { order_id: None })
+                    let followed = self.store.follow_all(subscriber).await?;
+                    Ok(if followed { Frame::Subscribed { order_id: None } } else { expired() })
                 })
                 .await?,
             ),
             Ok(Request::Unsubscribe { subject: Subject::AllOwn }) => Some(
                 self.for_connection(connection_id, now, async |subscriber| {
-                    self.store.unfollow_all(subscriber).await.map(|()| Frame::Unsubscribed { order_id: None })
+                    let unfollowed = self.store.unfollow_all(subscriber).await?;
+                    Ok(if unfollowed { Frame::Unsubscribed { order_id: None } } else { expired() })
                 })
                 .await?,
             ),
@@ -197,7 +199,7 @@ impl Socket {
     async fn answer(&self, connection_id: &str, frame: Frame) -> Result<(), SocketError> {
         match self.pusher.post(connection_id, &[frame]).await? {
             Push::Delivered => Ok(()),
-            Push::Gone => Ok(self.store.forget(connection_id, None).await?),
+            Push::Gone => Ok(self.store.forget(connection_id, None, None).await?),
         }
     }
 }

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::domain::{Buffer, BufferState, Frame, SUBSCRIPTIONS_MAX, Subscriber};
 
 /// An order's last events, those of its delivery, come within days or a few weeks.
-const BUFFER_SECONDS: i64 = 30 * 24 * 60 * 60;
+pub const BUFFER_SECONDS: i64 = 30 * 24 * 60 * 60;
 
 /// An access token from before the deletion, with which tickets can be had, and then a ticket live so long; the clocks of
 /// two functions differ by less than a minute.
@@ -152,7 +152,7 @@ impl Store {
         if self.get(OPERATION, barred_key(user_id)).await?.is_none() {
             return Ok(Welcome::Yes);
         }
-        self.forget(connection_id, None).await?;
+        self.forget(connection_id, None, Some(user_id)).await?;
         Ok(Welcome::Barred)
     }
 
@@ -246,12 +246,13 @@ impl Store {
         }
     }
 
-    /// Lets a connection follow all orders of its user.
-    pub async fn follow_all(&self, subscriber: &Subscriber) -> Result<(), TableError> {
+    /// Lets a connection follow all orders of its user. False when the connection ended meanwhile.
+    pub async fn follow_all(&self, subscriber: &Subscriber) -> Result<bool, TableError> {
         self.note("following all", subscriber, true).await
     }
 
-    pub async fn unfollow_all(&self, subscriber: &Subscriber) -> Result<(), TableError> {
+    /// Ends it. False when the connection ended meanwhile.
+    pub async fn unfollow_all(&self, subscriber: &Subscriber) -> Result<bool, TableError> {
         self.note("unfollowing all", subscriber, false).await
     }
 
@@ -260,9 +261,16 @@ impl Store {
         operation: &'static str,
         subscriber: &Subscriber,
         all: bool,
-    ) -> Result<(), TableError> {
+    ) -> Result<bool, TableError> {
         let key = follower_key(&subscriber.user_id, &subscriber.connection_id);
-        self.put(operation, key, &Connected { subscriber: subscriber.clone(), all }).await
+        let item = item_of(operation, key, &Connected { subscriber: subscriber.clone(), all })?;
+        let put = self.table.client.put_item().table_name(&self.table.name).set_item(Some(item));
+        // Its `$disconnect` may have removed it, and nothing would remove it a second time.
+        match put.condition_expression("attribute_exists(pk)").send().await {
+            Ok(_) => Ok(true),
+            Err(error) if condition_failed(&error) => Ok(false),
+            Err(error) => Err(TableError::call(operation, error)),
+        }
     }
 
     /// The connections that follow all orders of a user.
@@ -340,9 +348,14 @@ impl Store {
         }
     }
 
-    /// Removes a connection with all that it follows. `order_id` is one that it was found under: the connection's own
-    /// list may have gone before. Safe to repeat.
-    pub async fn forget(&self, connection_id: &str, order_id: Option<&OrderId>) -> Result<(), TableError> {
+    /// Removes a connection with all that it follows. `order_id` and `user_id` are those that it was found under: the
+    /// connection's own item may have gone before. Safe to repeat.
+    pub async fn forget(
+        &self,
+        connection_id: &str,
+        order_id: Option<&OrderId>,
+        user_id: Option<&UserId>,
+    ) -> Result<(), TableError> {
         const OPERATION: &str = "forgetting a connection";
         let connection = self.get(OPERATION, connection_key(connection_id)).await?;
         let mut keys = Vec::new();
@@ -356,6 +369,8 @@ impl Store {
             );
             let subscriber: Subscriber = read(OPERATION, item.clone())?;
             keys.push(follower_key(&subscriber.user_id, connection_id));
+        } else {
+            keys.extend(user_id.map(|user_id| follower_key(user_id, connection_id)));
         }
         keys.extend(order_id.map(|id| subscription_key(id, connection_id)));
         self.delete_all(OPERATION, keys).await?;

@@ -4,14 +4,14 @@
 use aws_lambda_events::sqs::SqsMessage;
 use contracts::{EventId, IdempotencyKey, OrderId, UserId};
 use lambda_kit::{
-    dynamodb::Table,
+    dynamodb::{Table, key},
     sqs::MessageError,
     testing::{self, Faults},
 };
 use realtime::{Consumer, Line, Pusher, Socket, Store};
 use serde_json::{Value, json};
 use wiremock::{
-    Mock, MockServer, ResponseTemplate,
+    Mock, MockGuard, MockServer, ResponseTemplate,
     matchers::{method, path, path_regex},
 };
 
@@ -77,6 +77,14 @@ impl Hub {
             Some(times) => mock.up_to_n_times(times).mount(&self.gateway).await,
             None => mock.mount(&self.gateway).await,
         }
+    }
+
+    /// Posts to a connection are throttled, as by API Gateway's limit of an account: so many, as long as the answer lives.
+    async fn throttle(&self, connection: &str, times: u64) -> MockGuard {
+        let post = Mock::given(method("POST")).and(path(format!("/live/@connections/{connection}")));
+        let answer = ResponseTemplate::new(429).insert_header("x-amzn-errortype", "LimitExceededException");
+        let mock = post.respond_with(answer).with_priority(1).up_to_n_times(times);
+        mock.mount_as_scoped(&self.gateway).await
     }
 
     /// The connections that were closed, in order of their names.
@@ -178,7 +186,7 @@ fn order_of(user: &UserId, key: &str) -> OrderId {
 fn envelope(event_type: &str, source: &str, order: &OrderId, user: &UserId, sequence: u64) -> Value {
     json!({
         "event_id": EventId::derive(source, order.as_str(), sequence), "event_type": event_type, "event_version": 1,
-        "occurred_at": "2026-11-20T12:00:00Z", "source": source, "subject": order, "sequence": sequence,
+        "occurred_at": "2027-01-15T07:59:00Z", "source": source, "subject": order, "sequence": sequence,
         "correlation_id": "c", "causation_id": "c", "data": {}, "metadata": {"user_id": user, "tenant_id": null}
     })
 }
@@ -346,6 +354,68 @@ async fn an_event_comes_again_only_for_those_that_could_neither_be_posted_to_nor
     assert_eq!(hub.seen("b").await, "subscribed -1 o3", "once is enough");
     hub.event(&ordered(&order, &anna, 3)).await.unwrap();
     assert_eq!(hub.seen("a").await, format!("{before} -1 o3"), "and it is settled");
+}
+
+#[tokio::test]
+async fn a_throttled_post_is_repeated_and_closes_no_connection() {
+    let hub = Hub::open().await;
+    let anna = UserId::generate();
+    let order = order_of(&anna, "one");
+    for connection in ["c1", "c2"] {
+        hub.connect(connection, &anna, "").await;
+        hub.subscribe(connection, &order, None).await;
+    }
+    let brief = hub.throttle("c1", 3).await;
+    hub.event(&ordered(&order, &anna, 1)).await.unwrap();
+    assert_eq!(hub.seen("c1").await, "subscribed o1 o1 o1 o1", "three were throttled");
+    drop(brief);
+
+    // For longer than one invocation waits.
+    let long = hub.throttle("c1", u64::MAX).await;
+    hub.event(&ordered(&order, &anna, 2)).await.unwrap_err();
+    drop(long);
+    assert!(hub.closed().await.is_empty());
+    let before = hub.seen("c1").await;
+    hub.event(&ordered(&order, &anna, 2)).await.unwrap();
+    assert_eq!(hub.seen("c1").await, format!("{before} o2"));
+    assert_eq!(hub.seen("c2").await, "subscribed o1 o2");
+}
+
+#[tokio::test]
+async fn history_that_is_published_again_is_not_pushed() {
+    let (hub, anna) = (Hub::open().await, UserId::generate());
+    hub.connect("a", &anna, "").await;
+    hub.send("a", &json!({"action": "subscribe"})).await;
+    let event = ordered(&order_of(&anna, "1"), &anna, 1);
+    hub.event_at(&event, NOW + 31 * 24 * HOUR).await.unwrap();
+    assert_eq!(hub.seen("a").await, "subscribed");
+    hub.event_at(&event, NOW + 29 * 24 * HOUR).await.unwrap();
+    assert_eq!(hub.closed().await, ["a"], "its connection is past its time by then");
+}
+
+/// Its `$disconnect` overtook its wish to follow all orders.
+#[tokio::test]
+async fn a_connection_that_has_left_does_not_follow_all_orders() {
+    let (hub, anna) = (Hub::open().await, UserId::generate());
+    hub.connect("a", &anna, "").await;
+    let store = Store::new(hub.table.clone());
+    let subscriber = store.connection("a", NOW).await.unwrap().unwrap();
+    hub.disconnect("a").await;
+    assert!(!store.follow_all(&subscriber).await.unwrap());
+    assert!(!store.unfollow_all(&subscriber).await.unwrap());
+    assert_eq!(hub.items().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_connection_under_its_user_goes_with_the_first_post() {
+    let (hub, anna) = (Hub::open().await, UserId::generate());
+    hub.connect("gone", &anna, "").await;
+    let store = Store::new(hub.table.clone());
+    store.follow_all(&store.connection("gone", NOW).await.unwrap().unwrap()).await.unwrap();
+    let delete = hub.table.client.delete_item().table_name(&hub.table.name);
+    delete.set_key(Some(key("CONNECTION#gone", "CONNECTION"))).send().await.unwrap();
+    hub.event(&ordered(&order_of(&anna, "1"), &anna, 1)).await.unwrap();
+    assert_eq!(hub.items().await, Vec::<String>::new());
 }
 
 #[tokio::test]
