@@ -141,6 +141,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn orders_that_cannot_be_counted_end_their_batch_in_time_and_leave_the_stock_told() {
+        let (table, faults) = testing::table(&[]).await;
+        let store = Store::new(table);
+        faults.conflict(u32::MAX);
+        let started = std::time::Instant::now();
+        let orders: Vec<String> = (0..9).map(|n| format!("o-{n}")).collect();
+        let batch = orders.iter().map(|order| handle(&store, completed(order, &["A", "B"])));
+        let (orders, stock) = futures::future::join(join_all(batch), handle(&store, changed(1))).await;
+        assert!(orders.iter().all(Result::is_err));
+        stock.unwrap();
+        // The consumer has 30 s.
+        assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+    }
+
+    #[tokio::test]
     async fn an_order_of_one_product_or_of_nothing_known_costs_nothing() {
         let (table, faults) = testing::table(&[]).await;
         let store = Store::new(table);

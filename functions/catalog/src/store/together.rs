@@ -15,6 +15,8 @@ use lambda_kit::{
     dynamodb::{EXPIRES_AT, Item, PK, TableError, Transacted, key, number},
 };
 
+use tokio::time::timeout;
+
 use super::{Noted, Store, partition};
 use crate::domain::together::Together;
 
@@ -23,7 +25,9 @@ const VERSION: &str = "version";
 /// An event comes again within the 14 days of its queue, or the 14 of the dead letters. What is sent again by hand after
 /// that is counted again.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(35 * 24);
-/// Other instances count the same popular products. Below the consumer's 30 s; then the event comes again.
+/// Other instances count the same popular products, and the events of a batch wait for each other. All of a batch together
+/// must end within the consumer's 30 s, so that the class of a stock that came in the same batch is not lost with them: one
+/// that has not got its turn by then is delivered again.
 const BUDGET: Duration = Duration::from_secs(10);
 
 impl Store {
@@ -38,9 +42,11 @@ impl Store {
         if skus.len() < 2 {
             return Ok(Noted::Done);
         }
-        // The events of a batch would be each other's competitors.
-        let _alone = self.counting.lock().await;
         let mut backoff = Backoff::within(BUDGET);
+        // The events of a batch would be each other's competitors.
+        let _alone = timeout(BUDGET, self.counting.lock())
+            .await
+            .map_err(|_| TableError::call(OPERATION, "other events of the batch took all the time"))?;
         loop {
             let known = self.together(skus).await?;
             let mut writes = vec![self.once(event_id, now)?];
