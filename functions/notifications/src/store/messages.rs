@@ -118,6 +118,9 @@ impl Store {
     }
 
     /// Records how a message ended, with the event that says so. `told` events were published about it before.
+    ///
+    /// One that was sent, or can never be sent, stays so: a try that knows less, because it could not read the table,
+    /// changes nothing.
     pub async fn end(
         &self,
         notification: Notification<'_>,
@@ -132,11 +135,15 @@ impl Store {
             Ending::Failed(reason) => (FAILED, name(*reason)),
             Ending::GivenUp(reason) => (GIVEN_UP, name(*reason)),
         };
-        self.table
+        let update = self
+            .table
             .client
             .update_item()
             .table_name(&self.table.name)
             .set_key(Some(message_key(notification)))
+            .condition_expression("attribute_not_exists(#state) OR NOT #state IN (:sent, :failed)")
+            .expression_attribute_values(":sent", string(SENT))
+            .expression_attribute_values(":failed", string(FAILED))
             .update_expression(format!(
                 "SET #state = :state, #result = :result, ended_at = :now, {TOLD} = :told, #outbox = :outbox \
                  REMOVE {LEASE_UNTIL}, {HOLDER}, unsure"
@@ -151,11 +158,11 @@ impl Store {
             .expression_attribute_values(
                 ":outbox",
                 outbox(&[event]).map_err(|e| TableError::item(OPERATION, e))?,
-            )
-            .send()
-            .await
-            .map_err(|e| TableError::call(OPERATION, e))?;
-        Ok(())
+            );
+        match update.send().await {
+            Err(error) if !condition_failed(&error) => Err(TableError::call(OPERATION, error)),
+            _ => Ok(()),
+        }
     }
 }
 

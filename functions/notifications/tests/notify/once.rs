@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use contracts::{
-    UserId,
+    EventPayload, UserId,
     events::{Channel, NotificationFailed, NotificationSent, Undelivered},
 };
-use lambda_kit::aws::MAX_ATTEMPTS;
+use lambda_kit::{aws::MAX_ATTEMPTS, numbers::NOTIFICATION_RECEIVES};
 use serde_json::json;
 use wiremock::ResponseTemplate;
 
@@ -35,6 +35,24 @@ async fn what_is_old_is_no_news() {
             office.hand(channel, &completed_as(&anna, order), NOW + days * DAY, 1).await.unwrap();
         }
         assert_eq!((office.mails().await.len(), office.texts().await.len()), (1, 1), "{order}");
+    }
+}
+
+/// The batch of the first try timed out, and its other messages were delivered again with it.
+#[tokio::test]
+async fn a_message_that_was_sent_stays_sent_when_its_last_try_cannot_read_the_table() {
+    let anna = UserId::generate();
+    for channel in [Channel::Email, Channel::Sms] {
+        let office = Office::with(&anna, BOTH).await;
+        office.hand(channel, &completed(&anna), NOW, 1).await.unwrap();
+        let sent = (office.mails().await.len(), office.texts().await.len());
+        office.faults.refuse("GetItem", MAX_ATTEMPTS);
+        office.hand(channel, &completed(&anna), NOW + 1, NOTIFICATION_RECEIVES).await.unwrap_err();
+        // Moved back from the dead letters.
+        office.hand(channel, &completed(&anna), NOW + 2, 1).await.unwrap();
+        assert_eq!((office.mails().await.len(), office.texts().await.len()), sent);
+        let published = office.published().await;
+        assert!(published.iter().all(|event| event.event_type == NotificationSent::TYPE), "{published:?}");
     }
 }
 
