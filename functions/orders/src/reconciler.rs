@@ -192,6 +192,7 @@ impl Reconciler {
     ) -> Result<(), ReconcileError> {
         let ids = orders.iter().map(|order| order.order_id.clone()).collect();
         let holding = self.contexts.payments_not_at_rest(ids).await?;
+        let mut at_rest = Vec::new();
         for order in orders {
             report.money_checked += 1;
             if holding.contains(&order.order_id) {
@@ -205,7 +206,15 @@ impl Reconciler {
                     continue;
                 }
             }
-            self.store.unwatch_cancelled(&order.order_id).await?;
+            at_rest.push(&order.order_id);
+        }
+        let unwatched = stream::iter(at_rest).map(|order_id| self.store.unwatch_cancelled(order_id));
+        let mut unwatched = unwatched.buffer_unordered(CONCURRENCY);
+        while let Some(unwatched) = unwatched.next().await {
+            if let Err(error) = unwatched {
+                tracing::error!(error = chain(&error), "the watch over a cancelled order could not be ended");
+                report.failed += 1;
+            }
         }
         Ok(())
     }

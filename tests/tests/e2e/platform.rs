@@ -1,4 +1,5 @@
-//! That the other tests mean something: the emulator enforces IAM, so a policy that lacks an action fails a test.
+//! That the other tests mean something: the emulator enforces IAM, so a policy that lacks an action fails a test, and it
+//! delivers a stream's records again as Lambda does, so that a relay that loses events fails one.
 
 use aws_credential_types::Credentials;
 use ops::Emulator;
@@ -14,6 +15,7 @@ crate::tests![
     a_call_of_the_operator_is_not,
     a_function_reads_its_own_queue_and_no_other,
     a_stage_on_aws_without_a_sender_of_its_own_is_refused,
+    a_stream_goes_on_from_the_first_record_that_failed,
 ];
 
 async fn list_tables(world: &World, authorization: Option<&str>) -> reqwest::Result<StatusCode> {
@@ -113,5 +115,19 @@ async fn a_stage_on_aws_without_a_sender_of_its_own_is_refused(world: World) -> 
     let created = world.emulator.query("cloudformation", "CreateStack", "2010-05-15", &form).await;
     let refused = created.err().ok_or("the example sender is taken")?.to_string();
     assert!(refused.contains("Set EmailFrom"), "{refused}");
+    Ok(())
+}
+
+/// In the emulator's own code: what a function reports cannot be chosen from outside.
+async fn a_stream_goes_on_from_the_first_record_that_failed(_: World) -> Outcome {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let run = tokio::process::Command::new(root.join("target/ops/python/bin/python"))
+        .args(["-B", "-m", "unittest", "-v", "emulator_test"])
+        .current_dir(root.join("infra/local"))
+        .kill_on_drop(true)
+        .output()
+        .await?;
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success() && said.contains("Ran 6 tests"), "{said}");
     Ok(())
 }

@@ -217,6 +217,26 @@ async fn the_money_of_a_cancelled_order_is_asked_for_once() {
     assert_eq!(world.check(DAY).await.money_checked, 0);
 }
 
+/// More than one after the other could be looked at in the time of a run.
+#[tokio::test]
+async fn cancelled_orders_whose_money_is_back_leave_the_index_side_by_side() {
+    let world = World::new().await;
+    world.with_cancelled_orders(40).await;
+    let gate = world.faults.hold("UpdateItem");
+    let check = world.check(DAY);
+    let side_by_side = async {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while world.faults.calls().iter().filter(|call| *call == "UpdateItem").count() < CONCURRENCY {
+            assert!(Instant::now() < deadline, "they wait for each other");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(gate);
+    };
+    let (report, ()) = futures::join!(check, side_by_side);
+    assert_eq!((report.money_checked, report.failed), (40, 0));
+    assert_eq!(world.check(DAY).await.money_checked, 0);
+}
+
 #[tokio::test]
 async fn money_that_a_cancelled_order_still_holds_is_sent_back() {
     let declined = cancel("TakePayment", "PaymentDeclined");

@@ -29,9 +29,9 @@ const WATCHED_SINCE: &str = "watched_since";
 /// The version of the order that the watch is as of.
 const WATCH_VERSION: &str = "watch_version";
 
-/// Open orders are spread over so many partitions of the index, by the last digit of their ids: each takes 1,000 writes a
+/// Orders are spread over so many partitions of the index, by the last digit of their ids: each takes 1,000 writes a
 /// second, and one that is full would hold up the table.
-const OPEN_PARTITIONS: &str = "0123456789abcdef";
+const PARTITIONS: &str = "0123456789abcdef";
 /// An order that was cancelled for one of these steps never came to its payment.
 const BEFORE_THE_PAYMENT: [&str; 2] = ["ReserveInventory", "RecordReservation"];
 
@@ -70,19 +70,30 @@ pub struct Page {
 }
 
 impl Watch {
-    fn partition(self, last_digit: &str) -> String {
+    const fn name(self) -> &'static str {
         match self {
-            Self::Open => format!("open#{last_digit}"),
-            Self::Attention => "attention".to_owned(),
-            Self::Cancelled => "cancelled".to_owned(),
+            Self::Open => "open",
+            Self::Attention => "attention",
+            Self::Cancelled => "cancelled",
         }
+    }
+
+    fn partition(self, last_digit: &str) -> String {
+        format!("{}#{last_digit}", self.name())
+    }
+
+    fn partition_of(self, order_id: &OrderId) -> String {
+        let id = order_id.as_str();
+        self.partition(&id[id.len() - 1..])
     }
 
     /// The index's partitions that hold these orders.
     pub fn partitions(self) -> Vec<String> {
+        let spread = PARTITIONS.chars().map(|digit| self.partition(&digit.to_string()));
         match self {
-            Self::Open => OPEN_PARTITIONS.chars().map(|digit| self.partition(&digit.to_string())).collect(),
-            Self::Attention | Self::Cancelled => vec![self.partition("")],
+            Self::Open => spread.collect(),
+            // Where these orders were before they were spread, too.
+            Self::Attention | Self::Cancelled => spread.chain([self.name().to_owned()]).collect(),
         }
     }
 
@@ -108,10 +119,8 @@ pub(super) fn sortable(at: Timestamp) -> String {
 
 /// What an order's first commit has, so that the order is watched from its beginning.
 pub(super) fn from_the_beginning(order_id: &OrderId, placed_at: Timestamp) -> Item {
-    let id = order_id.as_str();
-    let partition = Watch::Open.partition(&id[id.len() - 1..]);
     HashMap::from([
-        (WATCH.to_owned(), string(partition)),
+        (WATCH.to_owned(), string(Watch::Open.partition_of(order_id))),
         (WATCHED_SINCE.to_owned(), string(sortable(placed_at))),
         (WATCH_VERSION.to_owned(), number(1)),
     ])
@@ -132,7 +141,7 @@ impl Store {
                 .update_expression(
                     "SET watch_version = :version, watch = :watch, watched_since = :since REMOVE #private",
                 )
-                .expression_attribute_values(":watch", string(watch.partition("")))
+                .expression_attribute_values(":watch", string(watch.partition_of(order_id)))
                 .expression_attribute_values(":since", string(sortable(last.occurred_at))),
         };
         let update = update
@@ -188,8 +197,8 @@ impl Store {
             .table_name(&self.table.name)
             .set_key(Some(first_key(order_id)))
             .update_expression("REMOVE watch, watched_since")
-            .condition_expression("watch = :cancelled")
-            .expression_attribute_values(":cancelled", string(Watch::Cancelled.partition("")));
+            .condition_expression("begins_with(watch, :cancelled)")
+            .expression_attribute_values(":cancelled", string(Watch::Cancelled.name()));
         match update.send().await {
             Ok(_) => Ok(()),
             Err(error) if condition_failed(&error) => Ok(()),

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use contracts::OrderId;
 use jiff::SignedDuration;
 use lambda_kit::{
@@ -125,7 +126,7 @@ impl World {
         let sfn = aws_sdk_sfn::Client::new(&sdk);
         let reconciler = Reconciler {
             store: Store::new(table.clone()),
-            starter: Starter::new(sfn.clone(), SAGA.to_owned()),
+            starter: Starter::new(sfn.clone(), SAGA.to_owned(), table.clone(), Starter::PER_SECOND),
             executions: Executions::new(sfn, SAGA),
             contexts: Contexts::new(&(&sdk).into(), "test".to_owned()),
         };
@@ -167,6 +168,19 @@ impl World {
             };
             self.reconciler.store.place(&order, place(), at(0)).await.unwrap();
         }
+    }
+
+    /// So many orders of others, which were cancelled when ours was placed: some in the one partition where all were once.
+    pub async fn with_cancelled_orders(&self, count: usize) {
+        for n in 0..count {
+            let mut item = key(format!("ORDER#ord_{n:031x}7"), "COMMIT#00000001");
+            let partition = if n % 4 == 0 { "cancelled" } else { "cancelled#7" };
+            item.insert("watch".to_owned(), AttributeValue::S(partition.to_owned()));
+            item.insert("watched_since".to_owned(), AttributeValue::S(format!("{:.3}", at(0))));
+            let put = self.table.client.put_item().table_name(&self.table.name).set_item(Some(item));
+            put.send().await.unwrap();
+        }
+        self.faults.reset();
     }
 
     fn with_state<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
