@@ -4,13 +4,11 @@
 //! A parcel is noted first, and the customer looked for then; a deletion is marked first, and the parcels looked for
 //! then. So either this sees the mark, or whoever made the mark sees the parcel.
 
-use std::collections::BTreeSet;
-
 use contracts::{Envelope, EventPayload, InvalidId, OrderId, UserId, events::UserDeleted};
 use lambda_kit::{
     command::chain,
     dynamodb::TableError,
-    relay::{Image, StreamEvent, StreamRecord},
+    relay::{Handled, Image, StreamEvent, StreamRecord},
     sqs::{EventTypes, MessageError},
 };
 
@@ -19,7 +17,7 @@ use crate::store::Store;
 /// The event types that the subscription brings (infra/fulfillment.yaml).
 pub const EVENT_TYPES: EventTypes = &[UserDeleted::TYPE];
 
-/// Why a parcel's address could not be followed. Its record comes again.
+/// Why a parcel's address could not be followed.
 #[derive(Debug, thiserror::Error)]
 enum FollowError {
     #[error("an id cannot be read")]
@@ -62,22 +60,25 @@ async fn erase(store: &Store, customer: &UserId, order: &OrderId) -> Result<(), 
 }
 
 /// Follows the addresses that come and go with the batch's parcels (`fulfillment-relay`, beside publishing), and returns
-/// the sequence numbers of the records for which that failed.
-pub async fn follow_addresses(store: &Store, batch: &StreamEvent) -> BTreeSet<String> {
-    let mut failed = BTreeSet::new();
+/// what became of its records.
+pub async fn follow_addresses(store: &Store, batch: &StreamEvent) -> Handled {
+    let mut handled = Handled::default();
     for record in &batch.records {
         if let Err(error) = follow(store, record).await {
             tracing::error!(error = chain(&error), "a parcel's address could not be followed");
-            failed.insert(record.dynamodb.sequence_number.clone());
+            let records = match error {
+                FollowError::Id(_) => &mut handled.unprocessable,
+                FollowError::Table(_) => &mut handled.failed,
+            };
+            records.insert(record.dynamodb.sequence_number.clone());
         }
     }
-    failed
+    handled
 }
 
 async fn follow(store: &Store, record: &StreamRecord) -> Result<(), FollowError> {
     let (old, new) = (record.dynamodb.old_image.as_ref(), record.dynamodb.new_image.as_ref());
-    let has_address =
-        |image: Option<&Image>| image.is_some_and(|image| image.rest.contains_key("shipping_address"));
+    let has_address = |image: Option<&Image>| image.is_some_and(|image| image.has("shipping_address"));
     let Some(parcel) = new.filter(|_| has_address(old) != has_address(new)) else { return Ok(()) };
     let id = |name| parcel.string(name).unwrap_or_default();
     let (customer, order) = (UserId::try_from(id("user_id"))?, OrderId::try_from(id("order_id"))?);

@@ -1,7 +1,13 @@
 //! Each new order starts its saga here (`orders-relay`): one way to start, so that nothing can fall between two. What is
 //! lost on it, the reconciler starts later by the same call.
 
-use std::collections::BTreeSet;
+mod waves;
+
+use std::{
+    num::NonZeroU32,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use aws_sdk_sfn::{
     config::http::HttpResponse, error::SdkError, operation::start_execution::StartExecutionError,
@@ -10,18 +16,21 @@ use contracts::{
     DecodeError, Envelope, EventPayload, InvalidId, OrderId, ShippingAddress, events::OrderCreated,
     saga::SagaInput,
 };
-use futures::{StreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
+    bucket::{Bucket, Turn},
     command::chain,
-    relay::{Outgoing, StreamEvent, StreamRecord},
+    dynamodb::Table,
+    relay::{Handled, Outgoing, StreamEvent, StreamRecord},
 };
 use serde::{Deserialize, Serialize};
 
+use self::waves::{Ended, Recent, Start, start_in_order};
 use crate::store::PRIVATE;
 
-/// Starts under way at the same time: a full batch (infra/orders.yaml) takes five turns, half of the function's timeout
-/// even when every start needs three tries of a second.
-const CONCURRENCY: usize = 10;
+/// A batch begins no wave of starts later than this: a wave takes 3.3 s when every start needs three tries of a second,
+/// and the function has 30 s.
+const BUDGET: Duration = Duration::from_secs(15);
 
 /// What belongs to an order and is no event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,11 +39,13 @@ pub struct Private {
     pub payment_method: String,
 }
 
-/// Starts executions of the order saga.
+/// Starts executions of the order saga, at the pace that all who start them share.
 #[derive(Debug, Clone)]
 pub struct Starter {
     client: aws_sdk_sfn::Client,
     state_machine_arn: String,
+    pace: Arc<Bucket>,
+    recent: Arc<Recent>,
 }
 
 /// Whether a saga runs now.
@@ -46,7 +57,7 @@ pub enum Started {
     Erased,
 }
 
-/// Why an order's saga was not started. Its record comes again.
+/// Why an order's saga was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("the order's creation cannot be read")]
@@ -61,34 +72,70 @@ pub enum StartError {
     Input(#[source] serde_json::Error),
     #[error("the saga cannot be started")]
     Call(#[source] Box<SdkError<StartExecutionError, HttpResponse>>),
+    #[error("too many sagas are to be started at this time")]
+    NoTurn,
+}
+
+impl StartError {
+    /// Whether another try ends in the same way.
+    fn is_final(&self) -> bool {
+        match self {
+            Self::NoTurn => false,
+            Self::Call(error) => error.as_service_error().is_some_and(|error| {
+                error.is_invalid_execution_input()
+                    || error.is_invalid_name()
+                    || error.is_validation_exception()
+            }),
+            Self::Event(_) | Self::OrderId(_) | Self::NoCustomer | Self::Private(_) | Self::Input(_) => true,
+        }
+    }
 }
 
 impl Starter {
-    pub fn new(client: aws_sdk_sfn::Client, state_machine_arn: String) -> Self {
-        Self { client, state_machine_arn }
+    /// Below the quota of StartExecution in every region: 300 a second in us-east-1, us-west-2 and eu-west-1, 150 in the
+    /// others (Step Functions Developer Guide, "Quotas related to API action throttling"). infra/orders.yaml sets it.
+    pub const PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("it is not zero");
+
+    /// `per_second` is the pace of all who share `table`.
+    pub fn new(
+        client: aws_sdk_sfn::Client,
+        state_machine_arn: String,
+        table: Table,
+        per_second: NonZeroU32,
+    ) -> Self {
+        // A second's worth at once, which the account's own bucket holds many times.
+        let pace = Arc::new(Bucket::new(table, "sagas", per_second.get(), per_second));
+        Self { client, state_machine_arn, pace, recent: Arc::default() }
     }
 
-    /// Starts the saga of every order that the batch brings, and returns the sequence numbers of those records
-    /// whose saga did not start.
-    pub async fn start_all(&self, batch: &StreamEvent) -> BTreeSet<String> {
-        let failures =
-            stream::iter(batch.records.iter().filter_map(creation)).map(|(record, created)| async move {
-                let image = record.dynamodb.new_image.as_ref();
-                let private = image.and_then(|image| image.string(PRIVATE));
-                match self.start(&created.event, private.as_deref()).await {
-                    Ok(_) => None,
-                    Err(error) => {
-                        tracing::error!(
-                            order_id = created.event.subject,
-                            correlation_id = created.event.correlation_id.as_str(),
-                            error = chain(&error),
-                            "an order's saga did not start and is tried again"
-                        );
-                        Some(created.origin)
-                    }
+    /// Starts the saga of every order that the batch brings, in their order and as long as the quota allows.
+    pub async fn start_all(&self, batch: &StreamEvent) -> Handled {
+        let (mut starts, mut unprocessable) = (Vec::new(), Handled::default());
+        for (record, created) in batch.records.iter().filter_map(creation) {
+            let image = record.dynamodb.new_image.as_ref();
+            let private = image.and_then(|image| image.string(PRIVATE));
+            match start_of(&created.event, private.as_deref()) {
+                Ok(Some(start)) => starts.push(Start { origin: created.origin, ..start }),
+                Ok(None) => {}
+                Err(error) => {
+                    tell(&created.event.subject, created.event.correlation_id.as_str(), &error);
+                    unprocessable.unprocessable.insert(created.origin);
                 }
-            });
-        failures.buffer_unordered(CONCURRENCY).filter_map(std::future::ready).collect().await
+            }
+        }
+        let started = Instant::now();
+        let turn =
+            async |count| self.wait_for_turn(count, BUDGET.saturating_sub(started.elapsed())).await.is_ok();
+        let call = async |start: &Start| match self.call(start).await {
+            Ok(_) => Ended::Started,
+            Err(error) => {
+                tell(&start.order_id, &start.correlation_id, &error);
+                if error.is_final() { Ended::Refused } else { Ended::Failed }
+            }
+        };
+        let mut handled = start_in_order(&starts, &self.recent, turn, call).await;
+        handled.extend(unprocessable);
+        handled
     }
 
     /// Starts the saga of the order that was created by this event.
@@ -96,16 +143,27 @@ impl Starter {
     /// # Errors
     /// When it cannot be started, or was and the answer was lost: starting it again is a success.
     pub async fn start(&self, created: &Envelope, private: Option<&str>) -> Result<Started, StartError> {
-        let (order_id, correlation_id) = (created.subject.as_str(), created.correlation_id.as_str());
-        let Some(private) = private else {
-            tracing::error!(
-                order_id,
-                correlation_id,
-                "the order's address is erased: its saga is not started"
-            );
-            return Ok(Started::Erased);
-        };
-        let input = serde_json::to_string(&input(created, private)?).map_err(StartError::Input)?;
+        let Some(start) = start_of(created, private)? else { return Ok(Started::Erased) };
+        self.wait_for_turn(1, BUDGET).await?;
+        self.call(&start).await
+    }
+
+    async fn wait_for_turn(&self, count: u32, patience: Duration) -> Result<(), StartError> {
+        let patience = SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX);
+        match self.pace.turns(count, Timestamp::now(), patience).await {
+            Turn::After(wait) => {
+                tokio::time::sleep(wait.unsigned_abs()).await;
+                Ok(())
+            }
+            Turn::TooFar(_) => {
+                tracing::warn!(count, "sagas wait: as many are started as SagaStartsPerSecond allows");
+                Err(StartError::NoTurn)
+            }
+        }
+    }
+
+    async fn call(&self, start: &Start) -> Result<Started, StartError> {
+        let Start { order_id, correlation_id, input, .. } = start;
         let started = self
             .client
             .start_execution()
@@ -126,6 +184,25 @@ impl Starter {
             Err(error) => Err(StartError::Call(Box::new(error))),
         }
     }
+}
+
+fn tell(order_id: &str, correlation_id: &str, error: &StartError) {
+    tracing::error!(order_id, correlation_id, error = chain(error), "an order's saga did not start");
+}
+
+/// The start of the order that was created by this event; nothing when its address is erased.
+fn start_of(created: &Envelope, private: Option<&str>) -> Result<Option<Start>, StartError> {
+    let (order_id, correlation_id) = (created.subject.as_str(), created.correlation_id.as_str());
+    let Some(private) = private else {
+        tracing::error!(order_id, correlation_id, "the order's address is erased: its saga is not started");
+        return Ok(None);
+    };
+    Ok(Some(Start {
+        origin: String::new(),
+        order_id: order_id.to_owned(),
+        correlation_id: correlation_id.to_owned(),
+        input: serde_json::to_string(&input(created, private)?).map_err(StartError::Input)?,
+    }))
 }
 
 /// The creation of an order that a record brings. What cannot be read is reported by the relay itself.

@@ -1,12 +1,12 @@
 //! Keeps the watch over orders (`orders-relay`, beside publishing): each is watched from its beginning, until it ends.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use contracts::{InvalidId, OrderId};
 use futures::{StreamExt, stream};
 use lambda_kit::{
     command::chain,
-    relay::{Outgoing, StreamEvent},
+    relay::{Handled, Outgoing, StreamEvent},
 };
 
 use crate::store::{Store, StoreError};
@@ -14,7 +14,7 @@ use crate::store::{Store, StoreError};
 /// Writes at the same time: a full batch (infra/orders.yaml) takes five turns, as starting its sagas does.
 const CONCURRENCY: usize = 10;
 
-/// Why a watch could not be changed. Its record comes again.
+/// Why a watch could not be changed.
 #[derive(Debug, thiserror::Error)]
 enum WatchError {
     #[error("the order's id cannot be read")]
@@ -23,9 +23,9 @@ enum WatchError {
     Store(#[from] StoreError),
 }
 
-/// Ends the watch over every order of the batch that has ended, or changes it, and returns the sequence numbers of the
-/// records for which that failed.
-pub async fn watch_all(store: &Store, batch: &StreamEvent) -> BTreeSet<String> {
+/// Ends the watch over every order of the batch that has ended, or changes it, and returns what became of the
+/// records.
+pub async fn watch_all(store: &Store, batch: &StreamEvent) -> Handled {
     // What cannot be read is reported by the relay itself.
     let commits = batch.records.iter().filter_map(|record| record.new_events().ok()?.pop());
     let mut latest: BTreeMap<String, Outgoing> = BTreeMap::new();
@@ -35,7 +35,7 @@ pub async fn watch_all(store: &Store, batch: &StreamEvent) -> BTreeSet<String> {
             latest.insert(last.event.subject.clone(), last);
         }
     }
-    let failures = stream::iter(latest.into_values()).map(|last| async move {
+    let watched = stream::iter(latest.into_values()).map(|last| async move {
         match watch(store, &last).await {
             Ok(()) => None,
             Err(error) => {
@@ -43,13 +43,18 @@ pub async fn watch_all(store: &Store, batch: &StreamEvent) -> BTreeSet<String> {
                     order_id = last.event.subject,
                     correlation_id = last.event.correlation_id.as_str(),
                     error = chain(&error),
-                    "the watch over an order could not be changed and is tried again"
+                    "the watch over an order could not be changed"
                 );
-                Some(last.origin)
+                Some((last.origin, matches!(error, WatchError::OrderId(_))))
             }
         }
     });
-    failures.buffer_unordered(CONCURRENCY).filter_map(std::future::ready).collect().await
+    let mut watched = watched.buffer_unordered(CONCURRENCY).filter_map(std::future::ready);
+    let mut handled = Handled::default();
+    while let Some((origin, is_final)) = watched.next().await {
+        if is_final { &mut handled.unprocessable } else { &mut handled.failed }.insert(origin);
+    }
+    handled
 }
 
 async fn watch(store: &Store, last: &Outgoing) -> Result<(), WatchError> {

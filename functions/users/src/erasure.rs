@@ -1,17 +1,15 @@
 //! What follows an erasure (`users-relay`, beside publishing): the sessions go, however many there are.
 
-use std::collections::BTreeSet;
-
 use contracts::{InvalidId, UserId};
 use lambda_kit::{
     command::chain,
     dynamodb::TableError,
-    relay::{StreamEvent, StreamRecord},
+    relay::{Handled, StreamEvent, StreamRecord},
 };
 
 use crate::store::{ERASED_AT, Store};
 
-/// Why a user's sessions are still there. The record comes again.
+/// Why a user's sessions are still there.
 #[derive(Debug, thiserror::Error)]
 enum SweepError {
     #[error("the user's id cannot be read")]
@@ -20,17 +18,21 @@ enum SweepError {
     Table(#[from] TableError),
 }
 
-/// Deletes the sessions of every user that the batch shows as erased, and returns the sequence numbers of the records for
-/// which that failed.
-pub async fn sweep_all(store: &Store, batch: &StreamEvent) -> BTreeSet<String> {
-    let mut failed = BTreeSet::new();
+/// Deletes the sessions of every user that the batch shows as erased, and returns what became of its
+/// records.
+pub async fn sweep_all(store: &Store, batch: &StreamEvent) -> Handled {
+    let mut handled = Handled::default();
     for record in batch.records.iter().filter(|record| erases(record)) {
         if let Err(error) = sweep(store, record).await {
             tracing::error!(error = chain(&error), "a deleted user's sessions are still there");
-            failed.insert(record.dynamodb.sequence_number.clone());
+            let records = match error {
+                SweepError::UserId(_) => &mut handled.unprocessable,
+                SweepError::Table(_) => &mut handled.failed,
+            };
+            records.insert(record.dynamodb.sequence_number.clone());
         }
     }
-    failed
+    handled
 }
 
 fn erases(record: &StreamRecord) -> bool {

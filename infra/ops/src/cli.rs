@@ -114,7 +114,7 @@ enum Command {
     Dlq(Dlq),
     /// Publish the state of users, products or stocks again, for a consumer that is new or late
     Republish(Republish),
-    /// Publish events again that consumers missed: `outbox republish`
+    /// Publish events again that consumers missed, retry what a relay could not process: `outbox republish`, `outbox retry`
     #[command(subcommand)]
     Outbox(Outbox),
     /// Connect a stage on AWS with Stripe

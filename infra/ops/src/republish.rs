@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -51,6 +51,21 @@ pub enum Outbox {
         since: Option<Timestamp>,
         #[command(flatten)]
         how: How,
+    },
+    /// Process parked records again: those that a relay could not process
+    #[command(
+        after_help = "A relay parks a record that it cannot process, and its alarm (<context>-relay-parked) calls: an outbox \
+                      that cannot be read, an event that the topic refuses for good, an order whose saga cannot be started \
+                      with what it holds. Mend the cause first: the item, or the version of the function. Exits with an \
+                      error while records are still parked."
+    )]
+    Retry {
+        /// One context; all of them without it
+        #[arg(value_enum)]
+        context: Option<Context>,
+        /// On AWS; without it, on this machine's stack
+        #[arg(long)]
+        stage: Option<Stage>,
     },
 }
 
@@ -106,6 +121,23 @@ struct Page {
     cursor: Option<String>,
 }
 
+/// What a relay answers to a retry of parked records.
+#[derive(Debug, Default, Deserialize)]
+struct Retried {
+    done: u64,
+    failed: u64,
+    parked: Vec<Parked>,
+    cursor: Option<String>,
+}
+
+/// A record that still cannot be processed, by its item.
+#[derive(Debug, Deserialize)]
+struct Parked {
+    pk: String,
+    sk: String,
+    parked_at: String,
+}
+
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Total {
     events: u64,
@@ -124,6 +156,12 @@ impl State {
 }
 
 impl Context {
+    /// The one that was named, or all.
+    fn names(named: Option<Self>) -> Vec<&'static str> {
+        let all = named.map_or_else(|| Self::value_variants().to_vec(), |context| vec![context]);
+        all.into_iter().map(Self::name).collect()
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Users => "users",
@@ -152,13 +190,18 @@ impl Outbox {
     /// # Errors
     /// A relay cannot be asked, or cannot publish.
     pub async fn run(self, settings: &Settings, progress: &Progress) -> Result<()> {
-        let Self::Republish { context, since, how } = self;
+        let (context, since, how) = match self {
+            Self::Republish { context, since, how } => (context, since, how),
+            Self::Retry { context, stage } => {
+                let aws = Aws::of(settings, stage, progress).await?;
+                return retry_all(&aws, &Context::names(context), progress).await;
+            }
+        };
         if context.is_none() && how.cursor.is_some() {
             return Err(Error::Republish("a cursor belongs to one context: name it.".to_owned()));
         }
         let aws = Aws::of(settings, how.stage.clone(), progress).await?;
-        let contexts = context.map_or_else(|| Context::value_variants().to_vec(), |context| vec![context]);
-        let names: Vec<&'static str> = contexts.into_iter().map(Context::name).collect();
+        let names = Context::names(context);
         for (index, context) in names.iter().enumerate() {
             let command = format!("outbox republish {context}");
             let run = Run { context, command, event_types: &[], since };
@@ -183,7 +226,7 @@ impl Run {
                 "action": "republish", "run": run, "cursor": cursor, "event_types": self.event_types,
                 "since": self.since,
             });
-            let page = ask(aws, &function, &request)
+            let page: Page = ask(aws, &function, &request)
                 .await
                 .map_err(|error| self.unfinished(aws, how, &total, cursor.as_deref(), &error))?;
             total.events += page.events;
@@ -214,6 +257,47 @@ impl Run {
     }
 }
 
+/// Each context's parked records, page by page.
+async fn retry_all(aws: &Aws, contexts: &[&'static str], progress: &Progress) -> Result<()> {
+    let mut left = Vec::new();
+    for context in contexts {
+        let function = aws.name(&format!("{context}-relay"));
+        let step = progress.step(&format!("retrying parked records of {context}"));
+        let (mut done, mut failed, mut parked, mut cursor) = (0, 0, Vec::new(), None::<String>);
+        loop {
+            let request = json!({"action": "retry_parked", "cursor": cursor});
+            let page: Retried = ask(aws, &function, &request).await?;
+            done += page.done;
+            failed += page.failed;
+            parked.extend(page.parked);
+            cursor = page.cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        step.done(&format!("retried parked records of {context}"));
+        println!(
+            "{context}: {done} processed, {failed} failed and stay parked, {} cannot be processed.",
+            parked.len()
+        );
+        for Parked { pk, sk, parked_at } in &parked {
+            println!("  {pk} {sk}, parked at {parked_at}");
+        }
+        if failed > 0 || !parked.is_empty() {
+            left.push(*context);
+        }
+    }
+    if left.is_empty() {
+        return Ok(());
+    }
+    let relays: Vec<String> = left.iter().map(|context| format!("{context}-relay")).collect();
+    Err(Error::Republish(format!(
+        "records are still parked in {}: the log of {} says why. Mend the cause, then run this again.",
+        left.join(", "),
+        relays.join(", ")
+    )))
+}
+
 impl Total {
     fn says(&self, context: &str) -> String {
         let mut text = format!("{} events of {context} published again.", self.events);
@@ -237,12 +321,12 @@ fn due(total: &Total, rate: u32) -> Duration {
 }
 
 /// One page, tried again while that may help.
-async fn ask(aws: &Aws, function: &str, request: &Value) -> Result<Page> {
+async fn ask<P: DeserializeOwned>(aws: &Aws, function: &str, request: &Value) -> Result<P> {
     let mut pause = FIRST_PAUSE;
     let mut tries = 1;
     loop {
         let said = aws.invoke(function, request, PATIENCE).await;
-        let error = match said.and_then(|text| answer::<Page>(function, &text)) {
+        let error = match said.and_then(|text| answer(function, &text)) {
             Ok(Ok(page)) => return Ok(page),
             // Nothing makes it another request.
             Ok(Err(failed)) if failed.error_type == "MalformedRequest" => {

@@ -81,7 +81,7 @@ impl Bucket {
     /// Takes one token, if there is one. When the table does not answer, the caller is let through.
     pub async fn take(&self, now: Timestamp) -> Verdict {
         let now = now.as_microsecond();
-        match self.advance(now, 0).await {
+        match self.advance(now, 1, 0).await {
             Ok(Advance::To(full_at)) => self.flow.taken(full_at, now),
             Ok(Advance::Not(full_at)) => Verdict::Wait(self.flow.turn(full_at + self.flow.token(), now)),
             Err(error) => {
@@ -94,10 +94,15 @@ impl Bucket {
     /// Takes one token that may be there only in a moment, up to `patience` from now: callers in a row get turns in a
     /// row, where asking again and again would cost a write each. When the table does not answer, it is now.
     pub async fn turn(&self, now: Timestamp, patience: SignedDuration) -> Turn {
+        self.turns(1, now, patience).await
+    }
+
+    /// As [`turn`](Self::turn), for `count` tokens by one write: after the answer's time all of them are the caller's.
+    pub async fn turns(&self, count: u32, now: Timestamp, patience: SignedDuration) -> Turn {
         let now = now.as_microsecond();
-        match self.advance(now, micros(patience)).await {
+        match self.advance(now, count, micros(patience)).await {
             Ok(Advance::To(full_at)) => Turn::After(self.flow.turn(full_at, now)),
-            Ok(Advance::Not(full_at)) => Turn::TooFar(self.flow.turn(full_at + self.flow.token(), now)),
+            Ok(Advance::Not(full_at)) => Turn::TooFar(self.flow.turn(full_at + self.flow.tokens(count), now)),
             Err(error) => {
                 self.cannot(&error);
                 Turn::After(SignedDuration::ZERO)
@@ -126,11 +131,11 @@ impl Bucket {
         tracing::warn!(error = chain(error), "a rate limit cannot be asked: calls go ahead");
     }
 
-    /// Moves `full_at` on by one token, if it is then within what the bucket holds and `patience`.
-    async fn advance(&self, now: i64, patience: i64) -> Result<Advance, TableError> {
+    /// Moves `full_at` on by `count` tokens, if it is then within what the bucket holds and `patience`.
+    async fn advance(&self, now: i64, count: u32, patience: i64) -> Result<Advance, TableError> {
         let mut full_at = self.seen.load(Ordering::Relaxed);
         for _ in 0..TRIES {
-            let (moved, seen) = match self.move_on(full_at <= now, now, patience).await? {
+            let (moved, seen) = match self.move_on(full_at <= now, now, count, patience).await? {
                 Move::Done(to) => (true, to),
                 Move::Refused(seen) => (false, seen),
             };
@@ -138,7 +143,7 @@ impl Bucket {
             if moved {
                 return Ok(Advance::To(seen));
             }
-            if seen > self.flow.latest(now, patience) {
+            if seen > self.flow.latest(now, count, patience) {
                 return Ok(Advance::Not(seen));
             }
             full_at = seen;
@@ -146,7 +151,7 @@ impl Bucket {
         Err(TableError::call(OPERATION, "the bucket was emptied and deleted meanwhile"))
     }
 
-    async fn move_on(&self, full: bool, now: i64, patience: i64) -> Result<Move, TableError> {
+    async fn move_on(&self, full: bool, now: i64, count: u32, patience: i64) -> Result<Move, TableError> {
         let update = self
             .table
             .client
@@ -156,18 +161,18 @@ impl Bucket {
             .return_values(ReturnValue::UpdatedNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .expression_attribute_values(":now", number(now))
-            .expression_attribute_values(":expires", number(self.flow.expires(now, patience)));
+            .expression_attribute_values(":expires", number(self.flow.expires(now, count, patience)));
         let update = if full {
             update
                 .update_expression("SET full_at = :full_at, expires_at = :expires")
                 .condition_expression("attribute_not_exists(pk) OR full_at <= :now")
-                .expression_attribute_values(":full_at", number(now + self.flow.token()))
+                .expression_attribute_values(":full_at", number(now + self.flow.tokens(count)))
         } else {
             update
                 .update_expression("SET full_at = full_at + :token, expires_at = :expires")
                 .condition_expression("full_at > :now AND full_at <= :latest")
-                .expression_attribute_values(":token", number(self.flow.token()))
-                .expression_attribute_values(":latest", number(self.flow.latest(now, patience)))
+                .expression_attribute_values(":token", number(self.flow.tokens(count)))
+                .expression_attribute_values(":latest", number(self.flow.latest(now, count, patience)))
         };
         let answer = timeout(ATTEMPT_TIMEOUT, update.send());
         read(answer.await.map_err(|late| TableError::call(OPERATION, late))?)
@@ -218,9 +223,14 @@ impl Flow {
         (SECOND + self.per_second - 1) / self.per_second
     }
 
-    /// With a token in it at `now + patience`, a bucket becomes full no later than this.
-    const fn latest(self, now: i64, patience: i64) -> i64 {
-        now + patience + (self.capacity - 1) * self.token()
+    /// How long `count` tokens take to come back.
+    fn tokens(self, count: u32) -> i64 {
+        i64::from(count) * self.token()
+    }
+
+    /// With `count` tokens in it at `now + patience`, a bucket becomes full no later than this.
+    fn latest(self, now: i64, count: u32, patience: i64) -> i64 {
+        now + patience + self.capacity * self.token() - self.tokens(count)
     }
 
     /// How long until the token is there whose taking moved, or would move, `full_at` to this.
@@ -237,8 +247,8 @@ impl Flow {
         }
     }
 
-    const fn expires(self, now: i64, patience: i64) -> i64 {
-        (self.latest(now, patience) + self.token()) / SECOND + KEPT_SECONDS
+    fn expires(self, now: i64, count: u32, patience: i64) -> i64 {
+        (self.latest(now, count, patience) + self.tokens(count)) / SECOND + KEPT_SECONDS
     }
 }
 

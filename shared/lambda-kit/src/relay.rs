@@ -4,9 +4,13 @@
 //! new image whose ids its old image does not have: an item that changes for another reason (an expiry mark,
 //! an erased attribute) brings none.
 //!
+//! A record that this code cannot process, now or later, is parked ([`parking`]) and passed: Lambda goes on from the first
+//! record that is reported as failed and never passes it, so that such a record would hold up its whole shard.
+//!
 //! Invoked with `{"action": "republish", …}` instead, a relay publishes again what its table's items hold
-//! ([`republish`]).
+//! ([`republish`]); with `{"action": "retry_parked", …}` it processes parked records again.
 
+pub mod parking;
 mod publisher;
 pub mod republish;
 
@@ -19,20 +23,20 @@ use std::{
 
 use contracts::Envelope;
 use lambda_runtime::Diagnostic;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use crate::{
     MainResult,
     command::chain,
-    dynamodb::Table,
+    dynamodb::{OUTBOX, Table},
     health::Check,
     invoke,
     telemetry::{self, Outcome},
 };
 
 pub use self::publisher::Publisher;
-use self::republish::Republisher;
+use self::{parking::Parking, republish::Republisher};
 
 /// What a DynamoDB stream hands to a function; only what a relay reads of it.
 #[derive(Debug, Deserialize)]
@@ -53,32 +57,23 @@ pub struct StreamRecord {
 pub struct Change {
     pub sequence_number: String,
     #[serde(default)]
+    pub keys: Image,
+    #[serde(default)]
     pub new_image: Option<Image>,
     #[serde(default)]
     pub old_image: Option<Image>,
 }
 
-/// An item as the stream shows it, in DynamoDB's JSON.
-#[derive(Debug, Deserialize)]
-// Not by `flatten`, which cannot hand on raw values.
-#[serde(try_from = "HashMap<String, Box<RawValue>>")]
+/// An item as the stream shows it, in DynamoDB's JSON. An attribute is read when it is asked for: one that cannot be read
+/// concerns its own record, and not the batch.
+#[derive(Debug, Default, Deserialize)]
+#[serde(transparent)]
 pub struct Image {
-    pub outbox: Option<StringList>,
-    /// Everything else, unread unless a relay asks for it.
-    pub rest: HashMap<String, Box<RawValue>>,
-}
-
-impl TryFrom<HashMap<String, Box<RawValue>>> for Image {
-    type Error = serde_json::Error;
-
-    fn try_from(mut attributes: HashMap<String, Box<RawValue>>) -> Result<Self, serde_json::Error> {
-        let outbox = attributes.remove("outbox").map(|raw| serde_json::from_str(raw.get())).transpose()?;
-        Ok(Self { outbox, rest: attributes })
-    }
+    attributes: HashMap<String, Box<RawValue>>,
 }
 
 #[derive(Debug, Deserialize)]
-pub struct StringList {
+struct StringList {
     #[serde(rename = "L")]
     items: Vec<StringValue>,
 }
@@ -99,18 +94,26 @@ struct NumberValue {
 impl Image {
     /// The string attribute `name`, if the item has it.
     pub fn string(&self, name: &str) -> Option<String> {
-        let raw = self.rest.get(name)?;
+        let raw = self.attributes.get(name)?;
         serde_json::from_str::<StringValue>(raw.get()).ok().map(|s| s.value)
     }
 
     /// The number attribute `name`, if the item has it and it is a `T`.
     pub fn number<T: FromStr>(&self, name: &str) -> Option<T> {
-        let raw = self.rest.get(name)?;
+        let raw = self.attributes.get(name)?;
         serde_json::from_str::<NumberValue>(raw.get()).ok()?.value.parse().ok()
     }
 
-    fn outbox(&self) -> impl Iterator<Item = &str> {
-        self.outbox.iter().flat_map(|list| list.items.iter().map(|item| item.value.as_str()))
+    /// Whether the item has the attribute `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.attributes.contains_key(name)
+    }
+
+    /// The entries of the outbox; none when the item has no outbox.
+    fn outbox(&self) -> Result<Vec<String>, serde_json::Error> {
+        let Some(raw) = self.attributes.get(OUTBOX) else { return Ok(Vec::new()) };
+        let StringList { items } = serde_json::from_str(raw.get())?;
+        Ok(items.into_iter().map(|item| item.value).collect())
     }
 }
 
@@ -132,14 +135,35 @@ impl Outgoing {
 
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
-    #[error("an outbox entry is not an event envelope")]
+    #[error("an outbox is not a list of event envelopes")]
     Malformed(#[source] serde_json::Error),
-    #[error("the topic did not take {0} events")]
-    NotTaken(usize),
-    #[error("publishing failed")]
-    Publish(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("a follow-up of the event failed")]
-    Then(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What became of records, by their sequence numbers. Those that are not named are done.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Handled {
+    /// Failed for a reason that may pass. Lambda delivers them again, and all records behind the first of them.
+    pub failed: BTreeSet<String>,
+    /// Cannot be processed by this code, however often it tries. They are parked.
+    pub unprocessable: BTreeSet<String>,
+}
+
+impl From<BTreeSet<String>> for Handled {
+    fn from(failed: BTreeSet<String>) -> Self {
+        Self { failed, unprocessable: BTreeSet::new() }
+    }
+}
+
+impl Handled {
+    /// Whether every record is done.
+    pub fn is_empty(&self) -> bool {
+        self.failed.is_empty() && self.unprocessable.is_empty()
+    }
+
+    pub fn extend(&mut self, other: Self) {
+        self.failed.extend(other.failed);
+        self.unprocessable.extend(other.unprocessable);
+    }
 }
 
 /// Which records of a batch are to be delivered again.
@@ -159,17 +183,48 @@ impl StreamRecord {
     /// The events that this record brings, in their order.
     ///
     /// # Errors
-    /// When an outbox entry is not an envelope.
+    /// When the outbox is not a list of envelopes.
     pub fn new_events(&self) -> Result<Vec<Outgoing>, RelayError> {
         let Some(new) = self.dynamodb.new_image.as_ref().filter(|_| self.event_name != "REMOVE") else {
             return Ok(Vec::new());
         };
-        let old: HashSet<&str> = self.dynamodb.old_image.iter().flat_map(Image::outbox).collect();
+        // What could not be read then was not published.
+        let old = self.dynamodb.old_image.as_ref().map(Image::outbox).and_then(Result::ok);
+        let old: HashSet<String> = old.unwrap_or_default().into_iter().collect();
         new.outbox()
-            .filter(|body| !old.contains(body))
+            .map_err(RelayError::Malformed)?
+            .iter()
+            .filter(|body| !old.contains(*body))
             .map(|body| Outgoing::read(&self.dynamodb.sequence_number, body))
             .collect()
     }
+}
+
+/// A request is no longer than this; longer payloads are a stream's, and are not read twice.
+const REQUEST_MAX: usize = 2048;
+
+/// What an operator asks a relay for.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+enum Request {
+    Republish(republish::Request),
+    RetryParked(parking::Request),
+}
+
+/// The request, if the payload is one and no batch of a stream.
+fn request(payload: &str) -> Option<Result<Request, Diagnostic>> {
+    #[derive(Deserialize)]
+    struct Asked {
+        #[serde(rename = "action")]
+        _action: IgnoredAny,
+    }
+
+    let is_request = payload.len() <= REQUEST_MAX && serde_json::from_str::<Asked>(payload).is_ok();
+    is_request.then(|| serde_json::from_str(payload).map_err(|error| malformed("MalformedRequest", &error)))
+}
+
+fn malformed(name: &str, error: &serde_json::Error) -> Diagnostic {
+    Diagnostic { error_type: name.to_owned(), error_message: error.to_string() }
 }
 
 /// What a relay answers.
@@ -178,31 +233,36 @@ impl StreamRecord {
 enum Answer {
     Relayed(StreamBatchResponse),
     Republished(republish::Page),
+    Retried(parking::Retried),
 }
 
 /// Serves a table's stream until the process ends, and publishes again what the table holds when it is asked to. `then`
-/// runs beside the publishing of each batch (the orders relay starts the saga there); the records that it names come
-/// again.
+/// runs beside the publishing of each batch (the orders relay starts the saga there), and says what became of the records.
 ///
 /// # Errors
 /// When the Runtime API cannot be reached.
 pub async fn run<F, Fut>(table: Table, checks: Vec<Check>, publisher: Publisher, then: F) -> MainResult
 where
     F: Fn(Arc<StreamEvent>) -> Fut + Clone,
-    Fut: Future<Output = BTreeSet<String>>,
+    Fut: Future<Output: Into<Handled>>,
 {
-    let republisher = Republisher::new(table, publisher.clone());
+    let republisher = Republisher::new(table.clone(), publisher.clone());
+    let parking = Parking::new(table);
     invoke::run(checks, move |payload, _| {
         let (republisher, publisher, then) = (republisher.clone(), publisher.clone(), then.clone());
+        let parking = parking.clone();
         async move {
-            if let Some(asked) = republish::asked(payload.get()) {
-                return Ok(Answer::Republished(republisher.page(&asked?).await?));
+            match request(payload.get()).transpose()? {
+                Some(Request::Republish(asked)) => Ok(Answer::Republished(republisher.page(&asked).await?)),
+                Some(Request::RetryParked(asked)) => {
+                    Ok(Answer::Retried(parking.retry(&asked, &publisher, then).await?))
+                }
+                None => {
+                    let event: StreamEvent = serde_json::from_str(payload.get())
+                        .map_err(|error| malformed("MalformedStream", &error))?;
+                    Ok(Answer::Relayed(relay(&parking, &publisher, Arc::new(event), then).await))
+                }
             }
-            let event: StreamEvent = serde_json::from_str(payload.get()).map_err(|error| Diagnostic {
-                error_type: "MalformedStream".to_owned(),
-                error_message: error.to_string(),
-            })?;
-            Ok(Answer::Relayed(relay(&publisher, Arc::new(event), then).await))
         }
     })
     .await
@@ -213,39 +273,61 @@ where
 /// # Errors
 /// When the Runtime API cannot be reached.
 pub async fn run_publisher(table: Table, checks: Vec<Check>, publisher: Publisher) -> MainResult {
-    run(table, checks, publisher, |_| async { BTreeSet::new() }).await
+    run(table, checks, publisher, |_| async { Handled::default() }).await
 }
 
-async fn relay<F, Fut>(publisher: &Publisher, event: Arc<StreamEvent>, then: F) -> StreamBatchResponse
+/// Publishes what a batch brings, and parks what cannot be processed. Answers which records Lambda delivers again.
+async fn relay<F, Fut>(
+    parking: &Parking,
+    publisher: &Publisher,
+    event: Arc<StreamEvent>,
+    then: F,
+) -> StreamBatchResponse
 where
     F: Fn(Arc<StreamEvent>) -> Fut,
-    Fut: Future<Output = BTreeSet<String>>,
+    Fut: Future<Output: Into<Handled>>,
 {
     let started = Instant::now();
-    let mut outgoing = Vec::new();
-    let mut failed = BTreeSet::new();
+    let Handled { mut failed, unprocessable } = process(publisher, Arc::clone(&event), then).await;
+    // What else is in a failed record may still succeed: it is parked once nothing but the unprocessable is left of it.
     for record in &event.records {
-        match record.new_events() {
-            Ok(events) => outgoing.extend(events),
-            Err(error) => {
-                // Nothing makes a malformed entry well-formed: the record is held, the iterator age raises the alarm.
-                tracing::error!(error = chain(&error), "an outbox cannot be read");
-                failed.insert(record.dynamodb.sequence_number.clone());
-            }
+        let number = &record.dynamodb.sequence_number;
+        if unprocessable.contains(number) && !failed.contains(number) && !parking.park(record).await {
+            failed.insert(number.clone());
         }
     }
-    let (unpublished, undone) = futures::join!(publisher.publish(&outgoing), then(event));
-    failed.extend(unpublished);
-    failed.extend(undone);
     let outcome = if failed.is_empty() { Outcome::Ok } else { Outcome::Error };
     telemetry::record("relay", outcome, started.elapsed());
-    tracing::info!(events = outgoing.len(), failed = failed.len(), "relayed");
+    tracing::info!(records = event.records.len(), failed = failed.len(), "relayed");
     StreamBatchResponse {
         batch_item_failures: failed
             .into_iter()
             .map(|item_identifier| ItemFailure { item_identifier })
             .collect(),
     }
+}
+
+async fn process<F, Fut>(publisher: &Publisher, event: Arc<StreamEvent>, then: F) -> Handled
+where
+    F: Fn(Arc<StreamEvent>) -> Fut,
+    Fut: Future<Output: Into<Handled>>,
+{
+    let mut outgoing = Vec::new();
+    let mut handled = Handled::default();
+    for record in &event.records {
+        match record.new_events() {
+            Ok(events) => outgoing.extend(events),
+            Err(error) => {
+                let sequence_number = &record.dynamodb.sequence_number;
+                tracing::error!(sequence_number, error = chain(&error), "an outbox cannot be read");
+                handled.unprocessable.insert(sequence_number.clone());
+            }
+        }
+    }
+    let (published, followed) = futures::join!(publisher.publish(&outgoing), then(event));
+    handled.extend(published);
+    handled.extend(followed.into());
+    handled
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! `cargo ops republish` and `cargo ops outbox republish`: history for a consumer that is new, late, or lost its copy.
+//! `cargo ops republish` and `cargo ops outbox republish`: history for a consumer that is new, late, or lost its copy. And
+//! `cargo ops outbox retry`: records that a relay could not process.
 
 use std::collections::BTreeMap;
 
-use contracts::{Envelope, EventId};
+use contracts::{Envelope, EventId, UserId};
 use jiff::{SignedDuration, Timestamp};
 use ops::shop::NotYet;
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ crate::tests![
     a_new_consumer_gets_every_user_that_there_is,
     a_late_consumer_gets_the_whole_history_of_an_order_and_nobody_else_does_anything_again,
     a_copy_of_availability_that_was_lost_is_rebuilt,
+    a_record_that_cannot_be_read_holds_up_nothing_and_is_published_once_it_is_mended,
 ];
 
 /// Above what is due in a shop of tests, so that none waits for it.
@@ -170,4 +172,52 @@ async fn a_copy_of_availability_that_was_lost_is_rebuilt(world: World) -> Outcom
     world.shows(&sku, "unknown").await?;
     world.ops(&["republish", "inventory", "--rate", RATE]).await?;
     Ok(world.shows(&sku, "in_stock").await?)
+}
+
+async fn a_record_that_cannot_be_read_holds_up_nothing_and_is_published_once_it_is_mended(
+    world: World,
+) -> Outcome {
+    let user = UserId::generate();
+    let (pk, subject) = (format!("USER#{user}"), user.as_str());
+    let table = format!("ordersaga-{}-users", world.outputs.stage);
+    let put = async |outbox: Value| {
+        let item = json!({"pk": {"S": pk}, "sk": {"S": "PARKED_BY_A_TEST"}, "outbox": outbox});
+        let input = json!({"TableName": table, "Item": item});
+        world.emulator.json("dynamodb", "DynamoDB_20120810.PutItem", &input).await.map(drop)
+    };
+    let mut consumer = Consumer::subscribe(&world, "user.updated").await?;
+    put(json!({"S": "no list of events"})).await?;
+
+    // The record behind it goes out.
+    let other = UserId::generate();
+    let update = |user: &UserId| updated(user).map(|event| json!({"L": [{"S": event}]}));
+    let behind = json!({"TableName": table, "Item": {
+        "pk": {"S": format!("USER#{other}")}, "sk": {"S": "PARKED_BY_A_TEST"}, "outbox": update(&other)?,
+    }});
+    world.emulator.json("dynamodb", "DynamoDB_20120810.PutItem", &behind).await?;
+    assert_eq!(consumer.events_of(other.as_str(), 1).await?.len(), 1);
+
+    let refused = world.ops(&["outbox", "retry", "users"]).await.expect_err("it is still parked");
+    let said = refused.message().unwrap_or_default().to_owned();
+    assert!(said.contains(&pk) && said.contains("still parked in users"), "{said}");
+
+    // Mended where it stands; the stream does not bring what it held before.
+    put(update(&user)?).await?;
+    consumer.events_of(subject, 1).await?;
+    let said = world.ops(&["outbox", "retry", "users"]).await?;
+    assert!(said.contains("users: 1 processed, 0 failed and stay parked, 0 cannot be processed."), "{said}");
+    let key = json!({"TableName": table, "Key": {"pk": {"S": pk}, "sk": {"S": "PARKED_BY_A_TEST"}}});
+    world.emulator.json("dynamodb", "DynamoDB_20120810.DeleteItem", &key).await?;
+    consumer.leave().await
+}
+
+/// An event that no consumer does anything about: a profile of somebody whom none of them knows.
+fn updated(user: &UserId) -> serde_json::Result<String> {
+    let example = include_str!("../../../shared/contracts/schemas/user.updated.v1.example.json");
+    let mut event: Value = serde_json::from_str(example)?;
+    event["event_id"] = json!(EventId::derive("users", user.as_str(), 1));
+    event["subject"] = json!(user);
+    event["data"]["user_id"] = json!(user);
+    event["metadata"]["user_id"] = json!(user);
+    serde_json::to_string(&event)
 }

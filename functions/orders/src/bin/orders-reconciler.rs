@@ -9,10 +9,11 @@ async fn main() -> MainResult {
     let (stage, state_machine) = (config::required("STAGE")?, config::required("STATE_MACHINE_ARN")?);
     let (table, sfn) = (Table::from_env(&sdk)?, Client::new(&sdk));
     let checks = vec![table.health()];
+    let starts_per_second = config::parsed_or("SAGA_STARTS_PER_SECOND", Starter::PER_SECOND)?;
     let reconciler = Reconciler {
-        store: Store::new(table),
+        store: Store::new(table.clone()),
         executions: Executions::new(sfn.clone(), &state_machine),
-        starter: Starter::new(sfn, state_machine),
+        starter: Starter::new(sfn, state_machine, table, starts_per_second),
         contexts: Contexts::new(&(&sdk).into(), stage),
     };
     reconcile(checks, reconciler).await

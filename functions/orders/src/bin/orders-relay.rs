@@ -6,14 +6,19 @@ async fn main() -> MainResult {
     telemetry::init();
     let sdk = aws::sdk_config()?;
     let (publisher, table) = (relay::Publisher::from_env(&sdk)?, Table::from_env(&sdk)?);
-    let starter = Starter::new(aws_sdk_sfn::Client::new(&sdk), config::required("STATE_MACHINE_ARN")?);
+    let starter = Starter::new(
+        aws_sdk_sfn::Client::new(&sdk),
+        config::required("STATE_MACHINE_ARN")?,
+        table.clone(),
+        config::parsed_or("SAGA_STARTS_PER_SECOND", Starter::PER_SECOND)?,
+    );
     let (checks, store) = (vec![table.health()], Store::new(table.clone()));
     relay::run(table, checks, publisher, move |batch| {
         let (starter, store) = (starter.clone(), store.clone());
         async move {
-            let (mut failed, unwatched) = tokio::join!(starter.start_all(&batch), watch_all(&store, &batch));
-            failed.extend(unwatched);
-            failed
+            let (mut started, watched) = tokio::join!(starter.start_all(&batch), watch_all(&store, &batch));
+            started.extend(watched);
+            started
         }
     })
     .await

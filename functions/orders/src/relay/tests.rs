@@ -1,4 +1,9 @@
-use lambda_kit::{dynamodb, testing::sdk_config};
+use std::collections::BTreeSet;
+
+use lambda_kit::{
+    dynamodb,
+    testing::{sdk_config, table},
+};
 use serde_json::{Value, json};
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
@@ -19,7 +24,9 @@ async fn step_functions(status: u16, body: Value) -> (MockServer, Starter) {
         .mount(&server)
         .await;
     let client = aws_sdk_sfn::Client::new(&sdk_config(&server.uri()).0);
-    (server, Starter::new(client, "arn:aws:states:us-east-1:1:stateMachine:saga".to_owned()))
+    let arn = "arn:aws:states:us-east-1:1:stateMachine:saga".to_owned();
+    let starter = Starter::new(client, arn, table(&[]).await.0, Starter::PER_SECOND);
+    (server, starter)
 }
 
 fn started() -> Value {
@@ -58,7 +65,7 @@ fn new_order() -> StreamEvent {
 #[tokio::test]
 async fn a_new_order_starts_its_saga_under_its_own_name() {
     let (server, starter) = step_functions(200, started()).await;
-    assert!(starter.start_all(&new_order()).await.is_empty());
+    assert!(starter.start_all(&new_order()).await == Handled::default());
     let requests = server.received_requests().await.unwrap();
     assert_eq!(requests.len(), 1);
     let request: Value = requests[0].body_json().unwrap();
@@ -85,21 +92,22 @@ async fn a_new_order_starts_its_saga_under_its_own_name() {
 async fn a_saga_that_was_started_before_is_a_success() {
     let body = json!({"__type": "ExecutionAlreadyExists", "message": "Execution Already Exists"});
     let (_server, starter) = step_functions(400, body).await;
-    assert!(starter.start_all(&new_order()).await.is_empty());
+    assert!(starter.start_all(&new_order()).await == Handled::default());
 }
 
 #[tokio::test]
-async fn an_order_whose_saga_did_not_start_comes_again() {
+async fn an_order_whose_saga_did_not_start_is_delivered_again() {
     let body = json!({"__type": "StateMachineDoesNotExist", "message": "no"});
     let (_server, starter) = step_functions(400, body).await;
-    assert_eq!(starter.start_all(&new_order()).await, BTreeSet::from(["1".to_owned()]));
+    assert_eq!(starter.start_all(&new_order()).await, BTreeSet::from(["1".to_owned()]).into());
 }
 
 #[tokio::test]
-async fn an_order_whose_private_part_cannot_be_read_is_held() {
+async fn an_order_whose_private_part_cannot_be_read_is_parked() {
     let (server, starter) = step_functions(200, started()).await;
     let broken = batch(vec![("INSERT", json!({"NewImage": image(0, Some("{}"))}))]);
-    assert_eq!(starter.start_all(&broken).await, BTreeSet::from(["1".to_owned()]));
+    let handled = starter.start_all(&broken).await;
+    assert_eq!((handled.failed.len(), handled.unprocessable), (0, BTreeSet::from(["1".to_owned()])));
     assert!(server.received_requests().await.unwrap().is_empty());
 }
 
@@ -115,14 +123,48 @@ async fn only_new_orders_that_can_be_shipped_start_a_saga() {
         ("REMOVE", json!({"OldImage": first})),
         ("INSERT", json!({"NewImage": {"pk": {"S": "PRICE#MUG"}, "amount": {"N": "1"}}})),
     ]);
-    assert!(starter.start_all(&records).await.is_empty());
+    assert!(starter.start_all(&records).await == Handled::default());
     assert!(server.received_requests().await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn every_order_of_a_batch_is_started() {
+async fn a_saga_that_was_started_is_not_called_again_when_its_record_is() {
     let (server, starter) = step_functions(200, started()).await;
-    let insert = || ("INSERT", json!({"NewImage": image(0, Some(PRIVATE_JSON))}));
-    assert!(starter.start_all(&batch((0..25).map(|_| insert()).collect())).await.is_empty());
-    assert_eq!(server.received_requests().await.unwrap().len(), 25);
+    for _ in 0..2 {
+        assert!(starter.start_all(&new_order()).await == Handled::default());
+    }
+    assert_eq!(server.received_requests().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_order_that_step_functions_refuses_for_ever_is_parked() {
+    for name in ["InvalidExecutionInput", "InvalidName", "ValidationException"] {
+        let (_server, starter) = step_functions(400, json!({"__type": name, "message": "no"})).await;
+        let handled = starter.start_all(&new_order()).await;
+        assert_eq!(handled.unprocessable, BTreeSet::from(["1".to_owned()]), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_throttled_start_is_delivered_again() {
+    let body = json!({"__type": "ThrottlingException", "message": "Rate exceeded"});
+    let (_server, starter) = step_functions(400, body).await;
+    assert_eq!(starter.start_all(&new_order()).await, BTreeSet::from(["1".to_owned()]).into());
+}
+
+#[tokio::test]
+async fn sagas_are_started_at_the_pace_of_all_who_start_them() {
+    let (server, _) = step_functions(200, started()).await;
+    let client = aws_sdk_sfn::Client::new(&sdk_config(&server.uri()).0);
+    let (table, _) = table(&[]).await;
+    let two = NonZeroU32::new(2).unwrap();
+    let relay = Starter::new(client.clone(), "arn:saga".to_owned(), table.clone(), two);
+    let reconciler = Starter::new(client, "arn:saga".to_owned(), table, two);
+    let began = Instant::now();
+    let created = creation(&new_order().records[0]).unwrap().1.event;
+    for starter in [&relay, &reconciler, &relay, &reconciler] {
+        starter.start(&created, Some(PRIVATE_JSON)).await.unwrap();
+    }
+    // Two at once, and two a second after them.
+    assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
 }

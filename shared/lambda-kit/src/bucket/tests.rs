@@ -85,6 +85,17 @@ async fn who_waits_gets_a_turn_after_the_one_before_or_is_sent_away_at_once() {
 }
 
 #[tokio::test]
+async fn several_tokens_are_one_write_and_wait_for_the_last_of_them() {
+    let (bucket, faults) = alone(10, 10).await;
+    assert_eq!(bucket.turns(10, at(0), ms(1000)).await, Turn::After(ms(0)));
+    assert_eq!(bucket.turns(5, at(0), ms(1000)).await, Turn::After(ms(500)));
+    assert_eq!(bucket.turns(5, at(0), ms(1000)).await, Turn::After(ms(1000)));
+    assert_eq!(bucket.turns(5, at(0), ms(1000)).await, Turn::TooFar(ms(1500)));
+    assert_eq!(bucket.turn(at(0), ms(1000)).await, Turn::TooFar(ms(1100)));
+    assert_eq!(faults.calls().len(), 6, "the first two find out how full it is");
+}
+
+#[tokio::test]
 async fn a_table_that_does_not_answer_lets_callers_through() {
     let (bucket, faults) = alone(1, 1).await;
     faults.refuse("UpdateItem", crate::aws::MAX_ATTEMPTS * 2);
@@ -116,7 +127,7 @@ proptest! {
             now += gap;
             // What the two writes do between them.
             let next = full_at.max(now);
-            if next <= flow.latest(now, 0) {
+            if next <= flow.latest(now, 1, 0) {
                 full_at = next + flow.token();
                 prop_assert_eq!(flow.turn(full_at, now), SignedDuration::ZERO);
                 taken.push(now);

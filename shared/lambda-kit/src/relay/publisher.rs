@@ -1,9 +1,9 @@
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
-use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
+use aws_sdk_sns::types::{BatchResultErrorEntry, MessageAttributeValue, PublishBatchRequestEntry};
 use aws_types::SdkConfig;
 
-use super::Outgoing;
+use super::{Handled, Outgoing, RelayError};
 use crate::{
     command::chain,
     config::{self, ConfigError},
@@ -12,6 +12,9 @@ use crate::{
 /// SNS takes at most 10 messages and 262,144 bytes a batch (PublishBatch, API reference).
 const BATCH_ENTRIES: usize = 10;
 const BATCH_BYTES: usize = 262_144;
+/// More than an entry's identifiers and attributes take, which count with its body: 128 characters each for its group and
+/// deduplication id, and its two attributes.
+const ENTRY_BYTES: usize = 1024;
 
 /// Publishes to the FIFO topic `events`.
 #[derive(Debug, Clone)]
@@ -39,69 +42,73 @@ impl Publisher {
         Self { run: Some(run.to_owned()), ..self.clone() }
     }
 
-    /// Publishes in order and returns the origins of the events that were not taken. A subject's later events are held
-    /// back once one of its events was not taken.
-    pub async fn publish(&self, events: &[Outgoing]) -> BTreeSet<String> {
-        let mut failed = BTreeSet::new();
-        let mut stopped: HashSet<String> = HashSet::new();
-        let mut rest = events;
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(batch_len(rest));
-            rest = later;
-            let (held, batch): (Vec<&Outgoing>, Vec<&Outgoing>) =
-                now.iter().partition(|event| stopped.contains(&event.event.subject));
-            failed.extend(held.iter().map(|event| event.origin.clone()));
-            for event in self.publish_batch(&batch).await {
-                stopped.insert(event.event.subject.clone());
-                failed.insert(event.origin.clone());
+    /// Publishes events, those of a subject in their order, and answers by their origins what became of them.
+    ///
+    /// A call carries one event of each subject, because SNS refuses entry by entry: it could take a subject's second
+    /// event without the first. Once an event of a subject fails, the later ones wait. Once a call fails, all that is left
+    /// waits: a topic that throttles would refuse it as well.
+    pub async fn publish(&self, events: &[Outgoing]) -> Handled {
+        let mut handled = Handled::default();
+        let mut waiting: Vec<&Outgoing> = Vec::new();
+        for event in events {
+            if entry_bytes(event) <= BATCH_BYTES {
+                waiting.push(event);
+            } else {
+                tracing::error!(event_id = %event.event.event_id, "an event is larger than the topic takes");
+                handled.unprocessable.insert(event.origin.clone());
             }
         }
-        failed
+        while !waiting.is_empty() {
+            let (batch, later) = next_batch(waiting);
+            waiting = later;
+            let refused = match self.publish_batch(&batch).await {
+                Ok(refused) => refused,
+                Err(error) => {
+                    tracing::error!(error = chain(&error), "events are not published, and are tried again");
+                    handled.failed.extend(batch.iter().chain(&waiting).map(|event| event.origin.clone()));
+                    return handled;
+                }
+            };
+            let mut stopped: HashSet<&str> = HashSet::new();
+            for (event, is_final) in refused {
+                if is_final {
+                    handled.unprocessable.insert(event.origin.clone());
+                } else {
+                    handled.failed.insert(event.origin.clone());
+                    stopped.insert(&event.event.subject);
+                }
+            }
+            let (held, free): (Vec<_>, Vec<_>) =
+                waiting.into_iter().partition(|event| stopped.contains(event.event.subject.as_str()));
+            handled.failed.extend(held.into_iter().map(|event| event.origin.clone()));
+            waiting = free;
+        }
+        handled
     }
 
-    /// The events of the batch that the topic did not take.
-    async fn publish_batch<'a>(&self, batch: &[&'a Outgoing]) -> Vec<&'a Outgoing> {
-        if batch.is_empty() {
-            return Vec::new();
-        }
-        let entries = match batch
-            .iter()
-            .enumerate()
-            .map(|(i, event)| self.entry(i, event))
-            .collect::<Result<Vec<_>, _>>()
-        {
-            Ok(entries) => entries,
-            Err(error) => {
-                tracing::error!(error = chain(&error), "an event cannot be put into a batch");
-                return batch.to_vec();
-            }
-        };
-        let sent = self
-            .sns
-            .publish_batch()
-            .topic_arn(&self.topic_arn)
+    /// The events that the topic refused, and whether it always will.
+    async fn publish_batch<'a>(
+        &self,
+        batch: &[&'a Outgoing],
+    ) -> Result<Vec<(&'a Outgoing, bool)>, RelayError> {
+        let entries = batch.iter().enumerate().map(|(i, event)| self.entry(i, event));
+        let entries = entries.collect::<Result<Vec<_>, _>>().map_err(|e| RelayError::Publish(e.into()))?;
+        let call = self.sns.publish_batch().topic_arn(&self.topic_arn);
+        let answer = call
             .set_publish_batch_request_entries(Some(entries))
             .send()
-            .await;
-        match sent {
-            Ok(answer) => {
-                let failures = answer.failed();
-                for failure in failures {
-                    tracing::error!(code = failure.code(), "the topic did not take an event");
-                }
-                let ids: HashSet<&str> = failures.iter().map(|failure| failure.id()).collect();
-                batch
-                    .iter()
-                    .enumerate()
-                    .filter(|(i, _)| ids.contains(i.to_string().as_str()))
-                    .map(|(_, e)| *e)
-                    .collect()
-            }
-            Err(error) => {
-                tracing::error!(error = chain(&error), "the topic cannot be reached");
-                batch.to_vec()
-            }
-        }
+            .await
+            .map_err(|e| RelayError::Publish(e.into()))?;
+        let refused = answer.failed().iter().filter_map(|failure| {
+            let event = failure.id().parse::<usize>().ok().and_then(|index| batch.get(index))?;
+            tracing::error!(
+                event_id = %event.event.event_id,
+                code = failure.code(),
+                "the topic refused an event"
+            );
+            Some((*event, is_final(failure)))
+        });
+        Ok(refused.collect())
     }
 
     fn entry(
@@ -127,16 +134,27 @@ impl Publisher {
     }
 }
 
-/// How many of the events fit into the next batch: at least one.
-fn batch_len(events: &[Outgoing]) -> usize {
-    let mut bytes = 0;
-    let fitting = events
-        .iter()
-        .take(BATCH_ENTRIES)
-        .take_while(|event| {
-            bytes += event.body.len();
-            bytes <= BATCH_BYTES
-        })
-        .count();
-    fitting.max(1)
+/// Whether the entry itself is at fault. A throttled entry is a fault of the sender, too, but one that passes.
+fn is_final(failure: &BatchResultErrorEntry) -> bool {
+    failure.sender_fault() && failure.code().starts_with("Invalid")
+}
+
+const fn entry_bytes(event: &Outgoing) -> usize {
+    event.body.len() + ENTRY_BYTES
+}
+
+/// The first waiting event of each subject, as many as a call takes, and what waits on, in its order.
+fn next_batch(waiting: Vec<&Outgoing>) -> (Vec<&Outgoing>, Vec<&Outgoing>) {
+    let (mut batch, mut later) = (Vec::new(), Vec::new());
+    let (mut bytes, mut subjects) = (0, HashSet::new());
+    for event in waiting {
+        let is_first = subjects.insert(event.event.subject.as_str());
+        if is_first && batch.len() < BATCH_ENTRIES && bytes + entry_bytes(event) <= BATCH_BYTES {
+            bytes += entry_bytes(event);
+            batch.push(event);
+        } else {
+            later.push(event);
+        }
+    }
+    (batch, later)
 }

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use lambda_runtime::Diagnostic;
 use serde::{Deserialize, Serialize};
 
-use super::{Outgoing, Publisher};
+use super::{Handled, Outgoing, Publisher};
 use crate::{
     command::chain,
     dynamodb::{Item, OUTBOX, PK, SK, Table, TableError, key},
@@ -27,14 +27,11 @@ use crate::{
 /// relay's 30.
 const PAGE_ITEMS: i32 = 100;
 
-/// A request is no longer than this; longer payloads are a stream's, and are not looked into twice.
-const REQUEST_MAX: usize = 2048;
-
 /// With an event's id (36) and a dot it stays below the 128 characters of a deduplication id (PublishBatch, API
 /// reference).
 const RUN_MAX: usize = 64;
 
-/// What a relay is asked for.
+/// Which page to publish.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Request {
     /// The run's own name: letters, digits and hyphens, at most 64.
@@ -55,7 +52,7 @@ pub struct Request {
 pub struct Page {
     /// Events that the topic took.
     pub events: usize,
-    /// Outboxes that cannot be read, and were left out.
+    /// Outboxes that cannot be read or published, and were left out.
     pub unreadable: usize,
     /// Where the next page begins; none after the last one.
     pub cursor: Option<String>,
@@ -83,34 +80,10 @@ impl From<RepublishError> for Diagnostic {
     }
 }
 
-#[derive(Deserialize)]
-struct Asked {
-    action: Action,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Action {
-    Republish,
-}
-
 #[derive(Serialize, Deserialize)]
 struct Cursor {
     pk: String,
     sk: String,
-}
-
-/// The request, if the payload is one and no batch of a stream.
-pub(super) fn asked(payload: &str) -> Option<Result<Request, Diagnostic>> {
-    let is_asked = payload.len() <= REQUEST_MAX
-        && serde_json::from_str::<Asked>(payload)
-            .is_ok_and(|asked| matches!(asked.action, Action::Republish));
-    is_asked.then(|| {
-        serde_json::from_str(payload).map_err(|error| Diagnostic {
-            error_type: "MalformedRequest".to_owned(),
-            error_message: error.to_string(),
-        })
-    })
 }
 
 /// Publishes a table's outboxes again.
@@ -171,10 +144,11 @@ impl Republisher {
                 && since.is_none_or(|since| event.occurred_at >= since)
         });
 
-        let failed = self.publisher.again(run).publish(&events).await;
+        let Handled { failed, unprocessable } = self.publisher.again(run).publish(&events).await;
         if !failed.is_empty() {
             return Err(RepublishError::NotTaken(failed.len()));
         }
+        unreadable += unprocessable.len();
         let cursor = match items.last() {
             Some(last) if !is_last => Some(cursor_of(last)?),
             _ => None,

@@ -1,3 +1,6 @@
+#[cfg(feature = "testing")]
+mod delivery;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -41,6 +44,7 @@ fn an_items_first_write_brings_all_its_events_in_order() {
     let image = record.dynamodb.new_image.as_ref().unwrap();
     assert_eq!(image.string("pk").as_deref(), Some("USER#1"));
     assert_eq!((image.string("version"), image.string("nothing")), (None, None));
+    assert!(image.has("erased") && !image.has("nothing"));
     assert_eq!((image.number("version"), image.number::<u8>("pk")), (Some(2_u32), None));
 }
 
@@ -62,10 +66,21 @@ fn an_outbox_entry_that_is_no_envelope_is_an_error() {
 }
 
 #[test]
-fn a_request_to_publish_again_is_no_batch_of_the_stream() {
-    let asked = |payload: &str| republish::asked(payload).map(|asked| asked.map(|request| request.run));
-    assert_eq!(asked(r#"{"action":"republish","run":"r1"}"#).unwrap().unwrap(), "r1");
-    assert_eq!(asked(r#"{"action":"republish"}"#).unwrap().unwrap_err().error_type, "MalformedRequest");
-    assert!(asked(r#"{"action":"health"}"#).is_none());
-    assert!(asked(r#"{"Records":[]}"#).is_none());
+fn what_an_operator_asks_for_is_no_batch_of_the_stream() {
+    let asked = request(r#"{"action":"republish","run":"r1"}"#).unwrap().unwrap();
+    assert!(matches!(asked, Request::Republish(asked) if asked.run == "r1"));
+    let asked = request(r#"{"action":"retry_parked","cursor":"7"}"#).unwrap().unwrap();
+    assert!(matches!(asked, Request::RetryParked(asked) if asked.cursor.as_deref() == Some("7")));
+    for broken in [r#"{"action":"republish"}"#, r#"{"action":"retry"}"#, r#"{"action":7}"#] {
+        assert_eq!(request(broken).unwrap().unwrap_err().error_type, "MalformedRequest", "{broken}");
+    }
+    assert!(request(r#"{"Records":[]}"#).is_none());
+}
+
+#[test]
+fn a_record_that_cannot_be_read_leaves_the_others_of_its_batch_readable() {
+    let broken = json!({"pk": {"S": "USER#1"}, "outbox": {"S": "no list"}});
+    assert!(record("INSERT", Some(broken.clone()), None).new_events().is_err());
+    // What was not readable was not published, so all that is there now is new.
+    assert_eq!(sequences(&record("MODIFY", Some(image(&[event(1)])), Some(broken))), [1]);
 }

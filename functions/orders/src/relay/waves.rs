@@ -1,0 +1,90 @@
+//! In which order sagas are started, and when a batch stops.
+//!
+//! Lambda delivers a batch again from its first failed record, and a start that is repeated costs a token of the quota as
+//! well as the first one does. So nothing is started behind a failure, and what was started beside it is remembered.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{Mutex, PoisonError},
+};
+
+use futures::future::join_all;
+use lambda_kit::relay::Handled;
+
+/// Starts under way at the same time. A call takes some 35 ms: a shard starts up to 280 sagas a second.
+const WAVE: usize = 10;
+/// Orders that are remembered: at most nine of a batch were started beside a failure, and a process serves several shards.
+const REMEMBERED: usize = 500;
+
+/// A saga to be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// The sequence number of its record.
+    pub origin: String,
+    pub order_id: String,
+    pub correlation_id: String,
+    pub input: String,
+}
+
+/// How a start ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Started,
+    /// Throttled, or failed for another reason that may pass.
+    Failed,
+    /// Never to be started with this input.
+    Refused,
+}
+
+/// The orders whose saga this process started last.
+#[derive(Debug, Default)]
+pub struct Recent(Mutex<(HashSet<String>, VecDeque<String>)>);
+
+impl Recent {
+    fn has(&self, order_id: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.contains(order_id)
+    }
+
+    fn note(&self, order_id: &str) {
+        let (known, order) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.insert(order_id.to_owned()) {
+            order.push_back(order_id.to_owned());
+        }
+        if order.len() > REMEMBERED
+            && let Some(oldest) = order.pop_front()
+        {
+            known.remove(&oldest);
+        }
+    }
+}
+
+/// Starts sagas in their order, some at a time, and calls nothing behind the first that fails. `turn` waits until so many
+/// may be started, and says whether they may be.
+pub async fn start_in_order(
+    starts: &[Start],
+    recent: &Recent,
+    turn: impl AsyncFn(u32) -> bool,
+    start: impl AsyncFn(&Start) -> Ended,
+) -> Handled {
+    let waiting: Vec<&Start> = starts.iter().filter(|start| !recent.has(&start.order_id)).collect();
+    let mut handled = Handled::default();
+    for wave in waiting.chunks(WAVE) {
+        let is_stopped = !handled.failed.is_empty();
+        if is_stopped || !turn(u32::try_from(wave.len()).unwrap_or(u32::MAX)).await {
+            handled.failed.extend(wave.iter().map(|start| start.origin.clone()));
+            continue;
+        }
+        let ended = join_all(wave.iter().map(|each| start(each))).await;
+        for (start, ended) in wave.iter().zip(ended) {
+            match ended {
+                Ended::Started => recent.note(&start.order_id),
+                Ended::Failed => drop(handled.failed.insert(start.origin.clone())),
+                Ended::Refused => drop(handled.unprocessable.insert(start.origin.clone())),
+            }
+        }
+    }
+    handled
+}
+
+#[cfg(test)]
+mod tests;

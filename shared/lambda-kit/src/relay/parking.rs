@@ -1,0 +1,234 @@
+//! Records that a relay cannot process: kept in its own table as `pk = PARKED`, `sk = <sequence number>`, so that the
+//! stream goes on. Each is counted (`Found`, kind `parked`, with an alarm), and stays until it is processed.
+//!
+//! A parked record holds the key of its item and none of its content. To retry it, the item is read as it is now: an item
+//! that changed since brings the events of its last change.
+
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
+use lambda_runtime::Diagnostic;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{Handled, Publisher, StreamEvent, StreamRecord, process};
+use crate::{
+    command::chain,
+    dynamodb::{Item, PK, SK, Table, TableError, key, string},
+    telemetry,
+};
+
+const PARKED: &str = "PARKED";
+const ITEM_PK: &str = "item_pk";
+const ITEM_SK: &str = "item_sk";
+const PARKED_AT: &str = "parked_at";
+
+/// Records of one page: as many sagas as these start within a few seconds of a relay's 30.
+const PAGE: i32 = 25;
+
+/// Which parked records to retry.
+#[derive(Debug, Default, Deserialize)]
+pub struct Request {
+    /// Where the page before ended; none for the first page.
+    #[serde(default)]
+    pub cursor: Option<String>,
+}
+
+/// What became of a page of parked records.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Retried {
+    /// Processed, and no longer parked.
+    pub done: usize,
+    /// Failed for a reason that may pass; still parked.
+    pub failed: usize,
+    /// Still cannot be processed.
+    pub parked: Vec<Parked>,
+    /// Where the next page begins; none after the last one.
+    pub cursor: Option<String>,
+}
+
+/// A record that cannot be processed.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Parked {
+    pub pk: String,
+    pub sk: String,
+    pub parked_at: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ParkingError {
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("an item has no form in the stream's JSON")]
+    Image(#[from] serde_json::Error),
+}
+
+impl From<ParkingError> for Diagnostic {
+    fn from(error: ParkingError) -> Self {
+        Self { error_type: "NotRetried".to_owned(), error_message: chain(&error) }
+    }
+}
+
+/// The parked records of a table.
+#[derive(Debug, Clone)]
+pub struct Parking {
+    table: Table,
+}
+
+impl Parking {
+    pub const fn new(table: Table) -> Self {
+        Self { table }
+    }
+
+    /// Parks a record, and says whether it is parked now. To do it again changes nothing.
+    pub(super) async fn park(&self, record: &StreamRecord) -> bool {
+        let change = &record.dynamodb;
+        let sequence_number = change.sequence_number.as_str();
+        let mut item = key(PARKED, sequence_number);
+        for (name, value) in [(ITEM_PK, change.keys.string(PK)), (ITEM_SK, change.keys.string(SK))] {
+            let Some(value) = value else {
+                // Parked without its key it would be lost.
+                tracing::error!(sequence_number, "a record without the key of its item cannot be parked");
+                return false;
+            };
+            item.insert(name.to_owned(), string(value));
+        }
+        item.insert(PARKED_AT.to_owned(), string(Timestamp::now().to_string()));
+        let put = self.table.client.put_item().table_name(&self.table.name).set_item(Some(item)).send();
+        match put.await {
+            Ok(_) => {
+                tracing::error!(sequence_number, "a record cannot be processed and is parked");
+                telemetry::found("relay", "parked", 1);
+                true
+            }
+            Err(error) => {
+                tracing::error!(sequence_number, error = chain(&error), "a record could not be parked");
+                false
+            }
+        }
+    }
+
+    /// Processes a page of parked records again, as their stream would. Safe to repeat.
+    ///
+    /// # Errors
+    /// When the table cannot be read or written.
+    pub async fn retry<F, Fut>(
+        &self,
+        request: &Request,
+        publisher: &Publisher,
+        then: F,
+    ) -> Result<Retried, ParkingError>
+    where
+        F: Fn(Arc<StreamEvent>) -> Fut,
+        Fut: Future<Output: Into<Handled>>,
+    {
+        let page = self.page(request).await?;
+        let mut retried = Retried::default();
+        let (mut records, mut parked) = (Vec::new(), Vec::new());
+        for item in page {
+            let (number, pk, sk) = (text(&item, SK)?, text(&item, ITEM_PK)?, text(&item, ITEM_SK)?);
+            retried.cursor = Some(number.clone());
+            if let Some(source) = self.get(key(&pk, &sk)).await? {
+                records.push(record(&number, &source)?);
+                parked.push((number, Parked { pk, sk, parked_at: text(&item, PARKED_AT)? }));
+            } else {
+                // What was deleted meanwhile has nothing left to publish.
+                self.delete(&number).await?;
+                retried.done += 1;
+            }
+        }
+        if records.len() + retried.done < usize::try_from(PAGE).unwrap_or(usize::MAX) {
+            retried.cursor = None;
+        }
+        let Handled { failed, unprocessable } =
+            process(publisher, Arc::new(StreamEvent { records }), then).await;
+        for (number, record) in parked {
+            if failed.contains(&number) {
+                retried.failed += 1;
+            } else if unprocessable.contains(&number) {
+                retried.parked.push(record);
+            } else {
+                self.delete(&number).await?;
+                retried.done += 1;
+            }
+        }
+        tracing::info!(
+            done = retried.done,
+            failed = retried.failed,
+            parked = retried.parked.len(),
+            "parked records retried"
+        );
+        Ok(retried)
+    }
+
+    async fn page(&self, request: &Request) -> Result<Vec<Item>, TableError> {
+        let page = self
+            .table
+            .client
+            .query()
+            .table_name(&self.table.name)
+            .key_condition_expression("pk = :parked AND sk > :cursor")
+            .expression_attribute_values(":parked", string(PARKED))
+            // Sequence numbers are digits, and never empty.
+            .expression_attribute_values(":cursor", string(request.cursor.as_deref().unwrap_or(" ")))
+            .consistent_read(true)
+            .limit(PAGE)
+            .send()
+            .await
+            .map_err(|e| TableError::call("listing parked records", e))?;
+        Ok(page.items.unwrap_or_default())
+    }
+
+    async fn get(&self, key: Item) -> Result<Option<Item>, TableError> {
+        let get = self.table.client.get_item().table_name(&self.table.name).set_key(Some(key));
+        let answer = get.consistent_read(true).send().await;
+        Ok(answer.map_err(|e| TableError::call("reading the item of a parked record", e))?.item)
+    }
+
+    async fn delete(&self, sequence_number: &str) -> Result<(), TableError> {
+        let delete = self.table.client.delete_item().table_name(&self.table.name);
+        let delete = delete.set_key(Some(key(PARKED, sequence_number))).send().await;
+        delete.map(drop).map_err(|e| TableError::call("ending a parked record", e))
+    }
+}
+
+fn text(item: &Item, name: &str) -> Result<String, TableError> {
+    let text = item.get(name).and_then(|value| value.as_s().ok()).cloned();
+    text.ok_or_else(|| TableError::item("reading a parked record", format!("no {name}")))
+}
+
+/// The record that the stream would bring if the item were written now.
+fn record(sequence_number: &str, item: &Item) -> Result<StreamRecord, serde_json::Error> {
+    let keys: Item =
+        [PK, SK].into_iter().filter_map(|name| Some((name.to_owned(), item.get(name)?.clone()))).collect();
+    // By text: raw values are pieces of the text that is read.
+    let record = json!({
+        "eventName": "INSERT",
+        "dynamodb": {"SequenceNumber": sequence_number, "Keys": map(&keys), "NewImage": map(item)},
+    });
+    serde_json::from_str(&record.to_string())
+}
+
+fn map(item: &Item) -> Value {
+    Value::Object(item.iter().map(|(name, value)| (name.clone(), attribute(value))).collect())
+}
+
+/// An attribute in DynamoDB's JSON, as a stream has it (AttributeValue, DynamoDB Streams API reference).
+fn attribute(value: &AttributeValue) -> Value {
+    let binary = |blob: &Blob| STANDARD.encode(blob.as_ref());
+    let one = |kind: &str, value: Value| Value::Object(Map::from_iter([(kind.to_owned(), value)]));
+    match value {
+        AttributeValue::S(text) => one("S", json!(text)),
+        AttributeValue::N(number) => one("N", json!(number)),
+        AttributeValue::B(blob) => one("B", json!(binary(blob))),
+        AttributeValue::Bool(yes) => one("BOOL", json!(yes)),
+        AttributeValue::L(list) => one("L", list.iter().map(attribute).collect()),
+        AttributeValue::M(item) => one("M", map(item)),
+        AttributeValue::Ss(texts) => one("SS", json!(texts)),
+        AttributeValue::Ns(numbers) => one("NS", json!(numbers)),
+        AttributeValue::Bs(blobs) => one("BS", blobs.iter().map(binary).collect()),
+        _ => one("NULL", json!(true)),
+    }
+}
