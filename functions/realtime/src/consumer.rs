@@ -5,7 +5,10 @@
 //! cannot be closed either (API Gateway itself is away), or API Gateway throttles, it is noted as owed, and the event comes
 //! again for those alone: under throttling, clients that all connect again would make it worse.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use aws_lambda_events::sqs::SqsMessage;
 use contracts::{Envelope, EventPayload, InvalidId, OrderId, UserId, events::UserDeleted};
@@ -20,7 +23,7 @@ use tracing::Instrument;
 use crate::{
     domain::{Arrival, ErrorCode, Frame, NotAFrame, Subscriber},
     line::Command,
-    push::{Push, PushError, Pusher},
+    push::{Push, PushError, Pusher, THROTTLED_BUDGET},
     store::{BUFFER_SECONDS, OrderLine, Owed, Saved, Store},
 };
 
@@ -167,13 +170,14 @@ impl Consumer {
         now: i64,
     ) -> BTreeSet<String> {
         let connections = to.len() + behind.len();
+        let until = Instant::now() + THROTTLED_BUDGET;
         let all = to.into_iter().map(|to| (to, false)).chain(behind.into_iter().map(|to| (to, true)));
         let posts = stream::iter(all).map(|(subscriber, behind)| async move {
             let (id, user_id) = (&subscriber.connection_id, Some(&subscriber.user_id));
             if behind || subscriber.is_expired(now) {
                 self.close_or_owe(order_id, id, user_id).await
             } else {
-                self.post(order_id, id, user_id, frames).await
+                self.post(order_id, id, user_id, frames, until).await
             }
         });
         let posted: Vec<Posted> = posts.buffer_unordered(PARALLEL_POSTS).collect().await;
@@ -193,8 +197,9 @@ impl Consumer {
         connection_id: &str,
         user_id: Option<&UserId>,
         frames: &[Frame],
+        until: Instant,
     ) -> Posted {
-        match self.pusher.post(connection_id, frames).await {
+        match self.pusher.post(connection_id, frames, until).await {
             Ok(Push::Delivered) => Posted::Settled,
             Ok(Push::Gone) => {
                 self.forget(order_id, connection_id, user_id).await;
@@ -243,7 +248,8 @@ impl Consumer {
         connection_id: &str,
         frames: &[Frame],
     ) -> Result<(), ConsumerError> {
-        match self.post(order_id, connection_id, None, frames).await {
+        let until = Instant::now() + THROTTLED_BUDGET;
+        match self.post(order_id, connection_id, None, frames, until).await {
             Posted::Settled => Ok(()),
             Posted::Owed(_) => Err(ConsumerError::Undelivered(1)),
         }

@@ -1,6 +1,6 @@
 //! Posts frames to connections.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_apigatewaymanagement::{
     Client,
@@ -35,9 +35,8 @@ pub enum PushError {
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// How long a throttled post is tried again. With 32 posts at a time, 500 connections wait for at most 8 of the
-/// function's 15 s, however many are throttled.
-const THROTTLED_BUDGET: Duration = Duration::from_millis(500);
+/// How long a function tries throttled posts, all together: within the 3 s of the socket's timeout.
+pub const THROTTLED_BUDGET: Duration = Duration::from_millis(1500);
 
 /// API Gateway's `@connections` endpoint.
 #[derive(Debug, Clone)]
@@ -62,9 +61,14 @@ impl Pusher {
         Self(Client::from_conf(Builder::from(sdk).endpoint_url(endpoint).retry_config(retries).build()))
     }
 
-    /// Posts frames in their order, and stops where the connection is gone.
-    pub async fn post(&self, connection_id: &str, frames: &[Frame]) -> Result<Push, PushError> {
-        let mut backoff = Backoff::within(THROTTLED_BUDGET);
+    /// Posts frames in their order, and stops where the connection is gone. A throttled post is tried again before `until`.
+    pub async fn post(
+        &self,
+        connection_id: &str,
+        frames: &[Frame],
+        until: Instant,
+    ) -> Result<Push, PushError> {
+        let mut backoff = Backoff::within(until.saturating_duration_since(Instant::now()));
         for frame in frames {
             let data = Blob::new(frame.to_json());
             loop {

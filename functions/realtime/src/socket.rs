@@ -1,5 +1,7 @@
 //! The WebSocket's routes: connections come, ask, and go.
 
+use std::time::Instant;
+
 use lambda_kit::{
     command::chain,
     dynamodb::TableError,
@@ -12,7 +14,7 @@ use crate::{
     authorizer::ADMIN,
     domain::{CONNECTION_SECONDS, ErrorCode, Frame, Request, SUBSCRIPTIONS_MAX, Subject, Subscriber, parse},
     line::{Command, Line, LineError},
-    push::{Push, PushError, Pusher},
+    push::{Push, PushError, Pusher, THROTTLED_BUDGET},
     store::{Slot, Store, Welcome},
 };
 
@@ -97,7 +99,7 @@ impl Socket {
             tracing::error!(%error, "this is no invocation by a WebSocket API");
             Diagnostic { error_type: "MalformedRequest".to_owned(), error_message: error.to_string() }
         })?;
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let context = &incoming.request_context;
         let (operation, result) = match context.event_type {
             EventType::Connect => ("connect", self.connect(context, now).await),
@@ -197,7 +199,8 @@ impl Socket {
     }
 
     async fn answer(&self, connection_id: &str, frame: Frame) -> Result<(), SocketError> {
-        match self.pusher.post(connection_id, &[frame]).await? {
+        let until = Instant::now() + THROTTLED_BUDGET;
+        match self.pusher.post(connection_id, &[frame], until).await? {
             Push::Delivered => Ok(()),
             Push::Gone => Ok(self.store.forget(connection_id, None, None).await?),
         }

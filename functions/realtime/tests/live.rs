@@ -1,6 +1,11 @@
 //! What connections get to see: the socket, the line and the consumer together, on a real table. API Gateway and SQS
 //! are played by a web server, since all that matters is what is sent to them.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::SeqCst},
+};
+
 use aws_lambda_events::sqs::SqsMessage;
 use contracts::{EventId, IdempotencyKey, OrderId, UserId};
 use lambda_kit::{
@@ -11,7 +16,7 @@ use lambda_kit::{
 use realtime::{Consumer, Line, Pusher, Socket, Store};
 use serde_json::{Value, json};
 use wiremock::{
-    Mock, MockGuard, MockServer, ResponseTemplate,
+    Mock, MockServer, Request, ResponseTemplate,
     matchers::{method, path, path_regex},
 };
 
@@ -79,12 +84,18 @@ impl Hub {
         }
     }
 
-    /// Posts to a connection are throttled, as by API Gateway's limit of an account: so many, as long as the answer lives.
-    async fn throttle(&self, connection: &str, times: u64) -> MockGuard {
+    /// So many posts to a connection are throttled, as by API Gateway's limit of an account, while the number is not 0.
+    async fn throttle(&self, connection: &str) -> Arc<AtomicU64> {
+        let left = Arc::new(AtomicU64::new(0));
         let post = Mock::given(method("POST")).and(path(format!("/live/@connections/{connection}")));
-        let answer = ResponseTemplate::new(429).insert_header("x-amzn-errortype", "LimitExceededException");
-        let mock = post.respond_with(answer).with_priority(1).up_to_n_times(times);
-        mock.mount_as_scoped(&self.gateway).await
+        let throttled = Arc::clone(&left);
+        let answer = move |_: &Request| {
+            let is_throttled = throttled.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+            let code = if is_throttled { 429 } else { 200 };
+            ResponseTemplate::new(code).insert_header("x-amzn-errortype", "LimitExceededException")
+        };
+        post.respond_with(answer).with_priority(1).mount(&self.gateway).await;
+        left
     }
 
     /// The connections that were closed, in order of their names.
@@ -365,15 +376,15 @@ async fn a_throttled_post_is_repeated_and_closes_no_connection() {
         hub.connect(connection, &anna, "").await;
         hub.subscribe(connection, &order, None).await;
     }
-    let brief = hub.throttle("c1", 3).await;
+    let left = hub.throttle("c1").await;
+    left.store(3, SeqCst);
     hub.event(&ordered(&order, &anna, 1)).await.unwrap();
     assert_eq!(hub.seen("c1").await, "subscribed o1 o1 o1 o1", "three were throttled");
-    drop(brief);
 
     // For longer than one invocation waits.
-    let long = hub.throttle("c1", u64::MAX).await;
+    left.store(u64::MAX, SeqCst);
     hub.event(&ordered(&order, &anna, 2)).await.unwrap_err();
-    drop(long);
+    left.store(0, SeqCst);
     assert!(hub.closed().await.is_empty());
     let before = hub.seen("c1").await;
     hub.event(&ordered(&order, &anna, 2)).await.unwrap();

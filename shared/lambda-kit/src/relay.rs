@@ -137,6 +137,8 @@ impl Outgoing {
 pub enum RelayError {
     #[error("an outbox is not a list of event envelopes")]
     Malformed(#[source] serde_json::Error),
+    #[error("the topic did not take a call")]
+    Publish(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// What became of records, by their sequence numbers. Those that are not named are done.

@@ -245,7 +245,8 @@ mod tests {
             "correlation_id": "c", "causation_id": "c", "data": {},
             "metadata": {"user_id": null, "tenant_id": null},
         });
-        let message = SqsMessage { body: Some(event.to_string()), ..message("a", "1") };
+        let mut message = message("a", "1");
+        message.body = Some(event.to_string());
         let mut is_handed = false;
         let result = one_event(types, &message, |_| {
             is_handed = true;

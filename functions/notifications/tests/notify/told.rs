@@ -153,8 +153,17 @@ async fn what_nobody_can_be_told_comes_again() {
     let mut nobodys = completed(&anna);
     nobodys.metadata.user_id = None;
     office.tell(&nobodys).await.unwrap_err();
+    assert!(office.mails().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_event_that_a_channel_does_not_tell_of_is_acknowledged() {
+    let anna = UserId::generate();
+    let office = Office::with(&anna, BOTH).await;
     let mut other = completed(&anna);
     other.event_type = "order.inventory_reserved".to_owned();
-    office.tell(&other).await.unwrap_err();
-    assert!(office.mails().await.is_empty());
+    office.both(&other).await;
+    // Contact data comes through the e-mail queue only.
+    office.text(&registered(&UserId::generate(), BOTH)).await.unwrap();
+    assert!(office.mails().await.is_empty() && office.texts().await.is_empty());
 }
