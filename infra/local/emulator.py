@@ -85,10 +85,11 @@ def resume_streams_at_the_first_failed_record():
 
 
 def ministack():
-    resume_streams_at_the_first_failed_record()
     # Imported before its own first use: hypercorn otherwise sees the arguments of this script.
     sys.argv = ["ministack"]
     from ministack.app import main
+
+    resume_streams_at_the_first_failed_record()
 
     main()
 
