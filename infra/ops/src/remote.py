@@ -9,16 +9,43 @@ import urllib.request
 clients = {}
 
 
+class NoTerminal(Exception):
+    """A profile asks for an MFA code, and there is no terminal to ask on."""
+
+
+def ask_for_code(text):
+    import getpass
+
+    # Without a terminal getpass would read standard input, where the calls are.
+    try:
+        open("/dev/tty").close()
+    except OSError:
+        raise NoTerminal(text) from None
+    return getpass.getpass(text)
+
+
+def session():
+    import boto3
+    import botocore.credentials
+    import botocore.session
+
+    core = botocore.session.get_session()
+    provider = core.get_component("credential_provider").get_provider("assume-role")
+    # Where SAM keeps them, too: a profile that asks for an MFA code asks once.
+    provider.cache = botocore.credentials.JSONFileCache()
+    provider._prompter = ask_for_code
+    return boto3.Session(botocore_session=core)
+
+
 def client(service, region, patience, attempts):
     key = (service, region, patience, attempts)
     if key not in clients:
-        import boto3
         from botocore.config import Config
 
         config = Config(
             connect_timeout=10, read_timeout=patience, retries={"mode": "standard", "total_max_attempts": attempts}
         )
-        clients[key] = boto3.client(service, region_name=region, config=config)
+        clients[key] = session().client(service, region_name=region, config=config)
     return clients[key]
 
 

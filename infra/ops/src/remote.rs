@@ -279,6 +279,10 @@ fn with_advice(refusal: &Refusal) -> String {
     let Refusal { code, message, .. } = refusal;
     if ["EndpointConnectionError", "ConnectTimeoutError"].contains(&code.as_str()) {
         format!("{message}\nAWS cannot be reached: check the network.")
+    } else if code == "NoTerminal" {
+        "the profile asks for an MFA code, and there is no terminal to ask on. Run the command in a terminal, or set the \
+         credentials of a session before it: `eval \"$(aws configure export-credentials --format env)\"`."
+            .to_owned()
     } else if refusal.is_about_credentials() {
         format!(
             "{message}\nSign in (`aws sso login`, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)."
@@ -314,6 +318,8 @@ mod tests {
     fn an_error_says_what_to_do_next() {
         let expired = Error::from(refused("GetCallerIdentity", "ExpiredToken", "ClientError: expired"));
         assert!(expired.to_string().contains("aws sso login"), "{expired}");
+        let no_terminal = Error::from(refused("GetCallerIdentity", "NoTerminal", "Enter MFA code for …"));
+        assert!(no_terminal.to_string().contains("export-credentials"), "{no_terminal}");
     }
 
     #[tokio::test]
