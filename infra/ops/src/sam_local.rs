@@ -203,7 +203,7 @@ fn interrupt(pid: Option<u32>) {
     }
 }
 
-/// Of a line such as `REPORT RequestId: …	Init Duration: 0.11 ms	Duration: 88.51 ms	Billed Duration: 89 ms	…`.
+/// Of a line such as `REPORT RequestId: … Init Duration: 0.11 ms Duration: 88.51 ms Billed Duration: 89 ms …`.
 fn reported_duration(said: &str) -> Option<String> {
     let report = said.lines().rfind(|line| line.starts_with("REPORT "))?;
     let duration = report.split('\t').find_map(|part| part.trim().strip_prefix("Duration: "))?;

@@ -1,4 +1,4 @@
-use contracts::{NewEvent, OrderStatus, UserId, events::OrderPaymentPending, saga::UndoOutcome};
+use contracts::{NewEvent, OrderStatus, UserId, saga::UndoOutcome};
 use lambda_kit::testing::table;
 
 use super::*;
