@@ -21,7 +21,7 @@ crate::tests![
 ];
 
 /// The processor that this machine's functions were built for, and the other.
-const ARCH: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+pub const ARCH: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
 const OTHER_ARCH: &str = if cfg!(target_arch = "aarch64") { "x86_64" } else { "arm64" };
 
 /// The emulator creates and deletes stacks in the background.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::deploy::{Said, Stage};
+use crate::deploy::{ARCH, Said, Stage};
 use crate::harness::Outcome;
 use crate::world::eventually;
 
@@ -158,7 +158,7 @@ async fn it_is_checked(stage: &Stage<'_>, aws: &Aws<'_>) -> Outcome {
 }
 
 async fn preflight(stage: &Stage<'_>, environment: &[(&str, &str)]) -> Outcome<Value> {
-    let mut command = stage.command(&["preflight", "--json", "--parameter", SENDER])?;
+    let mut command = stage.command(&["preflight", "--json", "--arch", ARCH, "--parameter", SENDER])?;
     command.envs(environment.iter().copied());
     let said = Said::from(command.output().await?);
     Ok(serde_json::from_str(&said.succeeded().stdout)?)
