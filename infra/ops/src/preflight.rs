@@ -188,13 +188,13 @@ impl Facts<'_> {
         let account = self.ask("sesv2", "GetAccount", json!({})).await;
         let mut checks = check::email(&account, self.parameter("EmailsPerSecond"), production);
 
-        let (from, identity) = (self.parameter("EmailFrom"), self.parameter("EmailIdentity"));
-        let known = self.identity(check::identity_of(from, identity)).await;
+        let from = self.parameter("EmailFrom");
+        let address = self.identity(from).await;
         let domain = match from.split_once('@') {
-            Some((_, domain)) if known.is_err() && identity.is_empty() => Some(self.identity(domain).await),
+            Some((_, domain)) if address.is_err() => Some(self.identity(domain).await),
             _ => None,
         };
-        checks.push(check::sender(from, identity, &known, domain.as_ref(), production));
+        checks.push(check::sender(from, &address, domain.as_ref(), production));
 
         let sandbox = self.ask("sns", "GetSMSSandboxAccountStatus", json!({})).await;
         let attributes = self.ask("sns", "GetSMSAttributes", json!({})).await;

@@ -211,30 +211,22 @@ pub fn email(account: &Fact, emails_per_second: &str, production: bool) -> Vec<C
     checks
 }
 
-/// The address or domain that SES must have verified for the sender.
-pub fn identity_of<'a>(email_from: &'a str, email_identity: &'a str) -> &'a str {
-    if email_identity.is_empty() { email_from } else { email_identity }
-}
-
-/// Whether the sender may send. `domain` is what SES knows of the address's domain.
-pub fn sender(
-    email_from: &str,
-    email_identity: &str,
-    identity: &Fact,
-    domain: Option<&Fact>,
-    production: bool,
-) -> Check {
+/// Whether the sender may send: SES must have verified the address or its domain. `domain` is what SES knows of the domain
+/// of an address that it does not know.
+pub fn sender(email_from: &str, address: &Fact, domain: Option<&Fact>, production: bool) -> Check {
     let subject = "sender";
     if is_example(email_from) {
         return Check::stop(
             subject,
             format!("EmailFrom is {email_from}, an example that cannot send"),
-            "Set EmailFrom (and EmailIdentity, when a domain is verified) in the stage's section of \
-             infra/samconfig.toml, or in [default], and verify it: `aws sesv2 create-email-identity --email-identity \
-             <address or domain>`.",
+            "Set EmailFrom in the stage's section of infra/samconfig.toml, or in [default], and verify it: `aws sesv2 \
+             create-email-identity --email-identity <address or domain>`.",
         );
     }
-    let name = identity_of(email_from, email_identity);
+    let (name, identity) = match (address, domain, email_from.split_once('@')) {
+        (Err(_), Some(domain @ Ok(_)), Some((_, name))) => (name, domain),
+        _ => (email_from, address),
+    };
     match identity {
         Ok(known) if known["VerifiedForSendingStatus"] == true => {
             Check::fine(subject, format!("{name} is verified"))
@@ -251,22 +243,12 @@ pub fn sender(
                 )
             },
         ),
-        Err(refusal) if refusal.is_not_found() => match (domain, email_from.split_once('@')) {
-            (Some(Ok(known)), Some((_, domain))) if known["VerifiedForSendingStatus"] == true => {
-                Check::needed_in(
-                    production,
-                    subject,
-                    format!("SES knows {domain}, and not {name}"),
-                    format!("Set EmailIdentity={domain} in infra/samconfig.toml."),
-                )
-            }
-            _ => Check::needed_in(
-                production,
-                subject,
-                format!("SES does not know {name}: it refuses every e-mail"),
-                format!("Verify it: `aws sesv2 create-email-identity --email-identity {name}`."),
-            ),
-        },
+        Err(refusal) if refusal.is_not_found() => Check::needed_in(
+            production,
+            subject,
+            format!("SES knows neither {name} nor its domain: it refuses every e-mail"),
+            format!("Verify it: `aws sesv2 create-email-identity --email-identity {name}`."),
+        ),
         Err(refusal) => Check::unknown(subject, refusal),
     }
 }
