@@ -132,6 +132,8 @@ pub fn invocations() -> Vec<Document> {
             }),
         ),
         ("payments-consumer", batch([queued("payments-events", &golden::<OrderCancelRequested>(4))])),
+        // As the schedule in infra/payments.yaml says.
+        ("payments-reconciler", json!({"action": "CheckPayments"})),
         ("payments-relay", batch([payment])),
         ("realtime-api", request("POST", "/v1/realtime/tickets", "", Some(TOKEN))),
         ("realtime-authorizer", connect_request()),
