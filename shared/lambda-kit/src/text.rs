@@ -125,6 +125,8 @@ pub fn opaque(password: &str) -> Option<String> {
 }
 
 #[cfg(feature = "http")]
+#[cfg(feature = "openapi")]
+pub use fields::OptionalLine;
 pub use fields::{Block, Code, Line, optional};
 
 #[cfg(feature = "http")]
@@ -221,6 +223,28 @@ mod fields {
             "description": "Trimmed; lower and upper case are the same."
         })
     );
+
+    /// How an optional [`Line`] is described: a blank one counts as absent, and is no error.
+    #[cfg(feature = "openapi")]
+    pub struct OptionalLine<const MAX: usize>;
+
+    #[cfg(feature = "openapi")]
+    impl<const MAX: usize> schemars::JsonSchema for OptionalLine<MAX> {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> std::borrow::Cow<'static, str> {
+            format!("OptionalLine{MAX}").into()
+        }
+
+        fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+            schemars::json_schema!({
+                "type": ["string", "null"], "maxLength": MAX,
+                "description": "One line: trimmed, and composed (NFC). An empty or blank one counts as absent."
+            })
+        }
+    }
 
     /// Reads an optional field: a text that is empty or blank, as a form sends it, is a field that is not there.
     ///

@@ -158,6 +158,8 @@ impl Notifier {
                 Some(open) => open,
                 None => match self.sms.send(clock, || self.texter.send(text.to, &text.text)).await {
                     Ok(provider_id) => return Try::Ended(Ending::Sent { by: Channel::Sms, provider_id }),
+                    // A busy provider is waited for, and is no reason to write instead.
+                    Err(not_sent @ NotSent::Crowded(_)) => return not_sent.into(),
                     Err(not_sent) => not_sent,
                 },
             };

@@ -121,12 +121,14 @@ struct AddressBody {
     line1: Line<TEXT_MAX>,
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::optional")]
     #[garde(dive)]
+    #[cfg_attr(feature = "openapi", schemars(with = "lambda_kit::text::OptionalLine<TEXT_MAX>"))]
     line2: Option<Line<TEXT_MAX>>,
     #[garde(dive)]
     city: Line<TEXT_MAX>,
     /// May be left out where the country has none.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::optional")]
     #[garde(dive, custom(is_given_where_used(&self.country)))]
+    #[cfg_attr(feature = "openapi", schemars(with = "lambda_kit::text::OptionalLine<POSTAL_CODE_MAX>"))]
     postal_code: Option<Line<POSTAL_CODE_MAX>>,
     /// ISO 3166-1 alpha-2, or `XK` for Kosovo.
     #[garde(custom(is_country))]
