@@ -80,7 +80,11 @@ pub fn deploy_arguments(
     arguments.extend(["--config-file".into(), config.into()]);
     let options = ["--config-env", &stage.section, "--region", &stage.region, "--stack-name", stack];
     arguments.extend(
-        options.into_iter().chain(["--no-progressbar"]).chain(extra.iter().copied()).map(OsString::from),
+        options
+            .into_iter()
+            .chain(["--no-progressbar", "--output", "json"])
+            .chain(extra.iter().copied())
+            .map(OsString::from),
     );
     arguments.push("--parameter-overrides".into());
     for (name, value) in parameters {

@@ -326,11 +326,18 @@ impl Target<'_> {
     }
 }
 
-/// Whether another stack of the same wave was in the way: they make routes of the same API at the same time.
+/// Whether another deployment was in the way: stacks of a wave make routes of the same API at the same time, and two first
+/// deployments of an account make SAM's bucket at the same time.
 pub fn is_busy(reasons: &str) -> bool {
-    ["concurrent modification", "Rate exceeded", "Throttling", "TooManyRequests"]
-        .iter()
-        .any(|words| reasons.contains(words))
+    [
+        "concurrent modification",
+        "Rate exceeded",
+        "Throttling",
+        "TooManyRequests",
+        "missing the managed source bucket",
+    ]
+    .iter()
+    .any(|words| reasons.contains(words))
 }
 
 /// A change set for people, one change a line.

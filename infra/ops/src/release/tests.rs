@@ -264,6 +264,9 @@ fn a_stack_that_another_was_in_the_way_of_is_told_from_one_that_fails() {
     let busy = "  Route (AWS::ApiGatewayV2::Route): Unable to complete operation due to concurrent modification. Please try \
                 again later. (Service: AmazonApiGatewayV2; Status Code: 409)";
     assert!(is_busy(busy));
+    assert!(is_busy(
+        "  Stack aws-sam-cli-managed-default exists, but is missing the managed source bucket key."
+    ));
     assert!(!is_busy("  Table (AWS::DynamoDB::Table): Table already exists: ordersaga-dev-users"));
 }
 
