@@ -50,11 +50,13 @@ where
             match company {
                 Company::Any => {
                     let _room = ROOM.read().await;
-                    within_limits(test(world)).await
+                    within_limits(test(world.signed_in().await?)).await
                 }
                 Company::Alone => {
                     let _room = ROOM.write().await;
-                    let outcome = AssertUnwindSafe(within_limits(test(world.clone()))).catch_unwind().await;
+                    let outcome = AssertUnwindSafe(within_limits(test(world.clone().signed_in().await?)))
+                        .catch_unwind()
+                        .await;
                     let mended = world.mend().await;
                     outcome.unwrap_or_else(|panic| resume_unwind(panic))?;
                     Ok(mended?)

@@ -1,5 +1,7 @@
 //! A provider that fails: stands before the emulator's SES and SNS, refuses three calls in ten, and passes the others on.
+//! It refuses each message a few times at most: one that fails in all its tries is another test's.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -7,6 +9,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
@@ -15,6 +18,8 @@ use crate::harness::Outcome;
 
 /// More than any e-mail of ours.
 const BODY_LIMIT: usize = 1 << 20;
+/// Fewer than the tries of one message.
+const REFUSALS: usize = 4;
 
 #[derive(Debug, Clone)]
 pub struct Provider {
@@ -29,6 +34,8 @@ struct Seen {
     http: reqwest::Client,
     calls: Mutex<Vec<(Channel, Instant)>>,
     refused: AtomicUsize,
+    /// How often each message was refused, by what it says.
+    refusals: Mutex<HashMap<Bytes, usize>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +51,7 @@ impl Provider {
             http: reqwest::Client::builder().no_proxy().build()?,
             calls: Mutex::default(),
             refused: AtomicUsize::new(0),
+            refusals: Mutex::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
@@ -67,6 +75,15 @@ impl Provider {
     }
 }
 
+impl Seen {
+    fn may_refuse(&self, body: &Bytes) -> bool {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = refusals.entry(body.clone()).or_default();
+        *refused += 1;
+        *refused <= REFUSALS
+    }
+}
+
 async fn handle(State(seen): State<Arc<Seen>>, request: Request) -> Response<Body> {
     let channel = if request.uri().path().starts_with("/v2/email") { Channel::Email } else { Channel::Sms };
     let number = {
@@ -74,13 +91,20 @@ async fn handle(State(seen): State<Arc<Seen>>, request: Request) -> Response<Bod
         calls.push((channel, Instant::now()));
         calls.len()
     };
+    let (parts, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, BODY_LIMIT).await else {
+        return answer(StatusCode::BAD_GATEWAY, "");
+    };
     let refusal = match (number % 10, channel) {
         (2, _) => answer(StatusCode::INTERNAL_SERVER_ERROR, ""),
         (5, _) => answer(StatusCode::SERVICE_UNAVAILABLE, ""),
         (8, Channel::Email) => answer(StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException"),
         (8, Channel::Sms) => answer(StatusCode::BAD_REQUEST, "Throttling"),
-        _ => return pass_on(&seen, request).await,
+        _ => return pass_on(&seen, &parts, body).await,
     };
+    if !seen.may_refuse(&body) {
+        return pass_on(&seen, &parts, body).await;
+    }
     seen.refused.fetch_add(1, Ordering::SeqCst);
     refusal
 }
@@ -99,11 +123,9 @@ fn answer(status: StatusCode, code: &str) -> Response<Body> {
     response
 }
 
-async fn pass_on(seen: &Seen, request: Request) -> Response<Body> {
-    let (parts, body) = request.into_parts();
+async fn pass_on(seen: &Seen, parts: &Parts, body: Bytes) -> Response<Body> {
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let passed = async {
-        let body = axum::body::to_bytes(body, BODY_LIMIT).await.ok()?;
         let call = seen.http.request(parts.method.clone(), format!("{}{path}", seen.upstream));
         let answer = call.headers(passed_on(&parts.headers)).body(body).send().await.ok()?;
         let (status, headers) = (answer.status(), passed_on(answer.headers()));

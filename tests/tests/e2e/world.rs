@@ -70,6 +70,13 @@ impl World {
         })
     }
 
+    /// With an administrator whose token lasts for a test: tokens live for 15 minutes, and all tests take longer.
+    pub async fn signed_in(mut self) -> Result<Self> {
+        let admin = &self.outputs.admin;
+        self.admin = self.shop.login(&admin.email, &admin.password).await?;
+        Ok(self)
+    }
+
     /// Somebody who has registered and logged in.
     pub async fn customer(&self) -> Result<Customer> {
         let email = format!("{}@ordersaga.example", unique("test"));
