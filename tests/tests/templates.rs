@@ -339,7 +339,13 @@ mod relays_can_publish_again {
     fn seen_when_broken() {
         let topic = "          TABLE_NAME: !Ref Table\n          EVENTS_TOPIC_ARN";
         sees(RULE, CATALOG, topic, "          EVENTS_TOPIC_ARN", "does not know its table");
-        sees(RULE, CATALOG, "Action: dynamodb:Scan", "Action: dynamodb:Query", "may not scan");
+        sees(
+            RULE,
+            CATALOG,
+            "Action: [dynamodb:GetItem, dynamodb:Scan]",
+            "Action: [dynamodb:GetItem, dynamodb:Query]",
+            "may not scan",
+        );
     }
 }
 

@@ -226,7 +226,7 @@ async fn nothing_of_one_customer_is_shown_to_another() {
 #[tokio::test]
 async fn a_context_that_keeps_failing_is_left_alone_for_a_while() {
     let shop = Shop::new().await;
-    shop.functions.down("users-api", Down::Off);
+    shop.functions.down("users-api", Down::Fails);
     for _ in 0..5 {
         shop.dashboard().await;
     }
