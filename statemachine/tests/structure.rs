@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contracts::saga::{COMPENSATION_FAILED, ERROR_NAMES, LONGEST_WAY_FORWARD_SECONDS, RESERVATION_COMMITTED};
+use contracts::saga::{
+    COMPENSATION_FAILED, ERROR_NAMES, LONGEST_WAY_FORWARD_SECONDS, ORDER_WAIT_MINUTES, RESERVATION_COMMITTED,
+    SERVICE_UNAVAILABLE,
+};
 use serde_json::{Value, json};
 use statemachine::ORDER_SAGA;
 
@@ -15,6 +18,13 @@ const UNDOS: [&str; 3] = ["CancelShipment", "RefundPayment", "ReleaseInventory"]
 const COMMAND_TIMEOUT_SECONDS: u64 = 30;
 /// The payments context's own deadline; the task's timeout is the backstop behind it.
 const PAYMENT_DEADLINE_SECONDS: u64 = 15 * 60;
+/// A step that a function does, from when its order waits, and what follows when its time is up.
+const WAITS: [(&str, &str, &str); 4] = [
+    ("ReserveInventory", "$toMillis($states.context.Execution.StartTime)", "ReleaseInventory"),
+    ("RecordReservation", "$toMillis($states.context.Execution.StartTime)", "ReleaseInventory"),
+    ("ScheduleShipment", "$paid_at", "CancelShipment"),
+    ("CompleteOrder", "$paid_at", "AbortOrder"),
+];
 
 fn definition() -> Value {
     serde_json::from_str(ORDER_SAGA).expect("the definition is JSON")
@@ -81,6 +91,30 @@ fn the_execution_as_a_whole_has_no_timeout() {
     assert_eq!(definition()["TimeoutSeconds"], Value::Null);
 }
 
+/// A retrier cannot read a clock, and with full jitter its tries take half as long or twice as long as meant. So the time
+/// is asked for after them.
+#[test]
+fn a_step_that_fails_is_entered_again_until_the_time_of_its_order_is_up() {
+    let states = states();
+    for (step, since, undo) in WAITS {
+        let expected = json!({
+            "Type": "Choice",
+            "Choices": [{
+                "Condition": format!("{{% $millis() - {since} < ${{OrderWaitMinutes}} * 60000 %}}"),
+                "Next": step,
+            }],
+            "Default": undo,
+        });
+        let mut again = states[&format!("{step}Again")].clone();
+        again.as_object_mut().expect("a state").remove("Comment");
+        assert_eq!(again, expected, "{step}");
+    }
+    assert_eq!(states["TakePayment"]["Assign"], json!({ "paid_at": "{% $millis() %}" }));
+    // What CompleteOrder is entered with is the shipment, the first time and every other.
+    let unfinished = list(&states["CompleteOrder"], "Catch").last().expect("checked above");
+    assert_eq!(unfinished["Output"], "{% $states.input %}");
+}
+
 #[test]
 fn steps_are_retried_for_minutes_and_undos_for_hours() {
     for (name, task) in tasks() {
@@ -99,21 +133,10 @@ fn steps_are_retried_for_minutes_and_undos_for_hours() {
 
 #[test]
 fn the_longest_way_forward_is_what_the_contract_says() {
-    let mut longest = 0;
-    for step in STEPS {
-        let state = &states()[step];
-        let timeout = state["TimeoutSeconds"].as_u64().expect("checked above");
-        let retrier = list(state, "Retry").last().expect("checked above");
-        let number = |field: &str| retrier[field].as_u64().expect("checked above");
-        let waits = (0..number("MaxAttempts")).map(|n| {
-            let doubled = number("IntervalSeconds") * number("BackoffRate").saturating_pow(n.min(32) as u32);
-            doubled.min(number("MaxDelaySeconds"))
-        });
-        // A payment's time-out is not retried, and whatever else fails about it does so at once.
-        let tries = if step == "TakePayment" { 1 } else { number("MaxAttempts") + 1 };
-        longest += tries * timeout + if tries > 1 { waits.sum() } else { 0 };
-    }
-    assert_eq!(longest, u64::from(LONGEST_WAY_FORWARD_SECONDS));
+    let payment = states()["TakePayment"]["TimeoutSeconds"].as_u64().expect("checked above");
+    let wait = u64::from(ORDER_WAIT_MINUTES) * 60;
+    // The order waits before its payment, for it, and after it.
+    assert_eq!(wait + payment + wait, u64::from(LONGEST_WAY_FORWARD_SECONDS));
 }
 
 #[test]
@@ -163,7 +186,8 @@ fn every_name_of_the_contract_is_used() {
     assert_eq!(used, ERROR_NAMES.iter().copied().collect());
 }
 
-/// Follows every way out of `name`, and fails when one comes back to a state on its own path.
+/// Follows every way out of `name`, and fails when one comes back to a state on its own path. A step that is entered again
+/// does, and has a test of its own above.
 fn walk<'a>(
     states: &'a BTreeMap<String, Value>,
     name: &'a str,
@@ -172,7 +196,10 @@ fn walk<'a>(
 ) {
     assert!(!path.contains(&name), "{path:?} comes back to {name}");
     let state = states.get(name).unwrap_or_else(|| panic!("{path:?} leads to {name}, which does not exist"));
-    let next = successors(state);
+    let mut next = successors(state);
+    if let Some(step) = name.strip_suffix("Again") {
+        assert!(next.remove(step), "{name} enters {step} again");
+    }
     // A step with `End` still has its errors' ways out; a state without any must end.
     assert!(ends(state) || state["Next"].is_string() || state["Default"].is_string(), "{name} leads nowhere");
     assert!(!(ends(state) && state["Next"].is_string()), "{name} ends and goes on");
@@ -226,17 +253,22 @@ fn a_failed_step_says_which_it_was_and_what_it_said() {
             let failure = &catch["Assign"]["failure"];
             assert_eq!(failure["step"], step);
             let everything = names(catch) == ["States.ALL"];
-            let error = match step {
-                // The backstop behind the payment's own deadline means the same.
-                "TakePayment" if everything => {
-                    "{% $states.errorOutput.Error = 'States.Timeout' ? 'PaymentTimeout' : $states.errorOutput.Error %}"
-                }
-                _ => "{% $states.errorOutput.Error %}",
-            };
-            assert_eq!(failure["error"], error);
             // A timeout has no cause, and a cause may be as long as a stack trace.
             let cause = "{% $exists($states.errorOutput.Cause) ? $substring($states.errorOutput.Cause, 0, 500) : '' %}";
-            assert_eq!(failure["cause"], cause);
+            let (error, cause) = match step {
+                // The backstop behind the payment's own deadline means the same.
+                "TakePayment" if everything => (
+                    "{% $states.errorOutput.Error = 'States.Timeout' ? 'PaymentTimeout' : $states.errorOutput.Error %}",
+                    cause,
+                ),
+                // To the customer every error that was waited out is the same; which it was comes first in the cause.
+                _ if everything => (
+                    SERVICE_UNAVAILABLE,
+                    "{% $substring($states.errorOutput.Error & ': ' & $states.errorOutput.Cause, 0, 500) %}",
+                ),
+                _ => ("{% $states.errorOutput.Error %}", cause),
+            };
+            assert_eq!((&failure["error"], &failure["cause"]), (&json!(error), &json!(cause)), "{step}");
             let nothing =
                 json!({ "shipment": "not_needed", "payment": "not_needed", "inventory": "not_needed" });
             assert_eq!(catch["Assign"]["undone"], nothing, "{step}: CancelOrder reads all three");
@@ -261,14 +293,17 @@ fn each_error_undoes_what_may_have_happened() {
         ways,
         [
             ("ReserveInventory", "InventoryNotAvailable", "CancelOrder"),
-            ("ReserveInventory", "States.ALL", "ReleaseInventory"),
-            ("RecordReservation", "States.ALL", "ReleaseInventory"),
+            ("ReserveInventory", "OrderCancelRequested", "ReleaseInventory"),
+            ("ReserveInventory", "States.ALL", "ReserveInventoryAgain"),
+            ("RecordReservation", "OrderCancelRequested", "ReleaseInventory"),
+            ("RecordReservation", "States.ALL", "RecordReservationAgain"),
             ("TakePayment", "PaymentDeclined", "ReleaseInventory"),
             ("TakePayment", "States.ALL", "RefundPayment"),
             ("ScheduleShipment", "ShipmentRejected", "RefundPayment"),
-            ("ScheduleShipment", "States.ALL", "CancelShipment"),
+            ("ScheduleShipment", "OrderCancelRequested", "CancelShipment"),
+            ("ScheduleShipment", "States.ALL", "ScheduleShipmentAgain"),
             ("CompleteOrder", "OrderCancelRequested", "CancelShipment"),
-            ("CompleteOrder", "States.ALL", "AbortOrder"),
+            ("CompleteOrder", "States.ALL", "CompleteOrderAgain"),
         ]
     );
 }

@@ -5,7 +5,7 @@ use contracts::{
     events::OrderCompensationFailed,
     saga::{
         Aborted, COMPENSATION_FAILED, Failure, INVENTORY_NOT_AVAILABLE, ORDER_CANCEL_REQUESTED, OrderCommand,
-        PAYMENT_DECLINED, PAYMENT_TIMEOUT, SAGA_ABORTED, SHIPMENT_REJECTED, TRANSIENT,
+        PAYMENT_DECLINED, PAYMENT_TIMEOUT, SAGA_ABORTED, SERVICE_UNAVAILABLE, SHIPMENT_REJECTED, TRANSIENT,
     },
 };
 use jiff::Timestamp;
@@ -86,8 +86,16 @@ pub async fn take(store: &Store, command: OrderCommand, now: Timestamp) -> Resul
 /// it calls is down. Lambda's own error count does not tell that from a refusal.
 fn count_fault(failure: &Failure) {
     if !EXPECTED.contains(&failure.error.as_str()) {
-        tracing::error!(step = failure.step, error = failure.error, "a step of the saga has failed");
+        tracing::error!(step = failure.step, error = last_error(failure), "a step of the saga has failed");
         telemetry::found("CancelOrder", "step_failed", 1);
+    }
+}
+
+/// The name of the error that the step ended with, which the saga puts before the cause when it waited that error out.
+fn last_error(Failure { error, cause, .. }: &Failure) -> &str {
+    match cause.split_once(':') {
+        Some((name, _)) if error == SERVICE_UNAVAILABLE => name,
+        _ => error,
     }
 }
 

@@ -19,13 +19,19 @@ pub const COMPENSATION_FAILED: &str = "CompensationFailed";
 pub const SAGA_UNRESOLVED: &str = "SagaUnresolved";
 /// Why an order was cancelled whose execution had ended without ending it; no command answers with it.
 pub const SAGA_ABORTED: &str = "SagaAborted";
+/// Why an order was cancelled whose step failed until the order's time was up; no command answers with it.
+pub const SERVICE_UNAVAILABLE: &str = "ServiceUnavailable";
 /// Everything that may pass by itself, and is retried.
 pub const TRANSIENT: &str = "Transient";
 
-/// The longest that an execution can take before it begins to undo: each step with all its tries and the waits between
-/// them, the payment until its backstop. What is open for longer is looked into. Pinned to the definition by a test of
-/// statemachine/.
-pub const LONGEST_WAY_FORWARD_SECONDS: u32 = 4_504;
+/// How long an order waits for a service that is away, from its start until it is to be paid, and once more from its payment
+/// on: the parameter `OrderWaitMinutes` of infra/orders.yaml when nothing else is said.
+pub const ORDER_WAIT_MINUTES: u32 = 30;
+
+/// How long an execution takes before it begins to undo when each wait takes its whole time: before the payment, until the
+/// payment's backstop, and after it. Steps end the tries that they have begun, so a few take some minutes more. What is open
+/// for longer is looked into; an execution that runs is left alone. Pinned to the definition by a test of statemachine/.
+pub const LONGEST_WAY_FORWARD_SECONDS: u32 = 4_800;
 
 /// Every error name that the state machine may tell apart.
 pub const ERROR_NAMES: &[&str] = &[

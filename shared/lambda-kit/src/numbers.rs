@@ -36,7 +36,7 @@ pub const EMAIL_CALL: Duration = Duration::from_secs(5);
 pub const SMS_CALL: Duration = Duration::from_secs(5);
 /// Connecting to a provider outside AWS, or to SES.
 pub const CONNECT: Duration = Duration::from_secs(1);
-/// The state machine tries a step so often, the first time included: a service down for a minute or two delays an order.
+/// The state machine tries a step so often, the first time included, before it asks whether the order still has time.
 pub const SAGA_ATTEMPTS: u32 = 15;
 /// Customer and bank have so long for a payment.
 pub const PAYMENT_DEADLINE: Duration = Duration::from_secs(15 * 60);
@@ -153,7 +153,7 @@ pub const INTEGRATIONS: &[Integration] = &[
             ("inventory-commands", 20),
             ("orders-api", 50),
         ])),
-        fallback: "what was done is undone; undos are tried for hours",
+        fallback: "the order waits for 30 minutes; then what was done is undone, and undos are tried for hours",
     },
     Integration {
         of: "payment gateway",

@@ -1,5 +1,9 @@
-//! JSONata, as far as the definition uses it: paths, texts, numbers, `=`, `&`, `? :`, arrays, objects, and four functions.
+//! JSONata, as far as the definition uses it: paths, texts, numbers, `=`, `<`, `-`, `*`, `&`, `? :`, arrays, objects, and six
+//! functions.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 /// What an expression can see.
@@ -9,6 +13,8 @@ pub struct Scope {
     pub variables: Map<String, Value>,
     /// `$states` without `input` and `context`.
     pub states: Value,
+    /// Since the execution's start.
+    pub clock: Duration,
 }
 
 /// A value of the definition, with the expressions in it.
@@ -25,6 +31,9 @@ pub enum Expression {
     Array(Vec<Expression>),
     Object(Vec<(String, Expression)>),
     Equal(Box<(Expression, Expression)>),
+    Less(Box<(Expression, Expression)>),
+    Difference(Box<(Expression, Expression)>),
+    Product(Box<(Expression, Expression)>),
     Concatenation(Box<(Expression, Expression)>),
     Choice(Box<(Expression, Expression, Expression)>),
 }
@@ -46,7 +55,10 @@ impl Scope {
         let (root, rest) = path.split_first().expect("a path has a root");
         let (from, rest) = match (root.as_str(), rest.first().map(String::as_str)) {
             ("states", Some("input")) => (&self.input, &rest[1..]),
-            // Of the context, what differs from order to order plays no part here.
+            ("states", Some("context")) if rest.last().is_some_and(|field| field == "StartTime") => {
+                return Some(json!(Timestamp::UNIX_EPOCH));
+            }
+            // Of the rest of the context, what differs from order to order plays no part here.
             ("states", Some("context")) => return Some(json!("context")),
             ("states", _) => (&self.states, rest),
             (variable, _) => (self.variables.get(variable)?, rest),
@@ -97,6 +109,9 @@ impl Expression {
                 let (left, right) = (both.0.evaluate(scope), both.1.evaluate(scope));
                 Some(json!(left.is_some() && left == right))
             }
+            Self::Less(both) => Some(json!(both.0.number(scope)? < both.1.number(scope)?)),
+            Self::Difference(both) => Some(json!(both.0.number(scope)? - both.1.number(scope)?)),
+            Self::Product(both) => Some(json!(both.0.number(scope)? * both.1.number(scope)?)),
             Self::Concatenation(both) => {
                 let text =
                     |side: &Self| side.evaluate(scope).map_or_else(String::new, |value| as_text(&value));
@@ -109,12 +124,21 @@ impl Expression {
             Self::Call(name, arguments) => call(name, arguments, scope),
         }
     }
+
+    fn number(&self, scope: &Scope) -> Option<i64> {
+        self.evaluate(scope)?.as_i64()
+    }
 }
 
 fn call(name: &str, arguments: &[Expression], scope: &Scope) -> Option<Value> {
     let argument = |n: usize| arguments[n].evaluate(scope);
     match name {
         "exists" => Some(json!(argument(0).is_some())),
+        "millis" => Some(json!(i64::try_from(scope.clock.as_millis()).expect("a time"))),
+        "toMillis" => argument(0).map(|value| {
+            let time: Timestamp = serde_json::from_value(value).expect("a time");
+            json!(time.as_millisecond())
+        }),
         "string" => argument(0).map(|value| json!(as_text(&value))),
         "substring" => argument(0).map(|value| {
             let length = argument(2)
@@ -163,9 +187,11 @@ impl<'a> Parser<'a> {
     }
 
     fn expression(&mut self) -> Expression {
-        let mut left = self.operand();
+        let mut left = self.sum();
         if self.takes("=") {
-            left = Expression::Equal(Box::new((left, self.operand())));
+            left = Expression::Equal(Box::new((left, self.sum())));
+        } else if self.takes("<") {
+            left = Expression::Less(Box::new((left, self.sum())));
         }
         if self.takes("&") {
             return Expression::Concatenation(Box::new((left, self.expression())));
@@ -174,6 +200,22 @@ impl<'a> Parser<'a> {
             let yes = self.expression();
             self.must(":");
             return Expression::Choice(Box::new((left, yes, self.expression())));
+        }
+        left
+    }
+
+    fn sum(&mut self) -> Expression {
+        let mut left = self.product();
+        while self.takes("-") {
+            left = Expression::Difference(Box::new((left, self.product())));
+        }
+        left
+    }
+
+    fn product(&mut self) -> Expression {
+        let mut left = self.operand();
+        while self.takes("*") {
+            left = Expression::Product(Box::new((left, self.operand())));
         }
         left
     }

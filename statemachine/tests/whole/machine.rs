@@ -1,7 +1,8 @@
 //! Step Functions, as far as the definition uses it: tasks with retries and catches, choices, ends, variables.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
+use contracts::saga::ORDER_WAIT_MINUTES;
 use serde_json::{Map, Value, json};
 use statemachine::ORDER_SAGA;
 
@@ -16,9 +17,21 @@ pub enum Ended {
     Failed(String),
 }
 
+/// What infra/orders.yaml puts in the place of `${OrderWaitMinutes}` when nothing else is said.
+pub const ORDER_WAIT: Duration = Duration::from_mins(ORDER_WAIT_MINUTES as u64);
+
 pub struct Machine {
     start: String,
+    jitter: Jitter,
     states: BTreeMap<String, State>,
+}
+
+/// What is drawn of each pause between two tries: with full jitter anything from none to all of it.
+#[derive(Debug, Clone, Copy)]
+pub enum Jitter {
+    None,
+    Half,
+    All,
 }
 
 struct State {
@@ -28,14 +41,23 @@ struct State {
     output: Option<Template>,
     next: Option<String>,
     error: Option<String>,
-    retriers: Vec<(Vec<String>, u64)>,
+    retriers: Vec<Retrier>,
     catchers: Vec<Catcher>,
     choices: Vec<Choice>,
+}
+
+struct Retrier {
+    errors: Vec<String>,
+    most: u64,
+    interval: u64,
+    factor: u64,
+    longest: u64,
 }
 
 struct Catcher {
     errors: Vec<String>,
     assign: Option<Template>,
+    output: Option<Template>,
     next: String,
 }
 
@@ -52,22 +74,28 @@ impl Machine {
 
     /// The repository's definition with a change.
     pub fn with(change: impl FnOnce(&mut Value)) -> Self {
-        let mut definition: Value = serde_json::from_str(ORDER_SAGA).expect("the definition is JSON");
+        let definition = ORDER_SAGA.replace("${OrderWaitMinutes}", &ORDER_WAIT_MINUTES.to_string());
+        let mut definition: Value = serde_json::from_str(&definition).expect("the definition is JSON");
         change(&mut definition["States"]);
         let states = definition["States"].as_object().expect("States is an object");
         let states = states.iter().map(|(name, state)| (name.clone(), State::read(state))).collect();
-        Self { start: text(&definition, "StartAt").expect("StartAt"), states }
+        Self { start: text(&definition, "StartAt").expect("StartAt"), jitter: Jitter::Half, states }
+    }
+
+    pub fn with_jitter(self, jitter: Jitter) -> Self {
+        Self { jitter, ..self }
     }
 
     /// Runs one order.
     pub fn run(&self, services: &mut Services) -> Ended {
-        let mut scope = Scope { input: input(), variables: Map::new(), states: json!({}) };
+        let (input, clock) = (input(), Duration::ZERO);
+        let mut scope = Scope { input, variables: Map::new(), states: json!({}), clock };
         let mut name = self.start.clone();
         loop {
             let state = self.states.get(&name).unwrap_or_else(|| panic!("there is no state {name}"));
-            scope.states = json!({});
+            (scope.states, scope.clock) = (json!({}), services.clock);
             let next = match state.kind.as_str() {
-                "Task" => state.work(&name, &mut scope, services),
+                "Task" => state.work(&name, &mut scope, services, self.jitter),
                 "Choice" => Some(state.choose(&mut scope)),
                 "Succeed" => None,
                 "Fail" => return Ended::Failed(state.error.clone().expect("a Fail has an Error")),
@@ -92,15 +120,13 @@ impl State {
             output: template(&state["Output"]),
             next: text(state, "Next").or(text(state, "Default")),
             error: text(state, "Error"),
-            retriers: list("Retry")
-                .iter()
-                .map(|rule| (errors(rule), rule["MaxAttempts"].as_u64().expect("MaxAttempts")))
-                .collect(),
+            retriers: list("Retry").iter().map(Retrier::read).collect(),
             catchers: list("Catch")
                 .iter()
                 .map(|rule| Catcher {
                     errors: errors(rule),
                     assign: template(&rule["Assign"]),
+                    output: template(&rule["Output"]),
                     next: text(rule, "Next").expect("Next"),
                 })
                 .collect(),
@@ -115,12 +141,13 @@ impl State {
         }
     }
 
-    fn work(&self, name: &str, scope: &mut Scope, services: &mut Services) -> Option<String> {
+    fn work(&self, name: &str, scope: &mut Scope, services: &mut Services, jitter: Jitter) -> Option<String> {
         let arguments = self.arguments.fill(scope);
         let mut tries = vec![0; self.retriers.len()];
         loop {
             let error = match services.call(name, &arguments) {
                 Ok(payload) => {
+                    scope.clock = services.clock;
                     scope.states = json!({"result": {"Payload": payload}});
                     scope.leave(self.assign.as_ref(), self.output.as_ref());
                     if self.output.is_none() {
@@ -131,15 +158,19 @@ impl State {
                 Err(error) => error,
             };
             // The first rule that names the error counts, whether it has tries left or not.
-            let rule = self.retriers.iter().position(|(errors, _)| matches(errors, error));
-            if let Some(rule) = rule.filter(|rule| tries[*rule] < self.retriers[*rule].1) {
+            let rule = self.retriers.iter().position(|rule| matches(&rule.errors, error));
+            if let Some(rule) = rule.filter(|rule| tries[*rule] < self.retriers[*rule].most) {
+                services.clock += jitter.of(self.retriers[rule].pause(tries[rule]));
                 tries[rule] += 1;
                 continue;
             }
             let caught = self.catchers.iter().find(|catcher| matches(&catcher.errors, error));
             let caught = caught.unwrap_or_else(|| panic!("{name} lets {error} through"));
             scope.states = json!({"errorOutput": {"Error": error, "Cause": "why"}});
-            scope.leave(caught.assign.as_ref(), None);
+            scope.leave(caught.assign.as_ref(), caught.output.as_ref());
+            if caught.output.is_none() {
+                scope.input = scope.states["errorOutput"].clone();
+            }
             return Some(caught.next.clone());
         }
     }
@@ -152,6 +183,36 @@ impl State {
             }
         }
         self.next.clone().expect("a Choice has a Default")
+    }
+}
+
+impl Jitter {
+    fn of(self, pause: Duration) -> Duration {
+        match self {
+            Self::None => Duration::ZERO,
+            Self::Half => pause / 2,
+            Self::All => pause,
+        }
+    }
+}
+
+impl Retrier {
+    fn read(rule: &Value) -> Self {
+        let number = |field: &str| rule[field].as_u64();
+        Self {
+            errors: errors(rule),
+            most: number("MaxAttempts").expect("MaxAttempts"),
+            // What is final has no pauses.
+            interval: number("IntervalSeconds").unwrap_or_default(),
+            factor: number("BackoffRate").unwrap_or_default(),
+            longest: number("MaxDelaySeconds").unwrap_or_default(),
+        }
+    }
+
+    /// The longest pause after so many retries.
+    fn pause(&self, tries: u64) -> Duration {
+        let factor = self.factor.saturating_pow(u32::try_from(tries).unwrap_or(u32::MAX));
+        Duration::from_secs(self.interval.saturating_mul(factor).min(self.longest))
     }
 }
 

@@ -1,6 +1,8 @@
 //! The contexts, as far as the saga can see them: what they hold for one order, and what they promise (README.md, steps
 //! and undos): a repeat is a success, and a step that comes after its undo is refused.
 
+use std::{ops::Range, time::Duration};
+
 use contracts::{
     OrderStatus,
     saga::{
@@ -11,6 +13,8 @@ use contracts::{
 use serde_json::{Value, json};
 
 pub const TIMEOUT: &str = "States.Timeout";
+/// How long a call takes that does not time out.
+const CALL: Duration = Duration::from_millis(100);
 
 /// How the calls of a task end, other than well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +73,8 @@ enum Thing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     pub status: OrderStatus,
+    /// Why it was cancelled.
+    pub reason: String,
     pub failed: Vec<String>,
     reserved: bool,
     cancel_requested: bool,
@@ -79,11 +85,17 @@ pub struct Services {
     pub order: Order,
     pub charges: u32,
     pub cancel_accepted: bool,
+    /// Since the execution's start.
+    pub clock: Duration,
     stock: Thing,
     money: Thing,
     parcel: Thing,
     refusal: Option<Refusal>,
     faults: Vec<(&'static str, Fault)>,
+    /// Tasks whose calls fail without an effect during these minutes.
+    away: Vec<(&'static str, Range<u64>)>,
+    /// How long the customer takes to pay.
+    payment_takes: Duration,
     /// Before which call the customer asks for a cancel, and whether payments hears of it while it waits.
     cancel: Option<(usize, bool)>,
     late: Vec<(usize, String, Value)>,
@@ -94,6 +106,7 @@ impl Default for Services {
     fn default() -> Self {
         let order = Order {
             status: OrderStatus::OrderCreated,
+            reason: String::new(),
             failed: vec![],
             reserved: false,
             cancel_requested: false,
@@ -102,11 +115,14 @@ impl Default for Services {
             order,
             charges: 0,
             cancel_accepted: false,
+            clock: Duration::ZERO,
             stock: Thing::None,
             money: Thing::None,
             parcel: Thing::None,
             refusal: None,
             faults: vec![],
+            away: vec![],
+            payment_takes: CALL,
             cancel: None,
             late: vec![],
             log: vec![],
@@ -124,6 +140,15 @@ impl Services {
     pub fn with(mut self, task: &'static str, fault: Fault) -> Self {
         self.faults.push((task, fault));
         self
+    }
+
+    pub fn away(mut self, tasks: &[&'static str], minutes: Range<u64>) -> Self {
+        self.away.extend(tasks.iter().map(|task| (*task, minutes.clone())));
+        self
+    }
+
+    pub fn paid_after(self, minutes: u64) -> Self {
+        Self { payment_takes: Duration::from_mins(minutes), ..self }
     }
 
     pub fn cancelled_before(self, call: usize, heard: bool) -> Self {
@@ -157,6 +182,12 @@ impl Services {
     pub fn call(&mut self, task: &str, arguments: &Value) -> Answer {
         let now = self.log.len();
         let answer = self.answer(task, arguments, now);
+        self.clock += match (task, &answer) {
+            ("TakePayment", Err(TIMEOUT)) => Duration::from_mins(20),
+            ("TakePayment", _) => self.payment_takes,
+            (_, Err(TIMEOUT)) => Duration::from_secs(35),
+            _ => CALL,
+        };
         self.log.push((task.to_owned(), answer.as_ref().map_or_else(|error| *error, |_| "done")));
         answer
     }
@@ -168,6 +199,10 @@ impl Services {
         let (due, later) = std::mem::take(&mut self.late).into_iter().partition(|(when, _, _)| *when <= now);
         self.late = later;
         self.happen(due);
+        let minutes = self.clock.as_secs() / 60;
+        if self.away.iter().any(|(name, away)| *name == task && away.contains(&minutes)) {
+            return Err(TRANSIENT);
+        }
         let fault = self.faults.iter().find(|(name, _)| *name == task).map(|(_, fault)| *fault);
         let first = !self.log.iter().any(|(name, _)| name == task);
         match fault {
@@ -272,6 +307,9 @@ impl Order {
                 self.reserved = true;
                 self.status = OrderStatus::PaymentPending;
             }
+            "CompleteOrder" if arguments["Payload"]["shipment"]["shipment_id"].is_null() => {
+                panic!("an order cannot complete without its shipment: {arguments}")
+            }
             "CompleteOrder" if completed => {}
             "CompleteOrder" if self.cancel_requested || cancelling => return Err(ORDER_CANCEL_REQUESTED),
             "CompleteOrder" if !self.reserved => return Err(TRANSIENT),
@@ -300,6 +338,7 @@ impl Order {
             failure.step != "TakePayment" || failure.error != TIMEOUT,
             "a late payment is {PAYMENT_TIMEOUT}"
         );
+        self.reason = failure.error;
         let undone = serde_json::from_value(read("compensations")).expect("compensations of the contract");
         let Compensations { shipment, payment, inventory } = undone;
         let all = [("shipment", shipment), ("payment", payment), ("inventory", inventory)];

@@ -3,7 +3,6 @@
 
 use contracts::{OrderId, OrderStatus, Sku, saga};
 use ops::shop::NewOrder;
-use serde_json::Value;
 
 use crate::alarms;
 use crate::harness::Outcome;
@@ -12,8 +11,8 @@ use crate::world::{Customer, PRICE, World, address, buy, eventually, unique};
 
 crate::tests![alone:
     with_the_catalog_off_orders_are_accepted_and_complete,
-    with_inventory_off_for_a_minute_orders_wait_and_complete,
-    with_fulfillment_off_for_a_minute_orders_wait_and_complete,
+    with_inventory_off_for_ten_minutes_orders_wait_and_complete,
+    with_fulfillment_off_for_ten_minutes_orders_wait_and_complete,
     with_payments_off_orders_wait_and_complete,
     with_inventory_off_for_good_the_order_is_cancelled_and_nothing_is_held,
     with_fulfillment_off_for_good_the_order_is_refunded_and_its_stock_released,
@@ -21,23 +20,24 @@ crate::tests![alone:
     a_webhook_that_is_lost_costs_time_and_not_the_order,
 ];
 
-/// A step's pauses are 1, 2, 4, 8, 16, 32 seconds: after this many failures it has been off for a minute.
-const FAILURES_OF_A_MINUTE: usize = 6;
-/// First try and 14 retries: after that the saga turns back.
+/// First try and 14 retries: after that the order has to have time left.
 const FAILURES_OF_A_STEP: usize = 15;
+/// The emulator's pauses are 1, 2, 4, 8, 16, 32 and then 60 seconds, 543 in all, and from the start when the state is entered
+/// again: after this many failures it has been off for ten minutes.
+const FAILURES_OF_TEN_MINUTES: usize = FAILURES_OF_A_STEP + 7;
 /// Retries come after a hundredth of their time.
 const QUICK: u32 = 10;
-/// After a twentieth, for a service that has to be back before the step gives up: from its sixth failure to its last there
-/// are some ten seconds for that.
-const IN_TIME: u32 = 50;
 
-/// How often a task of the order's execution has failed since the state was entered.
+/// How often a task of the order's execution has failed in the state.
 async fn failures_in(world: &World, order: &OrderId, state: &str) -> Outcome<usize> {
-    let events = execution_history(world, order).await?;
-    let name = |event: &Value| event["stateEnteredEventDetails"]["name"].as_str().map(str::to_owned);
-    let since = events.iter().rposition(|event| name(event).as_deref() == Some(state));
-    let failed = |event: &&Value| event["type"] == "TaskFailed";
-    Ok(since.map_or(0, |since| events[since..].iter().filter(failed).count()))
+    let (mut inside, mut failures) = (false, 0);
+    for event in execution_history(world, order).await? {
+        if let Some(name) = event["stateEnteredEventDetails"]["name"].as_str() {
+            inside = name == state;
+        }
+        failures += usize::from(inside && event["type"] == "TaskFailed");
+    }
+    Ok(failures)
 }
 
 async fn has_failed(world: &World, order: &OrderId, state: &str, times: usize) -> Outcome {
@@ -94,20 +94,20 @@ async fn with_the_catalog_off_orders_are_accepted_and_complete(world: World) -> 
 }
 
 async fn waits_for(world: World, function: &str, state: &str) -> Outcome {
-    world.pace_retries(IN_TIME).await?;
+    world.pace_retries(QUICK).await?;
     world.switch_off(function).await?;
     let placed = placed(&world, "DE").await?;
-    has_failed(&world, &placed.order_id, state, FAILURES_OF_A_MINUTE).await?;
+    has_failed(&world, &placed.order_id, state, FAILURES_OF_TEN_MINUTES).await?;
     assert!(!placed.customer.shop.order(&placed.order_id).await?.status.is_final());
     world.switch_on(function).await?;
     placed.completes(&world).await
 }
 
-async fn with_inventory_off_for_a_minute_orders_wait_and_complete(world: World) -> Outcome {
+async fn with_inventory_off_for_ten_minutes_orders_wait_and_complete(world: World) -> Outcome {
     waits_for(world, "inventory-commands", "ReserveInventory").await
 }
 
-async fn with_fulfillment_off_for_a_minute_orders_wait_and_complete(world: World) -> Outcome {
+async fn with_fulfillment_off_for_ten_minutes_orders_wait_and_complete(world: World) -> Outcome {
     waits_for(world, "fulfillment-commands", "ScheduleShipment").await
 }
 
@@ -127,31 +127,35 @@ async fn with_payments_off_orders_wait_and_complete(world: World) -> Outcome {
 
 async fn with_inventory_off_for_good_the_order_is_cancelled_and_nothing_is_held(world: World) -> Outcome {
     world.pace_retries(QUICK).await?;
+    world.end_the_order_wait().await?;
     world.switch_off("inventory-commands").await?;
     let placed = placed(&world, "DE").await?;
     has_failed(&world, &placed.order_id, "ReserveInventory", FAILURES_OF_A_STEP).await?;
     has_failed(&world, &placed.order_id, "ReleaseInventory", 2).await?;
     world.switch_on("inventory-commands").await?;
     placed.is_undone(&world).await?;
+    assert_eq!(placed.customer.reason(&placed.order_id).await?, saga::SERVICE_UNAVAILABLE);
     assert!(world.gateway.intents_of(&placed.order_id).await?.is_empty(), "it never came to paying");
     alarms::is_raised_by_log(&world, "orders-commands", "step_failed", "orders-step-failed").await
 }
 
 async fn with_fulfillment_off_for_good_the_order_is_refunded_and_its_stock_released(world: World) -> Outcome {
     world.pace_retries(QUICK).await?;
+    world.end_the_order_wait().await?;
     world.switch_off("fulfillment-commands").await?;
     let placed = placed(&world, "DE").await?;
     has_failed(&world, &placed.order_id, "ScheduleShipment", FAILURES_OF_A_STEP).await?;
     has_failed(&world, &placed.order_id, "CancelShipment", 2).await?;
     world.switch_on("fulfillment-commands").await?;
     placed.is_undone(&world).await?;
+    assert_eq!(placed.customer.reason(&placed.order_id).await?, saga::SERVICE_UNAVAILABLE);
     assert_eq!(world.taken(&placed.order_id).await?.len(), 1, "it was paid, and is refunded");
     Ok(())
 }
 
 /// The money is taken, the shipment refused, and then payments are away: the refund comes when they are back.
 async fn an_undo_waits_for_a_service_that_is_off(world: World) -> Outcome {
-    world.pace_retries(IN_TIME).await?;
+    world.pace_retries(QUICK).await?;
     world.switch_off("fulfillment-commands").await?;
     let placed = placed(&world, "AQ").await?;
     has_failed(&world, &placed.order_id, "ScheduleShipment", 1).await?;

@@ -159,8 +159,8 @@ async fn the_happy_path_enters_exactly_five_states(world: World) -> Outcome {
     Ok(())
 }
 
-/// The ARN of the execution that has the order's id for its name.
-pub async fn execution_of(world: &World, order: &OrderId) -> ops::Result<String> {
+/// The saga's own ARN.
+pub async fn state_machine(world: &World) -> ops::Result<String> {
     let machines = states(world, "ListStateMachines", json!({})).await?;
     let machine = machines["stateMachines"]
         .as_array()
@@ -168,7 +168,12 @@ pub async fn execution_of(world: &World, order: &OrderId) -> ops::Result<String>
         .flatten()
         .find_map(|machine| machine["stateMachineArn"].as_str().filter(|arn| arn.ends_with("-order-saga")))
         .unwrap_or_default();
-    Ok(format!("{}:{order}", machine.replace(":stateMachine:", ":execution:")))
+    Ok(machine.to_owned())
+}
+
+/// The ARN of the execution that has the order's id for its name.
+pub async fn execution_of(world: &World, order: &OrderId) -> ops::Result<String> {
+    Ok(format!("{}:{order}", state_machine(world).await?.replace(":stateMachine:", ":execution:")))
 }
 
 /// The events of an order's execution.

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use contracts::saga::ORDER_WAIT_MINUTES;
 use lambda_kit::numbers::{self, Bulkhead, INTEGRATIONS};
 use serde_json::Value;
 
@@ -148,6 +149,15 @@ fn the_payments_deadline_is_before_the_state_machines() {
         .expect("a deadline");
     assert_eq!(deadline["Default"], numbers::PAYMENT_DEADLINE.as_secs());
     assert!(deadline["MaxValue"].as_u64().expect("a most") < numbers::SAGA_PAYMENT.as_secs());
+}
+
+#[test]
+fn an_order_waits_for_a_service_as_long_as_the_contract_says() {
+    let template = template("orders");
+    let (_, wait) =
+        template.section("Parameters").find(|(name, _)| *name == "OrderWaitMinutes").expect("a parameter");
+    assert_eq!(wait["Default"], ORDER_WAIT_MINUTES);
+    assert!(wait["MinValue"].as_u64() >= Some(10), "ten minutes cancel no order, whatever a stage sets");
 }
 
 #[test]

@@ -3,7 +3,8 @@ use contracts::{
     Money, OrderId,
     events::RefundCause,
     saga::{
-        INVENTORY_NOT_AVAILABLE, ORDER_CANCEL_REQUESTED, PAYMENT_DECLINED, PAYMENT_TIMEOUT, SHIPMENT_REJECTED,
+        INVENTORY_NOT_AVAILABLE, ORDER_CANCEL_REQUESTED, PAYMENT_DECLINED, PAYMENT_TIMEOUT,
+        SERVICE_UNAVAILABLE, SHIPMENT_REJECTED,
     },
 };
 
@@ -126,6 +127,9 @@ fn explain(reason: &str) -> (&'static str, &'static str) {
         ),
         SHIPMENT_REJECTED => ("We cannot deliver to your address.", GIVEN_BACK),
         ORDER_CANCEL_REQUESTED => ("You asked us to cancel it.", GIVEN_BACK),
+        SERVICE_UNAVAILABLE => {
+            ("A part of our shop was out of order for so long that we could not go on with it.", GIVEN_BACK)
+        }
         _ => ("Something went wrong on our side.", GIVEN_BACK),
     }
 }
@@ -212,6 +216,7 @@ mod tests {
     #[case("PaymentTimeout", "in time", "returned by itself")]
     #[case("ShipmentRejected", "your address", "on its way back")]
     #[case("OrderCancelRequested", "You asked", "on its way back")]
+    #[case("ServiceUnavailable", "out of order for so long", "on its way back")]
     #[case("States.Timeout", "our side", "on its way back")]
     fn a_cancelled_order_is_told_with_the_reason_in_plain_words(
         #[case] reason: &str,

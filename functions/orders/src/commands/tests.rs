@@ -119,3 +119,14 @@ fn refusals_have_the_names_of_the_contract(#[case] rejected: Rejected, #[case] e
 fn failures_of_the_store_are_transient() {
     assert_eq!(ExecuteError::from(StoreError::Contended(order_id())).name(), TRANSIENT);
 }
+
+#[test]
+fn the_alarm_names_the_error_that_a_step_waited_out() {
+    let waited = Failure {
+        cause: "Lambda.TooManyRequestsException: Rate Exceeded".to_owned(),
+        ..failure("ReserveInventory", "ServiceUnavailable")
+    };
+    assert_eq!(last_error(&waited), "Lambda.TooManyRequestsException");
+    let other = Failure { cause: "Error: no".to_owned(), ..failure("TakePayment", "Transient") };
+    assert_eq!(last_error(&other), "Transient");
+}

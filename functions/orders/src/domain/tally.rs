@@ -7,7 +7,7 @@ use contracts::{
     events::{OrderCancelled, OrderCompleted, OrderCreated},
     saga::{
         INVENTORY_NOT_AVAILABLE, ORDER_CANCEL_REQUESTED, PAYMENT_DECLINED, PAYMENT_TIMEOUT, SAGA_ABORTED,
-        SHIPMENT_REJECTED,
+        SERVICE_UNAVAILABLE, SHIPMENT_REJECTED,
     },
 };
 use jiff::{civil::Date, tz::TimeZone};
@@ -15,12 +15,13 @@ use jiff::{civil::Date, tz::TimeZone};
 use super::History;
 
 /// Every other reason is a fault of ours, with as many names as there are faults.
-const REASONS: [&str; 6] = [
+const REASONS: [&str; 7] = [
     INVENTORY_NOT_AVAILABLE,
     PAYMENT_DECLINED,
     PAYMENT_TIMEOUT,
     SHIPMENT_REJECTED,
     ORDER_CANCEL_REQUESTED,
+    SERVICE_UNAVAILABLE,
     SAGA_ABORTED,
 ];
 const OTHER: &str = "Other";

@@ -32,6 +32,7 @@ const REASONS = {
   PaymentTimeout: 'the payment was not confirmed in time',
   ShipmentRejected: 'nobody ships to this address',
   OrderCancelRequested: 'you asked for it',
+  ServiceUnavailable: 'a part of the shop was out of order for too long',
 };
 
 const isOpen = (order) => !FINAL.includes(order.status);

@@ -35,6 +35,8 @@ fn a_cancelled_order_is_counted_by_its_reason_once_it_has_ended() {
     let declined =
         history(vec![place(), Command::RecordReservation, cancel("TakePayment", "PaymentDeclined")]);
     assert_eq!(counted(&declined, 0), named(&[("orders", 1), ("cancelled.PaymentDeclined", 1)]));
+    let away = history(vec![place(), cancel("ReserveInventory", "ServiceUnavailable")]);
+    assert_eq!(counted(&away, 1), named(&[("cancelled.ServiceUnavailable", 1)]));
     let fault = history(vec![place(), cancel("ReserveInventory", "Lambda.Unknown")]);
     assert_eq!(counted(&fault, 1), named(&[("cancelled.Other", 1)]));
     let stuck =
