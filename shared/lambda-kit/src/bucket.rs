@@ -74,8 +74,16 @@ pub struct Bucket {
 impl Bucket {
     /// The bucket `key` in a context's own table (`pk = BUCKET#<key>`, `sk = BUCKET`).
     pub fn new(table: Table, key: impl Into<String>, capacity: u32, per_second: NonZeroU32) -> Self {
-        let flow = Flow { capacity: i64::from(capacity), per_second: i64::from(per_second.get()) };
+        let flow = Flow { capacity: i64::from(capacity), token: token(per_second) };
         Self { table, key: key.into(), flow, seen: AtomicI64::new(0) }
+    }
+
+    /// Its tokens take `percent` longer to come back. For a limit that a provider counts: calls that are sent exactly at
+    /// its rate arrive a little early as often as a little late, and early is refused.
+    #[must_use]
+    pub fn slower_by(mut self, percent: u32) -> Self {
+        self.flow.token += self.flow.token * i64::from(percent) / 100;
+        self
     }
 
     /// Takes one token, if there is one. When the table does not answer, the caller is let through.
@@ -83,7 +91,7 @@ impl Bucket {
         let now = now.as_microsecond();
         match self.advance(now, 1, 0).await {
             Ok(Advance::To(full_at)) => self.flow.taken(full_at, now),
-            Ok(Advance::Not(full_at)) => Verdict::Wait(self.flow.turn(full_at + self.flow.token(), now)),
+            Ok(Advance::Not(full_at)) => Verdict::Wait(self.flow.turn(full_at + self.flow.token, now)),
             Err(error) => {
                 self.cannot(&error);
                 self.flow.taken(now, now)
@@ -214,33 +222,35 @@ fn full_at(item: Option<&Item>) -> Result<i64, TableError> {
 #[derive(Debug, Clone, Copy)]
 struct Flow {
     capacity: i64,
-    per_second: i64,
+    /// How long a token takes to come back.
+    token: i64,
+}
+
+/// Rounded up, so that the rate is never more than was said.
+fn token(per_second: NonZeroU32) -> i64 {
+    let per_second = i64::from(per_second.get());
+    (SECOND + per_second - 1) / per_second
 }
 
 impl Flow {
-    /// How long a token takes to come back: rounded up, so that the rate is never more than was said.
-    const fn token(self) -> i64 {
-        (SECOND + self.per_second - 1) / self.per_second
-    }
-
     /// How long `count` tokens take to come back.
     fn tokens(self, count: u32) -> i64 {
-        i64::from(count) * self.token()
+        i64::from(count) * self.token
     }
 
     /// With `count` tokens in it at `now + patience`, a bucket becomes full no later than this.
     fn latest(self, now: i64, count: u32, patience: i64) -> i64 {
-        now + patience + self.capacity * self.token() - self.tokens(count)
+        now + patience + self.capacity * self.token - self.tokens(count)
     }
 
     /// How long until the token is there whose taking moved, or would move, `full_at` to this.
     fn turn(self, full_at: i64, now: i64) -> SignedDuration {
-        SignedDuration::from_micros((full_at - self.capacity * self.token() - now).max(0))
+        SignedDuration::from_micros((full_at - self.capacity * self.token - now).max(0))
     }
 
     fn taken(self, full_at: i64, now: i64) -> Verdict {
         let missing = (full_at - now).max(0);
-        let remaining = self.capacity - (missing + self.token() - 1) / self.token();
+        let remaining = self.capacity - (missing + self.token - 1) / self.token;
         Verdict::Taken {
             remaining: u32::try_from(remaining).unwrap_or(0),
             reset_after: SignedDuration::from_micros(missing),

@@ -103,6 +103,16 @@ async fn a_table_that_does_not_answer_lets_callers_through() {
     assert_eq!(bucket.turn(at(0), ms(0)).await, Turn::After(SignedDuration::ZERO));
 }
 
+#[tokio::test]
+async fn a_slower_bucket_gives_its_turns_further_apart() {
+    let (table, _) = testing::table(&[]).await;
+    let bucket = bucket(&table, 1, 2).slower_by(5);
+    for wait in [0, 525, 1050] {
+        let turn = bucket.turn(at(0), SignedDuration::from_secs(2)).await;
+        assert_eq!(turn, Turn::After(SignedDuration::from_millis(wait)));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_at_once_get_no_more_than_there_is() {
     let (table, _) = testing::table(&[]).await;
@@ -118,26 +128,26 @@ proptest! {
     #[test]
     fn no_span_sees_more_than_it_may(
         capacity in 1_i64..20,
-        per_second in 1_i64..300,
+        per_second in 1_u32..300,
         gaps in proptest::collection::vec(0_i64..50_000, 1..200),
     ) {
-        let flow = Flow { capacity, per_second };
+        let flow = Flow { capacity, token: token(NonZeroU32::new(per_second).unwrap()) };
         let (mut now, mut full_at, mut taken) = (0, 0, Vec::new());
         for gap in gaps {
             now += gap;
             // What the two writes do between them.
             let next = full_at.max(now);
             if next <= flow.latest(now, 1, 0) {
-                full_at = next + flow.token();
+                full_at = next + flow.token;
                 prop_assert_eq!(flow.turn(full_at, now), SignedDuration::ZERO);
                 taken.push(now);
             } else {
-                prop_assert!(flow.turn(next + flow.token(), now) > SignedDuration::ZERO);
+                prop_assert!(flow.turn(next + flow.token, now) > SignedDuration::ZERO);
             }
         }
         for (i, from) in taken.iter().enumerate() {
             for (n, to) in taken[i..].iter().enumerate() {
-                let came_back = (to - from) * per_second / SECOND;
+                let came_back = (to - from) * i64::from(per_second) / SECOND;
                 prop_assert!(i64::try_from(n).unwrap() < capacity + came_back + 1);
             }
         }
