@@ -9,7 +9,7 @@ use tokio::process::Command;
 use crate::harness::Outcome;
 use crate::world::{Customer, World, buy, unique};
 
-crate::tests![alone: a_customer_meets_the_api_as_described, an_administrator_meets_the_api_as_described];
+crate::tests![together: a_customer_meets_the_api_as_described, an_administrator_meets_the_api_as_described];
 
 /// What one run may take: it stops by itself then, and has tried each operation some dozens of times.
 const BUDGET: Duration = Duration::from_secs(40);

@@ -9,11 +9,11 @@ use serde_json::json;
 use crate::harness::Outcome;
 use crate::world::{Customer, PRICE, World, buy, eventually, unique};
 
-crate::tests![alone:
+crate::tests![together:
     an_order_that_is_not_paid_in_time_is_cancelled_and_its_stock_comes_back,
     a_gateway_that_is_down_until_the_deadline_charges_nothing,
-    a_payment_that_succeeds_after_its_deadline_is_refunded_by_itself,
-    a_payment_message_that_waited_past_its_deadline_charges_nobody,
+    a_payment_that_succeeds_after_its_deadline_is_refunded_by_itself;
+    alone: a_payment_message_that_waited_past_its_deadline_charges_nobody,
 ];
 
 /// In life it is 15 minutes. Long enough for the bank to have asked by then, on a slow machine and with a cold start.

@@ -1,14 +1,14 @@
 //! One stack for all tests. The first test that runs starts it, so that none runs when none is wanted.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use libtest_mimic::{Failed, Trial};
 use ops::stack::{Stack, StackOptions};
 use tokio::runtime::Runtime;
-use tokio::sync::{OnceCell, RwLock};
+use tokio::sync::{Notify, OnceCell};
 
 use crate::world::World;
 
@@ -25,8 +25,12 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a ru
 /// What the start came to. After a failed one no test tries again.
 static WORLD: OnceCell<Option<World>> = OnceCell::const_new();
 static STACK: Mutex<Option<Stack>> = Mutex::new(None);
-/// Held by many tests at a time, or by one that wants the stack for itself.
-static ROOM: RwLock<()> = RwLock::const_new(());
+/// Which tests have the stack.
+static ROOM: Room = Room { tenants: Mutex::new(None), left: Notify::const_new() };
+/// How long each test took, without the wait for its room.
+static TOOK: Mutex<Vec<(String, Duration)>> = Mutex::new(Vec::new());
+/// Of the slowest tests, so many are named at the end.
+const SLOWEST: usize = 15;
 
 /// Whether a test can run beside others, on the same stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +38,71 @@ pub enum Company {
     Any,
     /// It switches off or slows down what others need; [`World::mend`] takes that back after it.
     Alone,
+    /// As `Alone`, but those of its area may run beside it: they change the same, and bear each other.
+    Together,
+}
+
+/// The stack has room for many tests of one company.
+struct Room {
+    /// The name of the company, and how many of it are in.
+    tenants: Mutex<Option<(String, usize)>>,
+    left: Notify,
+}
+
+/// A place in the room, until it is dropped.
+struct Place(&'static Room);
+
+impl Room {
+    async fn enter(&'static self, company: &str) -> Place {
+        loop {
+            let left = self.left.notified();
+            if self.admit(company) {
+                return Place(self);
+            }
+            left.await;
+        }
+    }
+
+    fn admit(&self, company: &str) -> bool {
+        let mut tenants = self.tenants();
+        match &mut *tenants {
+            Some((name, number)) if name == company => *number += 1,
+            Some(_) => return false,
+            none => *none = Some((company.to_owned(), 1)),
+        }
+        true
+    }
+
+    fn tenants(&self) -> MutexGuard<'_, Option<(String, usize)>> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Leaves to those of its company who are still in. The last one keeps its place, and nobody else comes in.
+    fn leave(self) -> Option<Self> {
+        let mut tenants = self.0.tenants();
+        match &mut *tenants {
+            Some((_, number)) if *number > 1 => None,
+            last => {
+                *last = Some((String::new(), 1));
+                drop(tenants);
+                Some(self)
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut tenants = self.0.tenants();
+        match &mut *tenants {
+            Some((_, number)) if *number > 1 => *number -= 1,
+            _ => *tenants = None,
+        }
+        drop(tenants);
+        self.0.left.notify_waiters();
+    }
 }
 
 /// A test named after its module and function.
@@ -42,26 +111,31 @@ where
     F: FnOnce(World) -> Fut + Send + 'static,
     Fut: Future<Output = Outcome>,
 {
-    let area = module.rsplit("::").next().unwrap_or(module);
-    Trial::test(format!("{area}::{name}"), move || {
+    let area = module.rsplit("::").next().unwrap_or(module).to_owned();
+    let name = format!("{area}::{name}");
+    Trial::test(name.clone(), move || {
         RUNTIME.block_on(async {
             let world =
                 WORLD.get_or_init(start).await.clone().ok_or("the stack did not start: why is said above")?;
-            match company {
-                Company::Any => {
-                    let _room = ROOM.read().await;
-                    within_limits(test(world.signed_in().await?)).await
-                }
-                Company::Alone => {
-                    let _room = ROOM.write().await;
-                    let outcome = AssertUnwindSafe(within_limits(test(world.clone().signed_in().await?)))
-                        .catch_unwind()
-                        .await;
-                    let mended = world.mend().await;
-                    outcome.unwrap_or_else(|panic| resume_unwind(panic))?;
-                    Ok(mended?)
-                }
-            }
+            let place = ROOM
+                .enter(match company {
+                    Company::Any => "any",
+                    Company::Alone => &name,
+                    Company::Together => &area,
+                })
+                .await;
+            let clock = Clock::start(name);
+            let outcome =
+                AssertUnwindSafe(within_limits(async { test(world.clone().signed_in().await?).await }))
+                    .catch_unwind()
+                    .await;
+            drop(clock);
+            let mended = match place.leave() {
+                Some(_last) if company != Company::Any => world.mend().await,
+                _ => Ok(()),
+            };
+            outcome.unwrap_or_else(|panic| resume_unwind(panic))?;
+            mended
         })
     })
 }
@@ -70,6 +144,31 @@ async fn within_limits(test: impl Future<Output = Outcome>) -> Outcome {
     tokio::time::timeout(TEST_WITHIN, test)
         .await
         .unwrap_or_else(|_| Err(format!("it was not over within {} s", TEST_WITHIN.as_secs()).into()))
+}
+
+/// Notes how long a test took, however it ends.
+struct Clock(String, Instant);
+
+impl Clock {
+    fn start(name: String) -> Self {
+        Self(name, Instant::now())
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        let took = (std::mem::take(&mut self.0), self.1.elapsed());
+        TOOK.lock().unwrap_or_else(PoisonError::into_inner).push(took);
+    }
+}
+
+/// Names the slowest tests: those are what the next person who waits for them can shorten.
+pub fn print_slowest() {
+    let mut took = std::mem::take(&mut *TOOK.lock().unwrap_or_else(PoisonError::into_inner));
+    took.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
+    for (name, time) in took.iter().take(SLOWEST) {
+        eprintln!("{:6.1} s  {name}", time.as_secs_f64());
+    }
 }
 
 /// Ends the stack, if one was started.

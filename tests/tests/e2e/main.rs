@@ -47,10 +47,20 @@ use libtest_mimic::{Arguments, Trial};
 /// Tests wait for the stack most of the time, which two cores keep up with.
 const THREADS: usize = 4;
 
-/// The tests of one module, by the names of their functions; `alone:` those that want the stack for themselves, `ignored:`
-/// those that run only with `--ignored`, and then have the stack for themselves.
+/// The tests of one module, by the names of their functions; `alone:` those that want the stack for themselves, `together:`
+/// those that want it for their module, `ignored:` those that run only with `--ignored`, and then have it for themselves.
 macro_rules! tests {
     (alone: $($name:ident),+ $(,)?) => { $crate::tests!(@ Alone, $($name),+); };
+    (together: $($name:ident),+ $(,)?) => { $crate::tests!(@ Together, $($name),+); };
+    (together: $($name:ident),+; alone: $($alone:ident),+ $(,)?) => {
+        pub fn tests() -> Vec<libtest_mimic::Trial> {
+            use $crate::harness::{Company, trial};
+            vec![
+                $(trial(module_path!(), stringify!($name), Company::Together, $name),)+
+                $(trial(module_path!(), stringify!($alone), Company::Alone, $alone),)+
+            ]
+        }
+    };
     (ignored: $($name:ident),+ $(,)?) => {
         pub fn tests() -> Vec<libtest_mimic::Trial> {
             use $crate::harness::{Company, trial};
@@ -71,6 +81,8 @@ fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
     let areas: &[fn() -> Vec<Trial>] = &[
+        // The longest first, so that the others run beside them.
+        deploy::tests,
         alarms::tests,
         saga::tests,
         gateway::tests,
@@ -94,7 +106,6 @@ fn main() {
         invocations::tests,
         dlq::tests,
         republish::tests,
-        deploy::tests,
         // Those that want the stack for themselves: last, when nobody else waits for it.
         peak::tests,
         deadline::tests,
@@ -109,6 +120,7 @@ fn main() {
         sam_local::tests,
     ];
     let conclusion = libtest_mimic::run(&arguments, areas.iter().flat_map(|tests| tests()).collect());
+    harness::print_slowest();
     harness::stop();
     conclusion.exit();
 }
