@@ -19,7 +19,7 @@ use contracts::{
     saga::{CommandContext, InventoryCommand},
 };
 use futures::future::join_all;
-use inventory::{Store, handle_command, routes};
+use inventory::{HeldPartitions, Store, handle_command, routes};
 use jiff::Timestamp;
 use lambda_kit::{
     aws,
@@ -108,11 +108,14 @@ fn arguments() -> Result<Arguments, Failure> {
 
 async fn run(shards: u32, arguments: &Arguments) -> Result<Run, Failure> {
     let (plain, _) = testing::table(&[("held", "held", "created_at")]).await;
-    set_stock(Store::new(plain.clone()), shards).await?;
+    set_stock(Store::new(plain.clone(), HeldPartitions::default()), shards).await?;
     let limits = Limits::slowed(arguments.slower);
     let client = Limited::new(aws::http_client(), limits.clone());
     let config = plain.client.config().to_builder().http_client(SharedHttpClient::new(client)).build();
-    let store = Store::new(Table::new(aws_sdk_dynamodb::Client::from_conf(config), plain.name));
+    let store = Store::new(
+        Table::new(aws_sdk_dynamodb::Client::from_conf(config), plain.name),
+        HeldPartitions::default(),
+    );
 
     let (number, failed, times) = (Cell::new(0_u64), Cell::new(0_u64), RefCell::new(Vec::new()));
     let warm_up = Duration::from_secs(2);

@@ -23,5 +23,5 @@ pub use commands::handle as handle_command;
 pub use consumer::{EVENT_TYPES, handle as handle_event};
 pub use queries::handle as handle_query;
 pub use relay::tell_classes;
-pub use store::Store;
+pub use store::{HeldPartitions, Store};
 pub use sweeper::{Orders, Swept, sweep};

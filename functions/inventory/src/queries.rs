@@ -39,7 +39,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_asked_for_is_available_as_far_as_there_is_enough_of_it() {
-        let store = Store::new(table().await.0);
+        let store = crate::testing::store(table().await.0);
         stocked(&store, "MUG", 20, 4).await;
         stocked(&store, "CUP", 3, 1).await;
         let line = |name, quantity| OrderLine { sku: sku(name), quantity };

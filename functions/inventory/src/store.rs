@@ -30,7 +30,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use self::held::HELD_INDEX;
 use self::{held::HELD, spread::Spread};
 pub use self::{
-    held::{Held, SLOTS},
+    held::{Held, HeldPartitions},
     stock::Snapshot,
     stream::touched,
 };
@@ -55,11 +55,12 @@ pub enum Written {
 pub struct Store {
     table: Table,
     spread: Spread,
+    held_partitions: HeldPartitions,
 }
 
 impl Store {
-    pub fn new(table: Table) -> Self {
-        Self { table, spread: Spread::default() }
+    pub fn new(table: Table, held_partitions: HeldPartitions) -> Self {
+        Self { table, spread: Spread::default(), held_partitions }
     }
 
     pub fn health(&self) -> Check {
@@ -95,7 +96,10 @@ impl Store {
         let events = change.events().map_err(|error| TableError::item(operation, error))?;
         item.insert(OUTBOX.to_owned(), outbox(&events).map_err(|error| TableError::item(operation, error))?);
         if reservation.status == Status::Held {
-            item.insert(HELD.to_owned(), string(held::slot(&reservation.order_id)));
+            item.insert(
+                HELD.to_owned(),
+                string(held::partition(&reservation.order_id, self.held_partitions)),
+            );
         }
         let put = Put::builder().table_name(&self.table.name).set_item(Some(item));
         let put = match change.expected {

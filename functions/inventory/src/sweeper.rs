@@ -16,10 +16,10 @@ pub use self::orders::Orders;
 use crate::{
     domain::{Cause, Command, Status},
     settle::{SettleError, settle},
-    store::{Held, SLOTS, Store},
+    store::{Held, Store},
 };
 
-/// Nothing is asked about before: payments give up after 15 minutes, and then the saga settles it (DESIGN.md section 8).
+/// Nothing is asked about before: payments give up after 15 minutes, and then the saga settles it.
 const GRACE: SignedDuration = SignedDuration::from_mins(30);
 /// A saga is over after that: its undos are tried for eight hours at most (statemachine/README.md).
 const STUCK: SignedDuration = SignedDuration::from_hours(12);
@@ -69,7 +69,7 @@ enum Found {
 }
 
 /// Settles what has been held for more than half an hour. Safe to run twice, at once, and to be cut short: another
-/// sweep begins at another slot.
+/// sweep begins at another partition of the index.
 ///
 /// # Errors
 /// When not everything could be looked at and settled: the function's errors raise an alarm.
@@ -80,7 +80,7 @@ pub async fn sweep(
     deadline: SystemTime,
 ) -> Result<Swept, Diagnostic> {
     let mut swept = Swept::default();
-    let ended = sweep_slots(store, orders, now, deadline, &mut swept).await;
+    let ended = sweep_partitions(store, orders, now, deadline, &mut swept).await;
     for (kind, count) in swept.counts() {
         telemetry::found("sweep", kind, count);
     }
@@ -95,24 +95,25 @@ pub async fn sweep(
     Err(Diagnostic { error_type: "SweepIncomplete".to_owned(), error_message: reason })
 }
 
-/// Whether there was time for all slots.
-async fn sweep_slots(
+/// Whether there was time for all of them.
+async fn sweep_partitions(
     store: &Store,
     orders: &Orders,
     now: Timestamp,
     deadline: SystemTime,
     swept: &mut Swept,
 ) -> Result<bool, SweepError> {
-    // Another first slot each minute: what cannot be settled in one of them does not keep the others waiting for ever.
-    let turn = usize::try_from(now.as_second() / 60).unwrap_or_default() % SLOTS.len();
-    for slot in SLOTS.iter().cycle().skip(turn).take(SLOTS.len()) {
+    let partitions = store.held_partitions();
+    // Another first one each minute: what cannot be settled in one of them does not keep the others waiting for ever.
+    let turn = usize::try_from(now.as_second() / 60).unwrap_or_default() % partitions.len();
+    for partition in partitions.iter().cycle().skip(turn).take(partitions.len()) {
         let mut start = None;
         loop {
             if deadline.duration_since(SystemTime::now()).unwrap_or_default() < PAGE_TIME {
                 return Ok(false);
             }
             let limit = i32::try_from(ORDER_STATUSES_MAX).unwrap_or(i32::MAX);
-            let page = store.held_since_before(slot, now - GRACE, start, limit).await?;
+            let page = store.held_since_before(partition, now - GRACE, start, limit).await?;
             settle_page(store, orders, page.held, now, swept).await?;
             start = page.next;
             if start.is_none() {

@@ -9,7 +9,7 @@ use lambda_kit::{
 
 use crate::{
     domain::{Author, Setting, Target, set},
-    store::{HELD_INDEX, Store, Written},
+    store::{HELD_INDEX, HeldPartitions, Store, Written},
 };
 
 pub fn sku(name: &str) -> Sku {
@@ -26,6 +26,10 @@ pub fn order(n: usize) -> OrderId {
 
 pub async fn table() -> (Table, Faults) {
     testing::table(&[(HELD_INDEX, "held", "created_at")]).await
+}
+
+pub fn store(table: Table) -> Store {
+    Store::new(table, HeldPartitions::default())
 }
 
 /// Makes so many of the SKU available, spread over so many shards.

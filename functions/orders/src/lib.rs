@@ -31,6 +31,6 @@ pub use forecast::Forecast;
 pub use queries::handle as handle_query;
 pub use reconciler::{Contexts, Executions, Reconciler, run as reconcile};
 pub use relay::Starter;
-pub use store::Store;
+pub use store::{Partitioning, Store};
 pub use views::run as keep_views;
 pub use watch::watch_all;

@@ -64,7 +64,7 @@ mod tests {
 
     async fn with_order() -> (Store, Faults) {
         let (table, faults) = table(&[]).await;
-        let store = Store::new(table);
+        let store = crate::testing::store(table);
         let (order_id, correlation_id) = (order_id(), correlation_id());
         place_order(&store).await;
         store.execute(&order_id, &Command::RecordReservation, &correlation_id, at(1)).await.unwrap();

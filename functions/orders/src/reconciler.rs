@@ -79,7 +79,7 @@ impl Reconciler {
     ) -> Result<Report, ReconcileError> {
         let mut report = Report::default();
         let overdue = invocation.now - older_than;
-        for partition in Watch::Open.partitions() {
+        for partition in self.store.watch_partitions(Watch::Open) {
             self.each_page(&partition, overdue, PAGE, async |page| {
                 let found = stream::iter(page).map(|order| self.look_at(order, invocation));
                 let found: Vec<(Watched, Found)> = found.buffer_unordered(CONCURRENCY).collect().await;
@@ -88,7 +88,7 @@ impl Reconciler {
             .await?;
         }
         self.check_money(invocation, &mut report).await?;
-        for partition in Watch::Attention.partitions() {
+        for partition in self.store.watch_partitions(Watch::Attention) {
             self.each_page(&partition, invocation.now, PAGE, async |page| {
                 report.in_attention += page.len();
             })
@@ -168,7 +168,7 @@ impl Reconciler {
         let until = invocation.now - MONEY_IS_BACK_AFTER;
         // As many as one question may name.
         let limit = i32::try_from(contracts::query::PAYMENT_STATUSES_MAX).unwrap_or(PAGE);
-        for partition in Watch::Cancelled.partitions() {
+        for partition in self.store.watch_partitions(Watch::Cancelled) {
             self.each_page(&partition, until, limit, async |page| {
                 if !invocation.has_time_to_undo() {
                     report.not_looked_at += page.len();

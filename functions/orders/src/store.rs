@@ -15,6 +15,7 @@
 mod customers;
 mod discounts;
 mod item;
+mod partitioning;
 mod prices;
 mod sales;
 mod scan;
@@ -32,10 +33,11 @@ pub(crate) use self::item::PRIVATE;
 pub use self::{
     discounts::{Created, Found},
     item::FirstCommit,
+    partitioning::Partitioning,
     prices::Noted,
     sales::{Counts, Generations},
     scan::{Place, Stray},
-    views::{Scope, View, Written, shard_of},
+    views::{Scope, View, Written},
     watch::{Page, Watch, Watched},
 };
 use crate::domain::{
@@ -59,6 +61,7 @@ const NOT_TAKEN: &str = "attribute_not_exists(sk)";
 #[derive(Debug, Clone)]
 pub struct Store {
     table: Table,
+    partitioning: Partitioning,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -145,8 +148,8 @@ enum Appended {
 }
 
 impl Store {
-    pub fn new(table: Table) -> Self {
-        Self { table }
+    pub fn new(table: Table, partitioning: Partitioning) -> Self {
+        Self { table, partitioning }
     }
 
     /// All that happened to an order; nothing when there is no such order.
@@ -262,11 +265,33 @@ impl Store {
         if let Command::Place { items, offer: Some(offer) } = command {
             return self.place_with_code(order, items, offer, now).await;
         }
-        let (first, item) = first(order, command, now)?;
+        let (first, item) = self.first(order, command, now)?;
         match self.append(item).await? {
             Appended::Done => Ok(Placing::New(first)),
             Appended::Taken => Ok(Placing::Earlier(self.first_commit(order.order_id).await?)),
         }
+    }
+
+    /// An order's first commit, and its item.
+    fn first(
+        &self,
+        order: &NewOrder<'_>,
+        command: Command,
+        now: Timestamp,
+    ) -> Result<(FirstCommit, Item), ExecuteError> {
+        let command_id = command_id(order.order_id, &command);
+        let events = decide(&Order::NotPlaced, command)?;
+        let new = NewCommit {
+            order_id: order.order_id,
+            user_id: order.user_id,
+            correlation_id: order.correlation_id,
+            occurred_at: now,
+        };
+        let commit = commit(0, command_id, &events, new)?;
+        let mut beginning = item::beginning(order.request_hash, order.private);
+        beginning.extend(watch::from_the_beginning(order.order_id, now, self.partitioning.watch));
+        let item = item_of(&commit, new, beginning)?;
+        Ok((FirstCommit { request_hash: order.request_hash.to_owned(), commit }, item))
     }
 
     async fn append(&self, item: Item) -> Result<Appended, StoreError> {
@@ -361,27 +386,6 @@ impl Store {
         let order_id = history.order_id.clone();
         history.then(commit).map_err(|source| StoreError::Broken { order_id, source })
     }
-}
-
-/// An order's first commit, and its item.
-fn first(
-    order: &NewOrder<'_>,
-    command: Command,
-    now: Timestamp,
-) -> Result<(FirstCommit, Item), ExecuteError> {
-    let command_id = command_id(order.order_id, &command);
-    let events = decide(&Order::NotPlaced, command)?;
-    let new = NewCommit {
-        order_id: order.order_id,
-        user_id: order.user_id,
-        correlation_id: order.correlation_id,
-        occurred_at: now,
-    };
-    let commit = commit(0, command_id, &events, new)?;
-    let mut beginning = item::beginning(order.request_hash, order.private);
-    beginning.extend(watch::from_the_beginning(order.order_id, now));
-    let item = item_of(&commit, new, beginning)?;
-    Ok((FirstCommit { request_hash: order.request_hash.to_owned(), commit }, item))
 }
 
 fn item_of(commit: &Commit, new: NewCommit<'_>, extra: Item) -> Result<Item, StoreError> {

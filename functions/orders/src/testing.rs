@@ -17,7 +17,7 @@ use crate::{
     api::routes,
     domain::{Command, Commit, NewCommit, Order, Placed, apply, command_id, decide},
     forecast::Forecast,
-    store::{NewOrder, Store},
+    store::{NewOrder, Partitioning, Store},
 };
 
 pub fn order_id() -> OrderId {
@@ -34,6 +34,10 @@ pub fn correlation_id() -> CorrelationId {
 
 pub fn sku(name: &str) -> Sku {
     Sku::try_from(name).unwrap()
+}
+
+pub fn store(table: Table) -> Store {
+    Store::new(table, Partitioning::default())
 }
 
 /// Puts the order into a store, at second 0.
@@ -143,13 +147,13 @@ pub fn placed(order: &Order) -> &Placed {
 /// A table with the index of all orders, and a store over it.
 pub async fn listed_store() -> (Store, Table, Faults) {
     let (table, faults) = table(&[("listed", "listed", "sk")]).await;
-    (Store::new(table.clone()), table, faults)
+    (store(table.clone()), table, faults)
 }
 
 /// The REST API over a table of `listed_store`.
 pub fn listed_api(table: &Table, tokens: &Tokens) -> Router {
     let limiter = Limiter::new(table.clone(), "orders", ORDERS_PER_USER);
-    app(routes(Store::new(table.clone()), limiter, unanswered()), tokens.verifier())
+    app(routes(store(table.clone()), limiter, unanswered()), tokens.verifier())
 }
 
 /// Peers that do not answer.

@@ -24,7 +24,7 @@ pub use self::function::run;
 use crate::{
     api::OrderView,
     domain::{History, tallies},
-    store::{Counts, Generations, Store, StoreError, View, Written, shard_of},
+    store::{Counts, Generations, Store, StoreError, View, Written},
 };
 
 /// How often a view is folded again because another writer was faster: the stream gives an order to one projector at a
@@ -102,8 +102,10 @@ impl Projector {
     async fn project_orders(&self, orders: &BTreeMap<OrderId, &str>, generations: Generations) -> Projected {
         let mut projected = Projected::default();
         let orders = orders.iter().map(|(order_id, number)| (order_id.clone(), *number));
-        let results =
-            by_shard(orders, |order_id| self.project(order_id, generations, Purpose::CatchUp)).await;
+        let results = by_partition(&self.store, orders, |order_id| {
+            self.project(order_id, generations, Purpose::CatchUp)
+        })
+        .await;
         for (sequence_number, order_id, result) in results {
             let Err(error) = result else { continue };
             tracing::error!(order_id = order_id.as_str(), error = chain(&error), "an order has no new view");
@@ -153,20 +155,22 @@ fn order_of(record: &StreamRecord) -> Option<(OrderId, &StreamRecord)> {
     Some((OrderId::try_from(pk.strip_prefix("ORDER#")?).ok()?, record))
 }
 
-/// Does something for each order: for those of one shard one after the other, so that they do not meet in what they count.
-async fn by_shard<T, F>(
+/// Does something for each order: for those of one partition one after the other, so that they do not meet in what they
+/// count.
+async fn by_partition<T, F>(
+    store: &Store,
     orders: impl Iterator<Item = (OrderId, T)>,
     act: impl Fn(OrderId) -> F,
 ) -> Vec<(T, OrderId, Result<(), StoreError>)>
 where
     F: Future<Output = Result<(), StoreError>>,
 {
-    let mut shards: BTreeMap<usize, Vec<(OrderId, T)>> = BTreeMap::new();
+    let mut partitions: BTreeMap<u16, Vec<(OrderId, T)>> = BTreeMap::new();
     for (order_id, with) in orders {
-        shards.entry(shard_of(&order_id)).or_default().push((order_id, with));
+        partitions.entry(store.list_partition_of(&order_id)).or_default().push((order_id, with));
     }
     let act = &act;
-    let shards = shards.into_values().map(|orders| async move {
+    let partitions = partitions.into_values().map(|orders| async move {
         let mut results = vec![];
         for (order_id, with) in orders {
             let result = act(order_id.clone()).await;
@@ -174,7 +178,7 @@ where
         }
         results
     });
-    join_all(shards).await.into_iter().flatten().collect()
+    join_all(partitions).await.into_iter().flatten().collect()
 }
 
 fn is_current(view: &View, history: &History, generations: Generations) -> bool {

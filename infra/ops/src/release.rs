@@ -132,6 +132,7 @@ impl Deploy {
             Target { source, programs, remote, stage: self.stage.clone(), config, parameters, progress };
         let found = stacks::read(&target.remote, &self.stage).await?;
         let steps = target.steps(&waves, &found)?;
+        target.grows(&waves, &found)?;
         let content = target.content(self.no_build)?;
         if !self.diff && record::matches(&target.remote, &self.stage, &content, &found).await? {
             progress.say("Nothing has changed since the stage was deployed: nothing was built or deployed.");

@@ -1,5 +1,6 @@
 //! What every store shares: the table, the outbox attribute, and what a failed call means.
 
+mod partitions;
 mod transaction;
 
 use std::collections::HashMap;
@@ -18,7 +19,10 @@ use crate::{
     health::Check,
 };
 
-pub use self::transaction::{Transacted, is_busy};
+pub use self::{
+    partitions::{InvalidPartitions, Partitions},
+    transaction::{Transacted, is_busy},
+};
 
 pub type Item = HashMap<String, AttributeValue>;
 

@@ -36,7 +36,7 @@ impl Shop {
     async fn open() -> Self {
         let (table, faults) = testing::table(&[]).await;
         let tokens = Tokens::new();
-        let app = app(routes(Store::new(table.clone())), tokens.verifier());
+        let app = app(routes(crate::testing::store(table.clone())), tokens.verifier());
         let admin = tokens.admin();
         Self { app, table, faults, tokens, admin }
     }

@@ -1,11 +1,11 @@
-use inventory::{Store, handle_command, handle_query};
+use inventory::{HeldPartitions, Store, handle_command, handle_query};
 use jiff::Timestamp;
 use lambda_kit::{MainResult, aws, command, dynamodb::Table, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
     telemetry::init();
-    let store = Store::new(Table::from_env(&aws::sdk_config()?)?);
+    let store = Store::new(Table::from_env(&aws::sdk_config()?)?, HeldPartitions::from_env()?);
 
     let asked = store.clone();
     command::run_with_queries(

@@ -1,4 +1,4 @@
-use inventory::{Store, tell_classes};
+use inventory::{HeldPartitions, Store, tell_classes};
 use jiff::Timestamp;
 use lambda_kit::{MainResult, aws, dynamodb::Table, relay, telemetry};
 
@@ -7,7 +7,7 @@ async fn main() -> MainResult {
     telemetry::init();
     let sdk = aws::sdk_config()?;
     let (publisher, table) = (relay::Publisher::from_env(&sdk)?, Table::from_env(&sdk)?);
-    let store = Store::new(table.clone());
+    let store = Store::new(table.clone(), HeldPartitions::from_env()?);
 
     relay::run(table, vec![store.health()], publisher, move |batch| {
         let store = store.clone();

@@ -1,4 +1,4 @@
-use inventory::{Orders, Store, sweep};
+use inventory::{HeldPartitions, Orders, Store, sweep};
 use jiff::Timestamp;
 use lambda_kit::{MainResult, aws, config, dynamodb::Table, invoke, telemetry};
 
@@ -6,7 +6,7 @@ use lambda_kit::{MainResult, aws, config, dynamodb::Table, invoke, telemetry};
 async fn main() -> MainResult {
     telemetry::init();
     let sdk = aws::sdk_config()?;
-    let store = Store::new(Table::from_env(&sdk)?);
+    let store = Store::new(Table::from_env(&sdk)?, HeldPartitions::from_env()?);
     let orders = Orders::new(&(&sdk).into(), config::required("STAGE")?);
 
     invoke::run(vec![store.health()], |_, context| {

@@ -35,12 +35,12 @@ impl Warehouse {
     /// With so many of each SKU over so many shards, and a store that knows nothing of it yet.
     async fn spread(stock: &[(&str, u32, u32)]) -> Self {
         let (table, faults) = testing::table().await;
-        let setting = Store::new(table.clone());
+        let setting = crate::testing::store(table.clone());
         for (name, available, shards) in stock {
             stocked(&setting, name, *available, *shards).await;
         }
         faults.reset();
-        Self { store: Store::new(table.clone()), table, faults }
+        Self { store: crate::testing::store(table.clone()), table, faults }
     }
 
     async fn reserve(&self, order: &OrderId, lines: &[(&str, u32)]) -> Result<Value, String> {

@@ -44,7 +44,7 @@ fn cause() -> Cause {
 
 async fn store_with_one_held() -> (Store, testing::Faults) {
     let (table, faults) = testing::table(&[]).await;
-    let store = Store::new(table);
+    let store = crate::testing::store(table);
     let sku = Sku::try_from("MUG").unwrap();
     stocked(&store, "MUG", 3, 1).await;
     reserve(&store, &[OrderLine { sku, quantity: 1 }], &cause()).await.unwrap();
@@ -75,7 +75,7 @@ async fn a_commit_whose_answer_is_lost_is_a_success_when_the_event_comes_again()
 #[tokio::test]
 async fn an_order_that_nothing_is_held_for_comes_again() {
     let (table, _) = testing::table(&[]).await;
-    let store = Store::new(table.clone());
+    let store = crate::testing::store(table.clone());
     assert!(handle(&store, completed(), Timestamp::UNIX_EPOCH).await.is_err());
     let written = table.client.get_item().table_name(&table.name);
     let written = written.key("pk", string(format!("RESERVATION#{ORDER}"))).key("sk", string("RESERVATION"));

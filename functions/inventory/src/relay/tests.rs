@@ -24,7 +24,7 @@ struct Warehouse {
 impl Warehouse {
     async fn with(available: u32, shards: u32) -> Self {
         let (table, faults) = table().await;
-        let store = Store::new(table.clone());
+        let store = crate::testing::store(table.clone());
         stocked(&store, "MUG", available, shards).await;
         Self { store, table, faults }
     }

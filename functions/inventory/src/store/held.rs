@@ -2,19 +2,40 @@
 
 use contracts::OrderId;
 use jiff::Timestamp;
-use lambda_kit::dynamodb::{Item, PK, TableError, string};
+use lambda_kit::{
+    config::{self, ConfigError},
+    dynamodb::{Item, PK, Partitions, TableError, string},
+};
 
 use super::Store;
 
 pub const HELD_INDEX: &str = "held";
-/// The index's partition key: the slot, on items that are held and on no others.
+/// The index's partition key: the number of a partition, on items that are held and on no others.
 pub(super) const HELD: &str = "held";
 /// The index's sort key: an attribute of every reservation.
 const SINCE: &str = "created_at";
-/// An index's partition takes 1,000 writes a second, as a table's does (DynamoDB developer guide, quotas), and would
-/// hold up the table behind it. 16 take more than 16 shards bring.
-pub const SLOTS: [&str; 16] =
-    ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "a", "b", "c", "d", "e", "f"];
+
+/// Over how many partitions of the index held reservations are spread: a setting that only grows. One alone would hold up
+/// the table behind it.
+#[derive(Debug, Clone, Copy)]
+pub struct HeldPartitions(pub Partitions);
+
+impl HeldPartitions {
+    /// What `HELD_PARTITIONS` says.
+    ///
+    /// # Errors
+    /// When it is not from 1 to 64.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self(config::parsed_or("HELD_PARTITIONS", Self::default().0)?))
+    }
+}
+
+impl Default for HeldPartitions {
+    fn default() -> Self {
+        // 16 take more than 16 shards bring.
+        Self(Partitions::new(16))
+    }
+}
 
 /// An order that stock is held for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,20 +51,29 @@ pub struct HeldPage {
     pub next: Option<Item>,
 }
 
-/// The slot of an order: the first digit of its id, which is one of a hash. Shards are told by its last ones.
-pub(super) fn slot(order: &OrderId) -> &str {
-    order.as_str().get(4..5).unwrap_or_default()
+fn named(number: u16) -> String {
+    format!("{number:x}")
+}
+
+/// The partition of an order: by the first digits of its id, which is a hash. Shards are told by its last ones.
+pub(super) fn partition(order: &OrderId, partitions: HeldPartitions) -> String {
+    named(partitions.0.of(order.as_str().get(4..8).unwrap_or_default()))
 }
 
 impl Store {
-    /// Orders of the slot whose stock has been held since before `before`, the oldest first. An index follows its
+    /// The partitions of the index.
+    pub fn held_partitions(&self) -> Vec<String> {
+        self.held_partitions.0.all().map(named).collect()
+    }
+
+    /// Orders of the partition whose stock has been held since before `before`, the oldest first. An index follows its
     /// table with a delay, so some of them may be settled already.
     ///
     /// # Errors
     /// When the index cannot be read.
     pub async fn held_since_before(
         &self,
-        slot: &str,
+        partition: &str,
         before: Timestamp,
         start: Option<Item>,
         limit: i32,
@@ -55,10 +85,10 @@ impl Store {
             .query()
             .table_name(&self.table.name)
             .index_name(HELD_INDEX)
-            .key_condition_expression("#held = :slot AND #since < :before")
+            .key_condition_expression("#held = :partition AND #since < :before")
             .expression_attribute_names("#held", HELD)
             .expression_attribute_names("#since", SINCE)
-            .expression_attribute_values(":slot", string(slot))
+            .expression_attribute_values(":partition", string(partition))
             .expression_attribute_values(":before", string(before.to_string()))
             .set_exclusive_start_key(start)
             .limit(limit)
@@ -80,18 +110,5 @@ fn read(item: &Item) -> Result<Held, String> {
     match (order_id, since) {
         (Some(Ok(order_id)), Some(Ok(since))) => Ok(Held { order_id, since }),
         _ => Err(format!("{:?} is no reservation", text(PK))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_order_has_one_of_the_slots() {
-        for digit in "0123456789abcdef".chars() {
-            let order = OrderId::try_from(format!("ord_{digit}{:031}", 0)).unwrap();
-            assert!(SLOTS.contains(&slot(&order)), "{order}");
-        }
     }
 }

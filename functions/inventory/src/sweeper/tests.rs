@@ -1,12 +1,18 @@
 //! The sweeper against a real table, and a Lambda that answers for orders.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex},
+};
 
 use contracts::{
     CorrelationId, OrderId, OrderLine,
     query::{OrderQuery, OrderStanding, OrderStatuses},
 };
-use lambda_kit::testing::{Faults, sdk_config};
+use lambda_kit::{
+    dynamodb::{Partitions, Table},
+    testing::{Faults, sdk_config},
+};
 use wiremock::{
     Mock, MockServer, Request, ResponseTemplate,
     matchers::{method, path},
@@ -15,6 +21,7 @@ use wiremock::{
 use super::*;
 use crate::{
     settle::reserve,
+    store::HeldPartitions,
     testing::{order, sku, stocked, table, user},
 };
 
@@ -24,6 +31,7 @@ const FUNCTION: &str = "ordersaga-test-orders-commands";
 /// A shop whose orders are what a test says, and everything held is held since 1970.
 struct Shop {
     store: Store,
+    table: Table,
     faults: Faults,
     orders: Orders,
     asked: Arc<Mutex<Vec<usize>>>,
@@ -36,12 +44,8 @@ impl Shop {
         status: impl Fn(&OrderId) -> Option<OrderStatus> + Send + Sync + 'static,
     ) -> Self {
         let (table, faults) = table().await;
-        let store = Store::new(table);
+        let store = crate::testing::store(table.clone());
         stocked(&store, "MUG", 500, 1).await;
-        for n in 0..held {
-            let line = OrderLine { sku: sku("MUG"), quantity: 1 };
-            reserve(&store, &[line], &cause(&order(n))).await.unwrap();
-        }
         let (lambda, asked) = (MockServer::start().await, Arc::new(Mutex::new(Vec::new())));
         let log = Arc::clone(&asked);
         Mock::given(method("POST"))
@@ -60,7 +64,16 @@ impl Shop {
             .await;
         let (sdk, _) = sdk_config(&lambda.uri());
         let orders = Orders::new(&(&sdk).into(), "test".to_owned());
-        Self { store, faults, orders, asked, _lambda: lambda }
+        let shop = Self { store, table, faults, orders, asked, _lambda: lambda };
+        shop.reserve(0..held).await;
+        shop
+    }
+
+    async fn reserve(&self, orders: Range<usize>) {
+        for n in orders {
+            let line = OrderLine { sku: sku("MUG"), quantity: 1 };
+            reserve(&self.store, &[line], &cause(&order(n))).await.unwrap();
+        }
     }
 
     async fn sweep_after(&self, seconds: i64) -> Result<Swept, String> {
@@ -130,6 +143,16 @@ async fn every_reservation_is_reached_whatever_lies_before_it() {
     let swept = Swept { open: 110, released: 10, ..Swept::default() };
     assert_eq!(shop.sweep_after(31 * MINUTE).await, Ok(swept));
     assert_eq!(shop.asked.lock().unwrap().iter().sum::<usize>(), 120);
+}
+
+#[tokio::test]
+async fn every_reservation_is_reached_while_the_number_of_partitions_grows() {
+    let mut shop = Shop::with(40, |_| Some(OrderStatus::OrderCancelled)).await;
+    shop.store = Store::new(shop.table.clone(), HeldPartitions(Partitions::new(25)));
+    shop.reserve(40..60).await;
+    let swept = Swept { released: 60, ..Swept::default() };
+    assert_eq!(shop.sweep_after(31 * MINUTE).await, Ok(swept));
+    assert_eq!(shop.available().await, 500);
 }
 
 #[tokio::test]

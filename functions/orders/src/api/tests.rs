@@ -52,7 +52,7 @@ pub(super) async fn shop() -> Shop {
 /// With what answers quotes.
 pub(super) async fn shop_with(forecast: Forecast) -> Shop {
     let (table, faults) = table(&[]).await;
-    let (store, tokens) = (Store::new(table.clone()), Tokens::new());
+    let (store, tokens) = (crate::testing::store(table.clone()), Tokens::new());
     store.note_price(&sku("MUG"), 1, Some(usd(4200))).await.unwrap();
     store.note_price(&sku("CUP"), 1, Some(usd(500))).await.unwrap();
     let euros = contracts::Money::new(300, contracts::Currency::EUR);

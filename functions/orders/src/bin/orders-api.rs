@@ -5,7 +5,7 @@ use lambda_kit::{
     jwt::Verifier,
     numbers, telemetry,
 };
-use orders::{Forecast, Store, routes};
+use orders::{Forecast, Partitioning, Store, routes};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -16,5 +16,5 @@ async fn main() -> MainResult {
     let checks = vec![table.health(), verifier.health()];
     let limiter = Limiter::new(table.clone(), "orders", numbers::ORDERS_PER_USER);
     let forecast = Forecast::new(&(&sdk).into(), config::required("STAGE")?);
-    http::run(checks, routes(Store::new(table), limiter, forecast), verifier).await
+    http::run(checks, routes(Store::new(table, Partitioning::from_env()?), limiter, forecast), verifier).await
 }

@@ -1,12 +1,12 @@
 use jiff::Timestamp;
 use lambda_kit::{MainResult, aws, command, dynamodb::Table, telemetry};
-use orders::{Store, handle_command, handle_query};
+use orders::{Partitioning, Store, handle_command, handle_query};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
     telemetry::init();
     let table = Table::from_env(&aws::sdk_config()?)?;
-    let (checks, store) = (vec![table.health()], Store::new(table));
+    let (checks, store) = (vec![table.health()], Store::new(table, Partitioning::from_env()?));
     let asked = store.clone();
     command::run_with_queries(
         checks,

@@ -1,5 +1,5 @@
 use lambda_kit::{MainResult, aws, config, dynamodb::Table, relay, telemetry};
-use orders::{Starter, Store, watch_all};
+use orders::{Partitioning, Starter, Store, watch_all};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -12,7 +12,7 @@ async fn main() -> MainResult {
         table.clone(),
         config::parsed_or("SAGA_STARTS_PER_SECOND", Starter::PER_SECOND)?,
     );
-    let (checks, store) = (vec![table.health()], Store::new(table.clone()));
+    let (checks, store) = (vec![table.health()], Store::new(table.clone(), Partitioning::from_env()?));
     relay::run(table, checks, publisher, move |batch| {
         let (starter, store) = (starter.clone(), store.clone());
         async move {

@@ -21,7 +21,7 @@ async fn with_order() -> (Store, Faults) {
 
 async fn with_order_in() -> (Store, Table, Faults) {
     let (table, faults) = table(&[]).await;
-    let store = Store::new(table.clone());
+    let store = crate::testing::store(table.clone());
     place_order(&store).await;
     faults.reset();
     (store, table, faults)

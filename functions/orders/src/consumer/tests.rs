@@ -5,7 +5,7 @@ use super::*;
 use crate::testing::{at, cancel_after, correlation_id, order_id, place_order, sku, usd, user_id};
 
 async fn store() -> Store {
-    Store::new(table(&[]).await.0)
+    crate::testing::store(table(&[]).await.0)
 }
 
 fn event<P: EventPayload>(version: u64, payload: &P) -> Envelope {
@@ -80,7 +80,7 @@ async fn broken_events_are_delivered_again() {
 #[tokio::test]
 async fn who_was_deleted_is_known_as_long_as_an_access_token_lives_and_nobody_else_is() {
     let (table, _) = table(&[]).await;
-    let store = Store::new(table.clone());
+    let store = crate::testing::store(table.clone());
     for _ in 0..2 {
         handle(&store, event(7, &UserDeleted { user_id: user_id() })).await.unwrap();
     }

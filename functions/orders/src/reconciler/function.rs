@@ -154,7 +154,7 @@ impl Reconciler {
         let watches: &[Watch] =
             if attention { &[Watch::Attention] } else { &[Watch::Attention, Watch::Open] };
         let mut watched: Vec<Watched> = vec![];
-        for partition in watches.iter().flat_map(|watch| watch.partitions()) {
+        for partition in watches.iter().flat_map(|watch| self.store.watch_partitions(*watch)) {
             // One more than is shown tells whether there are more.
             let page = i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX);
             watched.extend(self.store.watched(&partition, now, page, None).await?.orders);

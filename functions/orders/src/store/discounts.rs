@@ -25,7 +25,7 @@ use lambda_kit::{
 };
 
 use super::{
-    APPENDING, Appended, ExecuteError, NOT_TAKEN, NewOrder, Placing, Store, StoreError, first,
+    APPENDING, Appended, ExecuteError, NOT_TAKEN, NewOrder, Placing, Store, StoreError,
     item::{ItemError, text},
 };
 use crate::domain::{Command, Discount, DiscountCode, DiscountError, Event, History, Offer, Rejected, Terms};
@@ -192,7 +192,7 @@ impl Store {
         loop {
             let command = Command::Place { items: items.clone(), offer: Some(offer.clone()) };
             // Whoever cannot have the code any more hears so at once.
-            let (first, item) = first(order, command, now)?;
+            let (first, item) = self.first(order, command, now)?;
             if tried && !backoff.pause().await {
                 return Err(StoreError::Contended(order.order_id.clone()).into());
             }

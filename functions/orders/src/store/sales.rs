@@ -13,7 +13,7 @@ use futures::future::try_join_all;
 use jiff::civil::Date;
 use lambda_kit::dynamodb::{Item, SK, TableError, condition_failed, key, number, string};
 
-use super::{Store, StoreError, item::ItemError, item::text, views::SHARDS};
+use super::{Store, StoreError, item::ItemError, item::text};
 use crate::domain::{Measure, Tally};
 
 const OPERATION: &str = "reading the sales";
@@ -49,9 +49,9 @@ fn pointer() -> Item {
     key("PROJECTION#sales", "GENERATIONS")
 }
 
-/// `pk = SALES#<generation>#<shard>`, `sk = <day>`.
-fn partition(generation: u64, shard: usize) -> String {
-    format!("SALES#{generation}#{shard}")
+/// `pk = SALES#<generation>#<number>`, `sk = <day>`.
+fn partition(generation: u64, number: u16) -> String {
+    format!("SALES#{generation}#{number}")
 }
 
 impl Store {
@@ -131,13 +131,13 @@ impl Store {
     pub(super) fn add(
         &self,
         generation: u64,
-        shard: usize,
+        numbered: u16,
         counts: &Counts,
     ) -> Result<Vec<TransactWriteItem>, TableError> {
         let update = |(day, tally): (&Date, &Tally)| {
             let mut update = Update::builder()
                 .table_name(&self.table.name)
-                .set_key(Some(key(partition(generation, shard), day.to_string())));
+                .set_key(Some(key(partition(generation, numbered), day.to_string())));
             let mut sums = vec![];
             for (n, (measure, count)) in tally.iter().enumerate() {
                 sums.push(format!("#{n} :{n}"));
@@ -155,9 +155,10 @@ impl Store {
     /// What was sold on each day from `first` to `last` on which there was anything.
     pub async fn sales(&self, first: Date, last: Date) -> Result<BTreeMap<Date, Tally>, StoreError> {
         let live = self.generations().await?.live;
-        let shards = (0..SHARDS).map(|shard| self.days(partition(live, shard), first, last));
+        let partitions = self.partitioning.list.all();
+        let sums = partitions.map(|number| self.days(partition(live, number), first, last));
         let mut sales: BTreeMap<Date, Tally> = BTreeMap::new();
-        for (day, measure, count) in try_join_all(shards).await?.into_iter().flatten() {
+        for (day, measure, count) in try_join_all(sums).await?.into_iter().flatten() {
             *sales.entry(day).or_default().entry(measure).or_default() += count;
         }
         Ok(sales)
@@ -196,8 +197,8 @@ impl Store {
     }
 
     async fn delete_generation(&self, generation: u64) -> Result<(), StoreError> {
-        for shard in 0..SHARDS {
-            let partition = partition(generation, shard);
+        for number in self.partitioning.list.all() {
+            let partition = partition(generation, number);
             let sums = self.days(partition.clone(), Date::MIN, Date::MAX).await?;
             let days: std::collections::BTreeSet<Date> = sums.into_iter().map(|(day, ..)| day).collect();
             for days in days.into_iter().collect::<Vec<_>>().chunks(DELETED_AT_ONCE) {

@@ -15,7 +15,7 @@ const PRIVATE: &str = r#"{"payment_method":"pm_1"}"#;
 
 async fn store() -> (Store, Faults) {
     let (table, faults) = table(&[]).await;
-    (Store::new(table), faults)
+    (crate::testing::store(table), faults)
 }
 
 async fn place_in(store: &Store, request_hash: &str) -> Placing {
@@ -345,7 +345,7 @@ async fn throttled(times: u64) -> (Store, wiremock::MockServer) {
     answer(partly).up_to_n_times(times).with_priority(1).mount(&server).await;
     answer(whole).mount(&server).await;
     let (config, _) = lambda_kit::testing::sdk_config(&server.uri());
-    (Store::new(Table::new(aws_sdk_dynamodb::Client::new(&config), "test")), server)
+    (crate::testing::store(Table::new(aws_sdk_dynamodb::Client::new(&config), "test")), server)
 }
 
 #[tokio::test]

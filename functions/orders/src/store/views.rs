@@ -3,7 +3,8 @@
 //!
 //! A customer's views are one partition, in the order of time. An administrator's list of all orders is the index
 //! `listed`, spread over a few partitions by the order's id: one alone would take 1,000 writes a second, and hold up the
-//! views of everybody (a monotonous sort key is not split by DynamoDB). A list reads all of them and merges.
+//! views of all customers (a monotonous sort key is not split by DynamoDB). A list reads all of them and merges. The sums
+//! of the sales are spread over as many.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +17,13 @@ use futures::future::try_join_all;
 use lambda_kit::dynamodb::{Item, SK, TableError, cancellation_reasons, key, number, string};
 use serde_json::value::RawValue;
 
-use super::{Store, StoreError, item::ItemError, item::text, sales::Counts, watch::sortable};
+use super::{
+    Store, StoreError, item::ItemError, item::text, partitioning::last_digits, sales::Counts, watch::sortable,
+};
 use crate::domain::History;
 
 /// The index of all orders, and its partition key; its sort key is the table's.
 const LISTED: &str = "listed";
-/// 8,000 writes a second into the index, more than the saga could start orders for; and few enough to read at once.
-pub(super) const SHARDS: usize = 8;
 /// What a view's sort key begins with.
 pub(super) const ORDER: &str = "ORDER#";
 pub(super) const REVISION: &str = "revision";
@@ -82,13 +83,6 @@ struct Found {
     until: Option<String>,
 }
 
-/// Which of the partitions over which all orders are spread an order belongs to: by the last digit of its id, which is as
-/// good as random.
-pub fn shard_of(order_id: &OrderId) -> usize {
-    let digit = order_id.as_str().chars().last().and_then(|digit| digit.to_digit(16)).unwrap_or_default();
-    digit as usize % SHARDS
-}
-
 /// What the partition of a customer begins with.
 pub(super) const CUSTOMER: &str = "CUSTOMER#";
 
@@ -96,8 +90,8 @@ fn customers(user_id: &UserId) -> String {
     format!("{CUSTOMER}{user_id}")
 }
 
-fn listed(shard: usize) -> String {
-    format!("ORDERS#{shard}")
+fn listed(partition: u16) -> String {
+    format!("ORDERS#{partition}")
 }
 
 /// `pk = CUSTOMER#<user>`, `sk = ORDER#<created at>#<order>`.
@@ -107,6 +101,11 @@ pub(super) fn key_of(history: &History) -> Item {
 }
 
 impl Store {
+    /// Which of the partitions over which all orders are spread an order goes to.
+    pub fn list_partition_of(&self, order_id: &OrderId) -> u16 {
+        self.partitioning.list.of(last_digits(order_id))
+    }
+
     /// The view of an order, read consistently, if there is one.
     pub async fn view(&self, history: &History) -> Result<Option<View>, StoreError> {
         const OPERATION: &str = "reading a view";
@@ -135,14 +134,14 @@ impl Store {
         const OPERATION: &str = "writing a view";
         let put = Put::builder()
             .table_name(&self.table.name)
-            .set_item(Some(write(history, view)))
+            .set_item(Some(write(history, view, self.list_partition_of(&history.order_id))))
             .condition_expression("attribute_not_exists(pk) OR revision = :before")
             .expression_attribute_values(":before", number(view.revision - 1))
             .build()
             .map_err(|e| TableError::call(OPERATION, e))?;
         let mut items = vec![];
         for (generation, counts) in counts {
-            items.extend(self.add(*generation, shard_of(&history.order_id), counts)?);
+            items.extend(self.add(*generation, self.list_partition_of(&history.order_id), counts)?);
         }
         // A transaction costs twice as much.
         if items.is_empty() {
@@ -181,10 +180,10 @@ impl Store {
                     vec![self.of_customer(user_id, status, limit, after.as_deref()).await?]
                 }
                 Scope::All => {
-                    try_join_all(
-                        (0..SHARDS).map(|shard| self.of_shard(shard, status, limit, after.as_deref())),
-                    )
-                    .await?
+                    let partitions = self.partitioning.list.all();
+                    let found =
+                        partitions.map(|partition| self.of_all(partition, status, limit, after.as_deref()));
+                    try_join_all(found).await?
                 }
             };
             let (views, next) = merge(found, limit - orders.len());
@@ -219,9 +218,9 @@ impl Store {
         self.find(query, partition, status, limit).await
     }
 
-    async fn of_shard(
+    async fn of_all(
         &self,
-        shard: usize,
+        partition: u16,
         status: Option<OrderStatus>,
         limit: usize,
         after: Option<&str>,
@@ -233,7 +232,7 @@ impl Store {
                 .expression_attribute_values(":after", string(after)),
             None => query.key_condition_expression("listed = :partition"),
         };
-        self.find(query, listed(shard), status, limit).await
+        self.find(query, listed(partition), status, limit).await
     }
 
     async fn find(
@@ -284,14 +283,14 @@ fn merge(found: Vec<Found>, limit: usize) -> (Vec<Box<RawValue>>, Option<String>
     (views.into_iter().map(|(_, order)| order).collect(), next)
 }
 
-fn write(history: &History, view: &View) -> Item {
+fn write(history: &History, view: &View, partition: u16) -> Item {
     let mut item = key_of(history);
     item.extend(
         [
             (REVISION, number(view.revision)),
             (VERSION, number(view.version)),
             (STATUS, string(history.order.status.as_str())),
-            (LISTED, string(listed(shard_of(&history.order_id)))),
+            (LISTED, string(listed(partition))),
             (ORDER_JSON, string(&*view.order)),
             (COUNTED, AttributeValue::M(view.counted.iter().map(counted).collect())),
         ]

@@ -16,11 +16,12 @@ use contracts::{
     events::{OrderCancelled, OrderCompensationFailed, OrderCompleted},
 };
 use jiff::Timestamp;
-use lambda_kit::dynamodb::{Item, PK, SK, TableError, condition_failed, number, string};
+use lambda_kit::dynamodb::{Item, PK, Partitions, SK, TableError, condition_failed, number, string};
 
 use super::{
     Store, StoreError,
     item::{ItemError, PRIVATE, first_key, text},
+    partitioning::last_digits,
 };
 
 /// The sparse index, and its keys.
@@ -29,9 +30,6 @@ const WATCHED_SINCE: &str = "watched_since";
 /// The version of the order that the watch is as of.
 const WATCH_VERSION: &str = "watch_version";
 
-/// Orders are spread over so many partitions of the index, by the last digit of their ids: each takes 1,000 writes a
-/// second, and one that is full would hold up the table.
-const PARTITIONS: &str = "0123456789abcdef";
 /// An order that was cancelled for one of these steps never came to its payment.
 const BEFORE_THE_PAYMENT: [&str; 2] = ["ReserveInventory", "RecordReservation"];
 
@@ -78,18 +76,18 @@ impl Watch {
         }
     }
 
-    fn partition(self, last_digit: &str) -> String {
-        format!("{}#{last_digit}", self.name())
+    fn partition(self, number: u16) -> String {
+        format!("{}#{number:x}", self.name())
     }
 
-    fn partition_of(self, order_id: &OrderId) -> String {
-        let id = order_id.as_str();
-        self.partition(&id[id.len() - 1..])
+    /// Where an order goes that is written now.
+    fn partition_of(self, order_id: &OrderId, partitions: Partitions) -> String {
+        self.partition(partitions.of(last_digits(order_id)))
     }
 
     /// The index's partitions that hold these orders.
-    pub fn partitions(self) -> Vec<String> {
-        let spread = PARTITIONS.chars().map(|digit| self.partition(&digit.to_string()));
+    fn partitions(self, partitions: Partitions) -> Vec<String> {
+        let spread = partitions.all().map(|number| self.partition(number));
         match self {
             Self::Open => spread.collect(),
             // Where these orders were before they were spread, too.
@@ -118,9 +116,9 @@ pub(super) fn sortable(at: Timestamp) -> String {
 }
 
 /// What an order's first commit has, so that the order is watched from its beginning.
-pub(super) fn from_the_beginning(order_id: &OrderId, placed_at: Timestamp) -> Item {
+pub(super) fn from_the_beginning(order_id: &OrderId, placed_at: Timestamp, partitions: Partitions) -> Item {
     HashMap::from([
-        (WATCH.to_owned(), string(Watch::Open.partition_of(order_id))),
+        (WATCH.to_owned(), string(Watch::Open.partition_of(order_id, partitions))),
         (WATCHED_SINCE.to_owned(), string(sortable(placed_at))),
         (WATCH_VERSION.to_owned(), number(1)),
     ])
@@ -141,7 +139,10 @@ impl Store {
                 .update_expression(
                     "SET watch_version = :version, watch = :watch, watched_since = :since REMOVE #private",
                 )
-                .expression_attribute_values(":watch", string(watch.partition_of(order_id)))
+                .expression_attribute_values(
+                    ":watch",
+                    string(watch.partition_of(order_id, self.partitioning.watch)),
+                )
                 .expression_attribute_values(":since", string(sortable(last.occurred_at))),
         };
         let update = update
@@ -155,6 +156,11 @@ impl Store {
             Err(error) if condition_failed(&error) => Ok(()),
             Err(error) => Err(TableError::call(OPERATION, error).into()),
         }
+    }
+
+    /// The index's partitions that hold the orders which are watched for this reason.
+    pub fn watch_partitions(&self, watch: Watch) -> Vec<String> {
+        watch.partitions(self.partitioning.watch)
     }
 
     /// One page of the orders of a partition that are watched since before `until`, the longest watched first.

@@ -9,7 +9,7 @@ use contracts::OrderId;
 use lambda_kit::command::chain;
 use serde::{Deserialize, Serialize};
 
-use super::{Projector, Purpose, by_shard};
+use super::{Projector, Purpose, by_partition};
 use crate::store::{Generations, Place, StoreError, Stray};
 
 /// Items that one read brings. A view or a commit has about 1 KB, and a tenth of them are first commits.
@@ -112,7 +112,7 @@ impl Projector {
         part.orders += u64::try_from(orders.len()).unwrap_or(u64::MAX);
         let orders = orders.into_iter().map(|order_id| (order_id, ()));
         for ((), order_id, result) in
-            by_shard(orders, |order_id| self.project(order_id, generations, purpose)).await
+            by_partition(&self.store, orders, |order_id| self.project(order_id, generations, purpose)).await
         {
             match result {
                 Err(error) if !error.is_retryable() => {

@@ -18,7 +18,7 @@ use contracts::saga::UndoOutcome;
 /// A store whose order took these commands; nothing has come through the stream yet.
 async fn with_order(commands: Vec<Command>) -> (Store, Table, Faults) {
     let (table, faults) = table(&[("watch", "watch", "watched_since")]).await;
-    let store = Store::new(table.clone());
+    let store = crate::testing::store(table.clone());
     let (order_id, correlation_id) = (order_id(), correlation_id());
     place_order(&store).await;
     for (second, command) in (1..).zip(commands) {
@@ -184,7 +184,7 @@ async fn watched_orders_are_found_by_why_and_since_when() {
     let (store, table, _) = with_order(vec![Command::RecordReservation]).await;
     let found = async |watch: Watch, until| {
         let mut orders = vec![];
-        for partition in watch.partitions() {
+        for partition in store.watch_partitions(watch) {
             orders.extend(store.watched(&partition, at(until), 10, None).await.unwrap().orders);
         }
         orders

@@ -15,12 +15,14 @@ const POLL: Duration = Duration::from_secs(2);
 const DELETED_WITHIN: Duration = Duration::from_secs(600);
 
 /// One stack that exists.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
     pub id: String,
     pub status: String,
     /// When it was created or last updated, as CloudFormation writes it.
     pub changed: String,
+    /// The parameters that it was deployed with.
+    pub parameters: BTreeMap<String, String>,
 }
 
 /// How a template gets into its stack.
@@ -57,7 +59,31 @@ fn read_one(stack: &Value) -> Option<(String, Found)> {
     let text = |key: &str| stack[key].as_str().map(str::to_owned);
     let status = text("StackStatus").filter(|status| status != "DELETE_COMPLETE")?;
     let changed = text("LastUpdatedTime").or_else(|| text("CreationTime")).unwrap_or_default();
-    Some((text("StackName")?, Found { id: text("StackId").unwrap_or_default(), status, changed }))
+    let parameters = stack["Parameters"].as_array().into_iter().flatten().filter_map(|parameter| {
+        let text = |key: &str| parameter[key].as_str().map(str::to_owned);
+        Some((text("ParameterKey")?, text("ParameterValue")?))
+    });
+    let id = text("StackId").unwrap_or_default();
+    Some((text("StackName")?, Found { id, status, changed, parameters: parameters.collect() }))
+}
+
+/// A parameter that only grows has this at its end: what lies in partitions behind the last one would be found no more.
+const GROWS: &str = "Partitions";
+
+/// Those of the parameters that would shrink, each as a person is told of it.
+pub fn shrinking(name: &str, found: &Found, parameters: &BTreeMap<String, String>) -> Vec<String> {
+    let number = |text: &String| text.parse::<u64>().ok();
+    let growing = parameters.iter().filter(|(parameter, _)| parameter.ends_with(GROWS));
+    let shrinking = growing.filter_map(|(parameter, new)| {
+        let deployed = number(found.parameters.get(parameter)?)?;
+        let is_smaller = number(new).is_none_or(|new| new < deployed);
+        is_smaller.then(|| {
+            format!(
+                "  {name} has {parameter} {deployed}: with {new} nothing would find what lies in the partitions above.                  Give {deployed} or more in infra/samconfig.toml or by `--parameter {parameter}={deployed}`."
+            )
+        })
+    });
+    shrinking.collect()
 }
 
 /// What can be done with a stack in this state.
@@ -142,7 +168,12 @@ mod tests {
     use super::*;
 
     fn found(status: &str) -> Found {
-        Found { id: "arn".to_owned(), status: status.to_owned(), changed: "now".to_owned() }
+        Found {
+            id: "arn".to_owned(),
+            status: status.to_owned(),
+            changed: "now".to_owned(),
+            ..Found::default()
+        }
     }
 
     fn step_of(status: &str) -> std::result::Result<Step, String> {
@@ -191,8 +222,26 @@ mod tests {
     fn a_deleted_stack_is_none() {
         let stack = json!({"StackName": "s", "StackStatus": "DELETE_COMPLETE", "StackId": "arn"});
         assert_eq!(read_one(&stack), None);
-        let stack = json!({"StackName": "s", "StackStatus": "CREATE_COMPLETE", "StackId": "arn", "CreationTime": "then"});
+        let stack = json!({"StackName": "s", "StackStatus": "CREATE_COMPLETE", "StackId": "arn", "CreationTime": "then",
+            "Parameters": [{"ParameterKey": "Stage", "ParameterValue": "dev"}]});
         let (_, found) = read_one(&stack).unwrap();
         assert_eq!(found.changed, "then");
+        assert_eq!(found.parameters, BTreeMap::from([("Stage".to_owned(), "dev".to_owned())]));
+    }
+
+    #[test]
+    fn partitions_may_become_more_and_not_fewer() {
+        let with = |parameter: &str, value: &str| BTreeMap::from([(parameter.to_owned(), value.to_owned())]);
+        let deployed = Found { parameters: with("ListPartitions", "16"), ..found("UPDATE_COMPLETE") };
+        let said = |parameters| shrinking("ordersaga-dev-orders", &deployed, &parameters);
+        for more in ["16", "17", "64"] {
+            assert!(said(with("ListPartitions", more)).is_empty(), "{more}");
+        }
+        for fewer in ["15", "9", ""] {
+            assert_eq!(said(with("ListPartitions", fewer)).len(), 1, "{fewer}");
+        }
+        assert!(said(with("WatchPartitions", "1")).is_empty(), "a parameter that is new");
+        let deployed = Found { parameters: with("SagaStartsPerSecond", "100"), ..deployed.clone() };
+        assert!(shrinking("s", &deployed, &with("SagaStartsPerSecond", "50")).is_empty());
     }
 }

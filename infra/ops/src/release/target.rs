@@ -39,6 +39,10 @@ pub struct Target<'a> {
     pub progress: &'a Progress,
 }
 
+fn nothing_changed(why: &[String]) -> Error {
+    Error::Deploy(format!("nothing was changed.\n{}\nThen run the command again.", why.join("\n")))
+}
+
 impl Target<'_> {
     pub fn stack(&self, name: &str) -> String {
         deploy::stack_name(self.stage.name(), name)
@@ -78,7 +82,20 @@ impl Target<'_> {
         if stuck.is_empty() {
             return Ok(steps);
         }
-        Err(Error::Deploy(format!("nothing was changed.\n{}\nThen run the command again.", stuck.join("\n"))))
+        Err(nothing_changed(&stuck))
+    }
+
+    /// Settings that only grow: a smaller number is refused.
+    pub fn grows(&self, waves: &[Vec<Named>], found: &BTreeMap<String, Found>) -> Result<()> {
+        let shrinking = waves.iter().flatten().flat_map(|(name, template)| {
+            let stack = self.stack(name);
+            let deployed = found.get(&stack);
+            deployed.map_or_else(Vec::new, |deployed| {
+                stacks::shrinking(&stack, deployed, &template.pick(&self.parameters))
+            })
+        });
+        let shrinking: Vec<String> = shrinking.collect();
+        if shrinking.is_empty() { Ok(()) } else { Err(nothing_changed(&shrinking)) }
     }
 
     /// Of the whole stage, whatever part of it is deployed.

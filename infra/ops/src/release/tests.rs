@@ -219,13 +219,33 @@ fn a_context_alone_needs_the_platform_to_be_there() {
     let waves = asked(&words).unwrap().waves(&settings).unwrap();
     let said = target.steps(&waves, &BTreeMap::new()).unwrap_err().to_string();
     assert!(said.contains("cargo ops deploy --stage pr-17"), "{said}");
-    let there =
-        |status: &str| Found { id: "a".to_owned(), status: status.to_owned(), changed: "t".to_owned() };
+    let there = |status: &str| Found { status: status.to_owned(), ..Found::default() };
     let mut found = BTreeMap::from([("ordersaga-pr-17-platform".to_owned(), there("CREATE_COMPLETE"))]);
     assert_eq!(target.steps(&waves, &found).unwrap(), BTreeMap::from([("users", Step::Create)]));
     found.insert("ordersaga-pr-17-users".to_owned(), there("UPDATE_ROLLBACK_FAILED"));
     let said = target.steps(&waves, &found).unwrap_err().to_string();
     assert!(said.contains("nothing was changed") && said.contains("continue-update-rollback"), "{said}");
+}
+
+#[test]
+fn a_smaller_number_of_partitions_is_refused_for_every_template_that_has_one() {
+    let settings = settings("partitions");
+    let progress = Progress::quiet();
+    let words = ["--stage", "dev"];
+    let target = target(&settings, Path::new("/nowhere"), &progress, &words);
+    let waves = asked(&words).unwrap().waves(&settings).unwrap();
+    for (template, parameter) in
+        [("orders", "WatchPartitions"), ("orders", "ListPartitions"), ("inventory", "HeldPartitions")]
+    {
+        let deployed = |number: &str| {
+            let parameters = BTreeMap::from([(parameter.to_owned(), number.to_owned())]);
+            BTreeMap::from([(target.stack(template), Found { parameters, ..Found::default() })])
+        };
+        target.grows(&waves, &deployed("8")).unwrap();
+        let said = target.grows(&waves, &deployed("32")).unwrap_err().to_string();
+        assert!(said.contains("nothing was changed") && said.contains(parameter), "{said}");
+    }
+    target.grows(&waves, &BTreeMap::new()).unwrap();
 }
 
 fn change(action: &str, replacement: &str) -> Change {

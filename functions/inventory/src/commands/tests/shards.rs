@@ -36,7 +36,7 @@ async fn a_process_learns_once_that_a_sku_is_spread_and_then_reserves_by_one_cal
 async fn shards_that_were_added_are_found_after_a_minute() {
     let warehouse = Warehouse::spread(&[("MUG", 80, 2)]).await;
     warehouse.reserve(&order(1), &[("MUG", 1)]).await.unwrap();
-    stocked(&Store::new(warehouse.table.clone()), "MUG", 80, 8).await;
+    stocked(&crate::testing::store(warehouse.table.clone()), "MUG", 80, 8).await;
     warehouse.faults.reset();
     let later = Timestamp::now() + jiff::SignedDuration::from_secs(61);
     let items = vec![OrderLine { sku: sku("MUG"), quantity: 1 }];

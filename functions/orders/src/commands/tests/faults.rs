@@ -114,7 +114,7 @@ async fn a_step_that_comes_after_the_cancel_is_refused_and_changes_nothing(
 /// The same table through a client of its own, with no faults.
 fn undisturbed(table: &Table) -> Store {
     let config = table.client.config().to_builder().http_client(lambda_kit::aws::http_client()).build();
-    Store::new(Table::new(aws_sdk_dynamodb::Client::from_conf(config), &table.name))
+    crate::testing::store(Table::new(aws_sdk_dynamodb::Client::from_conf(config), &table.name))
 }
 
 /// Runs `early` once `late`, whose client has these faults, has read the order and is about to write.

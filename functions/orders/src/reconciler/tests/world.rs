@@ -21,7 +21,7 @@ use crate::{
     domain::{Command, History},
     reconciler::{Contexts, Executions, ReconcileError, Reconciler, function::Invocation, report::Report},
     relay::Starter,
-    store::{NewOrder, Store},
+    store::NewOrder,
     testing::{at, correlation_id, order_id, place, user_id},
 };
 
@@ -125,7 +125,7 @@ impl World {
         let (sdk, _) = sdk_config(&server.uri());
         let sfn = aws_sdk_sfn::Client::new(&sdk);
         let reconciler = Reconciler {
-            store: Store::new(table.clone()),
+            store: crate::testing::store(table.clone()),
             starter: Starter::new(sfn.clone(), SAGA.to_owned(), table.clone(), Starter::PER_SECOND),
             executions: Executions::new(sfn, SAGA),
             contexts: Contexts::new(&(&sdk).into(), "test".to_owned()),

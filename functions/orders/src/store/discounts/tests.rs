@@ -30,7 +30,7 @@ fn code(code: &str) -> DiscountCode {
 
 async fn with(terms: Terms) -> (Store, Faults) {
     let (table, faults) = table(&[]).await;
-    let store = Store::new(table);
+    let store = crate::testing::store(table);
     assert_eq!(store.create_discount(&terms).await.unwrap(), Created::Done);
     faults.reset();
     (store, faults)
