@@ -21,9 +21,13 @@ use axum::{
 };
 use contracts::{Money, OrderId};
 use jiff::Timestamp;
-use lambda_kit::http::{
-    Body, Correlation, FieldError, Idempotency, Identity, Limited, Limiter, Problem, conditional, etag,
-    offered,
+use lambda_kit::{
+    dynamodb::Table,
+    http::{
+        Body, Correlation, FieldError, Idempotency, Identity, Limited, Limiter, Problem, conditional, etag,
+        offered,
+    },
+    numbers::{ORDERS_PER_USER, QUOTES_PER_USER},
 };
 use serde::Deserialize;
 use tracing::Span;
@@ -50,8 +54,23 @@ const POLL_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 /// An order is its customer's, and changes: asked for again each time, answered with 304 while it is the same.
 const CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
-/// `limiter` is each customer's, for placing orders; `forecast` is for quotes.
-pub fn routes(store: Store, limiter: Limiter, forecast: Forecast) -> Router {
+/// How often each customer may ask for what is dear.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    orders: Limiter,
+    quotes: Limiter,
+}
+
+impl Limits {
+    /// Keeps the buckets in this table.
+    pub fn new(table: &Table) -> Self {
+        let limiter = |name, rate| Limiter::new(table.clone(), name, rate);
+        Self { orders: limiter("orders", ORDERS_PER_USER), quotes: limiter("quotes", QUOTES_PER_USER) }
+    }
+}
+
+/// `forecast` is for quotes.
+pub fn routes(store: Store, limits: Limits, forecast: Forecast) -> Router {
     Router::new()
         .route("/v1/orders", get(list).post(place))
         .route("/v1/orders/{id}", get(show))
@@ -59,8 +78,8 @@ pub fn routes(store: Store, limiter: Limiter, forecast: Forecast) -> Router {
         .route("/v1/orders/{id}/cancel", post(request_cancel))
         .route("/v1/reports/sales", get(sales))
         .merge(discounts::routes())
-        .merge(quote::routes(forecast))
-        .layer(from_fn_with_state(Arc::new(limiter), offered))
+        .layer(from_fn_with_state(Arc::new(limits.orders), offered))
+        .merge(quote::routes(limits.quotes, forecast))
         .with_state(store)
 }
 

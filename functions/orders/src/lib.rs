@@ -24,7 +24,7 @@ mod watch;
 
 #[cfg(feature = "openapi")]
 pub use api::operations;
-pub use api::routes;
+pub use api::{Limits, routes};
 pub use commands::handle as handle_command;
 pub use consumer::{EVENT_TYPES, handle as handle_event};
 pub use forecast::Forecast;

@@ -8,13 +8,12 @@ use contracts::{
 use jiff::Timestamp;
 use lambda_kit::{
     dynamodb::Table,
-    http::{Limiter, app},
-    numbers::ORDERS_PER_USER,
+    http::app,
     testing::{Faults, Tokens, sdk_config, table},
 };
 
 use crate::{
-    api::routes,
+    api::{Limits, routes},
     domain::{Command, Commit, NewCommit, Order, Placed, apply, command_id, decide},
     forecast::Forecast,
     store::{NewOrder, Partitioning, Store},
@@ -152,8 +151,7 @@ pub async fn listed_store() -> (Store, Table, Faults) {
 
 /// The REST API over a table of `listed_store`.
 pub fn listed_api(table: &Table, tokens: &Tokens) -> Router {
-    let limiter = Limiter::new(table.clone(), "orders", ORDERS_PER_USER);
-    app(routes(store(table.clone()), limiter, unanswered()), tokens.verifier())
+    app(routes(store(table.clone()), Limits::new(table), unanswered()), tokens.verifier())
 }
 
 /// Peers that do not answer.

@@ -75,6 +75,9 @@ impl RateLimit {
 
 /// POST /v1/orders: more than anybody buys, and a stolen account cannot empty the shop.
 pub const ORDERS_PER_USER: RateLimit = RateLimit::new(40, 1);
+/// POST /v1/quotes: a page asks whenever the basket changes. Each quote asks inventory and fulfillment, whose capacity
+/// orders need.
+pub const QUOTES_PER_USER: RateLimit = RateLimit::new(60, 2);
 /// /v1/auth: an office behind one address can log in; who tries passwords gets ten a second.
 pub const AUTH_PER_ADDRESS: RateLimit = RateLimit::new(200, 10);
 /// A limit that takes longer to answer is not waited for: it must not slow down what it protects.

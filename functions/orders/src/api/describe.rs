@@ -25,13 +25,14 @@ pub fn operations() -> Vec<Operation> {
             .limited(),
         Operation::post("/v1/quotes", Who::User, "What an order would cost, and whether it can be had")
             .takes::<PlaceOrder>(order_body())
-            .answers::<QuoteView>(200, "The order as it would be now. Nothing is placed or held.", &[], json!({
+            .answers::<QuoteView>(200, "The order as it would be now. Nothing is placed or held.", &LIMITED, json!({
                 "items": [{
                     "sku": "MUG-BLUE", "quantity": 2, "unit_price": {"amount": 2100, "currency": "USD"},
                     "availability": "in_stock"
                 }],
                 "total": {"amount": 4200, "currency": "USD"}, "availability": "in_stock", "serviceable": true
-            })),
+            }))
+            .limited(),
         Operation::get("/v1/orders", Who::User, "One's own orders, or for an administrator all, the newest first")
             .query("status", "Only those in this status.", json!({"type": "string"}))
             .paged()
@@ -98,6 +99,7 @@ fn discount() -> Value {
     })
 }
 
+const LIMITED: [&str; 3] = ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"];
 const PLACED: [&str; 5] =
     ["Location", "Idempotent-Replayed", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"];
 

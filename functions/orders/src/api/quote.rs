@@ -1,9 +1,11 @@
 //! What an order would cost, and whether it could be had: the same body, and nothing is written.
 
-use axum::{Extension, Json, Router, extract::State, routing::post};
+use std::sync::Arc;
+
+use axum::{Extension, Json, Router, extract::State, middleware::from_fn_with_state, routing::post};
 use contracts::{Availability, Money, OrderDiscount, PricedLine, Sku};
 use jiff::Timestamp;
-use lambda_kit::http::{Body, Identity, Problem};
+use lambda_kit::http::{Body, Identity, Limited, Limiter, Problem, offered};
 use serde::Serialize;
 
 use super::request::PlaceOrder;
@@ -16,8 +18,11 @@ use crate::{
 /// Of which nothing is known now.
 const UNKNOWN: &str = "unknown";
 
-pub(super) fn routes(forecast: Forecast) -> Router<Store> {
-    Router::new().route("/v1/quotes", post(show)).layer(Extension(forecast))
+pub(super) fn routes(limiter: Limiter, forecast: Forecast) -> Router<Store> {
+    Router::new()
+        .route("/v1/quotes", post(show))
+        .layer(Extension(forecast))
+        .layer(from_fn_with_state(Arc::new(limiter), offered))
 }
 
 #[derive(Serialize)]
@@ -43,24 +48,24 @@ struct QuotedLine {
     availability: &'static str,
 }
 
-/// One read of the table, and beside it a question to inventory and one to fulfillment.
+/// One read of the table, and beside it the customer's limit; then inventory and fulfillment are asked side by side. They
+/// are not asked for what is refused.
 async fn show(
     State(store): State<Store>,
     Extension(forecast): Extension<Forecast>,
+    Extension(limit): Extension<Limited>,
     identity: Identity,
     Body(body): Body<PlaceOrder>,
 ) -> Result<Json<QuoteView>, Problem> {
     let (code, skus) = (body.discount_code(), body.skus());
-    let (found, available, serviceable) = tokio::join!(
-        store.lookup(None, &identity.user_id, &skus, code),
-        forecast.availabilities(body.lines()),
-        forecast.serves(body.country()),
-    );
-    let found = found?;
+    let lookup = store.lookup(None, &identity.user_id, &skus, code);
+    let found = limit.beside(identity.user_id.as_str(), lookup).await?;
     let offer =
         code.map(|_| found.discount.offer(Timestamp::now())).transpose().map_err(Rejected::into_problem)?;
     let items = price_lines(body.lines(), &found.prices).map_err(|e| Rejected::Lines(e).into_problem())?;
     let quoted = quote(items, offer.as_ref()).map_err(Rejected::into_problem)?;
+    let (available, serviceable) =
+        tokio::join!(forecast.availabilities(body.lines()), forecast.serves(body.country()));
     let of = |sku: &Sku| available.get(sku).copied();
     Ok(Json(QuoteView {
         availability: word(least(quoted.items.iter().map(|line| of(&line.sku)))),

@@ -6,7 +6,6 @@ use futures::future::join_all;
 use http_body_util::BodyExt;
 use lambda_kit::{
     dynamodb::{Table, key, number},
-    numbers,
     testing::{Faults, Tokens, table},
 };
 use rstest::rstest;
@@ -59,8 +58,8 @@ pub(super) async fn shop_with(forecast: Forecast) -> Shop {
     store.note_price(&sku("TEA"), 1, Some(euros)).await.unwrap();
     store.note_price(&sku("OLD"), 2, None).await.unwrap();
     faults.reset();
-    let limiter = Limiter::new(table.clone(), "orders", numbers::ORDERS_PER_USER);
-    let app = lambda_kit::http::app(routes(store.clone(), limiter, forecast), tokens.verifier());
+    let limits = Limits::new(&table);
+    let app = lambda_kit::http::app(routes(store.clone(), limits, forecast), tokens.verifier());
     Shop { app, store, table, faults, tokens, anna: UserId::generate() }
 }
 
@@ -106,6 +105,15 @@ impl Shop {
         }
         self.faults.reset();
         id
+    }
+
+    /// Anna has asked for so much that this limit's bucket needs so many seconds to fill.
+    pub async fn empty_bucket(&self, limit: &str, seconds: i64) {
+        let mut empty = key(format!("BUCKET#{limit}/{}", self.anna), "BUCKET");
+        let full_at = Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+        empty.insert("full_at".to_owned(), number(full_at.as_microsecond()));
+        let put = self.table.client.put_item().table_name(&self.table.name).set_item(Some(empty));
+        put.send().await.unwrap();
     }
 
     /// How many commits the table holds.
@@ -212,12 +220,7 @@ async fn whoever_was_deleted_orders_nothing_with_a_token_from_before_and_hears_o
 #[tokio::test]
 async fn who_orders_too_often_is_told_when_to_come_back() {
     let shop = shop().await;
-    let mut empty = key(format!("BUCKET#orders/{}", shop.anna), "BUCKET");
-    let in_40_s = Timestamp::now() + jiff::SignedDuration::from_secs(40);
-    empty.insert("full_at".to_owned(), number(in_40_s.as_microsecond()));
-    let put = shop.table.client.put_item().table_name(&shop.table.name).set_item(Some(empty));
-    put.send().await.unwrap();
-
+    shop.empty_bucket("orders", 40).await;
     let refused = shop.order("k-1", &two_mugs()).await;
     assert_eq!((refused.status, &refused.body["status"]), (StatusCode::TOO_MANY_REQUESTS, &json!(429)));
     let said = ["retry-after", "ratelimit-limit", "ratelimit-remaining"].map(|name| refused.header(name));

@@ -1,11 +1,5 @@
-use lambda_kit::{
-    MainResult, aws, config,
-    dynamodb::Table,
-    http::{self, Limiter},
-    jwt::Verifier,
-    numbers, telemetry,
-};
-use orders::{Forecast, Partitioning, Store, routes};
+use lambda_kit::{MainResult, aws, config, dynamodb::Table, http, jwt::Verifier, telemetry};
+use orders::{Forecast, Limits, Partitioning, Store, routes};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -14,7 +8,8 @@ async fn main() -> MainResult {
     let table = Table::from_env(&sdk)?;
     let verifier = Verifier::from_env(&sdk)?;
     let checks = vec![table.health(), verifier.health()];
-    let limiter = Limiter::new(table.clone(), "orders", numbers::ORDERS_PER_USER);
+    let limits = Limits::new(&table);
     let forecast = Forecast::new(&(&sdk).into(), config::required("STAGE")?);
-    http::run(checks, routes(Store::new(table, Partitioning::from_env()?), limiter, forecast), verifier).await
+    let store = Store::new(table, Partitioning::from_env()?);
+    http::run(checks, routes(store, limits, forecast), verifier).await
 }

@@ -50,7 +50,9 @@ async fn a_quote_says_what_an_order_would_be_and_writes_nothing() {
     shop.faults.reset();
     let quote = shop.quote(&two_mugs()).await;
     assert_eq!(quote.status, StatusCode::OK, "{}", quote.body);
-    assert_eq!(shop.faults.calls(), ["BatchGetItem"]);
+    let mut calls = shop.faults.calls();
+    calls.sort();
+    assert_eq!(calls, ["BatchGetItem", "UpdateItem"], "the read, and beside it the customer's limit");
     let money = |amount: i64| json!({"amount": amount, "currency": "USD"});
     let line = json!({"sku": "MUG", "quantity": 2, "unit_price": money(4200), "availability": "low_stock"});
     let expected = json!({
@@ -60,6 +62,25 @@ async fn a_quote_says_what_an_order_would_be_and_writes_nothing() {
     assert_eq!(shop.commits().await, 0);
     let placed = shop.order("k-1", &two_mugs()).await;
     assert_eq!(placed.body["total"], quote.body["total"]);
+}
+
+#[tokio::test]
+async fn a_customer_who_asks_for_too_many_quotes_is_told_when_to_ask_again() {
+    let (shop, server) = shop(&[]).await;
+    let quote = shop.quote(&two_mugs()).await;
+    let limits = |quote: &Answer| {
+        ["retry-after", "ratelimit-limit", "ratelimit-remaining"]
+            .map(|name| quote.header(name).unwrap_or_default().to_owned())
+    };
+    assert_eq!(limits(&quote), ["", "60", "59"]);
+    server.reset().await;
+
+    shop.empty_bucket("quotes", 30).await;
+    let refused = shop.quote(&two_mugs()).await;
+    assert_eq!((refused.status, &refused.body["status"]), (StatusCode::TOO_MANY_REQUESTS, &json!(429)));
+    assert_eq!(limits(&refused), ["1", "60", "0"]);
+    assert!(server.received_requests().await.unwrap().is_empty(), "inventory and fulfillment are not asked");
+    assert_eq!(shop.order("k-1", &two_mugs()).await.status, StatusCode::ACCEPTED, "orders have their own");
 }
 
 #[tokio::test]
