@@ -3,10 +3,7 @@
 use aws_lambda_events::sqs::SqsMessage;
 use contracts::{
     Envelope, EventPayload,
-    events::{
-        Channel, OrderCancelled, OrderCompleted, OrderCreated, PaymentPending, PaymentRefunded,
-        ShipmentDelivered, ShipmentShipped, Undelivered, UserDeleted, UserRegistered, UserUpdated,
-    },
+    events::{Channel, Undelivered, UserDeleted, UserRegistered, UserUpdated},
 };
 use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
@@ -28,19 +25,23 @@ use crate::{
 const FIRST_PAUSE_SECONDS: i64 = 2;
 const PAUSE_FACTOR: i64 = 5;
 
+/// The events that bring contact data.
+const CONTACT_TYPES: [&str; 3] = [UserRegistered::TYPE, UserUpdated::TYPE, UserDeleted::TYPE];
+
 /// The event types that the subscription of the e-mail queue brings (infra/notifications.yaml).
-pub const EMAIL_EVENT_TYPES: EventTypes = &[
-    UserRegistered::TYPE,
-    UserUpdated::TYPE,
-    UserDeleted::TYPE,
-    OrderCreated::TYPE,
-    OrderCompleted::TYPE,
-    OrderCancelled::TYPE,
-    PaymentPending::TYPE,
-    PaymentRefunded::TYPE,
-    ShipmentShipped::TYPE,
-    ShipmentDelivered::TYPE,
-];
+pub const EMAIL_EVENT_TYPES: EventTypes = &contact_and_news();
+
+/// Both lists in one.
+const fn contact_and_news() -> [&'static str; CONTACT_TYPES.len() + News::TYPES.len()] {
+    let mut types = [""; CONTACT_TYPES.len() + News::TYPES.len()];
+    let mut n = 0;
+    while n < types.len() {
+        types[n] =
+            if n < CONTACT_TYPES.len() { CONTACT_TYPES[n] } else { News::TYPES[n - CONTACT_TYPES.len()] };
+        n += 1;
+    }
+    types
+}
 
 /// The same of the SMS queue: contact data is kept once, by the e-mail queue.
 pub const SMS_EVENT_TYPES: EventTypes = &News::TYPES;
