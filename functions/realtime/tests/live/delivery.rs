@@ -1,0 +1,57 @@
+//! What an event costs, and what comes twice or cannot be read.
+
+use super::*;
+
+#[tokio::test]
+async fn history_that_is_published_again_is_not_pushed() {
+    let (hub, anna) = (Hub::open().await, UserId::generate());
+    hub.connect("a", &anna, "").await;
+    hub.send("a", &json!({"action": "subscribe"})).await;
+    let event = ordered(&order_of(&anna, "1"), &anna, 1);
+    hub.event_at(&event, NOW + 31 * 24 * HOUR).await.unwrap();
+    assert_eq!(hub.seen("a").await, "subscribed");
+    hub.event_at(&event, NOW + 29 * 24 * HOUR).await.unwrap();
+    assert_eq!(hub.closed().await, ["a"], "its connection is past its time by then");
+}
+
+#[tokio::test]
+async fn an_event_that_comes_twice_is_pushed_once() {
+    let (hub, anna) = (Hub::open().await, UserId::generate());
+    let order = order_of(&anna, "1");
+    hub.connect("a", &anna, "").await;
+    hub.subscribe("a", &order, None).await;
+    for version in [1, 1, 2, 1, 2] {
+        hub.event(&ordered(&order, &anna, version)).await.unwrap();
+    }
+    assert_eq!(hub.seen("a").await, "subscribed o1 o2");
+}
+
+#[tokio::test]
+async fn a_lost_answer_of_the_table_is_no_failure() {
+    let (hub, anna) = (Hub::open().await, UserId::generate());
+    let order = order_of(&anna, "1");
+    hub.event(&ordered(&order, &anna, 1)).await.unwrap();
+    hub.faults.lose_answers("PutItem", 1);
+    hub.event(&ordered(&order, &anna, 2)).await.unwrap();
+    hub.event(&ordered(&order, &anna, 3)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_event_costs_two_reads_and_one_write() {
+    let (hub, anna) = (Hub::open().await, UserId::generate());
+    let order = order_of(&anna, "1");
+    hub.connect("a", &anna, "").await;
+    hub.subscribe("a", &order, None).await;
+    hub.faults.reset();
+    hub.event(&ordered(&order, &anna, 1)).await.unwrap();
+    assert_eq!(hub.faults.calls(), ["Query", "Query", "PutItem"]);
+}
+
+#[tokio::test]
+async fn a_message_that_is_neither_an_event_nor_a_command_comes_again() {
+    let hub = Hub::open().await;
+    hub.consumer.handle(&message("{}"), NOW).await.unwrap_err();
+    let mut product = ordered(&order_of(&UserId::generate(), "1"), &UserId::generate(), 1);
+    product["subject"] = json!("MUG");
+    hub.event(&product).await.unwrap_err();
+}

@@ -1,0 +1,221 @@
+//! What connections get to see: the socket, the line and the consumer together, on a real table. API Gateway and SQS
+//! are played by a web server, since all that matters is what is sent to them.
+
+mod delivery;
+mod failures;
+mod subscriptions;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::SeqCst},
+};
+
+use aws_lambda_events::sqs::SqsMessage;
+use contracts::{EventId, IdempotencyKey, OrderId, UserId};
+use lambda_kit::{
+    dynamodb::{Table, key},
+    sqs::MessageError,
+    testing::{self, Faults},
+};
+use realtime::{Consumer, Line, Pusher, Socket, Store};
+use serde_json::{Value, json};
+use wiremock::{
+    Mock, MockServer, Request, ResponseTemplate,
+    matchers::{method, path, path_regex},
+};
+
+const NOW: i64 = 1_800_000_000;
+const HOUR: i64 = 3600;
+
+struct Hub {
+    gateway: MockServer,
+    socket: Socket,
+    consumer: Consumer,
+    table: Table,
+    faults: Faults,
+}
+
+impl Hub {
+    /// Connections whose id starts with `gone` are gone.
+    async fn open() -> Self {
+        let gateway = MockServer::start().await;
+        let (table, faults) = testing::table(&[]).await;
+        let (sdk, _) = testing::sdk_config(&gateway.uri());
+        let gone = ResponseTemplate::new(410).insert_header("x-amzn-errortype", "GoneException");
+        let taken = json!({"MessageId": "1", "MD5OfMessageBody": "", "SequenceNumber": "1"});
+        let answers = [
+            (path_regex("^/live/@connections/gone.*"), gone),
+            (path_regex("^/live/@connections/.*"), ResponseTemplate::new(200)),
+            (path_regex("^/$"), ResponseTemplate::new(200).set_body_json(taken)),
+        ];
+        for (path, answer) in answers {
+            // Last, so that a test can put a fault before it.
+            Mock::given(path).respond_with(answer).with_priority(9).mount(&gateway).await;
+        }
+        let store = Store::new(table.clone());
+        let pusher = Pusher::new(&sdk, format!("{}/live", gateway.uri()));
+        let line = Line::new(aws_sdk_sqs::Client::new(&sdk), format!("{}/queue", gateway.uri()));
+        Self {
+            socket: Socket::new(store.clone(), line, pusher.clone()),
+            consumer: Consumer::new(store, pusher),
+            gateway,
+            table,
+            faults,
+        }
+    }
+
+    async fn connect(&self, connection: &str, user: &UserId, roles: &str) {
+        let identity = json!({"user_id": user, "roles": roles});
+        self.invoke("CONNECT", connection, NOW, &json!({"authorizer": identity}), None).await;
+    }
+
+    async fn try_connect(&self, connection: &str, user: &UserId) -> u16 {
+        let authorizer = json!({"user_id": user, "roles": ""});
+        let context = json!({
+            "eventType": "CONNECT", "connectionId": connection, "requestId": "r", "authorizer": authorizer,
+        });
+        let payload = json!({"requestContext": context}).to_string();
+        self.socket.handle(&payload, NOW).await.unwrap().status_code
+    }
+
+    /// Requests of this method for a connection fail, always or the next few times.
+    async fn fail(&self, verb: &str, connection: &str, times: Option<u64>) {
+        let mock = Mock::given(method(verb)).and(path(format!("/live/@connections/{connection}")));
+        let mock = mock.respond_with(ResponseTemplate::new(500)).with_priority(1);
+        match times {
+            Some(times) => mock.up_to_n_times(times).mount(&self.gateway).await,
+            None => mock.mount(&self.gateway).await,
+        }
+    }
+
+    /// So many posts to a connection are throttled, as by API Gateway's limit of an account, while the number is not 0.
+    async fn throttle(&self, connection: &str) -> Arc<AtomicU64> {
+        let left = Arc::new(AtomicU64::new(0));
+        let post = Mock::given(method("POST")).and(path(format!("/live/@connections/{connection}")));
+        let throttled = Arc::clone(&left);
+        let answer = move |_: &Request| {
+            let is_throttled = throttled.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+            let code = if is_throttled { 429 } else { 200 };
+            ResponseTemplate::new(code).insert_header("x-amzn-errortype", "LimitExceededException")
+        };
+        post.respond_with(answer).with_priority(1).mount(&self.gateway).await;
+        left
+    }
+
+    /// The connections that were closed, in order of their names.
+    async fn closed(&self) -> Vec<String> {
+        let requests = self.gateway.received_requests().await.unwrap();
+        let closed = requests.iter().filter(|request| request.method == "DELETE");
+        let mut names: Vec<String> =
+            closed.filter_map(|request| request.url.path().rsplit('/').next().map(str::to_owned)).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    async fn disconnect(&self, connection: &str) {
+        self.invoke("DISCONNECT", connection, NOW, &json!({}), None).await;
+    }
+
+    /// A client's frame, and what it puts into the line.
+    async fn send(&self, connection: &str, frame: &Value) {
+        let before = self.line().await.len();
+        self.invoke("MESSAGE", connection, NOW, &json!({}), Some(frame.to_string())).await;
+        for command in self.line().await.split_off(before) {
+            self.consumer.handle(&message(&command), NOW).await.unwrap();
+        }
+    }
+
+    async fn subscribe(&self, connection: &str, order: &OrderId, after: Option<u64>) {
+        self.send(connection, &json!({"action": "subscribe", "order_id": order, "after": after})).await;
+    }
+
+    async fn invoke(&self, event: &str, connection: &str, now: i64, more: &Value, body: Option<String>) {
+        let mut context = json!({"eventType": event, "connectionId": connection, "requestId": "r"});
+        context.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let payload = json!({"requestContext": context, "body": body, "isBase64Encoded": false});
+        let answer = self.socket.handle(&payload.to_string(), now).await.unwrap();
+        assert_eq!(answer.status_code, 200);
+    }
+
+    async fn event(&self, event: &Value) -> Result<(), MessageError> {
+        self.event_at(event, NOW).await
+    }
+
+    async fn event_at(&self, event: &Value, now: i64) -> Result<(), MessageError> {
+        self.consumer.handle(&message(&event.to_string()), now).await
+    }
+
+    /// What was posted to a connection, in short: `o3` an order frame of version 3, `p1` a payment's, `-2` a gap.
+    async fn seen(&self, connection: &str) -> String {
+        let path = format!("/live/@connections/{connection}");
+        let requests = self.gateway.received_requests().await.unwrap();
+        let posts = requests.iter().filter(|r| r.method == "POST" && r.url.path() == path);
+        posts.map(|post| short(&serde_json::from_slice(&post.body).unwrap())).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The bodies of all messages that were put into the queue.
+    async fn line(&self) -> Vec<String> {
+        let requests = self.gateway.received_requests().await.unwrap();
+        let sent = requests.iter().filter(|request| request.url.path() == "/");
+        sent.map(|request| {
+            let send: Value = serde_json::from_slice(&request.body).unwrap();
+            let body = send["MessageBody"].as_str().unwrap();
+            let command: Value = serde_json::from_str(body).unwrap();
+            assert_eq!(send["MessageGroupId"], command["order_id"], "a command waits in its order's line");
+            body.to_owned()
+        })
+        .collect()
+    }
+
+    /// The sort keys of all items but the buffers.
+    async fn items(&self) -> Vec<String> {
+        let items =
+            self.table.client.scan().table_name(&self.table.name).send().await.unwrap().items.unwrap();
+        let mut keys: Vec<String> = items.iter().map(|item| item["sk"].as_s().unwrap().clone()).collect();
+        keys.retain(|key| key != "BUFFER");
+        keys.sort();
+        keys
+    }
+}
+
+fn short(frame: &Value) -> String {
+    match frame["type"].as_str().unwrap() {
+        "order" => format!("o{}", frame["version"]),
+        "payment" => format!("p{}", frame["sequence"]),
+        "shipment" => format!("s{}", frame["sequence"]),
+        "gap" => format!("-{}", frame["dropped"]),
+        "error" => frame["code"].as_str().unwrap().to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn message(body: &str) -> SqsMessage {
+    serde_json::from_value(json!({"messageId": "m", "body": body, "attributes": {}})).unwrap()
+}
+
+fn order_of(user: &UserId, key: &str) -> OrderId {
+    OrderId::derive(user, &IdempotencyKey::try_from(key).unwrap())
+}
+
+fn envelope(event_type: &str, source: &str, order: &OrderId, user: &UserId, sequence: u64) -> Value {
+    json!({
+        "event_id": EventId::derive(source, order.as_str(), sequence), "event_type": event_type, "event_version": 1,
+        "occurred_at": "2027-01-15T07:59:00Z", "source": source, "subject": order, "sequence": sequence,
+        "correlation_id": "c", "causation_id": "c", "data": {}, "metadata": {"user_id": user, "tenant_id": null}
+    })
+}
+
+fn ordered(order: &OrderId, user: &UserId, version: u64) -> Value {
+    envelope(
+        if version == 1 { "order.created" } else { "order.payment_pending" },
+        "orders",
+        order,
+        user,
+        version,
+    )
+}
+
+fn paid(order: &OrderId, user: &UserId, sequence: u64) -> Value {
+    envelope("payment.succeeded", "payments", order, user, sequence)
+}
