@@ -36,6 +36,11 @@ async def refuse(writer, reason):
     writer.close()
 
 
+async def until_input_ends():
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    os._exit(0)
+
+
 def to(host, port, context):
     async def serve(reader, writer):
         try:
@@ -57,8 +62,8 @@ async def main():
     targets = json.loads(sys.stdin.readline())
     servers = [await asyncio.start_server(to(*target, context), "127.0.0.1", 0) for target in targets]
     print(json.dumps([server.sockets[0].getsockname()[1] for server in servers]), flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    os._exit(0)
+    await until_input_ends()
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -3,14 +3,18 @@ until standard input ends. Its certificate, `ca.pem` in that folder, is for loca
 
 import asyncio
 import datetime
-import os
+import pathlib
 import ssl
 import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).parents[4] / "infra/ops/src"))
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tunnel import copy, until_input_ends
 
 
 def certify(folder):
@@ -36,17 +40,6 @@ def certify(folder):
         file.write(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, no_password))
 
 
-async def copy(reader, writer):
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    except (OSError, ssl.SSLError):
-        pass
-    finally:
-        writer.close()
-
-
 async def main(port, folder):
     certify(folder)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -58,8 +51,7 @@ async def main(port, folder):
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     print(server.sockets[0].getsockname()[1], flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    os._exit(0)
+    await until_input_ends()
 
 
 asyncio.run(main(int(sys.argv[1]), sys.argv[2]))
