@@ -1,6 +1,6 @@
 //! The currencies that the payment gateway charges, and in which amounts. Source: Stripe, "Supported currencies"
-//! (<https://docs.stripe.com/currencies>: presentment currencies, zero-decimal and three-decimal currencies, special
-//! cases, minimum and maximum charge amounts), as of November 2026.
+//! (<https://docs.stripe.com/currencies>: presentment currencies, zero-decimal currencies, special cases, minimum and
+//! maximum charge amounts), compared as of September 2026; the tests hold its lists.
 
 use iso_currency::Currency::{self, *};
 
@@ -37,7 +37,10 @@ pub enum NotChargeable {
     TooLarge(Money),
 }
 
-/// "Up to eight digits" in the gateway's units (Stripe, "Create a PaymentIntent"), which every card and account takes.
+/// "Up to eight digits" in the gateway's units (Stripe, "Create a PaymentIntent"), which every card and account takes: more
+/// is refused for JCB, Diners Club and Discover by accounts in Japan. The page on currencies allows most cards twelve digits
+/// and American Express nine. More than eight are taken here where eight are too few for everyday prices; where it is more
+/// than nine, IDR and COP, a payment by American Express may be declined for its amount.
 const EIGHT_DIGITS: i64 = 99_999_999;
 
 const fn two_decimals(currency: Currency, smallest: i64) -> ChargeRule {
@@ -48,13 +51,15 @@ const fn no_decimals(currency: Currency, smallest: i64) -> ChargeRule {
     ChargeRule { iso_exponent: 0, gateway_exponent: 0, ..two_decimals(currency, smallest) }
 }
 
-/// "These API calls require the least-significant (last) digit to be 0."
+/// BHD, JOD, KWD, OMR, TND: "These API calls require the least-significant (last) digit to be 0." The page said this in 2022;
+/// today it lists them for accounts of some countries only, without a rule that would contradict it.
 const fn three_decimals(currency: Currency) -> ChargeRule {
     let rule = two_decimals(currency, 10);
     ChargeRule { iso_exponent: 3, gateway_exponent: 3, step: 10, largest: 99_999_990, ..rule }
 }
 
-/// No decimals in ISO 4217, and two that are always 00 at the gateway ("backward compatibility").
+/// No decimals in ISO 4217, and two that are always 00 at the gateway ("backward compatibility requires you to represent it
+/// as a two-decimal value"). UGX is in the page's list of zero-decimal currencies, too; its special case decides.
 const fn written_with_two_decimals(currency: Currency) -> ChargeRule {
     ChargeRule { iso_exponent: 0, largest: EIGHT_DIGITS / 100, ..two_decimals(currency, 1) }
 }
@@ -300,6 +305,60 @@ mod tests {
             let ends =
                 [rule.smallest, rule.largest].map(|amount| Money::new(amount, rule.currency).check_total());
             assert_eq!(ends, [Ok(()), Ok(())], "{rule:?}");
+        }
+    }
+
+    /// As the page lists them, in the gateway's units. MGA has two decimals in ISO 4217; of UGX see above.
+    #[test]
+    fn the_gateways_own_lists_are_kept() {
+        let no_decimals = [BIF, CLP, DJF, GNF, JPY, KMF, KRW, MGA, PYG, RWF, VND, VUV, XAF, XOF, XPF];
+        let three_decimals = [BHD, JOD, KWD, OMR, TND];
+        for rule in RULES {
+            let expected = match rule.currency {
+                currency if no_decimals.contains(&currency) => 0,
+                currency if three_decimals.contains(&currency) => 3,
+                _ => 2,
+            };
+            assert_eq!(rule.gateway_exponent, expected, "{}", rule.currency.code());
+        }
+        let smallest = [
+            (USD, 50),
+            (AED, 200),
+            (ARS, 50),
+            (AUD, 50),
+            (BRL, 50),
+            (CAD, 50),
+            (CHF, 50),
+            (COP, 50),
+            (CZK, 1500),
+            (DKK, 250),
+            (EUR, 50),
+            (GBP, 30),
+            (HKD, 400),
+            (HUF, 17_500),
+            (IDR, 50),
+            (ILS, 50),
+            (INR, 50),
+            (JPY, 50),
+            (KRW, 50),
+            (MXN, 1000),
+            (MYR, 200),
+            (NOK, 300),
+            (NZD, 50),
+            (PHP, 50),
+            (PLN, 200),
+            (RON, 200),
+            (RUB, 50),
+            (SEK, 300),
+            (SGD, 50),
+            (THB, 1000),
+            (ZAR, 50),
+        ];
+        for rule in RULES {
+            let listed = smallest.iter().find(|(currency, _)| *currency == rule.currency);
+            let expected = listed.map_or(rule.step, |(_, amount)| *amount);
+            // Of those that are not listed the smallest is one unit of the gateway's, or of ours where that is larger.
+            assert_eq!(rule.smallest, expected, "{}", rule.currency.code());
         }
     }
 
