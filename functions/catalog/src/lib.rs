@@ -13,5 +13,5 @@ mod store;
 #[cfg(feature = "openapi")]
 pub use api::operations;
 pub use api::routes;
-pub use consumer::{EVENT_TYPES, handle as handle_event};
+pub use consumer::{EVENT_TYPES, ORDER_EVENT_TYPES, STOCK_EVENT_TYPES, handle as handle_event};
 pub use store::Store;

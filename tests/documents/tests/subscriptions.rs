@@ -25,7 +25,13 @@ fn filters(context: &str) -> Vec<(String, BTreeSet<String>)> {
 #[test]
 fn each_consumer_handles_the_event_types_that_its_filter_policy_names() {
     let consumers = [
-        ("catalog", vec![("ConsumerSubscription", catalog::EVENT_TYPES)]),
+        (
+            "catalog",
+            vec![
+                ("ConsumerSubscription", catalog::STOCK_EVENT_TYPES),
+                ("TogetherSubscription", catalog::ORDER_EVENT_TYPES),
+            ],
+        ),
         ("fulfillment", vec![("ConsumerSubscription", fulfillment::EVENT_TYPES)]),
         ("inventory", vec![("ConsumerSubscription", inventory::EVENT_TYPES)]),
         (

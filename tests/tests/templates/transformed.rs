@@ -372,9 +372,9 @@ mod roles_are_narrower_than_their_managed_policies {
     #[test]
     fn seen_when_broken() {
         let all = r#""NotResource":{"Fn::GetAtt":["ConsumerQueue","Arn"]}"#;
-        sees(rule, "catalog", all, r#""NotResource":"*""#, "sqs:ReceiveMessage on more than");
+        sees(rule, "inventory", all, r#""NotResource":"*""#, "sqs:ReceiveMessage on more than");
         let other = r#""NotResource":{"Fn::GetAtt":["ConsumerDeadLetters","Arn"]}"#;
-        sees(rule, "catalog", all, other, "sqs:ReceiveMessage on more than");
+        sees(rule, "inventory", all, other, "sqs:ReceiveMessage on more than");
         sees(rule, "catalog", r#""dynamodb:GetRecords","#, "", "dynamodb:GetRecords on more than");
         sees(
             rule,

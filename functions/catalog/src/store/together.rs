@@ -2,6 +2,10 @@
 //! one read. An order of n products changes n of them in one transaction with `pk = EVENT#<event>`, `sk = EVENT`, which
 //! keeps the event from being counted again.
 //!
+//! A transaction, although an estimate would do: written one by one, some products of an order would be counted and others
+//! not, and each would have to remember which events it counted. Its price is that orders with the same popular product
+//! follow each other, some 50 a second. Behind that waits the queue of these events, and nothing else.
+//!
 //! An order of three products costs 8 write units with short SKUs, one of twenty 42 to 162, and one of a single product
 //! none.
 
@@ -26,8 +30,7 @@ const VERSION: &str = "version";
 /// that is counted again.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(35 * 24);
 /// Other instances count the same popular products, and the events of a batch wait for each other. All of a batch together
-/// must end within the consumer's 30 s, so that the class of a stock that came in the same batch is not lost with them: one
-/// that has not got its turn by then is delivered again.
+/// must end within the consumer's 30 s, so that those that were counted are not delivered again with the others.
 const BUDGET: Duration = Duration::from_secs(10);
 
 impl Store {
