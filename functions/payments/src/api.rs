@@ -71,18 +71,13 @@ async fn show(
 /// An undo that came before the payment has left its mark, and there is nothing to show. What the customer has to do is
 /// for the customer only: its secret lets whoever has it finish the payment.
 fn view(payment: Payment, viewer: &UserId) -> Option<PaymentView> {
-    let amount = payment.charge?.amount;
+    let amount = payment.charge.as_ref()?.amount;
+    let refunded = Money::new(payment.given_back(), amount.currency);
     let next_action = match payment.waiting {
         Some(Waiting::Customer(action)) if payment.user_id == *viewer => Some(action),
         Some(Waiting::Customer(_) | Waiting::Bank) | None => None,
     };
-    Some(PaymentView {
-        order_id: payment.order_id,
-        status: payment.status,
-        amount,
-        refunded: Money::new(payment.refunded, amount.currency),
-        next_action,
-    })
+    Some(PaymentView { order_id: payment.order_id, status: payment.status, amount, refunded, next_action })
 }
 
 impl From<StoreError> for Problem {

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use books::{Account, Difference, Kind, compare};
 pub use owed::{Verdict, Work};
-pub use refund::{Dispute, FailedRefund};
+pub use refund::{Dispute, FailedRefund, Settlement};
 pub use secret::Secret;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -74,6 +74,9 @@ pub struct Payment {
     /// What came back by them and has not gone to the customer since, in minor units.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub returned: i64,
+    /// What came back by them and was paid to the customer past the gateway.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settlements: Vec<Settlement>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disputes: Vec<Dispute>,
     /// Everyone who waits for the result. Kept after they were answered: a second answer is refused by Step
@@ -220,6 +223,11 @@ pub enum Fact {
     },
     /// A refund that had been made was returned by the customer's bank.
     RefundFailed(FailedRefund),
+    /// What a refund that failed had been for was paid to the customer past the gateway.
+    Settled {
+        by: String,
+        note: String,
+    },
     /// The customer's bank disputes the charge.
     Disputed(Dispute),
     /// An idempotency key holds a failure that did nothing.
@@ -274,6 +282,8 @@ enum News {
     Refunded(i64),
     /// By the last of the failed refunds.
     RefundFailed,
+    /// So much was paid to the customer past the gateway.
+    Settled(i64),
 }
 
 /// What a fact changes, or nothing: then it was known already, or comes too late.
@@ -323,6 +333,7 @@ fn first(order_id: &OrderId, fact: &Fact) -> Result<(Payment, Option<News>), Rej
         refund_cause: None,
         failed_refunds: Vec::new(),
         returned: 0,
+        settlements: Vec::new(),
         disputes: Vec::new(),
         attempts: Attempts { create: 1, confirm: 1, refund: 1 },
         tokens,
@@ -346,6 +357,7 @@ fn first(order_id: &OrderId, fact: &Fact) -> Result<(Payment, Option<News>), Rej
         | Fact::TimeUp
         | Fact::Refunded { .. }
         | Fact::RefundFailed(_)
+        | Fact::Settled { .. }
         | Fact::Disputed(_)
         | Fact::KeySpent { .. } => Err(Rejected::NoPayment),
     }
@@ -383,6 +395,7 @@ fn next(payment: &mut Payment, fact: &Fact, now: Timestamp) -> Option<News> {
         }
         Fact::Refunded { amount } => payment.refunded = payment.refunded.max(*amount).min(payment.total()),
         Fact::RefundFailed(failed) => return refund::failed(payment, failed),
+        Fact::Settled { by, note } => return refund::settled(payment, by, note, now),
         Fact::Disputed(dispute) => refund::dispute(&mut payment.disputes, dispute),
         Fact::KeySpent { operation, n } => {
             if payment.attempts.of(*operation) == *n {
@@ -499,12 +512,16 @@ fn event(
             let cause = payment.refund_cause.unwrap_or(RefundCause::ByStaff);
             Envelope::new(new, &PaymentRefunded { order_id, amount, cause })
         }
+        News::Settled(paid) => {
+            let amount = Money::new(paid, amount.currency);
+            Envelope::new(new, &PaymentRefunded { order_id, amount, cause: RefundCause::ByStaff })
+        }
         News::RefundFailed => {
             // It is the fact that brings this news.
             let FailedRefund { id, amount: failed, reason } =
                 payment.failed_refunds.last().cloned().unwrap_or_default();
             let money = |minor| Money::new(minor, amount.currency);
-            let (amount, refunded) = (money(failed), money(payment.refunded));
+            let (amount, refunded) = (money(failed), money(payment.given_back()));
             let payload = PaymentRefundFailed { order_id, amount, refunded, refund_id: id, reason };
             Envelope::new(new, &payload)
         }

@@ -1,7 +1,9 @@
 //! Compares the payments of a day with the gateway (`payments-reconciler`): money in the books is money at the gateway. Run
-//! by a schedule for the day before, and by `cargo ops payments check`. It changes nothing: what differs is a person's.
+//! by a schedule for the day before, and by `cargo ops payments check`. It changes nothing: what differs is a person's. And
+//! what a person has paid to a customer past the gateway is recorded here, by `cargo ops payments settled`.
 
 mod function;
+mod settled;
 #[cfg(test)]
 mod tests;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::emulator::Emulator;
 use crate::error::{Error, Result};
@@ -100,6 +100,16 @@ impl Aws {
     /// What a command about this stage has to say on its line: ` --stage dev`, or nothing.
     pub fn option(&self) -> String {
         self.stage.as_ref().map_or_else(String::new, |stage| format!(" --stage {stage}"))
+    }
+
+    /// Who calls, as AWS knows them.
+    ///
+    /// # Errors
+    /// AWS refuses the credentials.
+    pub async fn caller(&self) -> Result<String> {
+        let Place::Remote(remote) = &self.place else { return Ok(LOCAL_STAGE.to_owned()) };
+        let identity = remote.call("sts", "GetCallerIdentity", json!({})).await?;
+        Ok(identity["Arn"].as_str().unwrap_or_default().to_owned())
     }
 
     /// An operation, with its input and answer as the API reference gives them.

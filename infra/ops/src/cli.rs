@@ -98,7 +98,7 @@ enum Command {
     /// Find and mend orders whose saga needs somebody: `saga list`, `saga retry`, `saga check`
     #[command(subcommand)]
     Saga(Saga),
-    /// Compare payments with the gateway: `payments check`
+    /// Compare payments with the gateway, and record what was paid past it: `payments check`, `payments settled`
     #[command(subcommand)]
     Payments(Payments),
     /// Make somebody an administrator

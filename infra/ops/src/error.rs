@@ -45,7 +45,7 @@ pub enum Error {
     Demo(String),
     #[error("{0}")]
     Saga(String),
-    /// Payments could not be compared with the gateway.
+    /// Payments could not be compared with the gateway, or one not be recorded.
     #[error("{0}")]
     Payments(String),
     #[error("{0}")]

@@ -1,13 +1,18 @@
-//! Payments against the gateway. The function payments-reconciler compares them; this asks it.
+//! Payments against the gateway. The function payments-reconciler compares them, and records what was paid past the gateway;
+//! this asks it.
 
 use clap::{Args, Subcommand};
+use contracts::{Money, OrderId};
+use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::aws::{self, Aws, Failed};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
+use crate::saga;
 use crate::settings::Settings;
 use crate::stage::Stage;
 
@@ -23,6 +28,24 @@ pub enum Payments {
                       differences; infra/README.md says what to do about each kind."
     )]
     Check(Check),
+    /// Record that a customer whose refund failed was paid in another way, and end what their order needs attention for
+    #[command(
+        after_help = "Refuses when no refund of the order has failed. A repeat records nothing, and says what was recorded. \
+                      It pays nobody: pay first, for example by bank transfer."
+    )]
+    Settled(Settled),
+}
+
+#[derive(Debug, Args)]
+pub struct Settled {
+    /// `ord_…`
+    order_id: OrderId,
+    /// How it was paid, for the books: the way, the amount, the day, a reference
+    #[arg(long)]
+    note: String,
+    /// On AWS; without it, on this machine's stack
+    #[arg(long)]
+    stage: Option<Stage>,
 }
 
 #[derive(Debug, Args)]
@@ -45,6 +68,17 @@ struct Report {
     complete: bool,
 }
 
+/// What the function answers to a settlement.
+#[derive(Debug, Deserialize)]
+struct Recorded {
+    order_id: OrderId,
+    amount: Money,
+    at: Timestamp,
+    by: String,
+    note: String,
+    new: bool,
+}
+
 #[derive(Debug, Deserialize)]
 struct Difference {
     order_id: String,
@@ -56,26 +90,57 @@ struct Difference {
 
 impl Payments {
     /// # Errors
-    /// The function cannot be asked, or fails.
+    /// The function cannot be asked, refuses, or fails.
     pub async fn run(self, settings: &Settings) -> Result<()> {
-        let Self::Check(Check { date, stage }) = self;
+        match self {
+            Self::Check(check) => check.run(settings).await,
+            Self::Settled(settled) => settled.run(settings).await,
+        }
+    }
+}
+
+impl Check {
+    async fn run(self, settings: &Settings) -> Result<()> {
         let progress = Progress::new();
-        let aws = Aws::of(settings, stage, &progress).await?;
+        let aws = Aws::of(settings, self.stage, &progress).await?;
         let function = aws.name(FUNCTION);
         let step = progress.step("comparing payments with the gateway");
-        let request = json!({"action": "CheckPayments", "date": date});
+        let request = json!({"action": "CheckPayments", "date": self.date});
         let answer = aws.invoke(&function, &request, PATIENCE).await?;
-        let report = read(&function, &answer)?;
+        let report: Report = read(&function, &answer)?;
         step.done(&format!("compared {} payments with the gateway", report.compared));
         print!("{}", text(&report));
         Ok(())
     }
 }
 
-fn read(function: &str, answer: &str) -> Result<Report> {
+impl Settled {
+    async fn run(self, settings: &Settings) -> Result<()> {
+        let aws = Aws::of(settings, self.stage, &Progress::new()).await?;
+        let function = aws.name(FUNCTION);
+        let by = aws.caller().await?;
+        let request =
+            json!({"action": "SettleRefund", "order_id": self.order_id, "by": by, "note": self.note});
+        let recorded: Recorded = read(&function, &aws.invoke(&function, &request, PATIENCE).await?)?;
+        println!("{}", receipt(&recorded));
+        // Also when it was recorded before: the order may not have heard of it.
+        println!("{}", saga::retry(&aws, &self.order_id).await?);
+        Ok(())
+    }
+}
+
+fn read<T: DeserializeOwned>(function: &str, answer: &str) -> Result<T> {
     aws::answer(function, answer)?.map_err(|Failed { error_type, error_message }| {
-        Error::Payments(format!("{function} failed ({error_type}): {error_message}\nIts log says more."))
+        Error::Payments(match error_type.as_str() {
+            "NothingToSettle" => error_message,
+            _ => format!("{function} failed ({error_type}): {error_message}\nIts log says more."),
+        })
     })
+}
+
+fn receipt(Recorded { order_id, amount, at, by, note, new }: &Recorded) -> String {
+    let when = if *new { "recorded" } else { "was recorded before" };
+    format!("{order_id}  {amount} paid past the gateway: {when}, {at}, by {by}: {note}")
 }
 
 fn text(Report { date, compared, different, differences, complete }: &Report) -> String {
@@ -111,7 +176,7 @@ mod tests {
         let answer = json!({
             "date": "2026-11-27", "compared": 7, "different": different, "differences": differences, "complete": complete,
         });
-        text(&read("f", &answer.to_string()).unwrap())
+        text(&read::<Report>("f", &answer.to_string()).unwrap())
     }
 
     #[test]
@@ -128,7 +193,27 @@ mod tests {
     #[test]
     fn a_failure_says_why() {
         let failed = json!({"errorType": "Transient", "errorMessage": "the gateway does not answer"});
-        let error = read("f", &failed.to_string()).unwrap_err().to_string();
+        let error = read::<Report>("f", &failed.to_string()).unwrap_err().to_string();
         assert!(error.contains("(Transient): the gateway does not answer"), "{error}");
+        let refused = json!({"errorType": "NothingToSettle", "errorMessage": "no refund has failed"});
+        let error = read::<Recorded>("f", &refused.to_string()).unwrap_err().to_string();
+        assert_eq!(error, "no refund has failed");
+    }
+
+    #[test]
+    fn what_is_recorded_is_said_with_who_and_when() {
+        let receipt = |new: bool| {
+            let answer = json!({
+                "order_id": "ord_0123456789abcdef0123456789abcdef", "amount": {"amount": 4200, "currency": "USD"},
+                "at": "2026-11-28T12:00:00Z", "by": "arn:aws:iam::1:user/alice", "note": "transfer", "new": new,
+            });
+            receipt(&read("f", &answer.to_string()).unwrap())
+        };
+        let said = receipt(true);
+        assert!(
+            said.ends_with(": recorded, 2026-11-28T12:00:00Z, by arn:aws:iam::1:user/alice: transfer"),
+            "{said}"
+        );
+        assert!(receipt(false).contains("was recorded before"));
     }
 }

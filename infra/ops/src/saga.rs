@@ -13,6 +13,8 @@ use crate::settings::Settings;
 use crate::stage::Stage;
 
 const FUNCTION: &str = "orders-reconciler";
+/// What the function's refusal is called.
+const NOTHING_TO_RETRY: &str = "NothingToRetry";
 /// The function's timeout of 300 s (infra/orders.yaml), and what getting there takes.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(315);
 
@@ -132,13 +134,29 @@ async fn ask<T: DeserializeOwned>(settings: &Settings, stage: Option<Stage>, req
     read(&function, &aws.invoke(&function, &request, PATIENCE).await?)
 }
 
+/// Tries again what an order needs attention for, and says what came of it; also that there is nothing to try.
+///
+/// # Errors
+/// The function cannot be asked, or the order still needs attention.
+pub async fn retry(aws: &Aws, order_id: &OrderId) -> Result<String> {
+    let function = aws.name(FUNCTION);
+    let request = json!({"action": "RetrySaga", "order_id": order_id});
+    match aws::answer::<Retried>(&function, &aws.invoke(&function, &request, PATIENCE).await?)? {
+        Ok(answer) => retried(&answer),
+        Err(failed) if failed.error_type == NOTHING_TO_RETRY => Ok(failed.error_message),
+        Err(failed) => Err(wrong(&function, failed)),
+    }
+}
+
 /// The function's answer, or what it says is wrong.
 fn read<T: DeserializeOwned>(function: &str, answer: &str) -> Result<T> {
-    aws::answer(function, answer)?.map_err(|Failed { error_type, error_message }| {
-        Error::Saga(match error_type.as_str() {
-            "NothingToRetry" => error_message,
-            _ => format!("{function} failed ({error_type}): {error_message}\nIts log says more."),
-        })
+    aws::answer(function, answer)?.map_err(|failed| wrong(function, failed))
+}
+
+fn wrong(function: &str, Failed { error_type, error_message }: Failed) -> Error {
+    Error::Saga(match error_type.as_str() {
+        NOTHING_TO_RETRY => error_message,
+        _ => format!("{function} failed ({error_type}): {error_message}\nIts log says more."),
     })
 }
 

@@ -212,7 +212,7 @@ pub enum RefundCause {
     OrderCancelled,
     /// It came after the payment had been given up.
     LatePayment,
-    /// Somebody gave it back in the gateway's dashboard, perhaps a part of it.
+    /// Staff gave it back, perhaps a part of it: in the gateway's dashboard, or past the gateway.
     ByStaff,
 }
 

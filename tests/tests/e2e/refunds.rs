@@ -13,6 +13,7 @@ use crate::world::{Customer, PRICE, World, address, buy, eventually, unique};
 
 crate::tests![
     a_refund_that_fails_days_later_needs_attention_until_it_is_made_again,
+    a_refund_that_failed_and_was_paid_in_another_way_needs_attention_no_more,
     payments_that_differ_from_the_gateway_are_listed,
     a_signed_event_that_means_nothing_here_is_taken,
 ];
@@ -57,22 +58,27 @@ async fn shows(world: &World, customer: &Customer, order_id: &OrderId, expected:
     Ok(())
 }
 
-async fn a_refund_that_fails_days_later_needs_attention_until_it_is_made_again(world: World) -> Outcome {
-    let (customer, order_id, refund) = refunded(&world).await?;
-    shows(&world, &customer, &order_id, ("refunded", PRICE)).await?;
-    let mut failed = refund;
-    failed["status"] = json!("failed");
-    failed["failure_reason"] = json!("expired_or_canceled_card");
+/// An order whose refund failed days later: with the gateway's refund.
+async fn returned_by_the_bank(world: &World) -> Outcome<(Customer, OrderId, Value)> {
+    let (customer, order_id, mut refund) = refunded(world).await?;
+    shows(world, &customer, &order_id, ("refunded", PRICE)).await?;
+    refund["status"] = json!("failed");
+    refund["failure_reason"] = json!("expired_or_canceled_card");
     for kind in ["refund.failed", "charge.refund.updated"] {
-        let event = json!({"id": unique("evt"), "type": kind, "data": {"object": failed}});
-        assert_eq!(webhook(&world, &event).await?, 200);
+        let event = json!({"id": unique("evt"), "type": kind, "data": {"object": refund}});
+        assert_eq!(webhook(world, &event).await?, 200);
     }
-    shows(&world, &customer, &order_id, ("refund_failed", 0)).await?;
+    shows(world, &customer, &order_id, ("refund_failed", 0)).await?;
     eventually("the order needs attention", async || {
         let status = customer.shop.order(&order_id).await?.status;
         if status == OrderStatus::NeedsAttention { Ok(()) } else { Err(status)? }
     })
     .await?;
+    Ok((customer, order_id, refund))
+}
+
+async fn a_refund_that_fails_days_later_needs_attention_until_it_is_made_again(world: World) -> Outcome {
+    let (customer, order_id, failed) = returned_by_the_bank(&world).await?;
     let refund_id = failed["id"].as_str().unwrap_or_default();
     eventually("the operator's list shows it", async || {
         let listed = world.ops(&["saga", "list", "--attention"]).await.map_err(said)?;
@@ -87,6 +93,24 @@ async fn a_refund_that_fails_days_later_needs_attention_until_it_is_made_again(w
     assert_eq!(customer.reason(&order_id).await?, saga::SHIPMENT_REJECTED);
     let taken = world.taken(&order_id).await?;
     assert_eq!(world.gateway.refunds(&taken[0]).await?.len(), 2, "another refund was made");
+    Ok(())
+}
+
+async fn a_refund_that_failed_and_was_paid_in_another_way_needs_attention_no_more(world: World) -> Outcome {
+    let (customer, order_id, _) = returned_by_the_bank(&world).await?;
+    let settle = ["payments", "settled", order_id.as_str(), "--note", "bank transfer 17"];
+    let said = world.ops(&settle).await?;
+    assert!(said.contains(": recorded,") && said.contains("is cancelled"), "{said}");
+    shows(&world, &customer, &order_id, ("refunded", PRICE)).await?;
+    assert_eq!(customer.shop.order(&order_id).await?.status, OrderStatus::OrderCancelled);
+    let taken = world.taken(&order_id).await?;
+    assert_eq!(world.gateway.refunds(&taken[0]).await?.len(), 1, "the gateway gives nothing back again");
+
+    let again = world.ops(&settle).await?;
+    assert!(again.contains("was recorded before") && again.contains("nothing to retry"), "{again}");
+    let (_, other, _) = refunded(&world).await?;
+    let refused = world.ops(&["payments", "settled", other.as_str(), "--note", "x"]).await;
+    assert!(refused.is_err(), "no refund of it has failed");
     Ok(())
 }
 

@@ -53,6 +53,21 @@ impl Payment {
         self.charge.as_ref().map_or(0, |charge| charge.amount.amount)
     }
 
+    /// What was paid to the customer past the gateway, in minor units.
+    fn settled(&self) -> i64 {
+        self.settlements.iter().map(|settlement| settlement.amount).sum()
+    }
+
+    /// What is with the customer again, in minor units.
+    pub fn given_back(&self) -> i64 {
+        self.refunded + self.settled()
+    }
+
+    /// What can still be owed to the customer by a refund that fails, in minor units.
+    pub(super) fn refundable(&self) -> i64 {
+        (self.total() - self.settled()).max(0)
+    }
+
     pub(super) fn is_free(&self) -> bool {
         self.total() == 0
     }
@@ -97,6 +112,8 @@ impl Payment {
             (Status::Pending, _, Some(intent)) => Work::Collect { intent_id: intent.id.clone() },
             (Status::Pending, Some(charge), None) => Work::Create(charge.clone()),
             (Status::Declined | Status::TimedOut | Status::Voided, _, _) => close(),
+            // The gateway gives back all that it has left: some of that is with the customer, and the rest is a person's.
+            (Status::Refunding, _, Some(_)) if !self.settlements.is_empty() => Work::Nothing,
             (Status::Refunding, _, Some(intent)) => Work::Refund { intent_id: intent.id.clone() },
             (Status::Pending | Status::Refunding, _, None)
             // A refund that failed would fail again: a person decides.

@@ -1,6 +1,7 @@
 //! Money that goes back, and money that somebody wants back.
 
 use contracts::events::RefundCause;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{News, Operation, Payment, Status};
@@ -36,6 +37,29 @@ pub struct FailedRefund {
     pub reason: String,
 }
 
+/// What came back from the customer's bank, and was paid to the customer in another way, such as a bank transfer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settlement {
+    /// Minor units.
+    pub amount: i64,
+    /// Unix seconds.
+    pub at: i64,
+    /// Who says so.
+    pub by: String,
+    pub note: String,
+}
+
+/// Records that what came back was paid in another way. Nothing changes when nothing is owed to the customer.
+pub(super) fn settled(payment: &mut Payment, by: &str, note: &str, now: Timestamp) -> Option<News> {
+    let amount = std::mem::take(&mut payment.returned);
+    if amount == 0 {
+        return None;
+    }
+    let (by, note) = (by.to_owned(), note.to_owned());
+    payment.settlements.push(Settlement { amount, at: now.as_second(), by, note });
+    Some(News::Settled(amount))
+}
+
 /// Takes a refund that failed out of what has gone back. A repeat changes nothing.
 pub(super) fn failed(payment: &mut Payment, failed: &FailedRefund) -> Option<News> {
     if payment.failed_refunds.iter().any(|known| known.id == failed.id) {
@@ -43,7 +67,7 @@ pub(super) fn failed(payment: &mut Payment, failed: &FailedRefund) -> Option<New
     }
     payment.failed_refunds.push(failed.clone());
     payment.refunded = (payment.refunded - failed.amount).max(0);
-    payment.returned = (payment.returned + failed.amount).min(payment.total());
+    payment.returned = (payment.returned + failed.amount).min(payment.refundable());
     // The key of our own refund would answer with the one that failed.
     payment.attempts.raise(Operation::Refund);
     Some(News::RefundFailed)
@@ -74,15 +98,15 @@ pub(super) fn follow(payment: &mut Payment, before: Status) {
     if payment.status == Status::RefundFailed && payment.returned == 0 {
         // What had come back is with the customer now.
         payment.status = match payment.refund_cause {
-            _ if payment.refunded >= payment.total() => Status::Refunded,
+            _ if payment.given_back() >= payment.total() => Status::Refunded,
             Some(_) => Status::Refunding,
             None => Status::Succeeded,
         };
     }
     let lost = payment.disputes.iter().filter(|dispute| dispute.status == LOST).map(|dispute| dispute.amount);
     let all = match payment.status {
-        Status::Succeeded => payment.refunded >= payment.total(),
-        Status::Refunding => payment.refunded + lost.sum::<i64>() >= payment.total(),
+        Status::Succeeded => payment.given_back() >= payment.total(),
+        Status::Refunding => payment.given_back() + lost.sum::<i64>() >= payment.total(),
         _ => false,
     };
     if all && payment.total() > 0 {

@@ -45,6 +45,10 @@ fn undo() -> Fact {
     Fact::Undo { user_id: user(), correlation_id: correlation() }
 }
 
+fn settled() -> Fact {
+    Fact::Settled { by: "alice".to_owned(), note: "bank transfer".to_owned() }
+}
+
 fn heard(says: Says) -> Fact {
     Fact::Heard { intent_id: INTENT.to_owned(), says }
 }
@@ -192,6 +196,64 @@ fn what_a_lost_dispute_took_is_not_owed_again_because_a_refund_failed() {
     assert_eq!(after(&undone, &undo(), NOW).0, undone, "a repeat changes nothing");
 }
 
+/// The refund of an order that was taken back, returned by the customer's bank.
+fn refund_returned() -> Payment {
+    let back =
+        Payment { refunded: 4200, refund_cause: Some(RefundCause::OrderCancelled), ..payment(Refunded) };
+    let failed = FailedRefund { id: "re_1".into(), amount: 4200, reason: "unknown".into() };
+    after(&back, &Fact::RefundFailed(failed), NOW).0
+}
+
+#[test]
+fn what_came_back_and_was_paid_in_another_way_is_with_the_customer_and_not_at_the_gateway() {
+    let owed = refund_returned();
+    assert_eq!((owed.status, owed.returned), (RefundFailed, 4200));
+    let (paid, event) = after(&owed, &settled(), NOW);
+    assert_eq!((paid.status, paid.returned, paid.refunded, paid.given_back()), (Refunded, 0, 0, 4200));
+    let settlement = Settlement { amount: 4200, at: NOW, by: "alice".into(), note: "bank transfer".into() };
+    assert_eq!(paid.settlements, [settlement]);
+    assert_eq!(event.as_deref(), Some("payment.refunded"));
+    assert_eq!(after(&paid, &settled(), NOW).0, paid, "a repeat changes nothing");
+    assert_eq!(
+        (after(&paid, &undo(), NOW).0, paid.undo_outcome()),
+        (paid.clone(), Some(UndoOutcome::Refunded))
+    );
+}
+
+/// A person tried once more first, and the gateway refused.
+#[test]
+fn a_refund_that_is_tried_again_stops_when_its_money_was_paid_in_another_way() {
+    let (tried, _) = after(&refund_returned(), &undo(), NOW);
+    assert!(matches!(tried.owes(at(NOW).now), Work::Refund { .. }));
+    let (paid, _) = after(&tried, &settled(), NOW);
+    assert_eq!((paid.status, paid.owes(at(NOW).now)), (Refunded, Work::Nothing));
+}
+
+#[test]
+fn a_part_that_was_paid_in_another_way_is_not_refunded_a_second_time() {
+    let part = Payment { refunded: 1200, ..payment(Succeeded) };
+    let failed = FailedRefund { id: "re_1".into(), amount: 1200, reason: "unknown".into() };
+    let (paid, _) = after(&after(&part, &Fact::RefundFailed(failed), NOW).0, &settled(), NOW);
+    assert_eq!(paid.status, Succeeded);
+    let (undone, _) = after(&paid, &undo(), NOW);
+    assert_eq!(
+        (undone.status, undone.owes(at(NOW).now)),
+        (Refunding, Work::Nothing),
+        "the gateway has all of it"
+    );
+    let (rest, _) = after(&undone, &Fact::Refunded { amount: 3000 }, NOW);
+    assert_eq!(rest.status, Refunded);
+}
+
+#[test]
+fn nothing_is_settled_while_nothing_has_come_back() {
+    for status in [Pending, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded] {
+        let known = payment(status);
+        assert_eq!(after(&known, &settled(), NOW).0, known);
+    }
+    assert!(matches!(decide(&order(), None, &settled(), at(NOW)), Err(Rejected::NoPayment)));
+}
+
 #[test]
 fn looks_become_rarer_and_do_not_miss_the_deadline() {
     let seconds = |payment: &Payment, looks, now| {
@@ -264,6 +326,7 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         1 => (0..3_u8, 1..=6000_i64).prop_map(|(n, amount)| {
             Fact::RefundFailed(FailedRefund { id: format!("re_{n}"), amount, reason: "unknown".into() })
         }),
+        1 => Just(settled()),
         1 => Just(Fact::KeySpent { operation: Operation::Refund, n: 1 }),
     ]
 }
@@ -326,7 +389,7 @@ proptest! {
         }
         let count = |kind: &str| events.iter().filter(|event| event.as_str() == kind).count();
         prop_assert!(count("payment.succeeded") + count("payment.failed") <= 1, "{:?}", events);
-        prop_assert!(told_refunded <= 4200, "more is told to have gone back than was taken");
-        prop_assert_eq!(told_refunded, payment.refunded);
+        prop_assert!(payment.refunded <= 4200, "more has gone back at the gateway than was taken");
+        prop_assert_eq!(told_refunded, payment.given_back());
     }
 }

@@ -1,10 +1,11 @@
-//! The function payments-reconciler: run by its schedule, and asked by `cargo ops payments check`.
+//! The function payments-reconciler: run by its schedule, and asked by `cargo ops payments`.
 
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use contracts::OrderId;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use lambda_kit::{
     MainResult,
@@ -14,10 +15,13 @@ use lambda_kit::{
     telemetry::{self, Outcome},
 };
 use lambda_runtime::{Context, Diagnostic};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{CheckError, Reconciler, Report};
+use super::{
+    CheckError, Reconciler, Report,
+    settled::{Recorded, SettleError},
+};
 
 /// Left of an invocation's time for its last calls and its answer.
 const RESERVE: Duration = Duration::from_secs(30);
@@ -31,6 +35,15 @@ enum Request {
         #[serde(default)]
         date: Option<Date>,
     },
+    /// Record that the money of a refund that failed was paid to the customer past the gateway.
+    SettleRefund { order_id: OrderId, by: String, note: String },
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Report(Report),
+    Recorded(Recorded),
 }
 
 /// Serves until the process ends.
@@ -42,15 +55,21 @@ pub async fn run(checks: Vec<Check>, reconciler: Reconciler) -> MainResult {
     invoke::run(checks, move |payload, context| {
         let reconciler = Arc::clone(&reconciler);
         async move {
-            let Request::CheckPayments { date } = parse::<Request>(payload.get())?;
-            reconciler.answer(date, &context).await
+            match parse::<Request>(payload.get())? {
+                Request::CheckPayments { date } => {
+                    reconciler.checked(date, &context).await.map(Answer::Report)
+                }
+                Request::SettleRefund { order_id, by, note } => {
+                    reconciler.recorded(&order_id, &by, &note).await.map(Answer::Recorded)
+                }
+            }
         }
     })
     .await
 }
 
 impl Reconciler {
-    async fn answer(&self, date: Option<Date>, context: &Context) -> Result<Report, Diagnostic> {
+    async fn checked(&self, date: Option<Date>, context: &Context) -> Result<Report, Diagnostic> {
         let (now, started) = (Timestamp::now(), Instant::now());
         let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
         let ends = started + left.saturating_sub(RESERVE);
@@ -74,6 +93,29 @@ impl Reconciler {
         let Report { date, compared, different, complete, .. } = &report;
         tracing::info!(%date, compared, different, complete, "payments compared with the gateway");
         Ok(report)
+    }
+
+    async fn recorded(&self, order_id: &OrderId, by: &str, note: &str) -> Result<Recorded, Diagnostic> {
+        let recorded = self.settled(order_id, by, note, Timestamp::now()).await.map_err(|error| {
+            let error_type = match &error {
+                SettleError::NoPayment(_) | SettleError::NothingFailed(_) => "NothingToSettle",
+                SettleError::Store(_) => {
+                    tracing::error!(
+                        order_id = order_id.as_str(),
+                        error = chain(&error),
+                        "a payment past the gateway could not be recorded"
+                    );
+                    "Transient"
+                }
+            };
+            Diagnostic { error_type: error_type.to_owned(), error_message: chain(&error) }
+        })?;
+        tracing::info!(
+            order_id = order_id.as_str(),
+            new = recorded.new,
+            "a payment past the gateway is recorded"
+        );
+        Ok(recorded)
     }
 }
 

@@ -1,6 +1,6 @@
 use jiff::SignedDuration;
 
-use super::*;
+use super::{settled::SettleError, *};
 use crate::{
     commands::Payments,
     domain::{Fact, FailedRefund, Status},
@@ -8,9 +8,17 @@ use crate::{
 };
 
 impl Lab {
-    async fn books(&self) -> Report {
+    fn reconciler(&self) -> Reconciler {
         let Payments { store, gateway, .. } = self.payments.clone();
-        let reconciler = Reconciler { store, gateway, deadline_seconds: DEADLINE };
+        Reconciler { store, gateway, deadline_seconds: DEADLINE }
+    }
+
+    async fn settled(&self, by: &str) -> Result<settled::Recorded, SettleError> {
+        self.reconciler().settled(&self.order, by, "transfer of 42 USD", self.start).await
+    }
+
+    async fn books(&self) -> Report {
+        let reconciler = self.reconciler();
         let date = self.start.to_zoned(TimeZone::UTC).date();
         let later = self.start + SignedDuration::from_hours(24);
         reconciler.check(date, later, Instant::now() + Duration::from_secs(60)).await.unwrap()
@@ -51,6 +59,38 @@ async fn a_refund_that_failed_does_not_differ_although_the_charges_own_sum_count
     lab.payments.store.record(&lab.order, known, &fact, lab.occasion()).await.unwrap();
     assert_eq!(lab.status().await, Status::RefundFailed);
     assert_eq!(lab.differences().await, []);
+
+    lab.settled("alice").await.unwrap();
+    assert_eq!(lab.status().await, Status::Refunded);
+    assert_eq!(lab.differences().await, [], "the gateway has the money still, and the books say so");
+}
+
+#[tokio::test]
+async fn what_was_paid_past_the_gateway_is_recorded_once_and_only_for_a_refund_that_failed() {
+    let lab = Lab::new().await;
+    assert!(matches!(lab.settled("alice").await, Err(SettleError::NoPayment(_))));
+    lab.take("pm_card_visa", "t").await.unwrap();
+    assert!(matches!(lab.settled("alice").await, Err(SettleError::NothingFailed(_))));
+    lab.undo().await.unwrap();
+    assert!(matches!(lab.settled("alice").await, Err(SettleError::NothingFailed(_))));
+    lab.stripe.refund_fails("re_1");
+    let failed = FailedRefund { id: "re_1".into(), amount: 4200, reason: "unknown".into() };
+    let known = Some(lab.payment().await);
+    lab.payments.store.record(&lab.order, known, &Fact::RefundFailed(failed), lab.occasion()).await.unwrap();
+
+    lab.faults.lose_answers("PutItem", 1);
+    let first = lab.settled("alice").await.unwrap();
+    assert_eq!((first.amount.amount, &*first.by, &*first.note), (4200, "alice", "transfer of 42 USD"));
+    let event = lab.last_event().await.unwrap();
+    assert_eq!((event.event_type.as_str(), &event.data["cause"]), ("payment.refunded", &"by_staff".into()));
+    let again = lab.settled("bob").await.unwrap();
+    assert_eq!((again.new, again.by), (false, first.by), "a repeat says what was recorded");
+    assert_eq!(
+        lab.undo().await.unwrap().outcome,
+        contracts::saga::UndoOutcome::Refunded,
+        "the order can end"
+    );
+    assert_eq!(lab.stripe.kept(), 4200, "and nothing goes back by the gateway");
 }
 
 #[tokio::test]

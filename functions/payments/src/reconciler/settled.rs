@@ -1,0 +1,78 @@
+//! A refund that failed, and whose money was paid to the customer in another way.
+
+use contracts::{Money, OrderId};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Reconciler;
+use crate::{
+    domain::{Fact, Occasion, Payment},
+    store::{Store, StoreError},
+};
+
+/// What was recorded, now or before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Recorded {
+    pub order_id: OrderId,
+    pub amount: Money,
+    pub at: Timestamp,
+    pub by: String,
+    pub note: String,
+    /// Not when it was recorded before: then this is what was.
+    pub new: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SettleError {
+    #[error("order {0} has no payment")]
+    NoPayment(OrderId),
+    #[error(
+        "no refund of order {0} has failed, or its money has gone to the customer since: nothing is recorded"
+    )]
+    NothingFailed(OrderId),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Reconciler {
+    /// Records that what a refund that failed had been for was paid to the customer past the gateway. A repeat changes
+    /// nothing, and says what was recorded.
+    ///
+    /// # Errors
+    /// When there is no such refund, or the table cannot be read or written.
+    pub async fn settled(
+        &self,
+        order_id: &OrderId,
+        by: &str,
+        note: &str,
+        now: Timestamp,
+    ) -> Result<Recorded, SettleError> {
+        let known = self.store.get(order_id).await?;
+        let known = known.ok_or_else(|| SettleError::NoPayment(order_id.clone()))?;
+        let before = known.settlements.len();
+        let payment = record(&self.store, known, by, note, now).await?;
+        let last = payment.settlements.last().zip(payment.charge.as_ref());
+        let (last, charge) = last.ok_or_else(|| SettleError::NothingFailed(order_id.clone()))?;
+        Ok(Recorded {
+            order_id: order_id.clone(),
+            amount: Money::new(last.amount, charge.amount.currency),
+            at: Timestamp::from_second(last.at).unwrap_or(now),
+            by: last.by.clone(),
+            note: last.note.clone(),
+            new: payment.settlements.len() > before,
+        })
+    }
+}
+
+async fn record(
+    store: &Store,
+    known: Payment,
+    by: &str,
+    note: &str,
+    now: Timestamp,
+) -> Result<Payment, StoreError> {
+    let order_id = known.order_id.clone();
+    let cause = format!("{order_id}.PaymentSettled");
+    let fact = Fact::Settled { by: by.to_owned(), note: note.to_owned() };
+    store.record(&order_id, Some(known), &fact, Occasion { now, cause: &cause }).await
+}
