@@ -1,0 +1,22 @@
+//! How often a customer may order.
+
+use super::*;
+
+#[tokio::test]
+async fn who_orders_too_often_is_told_when_to_come_back() {
+    let shop = shop().await;
+    shop.empty_bucket("orders", 40).await;
+    let refused = shop.order("k-1", &two_mugs()).await;
+    assert_eq!((refused.status, &refused.body["status"]), (StatusCode::TOO_MANY_REQUESTS, &json!(429)));
+    let said = ["retry-after", "ratelimit-limit", "ratelimit-remaining"].map(|name| refused.header(name));
+    assert_eq!(said, [Some("1"), Some("40"), Some("0")]);
+    let other = Shop { anna: UserId::generate(), ..shop };
+    assert_eq!(other.order("k-1", &two_mugs()).await.status, StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
+async fn a_limit_that_cannot_be_asked_refuses_nobody() {
+    let shop = shop().await;
+    shop.faults.refuse("UpdateItem", 10);
+    assert_eq!(shop.order("k-1", &two_mugs()).await.status, StatusCode::ACCEPTED);
+}
