@@ -79,7 +79,8 @@ pub fn shrinking(name: &str, found: &Found, parameters: &BTreeMap<String, String
         let is_smaller = number(new).is_none_or(|new| new < deployed);
         is_smaller.then(|| {
             format!(
-                "  {name} has {parameter} {deployed}: with {new} nothing would find what lies in the partitions above.                  Give {deployed} or more in infra/samconfig.toml or by `--parameter {parameter}={deployed}`."
+                "  {name} has {parameter} {deployed}: with {new} nothing would find what lies in the partitions above. Give \
+                 {deployed} or more in infra/samconfig.toml or by `--parameter {parameter}={deployed}`."
             )
         })
     });
@@ -238,7 +239,8 @@ mod tests {
             assert!(said(with("ListPartitions", more)).is_empty(), "{more}");
         }
         for fewer in ["15", "9", ""] {
-            assert_eq!(said(with("ListPartitions", fewer)).len(), 1, "{fewer}");
+            let [refusal] = said(with("ListPartitions", fewer)).try_into().expect("one refusal");
+            assert!(refusal.contains("above. Give 16 or more"), "{refusal}");
         }
         assert!(said(with("WatchPartitions", "1")).is_empty(), "a parameter that is new");
         let deployed = Found { parameters: with("SagaStartsPerSecond", "100"), ..deployed.clone() };
