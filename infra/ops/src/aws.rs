@@ -36,6 +36,19 @@ pub struct Failed {
     pub error_message: String,
 }
 
+impl Failed {
+    /// For a person.
+    pub fn told(self, function: &str) -> String {
+        let Self { error_type, error_message } = self;
+        format!("{function} failed ({error_type}): {error_message}\nIts log says more.")
+    }
+
+    /// The same; but a failure of the name `refusal` is no fault of the function's, and says itself what is to be said.
+    pub fn told_unless(self, refusal: &str, function: &str) -> String {
+        if self.error_type == refusal { self.error_message } else { self.told(function) }
+    }
+}
+
 /// A function's answer, or its failure.
 ///
 /// # Errors

@@ -17,6 +17,8 @@ use crate::settings::Settings;
 use crate::stage::Stage;
 
 const FUNCTION: &str = "payments-reconciler";
+/// What the function's refusal is called.
+const NOTHING_TO_SETTLE: &str = "NothingToSettle";
 /// The function's timeout of 300 s (infra/payments.yaml), and what getting there takes.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(315);
 
@@ -130,12 +132,8 @@ impl Settled {
 }
 
 fn read<T: DeserializeOwned>(function: &str, answer: &str) -> Result<T> {
-    aws::answer(function, answer)?.map_err(|Failed { error_type, error_message }| {
-        Error::Payments(match error_type.as_str() {
-            "NothingToSettle" => error_message,
-            _ => format!("{function} failed ({error_type}): {error_message}\nIts log says more."),
-        })
-    })
+    aws::answer(function, answer)?
+        .map_err(|failed: Failed| Error::Payments(failed.told_unless(NOTHING_TO_SETTLE, function)))
 }
 
 fn receipt(Recorded { order_id, amount, at, by, note, new }: &Recorded) -> String {

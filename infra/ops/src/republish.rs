@@ -9,7 +9,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::aws::{Aws, Failed, answer};
+use crate::aws::{Aws, answer};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Step};
 use crate::settings::Settings;
@@ -332,9 +332,7 @@ async fn ask<P: DeserializeOwned>(aws: &Aws, function: &str, request: &Value) ->
             Ok(Err(failed)) if failed.error_type == "MalformedRequest" => {
                 return Err(Error::Republish(format!("{function} refuses: {}.", failed.error_message)));
             }
-            Ok(Err(Failed { error_type, error_message })) => Error::Republish(format!(
-                "{function} failed ({error_type}): {error_message}\nIts log says more."
-            )),
+            Ok(Err(failed)) => Error::Republish(failed.told(function)),
             Err(error) => error,
         };
         if tries == TRIES {

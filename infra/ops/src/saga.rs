@@ -150,14 +150,11 @@ pub async fn retry(aws: &Aws, order_id: &OrderId) -> Result<String> {
 
 /// The function's answer, or what it says is wrong.
 fn read<T: DeserializeOwned>(function: &str, answer: &str) -> Result<T> {
-    aws::answer(function, answer)?.map_err(|failed| wrong(function, failed))
+    aws::answer(function, answer)?.map_err(|failed: Failed| wrong(function, failed))
 }
 
-fn wrong(function: &str, Failed { error_type, error_message }: Failed) -> Error {
-    Error::Saga(match error_type.as_str() {
-        NOTHING_TO_RETRY => error_message,
-        _ => format!("{function} failed ({error_type}): {error_message}\nIts log says more."),
-    })
+fn wrong(function: &str, failed: Failed) -> Error {
+    Error::Saga(failed.told_unless(NOTHING_TO_RETRY, function))
 }
 
 fn list(Orders { orders, more }: &Orders) -> String {
