@@ -5,7 +5,7 @@ use contracts::{
     events::{InventoryStockChanged, OrderCompleted},
 };
 use jiff::Timestamp;
-use lambda_kit::sqs::{EventTypes, MessageError};
+use lambda_kit::sqs::{EventTypes, MessageError, joined};
 
 use crate::store::{Noted, Store};
 
@@ -14,7 +14,8 @@ use crate::store::{Noted, Store};
 pub const STOCK_EVENT_TYPES: EventTypes = &[InventoryStockChanged::TYPE];
 pub const ORDER_EVENT_TYPES: EventTypes = &[OrderCompleted::TYPE];
 /// Both.
-pub const EVENT_TYPES: EventTypes = &[STOCK_EVENT_TYPES[0], ORDER_EVENT_TYPES[0]];
+pub const EVENT_TYPES: EventTypes =
+    &joined::<{ STOCK_EVENT_TYPES.len() + ORDER_EVENT_TYPES.len() }>(STOCK_EVENT_TYPES, ORDER_EVENT_TYPES);
 
 /// Notes the class of a SKU's stock, or what was bought in an order. In any order, and as often as it comes.
 ///

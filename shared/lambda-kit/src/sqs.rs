@@ -23,6 +23,21 @@ const CONCURRENCY: usize = 10;
 /// dot stands for every type that begins with it.
 pub type EventTypes = &'static [&'static str];
 
+/// Two lists in one, for a constant.
+///
+/// # Panics
+/// When together they have not `N` types.
+pub const fn joined<const N: usize>(one: EventTypes, other: EventTypes) -> [&'static str; N] {
+    assert!(one.len() + other.len() == N, "N is the length of both lists together");
+    let mut types = [""; N];
+    let mut n = 0;
+    while n < N {
+        types[n] = if n < one.len() { one[n] } else { other[n - one.len()] };
+        n += 1;
+    }
+    types
+}
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a message comes again.

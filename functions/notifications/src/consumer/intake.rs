@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
     command::chain,
     numbers::NOTIFICATION_RECEIVES,
-    sqs::{self, EventTypes, MessageError},
+    sqs::{self, EventTypes, MessageError, joined},
 };
 
 use super::{Notifier, NotifyError};
@@ -29,19 +29,8 @@ const PAUSE_FACTOR: i64 = 5;
 const CONTACT_TYPES: [&str; 3] = [UserRegistered::TYPE, UserUpdated::TYPE, UserDeleted::TYPE];
 
 /// The event types that the subscription of the e-mail queue brings (infra/notifications.yaml).
-pub const EMAIL_EVENT_TYPES: EventTypes = &contact_and_news();
-
-/// Both lists in one.
-const fn contact_and_news() -> [&'static str; CONTACT_TYPES.len() + News::TYPES.len()] {
-    let mut types = [""; CONTACT_TYPES.len() + News::TYPES.len()];
-    let mut n = 0;
-    while n < types.len() {
-        types[n] =
-            if n < CONTACT_TYPES.len() { CONTACT_TYPES[n] } else { News::TYPES[n - CONTACT_TYPES.len()] };
-        n += 1;
-    }
-    types
-}
+pub const EMAIL_EVENT_TYPES: EventTypes =
+    &joined::<{ CONTACT_TYPES.len() + News::TYPES.len() }>(&CONTACT_TYPES, &News::TYPES);
 
 /// The same of the SMS queue: contact data is kept once, by the e-mail queue.
 pub const SMS_EVENT_TYPES: EventTypes = &News::TYPES;
