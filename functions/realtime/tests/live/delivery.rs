@@ -18,8 +18,7 @@ async fn history_that_is_published_again_is_not_pushed() {
 async fn an_event_that_comes_twice_is_pushed_once() {
     let (hub, anna) = (Hub::open().await, UserId::generate());
     let order = order_of(&anna, "1");
-    hub.connect("a", &anna, "").await;
-    hub.subscribe("a", &order, None).await;
+    hub.follow(&["a"], &anna, &order).await;
     for version in [1, 1, 2, 1, 2] {
         hub.event(&ordered(&order, &anna, version)).await.unwrap();
     }
@@ -40,8 +39,7 @@ async fn a_lost_answer_of_the_table_is_no_failure() {
 async fn an_event_costs_two_reads_and_one_write() {
     let (hub, anna) = (Hub::open().await, UserId::generate());
     let order = order_of(&anna, "1");
-    hub.connect("a", &anna, "").await;
-    hub.subscribe("a", &order, None).await;
+    hub.follow(&["a"], &anna, &order).await;
     hub.faults.reset();
     hub.event(&ordered(&order, &anna, 1)).await.unwrap();
     assert_eq!(hub.faults.calls(), ["Query", "Query", "PutItem"]);

@@ -26,10 +26,7 @@ async fn a_connection_that_is_gone_is_cleaned_up_at_once_and_is_no_failure() {
 async fn a_connection_that_cannot_be_posted_to_is_closed_and_holds_nobody_up() {
     let (hub, anna) = (Hub::open().await, UserId::generate());
     let order = order_of(&anna, "1");
-    for connection in ["a", "b"] {
-        hub.connect(connection, &anna, "").await;
-        hub.subscribe(connection, &order, None).await;
-    }
+    hub.follow(&["a", "b"], &anna, &order).await;
     hub.fail("POST", "a", None).await;
     hub.event(&ordered(&order, &anna, 1)).await.unwrap();
     hub.event(&ordered(&order, &anna, 2)).await.unwrap();
@@ -47,13 +44,8 @@ async fn an_event_comes_again_only_for_those_that_could_neither_be_posted_to_nor
     let (hub, anna) = (Hub::open().await, UserId::generate());
     let order = order_of(&anna, "1");
     hub.event(&ordered(&order, &anna, 1)).await.unwrap();
-    for connection in ["a", "b"] {
-        hub.connect(connection, &anna, "").await;
-        hub.subscribe(connection, &order, None).await;
-    }
-    let tries = Some(2);
-    hub.fail("POST", "a", tries).await;
-    hub.fail("DELETE", "a", tries).await;
+    hub.follow(&["a", "b"], &anna, &order).await;
+    hub.lose("a", 2).await;
     hub.event(&ordered(&order, &anna, 3)).await.unwrap_err();
     assert_eq!(hub.seen("b").await, "subscribed -1 o3");
     let before = hub.seen("a").await;
@@ -70,10 +62,7 @@ async fn a_throttled_post_is_repeated_and_closes_no_connection() {
     let hub = Hub::open().await;
     let anna = UserId::generate();
     let order = order_of(&anna, "one");
-    for connection in ["c1", "c2"] {
-        hub.connect(connection, &anna, "").await;
-        hub.subscribe(connection, &order, None).await;
-    }
+    hub.follow(&["c1", "c2"], &anna, &order).await;
     let left = hub.throttle("c1").await;
     left.store(3, SeqCst);
     hub.event(&ordered(&order, &anna, 1)).await.unwrap();
@@ -106,13 +95,8 @@ async fn what_is_left_of_a_connection_under_its_user_goes_with_the_first_post() 
 async fn whoever_missed_an_event_for_good_is_closed_before_the_next_one() {
     let (hub, anna) = (Hub::open().await, UserId::generate());
     let order = order_of(&anna, "1");
-    for connection in ["a", "b"] {
-        hub.connect(connection, &anna, "").await;
-        hub.subscribe(connection, &order, None).await;
-    }
-    let tries = Some(2);
-    hub.fail("POST", "a", tries).await;
-    hub.fail("DELETE", "a", tries).await;
+    hub.follow(&["a", "b"], &anna, &order).await;
+    hub.lose("a", 2).await;
     hub.event(&ordered(&order, &anna, 1)).await.unwrap_err();
     let before = hub.seen("a").await;
     // The first event went to the dead-letter queue.
@@ -170,10 +154,7 @@ async fn a_user_with_ten_connections_sees_an_order_on_each_and_the_dead_ones_hol
 async fn a_user_who_is_deleted_is_disconnected_and_does_not_come_back() {
     let (hub, anna, ben) = (Hub::open().await, UserId::generate(), UserId::generate());
     let order = order_of(&anna, "1");
-    for connection in ["a1", "a2"] {
-        hub.connect(connection, &anna, "").await;
-        hub.subscribe(connection, &order, None).await;
-    }
+    hub.follow(&["a1", "a2"], &anna, &order).await;
     hub.connect("b", &ben, "").await;
     hub.event(&json!({
         "event_id": EventId::derive("users", anna.as_str(), 2), "event_type": "user.deleted", "event_version": 1,
@@ -195,8 +176,7 @@ async fn a_user_who_is_deleted_is_disconnected_and_does_not_come_back() {
 async fn a_connection_past_its_time_is_closed_and_gets_nothing() {
     let (hub, anna) = (Hub::open().await, UserId::generate());
     let order = order_of(&anna, "1");
-    hub.connect("a", &anna, "").await;
-    hub.subscribe("a", &order, None).await;
+    hub.follow(&["a"], &anna, &order).await;
     hub.event_at(&ordered(&order, &anna, 1), NOW + 2 * HOUR).await.unwrap();
     assert_eq!(hub.seen("a").await, "subscribed");
     assert_eq!(hub.items().await, Vec::<String>::new());

@@ -88,6 +88,13 @@ impl Hub {
         }
     }
 
+    /// The next `times` posts to a connection fail, and as often it cannot be closed.
+    async fn lose(&self, connection: &str, times: u64) {
+        for verb in ["POST", "DELETE"] {
+            self.fail(verb, connection, Some(times)).await;
+        }
+    }
+
     /// So many posts to a connection are throttled, as by API Gateway's limit of an account, while the number is not 0.
     async fn throttle(&self, connection: &str) -> Arc<AtomicU64> {
         let left = Arc::new(AtomicU64::new(0));
@@ -128,6 +135,14 @@ impl Hub {
 
     async fn subscribe(&self, connection: &str, order: &OrderId, after: Option<u64>) {
         self.send(connection, &json!({"action": "subscribe", "order_id": order, "after": after})).await;
+    }
+
+    /// Connects the user so often, and subscribes each connection to the order.
+    async fn follow(&self, connections: &[&str], user: &UserId, order: &OrderId) {
+        for connection in connections {
+            self.connect(connection, user, "").await;
+            self.subscribe(connection, order, None).await;
+        }
     }
 
     async fn invoke(&self, event: &str, connection: &str, now: i64, more: &Value, body: Option<String>) {
