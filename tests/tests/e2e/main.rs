@@ -50,30 +50,17 @@ const THREADS: usize = 4;
 /// The tests of one module, by the names of their functions; `alone:` those that want the stack for themselves, `together:`
 /// those that want it for their module, `ignored:` those that run only with `--ignored`, and then have it for themselves.
 macro_rules! tests {
-    (alone: $($name:ident),+ $(,)?) => { $crate::tests!(@ Alone, $($name),+); };
-    (together: $($name:ident),+ $(,)?) => { $crate::tests!(@ Together, $($name),+); };
-    (together: $($name:ident),+; alone: $($alone:ident),+ $(,)?) => {
+    ($($company:ident: $($name:ident),+);+ $(,)?) => {
         pub fn tests() -> Vec<libtest_mimic::Trial> {
             use $crate::harness::{Company, trial};
-            vec![
-                $(trial(module_path!(), stringify!($name), Company::Together, $name),)+
-                $(trial(module_path!(), stringify!($alone), Company::Alone, $alone),)+
-            ]
+            vec![$($($crate::tests!(@ $company $name)),+),+]
         }
     };
-    (ignored: $($name:ident),+ $(,)?) => {
-        pub fn tests() -> Vec<libtest_mimic::Trial> {
-            use $crate::harness::{Company, trial};
-            vec![$(trial(module_path!(), stringify!($name), Company::Alone, $name).with_ignored_flag(true)),+]
-        }
-    };
-    (@ $company:ident, $($name:ident),+) => {
-        pub fn tests() -> Vec<libtest_mimic::Trial> {
-            use $crate::harness::{Company, trial};
-            vec![$(trial(module_path!(), stringify!($name), Company::$company, $name)),+]
-        }
-    };
-    ($($name:ident),+ $(,)?) => { $crate::tests!(@ Any, $($name),+); };
+    (@ any $name:ident) => { trial(module_path!(), stringify!($name), Company::Any, $name) };
+    (@ together $name:ident) => { trial(module_path!(), stringify!($name), Company::Together, $name) };
+    (@ alone $name:ident) => { trial(module_path!(), stringify!($name), Company::Alone, $name) };
+    (@ ignored $name:ident) => { $crate::tests!(@ alone $name).with_ignored_flag(true) };
+    ($($name:ident),+ $(,)?) => { $crate::tests!(any: $($name),+); };
 }
 pub(crate) use tests;
 
