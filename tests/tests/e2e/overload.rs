@@ -97,7 +97,7 @@ async fn a_gateway_that_is_down_for_some_seconds_costs_time_and_no_order(world: 
     let sku = world.product(100).await?;
     let customers = customers(&world, 2).await?;
     world.switch_breaker("payments", "gateway", "normal").await?;
-    world.gateway.plan_fault(&json!({"mode": "down", "seconds": 5})).await?;
-    let placed = offer(&customers, &sku, (12, 4)).await?;
+    world.gateway.plan_fault(&json!({"mode": "down", "seconds": 10})).await?;
+    let placed = offer(&customers, &sku, (20, 4)).await?;
     each_completes(&world, &placed).await
 }
