@@ -130,7 +130,10 @@ async fn a_cursor_is_good_for_its_own_list_only() {
         (ben, format!("?cursor={cursor}")),
         (world.tokens.admin(), format!("?cursor={cursor}")),
         (world.anna(), format!("?status=PaymentPending&cursor={cursor}")),
-        (world.anna(), format!("?cursor=A{}", &cursor[1..])),
+        (
+            world.anna(),
+            format!("?cursor={}{}", if cursor.starts_with('A') { 'B' } else { 'A' }, &cursor[1..]),
+        ),
     ] {
         let (status, problem) = world.get(&token, &query).await;
         assert_eq!((status, &problem["errors"][0]["field"]), (422, &json!("cursor")), "{query}");
