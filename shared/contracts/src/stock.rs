@@ -24,6 +24,15 @@ impl Availability {
         }
     }
 
+    /// What can be said of it while it cannot be read: low at best, because nobody knows what was sold since.
+    #[must_use]
+    pub const fn limited(self) -> Self {
+        match self {
+            Self::InStock | Self::LowStock => Self::LowStock,
+            Self::OutOfStock => Self::OutOfStock,
+        }
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::InStock => "in_stock",
@@ -43,6 +52,12 @@ mod tests {
             |low_stock| [0, 1, 5, 6].map(|available| Availability::of(available, low_stock).as_str());
         assert_eq!(classes(5), ["out_of_stock", "low_stock", "low_stock", "in_stock"]);
         assert_eq!(classes(0), ["out_of_stock", "in_stock", "in_stock", "in_stock"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_low_at_best() {
+        let all = [Availability::InStock, Availability::LowStock, Availability::OutOfStock];
+        assert_eq!(all.map(|one| one.limited().as_str()), ["low_stock", "low_stock", "out_of_stock"]);
     }
 
     #[test]

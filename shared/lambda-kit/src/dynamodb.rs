@@ -74,6 +74,11 @@ impl TableError {
     ) -> Self {
         Self::Item { operation, source: source.into() }
     }
+
+    /// Whether the table does not answer. An item that cannot be read is no outage: it stays so.
+    pub const fn is_outage(&self) -> bool {
+        matches!(self, Self::Call { .. })
+    }
 }
 
 impl Table {

@@ -22,6 +22,8 @@ pub mod http;
 pub mod invoke;
 #[cfg(feature = "jwt")]
 pub mod jwt;
+#[cfg(feature = "dynamodb")]
+pub mod last_known;
 pub mod numbers;
 #[cfg(feature = "openapi")]
 pub mod openapi;

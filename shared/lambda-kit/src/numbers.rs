@@ -34,6 +34,12 @@ pub const GATEWAY_CALL: Duration = Duration::from_secs(12);
 pub const EMAIL_CALL: Duration = Duration::from_secs(5);
 /// One text message handed to the provider.
 pub const SMS_CALL: Duration = Duration::from_secs(5);
+/// What was read last is told for so long while it cannot be read, by a process and by caches in front of it: for as long
+/// as an order waits for its stock.
+pub const LAST_KNOWN: Duration = Duration::from_secs(30 * 60);
+/// A read is waited for so long when there is something to tell without it: one try of an AWS call, and the start of a
+/// second. The rest of an API function's time is for what else the answer needs.
+pub const LAST_KNOWN_PATIENCE: Duration = Duration::from_millis(1500);
 /// Connecting to a provider outside AWS, or to SES.
 pub const CONNECT: Duration = Duration::from_secs(1);
 /// The state machine tries a step so often, the first time included, before it asks whether the order still has time.
@@ -208,7 +214,23 @@ pub const INTEGRATIONS: &[Integration] = &[
         attempts: (1, "–"),
         breaker: None,
         bulkhead: None,
-        fallback: "availability is `unknown`, and `serviceable` is null",
+        fallback: "stock as it was known last, at best as `low_stock`, with `as_of`, else `unknown`; `serviceable` is null",
+    },
+    Integration {
+        of: "the tables of inventory and the catalogue, for what everyone may read",
+        timeout: ATTEMPT_TIMEOUT,
+        attempts: (MAX_ATTEMPTS, "100 ms, ×2, full jitter; 1.5 s in all where something is known"),
+        breaker: None,
+        bulkhead: None,
+        fallback: "what this instance read last within 30 minutes, at best as `low_stock`, with `as_of`; else 503",
+    },
+    Integration {
+        of: "inventory, by the catalogue: whether it answers",
+        timeout: ATTEMPT_TIMEOUT,
+        attempts: (1, "–"),
+        breaker: None,
+        bulkhead: None,
+        fallback: "the catalogue's copy, at best as `low_stock`, with `as_of`",
     },
     Integration {
         of: "WebSocket connections",
@@ -327,7 +349,7 @@ mod tests {
     #[test]
     fn each_limit_is_met_before_the_one_around_it() {
         let chains: [&[Duration]; 5] = [
-            &[CLIENT, API_INTEGRATION, API_FUNCTION, ATTEMPT_TIMEOUT],
+            &[CLIENT, API_INTEGRATION, API_FUNCTION, LAST_KNOWN_PATIENCE, ATTEMPT_TIMEOUT],
             &[SAGA_TASK, COMMAND_FUNCTION, GATEWAY_CALL, EMAIL_CALL, CONNECT],
             &[COMMAND_FUNCTION, SEND.budget, SMS_CALL, CONNECT],
             &[SAGA_PAYMENT, PAYMENT_DEADLINE],
