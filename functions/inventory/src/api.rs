@@ -6,9 +6,9 @@ mod describe;
 use std::time::Duration;
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{Path, State},
-    http::{HeaderName, HeaderValue, StatusCode},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -19,6 +19,7 @@ use lambda_kit::{
     backoff::Backoff,
     dynamodb::TableError,
     http::{Admin, Body, Correlation, Idempotency, Problem},
+    last_known::{LastKnown, cache_control},
     text::Line,
 };
 use serde::{Deserialize, Serialize};
@@ -38,32 +39,47 @@ pub use describe::operations;
 const BUDGET: Duration = Duration::from_secs(1);
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
+/// Stocks that an instance keeps for while the table does not answer: a megabyte or two.
+const KEPT: usize = 10_000;
+
+type LastStocks = LastKnown<Sku, StockView>;
+
 /// The REST routes of inventory.
 pub fn routes(store: Store) -> Router {
     Router::new()
         .route("/v1/inventory/{sku}", get(show).put(set))
         .route("/v1/inventory/{sku}/adjustments", post(adjust))
+        .layer(Extension(LastStocks::new(KEPT)))
         .with_state(store)
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 struct StockView {
     sku: Sku,
     available: u64,
     availability: Availability,
+    /// When this was so. Only while the stock cannot be read: `availability` is `low_stock` at best then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    as_of: Option<Timestamp>,
+}
+
+impl StockView {
+    fn earlier(self, at: Timestamp) -> Self {
+        Self { availability: self.availability.limited(), as_of: Some(at), ..self }
+    }
 }
 
 impl From<Stock> for StockView {
     fn from(stock: Stock) -> Self {
         let (available, availability) = (stock.available(), stock.availability());
-        Self { sku: stock.settings.sku, available, availability }
+        Self { sku: stock.settings.sku, available, availability, as_of: None }
     }
 }
 
 impl From<Adjustment> for StockView {
     fn from(Adjustment { sku, available, availability, .. }: Adjustment) -> Self {
-        Self { sku, available, availability }
+        Self { sku, available, availability, as_of: None }
     }
 }
 
@@ -97,10 +113,23 @@ fn is_a_change(delta: &i64, _: &()) -> garde::Result {
     if *delta == 0 { Err(garde::Error::new("changes nothing")) } else { Ok(()) }
 }
 
-async fn show(State(store): State<Store>, Path(sku): Path<String>) -> Result<Json<StockView>, Problem> {
-    let sku = parse(&sku)?;
-    let stock = store.stock(&sku).await.map_err(ApiError::from)?;
-    stock.map(|stock| Json(stock.into())).ok_or_else(|| no_such(&sku))
+/// The stock; while the table does not answer, as it was read last.
+async fn show(
+    State(store): State<Store>,
+    Extension(last): Extension<LastStocks>,
+    Path(sku): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
+    let (sku, now) = (parse(&sku)?, Timestamp::now());
+    let read = async { store.stock(&sku).await.map(|stock| stock.map(StockView::from)) };
+    let stock = last.or_last(sku.clone(), now, TableError::is_outage, read).await.map_err(ApiError::from)?;
+    let (stock, earlier) = stock.ok_or_else(|| no_such(&sku))?.into_parts();
+    // A stock is read anew each time.
+    let cache = cache_control(Duration::ZERO, earlier.unwrap_or(now), now);
+    let stock = match earlier {
+        None => stock,
+        Some(at) => stock.earlier(at),
+    };
+    Ok(([(header::CACHE_CONTROL, cache)], Json(stock)))
 }
 
 async fn set(

@@ -8,7 +8,12 @@ use super::{AdjustStock, SetStock, StockView};
 pub fn operations() -> Vec<Operation> {
     vec![
         Operation::get("/v1/inventory/{sku}", Who::Public, "What can be sold of a SKU at this moment")
-            .answers::<StockView>(200, "The stock.", &[], stock(40)),
+            .answers::<StockView>(
+            200,
+            "The stock. While it cannot be read, as it was `as_of`: `low_stock` at best.",
+            &["Cache-Control"],
+            stock(40),
+        ),
         Operation::put("/v1/inventory/{sku}", Who::Admin, "Set what can be sold of a SKU")
             .takes::<SetStock>(json!({"available": 40, "shards": 4, "low_stock": 5}))
             .answers::<StockView>(200, "The stock as it is now.", &[], stock(40)),

@@ -7,7 +7,7 @@ use axum::{
 use contracts::UserId;
 use lambda_kit::{
     aws::MAX_ATTEMPTS,
-    dynamodb::Table,
+    dynamodb::{Table, key, string},
     http::app,
     testing::{self, Faults, Tokens},
 };
@@ -220,6 +220,43 @@ async fn a_table_that_does_not_answer_is_503_and_says_nothing_internal() {
     assert_problem(&answer, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.headers["retry-after"], "1");
     assert!(!answer.json.to_string().contains("BatchGetItem"));
+}
+
+#[tokio::test]
+async fn while_the_table_does_not_answer_a_stock_is_told_as_it_was_and_low_at_best() {
+    let shop = Shop::open().await;
+    shop.set("MUG", json!({"available": 40})).await;
+    shop.set("CUP", json!({"available": 0})).await;
+    let current = shop.get("/v1/inventory/MUG").await;
+    assert_eq!(current.json, json!({"sku": "MUG", "available": 40, "availability": "in_stock"}));
+    assert_eq!(current.headers["cache-control"], "public, max-age=0, stale-if-error=1800");
+    shop.get("/v1/inventory/CUP").await;
+
+    shop.faults.refuse("BatchGetItem", 3 * MAX_ATTEMPTS);
+    let earlier = shop.get("/v1/inventory/MUG").await;
+    assert_eq!((earlier.status, &earlier.json["available"]), (StatusCode::OK, &json!(40)));
+    assert_eq!(earlier.json["availability"], "low_stock");
+    assert!(earlier.json["as_of"].is_string());
+    assert_eq!(shop.get("/v1/inventory/CUP").await.json["availability"], "out_of_stock");
+    assert_problem(&shop.get("/v1/inventory/TEA").await, StatusCode::SERVICE_UNAVAILABLE);
+
+    let back = shop.get("/v1/inventory/MUG").await;
+    assert_eq!(back.json, current.json);
+}
+
+#[tokio::test]
+async fn what_is_known_replaces_no_other_error_than_an_outage() {
+    let shop = Shop::open().await;
+    shop.set("MUG", json!({"available": 40})).await;
+    shop.get("/v1/inventory/MUG").await;
+    let mut damaged = key("STOCK#MUG#0", "STOCK");
+    damaged.insert("available".to_owned(), string("many"));
+    let put = shop.table.client.put_item().table_name(&shop.table.name).set_item(Some(damaged));
+    put.send().await.unwrap();
+    assert_problem(&shop.get("/v1/inventory/MUG").await, StatusCode::INTERNAL_SERVER_ERROR);
+
+    shop.faults.refuse("BatchGetItem", MAX_ATTEMPTS);
+    assert_problem(&shop.get("/v1/inventory/a%20b").await, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
