@@ -7,37 +7,119 @@ use contracts::{
     Availability, OrderLine, Sku,
     query::{Availabilities, CountryServed, FulfillmentQuery, InventoryQuery},
 };
+use jiff::Timestamp;
 use lambda_kit::{
     command::chain,
+    last_known::{Known, LastKnown},
     numbers::ATTEMPT_TIMEOUT,
     peers::{CallError, Peers},
 };
 
-/// Asks inventory and fulfillment. Each is given one try of a second: a part that does not answer is left unknown.
+/// Answers that an instance keeps for while inventory does not answer: a megabyte or two.
+const KEPT: usize = 10_000;
+
+/// Asks inventory and fulfillment. Each is given one try of a second: a part that does not answer is left unknown, or as
+/// it was known last.
 #[derive(Debug, Clone)]
-pub struct Forecast(Peers);
+pub struct Forecast {
+    peers: Peers,
+    /// Of each SKU the last answer that there is enough of it, and the last that there is too little.
+    last: LastKnown<(Sku, bool), Answer>,
+}
+
+/// Whether a quantity can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineForecast {
+    pub availability: Availability,
+    /// When it was so, where it is not known to be so now.
+    pub as_of: Option<Timestamp>,
+}
+
+/// What inventory said of a quantity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Answer {
+    quantity: u32,
+    availability: Availability,
+}
+
+impl Answer {
+    fn is_enough(self) -> bool {
+        self.availability != Availability::OutOfStock
+    }
+
+    /// What it says of another quantity: nothing of more than there was enough of, and nothing of less than there was too
+    /// little of.
+    fn of(self, quantity: u32) -> Option<Availability> {
+        let applies = if self.is_enough() { quantity <= self.quantity } else { quantity >= self.quantity };
+        applies.then_some(self.availability)
+    }
+}
 
 impl Forecast {
     pub fn new(sdk: &aws_sdk_lambda::config::Config, stage: String) -> Self {
-        Self(Peers::new(sdk, stage, ATTEMPT_TIMEOUT))
+        Self { peers: Peers::new(sdk, stage, ATTEMPT_TIMEOUT), last: LastKnown::new(KEPT) }
     }
 
-    /// What can be had of these lines; nothing of those that inventory says nothing about.
-    pub async fn availabilities(&self, lines: &[OrderLine]) -> HashMap<Sku, Availability> {
+    /// What can be had of these lines; while inventory does not answer, as it was known last. Nothing of those about which
+    /// nothing is known.
+    pub async fn availabilities(&self, lines: &[OrderLine], now: Timestamp) -> HashMap<Sku, LineForecast> {
         let query = InventoryQuery::Availabilities { items: lines.to_vec() };
-        let answer: Result<Availabilities, CallError> = self.0.call("inventory-commands", &query).await;
-        let items = known(answer).map(|answer| answer.items).unwrap_or_default();
-        items.into_iter().map(|item| (item.sku, item.availability)).collect()
+        let answer: Result<Availabilities, CallError> = self.peers.call("inventory-commands", &query).await;
+        let Some(Availabilities { items }) = known(answer) else {
+            let earlier = |line: &OrderLine| Some((line.sku.clone(), self.earlier(line, now)?));
+            return lines.iter().filter_map(earlier).collect();
+        };
+        let current: HashMap<Sku, LineForecast> = items
+            .into_iter()
+            .map(|item| (item.sku, LineForecast { availability: item.availability, as_of: None }))
+            .collect();
+        for OrderLine { sku, quantity } in lines {
+            if let Some(&LineForecast { availability, .. }) = current.get(sku) {
+                let answer = Answer { quantity: *quantity, availability };
+                self.last.set((sku.clone(), answer.is_enough()), answer, now);
+            }
+        }
+        current
+    }
+
+    fn earlier(&self, line: &OrderLine, now: Timestamp) -> Option<LineForecast> {
+        let answers = [true, false].into_iter().filter_map(|enough| {
+            let Known { value, at } = self.last.get(&(line.sku.clone(), enough), now)?;
+            Some(LineForecast { availability: value.of(line.quantity)?.limited(), as_of: Some(at) })
+        });
+        answers.max_by_key(|forecast| forecast.as_of)
     }
 
     /// Whether parcels go to this country, as far as fulfillment says it.
     pub async fn serves(&self, country: &str) -> Option<bool> {
         let query = FulfillmentQuery::CountryServed { country: country.to_owned() };
-        let answer: Result<CountryServed, CallError> = self.0.call("fulfillment-commands", &query).await;
+        let answer: Result<CountryServed, CallError> = self.peers.call("fulfillment-commands", &query).await;
         known(answer).map(|answer| answer.served)
     }
 }
 
 fn known<T>(answer: Result<T, CallError>) -> Option<T> {
     answer.inspect_err(|error| tracing::warn!(error = chain(error), "a part of a quote is unknown")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::there_was_enough_of_more(Availability::InStock, 3, true)]
+    #[case::as_many(Availability::LowStock, 4, true)]
+    #[case::perhaps_not_so_many(Availability::InStock, 5, false)]
+    #[case::perhaps_fewer(Availability::OutOfStock, 3, false)]
+    #[case::too_many_then(Availability::OutOfStock, 5, true)]
+    fn an_answer_says_something_of_other_quantities(
+        #[case] availability: Availability,
+        #[case] quantity: u32,
+        #[case] applies: bool,
+    ) {
+        let answer = Answer { quantity: 4, availability };
+        assert_eq!(answer.of(quantity), applies.then_some(availability));
+    }
 }

@@ -35,6 +35,10 @@ pub(super) struct QuoteView {
     discount: Option<OrderDiscount>,
     /// The least of the lines' availabilities.
     availability: &'static str,
+    /// When `availability` was so, or the oldest of its parts. Only while inventory does not answer: it is `low_stock` at
+    /// best then, and an order waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    as_of: Option<Timestamp>,
     /// Whether parcels go to the address's country; `null` while that is not known.
     serviceable: Option<bool>,
 }
@@ -57,16 +61,15 @@ async fn show(
     identity: Identity,
     Body(body): Body<PlaceOrder>,
 ) -> Result<Json<QuoteView>, Problem> {
-    let (code, skus) = (body.discount_code(), body.skus());
+    let (code, skus, now) = (body.discount_code(), body.skus(), Timestamp::now());
     let lookup = store.lookup(None, &identity.user_id, &skus, code);
     let found = limit.beside(identity.user_id.as_str(), lookup).await?;
-    let offer =
-        code.map(|_| found.discount.offer(Timestamp::now())).transpose().map_err(Rejected::into_problem)?;
+    let offer = code.map(|_| found.discount.offer(now)).transpose().map_err(Rejected::into_problem)?;
     let items = price_lines(body.lines(), &found.prices).map_err(|e| Rejected::Lines(e).into_problem())?;
     let quoted = quote(items, offer.as_ref()).map_err(Rejected::into_problem)?;
     let (available, serviceable) =
-        tokio::join!(forecast.availabilities(body.lines()), forecast.serves(body.country()));
-    let of = |sku: &Sku| available.get(sku).copied();
+        tokio::join!(forecast.availabilities(body.lines(), now), forecast.serves(body.country()));
+    let of = |sku: &Sku| available.get(sku).map(|line| line.availability);
     Ok(Json(QuoteView {
         availability: word(least(quoted.items.iter().map(|line| of(&line.sku)))),
         items: quoted
@@ -75,6 +78,7 @@ async fn show(
             .map(|line| QuotedLine { availability: word(of(&line.sku)), line })
             .collect(),
         total: quoted.total,
+        as_of: available.values().filter_map(|line| line.as_of).min(),
         discount: quoted.discount,
         serviceable,
     }))

@@ -8,7 +8,7 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 use super::*;
 use crate::api::tests::{Answer, Shop, shop_with, two_mugs, with};
 
-/// A shop whose peers answer so: mugs are low, cups are out of stock, and only Germany is served.
+/// A shop whose peers answer so: mugs are low, 99 mugs and cups are out of stock, and only Germany is served.
 async fn shop(failing: &'static [&'static str]) -> (Shop, MockServer) {
     let server = MockServer::start().await;
     let answer = move |request: &Request| {
@@ -21,10 +21,10 @@ async fn shop(failing: &'static [&'static str]) -> (Shop, MockServer) {
         }
         ResponseTemplate::new(200).set_body_json(match action {
             "Availabilities" => {
-                let class = |sku: &Value| if sku == "CUP" { "out_of_stock" } else { "low_stock" };
+                let is_out = |line: &Value| line["sku"] == "CUP" || line["quantity"] == 99;
+                let class = |line: &Value| if is_out(line) { "out_of_stock" } else { "low_stock" };
                 let lines = body["items"].as_array().unwrap().iter();
-                let items =
-                    lines.map(|line| json!({"sku": line["sku"], "availability": class(&line["sku"])}));
+                let items = lines.map(|line| json!({"sku": line["sku"], "availability": class(line)}));
                 json!({"items": items.collect::<Vec<_>>()})
             }
             "CountryServed" => json!({"served": body["country"] == "DE"}),
@@ -103,6 +103,33 @@ async fn what_does_not_answer_is_unknown_and_the_rest_is_told() {
     assert_eq!(quote.status, StatusCode::OK);
     assert_eq!((&quote.body["availability"], &quote.body["serviceable"]), (&json!("unknown"), &Value::Null));
     assert_eq!(quote.body["total"]["amount"], 8400);
+}
+
+#[tokio::test]
+async fn while_inventory_does_not_answer_a_quote_tells_what_was_known_last() {
+    let (shop, server) = shop(&[]).await;
+    let body = |sku: &str, quantity: u32| with("/items", json!([{"sku": sku, "quantity": quantity}]));
+    shop.quote(&body("CUP", 2)).await;
+    let current = shop.quote(&body("MUG", 2)).await.body;
+    // Inventory says that there is too little of so many: what is known of fewer stays known.
+    shop.quote(&body("MUG", 99)).await;
+    assert_eq!((&current["availability"], current.get("as_of")), (&json!("low_stock"), None));
+
+    server.reset().await;
+    for (sku, quantity, expected) in
+        [("MUG", 2, "low_stock"), ("MUG", 1, "low_stock"), ("CUP", 2, "out_of_stock")]
+    {
+        let earlier = shop.quote(&body(sku, quantity)).await;
+        assert_eq!((earlier.status, &earlier.body["availability"]), (StatusCode::OK, &json!(expected)));
+        assert_eq!(earlier.body["items"][0]["availability"], expected);
+        assert!(earlier.body["as_of"].is_string());
+    }
+    for (sku, quantity) in [("MUG", 3), ("CUP", 1)] {
+        let unknown = shop.quote(&body(sku, quantity)).await.body;
+        assert_eq!((&unknown["availability"], unknown.get("as_of")), (&json!("unknown"), None));
+    }
+    let refused = shop.quote(&body("NONE", 1)).await;
+    assert_eq!((refused.status, refused.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["items[0].sku"]));
 }
 
 #[tokio::test]
