@@ -4,7 +4,7 @@
 mod describe;
 mod related;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use axum::{
     Json, Router,
@@ -18,7 +18,9 @@ use contracts::{Money, Sku};
 use garde::Validate;
 use jiff::Timestamp;
 use lambda_kit::{
+    dynamodb::TableError,
     http::{Admin, Body, Correlation, EntityTags, Problem, conditional},
+    last_known::{LastKnown, Read, cache_control},
     text::{Block, Line, normalized},
 };
 use serde::{Deserialize, Serialize};
@@ -27,15 +29,20 @@ use sha2::{Digest, Sha256};
 use crate::{
     availability::Availabilities,
     domain::{self, ChangeError, Details, Known, Product, Rejected, words::normalize},
-    stock::Stock,
-    store::{Filter, ListError, Store, Written},
+    inventory::Inventory,
+    stock::Shown,
+    store::{Filter, ListError, Page, Store, Written},
 };
 
 #[cfg(feature = "openapi")]
 pub use describe::operations;
 
 /// Clients and caches may keep a product for so long (DESIGN.md section 10: product reads 5 s).
-const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=5");
+const FRESH: Duration = Duration::from_secs(5);
+/// What an instance keeps for while the table does not answer. The longest descriptions make a page of 100 products 2 MB,
+/// and one product 20 KB: at most 60 MB of a function's 256.
+const KEPT_PAGES: usize = 20;
+const KEPT_PRODUCTS: usize = 1000;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const DEFAULT_LIMIT: usize = 20;
 const TAKEN: &str = "A product with this SKU exists. Change it with PUT.";
@@ -44,20 +51,26 @@ const CATEGORY_MAX: usize = 100;
 const NAME_MAX: usize = 200;
 const DESCRIPTION_MAX: usize = 4000;
 
-pub fn routes(store: Store) -> Router {
-    let availabilities = Availabilities::new(store.clone());
+pub fn routes(store: Store, inventory: Inventory) -> Router {
+    let availabilities = Availabilities::new(store.clone(), inventory);
+    let (pages, products) = (LastKnown::new(KEPT_PAGES), LastKnown::new(KEPT_PRODUCTS));
     Router::new()
         .route("/v1/products", get(list).post(create))
         .route("/v1/products/{sku}/related", get(related::related))
         .route("/v1/products/{sku}", get(show).put(change).delete(discontinue))
-        .with_state(Catalog { store, availabilities })
+        .with_state(Catalog { store, availabilities, pages, products })
 }
 
 #[derive(Clone)]
 struct Catalog {
     store: Store,
     availabilities: Availabilities,
+    pages: LastKnown<Wanted, Page>,
+    products: LastKnown<Sku, Product>,
 }
+
+/// A page of a list: the list, how many of it, and from where on.
+type Wanted = (Filter, usize, Option<String>);
 
 #[derive(Deserialize, Validate)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
@@ -117,19 +130,25 @@ struct ProductView {
     category: String,
     price: Money,
     availability: &'static str,
+    /// When this was so. Only while inventory or the product cannot be read: `availability` is `low_stock` at best then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    as_of: Option<Timestamp>,
     version: u64,
 }
 
 impl ProductView {
-    fn new(product: Product, stock: Stock) -> Self {
+    fn new(product: Product, stock: Shown) -> Self {
         let Product { sku, name, description, category, price, version, .. } = product;
-        Self { sku, name, description, category, price, availability: stock.as_str(), version }
+        let (availability, as_of) = (stock.as_str(), stock.as_of);
+        Self { sku, name, description, category, price, availability, as_of, version }
     }
 }
 
-/// The tag of what is shown: the product's version, and that of its stock.
-fn etag(product: &Product, stock: Stock) -> String {
-    format!("\"{}.{}\"", product.version, stock.version)
+/// The tag of what is shown: the product's version, that of its stock, and the time of what was known last.
+fn etag(product: &Product, stock: Shown) -> String {
+    let (product, stock, as_of) = (product.version, stock.version, stock.as_of);
+    let as_of = as_of.map(|at| format!(".{}", at.as_millisecond())).unwrap_or_default();
+    format!("\"{product}.{stock}{as_of}\"")
 }
 
 #[derive(Serialize)]
@@ -180,33 +199,60 @@ async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|error| Problem::query(&error))?;
-    let (filter, limit) = (query.filter()?, query.limit()?);
-    let page = catalog.store.list(&filter, limit, query.cursor.as_deref()).await?;
-    catalog.show(&headers, page.products, page.next_cursor).await
+    let (filter, limit, now) = (query.filter()?, query.limit()?, Timestamp::now());
+    let page = catalog.page((filter, limit, query.cursor), now).await?;
+    catalog.show(&headers, page, now).await
 }
 
 impl Catalog {
+    /// A page of a list; while the table does not answer, as it was read last. There are more searches than can be kept,
+    /// and they would take the room of what everyone looks at.
+    async fn page(&self, wanted: Wanted, now: Timestamp) -> Result<Read<Page>, ListError> {
+        let (filter, limit, cursor) = wanted.clone();
+        let read = async { self.store.list(&filter, limit, cursor.as_deref()).await.map(Some) };
+        let page = if filter.text.is_some() {
+            read.await?.map(Read::Current)
+        } else {
+            self.pages.or_last(wanted, now, ListError::is_outage, read).await?
+        };
+        Ok(page.unwrap_or_else(|| Read::Current(Page::default())))
+    }
+
+    /// A product on sale; while the table does not answer, as it was read last.
+    async fn product(&self, sku: &str, now: Timestamp) -> Result<Read<Product>, Problem> {
+        let sku = Sku::try_from(sku).map_err(|_| not_found())?;
+        let read = on_sale(&self.store, &sku);
+        let product = self.products.or_last(sku.clone(), now, TableError::is_outage, read).await;
+        product.map_err(|e| Problem::unavailable(&e))?.ok_or_else(not_found)
+    }
+
     /// A list of products with what is known of their stock, or 304 for whoever has the same.
-    async fn show(
-        &self,
-        headers: &HeaderMap,
-        products: Vec<Product>,
-        next_cursor: Option<String>,
-    ) -> Result<Response, Problem> {
+    async fn show(&self, headers: &HeaderMap, page: Read<Page>, now: Timestamp) -> Result<Response, Problem> {
+        let (Page { products, next_cursor }, earlier) = page.into_parts();
         let skus = products.iter().map(|product| product.sku.clone());
-        let stocks = self.availabilities.of(skus, Timestamp::now()).await;
+        let stocks = self.availabilities.of(skus, now).await;
         let view = |product: Product| {
             let stock = stocks.get(&product.sku).copied().unwrap_or_default();
-            ProductView::new(product, stock)
+            ProductView::new(product, as_of(stock, earlier))
         };
         let list = List { items: products.into_iter().map(view).collect(), next_cursor };
         let body = serde_json::to_vec(&list).map_err(|e| Problem::internal(&e))?;
         let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha256::digest(&body)));
         let body = ([(header::CONTENT_TYPE, JSON)], body);
         let mut response = conditional(headers, &tag, body);
-        response.headers_mut().insert(header::CACHE_CONTROL, CACHE);
+        response.headers_mut().insert(header::CACHE_CONTROL, caching(earlier, now));
         Ok(response)
     }
+}
+
+/// Stock as it is told with a product that was read at this time, if not just now.
+fn as_of(stock: Shown, earlier: Option<Timestamp>) -> Shown {
+    earlier.map_or(stock, |at| stock.earlier(at))
+}
+
+/// What was read just now is kept for some seconds. What was known last is asked for again each time.
+fn caching(earlier: Option<Timestamp>, now: Timestamp) -> HeaderValue {
+    earlier.map_or_else(|| cache_control(FRESH, now, now), |at| cache_control(Duration::ZERO, at, now))
 }
 
 impl From<ListError> for Problem {
@@ -219,20 +265,23 @@ impl From<ListError> for Problem {
 }
 
 async fn show(
-    State(Catalog { store, availabilities }): State<Catalog>,
+    State(catalog): State<Catalog>,
     Path(sku): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (product, stock) = tokio::join!(on_sale(&store, &sku), stock_of(&availabilities, &sku));
-    let product = product?;
+    let now = Timestamp::now();
+    let (product, stock) =
+        tokio::join!(catalog.product(&sku, now), stock_of(&catalog.availabilities, &sku, now));
+    let (product, earlier) = product?.into_parts();
+    let stock = as_of(stock, earlier);
     let tag = etag(&product, stock);
     let mut response = conditional(&headers, &tag, Json(ProductView::new(product, stock)));
-    response.headers_mut().insert(header::CACHE_CONTROL, CACHE);
+    response.headers_mut().insert(header::CACHE_CONTROL, caching(earlier, now));
     Ok(response)
 }
 
 async fn create(
-    State(Catalog { store, availabilities }): State<Catalog>,
+    State(Catalog { store, availabilities, .. }): State<Catalog>,
     Admin(_): Admin,
     Correlation(correlation_id): Correlation,
     Body(body): Body<NewProduct>,
@@ -261,7 +310,7 @@ async fn create(
 }
 
 async fn change(
-    State(Catalog { store, availabilities }): State<Catalog>,
+    State(Catalog { store, availabilities, .. }): State<Catalog>,
     Admin(_): Admin,
     Correlation(correlation_id): Correlation,
     Path(sku): Path<String>,
@@ -269,7 +318,7 @@ async fn change(
     Body(body): Body<DetailsBody>,
 ) -> Result<Response, Problem> {
     let known = known(&headers)?;
-    let product = on_sale(&store, &sku).await?;
+    let product = current(&store, &sku).await?;
     let change = domain::update(product, &known, body.into(), &correlation_id, Timestamp::now())?;
     match store.update(&change).await.map_err(|e| Problem::unavailable(&e))? {
         Written::Done => {
@@ -286,7 +335,7 @@ async fn discontinue(
     Correlation(correlation_id): Correlation,
     Path(sku): Path<String>,
 ) -> Result<Response, Problem> {
-    let product = on_sale(&store, &sku).await?;
+    let product = current(&store, &sku).await?;
     let change = domain::discontinue(product, &correlation_id, Timestamp::now())?;
     match store.update(&change).await.map_err(|e| Problem::unavailable(&e))? {
         Written::Done => Ok(StatusCode::NO_CONTENT.into_response()),
@@ -294,18 +343,25 @@ async fn discontinue(
     }
 }
 
-async fn on_sale(store: &Store, sku: &str) -> Result<Product, Problem> {
-    let not_found = || Problem::not_found("There is no such product.");
+async fn on_sale(store: &Store, sku: &Sku) -> Result<Option<Product>, TableError> {
+    Ok(store.get(sku).await?.filter(|product| !product.discontinued))
+}
+
+/// A product on sale as it is now: what was known last is nothing to change.
+async fn current(store: &Store, sku: &str) -> Result<Product, Problem> {
     let sku = Sku::try_from(sku).map_err(|_| not_found())?;
-    let product = store.get(&sku).await.map_err(|e| Problem::unavailable(&e))?;
-    product.filter(|product| !product.discontinued).ok_or_else(not_found)
+    on_sale(store, &sku).await.map_err(|e| Problem::unavailable(&e))?.ok_or_else(not_found)
+}
+
+fn not_found() -> Problem {
+    Problem::not_found("There is no such product.")
 }
 
 /// What is known of the stock; nothing of what cannot be a SKU.
-async fn stock_of(availabilities: &Availabilities, sku: &str) -> Stock {
+async fn stock_of(availabilities: &Availabilities, sku: &str, now: Timestamp) -> Shown {
     match Sku::try_from(sku) {
-        Ok(sku) => availabilities.of_one(&sku, Timestamp::now()).await,
-        Err(_) => Stock::default(),
+        Ok(sku) => availabilities.of_one(&sku, now).await,
+        Err(_) => Shown::default(),
     }
 }
 
@@ -324,14 +380,14 @@ fn known(headers: &HeaderMap) -> Result<Known, Problem> {
     })
 }
 
-fn tagged(product: Product, stock: Stock) -> impl IntoResponse {
+fn tagged(product: Product, stock: Shown) -> impl IntoResponse {
     ([(header::ETAG, etag(&product, stock))], Json(ProductView::new(product, stock)))
 }
 
 impl From<ChangeError> for Problem {
     fn from(error: ChangeError) -> Self {
         match error {
-            ChangeError::Rejected(Rejected::Discontinued) => Self::not_found("There is no such product."),
+            ChangeError::Rejected(Rejected::Discontinued) => not_found(),
             ChangeError::Rejected(Rejected::OnSale) => Self::conflict(TAKEN),
             ChangeError::Rejected(Rejected::VersionMismatch) => Self::new(
                 StatusCode::PRECONDITION_FAILED,

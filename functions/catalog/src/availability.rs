@@ -1,6 +1,7 @@
 //! Availability for the API: from the catalogue's own copy, kept in the process for some seconds, and then read again
 //! while what was known stands in for what is slow to come. A table that cannot be read costs nobody their page: what was
-//! known stands in for a minute, and then it is unknown.
+//! known stands in for a minute; then it is told as what was known last, for half an hour. While inventory does not
+//! answer, its stock is told as what was known last, too.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,10 +11,11 @@ use std::{
 
 use contracts::Sku;
 use jiff::Timestamp;
-use lambda_kit::command::chain;
+use lambda_kit::{command::chain, numbers::ATTEMPT_TIMEOUT};
 
 use crate::{
-    stock::{Read, Stock},
+    inventory::Inventory,
+    stock::{Read, Shown},
     store::Store,
 };
 
@@ -27,17 +29,27 @@ const PATIENCE: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone)]
 pub struct Availabilities {
     store: Store,
+    inventory: Inventory,
     known: Arc<Mutex<HashMap<Sku, Read>>>,
 }
 
 impl Availabilities {
-    pub fn new(store: Store) -> Self {
-        Self { store, known: Arc::default() }
+    pub fn new(store: Store, inventory: Inventory) -> Self {
+        Self { store, inventory, known: Arc::default() }
     }
 
-    /// What is known of the stock of these SKUs: of each of them something.
-    pub async fn of(&self, skus: impl IntoIterator<Item = Sku>, now: Timestamp) -> HashMap<Sku, Stock> {
+    /// What is told of the stock of these SKUs: of each of them something.
+    pub async fn of(&self, skus: impl IntoIterator<Item = Sku>, now: Timestamp) -> HashMap<Sku, Shown> {
         let skus: HashSet<Sku> = skus.into_iter().collect();
+        let (standing, ()) = tokio::join!(self.inventory.standing(now), self.refresh(&skus, now));
+        self.with(|known| {
+            let shown = |sku: &Sku| known.get(sku).map(|read| read.shown(now, standing)).unwrap_or_default();
+            skus.into_iter().map(|sku| (sku.clone(), shown(&sku))).collect()
+        })
+    }
+
+    /// Reads those of these SKUs that are not fresh. Waits for it only as long as it is worth it.
+    async fn refresh(&self, skus: &HashSet<Sku>, now: Timestamp) {
         let (wanted, stands_in) = self.with(|known| {
             let read = |sku: &Sku| known.get(sku).copied();
             let wanted = skus.iter().filter(|sku| !read(sku).is_some_and(|read| read.is_fresh(now)));
@@ -47,16 +59,9 @@ impl Availabilities {
         });
         if !wanted.is_empty() {
             let reading = tokio::spawn(self.clone().read(wanted, now));
-            if stands_in {
-                let _ = tokio::time::timeout(PATIENCE, reading).await;
-            } else if let Err(error) = reading.await {
-                tracing::error!(error = chain(&error), "availability was not read");
-            }
+            let patience = if stands_in { PATIENCE } else { ATTEMPT_TIMEOUT };
+            let _ = tokio::time::timeout(patience, reading).await;
         }
-        self.with(|known| {
-            let stock = |sku: &Sku| known.get(sku).filter(|read| read.is_usable(now)).map(|read| read.stock);
-            skus.into_iter().map(|sku| (sku.clone(), stock(&sku).unwrap_or_default())).collect()
-        })
     }
 
     /// Reads these SKUs. When they cannot be read, what is known stays.
@@ -84,7 +89,7 @@ impl Availabilities {
     }
 
     /// Of one SKU.
-    pub async fn of_one(&self, sku: &Sku, now: Timestamp) -> Stock {
+    pub async fn of_one(&self, sku: &Sku, now: Timestamp) -> Shown {
         self.of([sku.clone()], now).await.remove(sku).unwrap_or_default()
     }
 

@@ -28,7 +28,7 @@ pub async fn handle(store: &Store, event: Envelope) -> Result<(), MessageError> 
         store.note_together(&event.event_id, &skus, Timestamp::now()).await
     } else {
         let InventoryStockChanged { sku, availability } = event.decode()?;
-        store.note_stock(&sku, event.sequence, availability).await
+        store.note_stock(&sku, event.sequence, availability, event.occurred_at).await
     };
     if noted.map_err(MessageError::handler)? == Noted::Outdated {
         tracing::info!(sequence = event.sequence, "as much was known already");
@@ -84,6 +84,7 @@ mod tests {
         }
         let stock = store.stocks(&[mug()]).await.unwrap()[&mug()];
         assert_eq!((stock.availability, stock.version), (Some(Availability::InStock), 3));
+        assert_eq!(stock.told_at, Some(Timestamp::UNIX_EPOCH));
     }
 
     #[tokio::test]

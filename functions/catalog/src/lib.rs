@@ -7,11 +7,15 @@ mod api;
 mod availability;
 mod consumer;
 mod domain;
+mod inventory;
 mod stock;
 mod store;
+#[cfg(test)]
+mod testing;
 
 #[cfg(feature = "openapi")]
 pub use api::operations;
 pub use api::routes;
 pub use consumer::{EVENT_TYPES, ORDER_EVENT_TYPES, STOCK_EVENT_TYPES, handle as handle_event};
+pub use inventory::Inventory;
 pub use store::Store;

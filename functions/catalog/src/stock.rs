@@ -2,10 +2,13 @@
 
 use contracts::Availability;
 use jiff::{SignedDuration, Timestamp};
+use lambda_kit::numbers::LAST_KNOWN;
+
+use crate::inventory::Standing;
 
 /// What is known is used without asking for so long (DESIGN.md section 10: availability fresh 5 s).
 const FRESH: SignedDuration = SignedDuration::from_secs(5);
-/// And for so long when it cannot be asked for (stale 60 s).
+/// And for so long when it cannot be asked for (stale 60 s). From then on it is told as what was known last.
 const STALE: SignedDuration = SignedDuration::from_secs(60);
 
 /// The class of a SKU's stock with its version; version 0 when nothing was told of it.
@@ -13,12 +16,31 @@ const STALE: SignedDuration = SignedDuration::from_secs(60);
 pub struct Stock {
     pub availability: Option<Availability>,
     pub version: u64,
+    /// When inventory said so.
+    pub told_at: Option<Timestamp>,
 }
 
-impl Stock {
-    /// As customers are told.
+/// What customers are told of a SKU's stock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shown {
+    pub availability: Option<Availability>,
+    pub version: u64,
+    /// When it was so, where it is not known to be so now.
+    pub as_of: Option<Timestamp>,
+}
+
+impl Shown {
     pub fn as_str(self) -> &'static str {
         self.availability.map_or("unknown", Availability::as_str)
+    }
+
+    /// As it was at this time, or before.
+    pub fn earlier(self, at: Timestamp) -> Self {
+        Self {
+            availability: self.availability.map(Availability::limited),
+            as_of: Some(self.as_of.map_or(at, |as_of| as_of.min(at))),
+            ..self
+        }
     }
 }
 
@@ -39,6 +61,29 @@ impl Read {
         self.age(now) <= STALE
     }
 
+    /// Whether it may be told as what was known last.
+    pub fn is_known(&self, now: Timestamp) -> bool {
+        self.age(now).unsigned_abs() <= LAST_KNOWN
+    }
+
+    /// What is told of it: nothing where inventory never said anything.
+    pub fn shown(&self, now: Timestamp, inventory: Standing) -> Shown {
+        let Stock { availability, version, told_at } = self.stock;
+        let shown = Shown { availability, version, as_of: None };
+        if availability.is_none() || !self.is_known(now) {
+            return Shown { availability: None, ..shown };
+        }
+        match inventory {
+            Standing::Answers if self.is_usable(now) => shown,
+            Standing::Answers => shown.earlier(self.at),
+            // As long as inventory answered, this was so; and it was so when inventory said it.
+            Standing::Away { answered_at } => match answered_at.max(told_at) {
+                Some(at) => shown.earlier(at.min(self.at)),
+                None => Shown { availability: None, ..shown },
+            },
+        }
+    }
+
     fn age(&self, now: Timestamp) -> SignedDuration {
         now.duration_since(self.at)
     }
@@ -46,19 +91,56 @@ impl Read {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
+    use crate::testing::at;
 
     #[test]
     fn what_was_read_is_fresh_for_five_seconds_and_usable_for_a_minute() {
         let read = Read { stock: Stock::default(), at: Timestamp::UNIX_EPOCH };
-        let after = |seconds| Timestamp::from_second(seconds).unwrap();
-        assert_eq!([5, 6].map(|seconds| read.is_fresh(after(seconds))), [true, false]);
-        assert_eq!([60, 61].map(|seconds| read.is_usable(after(seconds))), [true, false]);
+        assert_eq!([5, 6].map(|second| read.is_fresh(at(second))), [true, false]);
+        assert_eq!([60, 61].map(|second| read.is_usable(at(second))), [true, false]);
+    }
+
+    /// Inventory said at second 10 that there is enough, and the copy was read at second 100.
+    fn read() -> Read {
+        let stock = Stock { availability: Some(Availability::InStock), version: 1, told_at: Some(at(10)) };
+        Read { stock, at: at(100) }
     }
 
     #[test]
     fn what_was_never_told_is_unknown() {
-        assert_eq!(Stock::default().as_str(), "unknown");
-        assert_eq!(Stock { availability: Some(Availability::LowStock), version: 1 }.as_str(), "low_stock");
+        let never = Read { stock: Stock::default(), ..read() };
+        for standing in [Standing::Answers, Standing::Away { answered_at: Some(at(100)) }] {
+            assert_eq!(never.shown(at(100), standing), Shown::default());
+        }
+        assert_eq!(Shown::default().as_str(), "unknown");
+    }
+
+    #[rstest]
+    #[case::now(100, Standing::Answers, "in_stock", None)]
+    #[case::a_minute_later(160, Standing::Answers, "in_stock", None)]
+    #[case::the_copy_cannot_be_read(161, Standing::Answers, "low_stock", Some(100))]
+    #[case::for_half_an_hour(1900, Standing::Answers, "low_stock", Some(100))]
+    #[case::and_no_longer(1901, Standing::Answers, "unknown", None)]
+    #[case::inventory_is_away(100, Standing::Away { answered_at: Some(at(90)) }, "low_stock", Some(90))]
+    #[case::since_this_instance_began(100, Standing::Away { answered_at: None }, "low_stock", Some(10))]
+    #[case::both(200, Standing::Away { answered_at: Some(at(150)) }, "low_stock", Some(100))]
+    fn stock_is_told_as_it_is_or_as_it_was_known_last(
+        #[case] now: i64,
+        #[case] standing: Standing,
+        #[case] availability: &str,
+        #[case] as_of: Option<i64>,
+    ) {
+        let shown = read().shown(at(now), standing);
+        assert_eq!((shown.as_str(), shown.as_of), (availability, as_of.map(at)));
+    }
+
+    #[test]
+    fn what_is_sold_out_stays_sold_out() {
+        let stock = Stock { availability: Some(Availability::OutOfStock), ..read().stock };
+        let away = Standing::Away { answered_at: Some(at(90)) };
+        assert_eq!(Read { stock, ..read() }.shown(at(100), away).as_str(), "out_of_stock");
     }
 }

@@ -21,7 +21,7 @@ use lambda_kit::dynamodb::{self, Item, OUTBOX, PK, SK, Table, TableError, Transa
 use tokio::sync::Mutex;
 
 pub use self::{
-    listing::{Filter, ListError},
+    listing::{Filter, ListError, Page},
     stocks::Noted,
 };
 use crate::domain::{Change, Product};

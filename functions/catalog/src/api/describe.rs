@@ -20,7 +20,7 @@ pub fn operations() -> Vec<Operation> {
             .paged()
             .answers::<List<ProductView>>(
                 200,
-                "A page of products.",
+                "A page of products. What cannot be read is told as it was `as_of`: `low_stock` at best.",
                 &["Cache-Control"],
                 json!({
                     "items": [product()], "next_cursor": null
@@ -32,7 +32,12 @@ pub fn operations() -> Vec<Operation> {
             .problem(409, "There is a product with this SKU."),
         Operation::get("/v1/products/{sku}", Who::Public, "One product")
             .conditional()
-            .answers::<ProductView>(200, "The product.", &["ETag", "Cache-Control"], product()),
+            .answers::<ProductView>(
+                200,
+                "The product. What cannot be read is told as it was `as_of`: `low_stock` at best.",
+                &["ETag", "Cache-Control"],
+                product(),
+            ),
         Operation::get("/v1/products/{sku}/related", Who::Public, "What is bought together with a product")
             .conditional()
             .answers::<List<ProductView>>(

@@ -6,10 +6,14 @@ use axum::{
     response::Response,
 };
 use contracts::Sku;
-use lambda_kit::{dynamodb::TableError, http::Problem};
+use jiff::Timestamp;
+use lambda_kit::{dynamodb::TableError, http::Problem, last_known::Read};
 
-use super::{Catalog, on_sale};
-use crate::{domain::Product, store::Store};
+use super::{Catalog, current};
+use crate::{
+    domain::Product,
+    store::{Page, Store},
+};
 
 /// Shown at most.
 const SHOWN: usize = 10;
@@ -21,9 +25,10 @@ pub(super) async fn related(
     Path(sku): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Product { sku, .. } = on_sale(&catalog.store, &sku).await?;
-    let companions = companions(&catalog.store, &sku).await.map_err(|e| Problem::unavailable(&e))?;
-    catalog.show(&headers, companions, None).await
+    let Product { sku, .. } = current(&catalog.store, &sku).await?;
+    let products = companions(&catalog.store, &sku).await.map_err(|e| Problem::unavailable(&e))?;
+    let page = Read::Current(Page { products, next_cursor: None });
+    catalog.show(&headers, page, Timestamp::now()).await
 }
 
 async fn companions(store: &Store, sku: &Sku) -> Result<Vec<Product>, TableError> {

@@ -3,30 +3,29 @@ use lambda_kit::{
     aws::MAX_ATTEMPTS,
     testing::{self, Faults},
 };
+use wiremock::{MockServer, ResponseTemplate};
 
 use super::*;
+use crate::testing::{answering, at, inventory, well};
 
-async fn with_mugs() -> (Availabilities, Store, Faults) {
+async fn with_mugs() -> (Availabilities, Store, Faults, MockServer) {
     let (table, faults) = testing::table(&[]).await;
     let store = Store::new(table);
-    store.note_stock(&mug(), 1, Availability::InStock).await.unwrap();
+    store.note_stock(&mug(), 1, Availability::InStock, at(0)).await.unwrap();
     faults.reset();
-    (Availabilities::new(store.clone()), store, faults)
+    let (inventory, server) = inventory(well()).await;
+    (Availabilities::new(store.clone(), inventory), store, faults, server)
 }
 
 fn mug() -> Sku {
     Sku::try_from("MUG").unwrap()
 }
 
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap()
-}
-
 #[tokio::test]
 async fn what_is_fresh_is_not_read_again_and_what_is_not_is() {
-    let (known, store, faults) = with_mugs().await;
+    let (known, store, faults, _server) = with_mugs().await;
     assert_eq!(known.of_one(&mug(), at(0)).await.as_str(), "in_stock");
-    store.note_stock(&mug(), 2, Availability::OutOfStock).await.unwrap();
+    store.note_stock(&mug(), 2, Availability::OutOfStock, at(1)).await.unwrap();
     faults.reset();
     assert_eq!(known.of_one(&mug(), at(5)).await.as_str(), "in_stock");
     assert!(faults.calls().is_empty());
@@ -35,26 +34,41 @@ async fn what_is_fresh_is_not_read_again_and_what_is_not_is() {
 }
 
 #[tokio::test]
-async fn the_last_known_stands_in_for_a_minute_and_then_it_is_unknown() {
-    let (known, _, faults) = with_mugs().await;
+async fn the_last_known_stands_in_for_a_minute_then_it_is_limited_and_after_half_an_hour_unknown() {
+    let (known, _, faults, _server) = with_mugs().await;
     known.of_one(&mug(), at(0)).await;
-    for (second, expected) in [(60, "in_stock"), (61, "unknown")] {
+    for (second, expected, as_of) in
+        [(60, "in_stock", None), (61, "low_stock", Some(at(0))), (1801, "unknown", None)]
+    {
         faults.reset();
         faults.refuse("BatchGetItem", MAX_ATTEMPTS);
-        assert_eq!(known.of_one(&mug(), at(second)).await.as_str(), expected);
+        let shown = known.of_one(&mug(), at(second)).await;
+        assert_eq!((shown.as_str(), shown.as_of), (expected, as_of));
         // The read goes on behind the answer.
         while faults.calls().len() < MAX_ATTEMPTS as usize {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     }
-    assert_eq!(known.of_one(&mug(), at(62)).await.as_str(), "in_stock", "when the table is back");
+    assert_eq!(known.of_one(&mug(), at(1802)).await.as_str(), "in_stock", "when the table is back");
+}
+
+#[tokio::test]
+async fn while_inventory_is_away_its_stock_is_limited_as_of_its_last_answer() {
+    let (known, _, _faults, server) = with_mugs().await;
+    assert_eq!(known.of_one(&mug(), at(100)).await.as_of, None);
+    answering(&server, ResponseTemplate::new(500)).await;
+    let shown = known.of_one(&mug(), at(110)).await;
+    assert_eq!((shown.as_str(), shown.as_of), ("low_stock", Some(at(100))));
+    answering(&server, well()).await;
+    let shown = known.of_one(&mug(), at(120)).await;
+    assert_eq!((shown.as_str(), shown.as_of), ("in_stock", None));
 }
 
 #[tokio::test]
 async fn what_is_slow_to_come_is_told_the_next_time() {
-    let (known, store, faults) = with_mugs().await;
+    let (known, store, faults, _server) = with_mugs().await;
     known.of_one(&mug(), at(0)).await;
-    store.note_stock(&mug(), 2, Availability::OutOfStock).await.unwrap();
+    store.note_stock(&mug(), 2, Availability::OutOfStock, at(1)).await.unwrap();
     let hold = faults.hold("BatchGetItem");
     assert_eq!(known.of_one(&mug(), at(6)).await.as_str(), "in_stock", "nobody waits for the table");
     drop(hold);
@@ -68,7 +82,7 @@ async fn what_is_slow_to_come_is_told_the_next_time() {
 
 #[tokio::test]
 async fn a_whole_page_is_one_read_and_what_was_never_told_is_unknown() {
-    let (known, _, faults) = with_mugs().await;
+    let (known, _, faults, _server) = with_mugs().await;
     let cup = Sku::try_from("CUP").unwrap();
     let stocks = known.of([mug(), cup.clone()], at(0)).await;
     assert_eq!([stocks[&mug()].as_str(), stocks[&cup].as_str()], ["in_stock", "unknown"]);

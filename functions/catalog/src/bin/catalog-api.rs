@@ -1,4 +1,5 @@
-use lambda_kit::{MainResult, aws, dynamodb::Table, http, jwt::Verifier, telemetry};
+use catalog::{Inventory, Store, routes};
+use lambda_kit::{MainResult, aws, config, dynamodb::Table, http, jwt::Verifier, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -7,5 +8,6 @@ async fn main() -> MainResult {
     let table = Table::from_env(&sdk)?;
     let verifier = Verifier::from_env(&sdk)?;
     let checks = vec![table.health(), verifier.health()];
-    http::run(checks, catalog::routes(catalog::Store::new(table)), verifier).await
+    let inventory = Inventory::new(&(&sdk).into(), config::required("STAGE")?);
+    http::run(checks, routes(Store::new(table), inventory), verifier).await
 }

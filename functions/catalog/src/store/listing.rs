@@ -34,7 +34,7 @@ const WORD: &str = "WORD#";
 const READS: usize = 4;
 
 /// Which products are wanted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Filter {
     pub category: Option<String>,
     /// Normalized: the beginning of a word of the name, and what follows.
@@ -42,7 +42,7 @@ pub struct Filter {
 }
 
 /// One page of products: by name when they were looked for by it, else by SKU.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub struct Page {
     pub products: Vec<Product>,
     pub next_cursor: Option<String>,
@@ -55,6 +55,13 @@ pub enum ListError {
     Cursor,
     #[error(transparent)]
     Table(#[from] TableError),
+}
+
+impl ListError {
+    /// Whether the table does not answer.
+    pub const fn is_outage(&self) -> bool {
+        matches!(self, Self::Table(error) if error.is_outage())
+    }
 }
 
 /// Where a list goes on: behind this, in a list of this kind.

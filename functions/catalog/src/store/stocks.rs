@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use contracts::{Availability, Sku};
+use jiff::Timestamp;
 use lambda_kit::dynamodb::{Item, TableError, condition_failed, key, number};
 use serde::{Deserialize, Serialize};
 
@@ -25,18 +26,22 @@ struct Row {
     sku: Sku,
     availability: Availability,
     stock_version: u64,
+    /// Rows of an earlier version do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    told_at: Option<Timestamp>,
 }
 
 impl Store {
-    /// Notes the class of a SKU's stock as of `version`, unless a newer one is known. The SKU need not be a product.
+    /// Notes the class of a SKU's stock as of `version`, as it was told at this time, unless a newer one is known. The SKU need not be a product.
     pub async fn note_stock(
         &self,
         sku: &Sku,
         version: u64,
         availability: Availability,
+        told_at: Timestamp,
     ) -> Result<Noted, TableError> {
         const OPERATION: &str = "noting a stock";
-        let row = Row { sku: sku.clone(), availability, stock_version: version };
+        let row = Row { sku: sku.clone(), availability, stock_version: version, told_at: Some(told_at) };
         let mut item: Item = serde_dynamo::to_item(row).map_err(|e| TableError::item(OPERATION, e))?;
         item.extend(stock_key(sku));
         let put = self
@@ -62,8 +67,8 @@ impl Store {
         let mut stocks = HashMap::new();
         for item in self.items(OPERATION, skus.iter().map(stock_key).collect()).await? {
             let row: Row = serde_dynamo::from_item(item).map_err(|e| TableError::item(OPERATION, e))?;
-            let stock = Stock { availability: Some(row.availability), version: row.stock_version };
-            stocks.insert(row.sku, stock);
+            let Row { sku, availability, stock_version: version, told_at } = row;
+            stocks.insert(sku, Stock { availability: Some(availability), version, told_at });
         }
         Ok(stocks)
     }

@@ -1,11 +1,13 @@
 //! The catalogue's API against a real table: what it answers, and that a refusal writes nothing.
 
+mod outage;
+
 use axum::{
     Router,
     body::{Body, to_bytes},
     http::{Request, StatusCode},
 };
-use catalog::{Store, handle_event, routes};
+use catalog::{Inventory, Store, handle_event, routes};
 use contracts::{
     Availability, CorrelationId, Currency, Envelope, Money, NewEvent, OrderLine, Sku, UserId,
     events::{InventoryStockChanged, OrderCompleted},
@@ -18,12 +20,23 @@ use lambda_kit::{
 use rstest::rstest;
 use serde_json::{Value, json};
 use tower::ServiceExt;
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 struct Shop {
     app: Router,
     table: Table,
     faults: Faults,
     tokens: Tokens,
+    inventory: MockServer,
+}
+
+/// Inventory, which is well.
+async fn inventory() -> (Inventory, MockServer) {
+    let server = MockServer::start().await;
+    let well = ResponseTemplate::new(200).set_body_json(json!({"status": "ok", "checks": {}}));
+    Mock::given(any()).respond_with(well).mount(&server).await;
+    let (sdk, _) = testing::sdk_config(&server.uri());
+    (Inventory::new(&(&sdk).into(), "test".to_owned()), server)
 }
 
 impl Shop {
@@ -31,8 +44,9 @@ impl Shop {
         let (table, faults) =
             testing::table(&[("listing", "gsi1pk", "gsi1sk"), ("category", "gsi2pk", "gsi2sk")]).await;
         let tokens = Tokens::new();
-        let app = app(routes(Store::new(table.clone())), tokens.verifier());
-        Self { app, table, faults, tokens }
+        let (asked, inventory) = inventory().await;
+        let app = app(routes(Store::new(table.clone()), asked), tokens.verifier());
+        Self { app, table, faults, tokens, inventory }
     }
 
     async fn send(&self, request: Request<Body>) -> (StatusCode, axum::http::HeaderMap, Value) {
@@ -273,7 +287,8 @@ async fn availability_that_cannot_be_read_is_unknown_and_refuses_nobody() {
     let shop = Shop::open().await;
     shop.admin("POST", "/v1/products", &mug("MUG")).await;
     // Another process, that knows nothing yet.
-    let app = app(routes(Store::new(shop.table.clone())), shop.tokens.verifier());
+    let (asked, _server) = inventory().await;
+    let app = app(routes(Store::new(shop.table.clone()), asked), shop.tokens.verifier());
     let shop = Shop { app, ..shop };
     shop.faults.refuse("BatchGetItem", 3);
     let (status, _, body) = shop.get("/v1/products/MUG").await;
@@ -395,7 +410,7 @@ async fn a_cursor_belongs_to_its_list() {
 async fn a_list_that_is_the_same_is_not_sent_again() {
     let shop = shop_with(&[("A", "Mug", "kitchen")]).await;
     let (_, headers, _) = shop.get("/v1/products?q=mug").await;
-    assert_eq!(headers["cache-control"], "public, max-age=5");
+    assert_eq!(headers["cache-control"], "public, max-age=5, stale-if-error=1800");
     let ask = || {
         let known = Request::get("/v1/products?q=mug").header("if-none-match", &headers["etag"]);
         shop.send(known.body(Body::empty()).unwrap())
@@ -434,7 +449,7 @@ async fn related_are_products_on_sale_that_were_bought_together_the_most_frequen
     let skus: Vec<&Value> = related["items"].as_array().unwrap().iter().map(|item| &item["sku"]).collect();
     assert_eq!(skus, ["C", "B"]);
     assert_eq!(related["items"][0]["price"]["amount"], 900);
-    assert_eq!(headers["cache-control"], "public, max-age=5");
+    assert_eq!(headers["cache-control"], "public, max-age=5, stale-if-error=1800");
     assert!(headers.contains_key("etag"));
 
     shop.admin("POST", "/v1/products", &mug("NEW")).await;

@@ -1,0 +1,146 @@
+//! Whether inventory answers. The catalogue's copy of the stock says nothing of that: while inventory is away it is sent no
+//! changes, and an order of what it shows has to wait.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jiff::{SignedDuration, Timestamp};
+use lambda_kit::{
+    command::chain,
+    health::{Health, Status},
+    numbers::ATTEMPT_TIMEOUT,
+    peers::Peers,
+};
+use serde_json::json;
+
+/// The function that reserves for orders: while it or its table is away, they wait.
+const ASKED: &str = "inventory-commands";
+/// Inventory is asked again after so long, as stock is read again.
+const FRESH: SignedDuration = SignedDuration::from_secs(5);
+/// A request waits so long for the answer. A function that is running answers within some 20 ms, and one that starts within
+/// some 200 ms. A later answer is for later requests.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// A call that took longer than it may was not slow: this instance was frozen between two invocations.
+const FROZEN: Duration = ATTEMPT_TIMEOUT.saturating_mul(2);
+
+/// Asks inventory, now and then, whether it answers.
+#[derive(Debug, Clone)]
+pub struct Inventory {
+    peers: Peers,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    asked_at: Option<Timestamp>,
+    answered_at: Option<Timestamp>,
+    is_away: bool,
+}
+
+/// How inventory stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Also while that is not known yet.
+    Answers,
+    /// It does not answer, and did for the last time at this moment, as far as this instance knows.
+    Away { answered_at: Option<Timestamp> },
+}
+
+impl Inventory {
+    pub fn new(sdk: &aws_sdk_lambda::config::Config, stage: String) -> Self {
+        Self { peers: Peers::new(sdk, stage, ATTEMPT_TIMEOUT), seen: Arc::default() }
+    }
+
+    pub async fn standing(&self, now: Timestamp) -> Standing {
+        let is_due = self.with(|seen| {
+            let is_due = seen.asked_at.is_none_or(|at| now.duration_since(at) > FRESH);
+            if is_due {
+                seen.asked_at = Some(now);
+            }
+            is_due
+        });
+        if is_due {
+            let asking = tokio::spawn(self.clone().ask(now));
+            let _ = tokio::time::timeout(PATIENCE, asking).await;
+        }
+        self.with(
+            |Seen { answered_at, is_away, .. }| {
+                if *is_away { Standing::Away { answered_at: *answered_at } } else { Standing::Answers }
+            },
+        )
+    }
+
+    async fn ask(self, now: Timestamp) {
+        let started = Instant::now();
+        let health: Result<Health, _> = self.peers.call(ASKED, &json!({"action": "health"})).await;
+        if health.is_err() && started.elapsed() > FROZEN {
+            return;
+        }
+        let answers = health.as_ref().is_ok_and(|health| health.status == Status::Ok);
+        if let Err(error) = &health {
+            tracing::warn!(error = chain(error), "inventory does not answer");
+        }
+        self.with(|seen| {
+            seen.is_away = !answers;
+            if answers {
+                seen.answered_at = Some(now);
+            }
+        });
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut Seen) -> R) -> R {
+        f(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use wiremock::ResponseTemplate;
+
+    use super::*;
+    use crate::testing::{answering, at, inventory, well};
+
+    #[tokio::test]
+    async fn inventory_is_asked_once_in_a_while_and_its_return_is_noticed() {
+        let (inventory, server) = inventory(well()).await;
+        assert_eq!(inventory.standing(at(0)).await, Standing::Answers);
+        answering(&server, ResponseTemplate::new(429)).await;
+        assert_eq!(inventory.standing(at(5)).await, Standing::Answers, "it is not asked");
+        assert_eq!(inventory.standing(at(6)).await, Standing::Away { answered_at: Some(at(0)) });
+        answering(&server, well()).await;
+        assert_eq!(inventory.standing(at(12)).await, Standing::Answers);
+        assert_eq!(server.received_requests().await.unwrap().len(), 1, "since it was last changed");
+    }
+
+    fn health(status: &str) -> ResponseTemplate {
+        ResponseTemplate::new(200).set_body_json(json!({"status": status, "checks": {"table": status}}))
+    }
+
+    #[rstest]
+    #[case::its_table_is_down(health("down"))]
+    #[case::it_fails(health("ok").insert_header("X-Amz-Function-Error", "Unhandled"))]
+    #[case::too_many_of_it_run(ResponseTemplate::new(429))]
+    #[case::lambda_fails(ResponseTemplate::new(500))]
+    #[tokio::test]
+    async fn inventory_is_away_when(#[case] answer: ResponseTemplate) {
+        let (inventory, _server) = inventory(answer).await;
+        assert_eq!(inventory.standing(at(0)).await, Standing::Away { answered_at: None });
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_takes_long_is_not_waited_for_and_one_that_never_comes_is_noticed() {
+        let (inventory, _server) = inventory(well().set_delay(10 * ATTEMPT_TIMEOUT)).await;
+        let started = Instant::now();
+        assert_eq!(inventory.standing(at(0)).await, Standing::Answers);
+        assert!(started.elapsed() < ATTEMPT_TIMEOUT, "{:?}", started.elapsed());
+        let noticed = async {
+            while inventory.standing(at(1)).await == Standing::Answers {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(5 * ATTEMPT_TIMEOUT, noticed).await.expect("it was given up");
+    }
+}
