@@ -7,14 +7,48 @@ const LIST_LIMIT = 100;
 const products = new Map();
 /** Where the list goes on; null at its end. */
 let cursor = '';
+/** When the list was the shop's, if it is not the one of now. */
+let listOf = null;
+
+/** The list of an earlier visit is shown for a day, while the shop does not give its own. */
+const LIST_KEPT = 24 * 60 * 60 * 1000;
+/** Stock that was known at some time: low at best, because nobody knows what was sold since. */
+const LIMITED = { in_stock: 'low_stock' };
+
+/** The first page as the shop gives it, or as it was at the last visit. */
+async function firstPage(path) {
+  try {
+    const page = await call('GET', path);
+    browser.set('list', { at: Date.now(), items: page.items });
+    return page;
+  } catch (problem) { return lastList(problem); }
+}
+
+function lastList(problem) {
+  const isOutage = problem.status === 0 || problem.status === 429 || problem.status >= 500;
+  const last = browser.get('list');
+  if (!isOutage || !last || Date.now() - last.at > LIST_KEPT) throw problem;
+  listOf = new Date(last.at);
+  const earlier = (product) => ({ ...product, availability: LIMITED[product.availability] ?? product.availability, as_of: product.as_of ?? listOf.toISOString() });
+  return { items: last.items.map(earlier), next_cursor: null };
+}
 
 async function loadProducts() {
-  const after = cursor && `&cursor=${encodeURIComponent(cursor)}`;
-  const page = await call('GET', `v1/products?limit=${LIST_LIMIT}${after}`);
+  const path = `v1/products?limit=${LIST_LIMIT}`;
+  const page = cursor ? await call('GET', `${path}&cursor=${encodeURIComponent(cursor)}`) : await firstPage(path);
   cursor = page.next_cursor;
   for (const product of page.items) addProduct(product);
   $('more').hidden = cursor === null;
   filterProducts();
+  showListNote();
+}
+
+/** What is to be known before anything is ordered from this list. */
+function showListNote() {
+  const when = listOf?.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+  const old = when ? `The shop does not answer at the moment. This is its list of ${when}: prices may have changed.` : '';
+  const limited = [...products.values()].some(isLimited) ? 'Stock is limited at the moment. You can order, but the order may have to wait.' : '';
+  $('list-note').textContent = `${old} ${limited}`.trim();
 }
 
 function addProduct(product) {
@@ -56,15 +90,20 @@ const nearby = new IntersectionObserver((entries) => {
 
 async function askForStock(product) {
   try {
-    const { available, availability } = await call('GET', `v1/inventory/${encodeURIComponent(product.sku)}`);
-    Object.assign(product, { available, availability });
+    const { available, availability, as_of } = await call('GET', `v1/inventory/${encodeURIComponent(product.sku)}`);
+    Object.assign(product, { available: as_of ? null : available, availability, as_of });
     showStock(product);
+    showListNote();
   } catch { /* It stays unknown; the order itself will tell. */ }
 }
 
-function showStock({ sku, name, available, availability, card }) {
+/** There was some, and it cannot be read now: an order is taken, and waits until it can. */
+const isLimited = ({ as_of, availability }) => Boolean(as_of) && availability === 'low_stock';
+
+function showStock(product) {
+  const { sku, name, available, availability, card } = product;
   const texts = { in_stock: 'In stock', low_stock: available ? `Only ${available} left` : 'Only a few left', out_of_stock: 'Sold out' };
-  card.stock.textContent = texts[availability] ?? '';
+  card.stock.textContent = isLimited(product) ? 'Limited stock' : texts[availability] ?? '';
   card.stock.className = `stock ${availability}`;
   const inBasket = basket[sku] ?? 0;
   card.button.textContent = inBasket ? `Add another (${inBasket})` : 'Add to basket';
@@ -172,7 +211,8 @@ function showLine(product) {
   const { quantity, note } = basketLines.get(sku);
   if (quantity.valueAsNumber !== basket[sku]) quantity.value = basket[sku];
   const short = available !== null && basket[sku] > available ? ` There are only ${available}.` : '';
-  note.textContent = `${money(price)} each.${short}`;
+  const limited = isLimited(product) ? ' Limited stock: the order may have to wait.' : '';
+  note.textContent = `${money(price)} each.${short}${limited}`;
 }
 
 function basketLine({ sku, name }) {
