@@ -18,6 +18,8 @@ pub struct Changes(Arc<Mutex<Changed>>);
 #[derive(Debug, Default)]
 struct Changed {
     off: BTreeSet<String>,
+    /// Functions that do not reach their table.
+    cut_off: BTreeSet<String>,
     /// Environments as they were, by function.
     environments: BTreeMap<String, Value>,
     /// The state machine's definition as it was.
@@ -29,6 +31,9 @@ impl Changes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// The name that the policy has which keeps a function from its table.
+const CUT_OFF: &str = "the-table-is-down";
 
 impl World {
     /// The gateway fails the next `count` requests of one order's operation (`create`, `confirm`, `refund`) in this way
@@ -48,6 +53,31 @@ impl World {
     pub async fn switch_on(&self, function: &str) -> Outcome {
         self.concurrency(function, Method::DELETE, Vec::new()).await?;
         self.changes.lock().off.remove(function);
+        Ok(())
+    }
+
+    /// No call of the function to its table gets through from now on, as when the table is down. Its instances stay.
+    pub async fn cut_off_table(&self, function: &str) -> Outcome {
+        self.changes.lock().cut_off.insert(function.to_owned());
+        let statement = json!({"Effect": "Deny", "Action": "dynamodb:*", "Resource": "*"});
+        let policy = json!({"Version": "2012-10-17", "Statement": [statement]}).to_string();
+        self.role_policy(function, "PutRolePolicy", &[("PolicyDocument", policy)]).await
+    }
+
+    pub async fn reach_table(&self, function: &str) -> Outcome {
+        self.role_policy(function, "DeleteRolePolicy", &[]).await?;
+        self.changes.lock().cut_off.remove(function);
+        Ok(())
+    }
+
+    async fn role_policy(&self, function: &str, action: &str, more: &[(&str, String)]) -> Outcome {
+        let configuration = self.configuration(function, Method::GET, Vec::new()).await?;
+        let role = configuration["Role"].as_str().unwrap_or_default();
+        let name = role.rsplit('/').next().unwrap_or_default().to_owned();
+        let fixed = [("RoleName", name), ("PolicyName", CUT_OFF.to_owned())];
+        let form: Vec<_> =
+            fixed.iter().chain(more).map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        self.emulator.query("iam", action, "2010-05-08", &form).await?;
         Ok(())
     }
 
@@ -127,9 +157,12 @@ impl World {
         self.pace_retries(1000).await?;
         self.gateway.forget_faults().await?;
         self.leave_the_gateway_to_each_test().await?;
-        let Changed { off, environments, definition } = std::mem::take(&mut *self.changes.lock());
+        let Changed { off, cut_off, environments, definition } = std::mem::take(&mut *self.changes.lock());
         for function in off {
             self.switch_on(&function).await?;
+        }
+        for function in cut_off {
+            self.reach_table(&function).await?;
         }
         for (function, variables) in environments {
             self.set_environment(&function, &variables).await?;

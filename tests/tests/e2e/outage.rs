@@ -2,12 +2,15 @@
 //! one, and leaves nothing behind. Alone, because every order needs these services.
 
 use contracts::{OrderId, OrderStatus, Sku, saga};
-use ops::shop::NewOrder;
+use ops::shop::{Answer, NewOrder};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
 
 use crate::alarms;
 use crate::harness::Outcome;
+use crate::page::visit::{is_content, put_in_basket, visit};
 use crate::saga::execution_history;
-use crate::world::{Customer, PRICE, World, address, buy, eventually, unique};
+use crate::world::{Customer, PRICE, Result, World, address, buy, eventually, unique};
 
 crate::tests![alone:
     with_the_catalog_off_orders_are_accepted_and_complete,
@@ -18,6 +21,8 @@ crate::tests![alone:
     with_fulfillment_off_for_good_the_order_is_refunded_and_its_stock_released,
     an_undo_waits_for_a_service_that_is_off,
     a_webhook_that_is_lost_costs_time_and_not_the_order,
+    while_inventory_does_not_answer_stock_is_limited_and_orders_wait,
+    while_the_catalogs_table_is_down_the_shop_shows_what_it_knew_last,
 ];
 
 /// First try and 14 retries: after that the order has to have time left.
@@ -178,5 +183,98 @@ async fn a_webhook_that_is_lost_costs_time_and_not_the_order(world: World) -> Ou
     Placed { customer, sku, order_id }.completes(&world).await?;
     // Off until the order had ended: it was not the webhook that told.
     world.switch_on("payments-api").await?;
+    Ok(())
+}
+
+/// What is said of stock: its class, and whether that is of an earlier time.
+fn told(answer: &Value) -> (&str, bool) {
+    (answer["availability"].as_str().unwrap_or_default(), answer["as_of"].is_string())
+}
+
+async fn quote(customer: &Customer, sku: &Sku) -> Result<Value> {
+    customer.shop.call(Method::POST, "/v1/quotes").json(&buy(sku)).send().await?.read()
+}
+
+async fn answer(world: &World, path: &str) -> Result<Answer> {
+    world.shop.call(Method::GET, path).send_once().await
+}
+
+/// Waits until the catalogue tells this of a product: it asks every five seconds whether inventory answers.
+async fn catalog_tells(world: &World, sku: &Sku, expected: (&str, bool)) -> Result<()> {
+    eventually(&format!("the catalogue tells {expected:?}"), async || {
+        let product = answer(world, &format!("/v1/products/{sku}")).await?.value();
+        if told(&product) == expected { Ok(()) } else { Err(product.to_string())? }
+    })
+    .await
+}
+
+async fn while_inventory_does_not_answer_stock_is_limited_and_orders_wait(world: World) -> Outcome {
+    world.pace_retries(QUICK).await?;
+    let (customer, sku) = (world.customer().await?, world.product(20).await?);
+    let stock = format!("/v1/inventory/{sku}");
+    catalog_tells(&world, &sku, ("in_stock", false)).await?;
+    assert_eq!(told(&answer(&world, &stock).await?.value()), ("in_stock", false));
+    assert_eq!(told(&quote(&customer, &sku).await?), ("in_stock", false));
+
+    for function in ["inventory-api", "inventory-commands"] {
+        world.cut_off_table(function).await?;
+    }
+    let limited = answer(&world, &stock).await?;
+    assert_eq!((limited.status, told(&limited.value())), (StatusCode::OK, ("low_stock", true)));
+    assert_eq!(limited.value()["available"], 20);
+    let caching = limited.header("cache-control").unwrap_or_default();
+    assert!(caching.starts_with("public, max-age=0, stale-if-error="), "{caching}");
+    assert_eq!(told(&quote(&customer, &sku).await?), ("low_stock", true));
+    catalog_tells(&world, &sku, ("low_stock", true)).await?;
+    is_limited_on_the_page(&world, &sku).await?;
+
+    let order_id = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
+    has_failed(&world, &order_id, "ReserveInventory", 3).await?;
+    for function in ["inventory-api", "inventory-commands"] {
+        world.reach_table(function).await?;
+    }
+    assert_eq!(customer.ended(&order_id).await?.status, OrderStatus::OrderCompleted);
+    let stock = answer(&world, &stock).await?.value();
+    assert_eq!((told(&stock), &stock["available"]), (("in_stock", false), &json!(19)));
+    catalog_tells(&world, &sku, ("in_stock", false)).await?;
+    Ok(())
+}
+
+async fn is_limited_on_the_page(world: &World, sku: &Sku) -> Outcome {
+    let mut browser = visit(world, "limited").await?;
+    put_in_basket(&mut browser, sku).await?;
+    browser.see_text(&format!(".card[data-sku='{sku}'] .stock"), "Limited stock").await?;
+    browser.see_text("#list-note", "You can order, but the order may have to wait.").await?;
+    browser.see_text("#basket-lines", "Limited stock: the order may have to wait.").await?;
+    browser.screenshot("limited").await?;
+    is_content(&browser);
+    Ok(())
+}
+
+async fn while_the_catalogs_table_is_down_the_shop_shows_what_it_knew_last(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(20).await?);
+    let (list, product) = ("/v1/products?limit=100", format!("/v1/products/{sku}"));
+    catalog_tells(&world, &sku, ("in_stock", false)).await?;
+    let current = answer(&world, list).await?.value();
+
+    world.cut_off_table("catalog-api").await?;
+    let (seen, one) = (answer(&world, list).await?, answer(&world, &product).await?);
+    assert_eq!((seen.status, told(&one.value())), (StatusCode::OK, ("low_stock", true)));
+    let skus = |list: &Value| {
+        list["items"].as_array().map(|items| items.iter().map(|item| item["sku"].clone()).collect::<Vec<_>>())
+    };
+    assert_eq!(skus(&seen.value()), skus(&current));
+    assert!(
+        seen.value()["items"]
+            .as_array()
+            .is_some_and(|items| items.iter().all(|item| item["as_of"].is_string()))
+    );
+    assert_eq!(answer(&world, "/v1/products?limit=99").await?.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer(&world, "/v1/products/NO-SUCH-THING").await?.status, StatusCode::SERVICE_UNAVAILABLE);
+
+    let order_id = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
+    assert_eq!(customer.ended(&order_id).await?.status, OrderStatus::OrderCompleted);
+    world.reach_table("catalog-api").await?;
+    assert_eq!(told(&answer(&world, &product).await?.value()), ("in_stock", false));
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The shop's page in a real browser, as its visitors use it.
 
 mod looks;
-mod visit;
+pub mod visit;
 
 use axum::http::HeaderValue;
 use contracts::OrderStatus;
@@ -29,6 +29,7 @@ crate::tests![
     a_session_goes_on_as_long_as_it_can_and_its_end_keeps_the_basket,
     an_open_order_is_cancelled,
     a_card_goes_to_stripe_and_the_bank_is_asked_on_the_page,
+    while_the_shop_gives_no_list_the_one_of_the_last_visit_is_shown,
     the_page_fits_a_phone,
     everything_has_a_name_and_can_be_read,
 ];
@@ -357,6 +358,32 @@ async fn a_card_goes_to_stripe_and_the_bank_is_asked_on_the_page(world: World) -
     browser.click(".order .actions .primary").await?;
     browser.see_text(".order .badge", "Completed").await?;
     see_steps(&mut browser, "done", 5).await?;
+    is_content(&browser);
+    Ok(())
+}
+
+async fn while_the_shop_gives_no_list_the_one_of_the_last_visit_is_shown(world: World) -> Outcome {
+    let mut browser = visit(&world, "last-list").await?;
+    browser.see_text(".card .stock", "In stock").await?;
+    // A refusal is shown as it is.
+    let refusal = Fate::Answered { status: 422, headers: vec![], body: b"{}".to_vec() };
+    browser.meddle("GET", "v1/products?", refusal, 1).await?;
+    browser.open(&world.outputs.storefront_url).await?;
+    browser.see_text("#message", "The shop answered 422.").await?;
+    assert_eq!(browser.value("document.querySelectorAll('.card').length").await?, 0);
+
+    browser.meddle("GET", "v1/products?", Fate::Fails, usize::MAX).await?;
+    browser.open(&world.outputs.storefront_url).await?;
+    browser.see_text("#list-note", "The shop does not answer at the moment.").await?;
+    browser.see_text("#list-note", "You can order, but the order may have to wait.").await?;
+    browser.see_text(".card .stock", "Limited stock").await?;
+    browser.screenshot("last-list").await?;
+    inspect(&mut browser).await?;
+
+    browser.meddle_no_more().await?;
+    browser.open(&world.outputs.storefront_url).await?;
+    browser.see_text(".card .stock", "In stock").await?;
+    assert_eq!(browser.value("document.querySelector('#list-note').textContent").await?, "");
     is_content(&browser);
     Ok(())
 }
