@@ -6,6 +6,7 @@ mod cpu;
 mod overload;
 mod push;
 mod reserve;
+mod upstream;
 
 use clap::Subcommand;
 

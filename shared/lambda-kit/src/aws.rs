@@ -11,7 +11,10 @@ use aws_smithy_runtime_api::client::{
     http::{HttpClient, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector},
     runtime_components::RuntimeComponents,
 };
-use aws_types::region::Region;
+use aws_types::{
+    region::Region,
+    service_config::{LoadServiceConfig, ServiceConfigKey},
+};
 
 use crate::config::{self, ConfigError};
 
@@ -23,7 +26,8 @@ pub use crate::numbers::{ATTEMPT_TIMEOUT, INITIAL_BACKOFF, MAX_ATTEMPTS};
 /// The configuration that every AWS client of this process is built from.
 ///
 /// Lambda puts credentials and region into the environment, where they stay the same for as long as the process
-/// lives, so no provider chain is searched. An `AWS_ENDPOINT_URL` is honoured, which is how an emulator is reached.
+/// lives, so no provider chain is searched. An `AWS_ENDPOINT_URL` is honoured, which is how an emulator is reached, and so
+/// is one for a service alone (`AWS_ENDPOINT_URL_SFN`), which is how something is put before it.
 ///
 /// # Errors
 /// When `AWS_REGION`, `AWS_ACCESS_KEY_ID` or `AWS_SECRET_ACCESS_KEY` is missing.
@@ -34,6 +38,7 @@ pub fn sdk_config() -> Result<SdkConfig, ConfigError> {
         .credentials_provider(SharedCredentialsProvider::new(credentials()?))
         .http_client(http_client())
         .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
+        .service_config(Environment)
         .time_source(aws_smithy_async::time::SystemTimeSource::new())
         .retry_config(
             RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS).with_initial_backoff(INITIAL_BACKOFF),
@@ -48,6 +53,20 @@ pub fn sdk_config() -> Result<SdkConfig, ConfigError> {
         builder = builder.endpoint_url(url);
     }
     Ok(builder.build())
+}
+
+/// Settings of one service, from the environment: AWS SDKs and Tools Reference Guide, "Service-specific endpoints".
+#[derive(Debug)]
+struct Environment;
+
+impl LoadServiceConfig for Environment {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        config::optional(&variable(&key))
+    }
+}
+
+fn variable(key: &ServiceConfigKey<'_>) -> String {
+    format!("{}_{}", key.env(), key.service_id().to_uppercase().replace(' ', "_"))
 }
 
 /// The credentials of the function's role.
@@ -82,5 +101,23 @@ struct OneConnector(SharedHttpConnector);
 impl HttpClient for OneConnector {
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         self.0.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_has_an_endpoint_of_its_own_in_the_variable_that_every_sdk_reads() {
+        for (service, expected) in
+            [("SFN", "AWS_ENDPOINT_URL_SFN"), ("Secrets Manager", "AWS_ENDPOINT_URL_SECRETS_MANAGER")]
+        {
+            let key = ServiceConfigKey::builder()
+                .service_id(service)
+                .env("AWS_ENDPOINT_URL")
+                .profile("endpoint_url");
+            assert_eq!(variable(&key.build().unwrap()), expected);
+        }
     }
 }

@@ -3,7 +3,10 @@
 //! Each limit is a [`Half`] of the measurement: it plays the limit, offers the work, and says when each piece was done. What
 //! is printed is the same for all.
 
+mod function;
 mod gateway;
+mod orders;
+mod starts;
 
 use std::time::Duration;
 
@@ -18,11 +21,11 @@ use crate::state::Outputs;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Uses the stack that runs here, or starts one and stops it at the end. What it changes on a running stack \
-                  (a function's rate, the Stripe proxy's limit) is as it was afterwards."
+                  (a function's environment, the Stripe proxy's limit) is as it was afterwards."
 )]
 pub struct Overload {
     /// Limits to measure
-    #[arg(long, value_delimiter = ',', value_enum, default_values_t = [Half::Gateway])]
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = [Half::Gateway, Half::Starts])]
     of: Vec<Half>,
     /// What the limit allows a second
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -40,6 +43,8 @@ pub struct Overload {
 pub enum Half {
     /// Payments, by what the gateway allows for each endpoint
     Gateway,
+    /// Starts of sagas, by the quota of StartExecution
+    Starts,
 }
 
 /// A load: so many pieces of work a second, for so long, one part after the other.
@@ -85,12 +90,14 @@ impl Half {
     const fn name(self) -> &'static str {
         match self {
             Self::Gateway => "payments, by the gateway's limit",
+            Self::Starts => "starts of sagas, by the quota of StartExecution",
         }
     }
 
     async fn measure(self, outputs: &Outputs, load: &Load, step: &Step) -> Result<Measured> {
         match self {
             Self::Gateway => gateway::measure(outputs, load, step).await,
+            Self::Starts => starts::measure(outputs, load, step).await,
         }
     }
 }

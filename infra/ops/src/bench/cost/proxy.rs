@@ -1,27 +1,20 @@
 //! Stands between the functions and the emulator, passes every call on as it came, and counts it.
-//!
-//! Signatures cover the host, so that header stays as the function wrote it.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode, header};
-use http_body_util::BodyExt;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use super::call::{self, Call};
 use super::scale::{Outcome, Scale, Weight};
 use super::units::Units;
-use crate::emulator::{self, Emulator};
+use crate::bench::upstream::{self, Answer, Upstream};
+use crate::emulator::Emulator;
 
-/// More than any call of a function: SQS and SNS take 256 KB.
-const BODY_LIMIT: usize = 8 << 20;
 /// SQS bills every started 64 KB of a request: <https://aws.amazon.com/sqs/pricing/>.
 const SQS_CHUNK: usize = 64 * 1024;
 
@@ -54,8 +47,7 @@ pub struct Published {
 }
 
 pub struct Proxy {
-    upstream: String,
-    http: reqwest::Client,
+    upstream: Upstream,
     scale: Scale,
     state: Mutex<State>,
 }
@@ -65,13 +57,6 @@ struct State {
     tally: Tally,
     under_way: usize,
     last: Instant,
-}
-
-/// What the emulator said, whole.
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
 }
 
 impl Outcome for Answer {
@@ -88,8 +73,7 @@ impl Proxy {
     pub fn new(upstream: &str) -> Self {
         let state = State { tally: Tally::default(), under_way: 0, last: Instant::now() };
         Self {
-            upstream: upstream.to_owned(),
-            http: emulator::client(),
+            upstream: Upstream::new(upstream),
             scale: Scale::new(Emulator::new(upstream)),
             state: Mutex::new(state),
         }
@@ -97,15 +81,11 @@ impl Proxy {
 
     /// Answers every connection; ends only when its task is dropped.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) -> Infallible {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    tokio::spawn(connection(self.clone(), stream));
-                }
-                // Out of file descriptors, or the peer has gone: the next one may do better.
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-        }
+        let handle = move |parts, body| {
+            let proxy = self.clone();
+            async move { proxy.handle(parts, body).await }
+        };
+        upstream::serve(listener, handle).await
     }
 
     /// What was counted, and begins anew.
@@ -119,15 +99,10 @@ impl Proxy {
         if state.under_way > 0 { Duration::ZERO } else { state.last.elapsed() }
     }
 
-    async fn handle(&self, request: Request<hyper::body::Incoming>) -> Response<Body> {
-        let (parts, body) = request.into_parts();
-        let Ok(body) = http_body_util::Limited::new(body, BODY_LIMIT).collect().await else {
-            return refusal(StatusCode::BAD_REQUEST);
-        };
-        let body = body.to_bytes();
+    async fn handle(&self, parts: Parts, body: Bytes) -> Answer {
         let call = Call::of(&parts, &body);
         self.state().under_way += 1;
-        let sent = self.ask(&parts, body.clone());
+        let sent = self.upstream.ask(&parts, body.clone());
         let (answer, weight) = match &call {
             Some(call) if call.service == "dynamodb" => self.scale.weigh(&call.operation, &body, sent).await,
             _ => (sent.await, Ok(Weight::default())),
@@ -142,26 +117,7 @@ impl Proxy {
             }
         }
         drop(state);
-        answer.into_response()
-    }
-
-    async fn ask(&self, parts: &Parts, body: Bytes) -> Answer {
-        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        let request = self
-            .http
-            .request(parts.method.clone(), format!("{}{path}", self.upstream))
-            .headers(passed_on(&parts.headers))
-            .body(body);
-        let answer = async {
-            let answer = request.send().await?;
-            let (status, headers) = (answer.status(), passed_on(answer.headers()));
-            Ok::<_, reqwest::Error>(Answer { status, headers, body: answer.bytes().await? })
-        };
-        answer.await.unwrap_or_else(|_| Answer {
-            status: StatusCode::BAD_GATEWAY,
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-        })
+        answer
     }
 
     /// A panic elsewhere leaves the counts whole: they are never half changed.
@@ -243,43 +199,6 @@ fn published(operation: &str, body: &[u8]) -> Vec<Published> {
 struct Attribute {
     name: String,
     value: String,
-}
-
-async fn connection(proxy: Arc<Proxy>, stream: TcpStream) {
-    let service = service_fn(move |request| {
-        let proxy = proxy.clone();
-        async move {
-            // In a task of its own: what a function no longer waits for has happened all the same.
-            let handled = tokio::spawn(async move { proxy.handle(request).await });
-            Ok::<_, Infallible>(handled.await.unwrap_or_else(|_| refusal(StatusCode::BAD_GATEWAY)))
-        }
-    });
-    // An error here is a closed connection, ours or the function's.
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-}
-
-/// Headers without those that belong to one connection.
-fn passed_on(headers: &HeaderMap) -> HeaderMap {
-    let mut headers = headers.clone();
-    for name in [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::EXPECT] {
-        headers.remove(name);
-    }
-    headers
-}
-
-impl Answer {
-    fn into_response(self) -> Response<Body> {
-        let mut response = Response::new(Body::from(self.body));
-        *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
-        response
-    }
-}
-
-fn refusal(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
-    response
 }
 
 #[cfg(test)]

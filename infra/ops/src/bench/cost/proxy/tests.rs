@@ -1,6 +1,9 @@
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::routing::any;
+use http::{Request, Response};
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use super::*;
@@ -58,7 +61,7 @@ impl Lab {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(proxy.clone().serve(listener));
-        Self { proxy, fake, url, http: emulator::client() }
+        Self { proxy, fake, url, http: crate::emulator::client() }
     }
 
     async fn call(&self, service: &str, target: &str, body: impl Into<reqwest::Body>) -> u16 {
