@@ -2,10 +2,6 @@
 
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
-use aws_smithy_http_client::{
-    Connector,
-    tls::{Provider, rustls_provider::CryptoMode},
-};
 use aws_smithy_runtime_api::client::{
     behavior_version::BehaviorVersion,
     http::{HttpClient, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector},
@@ -16,7 +12,10 @@ use aws_types::{
     service_config::{LoadServiceConfig, ServiceConfigKey},
 };
 
-use crate::config::{self, ConfigError};
+use crate::{
+    config::{self, ConfigError},
+    connector::connector,
+};
 
 pub use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 pub use aws_types::SdkConfig;
@@ -83,15 +82,9 @@ fn credentials() -> Result<Credentials, ConfigError> {
 /// The process's HTTP client: one connection pool and one TLS configuration, whichever client asks.
 ///
 /// Made at start, where Lambda lends a whole processor, and not at the first request, where a small function
-/// has a seventh of one. The SDK's own client would read the trusted certificates once more for each of its
-/// clients, only to find out whether it can.
+/// has a seventh of one.
 pub fn http_client() -> SharedHttpClient {
-    let connector = Connector::builder()
-        .connector_settings(HttpConnectorSettings::builder().connect_timeout(ATTEMPT_TIMEOUT).build())
-        .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .build();
-    SharedHttpClient::new(OneConnector(SharedHttpConnector::new(connector)))
+    SharedHttpClient::new(OneConnector(connector(ATTEMPT_TIMEOUT)))
 }
 
 /// Hands the same connector to everyone; time limits beyond connecting are the callers' own.

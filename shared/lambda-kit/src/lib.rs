@@ -14,6 +14,7 @@ pub mod breaker;
 pub mod bucket;
 pub mod command;
 pub mod config;
+pub mod connector;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 pub mod health;

@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use aws_smithy_async::rt::sleep::TokioSleep;
-use aws_smithy_http_client::{
-    Connector,
-    tls::{Provider, rustls_provider::CryptoMode},
-};
 use aws_smithy_runtime_api::client::{
-    http::{HttpConnector, HttpConnectorSettings, SharedHttpConnector},
+    http::{HttpConnector, SharedHttpConnector},
     orchestrator::HttpRequest,
     result::ConnectorError,
 };
 use aws_smithy_types::{body::SdkBody, retry::ErrorKind};
 use http_body_util::{BodyExt, Limited};
-use lambda_kit::numbers::{CONNECT, GATEWAY_CALL};
+use lambda_kit::{
+    connector,
+    numbers::{CONNECT, GATEWAY_CALL},
+};
 
 use super::GatewayError;
 
@@ -26,7 +24,7 @@ const ANSWER_LIMIT: usize = 256 * 1024;
 /// safe to repeat, by its idempotency key or by its nature. After two of them, a delayed message costs less.
 const STALE_CONNECTIONS: u32 = 2;
 
-/// How long the gateway may take (DESIGN.md section 10).
+/// How long the gateway may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     pub connect: Duration,
@@ -48,19 +46,9 @@ pub(super) struct Request<'a> {
     pub idempotency_key: Option<&'a str>,
 }
 
-/// A connector of its own, because the time limits belong to it.
+/// A connector of its own, because the time to connect belongs to it.
 pub(super) fn connector(timeouts: Timeouts) -> SharedHttpConnector {
-    let settings = HttpConnectorSettings::builder()
-        .connect_timeout(timeouts.connect)
-        .read_timeout(timeouts.call)
-        .build();
-    SharedHttpConnector::new(
-        Connector::builder()
-            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-            .sleep_impl(TokioSleep::new())
-            .connector_settings(settings)
-            .build(),
-    )
+    connector::connector(timeouts.connect)
 }
 
 /// Sends, and returns the status and the body of whatever came back.

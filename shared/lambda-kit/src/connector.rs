@@ -1,0 +1,110 @@
+//! The HTTP client under every AWS client and the payment gateway: hyper and rustls, HTTP/1.1 only.
+//!
+//! The SDK's own (aws-smithy-http-client) always links HTTP/2, which no endpoint here needs, and at each start it reads
+//! the machine's certificates, some 140 of which two are used. This one has Mozilla's roots compiled in
+//! (webpki-roots): that costs a start nothing, and a root that is withdrawn is gone with the next release.
+
+use std::{error::Error, time::Duration};
+
+use aws_smithy_runtime_api::{
+    box_error::BoxError,
+    client::{
+        connection::{CaptureSmithyConnection, ConnectionMetadata},
+        http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector},
+        orchestrator::{HttpRequest, HttpResponse},
+        result::ConnectorError,
+    },
+};
+use aws_smithy_types::{body::SdkBody, retry::ErrorKind};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{
+        Client,
+        connect::{CaptureConnection, HttpConnector as TcpConnector, capture_connection},
+    },
+    rt::{TokioExecutor, TokioTimer},
+};
+
+/// A connector with a pool of its own. A TCP connection that is not made within `connect_timeout` fails the call;
+/// how long the rest may take is up to the caller.
+pub fn connector(connect_timeout: Duration) -> SharedHttpConnector {
+    let mut tcp = TcpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(connect_timeout));
+    let https =
+        HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().wrap_connector(tcp);
+    let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(https);
+    SharedHttpConnector::new(Http1(client))
+}
+
+#[derive(Debug)]
+struct Http1(Client<HttpsConnector<TcpConnector>, SdkBody>);
+
+impl HttpConnector for Http1 {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let mut request = match request.try_into_http1x() {
+            Ok(request) => request,
+            Err(error) => return HttpConnectorFuture::ready(Err(ConnectorError::user(error.into()))),
+        };
+        let connection = capture_connection(&mut request);
+        if let Some(capture) = request.extensions().get::<CaptureSmithyConnection>() {
+            let connection = connection.clone();
+            capture.set_connection_retriever(move || metadata(&connection));
+        }
+        let answer = self.0.request(request);
+        HttpConnectorFuture::new(async move {
+            match answer.await {
+                Ok(response) => HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
+                    .map_err(|error| ConnectorError::other(error.into(), None)),
+                Err(error) => Err(failure(error, &connection)),
+            }
+        })
+    }
+}
+
+/// What the SDK knows a connection by: it takes one that gave a server error out of the pool (`poison`).
+fn metadata(connection: &CaptureConnection) -> Option<ConnectionMetadata> {
+    let connection = connection.clone();
+    connection.connection_metadata().as_ref()?;
+    let poison = move || {
+        if let Some(connected) = connection.connection_metadata().as_ref() {
+            connected.poison();
+        }
+    };
+    Some(ConnectionMetadata::builder().proxied(false).poison_fn(poison).build())
+}
+
+/// What an error means for whoever may try again.
+fn failure(error: hyper_util::client::legacy::Error, connection: &CaptureConnection) -> ConnectorError {
+    if error.is_connect() {
+        return ConnectorError::io(error.into()).never_connected();
+    }
+    let kind = kind(&error);
+    let failure = kind(error.into());
+    match metadata(connection) {
+        Some(metadata) => failure.with_connection(metadata),
+        None => failure,
+    }
+}
+
+fn kind(error: &hyper_util::client::legacy::Error) -> fn(BoxError) -> ConnectorError {
+    match source::<hyper::Error>(error) {
+        Some(http) if http.is_user() => ConnectorError::user,
+        // The server closed a connection that lay in the pool, just as it was used again.
+        Some(http) if http.is_incomplete_message() => {
+            |error| ConnectorError::other(error, Some(ErrorKind::TransientError))
+        }
+        Some(http) if http.is_closed() || http.is_canceled() => ConnectorError::io,
+        _ if source::<std::io::Error>(error).is_some() => ConnectorError::io,
+        _ => |error| ConnectorError::other(error, None),
+    }
+}
+
+/// The first error of this type in the chain.
+fn source<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    std::iter::successors(Some(error), |&error| error.source()).find_map(|error| error.downcast_ref())
+}
+
+#[cfg(test)]
+mod tests;
