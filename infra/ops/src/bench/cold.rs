@@ -38,9 +38,11 @@ use crate::{
 };
 
 /// A start within this many times the echo's is what the project holds itself to.
-const START_RATIO_PERCENT: u128 = 400;
+const START_RATIO_PERCENT: u128 = 200;
 /// Memory after the first event that the project holds itself to, in KiB.
-const MEMORY_KIB: u64 = 20 * 1024;
+const MEMORY_KIB: u64 = 10 * 1024;
+/// Size of a program that the project holds itself to, in KiB.
+const SIZE_KIB: u64 = 6 * 1024;
 /// Longer than any start may take: whoever is not there by then does not start at all.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -306,7 +308,7 @@ fn table(subjects: &[Subject], rounds: usize) -> String {
         let percent = starts[1].as_micros() * 100 / echo;
         let memory = subject.memory_kib();
         let size = std::fs::metadata(&subject.program).map_or(0, |file| file.len() / 1024);
-        let is_over = percent > START_RATIO_PERCENT || memory > MEMORY_KIB;
+        let is_over = percent > START_RATIO_PERCENT || memory > MEMORY_KIB || size > SIZE_KIB;
         over += usize::from(is_over);
         text.push_str(&format!(
             "{:<24} {:>9} {:>9} {:>9} {:>7} {:>10} {:>9}{}\n",
@@ -321,9 +323,10 @@ fn table(subjects: &[Subject], rounds: usize) -> String {
         ));
     }
     text.push_str(&format!(
-        "\nHeld to: {} times the echo's median, {} MiB. {}\n",
+        "\nHeld to: {} times the echo's median, {} MiB of memory, {} MiB of file. {}\n",
         START_RATIO_PERCENT / 100,
         MEMORY_KIB / 1024,
+        SIZE_KIB / 1024,
         if over == 0 { "All hold.".to_owned() } else { format!("{over} over.") }
     ));
     text
