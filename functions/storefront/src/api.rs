@@ -31,7 +31,7 @@ use crate::{
 #[cfg(feature = "openapi")]
 pub use describe::operations;
 
-/// Health is of this instant.
+/// Health is of this instant, or of the last two seconds.
 const NO_STORE: [(HeaderName, HeaderValue); 1] =
     [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
 
@@ -108,7 +108,7 @@ async fn live() -> impl IntoResponse {
 
 /// 200 when every context is well, else 503; the body is the same report in both.
 async fn ready(State(storefront): State<Storefront>) -> Response {
-    let report = storefront.contexts.ask().await;
+    let report = storefront.contexts.report(Timestamp::now()).await;
     match report.status {
         Status::Ok => (NO_STORE, Json(report)).into_response(),
         Status::Down => {

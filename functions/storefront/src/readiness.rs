@@ -1,8 +1,9 @@
 //! How the whole is: every context is asked how it is, side by side.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::future::join_all;
+use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
     command::chain,
     health::{Health, Status},
@@ -10,9 +11,14 @@ use lambda_kit::{
 };
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::Mutex;
 
 /// A function's own timeout is 3 s (DESIGN.md section 10): this leaves it time to answer.
 const DEADLINE: Duration = Duration::from_secs(2);
+
+/// A report is given again for so long. Everybody may ask for it, and one report takes eight invocations: without this a
+/// stranger could use up the concurrency that orders need.
+const FRESH: SignedDuration = SignedDuration::from_secs(2);
 
 /// Each context with the function that answers for it. The template's policy names the same functions.
 const ASKED: [(&str, &str); 8] = [
@@ -26,12 +32,15 @@ const ASKED: [(&str, &str); 8] = [
     ("realtime", "realtime-api"),
 ];
 
-/// The other contexts of a stage.
+/// The other contexts of a stage. Clones share the last report.
 #[derive(Debug, Clone)]
-pub struct Contexts(Peers);
+pub struct Contexts {
+    peers: Peers,
+    last: Arc<Mutex<Option<(Timestamp, Report)>>>,
+}
 
 /// How all contexts are.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "openapi", schemars(rename = "Readiness"))]
 pub struct Report {
@@ -41,16 +50,33 @@ pub struct Report {
 
 impl Contexts {
     pub fn new(sdk: &aws_sdk_lambda::config::Config, stage: String) -> Self {
-        Self(Peers::new(sdk, stage, DEADLINE))
+        Self { peers: Peers::new(sdk, stage, DEADLINE), last: Arc::default() }
     }
 
-    /// Asks all of them at once. Who does not say how it is, is down.
-    pub async fn ask(&self) -> Report {
+    /// The report of the last two seconds, or a new one. Those who ask at the same time wait for the same report.
+    pub async fn report(&self, now: Timestamp) -> Report {
+        let mut last = self.last.lock().await;
+        match last.as_ref() {
+            // A clock that was set back makes a report old, too.
+            Some((at, report)) if (SignedDuration::ZERO..FRESH).contains(&now.duration_since(*at)) => {
+                report.clone()
+            }
+            _ => {
+                let report = self.ask().await;
+                *last = Some((now, report.clone()));
+                report
+            }
+        }
+    }
+
+    /// Asks all contexts at once. A context that does not answer is down.
+    async fn ask(&self) -> Report {
         let answers = join_all(ASKED.map(|(context, binary)| async move {
-            let health = self.0.call(binary, &json!({"action": "health"})).await.unwrap_or_else(|silent| {
-                tracing::warn!(context, error = chain(&silent), "a context does not say how it is");
-                Health { status: Status::Down, checks: BTreeMap::new() }
-            });
+            let health =
+                self.peers.call(binary, &json!({"action": "health"})).await.unwrap_or_else(|silent| {
+                    tracing::warn!(context, error = chain(&silent), "a context does not say how it is");
+                    Health { status: Status::Down, checks: BTreeMap::new() }
+                });
             (context, health)
         }));
         Report::from(answers.await.into_iter().collect::<BTreeMap<_, _>>())
@@ -65,7 +91,27 @@ impl From<BTreeMap<&'static str, Health>> for Report {
 
 #[cfg(test)]
 mod tests {
+    use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
+
     use super::*;
+
+    #[tokio::test]
+    async fn whoever_asks_within_two_seconds_gets_the_same_report() {
+        let lambda = MockServer::start().await;
+        let well = ResponseTemplate::new(200).set_body_json(json!({"status": "ok", "checks": {}}));
+        Mock::given(any()).respond_with(well).mount(&lambda).await;
+        let sdk = lambda_kit::testing::sdk_config(&lambda.uri()).0;
+        let contexts = Contexts::new(&(&sdk).into(), "test".to_owned());
+        let asked = async || lambda.received_requests().await.expect("requests are recorded").len();
+        let at = |ms| Timestamp::from_millisecond(ms).expect("a time");
+        let reports = join_all([0, 1, 1999].map(|ms| contexts.report(at(ms)))).await;
+        assert!(reports.iter().all(|report| report.status == Status::Ok));
+        assert_eq!(asked().await, ASKED.len());
+        contexts.report(at(2000)).await;
+        assert_eq!(asked().await, 2 * ASKED.len());
+        contexts.report(at(1000)).await;
+        assert_eq!(asked().await, 3 * ASKED.len(), "the clock was set back");
+    }
 
     /// The policy must name what is asked, and nothing else.
     #[test]
