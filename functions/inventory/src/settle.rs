@@ -26,7 +26,7 @@ pub enum SettleError {
 }
 
 /// Holds all lines for the order, or none. Tries without reading first, since most orders find no reservation and
-/// enough stock.
+/// enough stock. What was seen to be sold out a moment ago is refused without looking.
 ///
 /// # Errors
 /// `Refused` when there is too little stock, or the order was undone before.
@@ -34,7 +34,8 @@ pub async fn reserve(store: &Store, lines: &[OrderLine], cause: &Cause) -> Resul
     let mut backoff = Backoff::within(BUDGET);
     let mut attempt = 0;
     let mut current = None;
-    let mut next = Next::First;
+    let short = store.known_short(lines, cause.at);
+    let mut next = if short.is_empty() { Next::First } else { Next::Try(Command::Reject { short }) };
     loop {
         let command = match &next {
             Next::First => {
@@ -98,7 +99,10 @@ async fn look(store: &Store, lines: &[OrderLine], cause: &Cause) -> Result<Optio
     }
     let doubtful: Vec<OrderLine> = lines.iter().filter(|line| short.contains(&line.sku)).cloned().collect();
     Ok(match plan(&doubtful, &cause.order_id, &seen) {
-        Plan::Short(short) => Some(Command::Reject { short }),
+        Plan::Short(short) => {
+            store.learn_short(&short, lines, cause.at);
+            Some(Command::Reject { short })
+        }
         Plan::Take(_) | Plan::Gather(_) => None,
     })
 }

@@ -11,6 +11,7 @@
 //! Which shards a SKU has is said by `domain::shard_items`.
 
 mod held;
+mod sold_out;
 mod spread;
 mod stock;
 mod stream;
@@ -28,7 +29,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 #[cfg(test)]
 pub use self::held::HELD_INDEX;
-use self::{held::HELD, spread::Spread};
+use self::{held::HELD, sold_out::SoldOut, spread::Spread};
 pub use self::{
     held::{Held, HeldPartitions},
     stock::Snapshot,
@@ -55,12 +56,13 @@ pub enum Written {
 pub struct Store {
     table: Table,
     spread: Spread,
+    sold_out: SoldOut,
     held_partitions: HeldPartitions,
 }
 
 impl Store {
     pub fn new(table: Table, held_partitions: HeldPartitions) -> Self {
-        Self { table, spread: Spread::default(), held_partitions }
+        Self { table, spread: Spread::default(), sold_out: SoldOut::default(), held_partitions }
     }
 
     pub fn health(&self) -> Check {

@@ -55,7 +55,11 @@ impl Warehouse {
 
     /// As the function does it: the answer's JSON, or the error's name.
     async fn run(&self, command: InventoryCommand) -> Result<Value, String> {
-        execute(command, |command| handle(&self.store, command, Timestamp::UNIX_EPOCH))
+        self.run_at(0, command).await
+    }
+
+    async fn run_at(&self, ms: i64, command: InventoryCommand) -> Result<Value, String> {
+        execute(command, |command| handle(&self.store, command, Timestamp::from_millisecond(ms).unwrap()))
             .await
             .map(|answer| serde_json::to_value(answer).unwrap())
             .map_err(|diagnostic| diagnostic.error_type)
@@ -158,6 +162,31 @@ async fn too_little_stock_says_so_again_even_when_there_is_more_by_then() {
     assert_eq!(warehouse.available("MUG").await, 3);
     assert_eq!(warehouse.events(&order(2)).await, [("inventory.not_available".to_owned(), 1)]);
     assert_eq!(warehouse.release(&order(2)).await, undone("nothing_held"));
+}
+
+#[tokio::test]
+async fn a_rush_for_what_is_sold_out_costs_one_write_an_order() {
+    let warehouse = Warehouse::spread(&[("MUG", 2, 4)]).await;
+    assert_eq!(warehouse.reserve(&order(1), &[("MUG", 3)]).await, refused("InventoryNotAvailable"));
+    warehouse.faults.reset();
+    for _ in 0..2 {
+        assert_eq!(warehouse.reserve(&order(2), &[("MUG", 5)]).await, refused("InventoryNotAvailable"));
+    }
+    assert_eq!(warehouse.faults.calls(), ["PutItem", "PutItem", "GetItem"], "the second is a repeat");
+    assert_eq!(warehouse.events(&order(2)).await, [("inventory.not_available".to_owned(), 1)]);
+    assert_eq!(warehouse.reserve(&order(3), &[("MUG", 2)]).await, held(&order(3)), "there is as much");
+    assert_eq!(warehouse.reserve(&order(3), &[("MUG", 3)]).await, held(&order(3)), "a repeat is answered");
+}
+
+#[tokio::test]
+async fn stock_that_is_added_is_seen_by_the_orders_after_it() {
+    let warehouse = Warehouse::with(&[("MUG", 0)]).await;
+    assert_eq!(warehouse.reserve(&order(1), &[("MUG", 1)]).await, refused("InventoryNotAvailable"));
+    stocked(&warehouse.store, "MUG", 1, 1).await;
+    let items = vec![OrderLine { sku: sku("MUG"), quantity: 1 }];
+    let context = context(&order(2));
+    let command = InventoryCommand::ReserveInventory { context, user_id: user(), items };
+    assert_eq!(warehouse.run_at(250, command).await, held(&order(2)));
 }
 
 #[tokio::test]

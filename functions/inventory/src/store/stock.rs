@@ -92,6 +92,19 @@ impl Store {
         first_try(lines, order, attempt, |sku| self.spread.shards(sku))
     }
 
+    /// The SKUs of these lines that were seen to be sold out a moment ago. Reads nothing.
+    pub fn known_short(&self, lines: &[OrderLine], now: Timestamp) -> Vec<Sku> {
+        let lines = merged(lines).into_iter();
+        lines.filter(|(sku, wanted)| self.sold_out.covers(sku, *wanted, now)).map(|(sku, _)| sku).collect()
+    }
+
+    /// Remembers for a moment that there was too little of these SKUs for these lines.
+    pub fn learn_short(&self, short: &[Sku], lines: &[OrderLine], now: Timestamp) {
+        for (sku, wanted) in merged(lines).into_iter().filter(|(sku, _)| short.contains(sku)) {
+            self.sold_out.learn(&sku, wanted, now);
+        }
+    }
+
     /// Sets a SKU's stock and leaves the trace of it, all or nothing.
     ///
     /// # Errors
