@@ -1,4 +1,5 @@
-//! DynamoDB's limits on writes, before a table that has none (developer guide, "Quotas", "Transactions: how it works").
+//! DynamoDB's limits, before a table that has none (developer guide, "Quotas", "Read and write operations", "Transactions:
+//! how it works").
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,9 +23,12 @@ use serde_json::{Value, json};
 
 /// Write units a second that one partition key takes.
 const UNITS: u32 = 1_000;
+/// Read units a second that one partition key takes. Every item here is smaller than the 4 KB that one pays for, and is read
+/// consistently.
+const READ_UNITS: u32 = 3_000;
 /// Bytes that one write unit pays for.
 const UNIT_BYTES: u32 = 1_024;
-/// A transaction prepares each write and then makes it: both are paid for.
+/// A transaction prepares each item and then writes or reads it: both are paid for.
 const TRANSACTION: u32 = 2;
 /// From being prepared to being made, during which no other transaction gets at an item. Not documented; a transaction
 /// as a whole takes some milliseconds.
@@ -36,6 +40,7 @@ const BURST: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Limits {
     unit: Duration,
+    read_unit: Duration,
     prepared: Duration,
     state: Arc<Mutex<State>>,
 }
@@ -43,18 +48,26 @@ pub struct Limits {
 #[derive(Debug, Default)]
 struct State {
     /// When what each partition key was asked for is paid off.
-    paid_off: HashMap<String, Instant>,
+    paid_off: HashMap<Key, Instant>,
     /// Items of transactions that are under way.
     prepared: HashSet<String>,
     conflicts: u64,
     throttled: u64,
 }
 
-/// One item that a call writes.
-struct Write {
-    item: String,
+/// One item that a call writes or reads.
+struct Use {
+    /// What is written.
+    item: Option<String>,
     /// Partition keys with the units that they are asked for: the table's, and the index's.
-    units: Vec<(String, u32)>,
+    units: Vec<(Key, u32)>,
+}
+
+/// A partition key, for its writes or its reads: each has a limit of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Key {
+    Write(String),
+    Read(String),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -68,12 +81,13 @@ impl Limits {
     pub fn slowed(times: u32) -> Self {
         Self {
             unit: Duration::from_secs(1) * times / UNITS,
+            read_unit: Duration::from_secs(1) * times / READ_UNITS,
             prepared: PREPARED * times,
             state: Arc::default(),
         }
     }
 
-    /// Refusals for a conflict, and for too many writes.
+    /// Refusals for a conflict, and for too many units.
     pub fn counts(&self) -> (u64, u64) {
         self.with(|state| (state.conflicts, state.throttled))
     }
@@ -82,18 +96,19 @@ impl Limits {
         self.with(|state| (state.conflicts, state.throttled) = (0, 0));
     }
 
-    /// Lets the writes begin, all of them, or says why not. What is refused is not paid for.
-    fn begin(&self, writes: &[Write]) -> Result<(), Refusal> {
+    /// Lets the call begin, with all its items, or says why not. What is refused is not paid for.
+    fn begin(&self, uses: &[Use]) -> Result<(), Refusal> {
         let now = Instant::now();
         self.with(|state| {
-            if writes.iter().any(|write| state.prepared.contains(&write.item)) {
+            if written(uses).any(|item| state.prepared.contains(item)) {
                 state.conflicts += 1;
                 return Err(Refusal::Conflict);
             }
-            let cost = |state: &State, key: &str, units: u32| {
-                state.paid_off.get(key).copied().unwrap_or(now).max(now) + self.unit * units
+            let cost = |state: &State, key: &Key, units: u32| {
+                let unit = if matches!(key, Key::Read(_)) { self.read_unit } else { self.unit };
+                state.paid_off.get(key).copied().unwrap_or(now).max(now) + unit * units
             };
-            let all = || writes.iter().flat_map(|write| &write.units);
+            let all = || uses.iter().flat_map(|each| &each.units);
             if all().any(|(key, units)| cost(state, key, *units) > now + BURST) {
                 state.throttled += 1;
                 return Err(Refusal::Throttled);
@@ -102,15 +117,15 @@ impl Limits {
                 let paid_off = cost(state, key, *units);
                 state.paid_off.insert(key.clone(), paid_off);
             }
-            state.prepared.extend(writes.iter().map(|write| write.item.clone()));
+            state.prepared.extend(written(uses).cloned());
             Ok(())
         })
     }
 
-    fn end(&self, writes: &[Write]) {
+    fn end(&self, uses: &[Use]) {
         self.with(|state| {
-            for write in writes {
-                state.prepared.remove(&write.item);
+            for item in written(uses) {
+                state.prepared.remove(item);
             }
         });
     }
@@ -120,7 +135,11 @@ impl Limits {
     }
 }
 
-/// A client whose writes are held to the limits.
+fn written(uses: &[Use]) -> impl Iterator<Item = &String> {
+    uses.iter().filter_map(|each| each.item.as_ref())
+}
+
+/// A client whose calls are held to the limits.
 #[derive(Debug, Clone)]
 pub struct Limited {
     inner: SharedHttpClient,
@@ -152,51 +171,66 @@ struct LimitedConnector {
 
 impl HttpConnector for LimitedConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (operation, writes) = writes_of(&request);
-        if writes.is_empty() {
-            return self.inner.call(request);
-        }
-        if let Err(refusal) = self.limits.begin(&writes) {
+        let (operation, uses) = uses_of(&request);
+        if let Err(refusal) = self.limits.begin(&uses) {
             return HttpConnectorFuture::ready(Ok(refused(&operation, refusal)));
+        }
+        if written(&uses).next().is_none() {
+            return self.inner.call(request);
         }
         let (inner, limits) = (self.inner.clone(), self.limits.clone());
         HttpConnectorFuture::new(async move {
             let prepared = tokio::time::sleep(limits.prepared);
             let (answer, ()) = futures::future::join(inner.call(request), prepared).await;
-            limits.end(&writes);
+            limits.end(&uses);
             answer
         })
     }
 }
 
-/// The operation and what it writes; nothing for one that reads.
-fn writes_of(request: &HttpRequest) -> (String, Vec<Write>) {
+/// The operation, and what it writes or reads.
+fn uses_of(request: &HttpRequest) -> (String, Vec<Use>) {
     let target = request.headers().get("x-amz-target").unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
     let body: Value =
         request.body().bytes().and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
-    let writes = match operation.as_str() {
+    let uses = match operation.as_str() {
         "TransactWriteItems" => {
             let items = body["TransactItems"].as_array().into_iter().flatten();
             let actions = items.flat_map(|item| item.as_object().into_iter().flat_map(|item| item.values()));
             actions.map(|action| write(action, TRANSACTION)).collect()
         }
         "PutItem" | "UpdateItem" => vec![write(&body, 1)],
+        "TransactGetItems" => {
+            let items = body["TransactItems"].as_array().into_iter().flatten();
+            items.map(|item| read(&item["Get"]["Key"], TRANSACTION)).collect()
+        }
+        "BatchGetItem" => {
+            let tables = body["RequestItems"].as_object().into_iter().flat_map(|tables| tables.values());
+            let keys = tables.flat_map(|table| table["Keys"].as_array().into_iter().flatten());
+            keys.map(|key| read(key, 1)).collect()
+        }
+        "GetItem" => vec![read(&body["Key"], 1)],
         _ => Vec::new(),
     };
-    (operation, writes)
+    (operation, uses)
 }
 
-fn write(action: &Value, times: u32) -> Write {
+fn read(key: &Value, times: u32) -> Use {
+    let pk = key["pk"]["S"].as_str().unwrap_or_default();
+    Use { item: None, units: vec![(Key::Read(pk.to_owned()), times)] }
+}
+
+fn write(action: &Value, times: u32) -> Use {
     let item = if action["Item"].is_object() { &action["Item"] } else { &action["Key"] };
     let text = |name: &str| item[name]["S"].as_str().unwrap_or_default();
     let bytes = u32::try_from(item.to_string().len()).unwrap_or(u32::MAX);
-    let mut units = vec![(text("pk").to_owned(), bytes.div_ceil(UNIT_BYTES) * times)];
+    let mut units = vec![(Key::Write(text("pk").to_owned()), bytes.div_ceil(UNIT_BYTES) * times)];
     if !text("held").is_empty() {
         // An index is written behind the table, and not as a part of the transaction.
-        units.push((format!("held {}", text("held")), 1));
+        units.push((Key::Write(format!("held {}", text("held"))), 1));
     }
-    Write { item: format!("{} {}", text("pk"), text("sk")), units }
+    Use { item: Some(format!("{} {}", text("pk"), text("sk"))), units }
 }
 
 fn refused(operation: &str, refusal: Refusal) -> HttpResponse {
