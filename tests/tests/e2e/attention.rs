@@ -75,11 +75,12 @@ async fn while_the_gateway_is_down_its_breaker_keeps_orders_from_calling_it(worl
         Ok::<_, ops::Error>(world.log_lines("payments-commands", &["a circuit opened"]).await?.len())
     };
     let before = openings().await?;
-    // One order's five looks would take a minute; five orders' first ones fail within seconds.
+    // One order's five looks would take a minute; five orders' first ones fail within seconds. A connection that breaks is
+    // tried twice more at once, so that it takes three to fail a look.
     let mut orders = Vec::new();
     for _ in 0..5 {
         let future = customer.future_order();
-        world.fail_gateway(&future.order_id, "create", "refuse", 1).await?;
+        world.fail_gateway(&future.order_id, "create", "refuse", 3).await?;
         customer.shop.place(&buy(&sku), &future.key).await?;
         orders.push(future.order_id);
     }

@@ -283,6 +283,7 @@ pub async fn signer(world: &World) -> ops::Result<Signer> {
         .endpoint_url(&world.outputs.aws_endpoint_url)
         .region(aws_sdk_kms::config::Region::new(world.outputs.region.clone()))
         .credentials_provider(aws_sdk_kms::config::Credentials::new("test", "test", None, None, "test"))
+        .http_client(lambda_kit::aws::http_client())
         .build();
     Ok(Signer::new(aws_sdk_kms::Client::from_conf(config), world.parameter("jwt-key-arn").await?))
 }
