@@ -211,10 +211,37 @@ mod whatever_stops_raises_an_alarm {
     /// Whose errors are answers to the state machine as well; the alarm ordersaga-<stage>-orders-step-failed is for them.
     const STEPS: [&str; 3] = ["inventory-commands", "orders-commands", "fulfillment-commands"];
 
+    /// What a context counts when a person has to look, by the dimension that tells it: what `telemetry::record` and
+    /// `telemetry::found` are called with.
+    const COUNTED: [(&str, &str, &str); 11] = [
+        ("payments", "Operation", "gateway.misused"),
+        ("payments", "Operation", "breaker.gateway.open"),
+        ("payments", "Operation", "result.declined"),
+        ("payments", "Operation", "result.succeeded"),
+        ("payments", "Operation", "refund.failed"),
+        ("payments", "Kind", "different"),
+        ("orders", "Kind", "needs_attention"),
+        ("orders", "Kind", "step_failed"),
+        ("orders", "Kind", "unmended"),
+        ("orders", "Kind", "unreadable"),
+        ("inventory", "Kind", "stuck"),
+    ];
+
     fn rule(template: &Template) -> Vec<String> {
         let mut wrong = Vec::new();
+        let is_counted = |dimension, value: &str| {
+            ["Count", "Found"].iter().any(|metric| is_watched(template, metric, dimension, &json!(value)))
+        };
+        for (_, dimension, value) in COUNTED.iter().filter(|(context, ..)| *context == template.name) {
+            if !is_counted(*dimension, value) {
+                wrong.push(format!("no alarm on {value}"));
+            }
+        }
         for (id, function) in template.of_type(FUNCTION) {
             let name = function["Properties"]["FunctionName"]["Fn::Sub"].as_str().unwrap_or_default();
+            if name.ends_with("-relay") && !is_counted("Kind", "parked") {
+                wrong.push(format!("{id}: no alarm on records that are parked"));
+            }
             let is_step = STEPS.iter().any(|step| name.ends_with(step));
             if !is_step && !is_watched(template, "Errors", "FunctionName", &json!({ "Ref": id })) {
                 wrong.push(format!("{id}: no alarm on its errors"));
@@ -255,6 +282,9 @@ mod whatever_stops_raises_an_alarm {
         sees(rule, "catalog", "FILL(api, 0)", "0", "CatalogApi: no alarm on its errors");
         sees(rule, "catalog", "ApproximateAgeOfOldestMessage", "Other", "nothing is read from ConsumerQueue");
         sees(rule, "catalog", "ReturnedBytes", "Other", "nothing is read from Table");
+        sees(rule, "catalog", "parked", "other", "CatalogRelay: no alarm on records that are parked");
+        sees(rule, "payments", "gateway.misused", "other", "no alarm on gateway.misused");
+        sees(rule, "payments", "FILL(declined, 0)", "0", "no alarm on result.declined");
         sees(rule, "catalog", r#""unexpected""#, r#""other""#, "unexpected types");
     }
 }
