@@ -550,5 +550,7 @@ async fn a_body_that_is_no_json_by_its_type_is_415() {
     let shop = Shop::open().await;
     let mut request = json_request("POST", "/v1/products", Some(&shop.tokens.admin()), &mug("A"));
     request.headers_mut().insert("content-type", "text/plain".parse().unwrap());
-    assert_eq!(shop.send(request).await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let (status, headers, _) = shop.send(request).await;
+    assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(headers["accept"], "application/json");
 }

@@ -16,7 +16,7 @@ impl Shop {
         self.send(method, path, &headers, body.to_string()).await
     }
 
-    async fn make(&self, discount: &Value) {
+    pub async fn make(&self, discount: &Value) {
         let answer = self.admin("POST", "/v1/discounts", discount).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
         self.faults.reset();

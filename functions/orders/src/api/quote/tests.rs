@@ -65,6 +65,24 @@ async fn a_quote_says_what_an_order_would_be_and_writes_nothing() {
 }
 
 #[tokio::test]
+async fn a_quote_says_what_a_code_takes_off_and_leaves_its_use_to_the_order() {
+    let (shop, _server) = shop(&[]).await;
+    // An empty time is none.
+    let once =
+        json!({"code": "ONCE", "percentage": 10, "total_limit": 1, "valid_from": "", "valid_until": ""});
+    shop.make(&once).await;
+    let body = with("/discount_code", json!(" once "));
+    let money = |amount: i64| json!({"amount": amount, "currency": "USD"});
+    for _ in 0..2 {
+        let quote = shop.quote(&body).await;
+        assert_eq!((quote.status, &quote.body["total"]), (StatusCode::OK, &money(7560)), "{}", quote.body);
+        assert_eq!(quote.body["discount"], json!({"code": "ONCE", "amount": money(840)}));
+    }
+    assert_eq!(shop.order("k-1", &body).await.status, StatusCode::ACCEPTED, "its one use was left");
+    assert_eq!(shop.quote(&body).await.fields(), ["discount_code"]);
+}
+
+#[tokio::test]
 async fn a_customer_who_asks_for_too_many_quotes_is_told_when_to_ask_again() {
     let (shop, server) = shop(&[]).await;
     let quote = shop.quote(&two_mugs()).await;
