@@ -87,8 +87,8 @@ impl OrderStatus {
         matches!(self, Self::OrderCompleted | Self::OrderCancelled)
     }
 
-    /// The status that an event of this type brings (DESIGN.md section 6); nothing for one that keeps the status,
-    /// which are `order.cancel_requested` and every type that this code does not know.
+    /// The status of an order after an event of this type. `None` for types that keep the status:
+    /// `order.cancel_requested`, and every type that this code does not know.
     pub fn after(event_type: &str) -> Option<Self> {
         Some(match event_type {
             OrderCreated::TYPE => Self::OrderCreated,
