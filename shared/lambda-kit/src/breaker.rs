@@ -1,9 +1,9 @@
 //! A circuit breaker whose state all instances share through one item of their context's own table.
 //!
-//! Rules and numbers: [`crate::numbers::BREAKER`] (DESIGN.md section 10). An instance reads the item at most once a
-//! second, and not at all while it makes no calls; it counts its calls in memory, and writes only when one has
-//! failed, then with all that it has counted since. An instance without a failure therefore never tells its calls, so
-//! that the percentage is of the calls of those instances that see failures: it errs towards opening.
+//! Rules and numbers: [`crate::numbers::BREAKER`]. An instance reads the item at most once a second, and not
+//! at all while it makes no calls. It counts its calls in memory and writes only after a failure, then with
+//! everything it has counted since its last write. An instance without a failure never reports its calls, so
+//! the percentage covers only the instances that see failures: the breaker errs towards opening.
 //!
 //! What it costs: while all is well, an order's calls, which follow each other within a second, share one eventually
 //! consistent read of an item that is small or not there, half a read unit: 6 cents a million orders at $0.125 a

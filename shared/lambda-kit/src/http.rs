@@ -1,4 +1,5 @@
-//! REST functions: axum over API Gateway, with what every endpoint of DESIGN.md section 3 has in common.
+//! REST functions: axum over API Gateway, with what all endpoints share: token check, correlation id,
+//! problems (RFC 9457), rate limits.
 
 mod body;
 mod client;

@@ -39,7 +39,8 @@ impl Audience {
         }
     }
 
-    /// Seconds that a token lives (DESIGN.md sections 4 and 11).
+    /// Seconds that a token lives. An access token cannot be revoked, so it is short; a ticket is used at
+    /// once.
     pub const fn lifetime(self) -> i64 {
         match self {
             Self::Api => 15 * 60,

@@ -1,5 +1,5 @@
-//! The table of DESIGN.md section 10: how long things may take, how much may run at once, how large things may be.
-//! Each number stands here once. `tests/tests/templates` compares them with what the templates say.
+//! The limits of the platform: timeouts, concurrency, rates and sizes. Each is defined here once;
+//! README.md prints the table, and `tests/tests/templates` compares the limits with the templates.
 
 use std::{num::NonZeroU32, time::Duration};
 

@@ -14,7 +14,7 @@ const JSON: &str = "application/json";
 /// RFC 7396. All patches of this API are merge patches.
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
-/// Bytes that a body may have (DESIGN.md section 10).
+/// In bytes. A larger body is answered with 413.
 pub const BODY_LIMIT: usize = crate::numbers::BODY_BYTES;
 
 /// A request's JSON body that holds its rules, with the hash-worthy bytes left to the handler's own type.
