@@ -1,4 +1,4 @@
-//! REST: products for everyone, changes for administrators (DESIGN.md section 3).
+//! REST: products for everyone, changes for administrators.
 
 #[cfg(feature = "openapi")]
 mod describe;
@@ -37,7 +37,7 @@ use crate::{
 #[cfg(feature = "openapi")]
 pub use describe::operations;
 
-/// Clients and caches may keep a product for so long (DESIGN.md section 10: product reads 5 s).
+/// Clients and caches may reuse a product for this long, then revalidate it.
 const FRESH: Duration = Duration::from_secs(5);
 /// What an instance keeps for while the table does not answer. The longest descriptions make a page of 100 products 2 MB,
 /// and one product 20 KB: at most 60 MB of a function's 256.

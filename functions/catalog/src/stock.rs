@@ -6,9 +6,10 @@ use lambda_kit::numbers::LAST_KNOWN;
 
 use crate::inventory::Standing;
 
-/// What is known is used without asking for so long (DESIGN.md section 10: availability fresh 5 s).
+/// A copy that this process read within this time is served without reading the table again.
 const FRESH: SignedDuration = SignedDuration::from_secs(5);
-/// And for so long when it cannot be asked for (stale 60 s). From then on it is told as what was known last.
+/// Up to this age, a copy is shown as current when inventory cannot be asked. An older one is shown with
+/// `as_of`.
 const STALE: SignedDuration = SignedDuration::from_secs(60);
 
 /// The class of a SKU's stock with its version; version 0 when nothing was told of it.
