@@ -1,4 +1,4 @@
-//! REST: where a parcel is, and what staff report of it (DESIGN.md section 3).
+//! REST: where a parcel is, and the progress that staff report.
 
 #[cfg(feature = "openapi")]
 mod describe;
