@@ -1,4 +1,4 @@
-//! REST: a customer's orders, and the sales report (DESIGN.md section 3).
+//! REST: a customer's orders, quotes, discount codes, and the sales report.
 
 #[cfg(feature = "openapi")]
 mod describe;
@@ -49,7 +49,7 @@ use crate::{
 pub use describe::operations;
 
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-/// How long a client that polls an open order waits (DESIGN.md section 3).
+/// `Retry-After` for a client that polls an open order.
 const POLL_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 /// An order is its customer's, and changes: asked for again each time, answered with 304 while it is the same.
 const CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");

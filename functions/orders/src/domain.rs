@@ -1,4 +1,4 @@
-//! An order, event-sourced (DESIGN.md section 6): what commands do to it, and what its events made of it.
+//! An event-sourced order: `decide` turns commands into events, and the order is the fold of its events.
 
 mod command;
 mod decide;

@@ -16,7 +16,7 @@ use super::{CACHE, view::List};
 use crate::store::{Scope, Store};
 
 const DEFAULT_LIMIT: usize = 20;
-/// DESIGN.md section 3.
+/// Orders on one page, at most.
 const MAX_LIMIT: usize = 100;
 /// Of the digest that binds a cursor to its list: enough that one of another list does not pass by chance.
 const SEAL_BYTES: usize = 8;

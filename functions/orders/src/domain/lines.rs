@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use contracts::{ChargeRule, Currency, Money, MoneyError, NotChargeable, OrderLine, PricedLine, Sku};
 
-/// DESIGN.md section 3. Also keeps the reservation (up to 4 shards a line, and one item more) within the 100 items of
-/// one transaction.
+/// Keeps the reservation (up to 4 shards a line, and one item more) within the 100 items of one DynamoDB
+/// transaction.
 pub const MAX_LINES: usize = 20;
-/// DESIGN.md section 3.
+/// Of one line. Far more than a customer buys: it catches typing errors.
 pub const MAX_QUANTITY: u32 = 1_000;
 
 /// Why a line, or all of them together, cannot be ordered. `Display` is read by the customer.
