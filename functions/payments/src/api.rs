@@ -1,4 +1,4 @@
-//! REST: how a payment stands, for its customer, and the gateway's webhook (DESIGN.md section 3).
+//! REST: the state of a payment for its customer, and the gateway's webhook.
 
 #[cfg(feature = "openapi")]
 mod describe;
