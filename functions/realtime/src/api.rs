@@ -1,4 +1,4 @@
-//! REST: tickets for the WebSocket (DESIGN.md section 3).
+//! REST: tickets for the WebSocket.
 
 #[cfg(feature = "openapi")]
 mod describe;

@@ -1,4 +1,4 @@
-//! Who may connect: whoever shows a ticket (DESIGN.md section 4).
+//! The authorizer of `$connect`: admits clients with a valid ticket.
 
 use std::{collections::HashMap, sync::Arc};
 

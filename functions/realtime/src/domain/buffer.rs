@@ -4,7 +4,7 @@ use contracts::{Envelope, OrderStatus, UserId};
 
 use super::frame::{EventFrame, Frame, Kind, NotAFrame};
 
-/// Frames that are kept for each order, which has one owner (DESIGN.md section 4).
+/// Frames kept for replay per order. Older ones are dropped, and a client that asks for them gets a `gap`.
 const CAPACITY: usize = 100;
 
 /// What realtime knows of an order. Its order frames are in version order; those of payments and shipments stand

@@ -1,4 +1,4 @@
-//! What the server sends (DESIGN.md section 4).
+//! The frames that the server sends.
 
 use contracts::{CorrelationId, Envelope, InvalidId, OrderId, OrderStatus};
 use jiff::Timestamp;

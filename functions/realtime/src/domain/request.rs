@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{ErrorCode, Refusal};
 
-/// Bytes of one frame (DESIGN.md section 10; also what API Gateway takes as one frame).
+/// In bytes; API Gateway's own limit for one frame.
 const FRAME_LIMIT: usize = lambda_kit::numbers::FRAME_BYTES;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
