@@ -1,4 +1,4 @@
-//! REST: the page, the dashboard, a person's export, and the two health endpoints (DESIGN.md section 3).
+//! REST: the page, the dashboard, a person's data export, and the two health endpoints.
 
 #[cfg(feature = "openapi")]
 mod describe;

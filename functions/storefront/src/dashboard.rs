@@ -17,9 +17,9 @@ use crate::upstream::{Caller, Context, Down, Upstream};
 /// As many as a page shows without being scrolled.
 const RECENT_ORDERS: usize = 5;
 const RECOMMENDATIONS: usize = 8;
-/// Product reads are kept for so long (DESIGN.md section 10),
+/// Products are reused without a new read for this long, as catalog's `Cache-Control` allows,
 const FRESH: Duration = Duration::from_secs(5);
-/// and shown for so long while the catalogue is down: they say what is in stock.
+/// and shown for this long while the catalogue is down. Not longer, because they say what is in stock.
 const STALE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]

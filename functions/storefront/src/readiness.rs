@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::sync::Mutex;
 
-/// A function's own timeout is 3 s (DESIGN.md section 10): this leaves it time to answer.
+/// The function's own timeout is 3 s: this leaves it time to answer.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// A report is given again for so long. Everybody may ask for it, and one report takes eight invocations: without this a

@@ -1,9 +1,9 @@
 //! The other contexts' REST APIs, called for a user.
 //!
-//! A call is the request that API Gateway would make of it, handed to the context's function directly and signed with IAM
-//! (DESIGN.md section 11). The user's token goes along and is checked there as ever: nothing can be read here that the user
-//! could not read. By the API's public address each call would be a second request of the gateway, to be paid and
-//! throttled with those of the customers.
+//! A call is the request that API Gateway would send, but invoked directly and signed with IAM. It carries
+//! the user's token, which the context checks as usual: nothing can be read here that the user could not
+//! read. Through the public API each call would be a second request to the gateway, billed and throttled
+//! together with the customers' requests.
 
 use std::time::Duration;
 

@@ -49,7 +49,7 @@ const wait = (milliseconds) => new Promise((done) => { setTimeout(done, millisec
 
 // --- REST. Addresses are relative: the shop may live under a prefix.
 
-/** What a client waits for one answer (DESIGN.md section 10), and some for the way. */
+/** Milliseconds to wait for one answer: API Gateway gives a function 4 s, the rest is for the network. */
 const ANSWER_WITHIN = 8000;
 /** API Gateway's own 429 does not say how long to wait. */
 const BUSY_FOR = 5;
