@@ -1,4 +1,4 @@
-//! REST: registering, tokens, and a user's own profile (DESIGN.md sections 3 and 11).
+//! REST: registration, tokens, and the user's own profile.
 
 mod auth;
 #[cfg(feature = "openapi")]

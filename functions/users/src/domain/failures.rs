@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Email;
 
-/// Failures are forgotten when there was none for 15 minutes (DESIGN.md section 3). Counted from the last one: from the
-/// first, twice as many guesses would fit into a quarter of an hour that two counts share.
+/// In seconds. Failures are forgotten after 15 minutes without a new one. The time counts from the last
+/// failure: counted from the first, twice as many guesses would fit into a quarter of an hour that overlaps
+/// two windows.
 pub const WINDOW: i64 = 15 * 60;
 
 /// Failures from which on no login is looked at.
