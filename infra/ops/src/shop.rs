@@ -30,7 +30,7 @@ pub use wait::{NotYet, eventually};
 
 use contracts::{OrderId, Sku};
 
-/// What a client of the API waits for one answer (DESIGN.md section 10).
+/// Longer than API Gateway waits for a function (4 s), so that the client sees its answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// With the pauses between them about 6 s: as long as a function that is not there yet takes to start.
 const TRIES: u32 = 5;

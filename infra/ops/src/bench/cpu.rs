@@ -40,7 +40,7 @@ const QUIET: Duration = Duration::from_secs(3);
 pub struct Cpu {
     /// How many orders are placed, one after the other
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=30))]
-    // With those before, within what one customer may place at once (DESIGN.md section 10: 40).
+    // With the warm-up orders, within the 40 that the rate limit allows a customer at once.
     orders: u32,
     /// Measure the functions as the local stack runs them, not optimised
     #[arg(long)]

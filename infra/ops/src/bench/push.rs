@@ -46,7 +46,7 @@ pub struct Push {
     connections: Vec<u32>,
     /// How many orders are watched by each number of connections
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=13))]
-    // Three rounds of 13 orders are within what one customer may place at once (DESIGN.md section 10: 40).
+    // Three rounds of 13 orders stay within the 40 that the rate limit allows a customer at once.
     orders: u32,
     /// Build the functions as for AWS, and run them on a stack of its own (target/bench-push)
     #[arg(long)]

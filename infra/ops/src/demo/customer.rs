@@ -10,7 +10,7 @@ use crate::state::Outputs;
 const NAME: &str = "Demo Customer";
 /// How many of a product are bought.
 const QUANTITY: u32 = 2;
-/// The most of one product that one order may hold (DESIGN.md section 3).
+/// The largest quantity that orders-api takes on one line (`MAX_QUANTITY` in functions/orders).
 const LARGEST_QUANTITY: u64 = 1000;
 
 /// Somebody who has registered and logged in.

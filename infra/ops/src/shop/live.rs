@@ -1,4 +1,4 @@
-//! Live order status over the WebSocket (DESIGN.md section 4).
+//! Live order status over the WebSocket.
 
 use std::time::Duration;
 
