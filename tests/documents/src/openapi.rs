@@ -174,7 +174,7 @@ fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
     described
 }
 
-/// The word of DESIGN.md section 3 for who may call.
+/// Who may call an operation, as `x-who` names it.
 pub fn who(who: Who) -> &'static str {
     match who {
         Who::Public => "public",

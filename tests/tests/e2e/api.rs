@@ -1,4 +1,4 @@
-//! What the API refuses, at every context: in the one format, with the status that DESIGN.md section 3 says.
+//! Every context refuses bad requests with a problem document (RFC 9457) and the right status.
 
 use contracts::Sku;
 use ops::shop::{Answer, Shop};

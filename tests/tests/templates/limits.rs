@@ -1,4 +1,4 @@
-//! What templates and state machine say beside the table of numbers in lambda-kit (DESIGN.md section 10).
+//! Compares the templates and the state machine with the limits in `lambda_kit::numbers`.
 
 use std::{
     fs,

@@ -184,7 +184,8 @@ pub fn queues_have_dead_letters(template: &Template) -> Vec<String> {
             }
             Some(_) => {}
         }
-        // 5 receives; payments-commands puts messages back itself and takes 20 (DESIGN.md section 9).
+        // 5 receives. payments-commands takes 20: only failures of AWS count there, and 20 tries outlast an
+        // hour of them.
         let receives = if name.ends_with("-payments-commands") { 20 } else { 5 };
         if redrive["maxReceiveCount"] != receives {
             wrong.push(format!(
@@ -260,9 +261,9 @@ pub fn functions_are_traced_and_logged(template: &Template) -> Vec<String> {
     wrong
 }
 
-/// The chain of DESIGN.md section 10: integration 4 s > API function 3 s; commands and consumers 30 s, what only a
-/// schedule and a person wait for 300 s; a queue hides a message for six times its function's timeout, as Lambda asks
-/// for.
+/// Each timeout is shorter than the one around it: API Gateway's integration 4 s > API function 3 s;
+/// functions for commands, events and streams 30 s; functions that only a schedule starts 300 s. A queue
+/// hides a message for six times its function's timeout, as Lambda recommends.
 pub fn timeouts_nest(template: &Template) -> Vec<String> {
     let mut wrong = Vec::new();
     for (id, function) in template.functions() {
