@@ -14,7 +14,7 @@ pub struct ChargeRule {
     pub iso_exponent: u8,
     /// Decimals of an amount as the gateway's API takes it.
     pub gateway_exponent: u8,
-    /// Every amount is a multiple of it.
+    /// Every amount must be a multiple of it.
     pub step: i64,
     /// A charge below it is refused. The gateway states it for accounts that are paid out in this currency; for one that
     /// is not listed there, and for an account that is paid out in another currency, only the gateway knows it.
@@ -222,14 +222,15 @@ impl ChargeRule {
         rule.ok_or(NotChargeable::Currency(currency))
     }
 
-    /// The largest multiple of the step that is not above this amount of the rule's currency.
+    /// Rounds an amount of this currency down to a multiple of the step.
     pub const fn round_down(&self, amount: i64) -> i64 {
         amount - amount % self.step
     }
 }
 
 impl Money {
-    /// Checks that something can have this price: zero, or what some number of pieces can be charged for.
+    /// Checks that something can have this price: either zero, or an amount of which some quantity can be
+    /// charged.
     ///
     /// # Errors
     /// When no number of pieces can be charged.
@@ -244,7 +245,7 @@ impl Money {
         }
     }
 
-    /// Checks that this can be what an order costs: nothing, or what the gateway charges.
+    /// Checks that this can be the total of an order: either zero, or an amount that the gateway charges.
     ///
     /// # Errors
     /// When the gateway would refuse the charge, whichever card it is.
@@ -264,11 +265,13 @@ impl Money {
     pub fn at_gateway(self) -> Result<i64, NotChargeable> {
         self.check_total()?;
         let ChargeRule { iso_exponent, gateway_exponent, .. } = *ChargeRule::of(self.currency)?;
-        // Within the largest charge and a multiple of the step: it neither saturates nor leaves a rest.
+        // The amount is at most the largest charge and a multiple of the step, so this neither saturates nor
+        // rounds.
         Ok(rescale(self.amount, iso_exponent, gateway_exponent))
     }
 
-    /// What an amount of the gateway's API is. In a currency that the gateway does not charge it is in minor units.
+    /// Converts an amount from the gateway's API. In a currency that the gateway does not charge, the amount
+    /// is taken to be in minor units.
     pub fn from_gateway(amount: i64, currency: Currency) -> Self {
         let amount = match ChargeRule::of(currency) {
             Ok(rule) => rescale(amount, rule.gateway_exponent, rule.iso_exponent),
@@ -357,7 +360,8 @@ mod tests {
         for rule in RULES {
             let listed = smallest.iter().find(|(currency, _)| *currency == rule.currency);
             let expected = listed.map_or(rule.step, |(_, amount)| *amount);
-            // Of those that are not listed the smallest is one unit of the gateway's, or of ours where that is larger.
+            // For currencies that Stripe does not list, the smallest charge is one unit of the gateway's or
+            // of ours, whichever is larger.
             assert_eq!(rule.smallest, expected, "{}", rule.currency.code());
         }
     }

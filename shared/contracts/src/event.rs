@@ -1,4 +1,4 @@
-//! The one envelope that every event travels in.
+//! The envelope of every event.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -12,7 +12,7 @@ pub trait EventPayload: Serialize + DeserializeOwned {
     const TYPE: &'static str;
     const VERSION: u32;
 
-    /// The payload of an event of `version`, which may be an older one.
+    /// Reads the payload of an event of `version`, which may be an older one.
     ///
     /// # Errors
     /// When `data` is not the payload of such an event.
@@ -20,7 +20,7 @@ pub trait EventPayload: Serialize + DeserializeOwned {
         if version == Self::VERSION { Self::deserialize(data) } else { Self::upcast(version, data) }
     }
 
-    /// Reads an older version and says it in the words of this one.
+    /// Converts a payload of an older version to this one.
     ///
     /// # Errors
     /// When there is no such version, or `data` is not the payload of such an event.
@@ -60,7 +60,7 @@ pub struct Metadata {
     pub tenant_id: Option<String>,
 }
 
-/// What a new envelope needs besides its payload.
+/// The fields of a new envelope, except the payload.
 #[derive(Debug, Clone)]
 pub struct NewEvent<'a> {
     pub source: &'a str,
@@ -87,7 +87,7 @@ pub enum DecodeError {
 }
 
 impl Envelope {
-    /// Wraps a payload. The event's id follows from source, subject and sequence.
+    /// Wraps a payload. The event's id is derived from source, subject and sequence.
     ///
     /// # Errors
     /// When the payload has no JSON form (a map with keys that are no strings).
@@ -111,7 +111,8 @@ impl Envelope {
     /// The payload as `P`.
     ///
     /// # Errors
-    /// When the event is of another type, of a version newer than `P`'s, or its payload is not a `P` nor what a `P` was.
+    /// When the event has another type or a version newer than `P`'s, or when its payload cannot be read as a
+    /// `P` of that version.
     pub fn decode<P: EventPayload>(&self) -> Result<P, DecodeError> {
         if self.event_type != P::TYPE {
             return Err(DecodeError::WrongType { expected: P::TYPE, actual: self.event_type.clone() });

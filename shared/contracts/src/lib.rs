@@ -1,5 +1,5 @@
-//! What crosses a border between contexts: the event envelope and every event type, the saga's commands and
-//! error names, ids, money and statuses. Pure data: no AWS, no I/O, no clock of its own.
+//! Types that cross context boundaries: the event envelope and all event types, the saga's commands and error
+//! names, ids, money and statuses. Pure data: no AWS, no I/O, no clock.
 
 mod currency;
 mod event;

@@ -82,7 +82,7 @@ pub enum OrderStatus {
 }
 
 impl OrderStatus {
-    /// Whether no event can follow.
+    /// Whether no further event can follow.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::OrderCompleted | Self::OrderCancelled)
     }

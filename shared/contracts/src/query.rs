@@ -1,26 +1,28 @@
-//! What contexts ask each other outside the saga: a function invoked directly, allowed by IAM. Questions change nothing.
+//! Queries between contexts outside the saga: a direct Lambda invocation, allowed by IAM. Queries change
+//! nothing.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{Availability, OrderId, OrderLine, OrderStatus, Sku};
 
-/// Orders that one question may name: each is a read of its own, and the function has 30 s for all of them.
+/// Orders that one query may name. Each takes a read of its own, and the function has 30 s for all of them.
 pub const ORDER_STATUSES_MAX: usize = 50;
 
-/// A question, whichever context it is for.
+/// A query to any context.
 pub trait Query {
-    /// The names of the `action`s that are questions.
+    /// The `action` names that are queries.
     const ACTIONS: &'static [&'static str];
-    /// The name of its `action`.
+    /// The query's `action` name.
     fn action(&self) -> &'static str;
 }
 
-/// What orders-commands can be asked beside the saga's commands.
+/// Queries that orders-commands answers, in addition to the saga's commands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action")]
 pub enum OrderQuery {
-    /// Where these orders stand: at most `ORDER_STATUSES_MAX`, no order twice. Answered by `OrderStatuses`.
+    /// The statuses of these orders: at most `ORDER_STATUSES_MAX`, without duplicates. The answer is an
+    /// `OrderStatuses`.
     OrderStatuses { order_ids: Vec<OrderId> },
 }
 
@@ -34,14 +36,14 @@ impl Query for OrderQuery {
     }
 }
 
-/// The answer to `OrderQuery::OrderStatuses`, as of a consistent read.
+/// The answer to `OrderQuery::OrderStatuses`, from consistent reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderStatuses {
-    /// In the question's order. An order that does not exist is not among them.
+    /// In the order of the query. An order that does not exist is left out.
     pub orders: Vec<OrderStanding>,
 }
 
-/// Where one order stands.
+/// The status of one order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderStanding {
     pub order_id: OrderId,
@@ -51,14 +53,14 @@ pub struct OrderStanding {
     pub updated_at: Timestamp,
 }
 
-/// Orders whose payments one question may name.
+/// Orders that one query about payments may name.
 pub const PAYMENT_STATUSES_MAX: usize = 50;
 
-/// What payments-commands can be asked beside the saga's commands.
+/// Queries that payments-commands answers, in addition to the saga's commands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action")]
 pub enum PaymentQuery {
-    /// How the payments of these orders stand: at most `PAYMENT_STATUSES_MAX`. Answered by `PaymentStatuses`.
+    /// The payments of these orders: at most `PAYMENT_STATUSES_MAX`. The answer is a `PaymentStatuses`.
     PaymentStatuses { order_ids: Vec<OrderId> },
 }
 
@@ -72,27 +74,27 @@ impl Query for PaymentQuery {
     }
 }
 
-/// The answer to `PaymentQuery::PaymentStatuses`, as of a consistent read.
+/// The answer to `PaymentQuery::PaymentStatuses`, from consistent reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentStatuses {
-    /// In the question's order. An order that has no payment is not among them.
+    /// In the order of the query. An order without a payment is left out.
     pub payments: Vec<PaymentStanding>,
 }
 
-/// How the payment of one order stands.
+/// The payment status of one order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentStanding {
     pub order_id: OrderId,
-    /// Whether none of the customer's money is held, and none can be taken any more.
+    /// True when the shop holds none of the customer's money and can take none any more.
     pub at_rest: bool,
 }
 
-/// What inventory-commands can be asked beside the saga's commands.
+/// Queries that inventory-commands answers, in addition to the saga's commands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action")]
 pub enum InventoryQuery {
-    /// Whether so much of each SKU can be sold now: at most as many as an order has lines. Answered by
-    /// `Availabilities`.
+    /// Whether these quantities can be sold now, for at most as many SKUs as an order has lines. The answer
+    /// is an `Availabilities`.
     Availabilities { items: Vec<OrderLine> },
 }
 
@@ -106,22 +108,22 @@ impl Query for InventoryQuery {
     }
 }
 
-/// The answer to `InventoryQuery::Availabilities`. Nothing is held by it.
+/// The answer to `InventoryQuery::Availabilities`. It reserves nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Availabilities {
-    /// In the question's order.
+    /// In the order of the query.
     pub items: Vec<SkuAvailability>,
 }
 
-/// Whether a quantity of one SKU can be sold now: `out_of_stock` also when there is less of it, and when it has no stock
-/// at all.
+/// Whether a quantity of one SKU can be sold now. `out_of_stock` also when less than the quantity is left,
+/// and when the SKU has no stock at all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkuAvailability {
     pub sku: Sku,
     pub availability: Availability,
 }
 
-/// What fulfillment-commands can be asked beside the saga's commands.
+/// Queries that fulfillment-commands answers, in addition to the saga's commands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action")]
 pub enum FulfillmentQuery {

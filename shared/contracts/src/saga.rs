@@ -1,5 +1,5 @@
-//! The saga's contract: its input, the commands that its states send, their answers, and the names of the
-//! errors that it tells apart.
+//! The saga's contract: its input, the commands that its states send, the answers to them, and the error
+//! names that it distinguishes.
 
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
@@ -11,29 +11,34 @@ pub const PAYMENT_DECLINED: &str = "PaymentDeclined";
 pub const PAYMENT_TIMEOUT: &str = "PaymentTimeout";
 pub const SHIPMENT_REJECTED: &str = "ShipmentRejected";
 pub const ORDER_CANCEL_REQUESTED: &str = "OrderCancelRequested";
-/// Refuses to release what is sold: a completed order is not undone, and trying again cannot change that.
+/// Refuses to release a reservation whose stock is sold. Final: a completed order is not undone, so a retry
+/// cannot succeed.
 pub const RESERVATION_COMMITTED: &str = "ReservationCommitted";
-/// CancelOrder's answer when an undo was exhausted. It is recorded, and ends the execution as failed.
+/// CancelOrder's answer when an undo has used up its retries. It is recorded, and ends the execution as
+/// failed.
 pub const COMPENSATION_FAILED: &str = "CompensationFailed";
-/// Ends an execution that could not even record how the order ended; no command answers with it.
+/// Ends an execution that could not even record how the order ended. No command answers with it.
 pub const SAGA_UNRESOLVED: &str = "SagaUnresolved";
-/// Why an order was cancelled whose execution had ended without ending it; no command answers with it.
+/// The reason of a cancelled order whose execution ended without ending the order. No command answers with
+/// it.
 pub const SAGA_ABORTED: &str = "SagaAborted";
-/// Why an order was cancelled whose step failed until the order's time was up; no command answers with it.
+/// The reason of a cancelled order whose step failed until the order's time was up. No command answers with
+/// it.
 pub const SERVICE_UNAVAILABLE: &str = "ServiceUnavailable";
-/// Everything that may pass by itself, and is retried.
+/// Any error that may pass by itself. The state machine retries it.
 pub const TRANSIENT: &str = "Transient";
 
-/// How long an order waits for a service that is away, from its start until it is to be paid, and once more from its payment
-/// on: the parameter `OrderWaitMinutes` of infra/orders.yaml when nothing else is said.
+/// How long an order waits for a service that is down: once before the payment, and once more after it. The
+/// default of the parameter `OrderWaitMinutes` of infra/orders.yaml.
 pub const ORDER_WAIT_MINUTES: u32 = 30;
 
-/// How long an execution takes before it begins to undo when each wait takes its whole time: before the payment, until the
-/// payment's backstop, and after it. Steps end the tries that they have begun, so a few take some minutes more. What is open
-/// for longer is looked into; an execution that runs is left alone. Pinned to the definition by a test of statemachine/.
+/// The longest time before an execution begins to undo, when every wait takes its whole time: before the
+/// payment, until the payment's backstop, and after it. A step finishes the tries that it has begun, so a few
+/// executions take some minutes more. The reconciler inspects orders that are open for longer, and leaves
+/// running executions alone. A test of statemachine/ compares this with the definition.
 pub const LONGEST_WAY_FORWARD_SECONDS: u32 = 4_800;
 
-/// Every error name that the state machine may tell apart.
+/// All error names that the state machine may distinguish.
 pub const ERROR_NAMES: &[&str] = &[
     INVENTORY_NOT_AVAILABLE,
     PAYMENT_DECLINED,
@@ -57,16 +62,16 @@ pub struct SagaInput {
     pub shipping_address: ShippingAddress,
 }
 
-/// What every saga command carries.
+/// Fields that every saga command carries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandContext {
     pub order_id: OrderId,
     pub correlation_id: CorrelationId,
 }
 
-/// A command of the saga, whichever context it is for.
+/// A saga command to any context.
 pub trait SagaCommand {
-    /// The name of its `action`.
+    /// The command's `action` name.
     fn action(&self) -> &'static str;
     fn context(&self) -> &CommandContext;
 }
@@ -109,7 +114,7 @@ impl SagaCommand for PaymentCommand {
     }
 }
 
-/// What inventory-commands does for the saga.
+/// The saga's commands to inventory-commands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action")]
 pub enum InventoryCommand {
@@ -126,7 +131,7 @@ pub enum InventoryCommand {
     },
 }
 
-/// What orders-commands does for the saga.
+/// The saga's commands to orders-commands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action")]
 pub enum OrderCommand {
@@ -151,7 +156,8 @@ pub enum OrderCommand {
     },
 }
 
-/// What payments-commands does for the saga. `TakePayment` comes through its queue, the undo by invocation.
+/// The saga's commands to payments-commands. `TakePayment` comes through its queue, the undo by direct
+/// invocation.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action")]
 pub enum PaymentCommand {
@@ -160,7 +166,7 @@ pub enum PaymentCommand {
         #[serde(flatten)]
         context: CommandContext,
         user_id: UserId,
-        /// The error name that made the undo necessary.
+        /// The name of the error that started the undo.
         reason: String,
     },
 }
@@ -173,15 +179,15 @@ pub struct TakePayment {
     pub amount: Money,
     /// The gateway's id of a payment method, `pm_…`.
     pub payment_method: String,
-    /// Answers the waiting state. A secret: whoever holds it can end the step.
+    /// Completes the waiting state. A secret: with it, anyone can end the step.
     pub task_token: String,
-    /// When the saga entered the state: the payment's deadline counts from then. Absent in messages of before the field
-    /// existed.
+    /// When the saga entered the state; the payment's deadline counts from then. Absent in messages that are
+    /// older than the field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entered_at: Option<Timestamp>,
 }
 
-/// What fulfillment-commands does for the saga.
+/// The saga's commands to fulfillment-commands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action")]
 pub enum FulfillmentCommand {
@@ -214,13 +220,13 @@ pub struct Undone {
     pub outcome: UndoOutcome,
 }
 
-/// How one undo ended, as CancelOrder is told.
+/// How one undo ended, as the saga passes it to CancelOrder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UndoOutcome {
-    /// The saga never came so far that there could be something to undo.
+    /// The saga never reached the step, so there was nothing to undo.
     NotNeeded,
-    /// The undo was exhausted: what it should have undone may still stand.
+    /// The undo used up its retries: the effect of its step may still stand.
     Failed,
     Released,
     NothingHeld,
@@ -248,7 +254,7 @@ pub struct Compensations {
     pub inventory: UndoOutcome,
 }
 
-/// The answer of `AbortOrder`: whether the order had completed before the abort came.
+/// The answer of `AbortOrder`: whether the order had completed before the abort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Aborted {
     pub completed: bool,

@@ -1,4 +1,4 @@
-//! Every version of every event type as others may read it: its JSON Schema, and one event as an example.
+//! The published versions of all event types: for each, its JSON Schema and an example event.
 
 use jiff::{Timestamp, civil::Date};
 use schemars::{JsonSchema, generate::SchemaSettings};
@@ -16,15 +16,16 @@ use crate::{
 pub struct EventVersion {
     pub event_type: &'static str,
     pub version: u32,
-    /// Of the whole envelope, draft 2020-12: what a reader takes, so that what was written before a field came in is
-    /// valid.
+    /// Of the whole envelope, draft 2020-12. It describes what a reader accepts, so events from before a
+    /// field was added are valid.
     pub schema: Value,
     pub example: Envelope,
-    /// Whether this code reads it, as it is or by its upcaster.
+    /// Whether this code can read it, directly or through its upcaster.
     pub reads: fn(&Envelope) -> bool,
 }
 
-/// All of them, by context. The first versions stay for ever: such events are in stores, queues and archives.
+/// All versions, by context. Old versions stay for ever, because such events remain in stores, queues and
+/// archives.
 pub fn event_versions() -> Vec<EventVersion> {
     let (usd, order_id, sku) = (|amount| Money::new(amount, Currency::USD), order_id, sku);
     let user_id = user_id();
@@ -155,7 +156,7 @@ pub fn event_versions() -> Vec<EventVersion> {
     ]
 }
 
-/// Who tells something about what.
+/// The source and the subject of an example event.
 #[derive(Clone, Copy)]
 struct About<'a> {
     source: &'a str,
@@ -163,12 +164,12 @@ struct About<'a> {
 }
 
 impl About<'_> {
-    /// Today's version of an event type.
+    /// The current version of an event type.
     fn tells<P: EventPayload + JsonSchema>(self, payload: P) -> EventVersion {
         self.told::<P, P>(payload)
     }
 
-    /// A version `P` of an event type, that is read as `Today`.
+    /// A version `P` of an event type that is read as `Today`.
     fn told<P: EventPayload + JsonSchema, Today: EventPayload>(self, payload: P) -> EventVersion {
         let new = NewEvent {
             source: self.source,

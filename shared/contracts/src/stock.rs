@@ -1,4 +1,4 @@
-//! What can be sold, as other contexts see it.
+//! Stock, as other contexts see it.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ pub enum Availability {
 }
 
 impl Availability {
-    /// Out of stock at none, low up to `low_stock`.
+    /// Classifies a quantity: out of stock at zero, low up to `low_stock`.
     pub const fn of(available: u64, low_stock: u64) -> Self {
         if available == 0 {
             Self::OutOfStock
@@ -24,7 +24,7 @@ impl Availability {
         }
     }
 
-    /// What can be said of it while it cannot be read: low at best, because nobody knows what was sold since.
+    /// The class to show while stock cannot be read: low at best, because what was sold since is unknown.
     #[must_use]
     pub const fn limited(self) -> Self {
         match self {
