@@ -24,9 +24,9 @@ pub use crate::numbers::{ATTEMPT_TIMEOUT, INITIAL_BACKOFF, MAX_ATTEMPTS};
 
 /// The configuration that every AWS client of this process is built from.
 ///
-/// Lambda puts credentials and region into the environment, where they stay the same for as long as the process
-/// lives, so no provider chain is searched. An `AWS_ENDPOINT_URL` is honoured, which is how an emulator is reached, and so
-/// is one for a service alone (`AWS_ENDPOINT_URL_SFN`), which is how something is put before it.
+/// Lambda puts credentials and region into the environment, where they stay the same for the life of the
+/// process, so no provider chain is searched. `AWS_ENDPOINT_URL` redirects all clients, to an emulator; the
+/// variable of one service (`AWS_ENDPOINT_URL_SFN`) redirects only its client, for example through a proxy.
 ///
 /// # Errors
 /// When `AWS_REGION`, `AWS_ACCESS_KEY_ID` or `AWS_SECRET_ACCESS_KEY` is missing.
@@ -79,10 +79,10 @@ fn credentials() -> Result<Credentials, ConfigError> {
     ))
 }
 
-/// The process's HTTP client: one connection pool and one TLS configuration, whichever client asks.
+/// The process's HTTP client: all AWS clients share its connection pool and its TLS configuration.
 ///
-/// Made at start, where Lambda lends a whole processor, and not at the first request, where a small function
-/// has a seventh of one.
+/// Built at start, when Lambda gives the process a whole CPU. At the first request a small function has a
+/// seventh of one.
 pub fn http_client() -> SharedHttpClient {
     SharedHttpClient::new(OneConnector(connector(ATTEMPT_TIMEOUT)))
 }

@@ -1,4 +1,4 @@
-//! Waiting before another try, when somebody else was writing the same items.
+//! Backoff between tries to write items that others are writing, too.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ impl Backoff {
         Self { started: Instant::now(), budget, ceiling: FIRST_CEILING }
     }
 
-    /// Waits, and says whether there is time for another try.
+    /// Sleeps, unless the budget would be spent by then. Returns whether there is time for another try.
     pub async fn pause(&mut self) -> bool {
         let wait = full_jitter(self.ceiling);
         if self.started.elapsed() + wait > self.budget {

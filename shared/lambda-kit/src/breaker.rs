@@ -5,10 +5,11 @@
 //! everything it has counted since its last write. An instance without a failure never reports its calls, so
 //! the percentage covers only the instances that see failures: the breaker errs towards opening.
 //!
-//! What it costs: while all is well, an order's calls, which follow each other within a second, share one eventually
-//! consistent read of an item that is small or not there, half a read unit: 6 cents a million orders at $0.125 a
-//! million (DynamoDB on-demand, us-east-1), and nothing is written. A failure costs one write unit, a recovery 43:
-//! 21 probes, leased and reported, each a write, and the failure that opened it.
+//! Cost: while all is well, an order's calls, which follow each other within a second, share one eventually
+//! consistent read of a small or missing item, half a read unit: 6 cents a million orders at $0.125 a million
+//! (DynamoDB on-demand, us-east-1). Nothing is written. A failure costs one write unit. A recovery costs 43:
+//! 21 probes, each with a write for its lease and one for its result, and the failure that opened the
+//! circuit.
 
 mod machine;
 #[cfg(test)]
@@ -36,21 +37,23 @@ use crate::{
 pub use machine::{Circuit, Entry, Mode, Probe, State, Tally};
 pub use table::TableCircuits;
 
-/// Instances that write at the same moment are as many as calls fail at once; once it is open, nobody writes.
+/// Only instances whose calls fail at the same moment write at the same time. Once the circuit is open, none
+/// does.
 const TRIES: usize = 10;
 
-/// Where the instances' shared circuit is kept.
+/// Stores the circuit that the instances share.
 pub trait Circuits: Send + Sync {
-    /// The circuit as it is, or as new when there is none.
+    /// Reads the circuit; a new one when there is no item.
     fn read(&self, consistent: bool) -> impl Future<Output = Result<Circuit, TableError>> + Send;
 
-    /// Puts `circuit` in the place of the one of the version before. `false`: there is another one by now.
+    /// Writes `circuit` if the stored one has the previous version. `false` when another instance wrote
+    /// first.
     fn replace(&self, circuit: &Circuit) -> impl Future<Output = Result<bool, TableError>> + Send;
 }
 
 type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// Guards the calls of one dependency. Clones share what they know.
+/// Guards the calls of one dependency. Clones share their state.
 pub struct Breaker<C = TableCircuits>(Arc<Instance<C>>);
 
 struct Instance<C> {
@@ -60,15 +63,15 @@ struct Instance<C> {
     local: Mutex<Local>,
 }
 
-/// What this instance knows and has not told.
+/// The state of this instance, with the calls that it has not reported.
 #[derive(Default)]
 struct Local {
-    /// The circuit when it was last seen (`None`: it could not be read then), and when that was.
+    /// The circuit as it was read last (`None` when that failed), and the time of the read.
     seen: Option<(Option<Circuit>, i64)>,
     untold: Tally,
 }
 
-/// The right to make one call, to be given back with how the call ended. A probe's that is lost comes back by itself.
+/// A permit for one call, returned with the call's result. A lost permit of a probe expires.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a call's end has to be told"]
 pub struct Permit(Right);
@@ -80,24 +83,24 @@ enum Right {
     Probe(String),
 }
 
-/// The call was not made: the dependency is taken to be down.
+/// The call was not made, because the dependency is considered down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the circuit is open: not called, to be tried again in {} s", retry_after.as_secs())]
 pub struct Open {
-    /// How long it is of no use to try again.
+    /// Until then a new try is of no use.
     pub retry_after: SignedDuration,
 }
 
 impl Open {
-    /// How long to put back what was not called: all that waits for the circuit returns spread over some time, and not
-    /// in the second in which it may close.
+    /// The delay for work that was not done. It is spread over some time, so that not all waiting work
+    /// returns in the second in which the circuit may close.
     pub fn put_back(&self) -> SignedDuration {
         let spread = SignedDuration::try_from(full_jitter(BREAKER.spread)).unwrap_or(SignedDuration::ZERO);
         self.retry_after + spread
     }
 }
 
-/// How a guarded call did not succeed.
+/// Why a guarded call did not succeed.
 #[derive(Debug)]
 pub enum Guarded<E> {
     Open(Open),
@@ -142,7 +145,8 @@ impl<C: Circuits> Breaker<C> {
         Self(Arc::new(Instance { dependency, circuits, clock: Arc::new(clock), local }))
     }
 
-    /// Makes the call unless the circuit is open, and tells how it ended, by the rule of [`crate::provider`].
+    /// Makes the call unless the circuit is open, and reports how it ended, by the rule of
+    /// [`crate::provider`].
     ///
     /// # Errors
     /// `Open` when the call was not made, or the call's own error.
@@ -156,7 +160,7 @@ impl<C: Circuits> Breaker<C> {
         result.map_err(Guarded::Call)
     }
 
-    /// Asks to make one call. When the circuit cannot be read in time, it may be made.
+    /// Acquires a permit for one call. When the circuit cannot be read in time, the call is permitted.
     ///
     /// # Errors
     /// When the circuit is open, or half-open with all probes out.
@@ -177,7 +181,7 @@ impl<C: Circuits> Breaker<C> {
             match self.replace(&circuit, next, now).await {
                 Ok(true) => return Ok(Permit(Right::Probe(id))),
                 Ok(false) => {}
-                // It was open when it was last seen, and nobody knows whether there is a slot.
+                // The circuit was open when it was read last, and whether a probe is free is unknown.
                 Err(error) => {
                     tracing::warn!(error = chain(&error), dependency = self.0.dependency, "no probe's slot");
                     break;
@@ -191,7 +195,8 @@ impl<C: Circuits> Breaker<C> {
         Err(Open { retry_after: SignedDuration::from_secs(1) })
     }
 
-    /// Whether a call would be refused now, without asking for one: for work that is better not begun then.
+    /// Whether a call would be refused now. Takes no permit: for work that should not even begin while the
+    /// circuit is open.
     pub async fn refuses(&self) -> Option<Open> {
         let now = self.now();
         match self.look(now).await?.enter("", now) {
@@ -200,7 +205,7 @@ impl<C: Circuits> Breaker<C> {
         }
     }
 
-    /// Tells how a call ended. Failing to is logged, and no failure of the call.
+    /// Reports how a call ended. A failure to report is logged and does not fail the call.
     pub async fn leave(&self, permit: Permit, ending: Ending) {
         let now = self.now();
         let told = match permit.0 {
@@ -217,13 +222,14 @@ impl<C: Circuits> Breaker<C> {
             Right::Probe(id) => self.change(now, |circuit| circuit.probed(&id, ending, now)).await,
         };
         if let Err(error) = told {
-            // A tally is kept and told with the next failure; a probe's slot comes back when its lease ends.
+            // The tally is kept and reported with the next failure; a probe's slot becomes free when its
+            // lease ends.
             tracing::warn!(error = chain(&error), dependency = self.0.dependency, "a breaker was not told");
         }
     }
 
     async fn tell_failures(&self, now: i64) -> Result<(), TableError> {
-        // Out of the tally before it is told, so that two failures at once are told once each.
+        // Taken out before it is reported, so that two concurrent failures are not counted twice.
         let tally = self.local(|local| std::mem::take(&mut local.untold));
         let told = self.change(now, |circuit| circuit.told(&tally, now)).await;
         if told.is_err() {
@@ -232,7 +238,7 @@ impl<C: Circuits> Breaker<C> {
         told
     }
 
-    /// Changes the circuit over whoever else does.
+    /// Changes the circuit with optimistic locking: retries when another instance has written.
     async fn change(&self, now: i64, next: impl Fn(&Circuit) -> Option<Circuit>) -> Result<(), TableError> {
         let seen = self.local(|local| local.seen.clone().and_then(|(circuit, _)| circuit));
         let mut circuit = match seen {
@@ -248,7 +254,7 @@ impl<C: Circuits> Breaker<C> {
             }
             circuit = self.0.circuits.read(true).await?;
             if circuit.written_by == writer {
-                // Our own write, whose answer was lost.
+                // This is our own write, whose answer was lost.
                 self.see(Some(circuit), now);
                 return Ok(());
             }
@@ -256,7 +262,7 @@ impl<C: Circuits> Breaker<C> {
         Err(TableError::call("writing a circuit", "others wrote each time"))
     }
 
-    /// Whether `next` is in the place of `before` now. Says so when that changes the state.
+    /// Writes `next` if the circuit is still `before`, and returns whether it did. Logs a change of state.
     async fn replace(&self, before: &Circuit, next: Circuit, now: i64) -> Result<bool, TableError> {
         if !self.0.circuits.replace(&next).await? {
             return Ok(false);
@@ -279,7 +285,7 @@ impl<C: Circuits> Breaker<C> {
         }
     }
 
-    /// The circuit, as it was seen not longer ago than it is believed.
+    /// The circuit as this instance knows it, read again when that is older than `BREAKER.believed`.
     async fn look(&self, now: i64) -> Option<Circuit> {
         let believed = i64::try_from(BREAKER.believed.as_millis()).unwrap_or(i64::MAX);
         let seen = self.local(|local| local.seen.clone());
@@ -298,7 +304,8 @@ impl<C: Circuits> Breaker<C> {
         self.see(read.ok(), now)
     }
 
-    /// Remembers the circuit, unless a newer one is known: a read may answer with what was a moment ago.
+    /// Remembers the circuit, unless a newer version is known: an eventually consistent read may return an
+    /// older one.
     fn see(&self, circuit: Option<Circuit>, now: i64) -> Option<Circuit> {
         self.local(|local| {
             let known = local.seen.take().and_then(|(known, _)| known);

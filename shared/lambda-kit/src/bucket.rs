@@ -1,14 +1,14 @@
 //! A token bucket that all instances share through one item of their context's own table.
 //!
-//! The item holds one number: when the bucket will be full again. That is all a bucket is (the generic cell rate
-//! algorithm, ITU-T I.371): what is missing comes back at a steady rate, so taking a token moves that moment on, and
-//! there is none while it is too far ahead. Such a move is one conditional write, with nothing read before it.
+//! The item holds one number: when the bucket will be full again (the generic cell rate algorithm, ITU-T
+//! I.371). Tokens come back at a steady rate, so taking one moves that time later, and the bucket is empty
+//! while the time is too far ahead. Taking a token is one conditional write, without a read.
 //!
-//! What it costs: one write unit a token, refused or not, and a second one when the bucket was not as this instance had
-//! last seen it: at $0.625 a million (DynamoDB on-demand, us-east-1).
+//! Cost: one write unit a token, refused or not, and a second one when the bucket had changed since this
+//! instance last saw it, at $0.625 a million (DynamoDB on-demand, us-east-1).
 //!
-//! Instances compare their clocks, which Lambda keeps within milliseconds: one that is ahead takes what the bucket gets
-//! in that time, and no more.
+//! Instances compare their own clocks, which Lambda keeps within milliseconds. An instance whose clock is
+//! ahead can take only what the bucket gains in that time.
 
 #[cfg(all(test, feature = "testing"))]
 mod tests;
@@ -36,28 +36,29 @@ use crate::{
 const FULL_AT: &str = "full_at";
 const SECOND: i64 = 1_000_000;
 
-/// A full bucket and none are the same, so that its item may go; clocks and the deletion itself differ by less.
+/// A full bucket is equivalent to no item, so the item may expire. Clocks and the time of the deletion differ
+/// by less than this.
 const KEPT_SECONDS: i64 = 3600;
 
-/// Not full, as it was last seen; full, as that write found it; not full, because somebody took meanwhile. At one `now`
-/// it cannot become full again.
+/// At most three tries: "not full", as last seen; "full", as that write found; and "not full" again, when
+/// another caller took a token meanwhile. At one `now` it cannot become full again.
 const TRIES: usize = 3;
 
-/// What became of asking for one token.
+/// The result of `take`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// `remaining` are left, and the bucket is full again after `reset_after`.
     Taken { remaining: u32, reset_after: SignedDuration },
-    /// There is none before this has passed. Nothing was taken.
+    /// No token is free before this time has passed. Nothing was taken.
     Wait(SignedDuration),
 }
 
-/// What became of asking for a turn.
+/// The result of `turn`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// One token is the caller's own after this: now, when it is zero.
+    /// One token belongs to the caller after this time; zero means now.
     After(SignedDuration),
-    /// All turns within the time that the caller would wait are others'. Nothing was taken.
+    /// All tokens within the caller's maximum wait are taken by others. Nothing was taken.
     TooFar(SignedDuration),
 }
 
@@ -78,8 +79,8 @@ impl Bucket {
         Self { table, key: key.into(), flow, seen: AtomicI64::new(0) }
     }
 
-    /// Its tokens take `percent` longer to come back. For a limit that a provider counts: calls that are sent exactly at
-    /// its rate arrive a little early as often as a little late, and early is refused.
+    /// Refills `percent` more slowly. For a rate that a provider enforces: calls sent exactly at its rate
+    /// arrive early as often as late, and early ones are refused.
     #[must_use]
     pub fn slower_by(mut self, percent: u32) -> Self {
         self.flow.token += self.flow.token * i64::from(percent) / 100;
@@ -99,13 +100,14 @@ impl Bucket {
         }
     }
 
-    /// Takes one token that may be there only in a moment, up to `patience` from now: callers in a row get turns in a
-    /// row, where asking again and again would cost a write each. When the table does not answer, it is now.
+    /// Reserves one token that becomes free within `patience`. Waiting callers get consecutive tokens, while
+    /// polling would cost a write each time. When the table does not answer, the token is free now.
     pub async fn turn(&self, now: Timestamp, patience: SignedDuration) -> Turn {
         self.turns(1, now, patience).await
     }
 
-    /// As [`turn`](Self::turn), for `count` tokens by one write: after the answer's time all of them are the caller's.
+    /// Like [`turn`](Self::turn), for `count` tokens with one write: after the returned time all of them
+    /// belong to the caller.
     pub async fn turns(&self, count: u32, now: Timestamp, patience: SignedDuration) -> Turn {
         let now = now.as_microsecond();
         match self.advance(now, count, micros(patience)).await {
@@ -118,7 +120,7 @@ impl Bucket {
         }
     }
 
-    /// Waits for a turn of its own, up to `patience`.
+    /// Waits for a token, up to `patience`.
     ///
     /// # Errors
     /// When no turn is free within that time: how long it would have been. Nothing was taken.
@@ -126,7 +128,7 @@ impl Bucket {
         let asked = Instant::now();
         match self.turn(now, SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX)).await {
             Turn::After(wait) => {
-                // From when it was asked for: the answer took some of it.
+                // Counted from the request, since waiting for the answer took some of the time.
                 sleep_until(asked + wait.unsigned_abs()).await;
                 Ok(())
             }
@@ -135,11 +137,11 @@ impl Bucket {
     }
 
     fn cannot(&self, error: &TableError) {
-        // Without the key, which may be a person's address.
+        // Without the key, which may contain a person's address.
         tracing::warn!(error = chain(error), "a rate limit cannot be asked: calls go ahead");
     }
 
-    /// Moves `full_at` on by `count` tokens, if it is then within what the bucket holds and `patience`.
+    /// Moves `full_at` later by `count` tokens, if it then stays within the capacity and `patience`.
     async fn advance(&self, now: i64, count: u32, patience: i64) -> Result<Advance, TableError> {
         let mut full_at = self.seen.load(Ordering::Relaxed);
         for _ in 0..TRIES {
@@ -218,22 +220,22 @@ fn full_at(item: Option<&Item>) -> Result<i64, TableError> {
     number.parse().map_err(|error: std::num::ParseIntError| TableError::item(OPERATION, error))
 }
 
-/// How a bucket fills and empties. Times in microseconds.
+/// The arithmetic of filling and emptying. Times are in microseconds.
 #[derive(Debug, Clone, Copy)]
 struct Flow {
     capacity: i64,
-    /// How long a token takes to come back.
+    /// The time that one token takes to come back.
     token: i64,
 }
 
-/// Rounded up, so that the rate is never more than was said.
+/// Rounded up, so that the rate is never exceeded.
 fn token(per_second: NonZeroU32) -> i64 {
     let per_second = i64::from(per_second.get());
     (SECOND + per_second - 1) / per_second
 }
 
 impl Flow {
-    /// How long `count` tokens take to come back.
+    /// The time that `count` tokens take to come back.
     fn tokens(self, count: u32) -> i64 {
         i64::from(count) * self.token
     }
@@ -243,7 +245,7 @@ impl Flow {
         now + patience + self.capacity * self.token - self.tokens(count)
     }
 
-    /// How long until the token is there whose taking moved, or would move, `full_at` to this.
+    /// The wait for a token, if taking it moves the time at which the bucket is full to `full_at`.
     fn turn(self, full_at: i64, now: i64) -> SignedDuration {
         SignedDuration::from_micros((full_at - self.capacity * self.token - now).max(0))
     }

@@ -1,5 +1,5 @@
-//! Runs the saga's commands, and answers questions of other contexts: one JSON request in, one JSON answer or a named
-//! error out.
+//! Runs the saga's commands, and answers queries of other contexts: one JSON request in, one JSON answer or a
+//! named error out.
 
 use std::{sync::Arc, time::Instant};
 
@@ -18,7 +18,7 @@ use crate::{
     telemetry::{self, Outcome},
 };
 
-/// An error of a command, told to the state machine by one of the contract's names.
+/// The error of a command, returned to the state machine under one of the contract's names.
 pub trait CommandError: std::error::Error {
     /// One of `contracts::saga::ERROR_NAMES`, or `TRANSIENT` for what may pass by itself.
     fn name(&self) -> &'static str;
@@ -44,7 +44,7 @@ where
     .await
 }
 
-/// Serves commands of type `C` as `run` does, and answers questions of type `Q` beside them.
+/// Serves commands of type `C` as `run` does, and also answers queries of type `Q`.
 ///
 /// # Errors
 /// When the Runtime API cannot be reached.
@@ -80,7 +80,7 @@ where
     .await
 }
 
-/// What either of two handlers answers.
+/// The answer of either handler.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Either<R, A> {
@@ -88,7 +88,7 @@ enum Either<R, A> {
     Answer(A),
 }
 
-/// Whether the payload's `action` is one of the questions.
+/// Whether the payload's `action` is a query.
 pub fn asks<Q: Query>(payload: &str) -> bool {
     #[derive(Deserialize)]
     struct Action {
@@ -97,10 +97,10 @@ pub fn asks<Q: Query>(payload: &str) -> bool {
     serde_json::from_str::<Action>(payload).is_ok_and(|named| Q::ACTIONS.contains(&named.action.as_str()))
 }
 
-/// Answers one question: records the metric, logs a failure once.
+/// Answers one query: records the metric, and logs a failure once.
 ///
 /// # Errors
-/// The handler's error, as one that may pass by itself.
+/// The handler's error, as a transient one.
 pub async fn answer<Q, A, X, Fut>(query: Q, answerer: impl FnOnce(Q) -> Fut) -> Result<A, Diagnostic>
 where
     Q: Query,
@@ -124,7 +124,7 @@ where
     result.map_err(|error| Diagnostic { error_type: TRANSIENT.to_owned(), error_message: chain(&error) })
 }
 
-/// Reads a command or a question.
+/// Parses a command or a query.
 ///
 /// # Errors
 /// A `Diagnostic` named `MalformedCommand` when the payload is not a `C`.

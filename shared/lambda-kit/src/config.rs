@@ -1,4 +1,4 @@
-//! Configuration from the environment. Read in `main` and nowhere else; what is missing is named at start.
+//! Configuration from the environment. Read only in `main`; a missing variable fails at start with its name.
 
 use std::{env, str::FromStr};
 

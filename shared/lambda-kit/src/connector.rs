@@ -1,8 +1,9 @@
 //! The HTTP client under every AWS client and the payment gateway: hyper and rustls, HTTP/1.1 only.
 //!
-//! The SDK's own (aws-smithy-http-client) always links HTTP/2, which no endpoint here needs, and at each start it reads
-//! the machine's certificates, some 140 of which two are used. This one has Mozilla's roots compiled in
-//! (webpki-roots): that costs a start nothing, and a root that is withdrawn is gone with the next release.
+//! The SDK's own client (aws-smithy-http-client) always links HTTP/2, which no endpoint here needs, and at
+//! each start it parses the system's certificates, some 140, of which two are used. This one has Mozilla's
+//! roots compiled in (webpki-roots): they cost nothing at start, and a withdrawn root is gone with the next
+//! release.
 
 use std::{error::Error, time::Duration};
 
@@ -25,8 +26,8 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 
-/// A connector with a pool of its own. A TCP connection that is not made within `connect_timeout` fails the call;
-/// how long the rest may take is up to the caller.
+/// A connector with its own pool. A call fails when its TCP connection is not established within
+/// `connect_timeout`; further timeouts are up to the caller.
 pub fn connector(connect_timeout: Duration) -> SharedHttpConnector {
     let mut tcp = TcpConnector::new();
     tcp.enforce_http(false);
@@ -63,7 +64,8 @@ impl HttpConnector for Http1 {
     }
 }
 
-/// What the SDK knows a connection by: it takes one that gave a server error out of the pool (`poison`).
+/// The SDK's handle for the connection. With `poison` it removes a connection from the pool after a server
+/// error.
 fn metadata(connection: &CaptureConnection) -> Option<ConnectionMetadata> {
     let connection = connection.clone();
     connection.connection_metadata().as_ref()?;
@@ -75,7 +77,7 @@ fn metadata(connection: &CaptureConnection) -> Option<ConnectionMetadata> {
     Some(ConnectionMetadata::builder().proxied(false).poison_fn(poison).build())
 }
 
-/// What an error means for whoever may try again.
+/// Classifies an error for the SDK's retries.
 fn failure(error: hyper_util::client::legacy::Error, connection: &CaptureConnection) -> ConnectorError {
     if error.is_connect() {
         return ConnectorError::io(error.into()).never_connected();
@@ -91,7 +93,7 @@ fn failure(error: hyper_util::client::legacy::Error, connection: &CaptureConnect
 fn kind(error: &hyper_util::client::legacy::Error) -> fn(BoxError) -> ConnectorError {
     match source::<hyper::Error>(error) {
         Some(http) if http.is_user() => ConnectorError::user,
-        // The server closed a connection that lay in the pool, just as it was used again.
+        // The server closed a pooled connection just as it was reused.
         Some(http) if http.is_incomplete_message() => {
             |error| ConnectorError::other(error, Some(ErrorKind::TransientError))
         }

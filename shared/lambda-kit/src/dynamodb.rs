@@ -1,4 +1,4 @@
-//! What every store shares: the table, the outbox attribute, and what a failed call means.
+//! Common to all stores: the table, the outbox attribute, and the classification of failed calls.
 
 mod partitions;
 mod transaction;
@@ -41,17 +41,17 @@ pub struct Table {
     pub name: String,
 }
 
-/// A call to the table that did not end well.
+/// A failed call to the table.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
-    /// The call failed, or its answer was lost: it may have had its effect.
+    /// The call failed or its answer was lost, so it may have taken effect.
     #[error("{operation} failed")]
     Call {
         operation: &'static str,
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// An item that this code did not write, or wrote in another form.
+    /// An item that other code wrote, or that has another format.
     #[error("an item of {operation} cannot be read")]
     Item {
         operation: &'static str,
@@ -75,7 +75,7 @@ impl TableError {
         Self::Item { operation, source: source.into() }
     }
 
-    /// Whether the table does not answer. An item that cannot be read is no outage: it stays so.
+    /// Whether the table does not answer. An item that cannot be parsed is no outage: it stays unreadable.
     pub const fn is_outage(&self) -> bool {
         matches!(self, Self::Call { .. })
     }
@@ -94,8 +94,8 @@ impl Table {
         Self { client, name: name.into() }
     }
 
-    /// Reads a key that no item has: the cheapest call that shows the table answering, with a right that every
-    /// function on the table has.
+    /// Reads a key that no item has: the cheapest call that shows that the table answers, with a permission
+    /// that every function on the table has.
     pub fn health(&self) -> Check {
         let table = self.clone();
         Check::new("table", move || {
@@ -142,12 +142,12 @@ pub fn outbox(events: &[Envelope]) -> Result<AttributeValue, serde_json::Error> 
     ))
 }
 
-/// Whether the call was refused because its condition did not hold.
+/// Whether the call failed its condition.
 pub fn condition_failed<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
     error.code() == Some("ConditionalCheckFailedException")
 }
 
-/// The item as it was when an update's condition did not hold, if the call asked for it (`ALL_OLD`) and there was one.
+/// The item that failed an update's condition, if there was one and the call asked for it (`ALL_OLD`).
 pub fn refused_item<R>(
     error: &SdkError<aws_sdk_dynamodb::operation::update_item::UpdateItemError, R>,
 ) -> Option<&Item> {
@@ -158,8 +158,8 @@ pub fn refused_item<R>(
     }
 }
 
-/// Why each item of a cancelled transaction did not go through, by its code (`None`, `ConditionalCheckFailed`,
-/// `TransactionConflict`, …), or nothing when the transaction failed for another reason.
+/// The reason for each item of a cancelled transaction, by its code (`None`, `ConditionalCheckFailed`,
+/// `TransactionConflict`, …). `None` when the transaction failed for another reason.
 pub fn cancellation_reasons<R>(
     error: &SdkError<aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError, R>,
 ) -> Option<&[CancellationReason]> {

@@ -1,4 +1,4 @@
-//! A context's own view of its dependencies, asked for by invoking it with `{"action":"health"}`.
+//! The health check of a context's dependencies, invoked with `{"action":"health"}`.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,7 +13,7 @@ pub struct Check {
 }
 
 impl Check {
-    /// `probe` answers whether the dependency does; it has its own time limit.
+    /// `probe` returns whether the dependency answers; it has its own timeout.
     pub fn new<F>(name: &'static str, probe: F) -> Self
     where
         F: Fn() -> BoxFuture<'static, bool> + Send + Sync + 'static,
@@ -45,7 +45,7 @@ impl From<bool> for Status {
     }
 }
 
-/// Asks all dependencies side by side.
+/// Checks all dependencies concurrently.
 pub async fn check(checks: &[Check]) -> Health {
     let results =
         join_all(checks.iter().map(|check| async { (check.name.to_owned(), (check.probe)().await) })).await;

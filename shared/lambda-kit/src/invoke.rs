@@ -14,7 +14,7 @@ use crate::{
     telemetry,
 };
 
-/// An invocation that asks for health is no longer than this; longer ones are not looked into twice.
+/// A health request is no longer than this. Longer payloads are not parsed for it.
 const HEALTH_PAYLOAD_MAX: usize = 256;
 
 #[derive(Deserialize)]

@@ -24,7 +24,7 @@ use crate::{
 
 pub const ISSUER: &str = "ordersaga";
 
-/// What a token is for. A ticket for the WebSocket is no access token, and the other way round.
+/// The purpose of a token. A WebSocket ticket is not accepted as an access token, nor the reverse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
     Api,
@@ -72,7 +72,7 @@ pub enum TokenError {
     /// The token is not good: malformed, forged, expired, or meant for something else.
     #[error("the token is not valid: {0}")]
     Invalid(&'static str),
-    /// Whether the token is good could not be found out.
+    /// The token could not be verified.
     #[error("the key cannot be had")]
     Key(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -199,10 +199,10 @@ pub struct Jwk {
     pub y: String,
 }
 
-/// Checks tokens. Needs `kms:GetPublicKey` on the keys. A key is fetched when a token names it for the first time, and
-/// kept for the process's life; as long as it cannot be had, its tokens are refused. An id that is not among the trusted
-/// ones is not looked for at all, so that forged ones cost no call: a new key comes with a deployment, which starts the
-/// processes anew (infra/README.md, the runbook).
+/// Verifies tokens. Needs `kms:GetPublicKey` on the keys. A key is fetched when a token first names it, and
+/// kept for the life of the process; while it cannot be fetched, its tokens are refused. Key ids that are not
+/// trusted are never fetched, so that forged tokens cost no call. A new key comes with a deployment, which
+/// starts new processes (infra/README.md, the runbook).
 #[derive(Debug)]
 pub struct Verifier {
     kms: Option<aws_sdk_kms::Client>,
@@ -226,7 +226,7 @@ impl Verifier {
         Self { kms: Some(kms), key_arns, points: RwLock::default() }
     }
 
-    /// Trusts the tokens of one key that is known already: its id and its uncompressed point.
+    /// Trusts the tokens of one known key, given by its id and its uncompressed point.
     pub fn with_known_key(key_id: &str, point: &[u8]) -> Self {
         install_crypto();
         Self {
@@ -236,7 +236,7 @@ impl Verifier {
         }
     }
 
-    /// Whether the keys can be had.
+    /// Checks that the keys can be fetched.
     pub fn health(self: &Arc<Self>) -> Check {
         let verifier = Arc::clone(self);
         Check::new("key", move || {
@@ -248,7 +248,7 @@ impl Verifier {
     /// Checks signature, algorithm, issuer, audience and expiry.
     ///
     /// # Errors
-    /// `Invalid` when the token is not good, `Key` when the key cannot be had.
+    /// `Invalid` when the token is not valid, `Key` when the key cannot be fetched.
     pub async fn verify(&self, token: &str, audience: Audience) -> Result<Claims, TokenError> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid("malformed"))?;
         if header.alg != Algorithm::ES256 {
@@ -295,7 +295,7 @@ impl Verifier {
         Ok(keys)
     }
 
-    /// Only ids of trusted keys are asked for at KMS: a forged id costs no call.
+    /// Fetches only trusted keys from KMS, so that a forged id costs no call.
     async fn point(&self, kid: &str) -> Result<Vec<u8>, TokenError> {
         if let Some(point) = read(&self.points).get(kid) {
             return Ok(point.clone());

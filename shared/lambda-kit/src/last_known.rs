@@ -1,4 +1,4 @@
-//! What this process read last, for while it cannot be read: a bounded number of values, each for a bounded time.
+//! A bounded cache of values for times when their source cannot be read.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use crate::{
     numbers::{LAST_KNOWN, LAST_KNOWN_PATIENCE},
 };
 
-/// Values as they were read last, by key. Shared by its clones, and gone with the process.
+/// The last known values by key. Clones share them; they last as long as the process.
 #[derive(Debug, Clone)]
 pub struct LastKnown<K, V> {
     values: Arc<Mutex<HashMap<K, Known<V>>>>,
@@ -29,11 +29,11 @@ pub struct Known<V> {
     pub at: Timestamp,
 }
 
-/// What a read came to.
+/// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Read<V> {
     Current(V),
-    /// The source does not answer: this is what was known last.
+    /// The source does not answer; this is the last known value.
     Earlier(Known<V>),
 }
 
@@ -53,7 +53,7 @@ impl<K: Clone + Eq + Hash, V: Clone> LastKnown<K, V> {
         Self { values: Arc::default(), capacity }
     }
 
-    /// What was read last, unless that is longer ago than it may be told.
+    /// The last known value, unless it has expired.
     pub fn get(&self, key: &K, now: Timestamp) -> Option<Known<V>> {
         let known = self.lock().get(key).cloned();
         known.filter(|known| !remaining(known.at, now).is_zero())
@@ -72,11 +72,12 @@ impl<K: Clone + Eq + Hash, V: Clone> LastKnown<K, V> {
         values.insert(key, Known { value, at });
     }
 
-    /// Reads a value and keeps it. Where there is none (`None`), what was known is forgotten. While the source does not
-    /// answer, because the read fails with an outage or takes too long, the last known value is given instead.
+    /// Reads a value and keeps it. When the source has none (`None`), the known value is removed. When the
+    /// source does not answer, because the read fails with an outage or takes too long, returns the last
+    /// known value.
     ///
     /// # Errors
-    /// What the read failed with, when nothing is known or it is no outage.
+    /// The read's own error, when no value is known or it is not an outage.
     pub async fn or_last<E: std::error::Error>(
         &self,
         key: K,
@@ -110,14 +111,14 @@ fn earlier<V>(known: Known<V>, error: &dyn std::error::Error) -> Read<V> {
     Read::Earlier(known)
 }
 
-/// For how long what was read `at` may still be told.
+/// How much longer a value that was read `at` may be used.
 fn remaining(at: Timestamp, now: Timestamp) -> Duration {
     let age = Duration::try_from(now.duration_since(at)).unwrap_or_default();
     LAST_KNOWN.saturating_sub(age)
 }
 
-/// `Cache-Control` of an answer for everyone that was read `at`. A cache may use it for `fresh`; while it gets no newer
-/// one, for as long as it may be told (`stale-if-error`, RFC 5861).
+/// `Cache-Control` of a public response whose data was read `at`. A cache may reuse it for `fresh`, and when
+/// it gets no newer response, until the data expires (`stale-if-error`, RFC 5861).
 pub fn cache_control(fresh: Duration, at: Timestamp, now: Timestamp) -> HeaderValue {
     let (fresh, stale) = (fresh.as_secs(), remaining(at, now).as_secs());
     let text = format!("public, max-age={fresh}, stale-if-error={stale}");

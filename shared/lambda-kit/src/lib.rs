@@ -1,6 +1,6 @@
-//! What every function needs and no context owns: typed configuration, AWS clients, REST over Lambda, saga
-//! commands, the outbox relay, the SQS batch runner, the circuit breaker, the token bucket, access tokens, health,
-//! telemetry, and the table of timeouts and limits.
+//! Code that every function needs and no context owns: typed configuration, AWS clients, REST over Lambda,
+//! saga commands, the outbox relay, the SQS batch runner, the circuit breaker, the token bucket, access
+//! tokens, health checks, telemetry, and the table of timeouts and limits.
 //!
 //! A function's `main` has three acts: read the configuration, build the clients, run. Features select what a
 //! function links: `http`, `text`, `jwt`, `dynamodb`, `breaker`, `bucket`, `peers`, `relay`, `sqs`.
@@ -42,5 +42,5 @@ pub mod testing;
 #[cfg(feature = "text")]
 pub mod text;
 
-/// What `main` returns.
+/// The result of `main`.
 pub type MainResult = Result<(), lambda_runtime::Error>;

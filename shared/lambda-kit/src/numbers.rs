@@ -5,13 +5,13 @@ use std::{num::NonZeroU32, time::Duration};
 
 use jiff::SignedDuration;
 
-// Timeouts, from the outside in: each limit is met before the one around it.
+// Timeouts, from the outside in: each is longer than the one inside it, so that the inner call fails first.
 
-/// A client waits so long for the API.
+/// A client of the API waits this long for a response.
 pub const CLIENT: Duration = Duration::from_secs(5);
-/// API Gateway waits so long for a function.
+/// API Gateway waits this long for a function.
 pub const API_INTEGRATION: Duration = Duration::from_secs(4);
-/// A function behind the API may run so long.
+/// The timeout of a function behind the API.
 pub const API_FUNCTION: Duration = Duration::from_secs(3);
 /// One try of an AWS call.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -19,40 +19,43 @@ pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 pub const MAX_ATTEMPTS: u32 = 3;
 /// The ceiling of the first back-off; the SDK draws uniformly below it (full jitter) and doubles it.
 pub const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
-/// Tries of a post to a WebSocket connection. Others wait for the slowest one, and a client that is closed instead comes
-/// back by itself.
+/// Tries of a post to a WebSocket connection. Others wait for the slowest one, and a client whose connection
+/// is closed instead reconnects by itself.
 pub const PUSH_ATTEMPTS: u32 = 2;
-/// The state machine waits so long for a step or an undo: longer than the function that does it may run.
+/// The state machine's timeout for a step or an undo, longer than that of the function that runs it.
 pub const SAGA_TASK: Duration = Duration::from_secs(35);
-/// A function that works on commands, events or a stream may run so long.
+/// The timeout of a function that handles commands, events or a stream.
 pub const COMMAND_FUNCTION: Duration = Duration::from_secs(30);
-/// A function that a schedule starts may run so long: nobody waits for it, and what it leaves the next run does.
+/// The timeout of a function on a schedule. No caller waits for it, and the next run continues where it
+/// stopped.
 pub const SCHEDULED_FUNCTION: Duration = Duration::from_secs(300);
-/// One call of the payment gateway, from the first byte sent to the last one read.
+/// The timeout of one call to the payment gateway, from the first byte sent to the last one read.
 pub const GATEWAY_CALL: Duration = Duration::from_secs(12);
 /// One e-mail handed to the provider.
 pub const EMAIL_CALL: Duration = Duration::from_secs(5);
 /// One text message handed to the provider.
 pub const SMS_CALL: Duration = Duration::from_secs(5);
-/// What was read last is told for so long while it cannot be read, by a process and by caches in front of it: for as long
-/// as an order waits for its stock.
+/// How long the last known value is served while its source cannot be read, by a process and by caches in
+/// front of it: as long as an order waits for its stock.
 pub const LAST_KNOWN: Duration = Duration::from_secs(30 * 60);
-/// A read is waited for so long when there is something to tell without it: one try of an AWS call, and the start of a
-/// second. The rest of an API function's time is for what else the answer needs.
+/// How long a read may take when there is a last known value: one try of an AWS call and the start of a
+/// second. The rest of an API function's time is for the rest of the response.
 pub const LAST_KNOWN_PATIENCE: Duration = Duration::from_millis(1500);
-/// Connecting to a provider outside AWS, or to SES.
+/// The timeout for connecting to a provider outside AWS, or to SES.
 pub const CONNECT: Duration = Duration::from_secs(1);
-/// The state machine tries a step so often, the first time included, before it asks whether the order still has time.
+/// Tries of a step by the state machine, the first included, before it checks whether the order still has
+/// time.
 pub const SAGA_ATTEMPTS: u32 = 15;
-/// Customer and bank have so long for a payment.
+/// The time that customer and bank have for a payment.
 pub const PAYMENT_DEADLINE: Duration = Duration::from_secs(15 * 60);
-/// The state machine's backstop behind the deadline.
+/// The state machine's own timeout for a payment, a backstop behind the deadline.
 pub const SAGA_PAYMENT: Duration = Duration::from_secs(20 * 60);
 
-// Bulkheads: how many instances a queue may keep busy.
+// Bulkheads: the number of instances that a queue may keep busy.
 
 pub const PAYMENTS_CONCURRENCY: u32 = 10;
-/// Of instances that are reserved for a function with a queue, so many are left for who invokes it directly: undos.
+/// The part of the reserved instances of a function with a queue that stays free for direct invocations,
+/// which are undos.
 pub const UNDO_CONCURRENCY: u32 = 5;
 pub const EMAIL_CONCURRENCY: u32 = 5;
 pub const SMS_CONCURRENCY: u32 = 5;
@@ -60,7 +63,7 @@ pub const REALTIME_CONCURRENCY: u32 = 20;
 
 // Rates.
 
-/// How often one caller may ask: so many at once, and then so many a second.
+/// The rate that one caller is limited to: a burst, and then this many a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
     pub burst: u32,
@@ -72,40 +75,43 @@ impl RateLimit {
         Self { burst, per_second: NonZeroU32::new(per_second).expect("a rate of some") }
     }
 
-    /// How long an empty bucket takes to fill.
+    /// The time that an empty bucket takes to fill.
     pub fn refill(self) -> SignedDuration {
         SignedDuration::from_secs(i64::from(self.burst))
             / i32::try_from(self.per_second.get()).unwrap_or(i32::MAX)
     }
 }
 
-/// POST /v1/orders: more than anybody buys, and a stolen account cannot empty the shop.
+/// POST /v1/orders: more than any customer buys, and too few for a stolen account to empty the shop.
 pub const ORDERS_PER_USER: RateLimit = RateLimit::new(40, 1);
-/// POST /v1/quotes: a page asks whenever the basket changes. Each quote asks inventory and fulfillment, whose capacity
-/// orders need.
+/// POST /v1/quotes: the page requests one whenever the basket changes. Each quote calls inventory and
+/// fulfillment, whose capacity orders need.
 pub const QUOTES_PER_USER: RateLimit = RateLimit::new(60, 2);
-/// /v1/auth: an office behind one address can log in; who tries passwords gets ten a second.
+/// /v1/auth: high enough for an office behind one address; an attacker who tries passwords gets ten a second.
 pub const AUTH_PER_ADDRESS: RateLimit = RateLimit::new(200, 10);
-/// A limit that takes longer to answer is not waited for: it must not slow down what it protects.
+/// How long to wait for a limiter. After that the request is let through: a limit must not slow down what it
+/// protects.
 pub const LIMITER: Duration = ATTEMPT_TIMEOUT;
 
-/// How often a queue of notifications hands an event out before its dead-letter queue takes it.
+/// How often a notification queue delivers an event before it goes to the dead-letter queue.
 pub const NOTIFICATION_RECEIVES: u32 = 5;
 
-/// How one message is handed to its provider, within one invocation.
+/// The delivery of one message to its provider, within one invocation.
 #[derive(Debug, Clone, Copy)]
 pub struct Send {
-    /// Calls of the provider, as long as it refuses for the moment.
+    /// Calls of the provider while it fails in a way that may pass.
     pub tries: u32,
-    /// Before the second call, uniformly drawn from none to this (full jitter), and doubled before each further one.
+    /// The ceiling of the pause before the second call, drawn uniformly below it (full jitter) and doubled
+    /// for each further call.
     pub first_pause: Duration,
-    /// From the message's arrival to the end of the last call: what is left of the function's time is for the record.
+    /// From the arrival of the message to the end of the last call. The rest of the function's time is for
+    /// storing the result.
     pub budget: Duration,
 }
 
 pub const SEND: Send = Send {
-    // Of a provider that fails 30 % of its calls, one message in 1,400 comes again; and the breaker, which counts a
-    // message with all its tries as one call, stays closed.
+    // With a provider that fails 30 % of its calls, one message in 1,400 is retried through the queue. The
+    // breaker, which counts a message with all its tries as one call, stays closed.
     tries: 6,
     first_pause: Duration::from_millis(50),
     budget: Duration::from_secs(25),
@@ -118,13 +124,13 @@ pub const BODY_BYTES: usize = 64 * 1024;
 /// A frame that a client sends through the WebSocket.
 pub const FRAME_BYTES: usize = 32 * 1024;
 
-/// What one part calls, and what holds when that is slow or down.
+/// A call that one part of the platform makes, and what happens while the callee is slow or down.
 #[derive(Debug, Clone, Copy)]
 pub struct Integration {
     pub of: &'static str,
-    /// One try of it.
+    /// The timeout of one try.
     pub timeout: Duration,
-    /// Tries, the first included, and what is between them.
+    /// Tries, the first included, and the pauses between them.
     pub attempts: (u32, &'static str),
     /// The name of its circuit breaker.
     pub breaker: Option<&'static str>,
@@ -132,13 +138,13 @@ pub struct Integration {
     pub fallback: &'static str,
 }
 
-/// How many may be at it at once.
+/// The limit on concurrent calls.
 #[derive(Debug, Clone, Copy)]
 pub enum Bulkhead {
-    /// Instances that this queue of the template keeps busy at most.
+    /// The template's maximum concurrency for this queue.
     Queue { most: u32, template: &'static str, queue: &'static str },
-    /// Instances that may be reserved for these functions, by a parameter; none by default, because a new account has no
-    /// room for it.
+    /// Instances that a parameter can reserve for these functions. None by default, because a new account has
+    /// no room for it.
     Reserved(&'static [(&'static str, u32)]),
 }
 
@@ -262,7 +268,7 @@ pub const INTEGRATIONS: &[Integration] = &[
     },
 ];
 
-/// [`INTEGRATIONS`] as the README has them.
+/// [`INTEGRATIONS`] as the table in README.md.
 pub fn table() -> String {
     let mut table = String::from(
         "| call | one try | tries | circuit breaker | at once | when it fails |\n|---|---|---|---|---|---|\n",
@@ -291,29 +297,29 @@ pub fn table() -> String {
 /// The circuit breaker, the same for every dependency.
 #[derive(Debug, Clone, Copy)]
 pub struct Breaker {
-    /// So many failures within `failures_within` open it,
+    /// This many failures within `failures_within` open it,
     pub failures: usize,
     pub failures_within: Duration,
-    /// and so does this part of the calls of `window`, once there are `window_calls`.
+    /// and so does this percentage of the calls in `window`, once there are `window_calls`.
     pub window_percent: u64,
     pub window_calls: u64,
     pub window: Duration,
-    /// How long it stays open before probes may show that the dependency is back.
+    /// How long it stays open before probes may test the dependency.
     pub open: Duration,
-    /// It closes step by step: so many probes may be under way in each step, and as many successes end the step. The
-    /// last one closes it. A probe that fails opens it again.
+    /// It closes in steps. Each step allows this many concurrent probes and ends with as many successes; the
+    /// last step closes it. A failed probe opens it again.
     pub probes: [usize; 3],
-    /// A probe that has not reported after this is dead, and its slot is free again.
+    /// A probe that has not reported after this time is lost, and its slot is free again.
     pub probe_lease: Duration,
-    /// How long a call that finds all probes out is told to wait.
+    /// The retry delay of a call that finds no free probe.
     pub probing: Duration,
-    /// What was sent back meanwhile returns spread over so long after the wait that it was told (full jitter).
+    /// Deferred work returns at a random time within this period after its retry delay (full jitter).
     pub spread: Duration,
-    /// For so long an instance believes what it has read.
+    /// How long an instance uses the state that it has read.
     pub believed: Duration,
-    /// A read of the item that takes longer is given up, and the call goes ahead.
+    /// A read of the item that takes longer is abandoned, and the call is made.
     pub read: Duration,
-    /// A write of the item that takes longer is given up.
+    /// A write of the item that takes longer is abandoned.
     pub write: Duration,
 }
 
@@ -322,22 +328,25 @@ pub const BREAKER: Breaker = Breaker {
     failures_within: Duration::from_secs(10),
     window_percent: 30,
     window_calls: 20,
-    // Longer than the 10 s of the first rule, which sees no more than 4 failures in any 10 s: at a few orders a second
-    // a minute holds enough calls for a percentage, and what was wrong a minute ago is no reason to open now.
+    // Longer than the 10 s of the first rule, which tolerates 4 failures in any 10 s. At a few orders a
+    // second, a minute holds enough calls for a percentage, and failures from more than a minute ago are no
+    // reason to open now.
     window: Duration::from_secs(60),
     open: Duration::from_secs(30),
-    // Three show that it is back. Twice as many, twice, show that it bears more than three.
+    // Three probes show that the dependency is back. Two steps of twice as many show that it bears more load.
     probes: [3, 6, 12],
-    // Longer than the longest call that is guarded, the gateway's 12 s, and the writes around it.
+    // Longer than the longest guarded call, the gateway's 12 s, and the writes around it.
     probe_lease: Duration::from_secs(20),
-    // Nearly all probes end within a few seconds, long before their lease; the next look finds which way they went.
+    // Nearly all probes end within a few seconds, long before their lease expires; the next try sees the
+    // result.
     probing: Duration::from_secs(5),
-    // As long as the calls were collected for while it was open: they come back at the rate at which they came.
+    // As long as calls were deferred while it was open, so that they return at the rate at which they
+    // arrived.
     spread: Duration::from_secs(30),
-    // The calls of one order follow each other within it and share one read; another instance's opening is noticed a
-    // second late, which is little beside the 10 s that it takes to open.
+    // The calls of one order follow each other within this time and share one read. Another instance's
+    // opening is noticed a second late, little compared with the 10 s that it takes to open.
     believed: Duration::from_secs(1),
-    // DynamoDB answers within 10 ms nearly always. One that does not must not slow down what works.
+    // DynamoDB nearly always answers within 10 ms. A slow answer must not slow down calls that work.
     read: Duration::from_millis(200),
     write: ATTEMPT_TIMEOUT,
 };

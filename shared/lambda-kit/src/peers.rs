@@ -1,5 +1,5 @@
-//! The functions of this stage, invoked directly and allowed by IAM: what contexts ask each other outside the saga
-//! (`contracts::query`), and its commands when no saga runs them.
+//! Direct invocations of other functions of this stage, allowed by IAM: queries between contexts outside the
+//! saga (`contracts::query`), and saga commands when no saga runs them.
 
 use std::time::Duration;
 
@@ -27,10 +27,10 @@ pub enum CallError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// As many of it run as may: it was not invoked.
+    /// Its concurrency limit is reached; it was not invoked.
     #[error("{function} could not be invoked: too many of it run")]
     Throttled { function: &'static str },
-    /// What went wrong in it is in its own log.
+    /// The cause is in the function's own log.
     #[error("{function} failed with {name}: {message}")]
     Failed { function: &'static str, name: String, message: String },
     #[error("what is sent to or answered by {function} is not of its form")]
@@ -41,7 +41,7 @@ pub enum CallError {
     },
 }
 
-/// What Lambda answers when a function failed.
+/// Lambda's payload for a failed function.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Failure {
@@ -50,8 +50,8 @@ struct Failure {
 }
 
 impl Peers {
-    /// Each call is given up after `deadline`, and made once: a function that is slow to start is not down, and a
-    /// second try would start another instance of it.
+    /// Each call is made once, with the timeout `deadline`: a function that starts slowly is not down, and a
+    /// retry would start another instance.
     pub fn new(sdk: &Config, stage: String, deadline: Duration) -> Self {
         let config = sdk
             .to_builder()
@@ -61,10 +61,10 @@ impl Peers {
         Self { lambda: Client::from_conf(config), stage }
     }
 
-    /// What `function` (`orders-commands`, …) answers to `request`.
+    /// Invokes `function` (`orders-commands`, …) with `request` and returns its answer.
     ///
     /// # Errors
-    /// When it does not answer in time, fails, or answers something else. The request may have had its effect.
+    /// When it does not answer in time, fails, or returns another type. The request may have taken effect.
     pub async fn call<A: DeserializeOwned>(
         &self,
         function: &'static str,

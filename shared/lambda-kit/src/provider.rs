@@ -1,5 +1,5 @@
-//! One rule for every provider that is called (the payment gateway, e-mail, text messages, another context): how a call
-//! ended, and what follows from that.
+//! One rule for all providers (the payment gateway, e-mail, text messages, other contexts): how a call ended,
+//! and what follows from it.
 //!
 //! | a call is | means | for its breaker | then |
 //! |---|---|---|---|
@@ -8,13 +8,13 @@
 //! | throttled | the provider works and has too many calls | nothing | the call waits, with full jitter |
 //! | failed | no answer, or an answer that says that the provider does not work | a failure | the call waits, longer each time |
 //!
-//! A throttled call is no failure: a breaker that counted it would stop all calls for a while, and then let all that
-//! waited through at once, which throttles them again. The rate that a provider allows belongs into a
+//! A throttled call is not a failure. A breaker that counted it would stop all calls for a while and then
+//! release all waiting work at once, which is throttled again. The rate that a provider allows belongs in a
 //! [`Bucket`](crate::bucket::Bucket) in front of it, so that throttling is the exception.
 
 use std::time::Duration;
 
-/// How a call of a provider ended.
+/// The outcome of a provider's call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     Done,
@@ -23,7 +23,7 @@ pub enum Ending {
     Failed,
 }
 
-/// The error of a provider's call, which says how the call ended.
+/// The error of a provider's call; it says how the call ended.
 pub trait ProviderError {
     /// `Refused`, `Throttled` or `Failed`.
     fn ending(&self) -> Ending;
@@ -34,8 +34,8 @@ pub fn ending_of<T, E: ProviderError>(result: &Result<T, E>) -> Ending {
     result.as_ref().map_or_else(ProviderError::ending, |_| Ending::Done)
 }
 
-/// Full jitter: a wait that is drawn evenly from zero up to `ceiling`, so that callers who were sent away together do
-/// not return together.
+/// Full jitter: a wait drawn uniformly from zero up to `ceiling`, so that callers that were refused together
+/// do not return together.
 pub fn full_jitter(ceiling: Duration) -> Duration {
     // Ceilings are seconds or minutes: their microseconds fit.
     Duration::from_micros(fastrand::u64(..=u64::try_from(ceiling.as_micros()).unwrap_or(u64::MAX)))

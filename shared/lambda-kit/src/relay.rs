@@ -1,13 +1,13 @@
-//! The outbox relay: publishes the events that a table's stream brings in an item's `outbox` attribute.
+//! The outbox relay: publishes the events in the `outbox` attributes that a table's stream delivers.
 //!
-//! `outbox` is a list of strings, each one envelope as JSON, in order. A record's new events are those of its
-//! new image whose ids its old image does not have: an item that changes for another reason (an expiry mark,
-//! an erased attribute) brings none.
+//! `outbox` is a list of strings, each one envelope as JSON, in order. A record's new events are those in its
+//! new image that its old image does not have. An item that changes for another reason (a TTL attribute, an
+//! erased attribute) has none.
 //!
-//! A record that this code cannot process, now or later, is parked ([`parking`]) and passed: Lambda goes on from the first
-//! record that is reported as failed and never passes it, so that such a record would hold up its whole shard.
+//! A record that this code can never process is parked ([`parking`]) and skipped. Otherwise it would block
+//! its shard: Lambda resumes at the first record that is reported as failed and never skips it.
 //!
-//! Invoked with `{"action": "republish", …}` instead, a relay publishes again what its table's items hold
+//! Invoked with `{"action": "republish", …}`, a relay publishes the events in its table again
 //! ([`republish`]); with `{"action": "retry_parked", …}` it processes parked records again.
 
 pub mod parking;
@@ -38,7 +38,7 @@ use crate::{
 pub use self::publisher::Publisher;
 use self::{parking::Parking, republish::Republisher};
 
-/// What a DynamoDB stream hands to a function; only what a relay reads of it.
+/// The stream event that Lambda passes to a function, with the fields that a relay reads.
 #[derive(Debug, Deserialize)]
 pub struct StreamEvent {
     #[serde(rename = "Records")]
@@ -64,8 +64,8 @@ pub struct Change {
     pub old_image: Option<Image>,
 }
 
-/// An item as the stream shows it, in DynamoDB's JSON. An attribute is read when it is asked for: one that cannot be read
-/// concerns its own record, and not the batch.
+/// An item of the stream, in DynamoDB's JSON. An attribute is parsed only when it is read, so that a
+/// malformed one fails its own record and not the batch.
 #[derive(Debug, Default, Deserialize)]
 #[serde(transparent)]
 pub struct Image {
@@ -104,7 +104,7 @@ impl Image {
         serde_json::from_str::<NumberValue>(raw.get()).ok()?.value.parse().ok()
     }
 
-    /// Whether the item has the attribute `name`.
+    /// Whether the item has an attribute `name`.
     pub fn has(&self, name: &str) -> bool {
         self.attributes.contains_key(name)
     }
@@ -120,7 +120,7 @@ impl Image {
 /// One event on its way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
-    /// What brought it: a record, by its sequence number, or an item, by its partition key.
+    /// The source of the event: a record's sequence number, or an item's partition key.
     pub origin: String,
     pub event: Envelope,
     pub body: String,
@@ -141,10 +141,10 @@ pub enum RelayError {
     Publish(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// What became of records, by their sequence numbers. Those that are not named are done.
+/// The result of processing records, by sequence number. Records that are not named are done.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Handled {
-    /// Failed for a reason that may pass. Lambda delivers them again, and all records behind the first of them.
+    /// Failed for a transient reason. Lambda delivers them again, with all records after the first of them.
     pub failed: BTreeSet<String>,
     /// Cannot be processed by this code, however often it tries. They are parked.
     pub unprocessable: BTreeSet<String>,
@@ -157,7 +157,7 @@ impl From<BTreeSet<String>> for Handled {
 }
 
 impl Handled {
-    /// Whether every record is done.
+    /// Whether all records are done.
     pub fn is_empty(&self) -> bool {
         self.failed.is_empty() && self.unprocessable.is_empty()
     }
@@ -182,7 +182,7 @@ pub struct ItemFailure {
 }
 
 impl StreamRecord {
-    /// The events that this record brings, in their order.
+    /// The new events of this record, in their order.
     ///
     /// # Errors
     /// When the outbox is not a list of envelopes.
@@ -190,7 +190,7 @@ impl StreamRecord {
         let Some(new) = self.dynamodb.new_image.as_ref().filter(|_| self.event_name != "REMOVE") else {
             return Ok(Vec::new());
         };
-        // What could not be read then was not published.
+        // An outbox that could not be parsed was not published.
         let old = self.dynamodb.old_image.as_ref().map(Image::outbox).and_then(Result::ok);
         let old: HashSet<String> = old.unwrap_or_default().into_iter().collect();
         new.outbox()
@@ -202,10 +202,10 @@ impl StreamRecord {
     }
 }
 
-/// A request is no longer than this; longer payloads are a stream's, and are not read twice.
+/// Requests are no longer than this; longer payloads are stream batches and are not parsed twice.
 const REQUEST_MAX: usize = 2048;
 
-/// What an operator asks a relay for.
+/// An operator's request to a relay.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 enum Request {
@@ -213,7 +213,7 @@ enum Request {
     RetryParked(parking::Request),
 }
 
-/// The request, if the payload is one and no batch of a stream.
+/// The request, if the payload is one and not a stream batch.
 fn request(payload: &str) -> Option<Result<Request, Diagnostic>> {
     #[derive(Deserialize)]
     struct Asked {
@@ -229,7 +229,7 @@ fn malformed(name: &str, error: &serde_json::Error) -> Diagnostic {
     Diagnostic { error_type: name.to_owned(), error_message: error.to_string() }
 }
 
-/// What a relay answers.
+/// A relay's response.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Answer {
@@ -238,8 +238,9 @@ enum Answer {
     Retried(parking::Retried),
 }
 
-/// Serves a table's stream until the process ends, and publishes again what the table holds when it is asked to. `then`
-/// runs beside the publishing of each batch (the orders relay starts the saga there), and says what became of the records.
+/// Serves a table's stream until the process ends, and the operator's requests. `then` runs concurrently with
+/// the publishing of each batch (the orders relay starts the saga there) and returns the result for each
+/// record.
 ///
 /// # Errors
 /// When the Runtime API cannot be reached.
@@ -270,7 +271,7 @@ where
     .await
 }
 
-/// A relay that does nothing beside publishing.
+/// A relay that only publishes.
 ///
 /// # Errors
 /// When the Runtime API cannot be reached.
@@ -278,7 +279,8 @@ pub async fn run_publisher(table: Table, checks: Vec<Check>, publisher: Publishe
     run(table, checks, publisher, |_| async { Handled::default() }).await
 }
 
-/// Publishes what a batch brings, and parks what cannot be processed. Answers which records Lambda delivers again.
+/// Publishes a batch's events, and parks what cannot be processed. Returns the records that Lambda delivers
+/// again.
 async fn relay<F, Fut>(
     parking: &Parking,
     publisher: &Publisher,
@@ -291,7 +293,8 @@ where
 {
     let started = Instant::now();
     let Handled { mut failed, unprocessable } = process(publisher, Arc::clone(&event), then).await;
-    // What else is in a failed record may still succeed: it is parked once nothing but the unprocessable is left of it.
+    // A record that also failed may still succeed in part. It is parked once only its unprocessable part is
+    // left.
     for record in &event.records {
         let number = &record.dynamodb.sequence_number;
         if unprocessable.contains(number) && !failed.contains(number) && !parking.park(record).await {

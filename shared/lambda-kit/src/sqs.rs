@@ -1,4 +1,4 @@
-//! Runs a queue's batches: each message on its own, failures reported one by one.
+//! Runs a queue's batches: each message is handled on its own, and failures are reported for each.
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
@@ -16,17 +16,17 @@ use crate::{
     telemetry::{self, Outcome},
 };
 
-/// Messages of one batch that are worked on at the same time; the SDK's connection pool serves as many.
+/// Messages of one batch that are handled concurrently; the SDK's connection pool has as many connections.
 const CONCURRENCY: usize = 10;
 
-/// The event types that a consumer handles, as its subscription's filter policy names them. An entry that ends with a
-/// dot stands for every type that begins with it.
+/// The event types that a consumer handles, as in its subscription's filter policy. An entry that ends with a
+/// dot matches all types with that prefix.
 pub type EventTypes = &'static [&'static str];
 
-/// Two lists in one, for a constant.
+/// Concatenates two lists in a constant.
 ///
 /// # Panics
-/// When together they have not `N` types.
+/// When the lists do not have `N` types together.
 pub const fn joined<const N: usize>(one: EventTypes, other: EventTypes) -> [&'static str; N] {
     assert!(one.len() + other.len() == N, "N is the length of both lists together");
     let mut types = [""; N];
@@ -40,7 +40,7 @@ pub const fn joined<const N: usize>(one: EventTypes, other: EventTypes) -> [&'st
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a message comes again.
+/// Why a message failed and will be retried.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
     #[error("the message is not an event envelope")]
@@ -92,7 +92,7 @@ pub fn parse_batch(payload: &str) -> Result<SqsEvent, Diagnostic> {
     })
 }
 
-/// Hands each message to `handler`, several at a time, and reports those that failed.
+/// Passes each message to `handler`, several concurrently, and reports those that failed.
 pub async fn each_message<F, Fut>(messages: Vec<SqsMessage>, handler: F) -> SqsBatchResponse
 where
     F: Fn(SqsMessage) -> Fut,
@@ -111,8 +111,8 @@ where
     respond(results)
 }
 
-/// Hands the messages of a FIFO queue to `handler`: those of one group one after the other, groups side by side.
-/// After a group's first failure the rest of that group is reported as failed too, so that its order holds.
+/// Passes the messages of a FIFO queue to `handler`: those of a group sequentially, groups concurrently.
+/// After a group's first failure the rest of the group is reported as failed, too, to keep its order.
 pub async fn each_message_in_order<F, Fut>(messages: Vec<SqsMessage>, handler: F) -> SqsBatchResponse
 where
     F: Fn(SqsMessage) -> Fut,
@@ -136,7 +136,7 @@ where
     response
 }
 
-/// The ids of the group's messages that must come again: the first that failed, and all behind it.
+/// The ids of the group's messages to retry: the first that failed, and all after it.
 async fn one_group<F, Fut>(group: Vec<SqsMessage>, handler: &F) -> Vec<String>
 where
     F: Fn(SqsMessage) -> Fut,
@@ -163,21 +163,22 @@ fn respond(results: Vec<(Option<String>, Result<(), MessageError>)>) -> SqsBatch
                 error = chain(&error),
                 "a message failed and comes again"
             );
-            // Without an id the whole batch must come again, which an empty identifier means (Lambda, SQS guide).
+            // Without an id the whole batch must be retried. An empty identifier means that (Lambda, SQS
+            // guide).
             response.add_failure(id.unwrap_or_default());
         }
     }
     response
 }
 
-/// Reads a message's body as an event and hands it on, with its log fields and its metric.
+/// Parses a message's body as an event and passes it to the handler, with its log fields and its metric.
 ///
-/// An event of a type that is not in `types` is acknowledged, logged and counted, and the handler does not get it: a
-/// filter policy takes up to 15 minutes to become effective (SNS Developer Guide, "Message filtering"), and the queue
-/// receives other types until then. The count tells a wrong filter from a young one.
+/// An event whose type is not in `types` is acknowledged, logged and counted, but not handled: a filter
+/// policy takes up to 15 minutes to become effective (SNS Developer Guide, "Message filtering"), and the
+/// queue receives other types until then. The count shows whether the filter is wrong or only new.
 ///
 /// # Errors
-/// When the body is no envelope, or the handler fails.
+/// When the body is not an envelope, or the handler fails.
 pub async fn one_event<F, Fut>(
     types: EventTypes,
     message: &SqsMessage,
@@ -252,7 +253,7 @@ mod tests {
         assert_eq!(failed(&each_message_in_order(batch, fail_b).await), ["b", "c"]);
     }
 
-    /// Whether the handler gets an event of this type, and whether the message is acknowledged.
+    /// Whether the handler gets an event of this type, and whether its message is acknowledged.
     async fn handed(types: EventTypes, event_type: &str) -> (bool, bool) {
         let event = serde_json::json!({
             "event_id": format!("evt_{:032x}", 1), "event_type": event_type, "event_version": 1,

@@ -1,8 +1,8 @@
 //! JSON logs and one metric record per operation.
 //!
-//! A log line has `timestamp, level, service, function, message` and what its span knows of `trace_id,
-//! correlation_id, request_id, order_id, user_id, event_id`. Never logged: tokens, passwords, addresses, e-mail
-//! addresses, card data, whole events.
+//! A log line has `timestamp, level, service, function, message`, and from its span `trace_id,
+//! correlation_id, request_id, order_id, user_id, event_id` where they are known. Never logged: tokens,
+//! passwords, addresses, e-mail addresses, card data, whole events.
 
 use std::{
     io::Write,
@@ -20,7 +20,7 @@ use crate::config;
 /// CloudWatch namespace of all metrics.
 const NAMESPACE: &str = "Ordersaga";
 
-/// Who records metrics; set once they are recorded.
+/// The source of the metrics. Set when metrics are recorded.
 static SOURCE: OnceLock<Source> = OnceLock::new();
 
 struct Source {
@@ -97,11 +97,11 @@ struct FoundFields {
     found: u64,
 }
 
-/// How an operation ended, as its metric says.
+/// The outcome of an operation, for its metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Ok,
-    /// Refused for a reason of the business or the caller: no failure of ours.
+    /// Refused by a business rule or because of the caller: not a failure of ours.
     Refused,
     Error,
 }
@@ -137,9 +137,9 @@ pub fn init() {
     let _ = SOURCE.set(Source { service, function });
 }
 
-/// The level is for our own code: at `debug` the SDK would log requests, with what is in them. The runtime's
-/// own line for each error that a handler returns is left out: the kit has told it, at its own level, and the
-/// panic hook tells panics.
+/// The level applies to our own code only: at `debug` the SDK would log requests with their content. The
+/// runtime's own line for a handler's error is left out, because the kit has already logged it at its own
+/// level, and the panic hook logs panics.
 fn targets(level: LevelFilter, service: &str) -> Targets {
     Targets::new()
         .with_default(LevelFilter::WARN)
@@ -154,7 +154,8 @@ pub fn record(operation: &str, outcome: Outcome, duration: Duration) {
     write(&source.operation(operation, outcome, duration, SystemTime::now()));
 }
 
-/// Records how many things of a kind `operation` found: also none, so that an alarm sees that it looked.
+/// Records how many things of a kind `operation` found. Zero is recorded, too, so that an alarm can see that
+/// it ran.
 pub fn found(operation: &str, kind: &'static str, found: u64) {
     let Some(source) = SOURCE.get() else { return };
     write(&source.found(operation, kind, found, SystemTime::now()));
@@ -196,15 +197,15 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-/// Writes the record as one line, at once and not by a background thread: the process is frozen as soon as it has
-/// answered. A metric that cannot be written fails no invocation.
+/// Writes the record as one line, synchronously: a background thread would not run, since Lambda freezes the
+/// process after the response. A metric that cannot be written fails no invocation.
 fn write<F: Serialize>(record: &MetricRecord<'_, F>) {
     let Ok(mut line) = serde_json::to_vec(record) else { return };
     line.push(b'\n');
     let _ = std::io::stdout().lock().write_all(&line);
 }
 
-/// The span of one invocation. Handlers fill the empty fields in with `Span::record` as they learn them.
+/// The span of one invocation. Handlers fill in the empty fields with `Span::record` when they are known.
 pub fn invocation_span(request_id: &str) -> Span {
     let trace_id = std::env::var("_X_AMZN_TRACE_ID").ok();
     tracing::info_span!(

@@ -1,4 +1,4 @@
-//! For tests only: a DynamoDB in this process, tokens of a key of our own, and calls whose answers get lost.
+//! For tests only: an in-process DynamoDB, tokens of a test key, and injected faults.
 
 mod mutation;
 
@@ -140,15 +140,15 @@ pub fn sdk_config(endpoint_url: &str) -> (SdkConfig, Faults) {
     (config, faults)
 }
 
-/// Counts a client's calls by operation (`PutItem`, `TransactWriteItems`, …; a retry counts again) and loses
-/// answers when it is told to: the effect happens, the caller sees a time-out.
+/// Counts a client's calls by operation (`PutItem`, `TransactWriteItems`, …; a retry counts again) and
+/// injects faults. A lost answer means that the call takes effect and the caller sees a timeout.
 #[derive(Debug, Clone, Default)]
 pub struct Faults(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
     calls: Vec<String>,
-    /// By operation: so many tries go well first, and of so many then the answers are lost.
+    /// By operation: how many tries succeed first, and of how many after them the answers are lost.
     lost_answers: HashMap<String, (u32, u32)>,
     refused: HashMap<String, u32>,
     conflicts: u32,
@@ -156,7 +156,7 @@ struct State {
     held: HashMap<String, Arc<tokio::sync::Semaphore>>,
 }
 
-/// Tries that wait; dropped, they go on.
+/// Holds calls back until it is dropped.
 #[must_use]
 #[derive(Debug)]
 pub struct Hold(Arc<tokio::sync::Semaphore>);
@@ -304,8 +304,8 @@ impl HttpConnector for FaultyConnector {
     }
 }
 
-/// What DynamoDB answers to a transaction over one item or more that meets another one, or too many others
-/// (TransactWriteItems, API reference, error TransactionCanceledException).
+/// DynamoDB's response to a transaction over one or more items that conflicts with another one, or is
+/// throttled (TransactWriteItems, API reference, error TransactionCanceledException).
 fn cancelled_answer(code: &str, message: &str) -> HttpResponse {
     let body = serde_json::json!({
         "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",

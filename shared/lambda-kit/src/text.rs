@@ -24,7 +24,8 @@ pub fn normalized(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Without white space around it, of no width among it. Joiners and variation selectors are parts of what they follow.
+/// Without white space at both ends, including characters of no width. Joiners and variation selectors stay:
+/// they belong to the character before them.
 pub fn trimmed(text: &str) -> &str {
     let is_space =
         |c: char| c.is_whitespace() || c.is_control() || matches!(c, '\u{200b}' | '\u{2060}' | '\u{feff}');
@@ -49,12 +50,12 @@ fn is_ignorable(c: char) -> bool {
     )
 }
 
-/// Ends a line (UAX 14), or moves text against its reading order (UAX 9): a label would not say what was typed.
+/// Ends a line (UAX 14) or changes the reading direction (UAX 9): a label would not show what was typed.
 fn is_layout(c: char) -> bool {
     matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// What is wrong with a text that is to be one line of 1 to `max` characters.
+/// Checks a text that must be one line of 1 to `max` characters.
 pub fn check_line(text: &str, max: usize) -> Result<(), String> {
     if text.chars().all(|c| c.is_whitespace() || is_invisible(c)) {
         Err("must not be blank".to_owned())
@@ -67,7 +68,7 @@ pub fn check_line(text: &str, max: usize) -> Result<(), String> {
     }
 }
 
-/// What is wrong with a text of any number of lines and at most `max` characters.
+/// Checks a text of any number of lines and at most `max` characters.
 pub fn check_block(text: &str, max: usize) -> Result<(), String> {
     if text.chars().count() > max {
         Err(format!("must have at most {max} characters"))
@@ -78,7 +79,7 @@ pub fn check_block(text: &str, max: usize) -> Result<(), String> {
     }
 }
 
-/// Whether a mail program or a browser would make a link of a part of this text.
+/// Whether a mail program or a browser would turn a part of this text into a link.
 pub fn has_link(text: &str) -> bool {
     text.contains("://") || text.split_whitespace().any(is_link)
 }
@@ -95,8 +96,8 @@ fn is_link(word: &str) -> bool {
         || (is_top && before.rsplit('.').next().is_some_and(|label| label.chars().count() >= 2))
 }
 
-/// What two texts have in common that a person would look for in the same words: compatibility forms (NFKC), case, and
-/// diacritics make no difference. `Café`, `CAFE` and `ｃａｆé` are one.
+/// A key under which texts match that differ only in compatibility forms (NFKC), case, or diacritics: `Café`,
+/// `CAFE` and `ｃａｆé` have the same one.
 pub fn search_key(text: &str) -> String {
     let plain = |text: &str| -> String { text.nfkd().filter(|c| !is_diacritic(*c)).collect() };
     // Full case folding: to upper case first, so that `ß` is `ss` and a final sigma is a sigma.
@@ -112,10 +113,10 @@ fn is_diacritic(c: char) -> bool {
     matches!(canonical_combining_class(c), 10..=36 | 200..=240)
 }
 
-/// A password as it is compared (RFC 8265 section 4.2, OpaqueString): other spaces are spaces, and NFC. `None` when it is
-/// empty or holds a control character, which no such string does.
+/// Normalises a password for comparison (RFC 8265 section 4.2, OpaqueString): maps all spaces to ASCII space
+/// and applies NFC. `None` when it is empty or holds a control character, which that profile forbids.
 pub fn opaque(password: &str) -> Option<String> {
-    // Of the white space above ASCII, NEL and the separators of lines and paragraphs are no spaces (Zs).
+    // Excludes NEL and the line and paragraph separators: they are white space, but not of the category Zs.
     let is_space = |c: char| c.is_whitespace() && !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}');
     if password.is_empty() || password.chars().any(char::is_control) {
         return None;

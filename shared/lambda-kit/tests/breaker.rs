@@ -44,7 +44,7 @@ impl Instance {
         Self { process, orders, answers }
     }
 
-    /// `enter`, `succeed` or `fail` (the oldest call under way) at so many milliseconds.
+    /// Sends `enter`, `succeed` or `fail` (for the oldest open call) at this time in milliseconds.
     fn tell(&mut self, order: &str, at: i64) -> String {
         writeln!(self.orders, "{order} {at}").unwrap();
         loop {

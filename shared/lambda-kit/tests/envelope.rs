@@ -1,4 +1,4 @@
-//! What consumers read from their queues, whoever wrote it.
+//! Consumers must survive any message in their queues, whoever wrote it.
 
 use contracts::{
     Envelope,
@@ -21,7 +21,7 @@ fn an_envelope_is_read_or_refused_and_what_is_read_is_written_as_it_was() {
         let Ok(envelope) = serde_json::from_slice::<Envelope>(&mutated(SEED, entropy)) else { return };
         let written = serde_json::to_vec(&envelope).expect("what was JSON is JSON");
         assert_eq!(serde_json::from_slice::<Envelope>(&written).expect("an envelope"), envelope);
-        // Whatever they say, none of these panics.
+        // Whatever the envelopes hold, none of these panics.
         let _ = envelope.decode::<OrderCreated>();
         let _ = envelope.decode::<PaymentFailed>();
         let _ = envelope.decode::<UserRegistered>();

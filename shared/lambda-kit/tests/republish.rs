@@ -62,7 +62,7 @@ impl Shop {
         put.send().await.unwrap();
     }
 
-    /// `count` users, each with an account beside it whose key holds the address.
+    /// `count` users, each with an account item whose key holds the e-mail address.
     async fn users(&self, count: usize) {
         for i in 0..count {
             self.put(&format!("USER#{i}"), "PROFILE", &[event(&format!("u{i}"), "user.registered", 1)]).await;

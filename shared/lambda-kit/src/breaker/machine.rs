@@ -1,4 +1,4 @@
-//! What a circuit is and how it moves: pure, with the time as an argument, in Unix milliseconds.
+//! The circuit's state machine. Pure: the time is an argument, in Unix milliseconds.
 
 #[cfg(test)]
 mod tests;
@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{numbers::BREAKER, provider::Ending};
 
-/// Calls are counted in slices of so many milliseconds; the window is the newest whole number of them.
+/// Calls are counted in slices of this length, in milliseconds; the window is a whole number of the newest
+/// slices.
 const SLICE: i64 = 10_000;
 const SLICES: i64 = millis(BREAKER.window) / SLICE;
 const FAILURES_WITHIN: i64 = millis(BREAKER.failures_within);
@@ -20,13 +21,13 @@ const fn millis(duration: std::time::Duration) -> i64 {
     duration.as_millis() as i64
 }
 
-/// How many probes a step lets through.
+/// The number of probes in this step.
 fn slots(step: usize) -> usize {
-    // A step that a newer version knows and this one does not: as the last.
+    // A newer version of this code may have more steps; treat them as the last one.
     BREAKER.probes[step.min(BREAKER.probes.len() - 1)]
 }
 
-/// What an operator wants of a breaker.
+/// The mode that an operator has set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -34,7 +35,7 @@ pub enum Mode {
     Normal,
     /// No call goes through.
     ForcedOpen,
-    /// Every call goes through, and none is counted.
+    /// All calls are made, and none is counted.
     Off,
 }
 
@@ -47,7 +48,7 @@ pub struct Circuit {
     pub state: State,
     /// Counts the writes; 0 before the first.
     pub version: u64,
-    /// The id of the last write, by which a writer whose answer was lost finds that it is done.
+    /// The id of the last write. A writer whose answer was lost recognises its own write by it.
     #[serde(default)]
     pub written_by: String,
 }
@@ -57,15 +58,15 @@ pub struct Circuit {
 pub enum State {
     Closed(Tally),
     Open {
-        /// From then on probes are let through.
+        /// From then on probes are permitted.
         until: i64,
     },
     HalfOpen {
         /// Those under way.
         probes: Vec<Probe>,
-        /// Of this step.
+        /// In this step.
         successes: usize,
-        /// Counts from 0: later steps let more probes through.
+        /// Counts from 0. Later steps permit more probes.
         #[serde(default)]
         step: usize,
     },
@@ -97,7 +98,7 @@ pub struct Probe {
 /// Calls and failures of late.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
-    /// When each failure was, as far as they can still open the circuit by themselves.
+    /// The times of the failures that are recent enough to open the circuit on their own.
     failures: Vec<i64>,
     slices: Vec<Slice>,
 }
@@ -133,7 +134,7 @@ impl Tally {
         }
     }
 
-    /// Adds what another tally has counted.
+    /// Adds the counts of another tally.
     pub fn merge(&mut self, more: &Self) {
         self.failures.extend(&more.failures);
         more.slices.iter().for_each(|slice| self.add(*slice));
@@ -153,23 +154,23 @@ impl Tally {
     }
 }
 
-/// Whether a call may go through.
+/// The decision about one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
-    /// It may, and how it ends is counted.
+    /// Permitted; its result is counted.
     Counted,
     /// It may, and nothing is counted.
     Unwatched,
-    /// It may once this circuit is written, as a probe.
+    /// Permitted as a probe, once this circuit is written.
     Probe(Circuit),
-    /// It may: the slot is this probe's already.
+    /// Permitted: the slot already belongs to this probe.
     Held,
-    /// It may not for so many milliseconds.
+    /// Refused for this many milliseconds.
     Refused { wait: i64 },
 }
 
 impl Circuit {
-    /// Whether a call may go through at `now`, and as what. `id` names it if it becomes a probe.
+    /// Decides whether a call may be made at `now`. `id` becomes the probe's name if the call is one.
     pub fn enter(&self, id: &str, now: i64) -> Entry {
         match (self.mode, &self.state) {
             (Mode::Off, _) => Entry::Unwatched,
@@ -197,14 +198,14 @@ impl Circuit {
         Entry::Probe(self.with(State::HalfOpen { probes, successes, step }))
     }
 
-    /// The circuit after a probe reported, or nothing when its slot is no longer its own.
+    /// The circuit after a probe has reported. `None` when its slot has been given to another probe.
     pub fn probed(&self, id: &str, ending: Ending, now: i64) -> Option<Self> {
         let State::HalfOpen { probes, successes, step } = &self.state else { return None };
         let (mut probes, step) = (probes.clone(), *step);
         probes.remove(probes.iter().position(|probe| probe.id == id)?);
         let successes = match ending {
             Ending::Failed => return Some(self.with(State::Open { until: now + OPEN })),
-            // Nothing was learned: another probe gets the slot.
+            // The result says nothing about the dependency, so another probe gets the slot.
             Ending::Throttled => *successes,
             Ending::Done | Ending::Refused => successes + 1,
         };
@@ -217,8 +218,8 @@ impl Circuit {
         }))
     }
 
-    /// The circuit after an instance told what it has counted, or nothing when that does not matter: without a
-    /// failure, or when the circuit has opened since.
+    /// The circuit after an instance has reported its tally. `None` when the report changes nothing: when it
+    /// holds no failure, or the circuit has opened since.
     pub fn told(&self, tally: &Tally, now: i64) -> Option<Self> {
         let State::Closed(known) = &self.state else { return None };
         if self.mode != Mode::Normal || !tally.has_failures() {

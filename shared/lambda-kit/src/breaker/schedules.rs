@@ -17,7 +17,7 @@ use crate::{dynamodb::TableError, numbers::BREAKER, provider::Ending};
 
 const T: i64 = 1_800_000_000_000;
 const SCHEDULES: usize = 500;
-/// Of the first step, and what is left of the last one in `last_step`.
+/// The probes of the first step; `last_step` leaves as many in the last one.
 const SLOTS: usize = BREAKER.probes[0];
 
 /// Half-open, before its last three probes.
@@ -26,7 +26,7 @@ fn last_step() -> State {
     State::HalfOpen { probes: vec![], successes: BREAKER.probes[step] - SLOTS, step }
 }
 
-/// What all instances share.
+/// The state that all instances share.
 #[derive(Clone)]
 struct World {
     circuit: Arc<Mutex<Circuit>>,
@@ -74,7 +74,8 @@ impl World {
         self.circuit.lock().unwrap().state.clone()
     }
 
-    /// Each of `instances` asks, and those that may, call: `fails(n)` says how the n-th probe's call ends.
+    /// Each of `instances` asks for a permit, and calls if it gets one. `fails(n)` says whether the n-th
+    /// probe fails.
     fn all_call(&self, instances: usize, fails: fn(usize) -> bool) {
         let threads: Vec<_> = (0..instances)
             .map(|_| {

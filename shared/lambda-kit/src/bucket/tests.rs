@@ -69,7 +69,7 @@ async fn callers_get_turns_in_a_row_as_far_as_they_would_wait() {
     assert_eq!(bucket.turn(at(0), ms(500)).await, Turn::TooFar(ms(600)));
     assert_eq!(bucket.turn(at(100), ms(500)).await, Turn::After(ms(500)));
     assert_eq!(faults.calls().len(), 8);
-    // Who does not wait gets nothing that is booked.
+    // A caller that does not wait cannot take a token that is reserved.
     assert_eq!(bucket.take(at(100)).await, Verdict::Wait(ms(600)));
 }
 
@@ -135,7 +135,7 @@ proptest! {
         let (mut now, mut full_at, mut taken) = (0, 0, Vec::new());
         for gap in gaps {
             now += gap;
-            // What the two writes do between them.
+            // The combined effect of the two writes.
             let next = full_at.max(now);
             if next <= flow.latest(now, 1, 0) {
                 full_at = next + flow.token;

@@ -1,10 +1,11 @@
-//! Over how many partitions of a table or an index items are spread, where one would get more writes than it takes: 1,000 a
-//! second (DynamoDB Developer Guide, "Service, account, and table quotas").
+//! Spreads items over partitions of a table or an index where a single one would exceed the limit of 1,000
+//! writes a second (DynamoDB Developer Guide, "Service, account, and table quotas").
 
 use std::str::FromStr;
 
-/// A number of partitions, from 1 to 64. It only grows: readers read partition 0 to the last, so that every item is found
-/// that was written under a smaller number, and a write of an item moves it to where it is by now.
+/// A number of partitions, from 1 to 64. It only grows: readers read all partitions from 0 to the last, so
+/// that they find items that were written under a smaller number, and the next write of an item moves it to
+/// its current partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Partitions(u8);
 
@@ -13,7 +14,8 @@ pub struct Partitions(u8);
 pub struct InvalidPartitions;
 
 impl Partitions {
-    /// 64,000 writes a second are more than the 40,000 that a table takes by default; and every list reads all of them.
+    /// 64,000 writes a second are more than a table's default limit of 40,000; and every list reads all
+    /// partitions.
     pub const MAX: u8 = 64;
 
     /// # Panics
@@ -31,8 +33,8 @@ impl Partitions {
         0..u16::from(self.0)
     }
 
-    /// The partition of an item, by four hexadecimal digits that are as good as random. They decide alone: of an item that
-    /// is written again, nothing else is known.
+    /// The partition of an item, from four hexadecimal digits that are as good as random. Nothing else may
+    /// decide, because a rewrite of the item knows nothing else about it.
     pub fn of(self, digits: &str) -> u16 {
         u16::from_str_radix(digits, 16).unwrap_or_default() % u16::from(self.0)
     }

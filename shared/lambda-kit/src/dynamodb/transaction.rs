@@ -1,4 +1,4 @@
-//! Writing several items at once, and what a cancelled transaction means.
+//! Transactions, and the meaning of their cancellation.
 
 use aws_sdk_dynamodb::{
     error::{ProvideErrorMetadata, SdkError},
@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::{
 
 use super::{Table, TableError, cancellation_reasons, condition_failed};
 
-/// How a transaction ended.
+/// The outcome of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transacted {
     Done,
@@ -15,23 +15,23 @@ pub enum Transacted {
     First,
     /// Another item's condition failed.
     Other,
-    /// Others were writing the same items, or the table took no more: it had no effect, and may be made again a little
-    /// later.
+    /// Others were writing the same items, or the table was throttled. It had no effect and may be retried
+    /// after a short wait.
     Busy,
 }
 
 impl Table {
-    /// Writes all of these items, or none.
+    /// Writes all of these items or none.
     ///
     /// # Errors
-    /// When the call failed, or its answer was lost: then it may have had its effect.
+    /// When the call failed or its answer was lost: it may have taken effect.
     pub async fn transact(
         &self,
         operation: &'static str,
         items: Vec<TransactWriteItem>,
     ) -> Result<Transacted, TableError> {
-        // The SDK gives each call a ClientRequestToken of its own, which makes its tries one; between calls the
-        // conditions judge, since a token is remembered for ten minutes only.
+        // The SDK gives each call its own ClientRequestToken, which makes its retries idempotent. Between
+        // calls the conditions must do that, since a token is valid for ten minutes only.
         let sent = self.client.transact_write_items().set_transact_items(Some(items)).send().await;
         let Err(error) = sent else { return Ok(Transacted::Done) };
         if is_busy(&error) {
@@ -47,10 +47,11 @@ impl Table {
 }
 
 impl Table {
-    /// Makes a transaction's only write without one, at half the price. Whether its condition held.
+    /// Makes a transaction's only write as a plain put, at half the price. Returns whether its condition
+    /// held.
     ///
     /// # Errors
-    /// When the call failed, or its answer was lost: then it may have had its effect.
+    /// When the call failed or its answer was lost: it may have taken effect.
     pub async fn put_alone(&self, operation: &'static str, put: Put) -> Result<bool, TableError> {
         let put = self
             .client
@@ -67,8 +68,8 @@ impl Table {
     }
 }
 
-/// Whether the call was refused as a whole because others were writing the same items, or the table took no more:
-/// it had no effect, and may be made again a little later (DynamoDB developer guide, error handling).
+/// Whether the whole call was refused because others were writing the same items or the table was throttled.
+/// It had no effect and may be retried after a short wait (DynamoDB developer guide, error handling).
 pub fn is_busy<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
     matches!(
         error.code(),
@@ -89,14 +90,14 @@ enum Verdict {
     First,
     /// Another item's condition.
     Other,
-    /// Nothing that was asked about the items: others were writing them, or the table took no more.
+    /// No condition was evaluated: others were writing the items, or the table was throttled.
     Busy,
-    /// A request that can never go through.
+    /// A request that can never succeed.
     Fault,
 }
 
-/// Judges the reasons' codes, in the order of the transaction's items (TransactWriteItems, API reference). A failed
-/// condition outweighs a conflict: it was evaluated, and says what is.
+/// Classifies the reasons' codes, which are in the order of the transaction's items (TransactWriteItems, API
+/// reference). A failed condition outweighs a conflict: it was evaluated, and tells the item's state.
 fn judge<'a>(codes: impl IntoIterator<Item = Option<&'a str>>) -> Verdict {
     let mut verdict = Verdict::Fault;
     for (position, code) in codes.into_iter().enumerate() {

@@ -17,7 +17,7 @@ const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 /// In bytes. A larger body is answered with 413.
 pub const BODY_LIMIT: usize = crate::numbers::BODY_BYTES;
 
-/// A request's JSON body that holds its rules, with the hash-worthy bytes left to the handler's own type.
+/// A request's JSON body that has been validated.
 #[derive(Debug, Clone)]
 pub struct Body<T>(pub T);
 
@@ -53,7 +53,7 @@ where
     }
 }
 
-/// Names what is taken: RFC 9110 section 15.5.16, and for a patch RFC 5789 section 2.2.
+/// Names the accepted media types: RFC 9110 section 15.5.16, and for a patch RFC 5789 section 2.2.
 fn unsupported(is_patch: bool) -> Problem {
     let problem = |detail| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
     if is_patch {
@@ -100,7 +100,7 @@ fn field_of(path: &str, error: &serde_json::Error) -> String {
     }
 }
 
-/// Without the position, which means nothing to the reader of `field`, and without the names of our own types.
+/// Without the position, which is useless next to `field`, and without the names of our own types.
 fn message_of(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = text.rfind(" at line ").map_or(&*text, |end| &text[..end]);

@@ -1,11 +1,11 @@
-//! Where the client is, as the gateway saw it.
+//! The client's address, as the gateway saw it.
 
 use std::{convert::Infallible, net::IpAddr};
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 
-/// The address that the gateway was called from, where there is a gateway. Headers such as `X-Forwarded-For` are not
-/// looked at: anybody can send them.
+/// The source address of the request at the gateway, if there is one. Headers such as `X-Forwarded-For` are
+/// ignored, because any client can send them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddress(pub Option<IpAddr>);
 

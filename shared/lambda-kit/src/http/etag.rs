@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderMap, HeaderName};
 
-/// What one of the two headers says.
+/// The value of `If-Match` or `If-None-Match`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntityTags {
     /// `*`: any version that there is.
@@ -19,7 +19,7 @@ pub struct EntityTag {
 }
 
 impl EntityTags {
-    /// The header's tags, on as many lines as it was sent; nothing when it was not sent.
+    /// The tags from all lines of the header. `None` when it was not sent.
     pub fn read(headers: &HeaderMap, name: &HeaderName) -> Option<Self> {
         let lines: Vec<&str> =
             headers.get_all(name).iter().map(|line| line.to_str().unwrap_or_default()).collect();
@@ -30,7 +30,7 @@ impl EntityTags {
         Some(if text.trim() == "*" { Self::Any } else { Self::These(parse(&text)) })
     }
 
-    /// Weak comparison (RFC 9110 section 8.8.3.2), as `If-None-Match` asks for.
+    /// Weak comparison (RFC 9110 section 8.8.3.2), which `If-None-Match` requires.
     pub fn has_weakly(&self, etag: &str) -> bool {
         let etag = etag.strip_prefix("W/").unwrap_or(etag);
         match self {
@@ -39,7 +39,7 @@ impl EntityTags {
         }
     }
 
-    /// The strong tags, which are all that a strong comparison can match, as `If-Match` asks for. Nothing for `*`.
+    /// The strong tags, since `If-Match` requires strong comparison. `None` for `*`.
     pub fn strong(&self) -> Option<impl Iterator<Item = &str>> {
         match self {
             Self::Any => None,
@@ -48,7 +48,7 @@ impl EntityTags {
     }
 }
 
-/// A comma may stand within a tag: tags are read one after the other, and what is none is passed over.
+/// A tag may contain a comma, so tags are parsed one after the other; malformed ones are skipped.
 fn parse(mut text: &str) -> Vec<EntityTag> {
     let mut tags = Vec::new();
     loop {

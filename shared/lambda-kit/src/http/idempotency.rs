@@ -5,7 +5,7 @@ use contracts::IdempotencyKey;
 
 use super::Problem;
 
-/// The client's own name for what a request asks for. Without one, or with one that is none, the request is a 400.
+/// The client's `Idempotency-Key`. A request without a valid one is answered with 400.
 #[derive(Debug)]
 pub struct Idempotency(pub IdempotencyKey);
 

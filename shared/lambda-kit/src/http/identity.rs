@@ -1,4 +1,4 @@
-//! Who is asking: the access token's claims, checked in the function.
+//! The caller's identity: the claims of the access token, verified in the function.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ impl Identity {
         self.roles.contains(&Role::Admin)
     }
 
-    /// Whether this user may see what belongs to `owner`.
+    /// Whether this user may see resources of `owner`.
     pub fn may_see(&self, owner: &UserId) -> bool {
         self.user_id == *owner || self.is_admin()
     }

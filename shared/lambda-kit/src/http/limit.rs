@@ -1,4 +1,4 @@
-//! How often a caller may ask: a token bucket each, shared by all instances.
+//! Rate limits: each caller has a token bucket, which all instances share.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -22,16 +22,16 @@ use crate::{
     numbers::{self, RateLimit},
 };
 
-/// A rate, and whose it is.
+/// Limits each caller to a rate.
 #[derive(Debug, Clone)]
 pub struct Limiter {
     table: Table,
-    /// What is limited: callers have a bucket for each.
+    /// The name of the limit. Each caller has its own bucket under it.
     name: &'static str,
     rate: RateLimit,
 }
 
-/// What a caller has left: to be said in the answer, whatever it is.
+/// The caller's remaining tokens, which every response reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Allowance {
     rate: RateLimit,
@@ -45,10 +45,10 @@ impl Limiter {
         Self { table, name, rate }
     }
 
-    /// Takes one of the caller's tokens. When the bucket does not answer in time, the call goes ahead.
+    /// Takes one of the caller's tokens. When the bucket does not answer in time, the request is let through.
     ///
     /// # Errors
-    /// 429, when there is none.
+    /// 429, when no token is left.
     async fn take(&self, caller: &str, now: Timestamp) -> Result<Allowance, Problem> {
         let RateLimit { burst, per_second } = self.rate;
         let bucket = Bucket::new(self.table.clone(), format!("{}/{caller}", self.name), burst, per_second);
@@ -94,7 +94,7 @@ impl Allowance {
     }
 }
 
-/// Rounded up: who waits so long has waited long enough.
+/// Rounds up, so that a client that waits this long has waited long enough.
 fn seconds(duration: SignedDuration) -> i64 {
     duration.as_secs() + i64::from(duration.subsec_nanos() > 0)
 }
@@ -103,7 +103,8 @@ fn number(number: i64) -> HeaderValue {
     HeaderValue::from(number)
 }
 
-/// A limit that a handler asks itself, beside its first read: in the request's extensions by [`offered`].
+/// A limit that a handler takes itself, concurrently with its first read. [`offered`] puts it into the
+/// request's extensions.
 #[derive(Debug, Clone)]
 pub struct Limited {
     limiter: Arc<Limiter>,
@@ -111,7 +112,8 @@ pub struct Limited {
 }
 
 impl Limited {
-    /// Takes one of the caller's tokens while `read` reads, which must change nothing: it may have been for nothing.
+    /// Takes one of the caller's tokens concurrently with `read`, which must change nothing: its result is
+    /// dropped when there is no token.
     ///
     /// # Errors
     /// 429 when there is no token, else what `read` failed with.
@@ -121,13 +123,13 @@ impl Limited {
         read: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Problem> {
         let (allowance, read) = tokio::join!(self.limiter.take(caller, Timestamp::now()), read);
-        // One request asks once.
+        // A request takes only one token.
         let _ = self.taken.set(allowance?);
         read.map_err(Into::into)
     }
 }
 
-/// Offers the limit to the handlers behind it, and says in the answer what is left.
+/// Offers the limit to the handlers of these routes, and reports the remaining tokens in the response.
 pub async fn offered(State(limiter): State<Arc<Limiter>>, mut request: Request, next: Next) -> Response {
     let taken = Arc::new(OnceLock::new());
     request.extensions_mut().insert(Limited { limiter, taken: taken.clone() });
@@ -138,17 +140,17 @@ pub async fn offered(State(limiter): State<Arc<Limiter>>, mut request: Request, 
     response
 }
 
-/// Limits what is behind it by the client's address. Before the work, because that cannot be taken back.
+/// Limits these routes by the client's address. Takes the token before the work, which cannot be undone.
 ///
 /// # Errors
-/// 429, when the address asks too often.
+/// 429, when no token is left.
 pub async fn by_address(
     State(limiter): State<Arc<Limiter>>,
     ClientAddress(address): ClientAddress,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    // There is none where there is no gateway.
+    // Without a gateway, the address is unknown.
     let Some(address) = address else { return Ok(next.run(request).await) };
     let allowance = limiter.take(&caller_at(address), Timestamp::now()).await?;
     let mut response = next.run(request).await;
@@ -156,7 +158,8 @@ pub async fn by_address(
     Ok(response)
 }
 
-/// Who calls from an address, without the address. A household has a network of 2^64 in IPv6 (RFC 6177).
+/// A hash that stands for the caller's address. In IPv6 a household has a whole /64 (RFC 6177), so it is of
+/// the network.
 fn caller_at(address: IpAddr) -> String {
     let network = match address {
         IpAddr::V4(_) => address,

@@ -1,6 +1,7 @@
-//! The path as the client sent it. API Gateway's HTTP API hands it over with every escape decoded but `%25`, and
-//! lambda_http reads it as a URL again: an escaped `?` or `#` would end it, `\` would be a `/`, and white space would
-//! vanish. So what cannot stand in a path is escaped again (RFC 3986 section 2.2: an escaped reserved character is data).
+//! The path as the client sent it. API Gateway's HTTP API passes it with every escape decoded except `%25`,
+//! and lambda_http parses it as a URL again: a decoded `?` or `#` would end it, `\` would become `/`, and
+//! white space would vanish. So characters that a path cannot contain are escaped again (RFC 3986 section
+//! 2.2: an escaped reserved character is data).
 
 use std::fmt::Write;
 
@@ -17,7 +18,7 @@ pub(super) fn escape(request: &mut LambdaRequest) {
 fn escaped(path: &str) -> String {
     let mut escaped = String::with_capacity(path.len());
     for byte in path.bytes() {
-        // RFC 3986 section 3.3, pchar, and the slash between segments. What is escaped already stays so.
+        // RFC 3986 section 3.3: pchar, and the slash between segments. Escapes stay as they are.
         if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(&byte) {
             escaped.push(char::from(byte));
         } else {

@@ -20,14 +20,13 @@ pub struct FieldError {
     pub message: String,
 }
 
-/// What an endpoint answers when it cannot do what it was asked. `instance` and `correlation_id` are added on
-/// the way out.
+/// An endpoint's error response (RFC 9457). `instance` and `correlation_id` are added by [`render`].
 #[derive(Debug, Clone)]
 pub struct Problem {
     status: StatusCode,
     detail: String,
     errors: Vec<FieldError>,
-    /// Members beside the standard ones (RFC 9457 section 3.2).
+    /// Extension members (RFC 9457 section 3.2).
     members: serde_json::Map<String, serde_json::Value>,
     headers: Vec<(header::HeaderName, HeaderValue)>,
 }
@@ -125,7 +124,7 @@ impl Problem {
         self
     }
 
-    /// Says one thing more, in a member of its own.
+    /// Adds an extension member.
     #[must_use]
     pub fn with_member(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
         self.members.insert(name.to_owned(), value.into());

@@ -1,8 +1,9 @@
-//! Records that a relay cannot process: kept in its own table as `pk = PARKED`, `sk = <sequence number>`, so that the
-//! stream goes on. Each is counted (`Found`, kind `parked`, with an alarm), and stays until it is processed.
+//! Records that a relay cannot process. They are stored in its own table as `pk = PARKED`, `sk = <sequence
+//! number>`, so that the stream goes on. Each is counted (`Found`, kind `parked`, with an alarm) and stays
+//! until it is processed.
 //!
-//! A parked record holds the key of its item and none of its content. To retry it, the item is read as it is now: an item
-//! that changed since brings the events of its last change.
+//! A parked record holds the key of its item and no content. A retry reads the item as it is then: an item
+//! that has changed since yields the events of its last change.
 
 use std::sync::Arc;
 
@@ -31,12 +32,12 @@ const PAGE: i32 = 25;
 /// Which parked records to retry.
 #[derive(Debug, Default, Deserialize)]
 pub struct Request {
-    /// Where the page before ended; none for the first page.
+    /// The previous page's cursor; `None` for the first page.
     #[serde(default)]
     pub cursor: Option<String>,
 }
 
-/// What became of a page of parked records.
+/// The result of retrying one page of parked records.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Retried {
     /// Processed, and no longer parked.
@@ -45,7 +46,7 @@ pub struct Retried {
     pub failed: usize,
     /// Still cannot be processed.
     pub parked: Vec<Parked>,
-    /// Where the next page begins; none after the last one.
+    /// The cursor of the next page; `None` after the last one.
     pub cursor: Option<String>,
 }
 
@@ -82,7 +83,7 @@ impl Parking {
         Self { table }
     }
 
-    /// Parks a record, and says whether it is parked now. To do it again changes nothing.
+    /// Parks a record, and returns whether it is parked. Idempotent.
     pub(super) async fn park(&self, record: &StreamRecord) -> bool {
         let change = &record.dynamodb;
         let sequence_number = change.sequence_number.as_str();
@@ -134,7 +135,7 @@ impl Parking {
                 records.push(record(&number, &source)?);
                 parked.push((number, Parked { pk, sk, parked_at: text(&item, PARKED_AT)? }));
             } else {
-                // What was deleted meanwhile has nothing left to publish.
+                // The item was deleted meanwhile, so there is nothing left to publish.
                 self.delete(&number).await?;
                 retried.done += 1;
             }

@@ -37,12 +37,13 @@ impl Publisher {
         Self { sns, topic_arn, run: None }
     }
 
-    /// A publisher to which the topic does not object that it took these events a moment ago, unless it was in this run.
+    /// A publisher for republishing: the topic's deduplication ignores earlier events, but not those of the
+    /// same run.
     pub(super) fn again(&self, run: &str) -> Self {
         Self { run: Some(run.to_owned()), ..self.clone() }
     }
 
-    /// Publishes events, those of a subject in their order, and answers by their origins what became of them.
+    /// Publishes events, those of a subject in their order, and returns the result for each origin.
     ///
     /// A call carries one event of each subject, because SNS refuses entry by entry: it could take a subject's second
     /// event without the first. Once an event of a subject fails, the later ones wait. Once a call fails, all that is left
@@ -134,7 +135,7 @@ impl Publisher {
     }
 }
 
-/// Whether the entry itself is at fault. A throttled entry is a fault of the sender, too, but one that passes.
+/// Whether the entry itself is invalid. Throttling counts as the sender's fault, too, but it passes.
 fn is_final(failure: &BatchResultErrorEntry) -> bool {
     failure.sender_fault() && failure.code().starts_with("Invalid")
 }

@@ -1,12 +1,12 @@
-//! Publishing again what a table's items hold in their outboxes, page by page: for a consumer that is new or late, and
-//! for events that did not get out while they were in the stream.
+//! Publishes the events in the outboxes of a table's items again, page by page: for a consumer that is new or
+//! late, and for events that were not published while they were in the stream.
 //!
-//! An outbox stays in its item until the item's next change. An order's items never change, so theirs are its whole
-//! history; of everything else it is the event of the newest change, which tells the state as it is.
+//! An outbox stays in its item until the item's next change. An order's items never change, so theirs are its
+//! whole history. Other items have only the event of their last change, which holds the current state.
 //!
-//! The events are the old ones with their old ids, so that consumers know them again. Only the topic must not: it drops
-//! what it took within the last 5 minutes, and a queue that was subscribed a minute ago would never get those. So the
-//! deduplication id carries the run's name, and a page that is asked for twice in a run goes out once.
+//! The events keep their ids, so that consumers recognise them. Only the topic must not: it drops duplicates
+//! of the last 5 minutes, and a queue that was subscribed a minute ago would never get those. So the
+//! deduplication id contains the run's name, and a page that is requested twice in a run is published once.
 
 use std::time::Instant;
 
@@ -23,8 +23,8 @@ use crate::{
     telemetry::{self, Outcome},
 };
 
-/// Items that one page looks at. With five events each, which is much, they are 50 calls of the topic: some seconds of a
-/// relay's 30.
+/// Items on one page. With five events each, which is many, they take 50 calls to the topic: some seconds of
+/// a relay's 30.
 const PAGE_ITEMS: i32 = 100;
 
 /// With an event's id (36) and a dot it stays below the 128 characters of a deduplication id (PublishBatch, API
@@ -36,7 +36,7 @@ const RUN_MAX: usize = 64;
 pub struct Request {
     /// The run's own name: letters, digits and hyphens, at most 64.
     pub run: String,
-    /// Where the page before ended; none for the first page.
+    /// The previous page's cursor; `None` for the first page.
     #[serde(default)]
     pub cursor: Option<String>,
     /// Only events of these types; all when it is empty.
@@ -47,14 +47,14 @@ pub struct Request {
     pub since: Option<Timestamp>,
 }
 
-/// What became of a page.
+/// The result of one page.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Page {
     /// Events that the topic took.
     pub events: usize,
     /// Outboxes that cannot be read or published, and were left out.
     pub unreadable: usize,
-    /// Where the next page begins; none after the last one.
+    /// The cursor of the next page; `None` after the last one.
     pub cursor: Option<String>,
 }
 
@@ -98,10 +98,10 @@ impl Republisher {
         Self { table, publisher }
     }
 
-    /// Publishes the next page. May be repeated: within a run and 5 minutes, the topic takes an event once.
+    /// Publishes the next page. May be repeated: within a run and 5 minutes, the topic drops the duplicates.
     ///
     /// # Errors
-    /// When the request cannot be understood, or the page must be asked for again.
+    /// When the request is invalid, or the page must be requested again.
     pub async fn page(&self, request: &Request) -> Result<Page, RepublishError> {
         let started = Instant::now();
         let page = self.publish(request).await;

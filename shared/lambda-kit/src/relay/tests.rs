@@ -81,6 +81,6 @@ fn what_an_operator_asks_for_is_no_batch_of_the_stream() {
 fn a_record_that_cannot_be_read_leaves_the_others_of_its_batch_readable() {
     let broken = json!({"pk": {"S": "USER#1"}, "outbox": {"S": "no list"}});
     assert!(record("INSERT", Some(broken.clone()), None).new_events().is_err());
-    // What was not readable was not published, so all that is there now is new.
+    // The old outbox was malformed and not published, so all events of the new one are new.
     assert_eq!(sequences(&record("MODIFY", Some(image(&[event(1)])), Some(broken))), [1]);
 }

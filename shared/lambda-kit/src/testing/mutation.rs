@@ -1,13 +1,13 @@
-//! Input as it must not be, made from input as it should be: random bytes alone never get past a parser's first check.
+//! Makes invalid input from valid input: random bytes alone never pass a parser's first check.
 
 use serde_json::{Map, Value, json};
 
-/// Far above what anybody sends; deeper than that serde_json refuses to go (128).
+/// Far above real input. serde_json refuses to go deeper than 128.
 const DEEP: usize = 300;
 const LONG: usize = 70_000;
 
-/// `seed`, after what `entropy` says was done to it: odd values in the place of good ones, members missing or called
-/// something else, deep nesting, bytes cut off, changed and put in. The same entropy makes the same text.
+/// Mutates `seed` as `entropy` directs: odd values, members that are missing or renamed, deep nesting, bytes
+/// cut off, changed and inserted. Deterministic.
 pub fn mutated(seed: &str, entropy: &[u8]) -> Vec<u8> {
     let mut entropy = Entropy(entropy);
     let mut text = match serde_json::from_str::<Value>(seed) {

@@ -1,5 +1,5 @@
-//! A FIFO topic on this machine: it keeps what it is given, drops what it knows by its deduplication id, and answers as a
-//! test tells it to.
+//! A local FIFO topic: stores messages, drops duplicates by deduplication id, and responds as a test
+//! configures it.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -9,7 +9,7 @@ use std::{
 use contracts::Envelope;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::any};
 
-/// How the topic answers one call.
+/// The topic's response to one call.
 pub enum Answer {
     /// Takes every event.
     Takes,
@@ -41,7 +41,7 @@ struct State {
     known: HashSet<String>,
 }
 
-/// Clones share what they were given.
+/// Clones share their state.
 #[derive(Clone)]
 pub struct Topic {
     server: Arc<MockServer>,
@@ -123,7 +123,7 @@ impl Respond for Responder {
     }
 }
 
-/// What a PublishBatch brings.
+/// The entries of a PublishBatch request.
 fn entries(call: &Request) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
     for (name, value) in form(&call.body) {

@@ -5,7 +5,7 @@ use super::*;
 
 const T: i64 = 1_800_000_000_000;
 
-/// A tally of these failures and of so many successes, all within the last moment before `now`.
+/// A tally of this many failures and successes, all just before `now`.
 fn tally(failures: usize, successes: usize, now: i64) -> Tally {
     let mut tally = Tally::default();
     (0..failures).for_each(|_| tally.count(true, now));
@@ -192,7 +192,7 @@ fn any_ending() -> impl Strategy<Value = Ending> {
     prop::sample::select(vec![Done, Done, Refused, Failed, Failed, Throttled])
 }
 
-/// The rules, said in another way: from the whole list of calls since it last closed.
+/// The same rules, computed from the whole list of calls since the circuit last closed.
 fn opens(calls: &[(i64, bool)], now: i64) -> bool {
     let slice = |at: i64| at.div_euclid(10_000);
     let recent = calls.iter().filter(|(at, failed)| *failed && now - at < 10_000).count();

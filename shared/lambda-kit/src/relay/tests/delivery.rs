@@ -1,4 +1,5 @@
-//! What becomes of a batch: a real table, a topic that fails in every way, and Lambda's rule for what it delivers again.
+//! Relays batches of a real table to a topic that fails in every way, and applies Lambda's rule for
+//! redelivery.
 
 use contracts::{CorrelationId, Envelope, EventId, Metadata};
 use jiff::Timestamp;
@@ -81,7 +82,7 @@ impl World {
         Self { parking: Parking::new(table.clone()), table, faults, topic, publisher }
     }
 
-    /// The records that a delivery of these asks Lambda for again.
+    /// The records that a delivery reports as failed.
     async fn deliver(&self, records: &[Value]) -> Vec<String> {
         self.deliver_to(records, nothing).await
     }
