@@ -1,4 +1,4 @@
-//! The order saga's definition, for whoever deploys or checks it.
+//! The definition of the order saga, for deployments and tests.
 
 /// Amazon States Language, as deployed: `${…}` are the substitutions that `infra/orders.yaml` makes.
 pub const ORDER_SAGA: &str = include_str!("../order_saga.asl.json");

@@ -1,5 +1,5 @@
-//! What the states send is what the commands read: each task's arguments, with sample values in the place of their
-//! expressions, must be a command of `contracts::saga`.
+//! The arguments of each task, with sample values in place of the expressions, must parse as a command of
+//! `contracts::saga`.
 
 use contracts::saga::{FulfillmentCommand, InventoryCommand, OrderCommand, PaymentCommand, SagaInput};
 use serde_json::{Value, from_value, json};

@@ -1,4 +1,4 @@
-//! What must hold in the definition itself, whatever the commands answer.
+//! Rules for the definition itself, independent of what the commands answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,8 +91,8 @@ fn the_execution_as_a_whole_has_no_timeout() {
     assert_eq!(definition()["TimeoutSeconds"], Value::Null);
 }
 
-/// A retrier cannot read a clock, and with full jitter its tries take half as long or twice as long as meant. So the time
-/// is asked for after them.
+/// A retrier has no clock, and with full jitter its tries may take half or twice the expected time. So the
+/// time is checked after them.
 #[test]
 fn a_step_that_fails_is_entered_again_until_the_time_of_its_order_is_up() {
     let states = states();
@@ -110,7 +110,7 @@ fn a_step_that_fails_is_entered_again_until_the_time_of_its_order_is_up() {
         assert_eq!(again, expected, "{step}");
     }
     assert_eq!(states["TakePayment"]["Assign"], json!({ "paid_at": "{% $millis() %}" }));
-    // What CompleteOrder is entered with is the shipment, the first time and every other.
+    // CompleteOrder's input is the shipment, at the first entry and at every later one.
     let unfinished = list(&states["CompleteOrder"], "Catch").last().expect("checked above");
     assert_eq!(unfinished["Output"], "{% $states.input %}");
 }
@@ -156,7 +156,7 @@ fn what_the_business_refuses_is_final_and_comes_first() {
             (true, _) => assert!(!final_names.is_empty(), "{name}: steps are refused"),
             // A completed order is not undone, however often it is tried.
             (false, "ReleaseInventory") => assert_eq!(final_names, [RESERVATION_COMMITTED]),
-            // Recorded is recorded: trying again would say the same.
+            // The result is recorded, and a retry would return the same.
             (false, "CancelOrder") => assert_eq!(final_names, [COMPENSATION_FAILED]),
             (false, _) => assert!(final_names.is_empty(), "{name}: undos are not refused"),
         }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-/// What an expression can see.
+/// The values that an expression can read.
 pub struct Scope {
-    /// Of the state, and of the next one.
+    /// The state's input, and then the next state's.
     pub input: Value,
     pub variables: Map<String, Value>,
     /// `$states` without `input` and `context`.
@@ -58,7 +58,7 @@ impl Scope {
             ("states", Some("context")) if rest.last().is_some_and(|field| field == "StartTime") => {
                 return Some(json!(Timestamp::UNIX_EPOCH));
             }
-            // Of the rest of the context, what differs from order to order plays no part here.
+            // The rest of the context object differs between executions and plays no part here.
             ("states", Some("context")) => return Some(json!("context")),
             ("states", _) => (&self.states, rest),
             (variable, _) => (self.variables.get(variable)?, rest),
@@ -171,7 +171,7 @@ impl<'a> Parser<'a> {
         expression
     }
 
-    /// Whether `sign` comes next; then it is taken.
+    /// Consumes `sign` if it comes next, and returns whether it did.
     fn takes(&mut self, sign: &str) -> bool {
         match self.rest.trim_start().strip_prefix(sign) {
             Some(rest) => {

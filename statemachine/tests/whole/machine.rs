@@ -17,7 +17,7 @@ pub enum Ended {
     Failed(String),
 }
 
-/// What infra/orders.yaml puts in the place of `${OrderWaitMinutes}` when nothing else is said.
+/// The default of `${OrderWaitMinutes}` in infra/orders.yaml.
 pub const ORDER_WAIT: Duration = Duration::from_mins(ORDER_WAIT_MINUTES as u64);
 
 pub struct Machine {
@@ -26,7 +26,7 @@ pub struct Machine {
     states: BTreeMap<String, State>,
 }
 
-/// What is drawn of each pause between two tries: with full jitter anything from none to all of it.
+/// The part of each retry pause that is waited: with full jitter, anything from none to all of it.
 #[derive(Debug, Clone, Copy)]
 pub enum Jitter {
     None,
@@ -202,14 +202,14 @@ impl Retrier {
         Self {
             errors: errors(rule),
             most: number("MaxAttempts").expect("MaxAttempts"),
-            // What is final has no pauses.
+            // A final error has no pauses.
             interval: number("IntervalSeconds").unwrap_or_default(),
             factor: number("BackoffRate").unwrap_or_default(),
             longest: number("MaxDelaySeconds").unwrap_or_default(),
         }
     }
 
-    /// The longest pause after so many retries.
+    /// The longest pause after this many retries.
     fn pause(&self, tries: u64) -> Duration {
         let factor = self.factor.saturating_pow(u32::try_from(tries).unwrap_or(u32::MAX));
         Duration::from_secs(self.interval.saturating_mul(factor).min(self.longest))
@@ -233,7 +233,7 @@ fn text(value: &Value, field: &str) -> Option<String> {
     value[field].as_str().map(str::to_owned)
 }
 
-/// Of the execution's input only the order's id is looked at.
+/// Only the order's id matters in the execution's input.
 fn input() -> Value {
     json!({"order_id": "ord_1"})
 }

@@ -1,6 +1,6 @@
-//! The definition itself, run: every step and undo in every way in which a call can end, two such calls in one run, and a
-//! cancel at every moment, against services that do no more than they promise. However it goes, money, stock and
-//! shipment come out right.
+//! Runs the definition: every step and undo with every outcome of its calls, two faults in one run, and a
+//! cancel at every moment, against services that do no more than they promise. In every case money, stock and
+//! shipment must end consistent.
 
 mod expression;
 mod machine;
@@ -185,7 +185,7 @@ fn a_step_that_fails_for_good_cancels_the_order_when_its_time_is_up() {
                 let (services, ended) = run(&machine, Services::default().with(step, fault));
                 let told = format!("{step}, {fault:?}, {jitter:?}");
                 assert_eq!(ended, Ended::Succeeded, "{told}");
-                // Of CompleteOrder only the answer was lost.
+                // Only the answer of CompleteOrder was lost.
                 if services.order.status != OrderStatus::OrderCompleted {
                     assert_eq!(services.order.reason, SERVICE_UNAVAILABLE, "{told}");
                 }
@@ -229,7 +229,7 @@ fn an_undo_that_is_down_for_hours_is_named_and_the_others_are_done() {
     }
 }
 
-/// What this test is worth: each of these would lose money or stock, and is seen.
+/// Checks this test itself: each of these mistakes would lose money or stock, and must be detected.
 #[test]
 fn a_broken_edge_is_seen() {
     let wrongs = [

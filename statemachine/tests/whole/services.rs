@@ -1,5 +1,5 @@
-//! The contexts, as far as the saga can see them: what they hold for one order, and what they promise (README.md, steps
-//! and undos): a repeat is a success, and a step that comes after its undo is refused.
+//! The contexts as the saga sees them: their state for one order, and their promises (README.md, steps and
+//! undos): a repeat succeeds, and a step that comes after its undo is refused.
 
 use std::{ops::Range, time::Duration};
 
@@ -13,21 +13,21 @@ use contracts::{
 use serde_json::{Value, json};
 
 pub const TIMEOUT: &str = "States.Timeout";
-/// How long a call takes that does not time out.
+/// The duration of a call that does not time out.
 const CALL: Duration = Duration::from_millis(100);
 
-/// How the calls of a task end, other than well.
+/// How the calls of a task fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The first one fails before it has an effect.
     FailsOnce,
     /// The first one has its effect, and its answer is lost.
     LosesOneAnswer,
-    /// All fail, without an effect, for as long as they are tried.
+    /// All calls fail without an effect.
     Down,
     /// All have their effect, and no answer comes back.
     Mute,
-    /// All time out; the first one's effect comes so many calls later, 255 for after the end.
+    /// All calls time out; the effect of the first one happens this many calls later, 255 for after the end.
     Late(u8),
 }
 
@@ -44,7 +44,7 @@ impl Fault {
     ];
 }
 
-/// What the business says no to.
+/// A final refusal by a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     OutOfStock,
@@ -94,9 +94,9 @@ pub struct Services {
     faults: Vec<(&'static str, Fault)>,
     /// Tasks whose calls fail without an effect during these minutes.
     away: Vec<(&'static str, Range<u64>)>,
-    /// How long the customer takes to pay.
+    /// The time that the customer takes to pay.
     payment_takes: Duration,
-    /// Before which call the customer asks for a cancel, and whether payments hears of it while it waits.
+    /// The call before which the customer requests a cancel, and whether payments receives it while it waits.
     cancel: Option<(usize, bool)>,
     late: Vec<(usize, String, Value)>,
     log: Vec<(String, &'static str)>,
@@ -155,13 +155,13 @@ impl Services {
         Self { cancel: Some((call, heard)), ..self }
     }
 
-    /// What is held for the order.
+    /// The parts that are held for the order.
     pub fn held(&self) -> Vec<&'static str> {
         let all = [("shipment", self.parcel), ("payment", self.money), ("inventory", self.stock)];
         all.into_iter().filter(|(_, thing)| *thing == Thing::Held).map(|(part, _)| part).collect()
     }
 
-    /// Whether a fault kept orders from saying how it stands, for as long as it was asked.
+    /// Whether a fault made orders unavailable to the tasks that ask for the order's status.
     pub fn orders_was_down(&self) -> bool {
         let asked = ["AbortOrder", "CancelOrder"];
         self.faults.iter().any(|(task, fault)| {
@@ -228,7 +228,7 @@ impl Services {
 
     fn happen(&mut self, late: Vec<(usize, String, Value)>) {
         for (_, task, arguments) in late {
-            // Nobody hears the answer any more.
+            // Nothing waits for the answer any more.
             let _ = self.effect(&task, &arguments);
         }
     }
@@ -268,7 +268,7 @@ impl Services {
 }
 
 impl Thing {
-    /// Whether this call was the one that did it.
+    /// Returns whether this call made the change.
     fn hold(&mut self, refused: Option<&'static str>) -> Result<bool, &'static str> {
         match (*self, refused) {
             (Self::None, None) => {
