@@ -39,14 +39,14 @@ pub use describe::operations;
 
 /// Clients and caches may reuse a product for this long, then revalidate it.
 const FRESH: Duration = Duration::from_secs(5);
-/// What an instance keeps for while the table does not answer. The longest descriptions make a page of 100 products 2 MB,
-/// and one product 20 KB: at most 60 MB of a function's 256.
+/// Last known values per instance, for times when the table does not answer. The longest descriptions make a
+/// page of 100 products 2 MB, and one product 20 KB: at most 60 MB of a function's 256.
 const KEPT_PAGES: usize = 20;
 const KEPT_PRODUCTS: usize = 1000;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const DEFAULT_LIMIT: usize = 20;
 const TAKEN: &str = "A product with this SKU exists. Change it with PUT.";
-/// As a category may have, and as a name may have.
+/// The same limit as for a name.
 const CATEGORY_MAX: usize = 100;
 const NAME_MAX: usize = 200;
 const DESCRIPTION_MAX: usize = 4000;
@@ -69,7 +69,7 @@ struct Catalog {
     products: LastKnown<Sku, Product>,
 }
 
-/// A page of a list: the list, how many of it, and from where on.
+/// A page of a list: its filter, the number of products, and the cursor.
 type Wanted = (Filter, usize, Option<String>);
 
 #[derive(Deserialize, Validate)]
@@ -77,7 +77,8 @@ type Wanted = (Filter, usize, Option<String>);
 struct NewProduct {
     #[garde(skip)]
     sku: Sku,
-    // As in `DetailsBody`, and not flattened out of it: serde would lose the path of a field that it cannot read.
+    // Repeats the fields of `DetailsBody` instead of flattening it: with `flatten`, serde loses the path of a
+    // malformed field.
     #[garde(dive)]
     name: Line<NAME_MAX>,
     #[garde(dive)]
@@ -144,7 +145,8 @@ impl ProductView {
     }
 }
 
-/// The tag of what is shown: the product's version, that of its stock, and the time of what was known last.
+/// The entity tag of a product as shown: its version, its stock's version, and the time of a last known
+/// value.
 fn etag(product: &Product, stock: Shown) -> String {
     let (product, stock, as_of) = (product.version, stock.version, stock.as_of);
     let as_of = as_of.map(|at| format!(".{}", at.as_millisecond())).unwrap_or_default();
@@ -205,8 +207,8 @@ async fn list(
 }
 
 impl Catalog {
-    /// A page of a list; while the table does not answer, as it was read last. There are more searches than can be kept,
-    /// and they would take the room of what everyone looks at.
+    /// A page of a list; the last known one while the table does not answer. Searches are not kept: there are
+    /// too many, and they would displace the pages that everyone reads.
     async fn page(&self, wanted: Wanted, now: Timestamp) -> Result<Read<Page>, ListError> {
         let (filter, limit, cursor) = wanted.clone();
         let read = async { self.store.list(&filter, limit, cursor.as_deref()).await.map(Some) };
@@ -218,7 +220,7 @@ impl Catalog {
         Ok(page.unwrap_or_else(|| Read::Current(Page::default())))
     }
 
-    /// A product on sale; while the table does not answer, as it was read last.
+    /// A product on sale; the last known one while the table does not answer.
     async fn product(&self, sku: &str, now: Timestamp) -> Result<Read<Product>, Problem> {
         let sku = Sku::try_from(sku).map_err(|_| not_found())?;
         let read = on_sale(&self.store, &sku);
@@ -226,7 +228,7 @@ impl Catalog {
         product.map_err(|e| Problem::unavailable(&e))?.ok_or_else(not_found)
     }
 
-    /// A list of products with what is known of their stock, or 304 for whoever has the same.
+    /// A list of products with their availability, or 304 when the client has the same one.
     async fn show(&self, headers: &HeaderMap, page: Read<Page>, now: Timestamp) -> Result<Response, Problem> {
         let (Page { products, next_cursor }, earlier) = page.into_parts();
         let skus = products.iter().map(|product| product.sku.clone());
@@ -245,12 +247,12 @@ impl Catalog {
     }
 }
 
-/// Stock as it is told with a product that was read at this time, if not just now.
+/// The stock to show with a product that was read at an earlier time, if it was.
 fn as_of(stock: Shown, earlier: Option<Timestamp>) -> Shown {
     earlier.map_or(stock, |at| stock.earlier(at))
 }
 
-/// What was read just now is kept for some seconds. What was known last is asked for again each time.
+/// A current response may be cached for `FRESH`. One from last known values must be revalidated each time.
 fn caching(earlier: Option<Timestamp>, now: Timestamp) -> HeaderValue {
     earlier.map_or_else(|| cache_control(FRESH, now, now), |at| cache_control(Duration::ZERO, at, now))
 }
@@ -291,7 +293,8 @@ async fn create(
     let mut change = domain::create(sku.clone(), details.clone(), &correlation_id, now)?;
     let mut written = store.create(&change).await.map_err(|e| Problem::unavailable(&e))?;
     if written == Written::Conflict {
-        // A SKU that was sold before is sold again: its versions go on, which is what the copies of its price go by.
+        // A SKU that was discontinued is sold again. Its versions continue, because the copies of its price
+        // rely on them.
         let before = store.get(&sku).await.map_err(|e| Problem::unavailable(&e))?;
         if let Some(before) = before.filter(|before| before.discontinued) {
             change = domain::resume(before, details, &correlation_id, now)?;
@@ -347,7 +350,7 @@ async fn on_sale(store: &Store, sku: &Sku) -> Result<Option<Product>, TableError
     Ok(store.get(sku).await?.filter(|product| !product.discontinued))
 }
 
-/// A product on sale as it is now: what was known last is nothing to change.
+/// A product on sale, read now: a last known value is no basis for a change.
 async fn current(store: &Store, sku: &str) -> Result<Product, Problem> {
     let sku = Sku::try_from(sku).map_err(|_| not_found())?;
     on_sale(store, &sku).await.map_err(|e| Problem::unavailable(&e))?.ok_or_else(not_found)
@@ -357,7 +360,7 @@ fn not_found() -> Problem {
     Problem::not_found("There is no such product.")
 }
 
-/// What is known of the stock; nothing of what cannot be a SKU.
+/// The known availability of a SKU; unknown for text that is not a valid SKU.
 async fn stock_of(availabilities: &Availabilities, sku: &str, now: Timestamp) -> Shown {
     match Sku::try_from(sku) {
         Ok(sku) => availabilities.of_one(&sku, now).await,
@@ -365,7 +368,8 @@ async fn stock_of(availabilities: &Availabilities, sku: &str, now: Timestamp) ->
     }
 }
 
-/// The product's versions in `If-Match`: the product as the caller knows it, whatever became of its stock.
+/// The product versions in `If-Match`. The stock's part of the tag is ignored: a change of stock is no
+/// conflict.
 fn known(headers: &HeaderMap) -> Result<Known, Problem> {
     let missing =
         || Problem::new(StatusCode::PRECONDITION_REQUIRED, "Send the product's ETag in `If-Match`.");

@@ -1,7 +1,7 @@
-//! Availability for the API: from the catalogue's own copy, kept in the process for some seconds, and then read again
-//! while what was known stands in for what is slow to come. A table that cannot be read costs nobody their page: what was
-//! known stands in for a minute; then it is told as what was known last, for half an hour. While inventory does not
-//! answer, its stock is told as what was known last, too.
+//! Availability for the API, from the catalogue's own copy of the stock. A process caches the copy for some
+//! seconds, then reads it again, and uses the cached value while the read is slow. While the table cannot be
+//! read, the cached value is served as current for a minute, and then for half an hour as last known. While
+//! inventory does not answer, its stock is served as last known, too.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,11 +19,12 @@ use crate::{
     store::Store,
 };
 
-/// More than a process is asked for within a minute; whoever walks through a larger catalogue reads the table.
+/// More SKUs than a process is asked for within a minute. A client that walks through a larger catalogue
+/// causes reads.
 const KEPT: usize = 10_000;
 
-/// Whoever could be told what was known waits so long for what is so now. DynamoDB answers within 10 ms nearly always; the
-/// read goes on behind the answer, and the next one has it.
+/// How long a request with a usable cached value waits for the current one. DynamoDB nearly always answers
+/// within 10 ms; a slower read continues in the background, for the next request.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone)]
@@ -38,7 +39,7 @@ impl Availabilities {
         Self { store, inventory, known: Arc::default() }
     }
 
-    /// What is told of the stock of these SKUs: of each of them something.
+    /// The stock to show for each of these SKUs.
     pub async fn of(&self, skus: impl IntoIterator<Item = Sku>, now: Timestamp) -> HashMap<Sku, Shown> {
         let skus: HashSet<Sku> = skus.into_iter().collect();
         let (standing, ()) = tokio::join!(self.inventory.standing(now), self.refresh(&skus, now));
@@ -48,7 +49,7 @@ impl Availabilities {
         })
     }
 
-    /// Reads those of these SKUs that are not fresh. Waits for it only as long as it is worth it.
+    /// Reads those of these SKUs that are not fresh. Waits only briefly when all of them have a usable value.
     async fn refresh(&self, skus: &HashSet<Sku>, now: Timestamp) {
         let (wanted, stands_in) = self.with(|known| {
             let read = |sku: &Sku| known.get(sku).copied();
@@ -64,7 +65,7 @@ impl Availabilities {
         }
     }
 
-    /// Reads these SKUs. When they cannot be read, what is known stays.
+    /// Reads these SKUs. On failure the cached values stay.
     async fn read(self, wanted: Vec<Sku>, now: Timestamp) {
         match self.store.stocks(&wanted).await {
             Ok(mut found) => self.with(|known| {
@@ -88,7 +89,7 @@ impl Availabilities {
         }
     }
 
-    /// Of one SKU.
+    /// The stock to show for one SKU.
     pub async fn of_one(&self, sku: &Sku, now: Timestamp) -> Shown {
         self.of([sku.clone()], now).await.remove(sku).unwrap_or_default()
     }

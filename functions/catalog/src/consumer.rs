@@ -1,4 +1,5 @@
-//! What other contexts tell (`catalog-consumer`): inventory what can be sold, orders what was bought together.
+//! The events that the catalogue handles (`catalog-consumer`): inventory's stock classes, and orders'
+//! completed baskets.
 
 use contracts::{
     Envelope, EventPayload, Sku,
@@ -9,15 +10,15 @@ use lambda_kit::sqs::{EventTypes, MessageError, joined};
 
 use crate::store::{Noted, Store};
 
-/// The event types that the subscriptions bring (infra/catalog.yaml): each has a queue of its own, so that availability
-/// does not wait for what was bought together.
+/// The event types of the subscriptions (infra/catalog.yaml). Each has its own queue, so that availability
+/// does not wait for the counting of products bought together.
 pub const STOCK_EVENT_TYPES: EventTypes = &[InventoryStockChanged::TYPE];
 pub const ORDER_EVENT_TYPES: EventTypes = &[OrderCompleted::TYPE];
 /// Both.
 pub const EVENT_TYPES: EventTypes =
     &joined::<{ STOCK_EVENT_TYPES.len() + ORDER_EVENT_TYPES.len() }>(STOCK_EVENT_TYPES, ORDER_EVENT_TYPES);
 
-/// Notes the class of a SKU's stock, or what was bought in an order. In any order, and as often as it comes.
+/// Records a SKU's stock class, or the products of an order. Events may come in any order and repeatedly.
 ///
 /// # Errors
 /// When the event cannot be read, or the table cannot be written.
@@ -179,7 +180,7 @@ mod tests {
         assert_eq!(faults.calls(), ["BatchGetItem", "TransactWriteItems"]);
         assert_eq!(companions(&store, "S00").await.len(), 19);
 
-        // Two processes, which do not know of each other.
+        // Two processes that share nothing.
         let other = Store::new(table);
         let orders: Vec<String> = (1..21).map(|n| format!("o-{n}")).collect();
         let both = orders.iter().enumerate().map(|(n, order)| {

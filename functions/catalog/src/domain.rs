@@ -1,4 +1,4 @@
-//! A product, and what may become of it.
+//! A product and its transitions.
 
 pub mod together;
 pub mod words;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub const SOURCE: &str = "catalog";
 
-/// A product as it is stored. `version` counts its changes from 1; its events carry it as their sequence.
+/// A product as stored. `version` counts its changes from 1; its events use it as their sequence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Product {
     pub sku: Sku,
@@ -26,7 +26,7 @@ pub struct Product {
     pub updated_at: Timestamp,
 }
 
-/// What an administrator says of a product.
+/// The fields of a product that an administrator sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Details {
     pub name: String,
@@ -35,7 +35,7 @@ pub struct Details {
     pub price: Money,
 }
 
-/// A change of a product, and the event that tells of it.
+/// A change of a product, and its event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Nothing when the product is new.
@@ -44,7 +44,7 @@ pub struct Change {
     pub event: Envelope,
 }
 
-/// The product as the caller knows it.
+/// The version of the product that the caller has seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
     /// In one of these versions.
@@ -114,7 +114,7 @@ pub fn create(
     Ok(Change { before: None, product, event })
 }
 
-/// The product with other details, if it still has the version that the caller knows.
+/// Changes the product's details, if it still has the version that the caller has seen.
 ///
 /// # Errors
 /// When it is discontinued or has another version.
@@ -142,7 +142,7 @@ pub fn update(
     Ok(Change { before: Some(before), product, event })
 }
 
-/// A product that was taken out of sale, on sale again with other details. Its versions go on.
+/// Puts a discontinued product on sale again, with new details. Its versions continue.
 ///
 /// # Errors
 /// When it is on sale.
@@ -178,7 +178,7 @@ pub fn resume(
     Ok(Change { before: Some(before), product, event })
 }
 
-/// The product taken out of sale, until its SKU is sold again.
+/// Discontinues the product, until its SKU is sold again.
 ///
 /// # Errors
 /// When it is discontinued already.

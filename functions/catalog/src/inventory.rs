@@ -1,5 +1,5 @@
-//! Whether inventory answers. The catalogue's copy of the stock says nothing of that: while inventory is away it is sent no
-//! changes, and an order of what it shows has to wait.
+//! Checks whether inventory answers. The catalogue's own copy of the stock cannot show it: while inventory is
+//! down, no changes arrive, and an order for a product that is shown as in stock has to wait.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -15,17 +15,17 @@ use lambda_kit::{
 };
 use serde_json::json;
 
-/// The function that reserves for orders: while it or its table is away, they wait.
+/// The function that reserves for orders: while it or its table is down, orders wait.
 const ASKED: &str = "inventory-commands";
-/// Inventory is asked again after so long, as stock is read again.
+/// How long an answer is used before inventory is asked again, the same as for the stock itself.
 const FRESH: SignedDuration = SignedDuration::from_secs(5);
-/// A request waits so long for the answer. A function that is running answers within some 20 ms, and one that starts within
-/// some 200 ms. A later answer is for later requests.
+/// How long a request waits for the answer. A warm function answers within some 20 ms, a cold one within some
+/// 200 ms. A later answer is used by later requests.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// A call that took longer than it may was not slow: this instance was frozen between two invocations.
+/// A call that took longer than its timeout was not slow: this instance was frozen between two invocations.
 const FROZEN: Duration = ATTEMPT_TIMEOUT.saturating_mul(2);
 
-/// Asks inventory, now and then, whether it answers.
+/// Checks from time to time whether inventory answers.
 #[derive(Debug, Clone)]
 pub struct Inventory {
     peers: Peers,
@@ -39,12 +39,12 @@ struct Seen {
     is_away: bool,
 }
 
-/// How inventory stands.
+/// Whether inventory answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Also while that is not known yet.
+    /// Also while it is unknown.
     Answers,
-    /// It does not answer, and did for the last time at this moment, as far as this instance knows.
+    /// It does not answer. `answered_at` is the last time it did, as far as this instance knows.
     Away { answered_at: Option<Timestamp> },
 }
 

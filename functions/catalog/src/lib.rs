@@ -1,4 +1,4 @@
-//! The catalogue owns products: what is sold, under which name, at which price. It keeps a copy of what can be sold.
+//! The catalogue owns products: their names, descriptions and prices. It keeps a copy of the stock classes.
 //!
 //! Publishes `product.created`, `product.updated` and `product.discontinued` (subject: the SKU, sequence: the
 //! product's version). Listens to `inventory.stock_changed` and `order.completed`.

@@ -1,4 +1,5 @@
-//! What the catalogue knows of stock, which is inventory's: a class per SKU, as it was last told.
+//! The catalogue's copy of the stock, which inventory owns: the last class that inventory published for each
+//! SKU.
 
 use contracts::Availability;
 use jiff::{SignedDuration, Timestamp};
@@ -8,25 +9,25 @@ use crate::inventory::Standing;
 
 /// A copy that this process read within this time is served without reading the table again.
 const FRESH: SignedDuration = SignedDuration::from_secs(5);
-/// Up to this age, a copy is shown as current when inventory cannot be asked. An older one is shown with
+/// Up to this age, the copy is served as current while the table cannot be read. An older one is served with
 /// `as_of`.
 const STALE: SignedDuration = SignedDuration::from_secs(60);
 
-/// The class of a SKU's stock with its version; version 0 when nothing was told of it.
+/// The class of a SKU's stock with its version; version 0 before the first event.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stock {
     pub availability: Option<Availability>,
     pub version: u64,
-    /// When inventory said so.
+    /// When inventory published it.
     pub told_at: Option<Timestamp>,
 }
 
-/// What customers are told of a SKU's stock.
+/// The stock of a SKU as customers see it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Shown {
     pub availability: Option<Availability>,
     pub version: u64,
-    /// When it was so, where it is not known to be so now.
+    /// The time of a last known value; `None` for a current one.
     pub as_of: Option<Timestamp>,
 }
 
@@ -35,7 +36,7 @@ impl Shown {
         self.availability.map_or("unknown", Availability::as_str)
     }
 
-    /// As it was at this time, or before.
+    /// The stock as it was at this time, or before.
     pub fn earlier(self, at: Timestamp) -> Self {
         Self {
             availability: self.availability.map(Availability::limited),
@@ -45,7 +46,7 @@ impl Shown {
     }
 }
 
-/// What was read, and when.
+/// A copy, and when it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Read {
     pub stock: Stock,
@@ -57,17 +58,17 @@ impl Read {
         self.age(now) <= FRESH
     }
 
-    /// Whether it may stand in for what cannot be read.
+    /// Whether the copy may be served as current while the table cannot be read.
     pub fn is_usable(&self, now: Timestamp) -> bool {
         self.age(now) <= STALE
     }
 
-    /// Whether it may be told as what was known last.
+    /// Whether the copy may still be served as last known.
     pub fn is_known(&self, now: Timestamp) -> bool {
         self.age(now).unsigned_abs() <= LAST_KNOWN
     }
 
-    /// What is told of it: nothing where inventory never said anything.
+    /// The stock to show; unknown when inventory has never published it.
     pub fn shown(&self, now: Timestamp, inventory: Standing) -> Shown {
         let Stock { availability, version, told_at } = self.stock;
         let shown = Shown { availability, version, as_of: None };
@@ -77,7 +78,7 @@ impl Read {
         match inventory {
             Standing::Answers if self.is_usable(now) => shown,
             Standing::Answers => shown.earlier(self.at),
-            // As long as inventory answered, this was so; and it was so when inventory said it.
+            // The copy was right as long as inventory answered, and when inventory published it.
             Standing::Away { answered_at } => match answered_at.max(told_at) {
                 Some(at) => shown.earlier(at.min(self.at)),
                 None => Shown { availability: None, ..shown },
@@ -104,7 +105,7 @@ mod tests {
         assert_eq!([60, 61].map(|second| read.is_usable(at(second))), [true, false]);
     }
 
-    /// Inventory said at second 10 that there is enough, and the copy was read at second 100.
+    /// Inventory published "in stock" at second 10, and the copy was read at second 100.
     fn read() -> Read {
         let stock = Stock { availability: Some(Availability::InStock), version: 1, told_at: Some(at(10)) };
         Read { stock, at: at(100) }

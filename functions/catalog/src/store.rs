@@ -31,15 +31,15 @@ const PRODUCT: &str = "PRODUCT";
 #[derive(Debug, Clone)]
 pub struct Store {
     table: Table,
-    /// Held by who counts what was bought together (`together`).
+    /// Held while counting products that are bought together (`together`).
     counting: Arc<Mutex<()>>,
 }
 
-/// What became of a write.
+/// The outcome of a write.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Written {
     Done,
-    /// The product changed meanwhile, or exists already.
+    /// The product was changed by another request, or exists already.
     Conflict,
 }
 
@@ -56,17 +56,17 @@ impl Store {
         answer.item.map(|item| read(OPERATION, item)).transpose()
     }
 
-    /// Writes a product that is new. A repeat whose first answer was lost is a success.
+    /// Writes a new product. A repeat whose first answer was lost is a success.
     pub async fn create(&self, change: &Change) -> Result<Written, TableError> {
         self.write("creating a product", change).await
     }
 
-    /// Writes a product over its version before.
+    /// Writes a product, with its previous version as the condition.
     pub async fn update(&self, change: &Change) -> Result<Written, TableError> {
         self.write("changing a product", change).await
     }
 
-    /// One plain write; a transaction only when the product is found in other places than before.
+    /// A plain write; a transaction only when the items by which the product is found change.
     async fn write(&self, operation: &'static str, change: &Change) -> Result<Written, TableError> {
         let put = self.put(operation, change)?;
         let words = self.words(operation, change)?;
@@ -88,7 +88,7 @@ impl Store {
         if is_done {
             return Ok(Written::Done);
         }
-        // The SDK tries again after a lost answer: what is there may be our own earlier try.
+        // The SDK retries after a lost answer, so the stored item may be our own earlier try.
         let ours = self.get(&change.product.sku).await?.is_some_and(|stored| stored == change.product);
         Ok(if ours { Written::Done } else { Written::Conflict })
     }
@@ -111,7 +111,7 @@ impl Store {
         put.build().map_err(|e| TableError::call(operation, e))
     }
 
-    /// What changes about the places where the product is found.
+    /// The changes to the items by which the product is found.
     fn words(&self, operation: &'static str, change: &Change) -> Result<Vec<TransactWriteItem>, TableError> {
         let before = change.before.as_ref().map(listing::words).unwrap_or_default();
         let after = listing::words(&change.product);

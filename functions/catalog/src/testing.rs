@@ -1,4 +1,4 @@
-//! What several tests here need.
+//! Shared helpers of the tests.
 
 use jiff::Timestamp;
 use lambda_kit::testing::sdk_config;
@@ -11,12 +11,12 @@ pub fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-/// What inventory answers when it is well.
+/// Inventory's health response when it is healthy.
 pub fn well() -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_json(json!({"status": "ok", "checks": {"table": "ok"}}))
 }
 
-/// Inventory, which answers so when it is asked how it is.
+/// An inventory whose health check gives this response.
 pub async fn inventory(answer: ResponseTemplate) -> (Inventory, MockServer) {
     let server = MockServer::start().await;
     answering(&server, answer).await;
@@ -24,7 +24,7 @@ pub async fn inventory(answer: ResponseTemplate) -> (Inventory, MockServer) {
     (Inventory::new(&(&sdk).into(), "test".to_owned()), server)
 }
 
-/// From now on the answer is this one.
+/// Sets the response from now on.
 pub async fn answering(server: &MockServer, answer: ResponseTemplate) {
     server.reset().await;
     Mock::given(any()).respond_with(answer).mount(server).await;

@@ -1,4 +1,4 @@
-//! What is bought together with a product.
+//! Products that are bought together with a product.
 
 use axum::{
     extract::{Path, State},
@@ -17,7 +17,7 @@ use crate::{
 
 /// Shown at most.
 const SHOWN: usize = 10;
-/// Looked at for them: some may not be sold any more.
+/// Candidates to read for them: some may not be sold any more.
 const CANDIDATES: usize = 2 * SHOWN;
 
 pub(super) async fn related(

@@ -44,7 +44,7 @@ async fn the_last_known_stands_in_for_a_minute_then_it_is_limited_and_after_half
         faults.refuse("BatchGetItem", MAX_ATTEMPTS);
         let shown = known.of_one(&mug(), at(second)).await;
         assert_eq!((shown.as_str(), shown.as_of), (expected, as_of));
-        // The read goes on behind the answer.
+        // The read continues in the background, after the answer.
         while faults.calls().len() < MAX_ATTEMPTS as usize {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }

@@ -1,15 +1,15 @@
-//! What is bought together with a product: how often, for those that are bought with it most.
+//! The products that are most often bought together with a product, with counts.
 
 use std::collections::BTreeMap;
 
 use contracts::Sku;
 use serde::{Deserialize, Serialize};
 
-/// So many companions are counted. It keeps the item at 1 KB with SKUs of common length, 4 KB with the longest; ten are
-/// shown.
+/// Companions to count. 50 of them keep the item at 1 KB with SKUs of common length, and at 4 KB with the
+/// longest. Ten are shown.
 const KEPT: usize = 50;
 
-/// The companions of one product, with how often each was in an order with it.
+/// The companions of one product, with the number of orders that had both.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Together {
     counts: BTreeMap<Sku, u64>,
@@ -18,11 +18,11 @@ pub struct Together {
 }
 
 impl Together {
-    /// The product was bought once more, with these.
+    /// Counts one more order of the product together with `others`.
     ///
-    /// When there is no room, the companion that is counted least makes room, and the new one goes on from its count:
-    /// whatever is in more than one of `KEPT` pairs is kept, and its count is too high by at most the least one (the
-    /// algorithm Space-Saving; Metwally, Agrawal, El Abbadi 2005).
+    /// When all places are taken, the new companion replaces the one with the lowest count and continues from
+    /// that count (the Space-Saving algorithm; Metwally, Agrawal, El Abbadi 2005). Every companion in more
+    /// than one of `KEPT` pairs is kept, and its count is too high by at most the lowest count.
     pub fn bought_with<'a>(&mut self, others: impl IntoIterator<Item = &'a Sku>) {
         self.version += 1;
         for other in others {
@@ -73,7 +73,7 @@ mod tests {
     fn a_frequent_companion_stays_whoever_comes_and_goes() {
         let mut together = Together::default();
         for n in 0..2_000 {
-            // One order in ten is with the same companion, the others with one that nobody buys again.
+            // One order in ten has the same companion; the companions of the others are never bought again.
             together.bought_with(&[if n % 10 == 0 { sku("BEST") } else { sku(n) }]);
             assert!(together.counts.len() <= KEPT);
         }

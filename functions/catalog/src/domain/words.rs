@@ -1,23 +1,25 @@
-//! How products are found by text: by the beginning of any word of their name, and what follows it.
+//! Text search: a query matches a name when it is a prefix of the name from the beginning of any word.
 
 use lambda_kit::text::search_key;
 
-/// A name is found by the beginnings of so many of its words, the first ones: each is an item of the table, and a change
-/// of a name writes all of them in one transaction.
+/// The words of a name that can be searched, the first ones. Each is an item of the table, and a change of a
+/// name writes all of them in one transaction.
 const WORDS: usize = 20;
 
-/// A text as it is compared: its words without case, diacritics and compatibility forms, one space between them.
+/// Normalises a text for comparison: its words without case, diacritics and compatibility forms, joined by
+/// single spaces.
 pub fn normalize(text: &str) -> String {
     words(text).join(" ")
 }
 
-/// A name from each of its words on, normalized: what it is found by begins one of them.
+/// The phrases of a name: its normalized text from each of its words on. A query matches as a prefix of one
+/// of them.
 pub fn phrases(name: &str) -> Vec<String> {
     let words = words(name);
     (0..words.len().min(WORDS)).map(|from| words[from..].join(" ")).collect()
 }
 
-/// Which of a name's phrases is the first that begins with a normalized text.
+/// The index of the first phrase of the name that begins with a normalized text.
 pub fn first_match(name: &str, text: &str) -> Option<usize> {
     phrases(name).iter().position(|phrase| phrase.starts_with(text))
 }

@@ -7,15 +7,17 @@ use lambda_kit::dynamodb::{Item, TableError};
 
 use super::Store;
 
-/// Keys that one call may name (BatchGetItem, API reference).
+/// The limit of keys in one call (BatchGetItem, API reference).
 pub const KEYS: usize = 100;
-/// Tries of a read that was answered in part: the last known stands in for what does not come.
+/// Tries of a read that returns only a part. Last known values replace the rest.
 const READS: usize = 2;
-/// DynamoDB leaves keys out when it is throttling: asked for again at once, they would be left out again.
+/// DynamoDB leaves keys out while it throttles, and would leave them out again if they were requested at
+/// once.
 const READ_PAUSE: Duration = Duration::from_millis(50);
 
 impl Store {
-    /// Those of these items that there are, in no order. No key is named twice. Read without consistency, at half the price.
+    /// The existing items of these keys, in no order. Keys must be unique. Eventually consistent, at half the
+    /// price.
     pub(super) async fn items(
         &self,
         operation: &'static str,

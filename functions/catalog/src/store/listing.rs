@@ -1,5 +1,5 @@
-//! Lists of products: all that are on sale, those of a category, those whose name has a word that begins so. Each is one
-//! partition of an index, or for words one per first letter; none is filtered out of a larger one.
+//! Lists of products: all on sale, those of a category, or those whose name has a word with a prefix. Each
+//! list is one partition of an index (for words, one per first letter); none is a filter over a larger one.
 
 use std::collections::{HashMap, HashSet};
 
@@ -29,26 +29,26 @@ const CATEGORY: Index = Index { name: "category", pk: "gsi2pk", sk: "gsi2sk" };
 const LISTED: &str = "PRODUCTS";
 const WORD: &str = "WORD#";
 
-/// Reads of the index for one page, at most: a product whose name has the word twice is read twice and shown once, so that
-/// a read may bring less than a page.
+/// Index reads for one page, at most. A product whose name has the word twice is read twice and shown once,
+/// so a read may yield less than a page.
 const READS: usize = 4;
 
 /// Which products are wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Filter {
     pub category: Option<String>,
-    /// Normalized: the beginning of a word of the name, and what follows.
+    /// Normalized: a prefix of a phrase of the name.
     pub text: Option<String>,
 }
 
-/// One page of products: by name when they were looked for by it, else by SKU.
+/// One page of products, sorted by name in a search, else by SKU.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
     pub products: Vec<Product>,
     pub next_cursor: Option<String>,
 }
 
-/// What can be wrong with a request for a page.
+/// Why a page cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
     #[error("is not one that this list gave")]
@@ -64,7 +64,7 @@ impl ListError {
     }
 }
 
-/// Where a list goes on: behind this, in a list of this kind.
+/// The last product of a page, and the list that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Cursor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,17 +79,18 @@ struct Cursor {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Place {
     sku: Sku,
-    /// In a list by words: which of the name's phrases, and how it goes.
+    /// In a list by words: the number of the name's phrase, and its text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     word: Option<(usize, String)>,
 }
 
 impl Place {
-    /// How a list is sorted.
+    /// The sort key in the list.
     fn sort_key(&self) -> String {
         match &self.word {
             None => self.sku.to_string(),
-            // A phrase has no `#`, at most 200 characters and 800 bytes: with the SKU below the 1,024 of a sort key.
+            // A phrase has no `#` and at most 200 characters and 800 bytes. With the SKU it stays below the
+            // 1,024 bytes of a sort key.
             Some((_, phrase)) => format!("{phrase}#{}", self.sku),
         }
     }
@@ -103,9 +104,9 @@ impl Place {
 }
 
 impl Filter {
-    /// The index that the list is in, and its partition there.
+    /// The index of the list, and its partition.
     fn list(&self) -> (Index, String) {
-        // One character at most, so that what follows it is the category, whatever that is.
+        // At most one character, so that everything after it is the category, whatever it contains.
         let letter = self.text.as_ref().map(|text| text.chars().take(1).collect::<String>());
         match (&self.category, letter) {
             (None, None) => (LISTING, LISTED.to_owned()),
@@ -115,7 +116,7 @@ impl Filter {
         }
     }
 
-    /// Where the list goes on, if the cursor is one of this list's.
+    /// The position in the list, if the cursor belongs to this list.
     fn parse(&self, cursor: &str) -> Option<Place> {
         let cursor: Cursor = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
         let (category, text) = (&cursor.category, &cursor.text);
@@ -129,13 +130,13 @@ impl Filter {
 
     fn cursor(&self, last: &Place) -> Option<String> {
         let Self { category, text } = self.clone();
-        // Texts and a number: it always has a JSON form.
+        // It has texts and a number only, so it always has a JSON form.
         let json = serde_json::to_vec(&Cursor { category, text, last: last.clone() }).ok()?;
         Some(URL_SAFE_NO_PAD.encode(json))
     }
 }
 
-/// The keys by which a product on sale is in both indexes.
+/// The keys of a product on sale in both indexes.
 fn listed(category: &str, place: &Place) -> Item {
     let text = place.word.as_ref().map(|(_, phrase)| phrase.clone());
     let all = Filter { category: None, text };
@@ -149,7 +150,7 @@ fn listed(category: &str, place: &Place) -> Item {
     keys
 }
 
-/// What a product's own item has, so that it is in the lists it belongs to.
+/// The index keys of a product's own item, by which it is in its lists.
 pub(super) fn product_keys(product: &Product) -> Item {
     if product.discontinued {
         return Item::new();
@@ -157,7 +158,7 @@ pub(super) fn product_keys(product: &Product) -> Item {
     listed(&product.category, &Place { sku: product.sku.clone(), word: None })
 }
 
-/// The items beside a product's own by which it is found: one for each of its phrases.
+/// The additional items by which a product is found: one for each phrase of its name.
 pub(super) fn words(product: &Product) -> Vec<Item> {
     if product.discontinued {
         return vec![];
@@ -172,17 +173,18 @@ pub(super) fn words(product: &Product) -> Vec<Item> {
 }
 
 impl Store {
-    /// Products on sale, `limit` (1 to 100) at most, from `cursor` on. A page may have less, and others behind it.
+    /// Products on sale, at most `limit` (1 to 100), after `cursor`. A page may have fewer, even when more
+    /// follow.
     ///
     /// # Errors
-    /// When the cursor is not one of this list's, or the table cannot be read.
+    /// When the cursor does not belong to this list, or the table cannot be read.
     pub async fn list(&self, filter: &Filter, limit: usize, cursor: Option<&str>) -> Result<Page, ListError> {
         if filter.text.as_ref().is_some_and(String::is_empty) {
-            // It was looked for by signs that no word has.
+            // The search text has only characters that no word has.
             return Ok(Page { products: vec![], next_cursor: None });
         }
         let from = cursor.map(|cursor| filter.parse(cursor).ok_or(ListError::Cursor)).transpose()?;
-        // One more than a page shows whether there is another.
+        // One more than a page shows whether there is another page.
         let (mut found, rest) = self.find(filter, limit + 1, from).await?;
         let next = if found.len() > limit {
             found.truncate(limit);
@@ -194,7 +196,7 @@ impl Store {
         Ok(Page { products, next_cursor: next.and_then(|place| filter.cursor(&place)) })
     }
 
-    /// The products from a place on, and the place behind which there may be more.
+    /// The products after a position, and the position after which there may be more.
     async fn find(
         &self,
         filter: &Filter,
@@ -214,7 +216,7 @@ impl Store {
         Ok((found, from))
     }
 
-    /// A stretch of a list's index, and whether there is more behind it.
+    /// A section of a list's index, and whether it continues.
     async fn places(
         &self,
         filter: &Filter,
@@ -254,7 +256,8 @@ impl Store {
         Ok((places.map_err(|e| TableError::item(OPERATION, e))?, more))
     }
 
-    /// The products of a stretch. Their names are looked at again: an index follows its table with a delay.
+    /// The products of these index entries. Their names are checked again, because an index lags behind its
+    /// table.
     async fn shown(
         &self,
         filter: &Filter,

@@ -1,5 +1,5 @@
-//! The copy of what can be sold, kept by inventory's events: `pk = PRODUCT#<sku>`, `sk = STOCK`. An item of its own, so
-//! that a product's version stays the product's.
+//! The copy of the stock classes, updated by inventory's events: `pk = PRODUCT#<sku>`, `sk = STOCK`. It is a
+//! separate item, so that these writes do not change the product's version.
 
 use std::collections::HashMap;
 
@@ -13,11 +13,11 @@ use crate::stock::Stock;
 
 const STOCK: &str = "STOCK";
 
-/// What became of a note.
+/// The outcome of recording a stock class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Noted {
     Done,
-    /// As much or more was known already.
+    /// The same or a newer version was stored already.
     Outdated,
 }
 
@@ -26,13 +26,14 @@ struct Row {
     sku: Sku,
     availability: Availability,
     stock_version: u64,
-    /// Rows of an earlier version do not say it.
+    /// Absent in items of an earlier code version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     told_at: Option<Timestamp>,
 }
 
 impl Store {
-    /// Notes the class of a SKU's stock as of `version`, as it was told at this time, unless a newer one is known. The SKU need not be a product.
+    /// Records the class of a SKU's stock at `version`, published at this time, unless a newer one is stored.
+    /// The SKU need not be a product.
     pub async fn note_stock(
         &self,
         sku: &Sku,
@@ -54,14 +55,14 @@ impl Store {
             .expression_attribute_values(":version", number(version));
         match put.send().await {
             Ok(_) => Ok(Noted::Done),
-            // Older, the same again, or our own earlier try whose answer was lost: nothing is left to do.
+            // It is older, a repeat, or our own earlier try whose answer was lost: nothing is left to do.
             Err(error) if condition_failed(&error) => Ok(Noted::Outdated),
             Err(error) => Err(TableError::call(OPERATION, error)),
         }
     }
 
-    /// What is known of the stock of these SKUs; one that nothing was told of is not among them. Read without
-    /// consistency, at half the price: it is a copy, behind the stock by more than a replica's lag.
+    /// The stored stock of these SKUs; those without events are left out. Eventually consistent, at half the
+    /// price: the copy is behind the stock by more than a replica's lag anyway.
     pub async fn stocks(&self, skus: &[Sku]) -> Result<HashMap<Sku, Stock>, TableError> {
         const OPERATION: &str = "reading stocks";
         let mut stocks = HashMap::new();

@@ -1,10 +1,11 @@
-//! What is bought together: `pk = PRODUCT#<sku>`, `sk = TOGETHER`, one item a product, so that what is related to it is
-//! one read. An order of n products changes n of them in one transaction with `pk = EVENT#<event>`, `sk = EVENT`, which
-//! keeps the event from being counted again.
+//! Products that are bought together: `pk = PRODUCT#<sku>`, `sk = TOGETHER`, one item per product, so that a
+//! product's companions are one read. An order of n products changes n items in one transaction, together
+//! with `pk = EVENT#<event>`, `sk = EVENT`, which keeps the event from being counted twice.
 //!
-//! A transaction, although an estimate would do: written one by one, some products of an order would be counted and others
-//! not, and each would have to remember which events it counted. Its price is that orders with the same popular product
-//! follow each other, some 50 a second. Behind that waits the queue of these events, and nothing else.
+//! A transaction, although an estimate would do: with single writes, an order could be counted for some of
+//! its products only, and each item would have to remember the events that it counted. Its price is that
+//! orders with the same popular product are serialised, at some 50 a second. Only the queue of these events
+//! waits for that.
 //!
 //! An order of three products costs 8 write units with short SKUs, one of twenty 42 to 162, and one of a single product
 //! none.
@@ -26,15 +27,16 @@ use crate::domain::together::Together;
 
 const TOGETHER: &str = "TOGETHER";
 const VERSION: &str = "version";
-/// An event comes again within the 14 days of its queue, or the 14 of the dead letters. What is sent again by hand after
-/// that is counted again.
+/// An event can be redelivered within the 14 days of its queue, or the 14 of the dead-letter queue. After
+/// that, an event that is sent again by hand is counted again.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(35 * 24);
-/// Other instances count the same popular products, and the events of a batch wait for each other. All of a batch together
-/// must end within the consumer's 30 s, so that those that were counted are not delivered again with the others.
+/// Other instances count the same popular products, and the events of a batch are counted one after the
+/// other. A batch must end within the consumer's 30 s, so that its counted events are not delivered again
+/// with the others.
 const BUDGET: Duration = Duration::from_secs(10);
 
 impl Store {
-    /// Counts an order of these products, each named once.
+    /// Counts an order of these products, which must be unique.
     pub async fn note_together(
         &self,
         event_id: &EventId,
@@ -46,7 +48,7 @@ impl Store {
             return Ok(Noted::Done);
         }
         let mut backoff = Backoff::within(BUDGET);
-        // The events of a batch would be each other's competitors.
+        // The events of a batch would conflict with each other.
         let _alone = timeout(BUDGET, self.counting.lock())
             .await
             .map_err(|_| TableError::call(OPERATION, "other events of the batch took all the time"))?;
@@ -67,7 +69,7 @@ impl Store {
         }
     }
 
-    /// What these products are bought with; one that was bought alone only is not among them.
+    /// The companions of these products. A product that was only bought alone is left out.
     pub async fn together(&self, skus: &[Sku]) -> Result<HashMap<Sku, Together>, TableError> {
         const OPERATION: &str = "reading what is bought together";
         let mut together = HashMap::new();

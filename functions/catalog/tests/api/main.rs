@@ -1,4 +1,4 @@
-//! The catalogue's API against a real table: what it answers, and that a refusal writes nothing.
+//! The catalogue's API with a real table: its responses, and that a refused request writes nothing.
 
 mod outage;
 
@@ -77,7 +77,7 @@ impl Shop {
         (status, body)
     }
 
-    /// The SKUs of all pages of a list, and how many each page had.
+    /// The SKUs of all pages of a list, and the size of each page.
     async fn walk(&self, query: &str, limit: usize) -> (Vec<String>, Vec<usize>) {
         let (mut skus, mut pages, mut cursor) = (vec![], vec![], String::new());
         loop {
@@ -260,7 +260,7 @@ fn stock_changed(sku: &str, sequence: u64, availability: Availability) -> Envelo
 async fn a_product_shows_what_inventory_told_of_its_stock_and_its_tag_covers_it() {
     let shop = Shop::open().await;
     let store = Store::new(shop.table.clone());
-    // The stock may be told of before the product is there.
+    // A stock event may arrive before its product exists.
     handle_event(&store, stock_changed("MUG", 4, Availability::LowStock)).await.unwrap();
     let (_, created) = shop.admin("POST", "/v1/products", &mug("MUG")).await;
     assert_eq!(created["availability"], "low_stock");
@@ -273,7 +273,7 @@ async fn a_product_shows_what_inventory_told_of_its_stock_and_its_tag_covers_it(
         list["items"].as_array().unwrap().iter().map(|item| &item["availability"]).collect();
     assert_eq!(shown, ["unknown", "low_stock"], "CUP, MUG");
 
-    // Whatever became of the stock, a change is compared with the product's own version.
+    // Whatever happens to the stock, a change is compared with the product's own version.
     let body = json!({"name": "Mug", "category": "kitchen", "price": {"amount": 950, "currency": "USD"}});
     let mut request = json_request("PUT", "/v1/products/MUG", Some(&shop.tokens.admin()), &body);
     request.headers_mut().insert("if-match", "\"1.3\"".parse().unwrap());
@@ -286,7 +286,7 @@ async fn a_product_shows_what_inventory_told_of_its_stock_and_its_tag_covers_it(
 async fn availability_that_cannot_be_read_is_unknown_and_refuses_nobody() {
     let shop = Shop::open().await;
     shop.admin("POST", "/v1/products", &mug("MUG")).await;
-    // Another process, that knows nothing yet.
+    // Another process, with an empty cache.
     let (asked, _server) = inventory().await;
     let app = app(routes(Store::new(shop.table.clone()), asked), shop.tokens.verifier());
     let shop = Shop { app, ..shop };
@@ -362,7 +362,7 @@ async fn a_product_is_found_where_it_is_now_and_no_longer_where_it_was() {
     let items = shop.items().await;
     shop.faults.reset();
 
-    // Another price moves nothing, and is one plain write.
+    // Another price changes no list, and is one plain write.
     let dearer =
         json!({"name": "Big blue mug", "category": "kitchen", "price": {"amount": 950, "currency": "USD"}});
     assert_eq!(shop.put("MUG", "\"1\"", &dearer).await.0, StatusCode::OK);

@@ -1,11 +1,11 @@
-//! While a table or inventory does not answer: what was known last is shown, and nothing is changed by it.
+//! While a table or inventory does not answer, last known values are shown, and nothing can be changed.
 
 use axum::http::HeaderMap;
 
 use super::*;
 
 impl Shop {
-    /// No read of the table gets an answer from now on.
+    /// All reads of the table fail from now on.
     fn table_is_down(&self) {
         for operation in ["Query", "GetItem", "BatchGetItem"] {
             self.faults.refuse(operation, u32::MAX);
