@@ -31,10 +31,10 @@ use crate::{
     store::{Store, Written},
 };
 
-/// Tries to write after somebody else wrote the same parcel in between: one colleague, seldom two.
+/// Tries to write when another writer changes the same parcel in between: one colleague, seldom two.
 const TRIES: u32 = 4;
 
-/// What the REST function needs.
+/// The dependencies of the REST API.
 #[derive(Debug, Clone)]
 pub struct Api {
     pub store: Store,
@@ -75,7 +75,7 @@ struct ReportBody {
     #[garde(skip)]
     status: Progress,
     /// In the place of the one that was booked.
-    // As long as carriers' numbers get, and nothing that a customer's message could be broken with.
+    // The length of carriers' numbers, and no characters that could break a message to a customer.
     #[serde(default, deserialize_with = "text::optional")]
     #[garde(inner(length(min = 1, max = 64), ascii, custom(is_printable)))]
     tracking_number: Option<String>,
@@ -104,7 +104,7 @@ async fn show(
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"))], Json(view)))
 }
 
-/// Records how far the parcel is. A repeat answers as the first report did.
+/// Records the parcel's progress. A repeat gets the first answer.
 async fn progress(
     State(api): State<Api>,
     Admin(_): Admin,
@@ -144,7 +144,8 @@ impl Api {
                 Decision::Keep(parcel) => return Ok(parcel),
                 Decision::Write(change) => change,
             };
-            // Later reports follow on the first one, and an order that has completed stays so.
+            // Only the first report needs the check: later ones follow it, and a completed order stays
+            // completed.
             if parcel.status == Status::Scheduled && !order_has_completed {
                 if self.orders.status(&order_id).await? != Some(OrderStatus::OrderCompleted) {
                     return Err(ApiError::NotCompleted);
@@ -168,7 +169,7 @@ fn no_such() -> Problem {
     Problem::not_found("There is no shipment of such an order of yours.")
 }
 
-/// A parcel that was refused, or called off before it was booked, is none that anybody could follow.
+/// A parcel that was refused, or cancelled before it was booked, has no shipment to follow.
 fn view(parcel: Parcel) -> Option<ShipmentView> {
     let shipment = parcel.shipment?;
     Some(ShipmentView {

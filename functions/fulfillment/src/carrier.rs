@@ -1,13 +1,13 @@
-//! Who takes the parcels.
+//! The carrier that takes the parcels.
 
 use contracts::{OrderId, ShippingAddress, saga::Shipment};
 use jiff::{ToSpan, civil::Date};
 
-/// Days from booking to delivery that customers are told.
+/// Days from booking to the estimated delivery.
 const DELIVERY_DAYS: i64 = 5;
 
-/// ISO 3166-1 alpha-2, all that are assigned, without `AQ`: nobody delivers to Antarctica. `XK`, which ISO leaves to its
-/// users, is Kosovo in the EU, in CLDR and at carriers.
+/// All assigned ISO 3166-1 alpha-2 codes except `AQ`: no carrier delivers to Antarctica. `XK`, a
+/// user-assigned code, is Kosovo in the EU, in CLDR and at carriers.
 const SERVED: &[&str] = &[
     "AD", "AE", "AF", "AG", "AI", "AL", "AM", "AO", "AR", "AS", "AT", "AU", "AW", "AX", "AZ", "BA", "BB",
     "BD", "BE", "BF", "BG", "BH", "BI", "BJ", "BL", "BM", "BN", "BO", "BQ", "BR", "BS", "BT", "BV", "BW",
@@ -26,15 +26,15 @@ const SERVED: &[&str] = &[
     "VI", "VN", "VU", "WF", "WS", "XK", "YE", "YT", "ZA", "ZM", "ZW",
 ];
 
-/// Books shipments. Booking the same order again, on whichever day, names the same parcel.
+/// Books shipments. Booking is idempotent: the same order gets the same parcel on any day.
 pub trait Carrier {
-    /// Whether it delivers to this country (ISO 3166-1 alpha-2).
+    /// Whether the carrier delivers to this country (ISO 3166-1 alpha-2).
     fn serves(&self, country: &str) -> bool;
 
-    /// The shipment of the order to this address, when it is booked on `today`.
+    /// Books the order's shipment to this address, on `today`.
     ///
     /// # Errors
-    /// When this carrier does not take it.
+    /// When this carrier does not serve the address.
     fn book(&self, order: &OrderId, to: &ShippingAddress, today: Date) -> Result<Shipment, NotServed>;
 }
 
@@ -42,13 +42,13 @@ pub trait Carrier {
 pub enum NotServed {
     #[error("no carrier delivers to {0}")]
     Country(String),
-    /// The date lies beyond what a calendar has; nothing was booked.
+    /// The date is out of the calendar's range; nothing was booked.
     #[error("there is no delivery date {DELIVERY_DAYS} days after {0}")]
     Calendar(Date),
 }
 
-/// The shop's own carrier: a list of countries and no system behind it. Staff hand the parcels over and report their
-/// progress.
+/// The shop's own carrier: a list of countries, with no outside system behind it. Staff hand over the parcels
+/// and report their progress.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HouseCarrier;
 

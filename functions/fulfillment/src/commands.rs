@@ -1,4 +1,4 @@
-//! What the saga asks fulfillment to do: `ScheduleShipment`, and its undo `CancelShipment`.
+//! The saga's commands: `ScheduleShipment`, and its undo `CancelShipment`.
 
 use contracts::{
     UserId,
@@ -17,11 +17,11 @@ use crate::{
     store::{Store, Written},
 };
 
-/// Tries to write after somebody else wrote the same parcel in between. It moves twice in its life at most, and only
-/// the saga moves it.
+/// Tries to write when another writer changes the same parcel in between. A parcel moves at most twice here,
+/// and only the saga moves it.
 const TRIES: u32 = 4;
 
-/// What a command answers.
+/// The answer of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
@@ -41,7 +41,7 @@ pub enum ShipmentError {
     Busy,
 }
 
-/// Runs one command of the saga. A repeat answers as the first time did.
+/// Runs one command of the saga. A repeat gets the first answer.
 ///
 /// # Errors
 /// Named by `CommandError::name`.
@@ -69,8 +69,8 @@ pub async fn handle(
     }
 }
 
-/// Decides and writes; after a lost race reads and decides again. Tries without reading first, since a schedule finds
-/// nothing and a cancel is rare.
+/// Decides and writes; after a lost race, reads and decides again. Does not read first, since a schedule
+/// usually finds nothing and a cancel is rare.
 async fn drive(store: &Store, command: Command, cause: &Cause) -> Result<Parcel, ShipmentError> {
     let mut current = None;
     for _ in 0..TRIES {
@@ -79,7 +79,7 @@ async fn drive(store: &Store, command: Command, cause: &Cause) -> Result<Parcel,
             Decision::Write(change) => change,
         };
         current = match store.write(&change).await? {
-            // Decided once more, so that what was just written is answered as a repeat will be.
+            // Decides again, so that the answer is the same as for a repeat.
             Written::Done => Some(change.parcel),
             Written::Moved => store.parcel(&cause.order_id).await?,
         };

@@ -37,27 +37,27 @@ pub enum Status {
     Cancelled,
 }
 
-/// What is sent to a customer for one order.
+/// The parcel of one order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parcel {
     pub order_id: OrderId,
     pub user_id: UserId,
     pub correlation_id: CorrelationId,
     pub status: Status,
-    /// What is booked. Stays when it is called off.
+    /// The booking. It stays when the shipment is cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shipment: Option<Shipment>,
     /// Why no carrier takes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What to pack.
+    /// The goods to pack.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<OrderLine>,
-    /// Where staff send it. Here and in no event, so that it can be erased; kept only while there is something to
-    /// send.
+    /// The delivery address. Stored here and in no event, so that it can be erased; kept only while there is
+    /// something to send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shipping_address: Option<ShippingAddress>,
-    /// Counts the writes, from 1; the `sequence` of the event that a write brings.
+    /// Counts the writes, from 1. It is the `sequence` of the event of a write.
     pub version: u64,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -71,13 +71,13 @@ pub enum Command {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
-    /// What the carrier says to it.
+    /// The carrier's answer.
     pub booked: Result<Shipment, NotServed>,
     pub items: Vec<OrderLine>,
     pub shipping_address: ShippingAddress,
 }
 
-/// Who and what a command comes from, and when.
+/// The source of a command, and its time.
 #[derive(Debug, Clone)]
 pub struct Cause {
     pub order_id: OrderId,
@@ -90,20 +90,20 @@ pub struct Cause {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Everything is as the command wants it: this is what it is.
+    /// The parcel is already in the state that the command wants.
     Keep(Parcel),
     Write(Change),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The version that this is decided on; `None` when there was no parcel.
+    /// The version that the decision is based on; `None` when there was no parcel.
     pub expected: Option<u64>,
     pub parcel: Parcel,
     causation_id: String,
 }
 
-/// Commands that the parcel's state does not allow.
+/// Why the parcel's state does not allow a command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     #[error("the parcel cannot be sent: {0}")]
@@ -114,8 +114,8 @@ pub enum Refused {
     UnderWay,
 }
 
-/// What `command` does to the parcel as it is, or why it may not. Total, and the same answer each time: a repeated
-/// command is `Keep`.
+/// Decides how `command` changes the parcel, or why it may not. Total and deterministic: a repeated command
+/// is `Keep`.
 ///
 /// # Errors
 /// When the state does not allow the command.
@@ -139,7 +139,7 @@ pub fn decide(current: Option<&Parcel>, command: Command, cause: &Cause) -> Resu
             Command::Schedule(_),
         )
         | (Status::Cancelled | Status::Rejected, Command::Cancel) => Ok(Decision::Keep(current.clone())),
-        // Staff sends what was sold, and no saga undoes a completed order: somebody has to look at it.
+        // Staff send what was sold, and no saga undoes a completed order: this needs a person.
         (Status::Picked | Status::Packed | Status::Shipped | Status::Delivered, Command::Cancel) => {
             Err(Refused::UnderWay)
         }
@@ -176,21 +176,21 @@ fn first(command: Command, cause: &Cause) -> Change {
             },
             Err(refused) => Parcel { status: Status::Rejected, reason: Some(refused.to_string()), ..empty },
         },
-        // The mark that a late schedule meets.
+        // The mark that makes a late schedule fail.
         Command::Cancel => empty,
     };
     Change { expected: None, parcel, causation_id: cause.causation_id.clone() }
 }
 
 impl Parcel {
-    /// Whether something was called off, and not only a late schedule forestalled.
+    /// Whether a booked shipment was cancelled, and not only a late schedule prevented.
     pub fn was_called_off(&self) -> bool {
         self.status == Status::Cancelled && self.shipment.is_some()
     }
 }
 
 impl Change {
-    /// The events that this write brings: none or one.
+    /// The events of this write: none or one.
     ///
     /// # Errors
     /// When a payload has no JSON form.
@@ -212,7 +212,7 @@ impl Change {
             })?,
             (Status::Delivered, Some(_)) => self.event(&ShipmentDelivered { order_id })?,
             (Status::Cancelled, Some(_)) => self.event(&ShipmentCancelled { order_id })?,
-            // Nothing was booked: no shipment that anybody could have heard of.
+            // Nothing was booked, so no earlier event mentioned a shipment.
             (_, None) | (Status::Rejected, Some(_)) => return Ok(Vec::new()),
         };
         Ok(vec![event])

@@ -1,8 +1,8 @@
-//! A deleted customer's address leaves every parcel, those that are booked later, too: once it is booked, its label says
-//! where it goes.
+//! Erases the address of a deleted customer from all parcels, including those that are booked later: once a
+//! parcel is booked, its label has the address.
 //!
-//! A parcel is noted first, and the customer looked for then; a deletion is marked first, and the parcels looked for
-//! then. So either this sees the mark, or whoever made the mark sees the parcel.
+//! A new parcel is recorded first, and the deletion mark read after that; a deletion is marked first, and the
+//! parcels read after that. So either this code sees the mark, or the deletion sees the parcel.
 
 use contracts::{Envelope, EventPayload, InvalidId, OrderId, UserId, events::UserDeleted};
 use lambda_kit::{
@@ -14,10 +14,10 @@ use lambda_kit::{
 
 use crate::store::Store;
 
-/// The event types that the subscription brings (infra/fulfillment.yaml).
+/// The event types of the subscription (infra/fulfillment.yaml).
 pub const EVENT_TYPES: EventTypes = &[UserDeleted::TYPE];
 
-/// Why a parcel's address could not be followed.
+/// Why the index of addresses could not be updated for a parcel.
 #[derive(Debug, thiserror::Error)]
 enum FollowError {
     #[error("an id cannot be read")]
@@ -26,10 +26,11 @@ enum FollowError {
     Table(#[from] TableError),
 }
 
-/// Erases the addresses of a deleted customer (`fulfillment-consumer`). As often as it comes; what was interrupted goes on.
+/// Erases the addresses of a deleted customer (`fulfillment-consumer`). Idempotent; a repeat continues an
+/// interrupted run.
 ///
 /// # Errors
-/// When the event must come again.
+/// When the event must be retried.
 pub async fn handle_event(store: &Store, event: Envelope) -> Result<(), MessageError> {
     let UserDeleted { user_id } = event.decode()?;
     let erased = erase_all(store, &user_id).await.map_err(MessageError::handler)?;
@@ -53,14 +54,14 @@ async fn erase_all(store: &Store, customer: &UserId) -> Result<usize, TableError
     }
 }
 
-/// The note goes last: until then, a repeat finds the parcel again.
+/// The index entry is deleted last: until then, a repeat finds the parcel again.
 async fn erase(store: &Store, customer: &UserId, order: &OrderId) -> Result<(), TableError> {
     store.erase_address(order).await?;
     store.forget_address(customer, order).await
 }
 
-/// Follows the addresses that come and go with the batch's parcels (`fulfillment-relay`, beside publishing), and returns
-/// what became of its records.
+/// Updates the index of addresses for the batch's parcels (`fulfillment-relay`, concurrently with
+/// publishing), and returns the result for each record.
 pub async fn follow_addresses(store: &Store, batch: &StreamEvent) -> Handled {
     let mut handled = Handled::default();
     for record in &batch.records {

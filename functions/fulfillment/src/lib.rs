@@ -1,6 +1,6 @@
-//! Owns the shipments: which carrier takes an order's parcel, under which tracking number, and where to. Publishes
-//! `shipment.*`, with the order as their subject. The saga asks it to schedule and to cancel, staff report how far a
-//! parcel is. Listens to `user.deleted`: a deleted customer's address leaves every parcel.
+//! Owns the shipments: the carrier, tracking number and address of an order's parcel. Publishes `shipment.*`,
+//! whose subject is the order. The saga schedules and cancels shipments; staff report their progress. Listens
+//! to `user.deleted`: it erases a deleted customer's address from all parcels.
 
 mod api;
 mod carrier;

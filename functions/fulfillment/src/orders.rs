@@ -1,5 +1,5 @@
-//! Asking orders whether an order has completed: a direct invocation, allowed by IAM. Asked only when staff begin with a
-//! parcel, so that no event has to come for each order that completes.
+//! Queries orders for the status of an order: a direct invocation, allowed by IAM. It is called only for the
+//! first report about a parcel, so that fulfillment needs no event for each completed order.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use lambda_kit::peers::{CallError, Peers};
 /// Within the 3 s of a REST function, with time left to write.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// The function that answers for orders.
+/// A client for orders' queries.
 #[derive(Debug, Clone)]
 pub struct Orders(Peers);
 
@@ -22,7 +22,7 @@ impl Orders {
         Self(Peers::new(sdk, stage, DEADLINE))
     }
 
-    /// The order's status, if there is such an order.
+    /// The order's status, if the order exists.
     ///
     /// # Errors
     /// When orders does not answer.

@@ -1,4 +1,5 @@
-//! What other contexts ask of fulfillment (`fulfillment-commands`, beside the saga's commands): nothing is changed by it.
+//! Queries of other contexts (`fulfillment-commands`, in addition to the saga's commands). They change
+//! nothing.
 
 use std::convert::Infallible;
 
@@ -6,10 +7,10 @@ use contracts::query::{CountryServed, FulfillmentQuery};
 
 use crate::carrier::Carrier;
 
-/// Answers one question.
+/// Answers one query.
 ///
 /// # Errors
-/// None: the carrier's countries are known.
+/// None: the carrier's countries are a constant.
 pub fn handle(carrier: &impl Carrier, query: FulfillmentQuery) -> Result<CountryServed, Infallible> {
     match query {
         FulfillmentQuery::CountryServed { country } => Ok(CountryServed { served: carrier.serves(&country) }),

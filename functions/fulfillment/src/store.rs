@@ -16,11 +16,11 @@ use lambda_kit::{
 
 use crate::domain::{Change, Parcel};
 
-/// How a conditional write ended.
+/// The outcome of a conditional write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     Done,
-    /// The parcel is no longer what the write was decided on.
+    /// The parcel has changed since the decision.
     Moved,
 }
 
@@ -38,7 +38,7 @@ impl Store {
         self.table.health()
     }
 
-    /// The order's parcel, read consistently.
+    /// The order's parcel (a consistent read).
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -61,10 +61,10 @@ impl Store {
             .map_err(|error| TableError::item(operation, error))
     }
 
-    /// Writes a parcel, if it still is what was decided on.
+    /// Writes a parcel, if it has not changed since the decision.
     ///
     /// # Errors
-    /// When the call failed, or its answer was lost: then it may have had its effect.
+    /// When the call failed or its answer was lost: it may have taken effect.
     pub async fn write(&self, change: &Change) -> Result<Written, TableError> {
         let operation = "write parcel";
         let put = self

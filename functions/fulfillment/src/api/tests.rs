@@ -1,4 +1,4 @@
-//! Reports and views against a real table, beside an orders function that says what it is told to.
+//! Reports and views with a real table and a fake orders function.
 
 use std::sync::{Arc, Mutex};
 

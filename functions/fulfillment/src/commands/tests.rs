@@ -1,5 +1,5 @@
-//! The saga's two commands against a real table: do, undo, both twice, in the wrong order, at once, and with answers
-//! that get lost.
+//! The saga's two commands with a real table: do, undo, both twice, in the wrong order, concurrently, and
+//! with lost answers.
 
 mod faults;
 
@@ -55,7 +55,7 @@ impl Dispatch {
         self.run(FulfillmentCommand::CancelShipment { context: context(), user_id: user() }, TODAY).await
     }
 
-    /// As the function does it: the answer's JSON, or the error's name.
+    /// The function's answer as JSON, or the error's name.
     async fn run(&self, command: FulfillmentCommand, now: &str) -> Result<Value, String> {
         let now = now.parse().unwrap();
         execute(command, |command| handle(&self.store, &HouseCarrier, command, now))
@@ -64,7 +64,7 @@ impl Dispatch {
             .map_err(|diagnostic| diagnostic.error_type)
     }
 
-    /// The events that the last write brought: type and sequence.
+    /// The events of the last write: type and sequence.
     async fn events(&self) -> Vec<(String, u64)> {
         let all = self.table.client.scan().table_name(&self.table.name).send().await.unwrap();
         assert_eq!(all.count(), 1, "one order, one item");
@@ -172,7 +172,7 @@ async fn a_schedule_whose_answer_is_lost_books_once(#[case] lost: u32, #[case] h
 async fn a_cancel_whose_answer_is_lost_calls_off_once() {
     let dispatch = Dispatch::open().await;
     dispatch.schedule().await.unwrap();
-    // The first try meets the scheduled parcel, the next three are the one that calls it off.
+    // The first fault hits the write that expects no parcel, the next three all tries of the cancel's write.
     dispatch.faults.lose_answers("PutItem", 1 + MAX_ATTEMPTS);
     assert_eq!(dispatch.cancel().await, refused("Transient"));
     dispatch.faults.reset();

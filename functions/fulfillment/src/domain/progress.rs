@@ -1,4 +1,4 @@
-//! What staff report of a parcel.
+//! The progress of a parcel, as staff report it.
 
 use contracts::saga::Shipment;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ impl Progress {
         }
     }
 
-    /// What it follows on.
+    /// The status that must come before it.
     const fn after(self) -> Status {
         match self {
             Self::Picked => Status::Scheduled,
@@ -41,11 +41,11 @@ impl Progress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     pub progress: Progress,
-    /// In the place of the one that was booked.
+    /// Replaces the booked one.
     pub tracking_number: Option<String>,
 }
 
-/// The parcel is not where such a report could follow.
+/// The report does not follow the parcel's current status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a parcel that is {is:?} does not become {asked:?} next")]
 pub struct OutOfOrder {
@@ -53,10 +53,10 @@ pub struct OutOfOrder {
     pub asked: Progress,
 }
 
-/// What a report does to the parcel. A repeated one is `Keep`.
+/// Decides how a report changes the parcel. A repeated one is `Keep`.
 ///
 /// # Errors
-/// When it does not follow on what the parcel is.
+/// When the report does not follow the parcel's current status.
 pub fn report(current: &Parcel, report: &Report, cause: &Cause) -> Result<Decision, OutOfOrder> {
     let asked = report.progress;
     let out_of_order = OutOfOrder { is: current.status, asked };

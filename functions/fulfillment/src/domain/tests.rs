@@ -48,7 +48,7 @@ fn written(current: Option<&Parcel>, command: Command) -> Change {
     }
 }
 
-/// One word for what a command does to a state.
+/// The effect of a command on a state, in one word.
 fn word(current: Option<&Parcel>, command: Command) -> String {
     match decide(current, command, &cause()) {
         Ok(Decision::Keep(parcel)) => {

@@ -87,7 +87,7 @@ impl Lab {
         items.into_iter().filter(|item| item["sk"].as_s().unwrap() == "SHIPMENT").collect()
     }
 
-    /// What the stream brings of the parcels as they are now.
+    /// The stream's records for the parcels in their current state.
     async fn records(&self, old: Option<Value>) -> StreamEvent {
         let image = |item: &Item| {
             let text = |name: &str| json!({"S": item[name].as_s().unwrap()});
@@ -112,7 +112,7 @@ impl Lab {
         follow_addresses(&self.store, &self.records(None).await).await.failed
     }
 
-    /// How many items name the street, and how many there are beside the parcels.
+    /// How many items contain the street, and how many items are not parcels.
     async fn left(&self) -> (usize, usize) {
         let items =
             self.table.client.scan().table_name(&self.table.name).send().await.unwrap().items.unwrap();
@@ -130,7 +130,7 @@ async fn a_deleted_customers_addresses_go_and_those_of_others_stay() {
     assert_eq!(lab.left().await, (4, 4));
     for _ in 0..2 {
         handle_event(&lab.store, deleted()).await.unwrap();
-        // The other's parcel, its note, and the mark.
+        // The other customer's parcel, its index entry, and the deletion mark.
         assert_eq!(lab.left().await, (1, 2));
     }
 }
@@ -144,7 +144,7 @@ async fn a_parcel_that_is_booked_after_the_deletion_goes_out_and_keeps_no_addres
         assert!(lab.stream().await.is_empty());
         assert_eq!(lab.left().await, (0, 1));
     }
-    // The saga's repeat is answered as before, and brings nothing back.
+    // A repeat by the saga gets the same answer, and restores no address.
     lab.book(0..1).await;
     assert_eq!(lab.left().await, (0, 1));
 }

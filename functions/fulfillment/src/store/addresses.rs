@@ -1,4 +1,4 @@
-//! Whose addresses are where, and how they go.
+//! The index of customers' addresses, and their erasure.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use super::{Store, parcel_key};
 const PARCEL: &str = "PARCEL#";
 const DELETED: &str = "DELETED";
 
-/// Parcels of one customer that have an address, and where the next page begins.
+/// Parcels of one customer that have an address, and the start of the next page.
 #[derive(Debug, Default)]
 pub struct Page {
     pub orders: Vec<OrderId>,
@@ -19,7 +19,7 @@ pub struct Page {
 }
 
 impl Store {
-    /// Notes that the order's parcel has an address of this customer. May be repeated.
+    /// Records that the order's parcel has an address of this customer. Idempotent.
     ///
     /// # Errors
     /// When the table cannot be written.
@@ -29,7 +29,7 @@ impl Store {
         put.send().await.map(drop).map_err(|error| TableError::call("note an address", error))
     }
 
-    /// Takes the note away. There may be none.
+    /// Deletes that record, if there is one.
     ///
     /// # Errors
     /// When the table cannot be written.
@@ -39,7 +39,7 @@ impl Store {
         delete.send().await.map(drop).map_err(|error| TableError::call("forget an address", error))
     }
 
-    /// Notes for good that the customer was deleted.
+    /// Records permanently that the customer was deleted.
     ///
     /// # Errors
     /// When the table cannot be written.
@@ -49,7 +49,7 @@ impl Store {
         put.send().await.map(drop).map_err(|error| TableError::call("mark a deleted customer", error))
     }
 
-    /// Whether the customer was deleted, read consistently.
+    /// Whether the customer was deleted (a consistent read).
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -61,7 +61,7 @@ impl Store {
         Ok(answer.item.is_some())
     }
 
-    /// A page of the orders whose parcels have an address of this customer, read consistently.
+    /// One page of the orders whose parcels have an address of this customer (a consistent read).
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -94,8 +94,8 @@ impl Store {
         })
     }
 
-    /// Takes the address out of a parcel, which may have none. It counts as a write: whoever decided on the parcel with
-    /// its address decides again.
+    /// Removes the address from a parcel, if it has one. This counts as a write, so that a concurrent
+    /// decision that read the address is made again.
     ///
     /// # Errors
     /// When the table cannot be written.

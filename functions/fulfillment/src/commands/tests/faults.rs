@@ -1,9 +1,9 @@
-//! Both commands, disturbed at every call that they make. A command is interrupted between its calls, before the effect
-//! or after it, so that these are all the ways in which it can die halfway.
+//! Both commands with a fault at each of their calls. A command can only be interrupted before or after the
+//! effect of a call, so these are all the ways in which it can fail halfway.
 
 use super::*;
 
-/// The order's parcel, and what is asked of it.
+/// The state of the order's parcel, and the command.
 #[derive(Debug, Clone, Copy)]
 enum Case {
     Schedule,
@@ -92,7 +92,7 @@ async fn a_command_that_is_interrupted_anywhere_is_finished_by_its_repeat(
 async fn once_undone_nothing_is_scheduled_whatever_comes_after(#[case] commands: &[&str]) {
     let dispatch = Dispatch::open().await;
     for command in commands {
-        // Refusals are among them: what counts is what is left.
+        // Refusals are possible; only the final state matters.
         let _ = if *command == "schedule" { dispatch.schedule().await } else { dispatch.cancel().await };
     }
     let parcel = dispatch.store.parcel(&context().order_id).await.unwrap().unwrap();
