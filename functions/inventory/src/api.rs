@@ -1,4 +1,4 @@
-//! `/v1/inventory/{sku}`: what can be sold of a SKU, setting it, and adjusting it.
+//! `/v1/inventory/{sku}`: reads, sets and adjusts the stock of a SKU.
 
 #[cfg(feature = "openapi")]
 mod describe;
@@ -35,11 +35,11 @@ use crate::{
 #[cfg(feature = "openapi")]
 pub use describe::operations;
 
-/// No try starts later: an API function has 3 s, and the last try needs its part of them.
+/// No try starts later than this: an API function has 3 s, and the last try needs its part of them.
 const BUDGET: Duration = Duration::from_secs(1);
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// Stocks that an instance keeps for while the table does not answer: a megabyte or two.
+/// Stocks that an instance keeps for times when the table does not answer: a megabyte or two.
 const KEPT: usize = 10_000;
 
 type LastStocks = LastKnown<Sku, StockView>;
@@ -87,10 +87,11 @@ impl From<Adjustment> for StockView {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct SetStock {
-    // A million of one SKU is more than the shop's warehouse holds; a larger number is a slip of the finger.
+    // A million of one SKU is more than the shop's warehouse holds; a larger number is a typing error.
     #[garde(range(min = 0, max = 1_000_000))]
     available: u32,
-    // 64 shards, the settings and the trace stay below the 100 items of a transaction, and sell 32,000 a second.
+    // 64 shards, the settings and the adjustment stay below the 100 items of a transaction, and sell 32,000 a
+    // second.
     #[serde(default)]
     #[garde(inner(range(min = 1, max = 64)))]
     shards: Option<u32>,
@@ -113,7 +114,7 @@ fn is_a_change(delta: &i64, _: &()) -> garde::Result {
     if *delta == 0 { Err(garde::Error::new("changes nothing")) } else { Ok(()) }
 }
 
-/// The stock; while the table does not answer, as it was read last.
+/// The stock; the last known one while the table does not answer.
 async fn show(
     State(store): State<Store>,
     Extension(last): Extension<LastStocks>,
@@ -145,7 +146,7 @@ async fn set(
     Ok(Json(stock.into()))
 }
 
-/// Sets the stock to what it should be, on what it is: read again whenever an order came in between.
+/// Sets the stock. Reads it again whenever an order changed it in between.
 async fn set_stock(store: &Store, sku: &Sku, target: Target, author: Author<'_>) -> Result<Stock, ApiError> {
     let mut backoff = Backoff::within(BUDGET);
     loop {
@@ -189,12 +190,12 @@ async fn adjust(
 
 enum Adjusted {
     Done(Adjustment),
-    /// It was made by an earlier request: this is what came of it.
+    /// An earlier request made it, with this result.
     Before(Adjustment),
 }
 
-/// Adjusts the stock, once for each id. The write needs the shards to have what it takes, not to be as they were read:
-/// it gets through beside any number of orders.
+/// Adjusts the stock, once for each id. The write's condition is that the shards have enough, not that they
+/// are unchanged, so it succeeds among any number of concurrent orders.
 async fn adjust_stock(
     store: &Store,
     sku: &Sku,
@@ -207,7 +208,7 @@ async fn adjust_stock(
     let mut at_one_moment = false;
     loop {
         if let Some(made) = store.adjustment(sku, id).await? {
-            // What a try of this request wrote, and lost the answer of, is this request's doing.
+            // If a try of this request wrote it and lost the answer, it belongs to this request.
             let ours = written && made.correlation_id == *author.correlation_id;
             return Ok(if ours { Adjusted::Done(made) } else { Adjusted::Before(made) });
         }
@@ -229,7 +230,7 @@ async fn adjust_stock(
                     }
                 }
                 Err(unfit) if at_one_moment => return Err(unfit.into()),
-                // Seen shard by shard: refused only by what all of them have at one moment.
+                // The shards were read one by one. Only a snapshot of all of them may lead to a refusal.
                 Err(_) => {
                     at_one_moment = true;
                     continue;
@@ -250,7 +251,7 @@ fn no_such(sku: &Sku) -> Problem {
     Problem::not_found(format!("There is no stock record of {sku}."))
 }
 
-/// Why an endpoint cannot do what it was asked.
+/// Why an endpoint failed.
 #[derive(Debug, thiserror::Error)]
 enum ApiError {
     #[error(transparent)]

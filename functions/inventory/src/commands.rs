@@ -1,4 +1,4 @@
-//! What the saga asks inventory to do: `ReserveInventory`, and its undo `ReleaseInventory`.
+//! The saga's commands: `ReserveInventory`, and its undo `ReleaseInventory`.
 
 use contracts::{
     OrderId, OrderLine, UserId,
@@ -17,7 +17,7 @@ use crate::{
     store::Store,
 };
 
-/// What a command answers.
+/// The answer of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
@@ -25,7 +25,7 @@ pub enum Answer {
     Undone(Undone),
 }
 
-/// Runs one command of the saga. A repeat answers as the first time did.
+/// Runs one command of the saga. A repeat gets the first answer.
 ///
 /// # Errors
 /// Named by `CommandError::name`.
@@ -43,7 +43,8 @@ pub async fn handle(store: &Store, command: InventoryCommand, now: Timestamp) ->
 
 async fn reserve_inventory(store: &Store, lines: &[OrderLine], cause: Cause) -> Result<Answer, SettleError> {
     reserve(store, lines, &cause).await?;
-    // Also for what is sold by now: to the saga, which repeats a step whose answer it lost, that is as good.
+    // Also when it is sold by now: the saga repeats a step whose answer it lost, and for it both are a
+    // success.
     Ok(Answer::Reserved { order_id: cause.order_id, status: Status::Held })
 }
 
@@ -72,7 +73,7 @@ impl CommandError for SettleError {
             Self::Refused(Refused::NotAvailable { .. }) => INVENTORY_NOT_AVAILABLE,
             Self::Refused(Refused::AlreadyReleased) => ORDER_CANCEL_REQUESTED,
             Self::Refused(Refused::AlreadyCommitted) => RESERVATION_COMMITTED,
-            // Answers to a commit, which is no command of the saga.
+            // Refusals of a commit, which is no command of the saga.
             Self::Refused(Refused::NothingReserved | Refused::NotHeld(_)) => TRANSIENT,
             Self::Table(_) | Self::Busy => TRANSIENT,
         }

@@ -1,4 +1,4 @@
-//! What inventory does when it hears of others: an order that completed sells what is held for it.
+//! The events that inventory handles: a completed order commits its reservation, which sells the stock.
 
 use contracts::{Envelope, EventPayload, OrderId, events::OrderCompleted};
 use jiff::Timestamp;
@@ -10,14 +10,14 @@ use crate::{
     store::Store,
 };
 
-/// The event types that the subscription brings (infra/inventory.yaml).
+/// The event types of the subscription (infra/inventory.yaml).
 pub const EVENT_TYPES: EventTypes = &[OrderCompleted::TYPE];
 
 /// Commits the order's reservation. A repeat changes nothing.
 ///
 /// # Errors
-/// When nothing is held for the order: the message comes again, and then waits in the dead-letter queue for somebody
-/// to look, because an order that completed without stock is a fault.
+/// When nothing is held for the order. The message is retried and then kept in the dead-letter queue for a
+/// person, because an order that completed without stock is a fault.
 pub async fn handle(store: &Store, event: Envelope, now: Timestamp) -> Result<(), MessageError> {
     // Read for its version only.
     event.decode::<OrderCompleted>()?;

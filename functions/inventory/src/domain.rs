@@ -1,4 +1,4 @@
-//! Pure: what a reservation and a stock are, and how they move. No clock, no I/O.
+//! Pure: reservations, stock, and their transitions. No clock, no I/O.
 
 mod adjust;
 mod plan;

@@ -1,8 +1,8 @@
-//! Owns the stock of every SKU and what of it is held for which order: no more is sold than there is, and nothing
-//! that is given back gets lost. Publishes `inventory.reserved`, `inventory.not_available`, `inventory.released` and
-//! `inventory.committed`, with the order as their subject, and `inventory.stock_changed`, with the SKU; listens to
-//! `order.completed`. The saga asks it to reserve and to release, orders what can be
-//! sold; a sweeper asks orders about what is held too long.
+//! Owns the stock of every SKU and the reservations of orders: it never sells more than there is, and loses
+//! nothing that is returned. Publishes `inventory.reserved`, `inventory.not_available`, `inventory.released`
+//! and `inventory.committed`, whose subject is the order, and `inventory.stock_changed`, whose subject is the
+//! SKU. Listens to `order.completed`. The saga reserves and releases, orders queries what can be sold, and a
+//! sweeper queries orders about reservations that are held too long.
 
 mod api;
 mod commands;

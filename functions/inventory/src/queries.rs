@@ -1,4 +1,4 @@
-//! What other contexts ask of inventory (`inventory-commands`, beside the saga's commands): reads, that change nothing.
+//! Queries of other contexts (`inventory-commands`, in addition to the saga's commands). They only read.
 
 use contracts::{
     Availability, OrderLine,
@@ -9,13 +9,13 @@ use lambda_kit::dynamodb::TableError;
 
 use crate::store::Store;
 
-/// SKUs that are read at the same time; the SDK's connection pool serves as many.
+/// SKUs that are read concurrently; the SDK's connection pool has as many connections.
 const CONCURRENCY: usize = 10;
 
-/// Answers one question.
+/// Answers one query.
 ///
 /// # Errors
-/// When a stock cannot be read: nothing is answered in part.
+/// When a stock cannot be read: there are no partial answers.
 pub async fn handle(store: &Store, query: InventoryQuery) -> Result<Availabilities, TableError> {
     match query {
         InventoryQuery::Availabilities { items } => {

@@ -1,5 +1,5 @@
-//! What the relay does beside publishing: it sees every change of stock in the stream, and tells the class of a SKU's
-//! stock when it changes. So a reservation neither reads nor writes more for it.
+//! Publishes a SKU's stock class when it changes. The relay does it because it sees every change of stock in
+//! the stream, so that a reservation needs no additional read or write.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,8 +13,8 @@ use crate::{
     store::{Store, Written, touched},
 };
 
-/// Rounds of look and tell for one SKU. Each but the last tells a class, so that this many changes of class would have
-/// to happen within milliseconds; then the records come again.
+/// Rounds of reading and publishing for one SKU. Each but the last publishes a class, so this many changes of
+/// class would have to happen within milliseconds. After that the records are retried.
 const ROUNDS: usize = 5;
 
 #[derive(Debug, thiserror::Error)]
@@ -27,8 +27,8 @@ enum TellError {
     Restless,
 }
 
-/// Tells the classes that this batch of the stream may have changed. Returns the sequence numbers of the records that
-/// must come again.
+/// Publishes the stock classes that this batch of the stream may have changed. Returns the sequence numbers
+/// of the records to retry.
 pub async fn tell_classes(store: &Store, batch: &StreamEvent, now: Timestamp) -> BTreeSet<String> {
     let mut records: BTreeMap<Sku, Vec<&str>> = BTreeMap::new();
     for record in &batch.records {
@@ -37,7 +37,7 @@ pub async fn tell_classes(store: &Store, batch: &StreamEvent, now: Timestamp) ->
         }
     }
     let told = records.into_iter().map(async |(sku, numbers)| {
-        // Of several changes in a batch only the last one's outcome is looked at; any of them is its cause.
+        // Several changes in a batch are handled together, by the state after them; any of them is the cause.
         let cause = numbers.last().copied().unwrap_or_default();
         match tell(store, &sku, cause, now).await {
             Ok(()) => Vec::new(),
@@ -50,14 +50,16 @@ pub async fn tell_classes(store: &Store, batch: &StreamEvent, now: Timestamp) ->
     join_all(told).await.into_iter().flatten().collect()
 }
 
-/// Looks at the stock and tells its class if it is not what was told last; looks again after telling. A change that
-/// this look does not see yet has a record of its own behind it, whose look comes later: either that one sees what
-/// was told here, or it was told here after that one looked, and then the second look here sees the change.
+/// Reads the stock and publishes its class if it differs from the last published one, then reads again. A
+/// change that the first read missed has its own record, which is processed later. Either that processing
+/// sees the class published here; or this publishing came after its read, and then the second read here sees
+/// the change.
 async fn tell(store: &Store, sku: &Sku, cause: &str, now: Timestamp) -> Result<(), TellError> {
     for _ in 0..ROUNDS {
-        // In this order: the summary's version guards the write, so that a stock seen before it can be trusted.
+        // The summary is read first: its version is the write's condition, so that stock read after it is not
+        // older.
         let told = store.summary(sku).await?;
-        // Something was given back to a SKU that was never set: there is nothing to tell of it.
+        // Stock was returned to a SKU that was never set: there is nothing to publish.
         let Some(stock) = store.stock(sku).await? else { return Ok(()) };
         let correlation_id = CorrelationId::generate();
         let Some(change) = reclassify(told.as_ref(), &stock, &correlation_id, cause, now)? else {

@@ -1,4 +1,5 @@
-//! Moves a reservation to where a command wants it: decide, write, and after a lost race read and decide again.
+//! Brings a reservation into the state that a command wants: decides, writes, and after a lost race reads and
+//! decides again.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,7 +12,7 @@ use crate::{
     store::{Snapshot, Store, Written},
 };
 
-/// No try starts later: the functions have 30 s, and one try takes at most three calls of 3 s.
+/// No try starts later than this: the functions have 30 s, and one try takes at most three calls of 3 s.
 const BUDGET: Duration = Duration::from_secs(20);
 
 #[derive(Debug, thiserror::Error)]
@@ -20,13 +21,13 @@ pub enum SettleError {
     Refused(#[from] Refused),
     #[error(transparent)]
     Table(#[from] TableError),
-    /// Others kept writing the same items.
+    /// Other writers kept writing the same items.
     #[error("the stock is too busy")]
     Busy,
 }
 
-/// Holds all lines for the order, or none. Tries without reading first, since most orders find no reservation and
-/// enough stock. What was seen to be sold out a moment ago is refused without looking.
+/// Holds all lines for the order, or none. Does not read first, since most orders find no reservation and
+/// enough stock. A SKU that was sold out a moment ago is refused without a look.
 ///
 /// # Errors
 /// `Refused` when there is too little stock, or the order was undone before.
@@ -51,14 +52,14 @@ pub async fn reserve(store: &Store, lines: &[OrderLine], cause: &Cause) -> Resul
                 Decision::Keep(reservation) => return Ok(reservation),
             };
             match store.write(&change).await? {
-                // Decided once more, so that what was just written is answered as a repeat will be.
+                // Decides again, so that the answer is the same as for a repeat.
                 Written::Done => {
                     (current, next) = (Some(change.reservation), Next::Try(command));
                     continue;
                 }
                 Written::Moved => current = store.reservation(&cause.order_id).await?,
                 Written::Short => next = Next::Look,
-                // Of a spread SKU, another shard may be less busy.
+                // Another shard of the SKU may be less busy.
                 Written::Busy if matches!(next, Next::First) => attempt += 1,
                 Written::Busy => next = Next::Try(command),
             }
@@ -69,7 +70,7 @@ pub async fn reserve(store: &Store, lines: &[OrderLine], cause: &Cause) -> Resul
     }
 }
 
-/// What reserving does next.
+/// The next action of a reservation.
 enum Next {
     /// Guesses.
     First,
@@ -78,13 +79,13 @@ enum Next {
     Try(Command),
 }
 
-/// What is to be done by the stock as it is; nothing when it has to be looked at again. "Not available" is said only
-/// of a SKU whose shards, all of them at one moment, had too little.
+/// The command to run with the current stock; `None` when the stock must be read again. Rejects only when all
+/// shards of a SKU together, read in one transaction, have too little.
 async fn look(store: &Store, lines: &[OrderLine], cause: &Cause) -> Result<Option<Command>, SettleError> {
     let short = match plan(lines, &cause.order_id, &shards(store, lines).await?) {
         Plan::Take(taken) => return Ok(Some(Command::Reserve { taken })),
         Plan::Gather(moves) => {
-            // However it ended: somebody else may have moved it, or taken some of it.
+            // The outcome does not matter: another process may have moved the stock, or taken some of it.
             store.gather(&moves).await?;
             return Ok(None);
         }
@@ -125,7 +126,7 @@ pub async fn settle(store: &Store, command: Command, cause: &Cause) -> Result<Re
                 continue;
             }
             Written::Moved => current = store.reservation(&cause.order_id).await?,
-            // Giving back takes nothing: no shard can have too little for it.
+            // Returning stock takes nothing, so no shard can have too little.
             Written::Short | Written::Busy => {}
         }
         if !backoff.pause().await {
@@ -134,7 +135,7 @@ pub async fn settle(store: &Store, command: Command, cause: &Cause) -> Result<Re
     }
 }
 
-/// The shards of all lines, each read consistently.
+/// The shards of all lines (consistent reads).
 async fn shards(store: &Store, lines: &[OrderLine]) -> Result<BTreeMap<Sku, Vec<Shard>>, TableError> {
     let read = lines.iter().map(async |line| {
         let stock = store.stock(&line.sku).await?;

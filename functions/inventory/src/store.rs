@@ -8,7 +8,7 @@
 //! | `SKU#<sku>` | `ADJUSTMENT#<id>` | the trace of one setting or adjustment |
 //! | `RESERVATION#<order>` | `RESERVATION` | what is held for an order, with its outbox; in the index `held` while it is held |
 //!
-//! Which shards a SKU has is said by `domain::shard_items`.
+//! `domain::shard_items` lists the shards of a SKU.
 
 mod held;
 mod sold_out;
@@ -40,15 +40,15 @@ use crate::domain::{Change, Move, Reservation, Status};
 const RESERVATION: &str = "RESERVATION";
 const STOCK: &str = "STOCK";
 
-/// How a conditional write ended.
+/// The outcome of a conditional write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     Done,
-    /// What the write was decided on is no longer so, or it was done before.
+    /// The state that the decision was made on has changed, or the write was done before.
     Moved,
-    /// A shard has too little for what should be taken from it.
+    /// A shard has less than the quantity to take.
     Short,
-    /// Another transaction was under way on the same items, or the table took no more.
+    /// Another transaction was running on the same items, or the table was throttled.
     Busy,
 }
 
@@ -69,7 +69,7 @@ impl Store {
         self.table.health()
     }
 
-    /// The order's reservation, read consistently.
+    /// The order's reservation (a consistent read).
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -80,7 +80,7 @@ impl Store {
     /// Writes a reservation and moves its stock, all or nothing.
     ///
     /// # Errors
-    /// When the call failed, or its answer was lost: then it may have had its effect.
+    /// When the call failed or its answer was lost: it may have taken effect.
     pub async fn write(&self, change: &Change) -> Result<Written, TableError> {
         let put = self.reservation_put(change)?;
         if change.moves.is_empty() {
@@ -120,7 +120,7 @@ impl Store {
             .collect()
     }
 
-    /// `ADD` gives back also to a shard that is not there any more; taking needs one that has enough.
+    /// `ADD` returns stock even to a shard that does not exist any more; taking requires a shard with enough.
     fn stock_move(&self, change: &Move) -> Result<Update, TableError> {
         let update = self
             .stock_update(&change.sku, change.shard)
@@ -159,7 +159,7 @@ impl Store {
         }
     }
 
-    /// The first item is the one whose condition says `Moved`; the others are shards.
+    /// The first item is the one whose condition yields `Moved`; the others are shards.
     async fn transact(
         &self,
         operation: &'static str,
@@ -210,7 +210,7 @@ fn stock_key(sku: &Sku, shard: u32) -> Item {
     key(format!("STOCK#{sku}#{shard}"), STOCK)
 }
 
-/// What there is about a SKU as a whole.
+/// The key of an item about a SKU as a whole.
 fn sku_key(sku: &Sku, sk: impl Into<String>) -> Item {
     key(format!("SKU#{sku}"), sk)
 }

@@ -1,5 +1,5 @@
-//! The sweeper: stock that has been held for long is settled by where its order stands, however the news of that got
-//! lost. What orders does not end is left alone, and counted.
+//! The sweeper settles stock that has been held for long by the status of its order, in case the saga's
+//! command or the order's event was lost. Stock of orders that have not ended is left alone and counted.
 
 mod orders;
 
@@ -19,29 +19,30 @@ use crate::{
     store::{Held, Store},
 };
 
-/// Nothing is asked about before: payments give up after 15 minutes, and then the saga settles it.
+/// Younger reservations are skipped: payments give up after 15 minutes, and then the saga settles them.
 const GRACE: SignedDuration = SignedDuration::from_mins(30);
-/// A saga is over after that: its undos are tried for eight hours at most (statemachine/README.md).
+/// After this time no saga is running: its undos are retried for eight hours at most
+/// (statemachine/README.md).
 const STUCK: SignedDuration = SignedDuration::from_hours(12);
-/// No page is begun with less time than this: asking may take 10 s, and settling some seconds.
+/// No page begins with less time than this: the query may take 10 s, and settling some seconds.
 const PAGE_TIME: Duration = Duration::from_secs(14);
-/// Reservations that are settled at the same time; the SDK's connection pool serves as many.
+/// Reservations that are settled concurrently; the SDK's connection pool has as many connections.
 const CONCURRENCY: usize = 10;
 
-/// What a sweep found held for too long, and what became of it.
+/// The reservations that a sweep found held for too long, by outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Swept {
     /// The order had completed.
     pub committed: u64,
     /// The order was cancelled.
     pub released: u64,
-    /// It had been settled, and the index did not know yet.
+    /// It was settled already; the index was behind.
     pub settled: u64,
     /// The order goes on.
     pub open: u64,
-    /// The order needs attention. Its goods may have left the house, so that only whoever looks can tell.
+    /// The order needs attention. Its goods may have been shipped, so a person must decide.
     pub attention: u64,
-    /// Held for so long that no saga is at work on it, or for an order that does not exist.
+    /// Held for longer than any saga runs, or for an order that does not exist.
     pub stuck: u64,
     /// Settling failed: the next sweep tries again.
     pub failed: u64,
@@ -56,7 +57,7 @@ enum SweepError {
     Ask(#[from] CallError),
 }
 
-/// Where one reservation ended up.
+/// The outcome of one reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
     Committed,
@@ -68,11 +69,11 @@ enum Found {
     Failed,
 }
 
-/// Settles what has been held for more than half an hour. Safe to run twice, at once, and to be cut short: another
-/// sweep begins at another partition of the index.
+/// Settles everything that has been held for more than half an hour. Safe to run twice, concurrently, and to
+/// interrupt: the next sweep begins at another partition of the index.
 ///
 /// # Errors
-/// When not everything could be looked at and settled: the function's errors raise an alarm.
+/// When not everything could be read and settled: the function's errors raise an alarm.
 pub async fn sweep(
     store: &Store,
     orders: &Orders,
@@ -95,7 +96,7 @@ pub async fn sweep(
     Err(Diagnostic { error_type: "SweepIncomplete".to_owned(), error_message: reason })
 }
 
-/// Whether there was time for all of them.
+/// Returns whether there was time for all of them.
 async fn sweep_partitions(
     store: &Store,
     orders: &Orders,
@@ -104,7 +105,8 @@ async fn sweep_partitions(
     swept: &mut Swept,
 ) -> Result<bool, SweepError> {
     let partitions = store.held_partitions();
-    // Another first one each minute: what cannot be settled in one of them does not keep the others waiting for ever.
+    // Begins at another partition each minute, so that failures in one of them do not delay the others for
+    // ever.
     let turn = usize::try_from(now.as_second() / 60).unwrap_or_default() % partitions.len();
     for partition in partitions.iter().cycle().skip(turn).take(partitions.len()) {
         let mut start = None;
@@ -142,7 +144,7 @@ async fn settle_page(
     Ok(())
 }
 
-/// An order that completed or was cancelled stays so: what is done here is right whenever it is done.
+/// An order that completed or was cancelled stays so, so acting on its status is right at any later time.
 async fn settle_one(store: &Store, status: Option<OrderStatus>, held: Held, now: Timestamp) -> Found {
     let since = held.since;
     let (command, found) = match status {
@@ -150,8 +152,8 @@ async fn settle_one(store: &Store, status: Option<OrderStatus>, held: Held, now:
         Some(OrderStatus::OrderCancelled) => (Command::Release, Found::Released),
         Some(OrderStatus::NeedsAttention) => return Found::Attention,
         Some(_) if now.duration_since(since) <= STUCK => return Found::Open,
-        // The saga reserves for orders that exist, and orders are never deleted: something is wrong that giving back
-        // the stock would hide.
+        // The saga reserves only for existing orders, and orders are never deleted. Returning the stock would
+        // hide whatever is wrong here.
         None | Some(_) => {
             tracing::error!(order_id = %held.order_id, status = status.map(OrderStatus::as_str), %since, "stock is stuck");
             return Found::Stuck;
@@ -167,7 +169,7 @@ async fn settle_one(store: &Store, status: Option<OrderStatus>, held: Held, now:
     }
 }
 
-/// Whether it was held still.
+/// Returns whether the stock was still held.
 async fn settle_held(
     store: &Store,
     held: &Held,

@@ -32,7 +32,7 @@ pub fn store(table: Table) -> Store {
     Store::new(table, HeldPartitions::default())
 }
 
-/// Makes so many of the SKU available, spread over so many shards.
+/// Sets the stock of a SKU, in this many shards.
 pub async fn stocked(store: &Store, name: &str, available: u32, shards: u32) {
     let (by, correlation_id) = (user(), CorrelationId::generate());
     let author = Author { by: &by, correlation_id: &correlation_id, at: Timestamp::UNIX_EPOCH };

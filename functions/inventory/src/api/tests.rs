@@ -1,4 +1,4 @@
-//! `/v1/inventory/{sku}` against a real table: what it answers, and that a refusal writes nothing.
+//! `/v1/inventory/{sku}` with a real table: its responses, and that a refused request writes nothing.
 
 use axum::{
     body::{Body as RawBody, to_bytes},
@@ -22,7 +22,7 @@ struct Shop {
     table: Table,
     faults: Faults,
     tokens: Tokens,
-    /// One administrator, for requests that are the same person's.
+    /// An administrator, for several requests of the same person.
     admin: String,
 }
 
@@ -71,7 +71,7 @@ impl Shop {
         self.send(request).await
     }
 
-    /// The items whose sort key starts so.
+    /// The number of items whose sort key has this prefix.
     async fn count(&self, sk: &str) -> usize {
         let all = self.table.client.scan().table_name(&self.table.name).send().await.unwrap();
         all.items().iter().filter(|item| item["sk"].as_s().unwrap().starts_with(sk)).count()

@@ -1,5 +1,5 @@
-//! The saga's two commands against a real table: do, undo, both twice, in the wrong order, at once, and with answers
-//! that get lost.
+//! The saga's two commands with a real table: do, undo, both twice, in the wrong order, concurrently, and
+//! with lost answers.
 
 use contracts::CorrelationId;
 use futures::future::join_all;
@@ -26,13 +26,13 @@ struct Warehouse {
 }
 
 impl Warehouse {
-    /// With so many of each SKU.
+    /// With this much stock of each SKU.
     async fn with(stock: &[(&str, u32)]) -> Self {
         let stock: Vec<_> = stock.iter().map(|(name, available)| (*name, *available, 1)).collect();
         Self::spread(&stock).await
     }
 
-    /// With so many of each SKU over so many shards, and a store that knows nothing of it yet.
+    /// With this much stock of each SKU in this many shards, and a store that has not read any of it yet.
     async fn spread(stock: &[(&str, u32, u32)]) -> Self {
         let (table, faults) = testing::table().await;
         let setting = crate::testing::store(table.clone());
@@ -53,7 +53,7 @@ impl Warehouse {
         self.run(InventoryCommand::ReleaseInventory { context: context(order), user_id: user() }).await
     }
 
-    /// As the function does it: the answer's JSON, or the error's name.
+    /// The function's answer as JSON, or the error's name.
     async fn run(&self, command: InventoryCommand) -> Result<Value, String> {
         self.run_at(0, command).await
     }
@@ -83,7 +83,7 @@ impl Warehouse {
         found.send().await.unwrap().items().first().cloned()
     }
 
-    /// The events that the last write of the order's reservation brought: type and sequence.
+    /// The events of the last write of the order's reservation: type and sequence.
     async fn events(&self, order: &OrderId) -> Vec<(String, u64)> {
         let item = self.item(order).await.unwrap();
         item["outbox"]
@@ -223,7 +223,7 @@ async fn do_and_undo_at_once_end_with_nothing_held() {
     let warehouse = Warehouse::with(&[("MUG", 20)]).await;
     let orders: Vec<OrderId> = (0..10).map(order).collect();
     join_all(orders.iter().map(|order| async {
-        // Either may win; the saga's undo is tried until it succeeds, and that is what counts.
+        // Either may win. The saga repeats the undo until it succeeds, and then nothing is held.
         futures::future::join(warehouse.reserve(order, &[("MUG", 1)]), warehouse.release(order))
             .await
             .1

@@ -1,4 +1,4 @@
-//! `order.completed` against a real table.
+//! `order.completed` with a real table.
 
 use contracts::{
     CorrelationId, Currency, Money, NewEvent, OrderLine, Sku, UserId,

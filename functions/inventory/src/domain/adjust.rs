@@ -1,4 +1,4 @@
-//! Changes of stock that no reservation makes: an administrator's settings and adjustments, each with its trace.
+//! Changes of stock by administrators: settings and adjustments, each with its record.
 
 use contracts::{Availability, CorrelationId, IdempotencyKey, Sku, UserId};
 use jiff::Timestamp;
@@ -10,12 +10,12 @@ use super::{
     stock::{Settings, Shard, Stock, filled_items, shard_items},
 };
 
-/// The most that a SKU has by an administrator's doing: the bound of the API's `available`, too.
+/// The most that an administrator can set or adjust a SKU to: also the limit of the API's `available`.
 const MOST: u64 = 1_000_000;
-/// The most of a SKU that is called low, unless it was told otherwise.
+/// The default threshold: stock up to this quantity is "low".
 const LOW_STOCK: u32 = 5;
 
-/// Who changes a stock, and in the course of what.
+/// Who changes a stock, and in which request.
 #[derive(Debug, Clone, Copy)]
 pub struct Author<'a> {
     pub by: &'a UserId,
@@ -23,19 +23,20 @@ pub struct Author<'a> {
     pub at: Timestamp,
 }
 
-/// What tells one adjustment of a SKU from another, also when it is asked for again.
+/// Identifies one adjustment of a SKU, so that a repeat of it is recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdjustmentId(String);
 
 impl AdjustmentId {
-    /// That of a setting: the version that it led to.
+    /// The id of a setting: from the version that it led to.
     fn of_setting(version: u64) -> Self {
         Self(format!("SET#{version:08}"))
     }
 
-    /// That of a request: an administrator's own name for it. Hashed, since a key may hold what a sort key should not.
+    /// The id of a request: from the administrator and the Idempotency-Key. Hashed, since a key may hold
+    /// characters that a sort key should not.
     pub fn of_request(by: &UserId, key: &IdempotencyKey) -> Self {
-        // An id has a fixed length, so that no two pairs are the same bytes.
+        // An id has a fixed length, so no two pairs have the same bytes.
         let digest = Sha256::digest(format!("{by}{}", key.as_str()));
         Self(format!("KEY#{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
     }
@@ -45,7 +46,7 @@ impl AdjustmentId {
     }
 }
 
-/// The trace of a change of stock that no reservation made, and what was answered for it.
+/// The record of a change of stock that no reservation made, with the answer that the request got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adjustment {
     pub sku: Sku,
@@ -55,12 +56,12 @@ pub struct Adjustment {
     pub by: UserId,
     pub correlation_id: CorrelationId,
     pub at: Timestamp,
-    /// What could be sold after it, on the stock that it was decided on.
+    /// What could be sold afterwards, computed from the stock that the decision was made on.
     pub available: u64,
     pub availability: Availability,
 }
 
-/// What an administrator wants a SKU's stock to be. What is not said stays as it is.
+/// The stock that an administrator wants for a SKU. Fields that are absent stay unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     pub available: u32,
@@ -68,7 +69,7 @@ pub struct Target {
     pub low_stock: Option<u32>,
 }
 
-/// What setting a stock takes.
+/// The writes that setting a stock needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Setting {
     /// It is already so.
@@ -76,7 +77,7 @@ pub enum Setting {
     Write(Box<StockChange>),
 }
 
-/// One write of a SKU's stock: all of it or nothing, and only on what it was decided on.
+/// One write of a SKU's stock, all or nothing, with the stock that the decision was made on as its condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StockChange {
     pub before: Option<Stock>,
@@ -84,14 +85,14 @@ pub struct StockChange {
     pub adjustment: Adjustment,
 }
 
-/// One adjustment: its trace and its moves, all or nothing, on whatever the stock is by then.
+/// One adjustment with its record and its moves: all or nothing, whatever the stock is by then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adjusting {
     pub adjustment: Adjustment,
     pub moves: Vec<Move>,
 }
 
-/// What a stock cannot be made.
+/// Why a stock cannot be changed like this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     #[error("never shrinks: the stock is spread over {shards} shards already")]
@@ -102,7 +103,7 @@ pub enum Unfit {
     TooMany { available: u64 },
 }
 
-/// Makes the stock what it should be, spread evenly over its shards.
+/// Sets the stock, spread evenly over its shards.
 ///
 /// # Errors
 /// When it is spread over more shards already.
@@ -137,7 +138,7 @@ pub fn set(before: Option<Stock>, sku: &Sku, target: Target, author: Author<'_>)
     Ok(Setting::Write(Box::new(StockChange { before, after, adjustment })))
 }
 
-/// So many, evenly over so many shards.
+/// Spreads a quantity evenly over the shards.
 fn spread(available: u32, shards: u32) -> Vec<Shard> {
     let part = |shard: u32| {
         let nth = shard - filled_items(shards).start();
@@ -151,10 +152,10 @@ fn spread(available: u32, shards: u32) -> Vec<Shard> {
         .collect()
 }
 
-/// Adds `delta` to the stock, or takes it away, from all shards so that they stay even.
+/// Adds `delta`, which may be negative, over all shards so that they stay even.
 ///
 /// # Errors
-/// When less than nothing would be left, or more than fits.
+/// When the stock would be negative or above the maximum.
 pub fn adjust(
     stock: &Stock,
     id: AdjustmentId,
@@ -172,14 +173,14 @@ pub fn adjust(
 }
 
 fn add(stock: &Stock, delta: i64) -> Vec<Move> {
-    // Bounded by what a stock may have, a million.
+    // At most the maximum of a stock, a million.
     let delta = u32::try_from(delta).unwrap_or(u32::MAX);
     let parts = spread(delta, stock.settings.shards);
     let parts = parts.into_iter().filter(|part| part.available > 0);
     parts.map(|part| step(stock, part.shard, i64::from(part.available))).collect()
 }
 
-/// The emptiest shards give their part first, so that the others can make up for what they lack.
+/// The emptiest shards give their part first, so that fuller ones can give what is still missing.
 fn take(stock: &Stock, delta: i64) -> Vec<Move> {
     let mut shards = stock.shards.clone();
     shards.sort_by_key(|shard| shard.available);
@@ -220,7 +221,7 @@ fn trace(
     }
 }
 
-/// Stock is counted in millions: it fits.
+/// Stock is at most in the millions, so it fits.
 fn signed(quantity: u64) -> i64 {
     i64::try_from(quantity).unwrap_or(i64::MAX)
 }

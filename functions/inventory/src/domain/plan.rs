@@ -1,4 +1,4 @@
-//! Which shards an order's lines are taken from.
+//! Chooses the shards that an order's lines are taken from.
 
 use std::{
     cmp::Reverse,
@@ -12,22 +12,22 @@ use super::{
     stock::{Shard, first_item, seed},
 };
 
-/// Shards that one line may be taken from. 20 lines of 4 and the reservation stay below the 100 items that a
-/// transaction may have (TransactWriteItems, API reference).
+/// The most shards that one line may be taken from. 20 lines of 4 and the reservation stay below a
+/// transaction's limit of 100 items (TransactWriteItems, API reference).
 const SHARDS_PER_LINE: usize = 4;
 
-/// How the lines can be had from the stock as it was read.
+/// How the stock, as it was read, can serve the lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
     Take(Vec<Taken>),
-    /// There is enough, but in more shards than a line may be taken from: these moves bring some of it together.
+    /// There is enough, but in more shards than a line may use: these moves gather some of it.
     Gather(Vec<Move>),
-    /// There is too little of these SKUs, in all shards together.
+    /// All shards of these SKUs together have too little.
     Short(Vec<Sku>),
 }
 
-/// The lines, each from one shard of its SKU: a good guess that costs no read, judged by the conditions of the write.
-/// `shards` says over how many shards a SKU is spread, as far as is known.
+/// Takes each line from one shard of its SKU. An optimistic allocation that costs no read; the write's
+/// conditions verify it. `shards` returns the number of shards of a SKU, as far as it is known.
 pub fn first_try(
     lines: &[OrderLine],
     order: &OrderId,
@@ -43,7 +43,8 @@ pub fn first_try(
         .collect()
 }
 
-/// Takes every line from what the shards have, the fullest first. Among equals each order begins at another one.
+/// Takes every line from the shards, the fullest first. Orders differ in where they begin among equally full
+/// shards.
 pub fn plan(lines: &[OrderLine], order: &OrderId, stock: &BTreeMap<Sku, Vec<Shard>>) -> Plan {
     let mut taken = Vec::new();
     let mut short = Vec::new();
@@ -73,8 +74,9 @@ pub fn plan(lines: &[OrderLine], order: &OrderId, stock: &BTreeMap<Sku, Vec<Shar
     }
 }
 
-/// Moves that bring `missing` more into the fullest shard, out of those that a line does not reach: whole shards, so
-/// that the next line finds it gathered. `None` when there is not so much.
+/// The moves that bring `missing` more pieces into the fullest shard. They come from the shards beyond those
+/// that a line may use, and empty each of them, so that the next large line needs no moves. `None` when those
+/// shards have less than `missing`.
 fn gathered(sku: &Sku, shards: &[Shard], missing: u64) -> Option<Vec<Move>> {
     let mut moves = VecDeque::new();
     let mut found = 0;
@@ -97,7 +99,8 @@ fn gathered(sku: &Sku, shards: &[Shard], missing: u64) -> Option<Vec<Move>> {
 fn fullest_first(shards: &[Shard], order: &OrderId) -> Vec<Shard> {
     let mut shards = shards.to_vec();
     if !shards.is_empty() {
-        // Usize is wider than what is rotated by, wherever this runs; a smaller turn would be as good.
+        // `usize` is at least as wide as a seed on all our platforms, and any other rotation would work as
+        // well.
         let turn = usize::try_from(seed(order)).unwrap_or_default() % shards.len();
         shards.rotate_left(turn);
     }
@@ -105,7 +108,7 @@ fn fullest_first(shards: &[Shard], order: &OrderId) -> Vec<Shard> {
     shards
 }
 
-/// A SKU once: a transaction may touch an item only once.
+/// Merges lines by SKU, because a transaction may write an item only once.
 pub fn merged(lines: &[OrderLine]) -> BTreeMap<Sku, u32> {
     let mut quantities = BTreeMap::new();
     for line in lines {

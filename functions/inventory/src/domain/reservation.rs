@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SOURCE;
 
-/// So many of a SKU, out of this shard of its stock.
+/// A quantity taken from one shard of a SKU's stock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken {
     pub sku: Sku,
@@ -20,17 +20,17 @@ pub struct Taken {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// The stock is taken and waits for the order's end.
+    /// The stock is taken until the order ends.
     Held,
-    /// There was too little; kept, so that a second attempt says the same.
+    /// There was too little stock. Stored, so that a repeat gets the same answer.
     Rejected,
-    /// Given back, or never taken: either way nothing may be taken for this order any more.
+    /// Returned or never taken. In both cases nothing may be taken for this order any more.
     Released,
     /// Sold.
     Committed,
 }
 
-/// What is held for one order, and where it came from.
+/// The stock that is held for one order, and the shards that it was taken from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
     pub order_id: OrderId,
@@ -38,12 +38,12 @@ pub struct Reservation {
     pub user_id: Option<UserId>,
     pub correlation_id: CorrelationId,
     pub status: Status,
-    /// Stays when it is given back: the trace of every change of stock.
+    /// Kept after a release, as the record of the change of stock.
     pub taken: Vec<Taken>,
-    /// The SKUs that there was too little of.
+    /// The SKUs with too little stock.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub short: Vec<Sku>,
-    /// Counts the writes, from 1; the `sequence` of the event that a write brings.
+    /// Counts the writes, from 1. It is the `sequence` of the event of a write.
     pub version: u64,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -57,7 +57,7 @@ pub enum Command {
     Commit,
 }
 
-/// Who and what a command comes from, and when.
+/// The source of a command, and its time.
 #[derive(Debug, Clone)]
 pub struct Cause {
     pub order_id: OrderId,
@@ -70,7 +70,7 @@ pub struct Cause {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Everything is as the command wants it: this is what it is.
+    /// The reservation is already in the state that the command wants.
     Keep(Reservation),
     Write(Change),
 }
@@ -78,7 +78,7 @@ pub enum Decision {
 /// One write: all of it or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The version that this is decided on; `None` when there was no reservation.
+    /// The version that the decision is based on; `None` when there was no reservation.
     pub expected: Option<u64>,
     pub reservation: Reservation,
     pub moves: Vec<Move>,
@@ -86,7 +86,7 @@ pub struct Change {
     causation_id: String,
 }
 
-/// A change of one shard's stock: below zero takes, above zero gives back.
+/// A change of one shard's stock: a negative one takes, a positive one returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Move {
     pub sku: Sku,
@@ -102,7 +102,7 @@ enum Fact {
     Committed,
 }
 
-/// Commands that the reservation's state does not allow.
+/// Why the reservation's state does not allow a command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     #[error("there is too little stock of {}", list(.short))]
@@ -121,8 +121,8 @@ fn list(skus: &[Sku]) -> String {
     skus.iter().map(Sku::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// What `command` does to the reservation as it is, or why it may not. Total, and the same answer each time: a
-/// repeated command is `Keep`.
+/// Decides how `command` changes the reservation, or why it may not. Total and deterministic: a repeated
+/// command is `Keep`.
 ///
 /// # Errors
 /// When the state does not allow the command.
@@ -154,7 +154,7 @@ fn first(command: Command, cause: &Cause) -> Result<Change, Refused> {
     let (status, taken, short, fact) = match command {
         Command::Reserve { taken } => (Status::Held, taken, Vec::new(), Some(Fact::Reserved)),
         Command::Reject { short } => (Status::Rejected, Vec::new(), short, Some(Fact::NotAvailable)),
-        // The mark that a late reserve meets. Nothing happened to any stock, so there is no event.
+        // The mark that makes a late reserve fail. No stock changed, so there is no event.
         Command::Release => (Status::Released, Vec::new(), Vec::new(), None),
         Command::Commit => return Err(Refused::NothingReserved),
     };
@@ -173,7 +173,7 @@ fn first(command: Command, cause: &Cause) -> Result<Change, Refused> {
     Ok(Change { expected: None, reservation, moves, fact, causation_id: cause.causation_id.clone() })
 }
 
-/// A later write, that moves no stock.
+/// A later write, which moves no stock.
 fn next(current: &Reservation, status: Status, fact: Fact, cause: &Cause) -> Change {
     Change {
         expected: Some(current.version),
@@ -197,12 +197,12 @@ impl Taken {
 }
 
 impl Reservation {
-    /// Whether stock was given back, and not only a late reserve forestalled.
+    /// Whether stock was returned, and not only a late reserve prevented.
     pub fn gave_back(&self) -> bool {
         self.status == Status::Released && !self.taken.is_empty()
     }
 
-    /// The order's lines: a SKU once, whichever shards it came from.
+    /// The order's lines, merged by SKU.
     fn lines(&self) -> Vec<OrderLine> {
         let mut lines: Vec<OrderLine> = Vec::new();
         for taken in &self.taken {
@@ -216,7 +216,7 @@ impl Reservation {
 }
 
 impl Change {
-    /// The events that this write brings: none or one.
+    /// The events of this write: none or one.
     ///
     /// # Errors
     /// When a payload has no JSON form.

@@ -1,4 +1,4 @@
-//! The stock of a SKU: its settings, spread over shards, summed up and classed.
+//! The stock of a SKU: its settings, its shards, their sum and its class.
 
 use std::ops::RangeInclusive;
 
@@ -6,21 +6,21 @@ use contracts::{Availability, OrderId, Sku};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What one shard has left to sell.
+/// The available quantity of one shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
     pub shard: u32,
     pub available: u32,
 }
 
-/// What an administrator says of a SKU as a whole.
+/// The settings of a SKU, which an administrator makes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     pub sku: Sku,
-    /// Over so many shards the stock is spread. Never fewer than before: whoever knows an older number knows shards
-    /// that still exist.
+    /// The number of shards that the stock is spread over. It never decreases, so that the shards of an
+    /// outdated number still exist.
     pub shards: u32,
-    /// The most of it that is called low.
+    /// Stock up to this quantity is low.
     pub low_stock: u32,
     /// Counts the settings, from 1.
     pub version: u64,
@@ -44,9 +44,10 @@ impl Stock {
     }
 }
 
-/// The shard items of a SKU that is spread over `shards`. One shard is item 0. More are the items from 1 on, and
-/// item 0 stays behind for what comes back to it: so whoever does not know that a SKU is spread tries item 0, finds
-/// nothing to take, and learns it, instead of taking everything from the first of many.
+/// The shard items of a SKU that is spread over `shards`. A single shard is item 0. Several shards are the
+/// items from 1 on, while item 0 remains for stock that is returned to it. So a process that does not know
+/// yet that a SKU is spread tries item 0, finds it empty and reads the settings, instead of taking everything
+/// from the first shard.
 pub fn shard_items(shards: u32) -> RangeInclusive<u32> {
     if shards == 1 { 0..=0 } else { 0..=shards }
 }
@@ -56,13 +57,13 @@ pub fn filled_items(shards: u32) -> RangeInclusive<u32> {
     if shards == 1 { 0..=0 } else { 1..=shards }
 }
 
-/// The item that an order takes from first: another one for each order, so that load spreads, and for each attempt,
-/// so that nobody waits for the shard that everybody waits for.
+/// The item that an order takes from first. It differs between orders, so that load spreads, and between
+/// attempts, so that an order does not keep trying a busy shard.
 pub fn first_item(shards: u32, order: &OrderId, attempt: u32) -> u32 {
     if shards == 1 { 0 } else { 1 + seed(order).wrapping_add(attempt) % shards }
 }
 
-/// A number that differs from order to order: the last digits of the id, which are those of a hash.
+/// A number that differs between orders: the last digits of the id, which is a hash.
 pub fn seed(order: &OrderId) -> u32 {
     let digits = order.as_str().get(28..).unwrap_or_default();
     u32::from_str_radix(digits, 16).unwrap_or_default()

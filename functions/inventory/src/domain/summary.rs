@@ -1,4 +1,4 @@
-//! What the rest of the shop knows of a SKU's stock: its class, told when it changes.
+//! The class of a SKU's stock, which is published when it changes.
 
 use contracts::{Availability, CorrelationId, Envelope, NewEvent, Sku, events::InventoryStockChanged};
 use jiff::Timestamp;
@@ -6,30 +6,30 @@ use serde::{Deserialize, Serialize};
 
 use super::{SOURCE, stock::Stock};
 
-/// The class of a SKU's stock, as it was last told.
+/// The class of a SKU's stock, as it was last published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     pub sku: Sku,
     pub availability: Availability,
-    /// Counts the changes, from 1; the `sequence` of the event that a change brings.
+    /// Counts the changes, from 1. It is the `sequence` of the event of a change.
     pub version: u64,
     pub updated_at: Timestamp,
 }
 
-/// One write of a summary, and the event that tells of it.
+/// One write of a summary, and its event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SummaryChange {
     pub summary: Summary,
     pub event: Envelope,
 }
 
-/// Whether a change of one shard may have changed the class of the whole, as far as that can be told from the shard
-/// alone: a shard that has more than is low makes the whole more than low, whatever the others have.
+/// Whether a change of one shard may have changed the class of the SKU, as far as the shard alone can show:
+/// one shard above the threshold means that the total is above it, whatever the other shards have.
 pub fn may_have_changed(before: Option<u32>, after: u32, low_stock: u32) -> bool {
     before.is_none_or(|before| before != after && before.min(after) <= low_stock)
 }
 
-/// The summary of the stock as it is, unless it was told already.
+/// The summary of the current stock. `None` when its class has been published already.
 ///
 /// # Errors
 /// When the event has no JSON form.

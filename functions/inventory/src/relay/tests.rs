@@ -1,4 +1,4 @@
-//! The relay against a real table: what it tells of a stock, fed with the records that the stream would bring.
+//! The relay with a real table: the classes that it publishes for the stream's records.
 
 use contracts::{Availability, CorrelationId, OrderLine, events::InventoryStockChanged};
 use lambda_kit::{
@@ -33,7 +33,7 @@ impl Warehouse {
         reserve(&self.store, &[OrderLine { sku: sku("MUG"), quantity }], &cause(n)).await.unwrap();
     }
 
-    /// Hands a change of one shard to the relay; the records that must come again.
+    /// Passes a change of one shard to the relay. Returns the records to retry.
     async fn relay(&self, before: u32, after: u32) -> BTreeSet<String> {
         let image = |available: u32| {
             json!({
@@ -48,7 +48,7 @@ impl Warehouse {
         tell_classes(&self.store, &serde_json::from_str(&batch).unwrap(), Timestamp::UNIX_EPOCH).await
     }
 
-    /// What was told last: the class and its version.
+    /// The last published class, and its version.
     async fn told(&self) -> Option<(Availability, u64)> {
         let key = key("SKU#MUG", "SUMMARY");
         let found = self.table.client.get_item().table_name(&self.table.name).set_key(Some(key)).send().await;

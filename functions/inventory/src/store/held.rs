@@ -1,4 +1,4 @@
-//! The index `held`: reservations that are held, the oldest first. Sparse: an item leaves it when it is settled.
+//! The index `held`: held reservations, the oldest first. Sparse: an item leaves it when it is settled.
 
 use contracts::OrderId;
 use jiff::Timestamp;
@@ -10,18 +10,18 @@ use lambda_kit::{
 use super::Store;
 
 pub const HELD_INDEX: &str = "held";
-/// The index's partition key: the number of a partition, on items that are held and on no others.
+/// The index's partition key: the name of a partition. Only held items have it.
 pub(super) const HELD: &str = "held";
 /// The index's sort key: an attribute of every reservation.
 const SINCE: &str = "created_at";
 
-/// Over how many partitions of the index held reservations are spread: a setting that only grows. One alone would hold up
-/// the table behind it.
+/// The number of the index's partitions: a setting that only grows. A single one would throttle the table
+/// behind it.
 #[derive(Debug, Clone, Copy)]
 pub struct HeldPartitions(pub Partitions);
 
 impl HeldPartitions {
-    /// What `HELD_PARTITIONS` says.
+    /// Reads `HELD_PARTITIONS`.
     ///
     /// # Errors
     /// When it is not from 1 to 64.
@@ -47,7 +47,7 @@ pub struct Held {
 #[derive(Debug)]
 pub struct HeldPage {
     pub held: Vec<Held>,
-    /// Where the next page begins, if there is one.
+    /// The start of the next page, if there is one.
     pub next: Option<Item>,
 }
 
@@ -55,7 +55,8 @@ fn named(number: u16) -> String {
     format!("{number:x}")
 }
 
-/// The partition of an order: by the first digits of its id, which is a hash. Shards are told by its last ones.
+/// The partition of an order, from the first digits of its id, which is a hash. Shards are chosen by its last
+/// digits.
 pub(super) fn partition(order: &OrderId, partitions: HeldPartitions) -> String {
     named(partitions.0.of(order.as_str().get(4..8).unwrap_or_default()))
 }
@@ -66,8 +67,8 @@ impl Store {
         self.held_partitions.0.all().map(named).collect()
     }
 
-    /// Orders of the partition whose stock has been held since before `before`, the oldest first. An index follows its
-    /// table with a delay, so some of them may be settled already.
+    /// Orders of the partition whose stock has been held since before `before`, the oldest first. An index
+    /// lags behind its table, so some of them may be settled already.
     ///
     /// # Errors
     /// When the index cannot be read.

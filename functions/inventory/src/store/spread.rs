@@ -1,5 +1,4 @@
-//! Over how many shards a SKU is spread, as far as this process has learned: so that an order can go to the right one
-//! without a read.
+//! The numbers of shards that this process has read, so that an order can choose a shard without a read.
 
 use std::{
     collections::HashMap,
@@ -9,8 +8,9 @@ use std::{
 use contracts::Sku;
 use jiff::{SignedDuration, Timestamp};
 
-/// What was learned is looked up again after so long. A number that is too small is no fault, since shards only
-/// become more: it leaves the new ones idle, and what a throttled SKU was spread for should come soon.
+/// The time after which a shard count is read again. A count that is too low does no harm, since shards are
+/// only ever added: it leaves the new ones idle. A SKU that was spread because it was throttled should use
+/// them soon.
 const FRESH: SignedDuration = SignedDuration::from_secs(60);
 
 /// Only SKUs with several shards are kept, which are the few hot ones.
@@ -35,7 +35,7 @@ impl Spread {
         self.with(|known| known.get(sku).map_or(1, |known| known.shards))
     }
 
-    /// Whether it is long ago that more than one was learned.
+    /// Whether the SKU is known to have several shards, and that was read too long ago.
     pub fn is_stale(&self, sku: &Sku, now: Timestamp) -> bool {
         self.with(|known| known.get(sku).is_some_and(|known| now.duration_since(known.learned_at) > FRESH))
     }

@@ -19,16 +19,17 @@ use crate::domain::{
 };
 
 pub(super) const SETTINGS: &str = "SETTINGS";
-/// Tries of a read that was answered in part.
+/// Tries of a read that returns only a part.
 const READS: usize = 4;
-/// DynamoDB leaves keys out when it is throttling: asked for again at once, they would be left out again.
+/// DynamoDB leaves keys out while it throttles, and would leave them out again if they were requested at
+/// once.
 const READ_PAUSE: Duration = Duration::from_millis(50);
 
-/// A SKU's stock as it was at one moment.
+/// A SKU's stock at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Snapshot {
     Taken(Option<Stock>),
-    /// Transactions were under way on it.
+    /// Transactions were running on it.
     Busy,
 }
 
@@ -41,8 +42,9 @@ struct Row {
 type Found = HashMap<String, Item>;
 
 impl Store {
-    /// The SKU's stock, each shard read consistently; `None` when it was never set. Shards are read one by one, so
-    /// that what moves from one to another meanwhile may be seen in neither: good to plan by, not to refuse by.
+    /// The SKU's stock, each shard read consistently; `None` when it was never set. Shards are read one by
+    /// one, so stock that moves between them meanwhile may be missing from both: good enough to plan with,
+    /// not to reject with.
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -57,7 +59,7 @@ impl Store {
         }
     }
 
-    /// The SKU's stock at one moment: what nothing can be missing from.
+    /// The SKU's stock at one moment, from which no moving stock can be missing.
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -72,8 +74,8 @@ impl Store {
         }
     }
 
-    /// The lines, each from the shard that this order tries first. Reads nothing, except for a spread SKU once a
-    /// minute; what cannot be read then is as good as it was.
+    /// Takes each line from the shard that this order tries first. Reads nothing, except for a spread SKU
+    /// once a minute; if that read fails, the known number of shards is used.
     pub async fn first_try(
         &self,
         lines: &[OrderLine],
@@ -105,10 +107,10 @@ impl Store {
         }
     }
 
-    /// Sets a SKU's stock and leaves the trace of it, all or nothing.
+    /// Sets a SKU's stock and records the adjustment, all or nothing.
     ///
     /// # Errors
-    /// When the call failed, or its answer was lost: then it may have had its effect.
+    /// When the call failed or its answer was lost: it may have taken effect.
     pub async fn write_stock(&self, change: &StockChange) -> Result<Written, TableError> {
         const OPERATION: &str = "set stock";
         let settings = &change.after.settings;
@@ -136,13 +138,13 @@ impl Store {
             items.push(TransactWriteItem::builder().update(update).build());
         }
         self.transact(OPERATION, items).await.map(|written| match written {
-            // Nothing is taken here: a shard that is not as it was read has been written by somebody else.
+            // Nothing is taken here, so a failed condition means that another writer changed the shard.
             Written::Short => Written::Moved,
             other => other,
         })
     }
 
-    /// Adjusts a SKU's stock and leaves the trace of it, all or nothing. `Moved` when it was done before.
+    /// Adjusts a SKU's stock and records the adjustment, all or nothing. `Moved` when it was made before.
     ///
     /// # Errors
     /// As `write_stock`.
@@ -153,7 +155,7 @@ impl Store {
         self.transact("adjust stock", items).await
     }
 
-    /// The trace of an adjustment that was made.
+    /// The record of an adjustment.
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -161,13 +163,14 @@ impl Store {
         self.get("adjustment", adjustment_key(sku, id)).await
     }
 
-    /// Moves stock between the shards of a SKU: as much is there afterwards as before.
+    /// Moves stock between the shards of a SKU. The total stays the same.
     ///
     /// # Errors
     /// As `write_stock`.
     pub async fn gather(&self, moves: &[Move]) -> Result<Written, TableError> {
         self.transact("gather stock", self.stock_moves(moves)?).await.map(|written| match written {
-            // The first item only receives, and has no condition: whichever failed, there was less than was read.
+            // The first item only receives and has no condition. So whichever condition failed, a shard had
+            // less than was read.
             Written::Moved => Written::Short,
             other => other,
         })
@@ -203,7 +206,7 @@ impl Store {
         update.build().map_err(|error| TableError::call("set stock", error))
     }
 
-    /// Reads what was found, and learns over how many shards the SKU is spread.
+    /// Parses the found items, and remembers the number of the SKU's shards.
     fn read(&self, sku: &Sku, mut found: Found) -> Result<Option<Stock>, TableError> {
         const OPERATION: &str = "stock";
         let settings = found.remove(&partition(&sku_key(sku, SETTINGS))).map(serde_dynamo::from_item);
@@ -244,7 +247,7 @@ impl Store {
         Err(TableError::call(OPERATION, "the table left out a part of what was asked for"))
     }
 
-    /// `None` when transactions were under way on these items.
+    /// `None` when transactions were running on these items.
     async fn transact_get(&self, keys: Vec<Item>) -> Result<Option<Found>, TableError> {
         const OPERATION: &str = "read stock at one moment";
         let gets: Result<Vec<_>, _> = keys
@@ -268,7 +271,7 @@ impl Store {
     }
 }
 
-/// What is read of a SKU that is spread over so many shards: 66 items at most, of the 100 that a call may name.
+/// The keys to read for a SKU with this many shards: at most 66 of the 100 that one call may have.
 fn keys(sku: &Sku, shards: u32) -> Vec<Item> {
     let mut keys = vec![sku_key(sku, SETTINGS)];
     keys.extend(shard_items(shards).map(|shard| stock_key(sku, shard)));

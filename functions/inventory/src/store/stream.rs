@@ -1,4 +1,4 @@
-//! What the table's stream says of stock.
+//! The changes of stock in the table's stream.
 
 use contracts::Sku;
 use lambda_kit::{
@@ -9,7 +9,7 @@ use lambda_kit::{
 use super::{STOCK, stock::SETTINGS};
 use crate::domain::may_have_changed;
 
-/// The SKU whose class this record may have changed, if it may.
+/// The SKU whose class this record may have changed, if any.
 pub fn touched(record: &StreamRecord) -> Option<Sku> {
     let new = record.dynamodb.new_image.as_ref()?;
     let pk = new.string(PK)?;
@@ -19,7 +19,7 @@ pub fn touched(record: &StreamRecord) -> Option<Sku> {
             let (sku, _) = pk.strip_prefix("STOCK#")?.rsplit_once('#')?;
             let after = new.number("available")?;
             let before = record.dynamodb.old_image.as_ref().and_then(|old| old.number("available"));
-            // A shard that something was given back to before its SKU was set has no threshold yet.
+            // A shard to which stock was returned before its SKU was set has no threshold yet.
             let matters = new.number("low_stock").is_none_or(|low| may_have_changed(before, after, low));
             matters.then(|| Sku::try_from(sku).ok()).flatten()
         }

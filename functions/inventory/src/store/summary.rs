@@ -1,4 +1,4 @@
-//! The class of a SKU's stock as it was last told.
+//! The last published class of a SKU's stock.
 
 use aws_sdk_dynamodb::types::Put;
 use contracts::Sku;
@@ -10,7 +10,7 @@ use crate::domain::{Summary, SummaryChange};
 pub(super) const SUMMARY: &str = "SUMMARY";
 
 impl Store {
-    /// What was last told of the SKU's stock, read consistently.
+    /// The last published summary of the SKU's stock (a consistent read).
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -18,10 +18,11 @@ impl Store {
         self.get("stock summary", sku_key(sku, SUMMARY)).await
     }
 
-    /// Tells a new class, over the version before it. `Moved` when another one was told meanwhile.
+    /// Publishes a new class with a condition on the version before it. `Moved` when another one was
+    /// published meanwhile.
     ///
     /// # Errors
-    /// When the call failed, or its answer was lost: then it may have had its effect.
+    /// When the call failed or its answer was lost: it may have taken effect.
     pub async fn write_summary(&self, change: &SummaryChange) -> Result<Written, TableError> {
         const OPERATION: &str = "write stock summary";
         let summary = &change.summary;

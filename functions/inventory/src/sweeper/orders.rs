@@ -1,4 +1,4 @@
-//! Asking orders where orders stand: a direct invocation, allowed by IAM.
+//! Queries orders for their statuses: a direct invocation, allowed by IAM.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -9,10 +9,10 @@ use contracts::{
 };
 use lambda_kit::peers::{CallError, Peers};
 
-/// A function that starts cold and reads 50 orders is slow and not down.
+/// A function that starts cold and reads 50 orders is slow, but not down.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The function that answers for orders.
+/// A client for orders' queries.
 #[derive(Debug, Clone)]
 pub struct Orders(Peers);
 
@@ -21,10 +21,10 @@ impl Orders {
         Self(Peers::new(config, stage, DEADLINE))
     }
 
-    /// The statuses of these orders; one that does not exist is not among them.
+    /// The statuses of these orders. An order that does not exist is left out.
     ///
     /// # Errors
-    /// When the function does not answer all of it.
+    /// When the function does not answer for all of them.
     pub async fn statuses(
         &self,
         order_ids: Vec<OrderId>,

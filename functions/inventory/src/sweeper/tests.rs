@@ -1,4 +1,4 @@
-//! The sweeper against a real table, and a Lambda that answers for orders.
+//! The sweeper with a real table, and a Lambda that answers for orders.
 
 use std::{
     ops::Range,
@@ -28,7 +28,7 @@ use crate::{
 const MINUTE: i64 = 60;
 const FUNCTION: &str = "ordersaga-test-orders-commands";
 
-/// A shop whose orders are what a test says, and everything held is held since 1970.
+/// A shop whose orders have the statuses that a test sets. All reservations are held since 1970.
 struct Shop {
     store: Store,
     table: Table,
@@ -117,10 +117,10 @@ async fn what_is_held_too_long_is_settled_by_where_its_order_stands() {
     let statuses = [shop.status(0).await, shop.status(1).await, shop.status(2).await];
     assert_eq!(statuses, [Status::Committed, Status::Released, Status::Held]);
 
-    // Once more: what is settled is not found again.
+    // A settled reservation is not found again.
     let swept = Swept { open: 1, attention: 1, stuck: 1, ..Swept::default() };
     assert_eq!(shop.sweep_after(31 * MINUTE).await, Ok(swept));
-    // When no saga can be at work on it any more, what was open is stuck.
+    // After the time in which a saga may run, an open one is stuck.
     let swept = Swept { attention: 1, stuck: 2, ..Swept::default() };
     assert_eq!(shop.sweep_after(13 * 60 * MINUTE).await, Ok(swept));
     assert_eq!(shop.available().await, 496);

@@ -1,9 +1,10 @@
-//! Every AWS call that a command makes loses its answer, once and for good: the effect happened, the caller saw a
-//! time-out. The saga asks again until it is told something final, and nothing has happened twice.
+//! Each AWS call of a command loses the answer of its first try, or of all its tries: it takes effect, and
+//! the caller sees a timeout. The saga repeats the command until the answer is final, and the effect must
+//! happen only once.
 
 use super::*;
 
-/// The calls of all commands together.
+/// The AWS calls that any command makes.
 const CALLS: [&str; 5] = ["TransactWriteItems", "PutItem", "GetItem", "BatchGetItem", "TransactGetItems"];
 
 impl Warehouse {

@@ -1,9 +1,10 @@
-//! A SKU that is spread over shards: where its orders take from, and that nothing is said to be lacking which is there.
+//! A SKU with several shards: which shards orders take from, and that stock that exists is never reported as
+//! missing.
 
 use super::*;
 
 impl Warehouse {
-    /// What each shard has, by its number.
+    /// The stock of each shard, in the order of their numbers.
     async fn shards(&self, name: &str) -> Vec<u32> {
         let stock = self.store.stock(&sku(name)).await.unwrap().unwrap();
         stock.shards.iter().map(|shard| shard.available).collect()
@@ -72,7 +73,8 @@ async fn what_lies_in_more_than_four_shards_is_brought_together_and_sold() {
 #[tokio::test]
 async fn a_gathering_whose_answer_is_lost_loses_no_stock(#[case] lost: u32) {
     let warehouse = Warehouse::spread(&[("MUG", 16, 16)]).await;
-    // Learned before, so that the first transaction of the order is the one that fails, the second the gathering.
+    // Reads the shards first, so that the order's first transaction is the one that fails, and the second is
+    // the gathering.
     warehouse.store.stock(&sku("MUG")).await.unwrap();
     warehouse.faults.lose_answers("TransactWriteItems", lost + 1);
     let mut answer = warehouse.reserve(&order(1), &[("MUG", 16)]).await;

@@ -1,4 +1,5 @@
-//! Many orders at once: what there is, what is held and what is sold stay the same together, and agree with the trace.
+//! Many concurrent orders: the sum of available, held and sold stock stays the same, and matches the
+//! adjustments.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -8,13 +9,13 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use super::*;
 use crate::domain::Adjustment;
 
-/// Everything that the table says of its stock.
+/// The totals of the table's stock.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Books {
     on_hand: i64,
     held: i64,
     sold: i64,
-    /// What administrators put in and took out.
+    /// The sum of the administrators' adjustments.
     adjusted: i64,
 }
 
@@ -62,7 +63,7 @@ impl Warehouse {
 #[tokio::test]
 async fn two_hundred_orders_at_once_for_the_last_fifty_sell_fifty(#[case] shards: u32) {
     let warehouse = Warehouse::spread(&[("MUG", 50, shards)]).await;
-    // Learns the shards, so that the orders spread from the first one on.
+    // Reads the shards, so that orders spread over them from the first one on.
     assert_eq!(warehouse.available("MUG").await, 50);
     let orders: Vec<OrderId> = (0..200).map(order).collect();
     let answers = join_all(orders.iter().map(|order| warehouse.reserve(order, &[("MUG", 1)]))).await;
@@ -74,7 +75,7 @@ async fn two_hundred_orders_at_once_for_the_last_fifty_sell_fifty(#[case] shards
     assert_eq!(books["MUG"], Books { on_hand: 0, held: 50, sold: 0, adjusted: 50 });
 }
 
-/// What happens to one order, beside all the others.
+/// The scenario of one order; all orders run concurrently.
 #[derive(Debug, Clone)]
 struct Fate {
     lines: Vec<(&'static str, u32)>,
@@ -86,7 +87,7 @@ enum Then {
     Hold,
     Release,
     Commit,
-    /// The undo comes at the same time as the do.
+    /// The undo runs concurrently with its step.
     ReleaseAtOnce,
 }
 
@@ -105,7 +106,7 @@ fn any_fate() -> impl Strategy<Value = Fate> {
 
 #[test]
 fn whatever_becomes_of_many_orders_no_stock_appears_or_vanishes() {
-    // Four storms of 20 orders: each is a table of its own, and some hundred calls.
+    // Four storms of 20 orders. Each has its own table, and some hundred calls.
     let config = ProptestConfig { cases: 4, max_shrink_iters: 0, ..ProptestConfig::default() };
     let fates = prop::collection::vec((any_fate(), 0..4_u32), 20);
     TestRunner::new(config)
@@ -137,7 +138,7 @@ async fn storm(fates: Vec<(Fate, u32)>) {
     }
 }
 
-/// The saga's life of one order, each command tried until it says something final.
+/// Runs the saga of one order, each command repeated until its answer is final.
 async fn live(warehouse: &Warehouse, n: usize, fate: &Fate, trouble: u32) {
     let order = order(n);
     match trouble {
@@ -156,7 +157,7 @@ async fn live(warehouse: &Warehouse, n: usize, fate: &Fate, trouble: u32) {
     };
     let releasing = async { while warehouse.release(&order).await.is_err() {} };
     if matches!(fate.then, Then::ReleaseAtOnce) {
-        // Whichever came first, the undo has the last word.
+        // Whichever came first, the undo decides.
         let (_, ()) = futures::future::join(reserving, releasing).await;
         return;
     }

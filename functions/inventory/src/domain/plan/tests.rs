@@ -11,7 +11,7 @@ fn line(name: &str, quantity: u32) -> OrderLine {
     OrderLine { sku: sku(name), quantity }
 }
 
-/// Begins where it is told to.
+/// An order id with a chosen first shard.
 fn order(seed: u32) -> OrderId {
     OrderId::try_from(format!("ord_{seed:032x}")).unwrap()
 }
@@ -84,7 +84,7 @@ proptest! {
     ) {
         let sum: u32 = available.iter().sum();
         let mut stock = mugs(&available);
-        // Each gathering fills the fullest shard: soon four are enough.
+        // Each gathering fills the fullest shard, so that four are soon enough.
         for _ in 0..=available.len() {
             match plan(&[line("MUG", quantity)], &order(seed), &stock) {
                 Plan::Take(taken) => {

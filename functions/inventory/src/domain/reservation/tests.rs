@@ -48,7 +48,7 @@ fn committed() -> Reservation {
     written(Some(&held()), Command::Commit).reservation
 }
 
-/// One word for what a command does to a state.
+/// The effect of a command on a state, in one word.
 fn word(current: Option<&Reservation>, command: Command) -> String {
     match decide(current, command, &cause()) {
         Ok(Decision::Keep(reservation)) => {
@@ -120,7 +120,7 @@ fn a_mark_against_a_late_reserve_is_no_event() {
     assert_eq!(written(None, Command::Release).events().unwrap(), []);
 }
 
-/// A command for one of three orders; what is taken is on two SKUs of two shards.
+/// A command for one of three orders, with two SKUs of two shards.
 fn any_command() -> impl Strategy<Value = (usize, Command)> {
     let any_taken = prop::collection::vec((prop::sample::select(vec![MUG, CUP]), 0..2_u32, 1..4_u32), 1..4)
         .prop_map(|lines| {
@@ -139,7 +139,7 @@ fn any_command() -> impl Strategy<Value = (usize, Command)> {
     (0..3_usize, any_one)
 }
 
-/// The table, as far as a reservation's write goes: all of it or nothing, no shard below zero.
+/// A model of the table: a reservation's write is all or nothing, and no shard becomes negative.
 struct Model {
     stock: BTreeMap<(Sku, u32), i64>,
     reservations: [Option<Reservation>; 3],
@@ -167,7 +167,7 @@ impl Model {
         }
     }
 
-    /// What is there, held or sold, shard by shard.
+    /// All pieces in stock, held or sold, by shard.
     fn all(&self) -> BTreeMap<(Sku, u32), i64> {
         let mut all = self.stock.clone();
         for reservation in self.reservations.iter().flatten() {
@@ -200,7 +200,7 @@ proptest! {
         for (order, command) in commands {
             model.run(order, command.clone());
             let (stock, reservations) = (model.stock.clone(), model.reservations.clone());
-            // A reserve that the stock refused may succeed later, so only what took effect is repeated.
+            // A reserve that the stock refused may succeed later, so only successful commands are repeated.
             if reservations[order].is_some() {
                 model.run(order, command);
                 prop_assert_eq!((model.stock.clone(), model.reservations.clone()), (stock, reservations));
