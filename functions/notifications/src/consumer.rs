@@ -1,4 +1,4 @@
-//! What notifications does with each message of its queues: keep a contact, or tell a customer.
+//! Handles each message of the queues: stores a contact, or notifies a customer.
 
 mod intake;
 mod tell;
@@ -17,15 +17,15 @@ use crate::{
     store::Store,
 };
 
-/// Why an event comes again.
+/// Why an event is retried.
 #[derive(Debug, thiserror::Error)]
 enum NotifyError {
-    /// Without the reader's own words, which quote what they cannot read.
+    /// Without the parser's error text, which quotes the input.
     #[error("the contact data cannot be read")]
     Contact,
     #[error("nobody to tell: the event names no user")]
     NoUser,
-    /// `user.registered` was overtaken by the order, and is on its way.
+    /// The order's event overtook `user.registered`, which will arrive.
     #[error("the user is not known yet")]
     UnknownUser,
     #[error("another try is at this message")]
@@ -53,7 +53,7 @@ impl From<NotifyError> for MessageError {
 }
 
 impl NotifyError {
-    /// Whether the next try is refused as long as the message is leased.
+    /// Whether a retry is refused as long as the message is leased.
     const fn waits_for_a_lease(&self) -> bool {
         match self {
             Self::Busy => true,
@@ -63,7 +63,7 @@ impl NotifyError {
     }
 }
 
-/// Tells customers by e-mail and text message.
+/// Notifies customers by e-mail and text message.
 #[derive(Debug, Clone)]
 pub struct Notifier {
     pub store: Store,

@@ -1,4 +1,4 @@
-//! Pure: who is told, and what the messages say.
+//! Pure: who is notified, and the content of the messages.
 
 mod contact;
 mod letter;

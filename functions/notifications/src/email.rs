@@ -16,12 +16,12 @@ use crate::{
     provider::{SendError, at_own_endpoint, client_config},
 };
 
-/// The tag by which SES names the user to `feedback`, when an e-mail comes back.
+/// The tag with the user's id, which SES returns to `feedback` with a bounce.
 pub const USER_TAG: &str = "user";
 
-/// `BadRequestException` is SES's word for an address that is none. An unverified sender or bad content is a
-/// `MessageRejected`: a person can mend that, so it is tried again and ends in the dead-letter queue (SendEmail, API
-/// reference).
+/// SES returns `BadRequestException` for an invalid address. An unverified sender or bad content is a
+/// `MessageRejected`: a person can fix that, so it is retried and ends in the dead-letter queue (SendEmail,
+/// API reference).
 const INVALID: [&str; 1] = ["BadRequestException"];
 
 /// Sends from one address.
@@ -29,7 +29,7 @@ const INVALID: [&str; 1] = ["BadRequestException"];
 pub struct Mailer {
     ses: Client,
     from: String,
-    /// Where SES tells of bounces and complaints.
+    /// The configuration set by which SES reports bounces and complaints.
     configuration_set: Option<String>,
 }
 
@@ -49,7 +49,7 @@ impl Mailer {
         Self { ses: Client::new(&client_config(sdk, EMAIL_CALL)), from, configuration_set }
     }
 
-    /// Sends, once, and answers the provider's id of the message.
+    /// Sends once, and returns the provider's id of the message.
     pub async fn send(&self, user: &UserId, to: &str, letter: &Letter) -> Result<String, SendError> {
         let body = Body::builder().text(content(&letter.text)?).html(content(&letter.html)?).build();
         let message = Message::builder().subject(content(&letter.subject)?).body(body).build();

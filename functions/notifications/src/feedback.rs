@@ -1,4 +1,4 @@
-//! What SES tells of e-mails that it took: an address that does not exist, an owner who complains.
+//! Feedback of SES about sent e-mails: bounces and complaints.
 
 use contracts::UserId;
 use lambda_kit::{
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::{email::USER_TAG, store::Store};
 
-/// An event of SES (Developer guide, "Contents of event data"); only what is read of it.
+/// An event of SES (Developer guide, "Contents of event data"), with the fields that are read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct MailEvent {
@@ -28,7 +28,7 @@ struct Bounce {
 
 #[derive(Deserialize)]
 struct Mail {
-    /// We write to one address at a time.
+    /// Each e-mail has one address.
     destination: Vec<String>,
     #[serde(default)]
     tags: std::collections::BTreeMap<String, Vec<String>>,
@@ -36,15 +36,15 @@ struct Mail {
 
 #[derive(Debug, thiserror::Error)]
 pub enum FeedbackError {
-    /// Without the reader's own words, which quote what they cannot read.
+    /// Without the parser's error text, which quotes the input.
     #[error("the message is not an event of SES")]
     Form,
     #[error(transparent)]
     Table(#[from] TableError),
 }
 
-/// Stops mail to an address that it came back from for good, or whose owner complained. Other events, such as a full
-/// mailbox, change nothing.
+/// Stops e-mail to an address after a permanent bounce or a complaint. Other events, such as a full mailbox,
+/// change nothing.
 pub async fn handle(store: &Store, body: &str) -> Result<(), FeedbackError> {
     let event: MailEvent = serde_json::from_str(body).map_err(|_| FeedbackError::Form)?;
     let kind = match (event.event_type.as_str(), &event.bounce) {

@@ -1,5 +1,5 @@
-//! The way to a provider: no faster than it allows, not at all while it is taken to be down, and again after what it
-//! surely did not take.
+//! The gate to a provider: a rate limit, a circuit breaker, and retries of calls that it certainly did not
+//! accept.
 
 use std::{
     future::Future,
@@ -18,7 +18,8 @@ use tokio::time::sleep;
 
 use crate::provider::SendError;
 
-/// A message that the provider had no room for, try after try, comes back within this (full jitter).
+/// The retry delay of a message that the provider throttled at every try, drawn uniformly below this (full
+/// jitter).
 const THROTTLED: Duration = Duration::from_secs(60);
 
 /// The time of one message's handling.
@@ -35,7 +36,7 @@ impl Clock {
     }
 
     pub fn now(&self) -> Timestamp {
-        // Within one invocation. A sum that is out of range would be of a clock that says nothing.
+        // Elapsed time within one invocation. A sum out of range could only come from a wrong clock.
         self.at.checked_add(self.started.elapsed()).unwrap_or(self.at)
     }
 
@@ -43,7 +44,7 @@ impl Clock {
         self.started.elapsed()
     }
 
-    /// What is left of the time for sending, with one call of the provider still to fit into it.
+    /// The time left for sending, minus one more call to the provider.
     fn left(&self) -> Duration {
         SEND.budget.saturating_sub(self.elapsed() + EMAIL_CALL)
     }
@@ -54,7 +55,7 @@ impl Clock {
 pub enum NotSent {
     /// The provider was not called.
     Closed(Open),
-    /// Others' messages take all the turns that could be waited for, or the provider says that it has too many.
+    /// Other messages use up the rate within the time that this one could wait, or the provider throttles.
     Crowded(SignedDuration),
     Failed(SendError),
 }
@@ -70,7 +71,7 @@ impl Gate {
         Self { breaker, bucket: Arc::new(bucket) }
     }
 
-    /// Waits until a message may be sent. What follows before `send` should be short.
+    /// Waits until a message may be sent. Call `send` soon after it.
     pub async fn enter(&self, clock: &Clock) -> Result<(), NotSent> {
         if let Some(open) = self.breaker.refuses().await {
             return Err(NotSent::Closed(open));
@@ -78,8 +79,9 @@ impl Gate {
         self.turn(clock).await.map_err(NotSent::Crowded)
     }
 
-    /// Calls the provider until it takes the message, as long as it surely did not and there is time. The breaker counts
-    /// that as one call: of a provider that takes two messages in three, each gets through.
+    /// Calls the provider until it accepts the message, as long as it certainly has not and there is time.
+    /// The breaker counts all tries as one call: with a provider that accepts two calls in three, every
+    /// message succeeds.
     pub async fn send<F, Fut>(&self, clock: &Clock, call: F) -> Result<String, NotSent>
     where
         F: Fn() -> Fut,
@@ -90,7 +92,7 @@ impl Gate {
             Guarded::Open(open) => NotSent::Closed(open),
             Guarded::Call(SendError::Throttled(code)) => {
                 tracing::warn!(code, "the provider is busy: the message waits");
-                // At least a second: what comes back at once meets the same.
+                // At least a second: a message that is retried at once would be throttled again.
                 let wait = Duration::from_secs(1) + full_jitter(THROTTLED);
                 NotSent::Crowded(SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO))
             }

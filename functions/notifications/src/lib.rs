@@ -1,9 +1,9 @@
-//! Notifications owns how customers are told: their contact data, copied from users, and what was sent to them. It
-//! listens to `user.*`, and to what happens to orders, payments and shipments, and publishes `notification.sent` and
-//! `notification.failed`.
+//! Notifications owns the messages to customers: their contact data, copied from users, and the record of
+//! what was sent. It listens to `user.*` and to events of orders, payments and shipments, and publishes
+//! `notification.sent` and `notification.failed`.
 //!
-//! Each channel has a queue and a way out (`gate`) of its own: a breaker, and a rate that all instances share. SES tells
-//! of bounces and complaints through a third queue.
+//! Each channel has its own queue, circuit breaker and rate limit (`gate`), which all instances share. SES
+//! reports bounces and complaints through a third queue.
 
 mod consumer;
 mod domain;

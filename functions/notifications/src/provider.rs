@@ -1,4 +1,4 @@
-//! What the providers of e-mail and text messages have in common: how a call of one can fail.
+//! Common to the providers of e-mail and text messages: how a call can fail.
 
 use std::time::Duration;
 
@@ -13,10 +13,11 @@ use lambda_kit::{
     provider::{Ending, ProviderError},
 };
 
-/// Why a message was not sent, or may not have been. Without the provider's own text, which names the address.
+/// Why a message was not sent, or may not have been. Without the provider's own text, which contains the
+/// address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// No other try will find this address better.
+    /// The address is invalid, so retries cannot succeed.
     #[error("the provider says that there is no such address: {0}")]
     Invalid(String),
     #[error("the provider refused the message: {0}")]
@@ -36,12 +37,12 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// Whether the message may have been sent all the same: the provider did not say no.
+    /// Whether the message may have been sent anyway, because the provider did not refuse it.
     pub const fn is_uncertain(&self) -> bool {
         matches!(self, Self::Timeout | Self::Connection)
     }
 
-    /// `invalid`: the code by which the provider says that it is the address.
+    /// Classifies an SDK error. `invalid` lists the provider's codes for an invalid address.
     pub fn of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>, invalid: &[&str]) -> Self {
         match error {
             SdkError::ServiceError(refusal) => {
@@ -74,13 +75,14 @@ impl ProviderError for SendError {
     }
 }
 
-/// The configuration of a provider's client: one try a call, since whoever calls waits for a turn before each.
+/// The configuration of a provider's client: no SDK retries, since the caller waits for the rate limit before
+/// each call.
 pub fn client_config(sdk: &SdkConfig, call: Duration) -> SdkConfig {
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(call).build();
     sdk.to_builder().timeout_config(timeouts).retry_config(RetryConfig::disabled()).build()
 }
 
-/// As `sdk`, with the endpoint that `variable` names, if it is set.
+/// Like `sdk`, with the endpoint in `variable`, if it is set.
 pub fn at_own_endpoint(sdk: &SdkConfig, variable: &'static str) -> SdkConfig {
     match config::optional(variable) {
         Some(url) => sdk.to_builder().endpoint_url(url).build(),

@@ -1,5 +1,5 @@
-//! The queues that events come from: where one waits while its provider is not to be called, and how long one that
-//! failed stays away.
+//! The queues of events: puts back events whose provider should not be called now, and delays the retry of
+//! failed ones.
 
 use aws_lambda_events::sqs::SqsMessage;
 use aws_sdk_sqs::Client;
@@ -41,8 +41,8 @@ impl Queues {
         Self { sqs: Client::new(sdk), email, sms }
     }
 
-    /// Puts a message in again, to come out after `delay`, counted as never received: failing it would spend its
-    /// receives, and the dead-letter queue takes it after five.
+    /// Puts a message back, to be delivered after `delay` with a new receive count. Failing it instead would
+    /// use up its receives, and it goes to the dead-letter queue after five.
     pub async fn put_back(
         &self,
         channel: Channel,
@@ -59,7 +59,7 @@ impl Queues {
         Ok(())
     }
 
-    /// Lets a message that failed come again after `delay`, and not after the queue's visibility timeout.
+    /// Retries a failed message after `delay` instead of the queue's visibility timeout.
     pub async fn hide(
         &self,
         channel: Channel,
@@ -84,7 +84,7 @@ impl Queues {
     }
 }
 
-/// Whole seconds, rounded up: who comes a moment too early has come for nothing.
+/// Whole seconds, rounded up: a retry that is a moment too early is useless.
 fn seconds(delay: SignedDuration) -> i32 {
     let whole = delay.as_millis().saturating_add(999) / 1000;
     i32::try_from(whole.clamp(0, LONGEST_DELAY.as_secs().into())).unwrap_or(i32::MAX)

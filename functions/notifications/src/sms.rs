@@ -5,7 +5,7 @@ use lambda_kit::{aws::SdkConfig, numbers::SMS_CALL};
 
 use crate::provider::{SendError, at_own_endpoint, client_config};
 
-/// What SNS calls a number that is none (Publish, API reference; its errors' codes have no `Exception` at the end).
+/// SNS's codes for an invalid number (Publish, API reference; the codes have no `Exception` suffix).
 const INVALID: [&str; 4] = [
     "InvalidParameter",
     "InvalidParameterException",
@@ -28,9 +28,10 @@ impl Texter {
         Self { sns: Client::new(&client_config(sdk, SMS_CALL)) }
     }
 
-    /// Sends, once, and answers the provider's id of the message. `to` in E.164 form.
+    /// Sends once, and returns the provider's id of the message. `to` is in E.164 format.
     pub async fn send(&self, to: &str, text: &str) -> Result<String, SendError> {
-        // Delivered before advertisements, and at night too (SNS developer guide, "Sending SMS messages").
+        // Delivered before promotional messages, and also at night (SNS developer guide, "Sending SMS
+        // messages").
         let kind = MessageAttributeValue::builder().data_type("String").string_value("Transactional").build();
         let answer = self
             .sns

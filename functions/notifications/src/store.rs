@@ -1,5 +1,6 @@
-//! The table of notifications: `CONTACT#<user>`/`CONTACT` is how a customer is reached, `MESSAGE#<event>`/`EMAIL` and
-//! `…/SMS` what became of the message about an event. A breaker's and a bucket's item lie beside them.
+//! The table of notifications: `CONTACT#<user>`/`CONTACT` is a customer's contact data,
+//! `MESSAGE#<event>`/`EMAIL` and `…/SMS` are the records of the messages about an event. The items of
+//! breakers and buckets are in the same table.
 
 mod contacts;
 mod messages;
@@ -25,6 +26,6 @@ impl Store {
     }
 }
 
-/// Seconds that an item outlives every repeat of its event: dead letters are kept for 14 days, and 14 more once somebody
-/// has moved them back; the saga's history for 90.
+/// The lifetime of an item in seconds, longer than any repeat of its event: dead letters are kept for 14
+/// days, and for 14 more after a redrive; the saga's history for 90.
 const RECORD_SECONDS: i64 = 90 * 24 * 60 * 60;

@@ -1,4 +1,4 @@
-//! From a queue's message to what is done about it, and when a failed one comes again.
+//! Dispatches the messages of the queues, and delays the retry of those that fail.
 
 use aws_lambda_events::sqs::SqsMessage;
 use contracts::{
@@ -20,19 +20,19 @@ use crate::{
     store::LEASE_SECONDS,
 };
 
-/// A failed event comes again after this many seconds, then five times as many, and so on: five tries take about five
-/// minutes. A provider that is down for longer opens its breaker, and waiting for that costs no try.
+/// The delay of the first retry in seconds, and the factor for each further one: five tries take about five
+/// minutes. If a provider is down for longer, its breaker opens, and waiting for that uses up no tries.
 const FIRST_PAUSE_SECONDS: i64 = 2;
 const PAUSE_FACTOR: i64 = 5;
 
-/// The events that bring contact data.
+/// The events with contact data.
 const CONTACT_TYPES: [&str; 3] = [UserRegistered::TYPE, UserUpdated::TYPE, UserDeleted::TYPE];
 
-/// The event types that the subscription of the e-mail queue brings (infra/notifications.yaml).
+/// The event types of the e-mail queue's subscription (infra/notifications.yaml).
 pub const EMAIL_EVENT_TYPES: EventTypes =
     &joined::<{ CONTACT_TYPES.len() + News::TYPES.len() }>(&CONTACT_TYPES, &News::TYPES);
 
-/// The same of the SMS queue: contact data is kept once, by the e-mail queue.
+/// Those of the SMS queue. Contact data is stored once, from the e-mail queue.
 pub const SMS_EVENT_TYPES: EventTypes = &News::TYPES;
 
 /// The queue that a message came from.
@@ -53,10 +53,10 @@ impl Source {
 }
 
 impl Notifier {
-    /// Handles one message of any of the queues, which came in at `now`.
+    /// Handles one message of any of the queues, received at `now`.
     ///
     /// # Errors
-    /// When it must come again.
+    /// When it must be retried.
     pub async fn message(&self, message: SqsMessage, now: Timestamp) -> Result<(), MessageError> {
         let clock = Clock::start(now);
         match Source::of(&message) {
@@ -81,14 +81,14 @@ impl Notifier {
         clock: Clock,
     ) -> Result<(), MessageError> {
         let notification = Notification { about: &event, channel };
-        // A nest of futures as deep as ours does not fit onto a small stack without boxes.
+        // Boxed, because futures nested this deep do not fit on a small stack.
         let handled = Box::pin(self.handle(notification, message, &clock)).await;
         let Err(error) = handled else { return Ok(()) };
         let receives = receives(message);
         if receives >= NOTIFICATION_RECEIVES {
             self.give_up(notification, &error, &clock).await;
         } else if let Err(hide) = self.queues.hide(channel, message, pause(receives, &error)).await {
-            // It comes again all the same, after the queue's own visibility timeout.
+            // It is retried all the same, after the queue's own visibility timeout.
             tracing::warn!(error = chain(&hide), "a message that failed comes again later than it could");
         }
         Err(error.into())
@@ -124,10 +124,10 @@ impl Notifier {
         }
     }
 
-    /// Says that nobody was told, before the queue gives the event to its dead letters.
+    /// Records that the customer was not notified, before the event goes to the dead-letter queue.
     async fn give_up(&self, notification: Notification<'_>, error: &NotifyError, clock: &Clock) {
         let reason = match error {
-            // Another try is at it and says how it ended.
+            // Another try is running and will record the result.
             NotifyError::Busy => return,
             NotifyError::Uncertain => Undelivered::Uncertain,
             NotifyError::Send(error) if error.is_uncertain() => Undelivered::Uncertain,
@@ -143,7 +143,7 @@ impl Notifier {
     }
 }
 
-/// How often the queue has handed a message out, this time included.
+/// How often the queue has delivered a message, including this time.
 fn receives(message: &SqsMessage) -> u32 {
     message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
 }

@@ -1,4 +1,4 @@
-//! Tells a customer, once as far as that can be had.
+//! Notifies a customer: exactly once where the provider allows it.
 
 use aws_lambda_events::sqs::SqsMessage;
 use contracts::{
@@ -20,18 +20,19 @@ use crate::{
     store::Lease,
 };
 
-/// Nobody is told of what is older: it was told then, and its record ends at some time (`store`). So history that is
-/// published again for another consumer is no news. Dead letters that are moved back are not so old: 28 days at most.
+/// Older events are not sent: they were sent then, and their records expire at some time (`store`). So
+/// history that is republished for another consumer notifies no customer. Redriven dead letters are not so
+/// old: 28 days at most.
 const NEWS: SignedDuration = SignedDuration::from_hours(60 * 24);
 
-/// How one try went.
+/// The result of one try.
 enum Try {
     Ended(Ending),
-    /// Not sent, surely: again after this, and it does not count.
+    /// Certainly not sent. Retried after this delay, without counting as a try.
     Later(SignedDuration),
     /// Not sent, surely.
     Failed(SendError),
-    /// The provider did not say.
+    /// The provider did not answer, so the result is unknown.
     Unknown(SendError),
 }
 
@@ -50,7 +51,7 @@ impl From<NotSent> for Try {
     }
 }
 
-/// A text message, and what is written in its place.
+/// A text message, and the e-mail that replaces it.
 struct Text<'a> {
     user: &'a UserId,
     contact: &'a Contact,
@@ -98,7 +99,7 @@ impl Notifier {
         }
     }
 
-    /// The user that an event is about, if there is one to tell.
+    /// The contact of an event's user, if the user still exists.
     async fn contact(&self, user_id: &UserId) -> Result<Option<Contact>, NotifyError> {
         tracing::Span::current().record("user_id", user_id.as_str());
         match self.store.person(user_id).await?.ok_or(NotifyError::UnknownUser)? {
@@ -130,7 +131,7 @@ impl Notifier {
         self.once(notification, message, clock, self.mail(user, contact, letter, clock)).await
     }
 
-    /// By e-mail, after the gate was entered.
+    /// Sends the e-mail after the gate was entered.
     async fn mail(&self, user: &UserId, contact: &Contact, letter: &Letter, clock: &Clock) -> Try {
         if contact.is_suppressed() {
             return Try::Ended(Ending::Failed(Undelivered::Suppressed));
@@ -158,7 +159,7 @@ impl Notifier {
                 Some(open) => open,
                 None => match self.sms.send(clock, || self.texter.send(text.to, &text.text)).await {
                     Ok(provider_id) => return Try::Ended(Ending::Sent { by: Channel::Sms, provider_id }),
-                    // A busy provider is waited for, and is no reason to write instead.
+                    // A throttling provider is waited for; it is no reason to send an e-mail instead.
                     Err(not_sent @ NotSent::Crowded(_)) => return not_sent.into(),
                     Err(not_sent) => not_sent,
                 },
@@ -168,7 +169,8 @@ impl Notifier {
         self.once(notification, message, clock, tried).await
     }
 
-    /// The same text by e-mail. Who gets e-mails has this event's own one, which says more: a second would be a repeat.
+    /// Sends the same text by e-mail. A customer who gets e-mails gets this event's own one, which says more,
+    /// so it is not sent twice.
     async fn instead(&self, text: &Text<'_>, not_sent: NotSent, clock: &Clock) -> Try {
         let reason = match &not_sent {
             NotSent::Failed(SendError::Invalid(_)) => Undelivered::InvalidAddress,
@@ -188,7 +190,7 @@ impl Notifier {
         }
     }
 
-    /// Holds the message's lease around one try, and records how it went.
+    /// Holds the message's lease during one try, and records the result.
     async fn once(
         &self,
         notification: Notification<'_>,
@@ -214,7 +216,8 @@ impl Notifier {
                 let ended = self.store.end(notification, &ending, told, clock.now()).await;
                 match (ended, &ending) {
                     (Err(error), Ending::Sent { .. }) => {
-                        // The customer has it. If this failed, the event would come again and so would the message.
+                        // The customer has the message. Returning an error here would retry the event and
+                        // send it again.
                         tracing::error!(error = chain(&error), "a message went out and is not recorded");
                     }
                     (ended, _) => ended?,
@@ -247,7 +250,8 @@ impl Notifier {
         }
     }
 
-    /// Should it come twice, because we end before it is taken out here, the lease sees to it as to any repeat.
+    /// If this process ends before it deletes the message here, the event is delivered twice, and the lease
+    /// handles that like any repeat.
     async fn put_back(
         &self,
         notification: Notification<'_>,

@@ -1,7 +1,7 @@
 use contracts::events::{NotificationPreferences, UserRegistered, UserUpdated};
 use serde::{Deserialize, Serialize};
 
-/// How a customer is reached. Personal data: not for logs, and `Debug` does not show it.
+/// A customer's contact data. Personal: never logged, and hidden by `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contact {
     pub email: String,
@@ -11,18 +11,18 @@ pub struct Contact {
     pub wants_email: bool,
     #[serde(default)]
     pub wants_sms: bool,
-    /// The number of the user's event that this was copied from.
+    /// The sequence of the user's event that this was copied from.
     pub sequence: u64,
-    /// The last address that is written to no more: mail came back from it, or its owner complained.
+    /// The last address that e-mail is stopped for, after a bounce or a complaint.
     #[serde(default)]
     pub suppressed: Option<String>,
 }
 
-/// What is known of a user.
+/// A user's contact, as far as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Person {
     Known(Contact),
-    /// Nobody to tell, for ever.
+    /// The user was deleted and is never notified again.
     Erased,
 }
 
@@ -52,7 +52,7 @@ impl Contact {
         Self::new(user.email, user.name, user.phone, user.notification_preferences, sequence)
     }
 
-    /// The number for text messages of who wants them and has one.
+    /// The number for text messages, if the customer wants them and has one.
     pub fn phone(&self) -> Option<&str> {
         self.phone.as_deref().filter(|_| self.wants_sms)
     }

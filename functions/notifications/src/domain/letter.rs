@@ -18,7 +18,7 @@ pub struct Letter {
     pub html: String,
 }
 
-/// What one letter says, and the two templates that say it.
+/// The data of one e-mail, and its two templates.
 macro_rules! letter {
     ($view:ident { $($field:ident: $kind:ty),* $(,)? }, $html:ident($html_path:tt), $text:ident($text_path:tt)) => {
         struct $view<'a> { name: &'a str, $($field: $kind),* }
@@ -70,10 +70,11 @@ letter!(
 );
 letter!(Status { text: &'a str }, StatusHtml("status.html"), StatusText("status.txt"));
 
-/// Writes to a user who has registered. The address may be another person's, so the letter holds nothing that was typed.
+/// Writes to a user who has registered. The address may be another person's, so the e-mail holds nothing that
+/// the user typed.
 ///
 /// # Errors
-/// When a template cannot be filled in, which these can.
+/// When a template cannot be rendered, which does not happen with these.
 pub fn welcome() -> Result<Letter, askama::Error> {
     Welcome { name: "" }.letter("Welcome".to_owned())
 }
@@ -81,7 +82,7 @@ pub fn welcome() -> Result<Letter, askama::Error> {
 /// Writes the e-mail about an order. The subject holds nothing that a customer has typed.
 ///
 /// # Errors
-/// When a template cannot be filled in, which these can.
+/// When a template cannot be rendered, which does not happen with these.
 pub fn compose(name: &str, order_id: &OrderId, news: &News) -> Result<Letter, askama::Error> {
     match news {
         News::Received { total } => Received { name, order_id, total: *total }
@@ -105,16 +106,16 @@ pub fn compose(name: &str, order_id: &OrderId, news: &News) -> Result<Letter, as
     }
 }
 
-/// Writes an e-mail that says what a text message would have said.
+/// Writes an e-mail with the content of a text message.
 ///
 /// # Errors
-/// When a template cannot be filled in, which these can.
+/// When a template cannot be rendered, which does not happen with these.
 pub fn status_letter(name: &str, order_id: &OrderId, text: &str) -> Result<Letter, askama::Error> {
     Status { name, text }.letter(format!("News of your order {order_id}"))
 }
 
-/// Why an order was cancelled, and what that means for the customer's money. An order is only `cancelled` once all that
-/// had been done for it was undone.
+/// Explains to the customer why an order was cancelled, and what happens to the money. An order is
+/// `cancelled` only once everything was undone.
 fn explain(reason: &str) -> (&'static str, &'static str) {
     const NOT_CHARGED: &str = "You have not been charged.";
     const GIVEN_BACK: &str = "If you had paid already, your money is on its way back to you.";

@@ -6,13 +6,13 @@ use contracts::{
     },
 };
 
-/// What there is to tell about an order.
+/// An order's event, as its customer is notified of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
     Received {
         total: Money,
     },
-    /// The bank asks the customer to confirm the payment.
+    /// The bank requires the customer to confirm the payment.
     ActionNeeded {
         amount: Money,
     },
@@ -20,7 +20,7 @@ pub enum News {
         total: Money,
     },
     Cancelled {
-        /// The saga's name for what went wrong.
+        /// The saga's error name.
         reason: String,
     },
     Refunded {
@@ -35,7 +35,7 @@ pub enum News {
 }
 
 impl News {
-    /// The events that tell of orders.
+    /// The types of events that customers are notified of.
     pub const TYPES: [&str; 7] = [
         OrderCreated::TYPE,
         OrderCompleted::TYPE,
@@ -46,7 +46,7 @@ impl News {
         ShipmentDelivered::TYPE,
     ];
 
-    /// What an event tells its customer; nothing, when it is the bank's move, or another's event.
+    /// The notification for an event; `None` when it is pending on the bank's side, or has another type.
     ///
     /// # Errors
     /// When the event's payload cannot be read.

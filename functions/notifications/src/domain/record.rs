@@ -4,21 +4,21 @@ use contracts::{
 };
 use jiff::Timestamp;
 
-/// One event to be told through one channel.
+/// The notification about one event on one channel.
 #[derive(Debug, Clone, Copy)]
 pub struct Notification<'a> {
     pub about: &'a Envelope,
     pub channel: Channel,
 }
 
-/// What became of a notification.
+/// The final result of a notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
-    /// The provider took it, under this id of its own.
+    /// The provider accepted it under this id.
     Sent { by: Channel, provider_id: String },
     /// There is nothing to try again.
     Failed(Undelivered),
-    /// Tried as often as its queue allows. Somebody may move it back there.
+    /// All tries that the queue allows have failed. An operator may redrive it.
     GivenUp(Undelivered),
 }
 
@@ -27,7 +27,8 @@ impl Notification<'_> {
         &self.about.event_id
     }
 
-    /// The event that says how it ended: the `sequence`-th about this notification. It holds no personal data.
+    /// The event that reports the result, with the number `sequence` for this notification. It holds no
+    /// personal data.
     ///
     /// # Errors
     /// When it has no JSON form.

@@ -3,7 +3,7 @@ use contracts::OrderId;
 
 use super::News;
 
-/// A text message crosses networks that anybody may listen to: it gets the reference and the status, and cannot say more.
+/// A text message is not confidential, so it holds the order's reference and status and nothing else.
 #[derive(Template)]
 #[template(path = "sms/status.txt")]
 struct Status<'a> {
@@ -14,7 +14,7 @@ struct Status<'a> {
 /// The text message about an order.
 ///
 /// # Errors
-/// When the template cannot be filled in, which it can.
+/// When the template cannot be rendered, which does not happen.
 pub fn text(reference: &OrderId, news: &News) -> Result<String, askama::Error> {
     Status { reference, status: status(news) }.render()
 }
@@ -76,7 +76,7 @@ mod tests {
             let text = text(&order, &news).unwrap();
             let rest = text.replace(order.as_str(), "");
             assert!(rest.len() + order.as_str().len() == text.len(), "{text}");
-            // No amount, tracking number, address or name has a place in letters and spaces alone.
+            // Letters and spaces alone leave no room for an amount, tracking number, address or name.
             assert!(rest.chars().all(|c| c.is_ascii_alphabetic() || c == ' ' || c == '.'), "{text}");
             for secret in ["42", "USD", "Declined", "declined", "Paper", "TRACK"] {
                 assert!(!rest.contains(secret), "{text}");

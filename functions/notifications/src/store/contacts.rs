@@ -1,4 +1,4 @@
-//! How customers are reached: a copy of what users tell in their events, which come in any order.
+//! Customers' contact data, copied from users' events, which arrive in any order.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use contracts::UserId;
@@ -10,7 +10,7 @@ use crate::domain::{Contact, Person};
 const ERASED: &str = "erased";
 
 impl Store {
-    /// Keeps a customer's contact data, unless it is older than what is kept, or the customer is erased.
+    /// Stores a customer's contact data, unless a newer version is stored, or the customer is erased.
     pub async fn remember(&self, user_id: &UserId, contact: &Contact) -> Result<(), TableError> {
         let phone = contact.phone.as_ref().map_or(AttributeValue::Null(true), string);
         let update = self
@@ -19,7 +19,7 @@ impl Store {
             .update_item()
             .table_name(&self.table.name)
             .set_key(Some(contact_key(user_id)))
-            // What is known of an address stays: only another address makes it meaningless.
+            // An address's delivery problems are kept; they apply until the address changes.
             .update_expression(
                 "SET email = :email, #name = :name, phone = :phone, wants_email = :wants_email, \
                  wants_sms = :wants_sms, #sequence = :sequence",
@@ -36,14 +36,14 @@ impl Store {
             .expression_attribute_values(":wants_sms", AttributeValue::Bool(contact.wants_sms))
             .expression_attribute_values(":sequence", number(contact.sequence));
         match update.send().await {
-            // What is kept is as new or newer: also when it is our own write, whose answer was lost.
+            // The stored version is as new or newer, which includes our own write whose answer was lost.
             Err(error) if !condition_failed(&error) => Err(TableError::call("remembering a contact", error)),
             _ => Ok(()),
         }
     }
 
-    /// Puts a mark in the place of a customer's contact data, for as long as an older event may still come. `now` in
-    /// Unix seconds.
+    /// Replaces a customer's contact data by a mark, for as long as an older event may still arrive. `now` is
+    /// in Unix seconds.
     pub async fn erase(&self, user_id: &UserId, now: i64) -> Result<(), TableError> {
         let mut item = contact_key(user_id);
         item.insert(ERASED.to_owned(), AttributeValue::Bool(true));
@@ -53,7 +53,7 @@ impl Store {
         Ok(())
     }
 
-    /// Remembers that an address is written to no more, if it still is the customer's.
+    /// Stops e-mail to an address, if it still is the customer's.
     pub async fn suppress(&self, user_id: &UserId, address: &str) -> Result<(), TableError> {
         let update = self
             .table

@@ -1,5 +1,5 @@
-//! What became of each message. One is leased for a try before it is sent, and recorded after: what dies in between is
-//! tried once more and never a third time, since nobody knows whether it was sent.
+//! The record of each message. A message is leased before it is sent and recorded after. After a crash in
+//! between it is sent once more, and never a third time, since whether it was sent is unknown.
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use contracts::events::{Channel, Undelivered};
@@ -11,16 +11,17 @@ use lambda_kit::dynamodb::{
 use super::{RECORD_SECONDS, Store};
 use crate::domain::{Ending, Notification};
 
-/// How long one try may hold a message: longer than the function's timeout (30 s), so that nobody else sends while it
-/// runs, and shorter than the queue's visibility timeout (180 s), so that the next try after a crash is not refused.
+/// How long one try may hold a message: longer than the function's timeout (30 s), so that no other instance
+/// sends while it runs, and shorter than the queue's visibility timeout (180 s), so that the retry after a
+/// crash is not refused.
 pub const LEASE_SECONDS: i64 = 60;
 
-/// Tries of which nobody knows whether they sent: the first, and one repeat of it.
+/// Tries with an unknown result: the first, and one repeat of it.
 const UNSURE: u32 = 2;
 
 const STATE: &str = "state";
 const SENDING: &str = "sending";
-/// Not sent, surely, and to be tried again.
+/// Certainly not sent; it will be retried.
 const WAITING: &str = "waiting";
 const SENT: &str = "sent";
 const FAILED: &str = "failed";
@@ -32,18 +33,18 @@ const TOLD: &str = "told";
 /// Whether a message may be sent now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lease {
-    /// `told` events were published about it before.
+    /// `told` events have been published about it.
     Held { told: u64 },
-    /// It was sent, or there is nothing to try.
+    /// It was sent, or can never be sent.
     Done,
-    /// Somebody is at it, or died at it a moment ago.
+    /// Another try is running, or has crashed a moment ago.
     Busy,
     /// Two tries died at it.
     Uncertain,
 }
 
 impl Store {
-    /// Takes a message for one try. `holder` is this try's own name.
+    /// Leases a message for one try. `holder` identifies this try.
     pub async fn lease(
         &self,
         notification: Notification<'_>,
@@ -89,13 +90,13 @@ impl Store {
         }
     }
 
-    /// How many events were published about a message.
+    /// The number of events that have been published about a message.
     pub async fn told(&self, notification: Notification<'_>) -> Result<u64, TableError> {
         let item = self.get("reading a message", message_key(notification)).await?;
         Ok(item.as_ref().map_or(0, told))
     }
 
-    /// Gives a message back that was not sent.
+    /// Releases a message that was not sent.
     pub async fn release(&self, notification: Notification<'_>) -> Result<(), TableError> {
         let update = self
             .table
@@ -104,7 +105,7 @@ impl Store {
             .table_name(&self.table.name)
             .set_key(Some(message_key(notification)))
             .update_expression("SET #state = :waiting, unsure = unsure - :one REMOVE holder, lease_until")
-            // Once: a repeat of the same call, after a lost answer, finds it done.
+            // Idempotent: a repeat after a lost answer finds it done.
             .condition_expression("#state = :sending AND unsure > :none")
             .expression_attribute_names("#state", STATE)
             .expression_attribute_values(":waiting", string(WAITING))
@@ -117,10 +118,10 @@ impl Store {
         }
     }
 
-    /// Records how a message ended, with the event that says so. `told` events were published about it before.
+    /// Records the result of a message, with its event. `told` events have been published about it.
     ///
-    /// One that was sent, or can never be sent, stays so: a try that knows less, because it could not read the table,
-    /// changes nothing.
+    /// A result of "sent" or "can never be sent" is final: a try that could not read the table changes
+    /// nothing.
     pub async fn end(
         &self,
         notification: Notification<'_>,

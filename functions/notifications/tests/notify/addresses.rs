@@ -1,4 +1,4 @@
-//! Addresses that there are not, and addresses that do not want to be written to.
+//! Invalid addresses, and addresses whose owners complained.
 
 use contracts::{
     UserId,
@@ -37,7 +37,7 @@ async fn an_address_that_ses_refuses_does_not_make_it_look_down() {
     assert_eq!(office.mails().await.len(), 10);
 }
 
-/// As SES tells it (Developer guide, "Examples of event data").
+/// An event in SES's format (Developer guide, "Examples of event data").
 fn feedback(anna: &UserId, event: Value, address: &str) -> String {
     let mut told = json!({
         "mail": {
@@ -75,7 +75,7 @@ async fn an_address_that_mail_came_back_from_or_that_complained_is_written_to_no
         assert!(office.mails().await.is_empty());
         assert_eq!(failed(&office).await.reason, Undelivered::Suppressed);
 
-        // Another change of the profile does not make the address a better one; another address does.
+        // Another change of the profile does not lift the stop; another address does.
         office.tell(&updated(&anna, 2, ADDRESS, EMAIL)).await.unwrap();
         office.tell(&completed_as(&anna, "second")).await.unwrap();
         assert!(office.mails().await.is_empty());

@@ -1,4 +1,4 @@
-//! Contact data: a copy that is as new as the newest event, and gone with its user.
+//! Contact data: a copy of the newest event, deleted with its user.
 
 use contracts::UserId;
 use lambda_kit::command::chain;

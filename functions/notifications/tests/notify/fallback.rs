@@ -1,4 +1,4 @@
-//! SMS does not get through: the same text goes by e-mail.
+//! When SMS fails, the same text goes by e-mail.
 
 use contracts::{
     UserId,

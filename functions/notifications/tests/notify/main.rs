@@ -1,4 +1,5 @@
-//! Who is told what, how, and how often, on a real table. SES, SNS and SQS are played by a web server.
+//! Who gets which message, by which channel and how often, with a real table. A web server stands in for SES,
+//! SNS and SQS.
 
 mod addresses;
 mod contacts;

@@ -1,4 +1,4 @@
-//! The notifier with all that it needs, and the events that it is told.
+//! The notifier with its dependencies, and the events that it receives.
 
 use std::{
     num::NonZeroU32,
@@ -32,9 +32,9 @@ use wiremock::{
 };
 
 pub const NOW: i64 = 1_800_000_000;
-/// Where SES takes e-mails (SendEmail, API reference).
+/// The path of SES's SendEmail (API reference).
 const SES: &str = "/v2/email/outbound-emails";
-/// What only a call of SNS has in its body (Publish, API reference).
+/// Text that only SNS's Publish requests contain (API reference).
 const SNS: &str = "Action=Publish";
 pub const ADDRESS: &str = "anna@example.com";
 pub const PHONE: &str = "+14155550123";
@@ -47,21 +47,21 @@ pub struct Office {
     pub notifier: Arc<Notifier>,
     pub table: Table,
     pub faults: Faults,
-    /// Of the calls that go to the providers.
+    /// Faults of the calls to the providers.
     pub line: Faults,
-    /// How far the breaker's clock is after `NOW`, in seconds.
+    /// The breaker's clock, in seconds after `NOW`.
     later: Arc<AtomicI64>,
 }
 
 impl Office {
     pub async fn open() -> Self {
-        // Faster than any test asks for turns.
+        // A rate that no test reaches.
         Self::at_rate(1000).await
     }
 
     pub async fn at_rate(per_second: u32) -> Self {
         let provider = MockServer::start().await;
-        // Last, so that a test can put a fault before them.
+        // Last, so that a test's faults take precedence.
         let mail = ResponseTemplate::new(200).set_body_json(json!({"MessageId": "m-1"}));
         Mock::given(any()).respond_with(mail).with_priority(9).mount(&provider).await;
         let text = ResponseTemplate::new(200).set_body_string(
@@ -81,14 +81,14 @@ impl Office {
         Self { notifier: Arc::new(notifier), line, ..self.clone() }
     }
 
-    /// With Anna registered, who is not greeted in these tests: her first news is an update.
+    /// With Anna registered. She gets no welcome message in these tests, since her first event is an update.
     pub async fn with(anna: &UserId, wants: NotificationPreferences) -> Self {
         let office = Self::open().await;
         office.tell(&updated(anna, 1, ADDRESS, wants)).await.unwrap();
         office
     }
 
-    /// The next `count` e-mails are answered like this.
+    /// Sets the response to the next `count` e-mails.
     pub async fn ses(&self, count: u64, answer: ResponseTemplate) {
         Mock::given(path(SES)).respond_with(answer).up_to_n_times(count).mount(&self.provider).await;
     }
@@ -98,13 +98,13 @@ impl Office {
         Mock::given(path(SES)).respond_with(answers).mount(&self.provider).await;
     }
 
-    /// The next `count` text messages are answered like this.
+    /// Sets the response to the next `count` text messages.
     pub async fn sns(&self, count: u64, answer: ResponseTemplate) {
         let publish = Mock::given(body_string_contains(SNS)).respond_with(answer);
         publish.up_to_n_times(count).mount(&self.provider).await;
     }
 
-    /// Calls of SQS are answered like this.
+    /// Sets the response to calls of SQS.
     pub async fn sqs(&self, answer: ResponseTemplate) {
         let all = Mock::given(header_exists("x-amz-target")).respond_with(answer);
         all.with_priority(1).mount(&self.provider).await;
@@ -123,7 +123,7 @@ impl Office {
         self.hand(Channel::Email, event, now, 1).await
     }
 
-    /// By the queue for text messages, at `NOW`.
+    /// Delivers an event through the queue for text messages, at `NOW`.
     pub async fn text(&self, event: &Envelope) -> Result<(), MessageError> {
         self.hand(Channel::Sms, event, NOW, 1).await
     }
@@ -134,7 +134,7 @@ impl Office {
         self.text(event).await.unwrap();
     }
 
-    /// By a queue, for the `receives`-th time.
+    /// Delivers an event through a queue, with this receive count.
     pub async fn hand(
         &self,
         channel: Channel,
@@ -174,7 +174,7 @@ impl Office {
         mails.map(|request| serde_json::from_slice(&request.body).unwrap()).collect()
     }
 
-    /// The calls of SNS, as they are in the request.
+    /// The calls of SNS, as raw request bodies.
     pub async fn texts(&self) -> Vec<String> {
         let requests = self.requests().await;
         let bodies = requests.iter().map(|request| String::from_utf8_lossy(&request.body).into_owned());
@@ -197,7 +197,7 @@ impl Office {
         sent.iter().map(|body| (event(body), body["DelaySeconds"].as_i64().unwrap())).collect()
     }
 
-    /// For how many seconds failed messages were hidden.
+    /// The visibility timeouts of failed messages, in seconds.
     pub async fn hidden(&self) -> Vec<i64> {
         let hidden = self.queued("ChangeMessageVisibility").await;
         hidden.iter().map(|body| body["VisibilityTimeout"].as_i64().unwrap()).collect()
@@ -321,12 +321,12 @@ pub fn down() -> ResponseTemplate {
     ResponseTemplate::new(503)
 }
 
-/// As SES says no.
+/// A refusal by SES.
 pub fn ses_refusal(code: &str) -> ResponseTemplate {
     ResponseTemplate::new(400).insert_header("x-amzn-errortype", code)
 }
 
-/// As SNS says no.
+/// A refusal by SNS.
 pub fn sns_refusal(code: &str) -> ResponseTemplate {
     ResponseTemplate::new(400).set_body_string(format!(
         "<ErrorResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><Error><Type>Sender</Type>\

@@ -1,4 +1,4 @@
-//! Exactly one message per event and channel, as far as a provider allows.
+//! Exactly one message per event and channel, as far as the provider allows.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn an_event_that_comes_again_is_not_told_again() {
     assert_eq!((office.mails().await.len(), office.texts().await.len()), (1, 1));
 }
 
-/// As when history is published again for a new consumer, and the record of the message has expired.
+/// When history is republished for a new consumer, and the message's record has expired.
 #[tokio::test]
 async fn what_is_old_is_no_news() {
     let anna = UserId::generate();
@@ -38,7 +38,7 @@ async fn what_is_old_is_no_news() {
     }
 }
 
-/// The batch of the first try timed out, and its other messages were delivered again with it.
+/// The batch of the first try timed out, so all its messages were delivered again.
 #[tokio::test]
 async fn a_message_that_was_sent_stays_sent_when_its_last_try_cannot_read_the_table() {
     let anna = UserId::generate();
@@ -66,7 +66,7 @@ async fn an_event_that_comes_twice_at_once_is_told_once() {
     assert_eq!(office.mails().await.len(), 1);
 }
 
-/// Gives up as a process does that is killed: when SES has the e-mail, and nobody has heard its answer.
+/// Stops as a killed process does: SES has the e-mail, and its answer is lost.
 async fn dies_while_sending(office: &Office, event: &contracts::Envelope, now: i64) {
     let before = office.mails().await.len();
     let slow = ResponseTemplate::new(200).set_body_json(json!({"MessageId": "m-2"}));
@@ -88,7 +88,7 @@ async fn what_dies_between_sending_and_recording_is_sent_again_at_most_once() {
     let office = Office::with(&anna, EMAIL).await;
     let event = completed(&anna);
     dies_while_sending(&office, &event, NOW).await;
-    // Whoever comes too early does not know whether the first try is still at it.
+    // A retry that comes too early cannot know whether the first try is still running.
     office.tell_at(&event, NOW + 59).await.unwrap_err();
     assert_eq!(office.mails().await.len(), 1);
     dies_while_sending(&office, &event, NOW + 60).await;
@@ -119,7 +119,7 @@ async fn a_provider_that_does_not_say_is_asked_again_once_only_and_after_the_lea
     let anna = UserId::generate();
     let office = Office::with(&anna, EMAIL).await;
     let event = completed(&anna);
-    // Calls of SES have no operation in a header.
+    // Calls of SES have no operation header.
     office.line.lose_answers("", 2);
     office.tell_at(&event, NOW).await.unwrap_err();
     assert_eq!(office.hidden().await, [60]);
@@ -132,7 +132,7 @@ async fn a_provider_that_does_not_say_is_asked_again_once_only_and_after_the_lea
 async fn lost_answers_of_the_table_send_no_second_message() {
     let anna = UserId::generate();
     let office = Office::with(&anna, EMAIL).await;
-    // The turn's, the lease's, and the record's: the last for good.
+    // The writes for the turn, the lease and the record; the last one fails at all tries.
     office.faults.lose_answers("UpdateItem", 1);
     office.tell(&completed(&anna)).await.unwrap();
     office.faults.lose_answers_after(2, "UpdateItem", MAX_ATTEMPTS);
@@ -151,7 +151,8 @@ async fn a_message_costs_three_writes_and_one_read_of_the_table_and_one_call_of_
     office.tell(&completed(&anna)).await.unwrap();
     let mut calls = office.faults.calls();
     calls.sort();
-    // Contact, and the breaker where a second has passed; turn, lease and record.
+    // The reads of the contact, and of the breaker where a second has passed; the writes of turn, lease and
+    // record.
     let reads = calls.iter().filter(|call| *call == "GetItem").count();
     assert!((1..=2).contains(&reads), "{calls:?}");
     assert_eq!(calls[reads..], ["UpdateItem"; 3]);

@@ -1,4 +1,5 @@
-//! SES fails: retried, then kept for it, then given to a person.
+//! SES fails: messages are retried, then put back while the breaker is open, and finally go to the
+//! dead-letter queue.
 
 use contracts::{
     Envelope, UserId,
@@ -10,7 +11,7 @@ use wiremock::ResponseTemplate;
 
 use crate::office::*;
 
-/// With SES down and its breaker open, after five e-mails that were tried in vain.
+/// SES is down and its breaker is open, after five failed e-mails.
 async fn with_ses_down(anna: &UserId) -> (Office, usize) {
     let office = Office::with(anna, EMAIL).await;
     office.ses(30, down()).await;
@@ -112,7 +113,7 @@ async fn a_failure_does_not_say_whose_address_it_was() {
     );
 }
 
-/// More than a breaker bears of failures.
+/// More failures than open a breaker.
 const MANY: u64 = 12;
 
 #[tokio::test]

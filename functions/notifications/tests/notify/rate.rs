@@ -1,4 +1,4 @@
-//! How many messages a second go to a provider, from all instances together.
+//! The rate of messages to a provider, over all instances.
 
 use std::{
     sync::{Arc, Mutex},
@@ -14,7 +14,7 @@ use crate::office::*;
 
 const RATE: u32 = 20;
 const MESSAGES: usize = 30;
-/// The bucket goes by the wall clock in microseconds, the test by another.
+/// The bucket uses the wall clock in microseconds, and the test a monotonic one.
 const CLOCKS: Duration = Duration::from_millis(1);
 
 /// When the provider was called.
@@ -25,7 +25,7 @@ impl Respond for Calls {
     fn respond(&self, _: &Request) -> ResponseTemplate {
         let mut calls = self.0.lock().unwrap();
         calls.push(Instant::now());
-        // Some are refused, and their repeats take their turns, too.
+        // Some are throttled, and their retries wait for turns, too.
         let status = if calls.len() <= 18 && calls.len().is_multiple_of(3) { 429 } else { 200 };
         ResponseTemplate::new(status).set_body_json(json!({"MessageId": "m"}))
     }
@@ -44,7 +44,7 @@ async fn at_peak_two_instances_together_call_the_provider_no_faster_than_the_rat
         let instance = if n % 2 == 0 { &office } else { &twin };
         let body = serde_json::to_string(&completed_as(&anna, &format!("k-{n}"))).unwrap();
         let message = serde_json::from_value(json!({"body": body, "attributes": {}})).unwrap();
-        // The real time, which the turns are counted in.
+        // The wall clock, which turns are computed with.
         async move { instance.notifier.message(message, Timestamp::now()).await }
     });
     let handled = futures::future::join_all(handled).await;
@@ -53,8 +53,8 @@ async fn at_peak_two_instances_together_call_the_provider_no_faster_than_the_rat
     let mut calls = calls.0.lock().unwrap().clone();
     calls.sort();
     assert!(calls.len() > MESSAGES, "{}", calls.len());
-    // Each had a turn, and turns come one after the other: the n-th call is no earlier than the n-th turn, however late
-    // a busy machine makes some of them.
+    // Each call had a turn, and turns are spaced evenly: the n-th call is no earlier than the n-th turn,
+    // however much a busy machine delays some of them.
     for (turn, call) in (0..).zip(&calls) {
         let least = Duration::from_secs(1) * turn / RATE;
         assert!(*call - started + CLOCKS >= least, "call {turn} came after {:?}", *call - started);

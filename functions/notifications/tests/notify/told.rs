@@ -1,4 +1,4 @@
-//! What customers are told, by which channel.
+//! Which messages customers get, by which channel.
 
 use contracts::{
     UserId,
