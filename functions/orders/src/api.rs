@@ -51,10 +51,10 @@ pub use describe::operations;
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// `Retry-After` for a client that polls an open order.
 const POLL_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
-/// An order is its customer's, and changes: asked for again each time, answered with 304 while it is the same.
+/// An order is private and changes: clients revalidate it each time, and get 304 while it is unchanged.
 const CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
-/// How often each customer may ask for what is dear.
+/// Rate limits per customer for the expensive requests.
 #[derive(Debug, Clone)]
 pub struct Limits {
     orders: Limiter,
@@ -83,8 +83,8 @@ pub fn routes(store: Store, limits: Limits, forecast: Forecast) -> Router {
         .with_state(store)
 }
 
-/// Waits for no other service: one read, one write, or for a repeat the read alone. The customer's limit is asked beside
-/// the read.
+/// Waits for no other service: one read and one write, or for a repeat the read alone. The customer's rate
+/// limit is checked concurrently with the read.
 async fn place(
     State(store): State<Store>,
     Extension(limit): Extension<Limited>,

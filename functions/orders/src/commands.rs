@@ -1,4 +1,4 @@
-//! What the saga asks of orders (`orders-commands`).
+//! The saga's commands (`orders-commands`).
 
 use contracts::{
     OrderStatus,
@@ -27,12 +27,12 @@ const EXPECTED: [&str; 6] = [
     SAGA_ABORTED,
 ];
 
-/// What the state machine is told.
+/// The answer to the state machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
     Aborted(Aborted),
-    /// The order as it stands: of a repeated command, what became of it since.
+    /// The order's current status; for a repeated command, the status since then.
     Status {
         status: OrderStatus,
     },
@@ -60,7 +60,7 @@ pub async fn handle(store: &Store, command: OrderCommand, now: Timestamp) -> Res
     }
 }
 
-/// The same for whoever looks at the status by himself.
+/// The same function for commands that do not come from the saga.
 pub async fn take(store: &Store, command: OrderCommand, now: Timestamp) -> Result<Answer, ExecuteError> {
     let aborting = matches!(command, OrderCommand::AbortOrder { .. });
     let (context, command) = match command {
@@ -82,8 +82,8 @@ pub async fn take(store: &Store, command: OrderCommand, now: Timestamp) -> Resul
     })
 }
 
-/// Raises the alarm for a step that failed all its tries (infra/orders.yaml): its function crashes, is throttled, or what
-/// it calls is down. Lambda's own error count does not tell that from a refusal.
+/// Raises the alarm for a step that has failed at all its tries (infra/orders.yaml): its function crashes or
+/// is throttled, or a dependency is down. Lambda's own error count does not distinguish that from a refusal.
 fn count_fault(failure: &Failure) {
     if !EXPECTED.contains(&failure.error.as_str()) {
         tracing::error!(step = failure.step, error = last_error(failure), "a step of the saga has failed");
@@ -99,8 +99,8 @@ fn last_error(Failure { error, cause, .. }: &Failure) -> &str {
     }
 }
 
-/// Raises the alarm that wakes a person (infra/orders.yaml) for an order that needs one. The order's event says the same,
-/// for good.
+/// Raises the alarm that calls a person (infra/orders.yaml) for an order that needs attention. The order's
+/// event records the same permanently.
 pub(crate) fn call_for_attention(history: &History) {
     if history.order.status != OrderStatus::NeedsAttention {
         return;

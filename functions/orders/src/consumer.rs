@@ -1,5 +1,5 @@
-//! The catalogue's events keep the price book, whoever was deleted orders no more, and an order whose refund failed needs
-//! attention (`orders-consumer`).
+//! Handles events (`orders-consumer`): the catalogue's events update the copy of prices, a deleted customer
+//! can place no more orders, and an order whose refund failed needs attention.
 
 use contracts::{
     Envelope, EventPayload, Money, Sku,
@@ -23,7 +23,8 @@ pub const EVENT_TYPES: EventTypes = &[
     PaymentRefundFailed::TYPE,
 ];
 
-/// Notes a product's price, or its end, or a customer's. In any order, and as often as it comes.
+/// Records a product's price or its discontinuation, or a customer's deletion. Events may come in any order
+/// and repeatedly.
 ///
 /// # Errors
 /// When the event cannot be read, or the table cannot be written.

@@ -1,5 +1,6 @@
-//! What other contexts say about an order before it is placed, by direct invocation: whether its lines can be had, and
-//! whether its country is served. Nothing is held by it, and an order never waits for it.
+//! Queries other contexts about an order before it is placed, by direct invocation: whether its lines are
+//! available, and whether its country is served. Nothing is reserved, and placing an order never waits for
+//! this.
 
 use std::collections::HashMap;
 
@@ -18,24 +19,24 @@ use lambda_kit::{
 /// Answers that an instance keeps for while inventory does not answer: a megabyte or two.
 const KEPT: usize = 10_000;
 
-/// Asks inventory and fulfillment. Each is given one try of a second: a part that does not answer is left unknown, or as
-/// it was known last.
+/// Queries inventory and fulfillment, each with one try of a second. Without an answer the part is unknown,
+/// or its last known value is used.
 #[derive(Debug, Clone)]
 pub struct Forecast {
     peers: Peers,
-    /// Of each SKU the last answer that there is enough of it, and the last that there is too little.
+    /// For each SKU, the last answer "enough" and the last answer "too little".
     last: LastKnown<(Sku, bool), Answer>,
 }
 
-/// Whether a quantity can be had.
+/// Whether a quantity is available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LineForecast {
     pub availability: Availability,
-    /// When it was so, where it is not known to be so now.
+    /// The time of a last known value; `None` for a current one.
     pub as_of: Option<Timestamp>,
 }
 
-/// What inventory said of a quantity.
+/// Inventory's answer for a quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Answer {
     quantity: u32,
@@ -47,8 +48,8 @@ impl Answer {
         self.availability != Availability::OutOfStock
     }
 
-    /// What it says of another quantity: nothing of more than there was enough of, and nothing of less than there was too
-    /// little of.
+    /// The answer for another quantity: "enough" also holds for less, and "too little" also for more;
+    /// otherwise it is unknown.
     fn of(self, quantity: u32) -> Option<Availability> {
         let applies = if self.is_enough() { quantity <= self.quantity } else { quantity >= self.quantity };
         applies.then_some(self.availability)
@@ -60,8 +61,8 @@ impl Forecast {
         Self { peers: Peers::new(sdk, stage, ATTEMPT_TIMEOUT), last: LastKnown::new(KEPT) }
     }
 
-    /// What can be had of these lines; while inventory does not answer, as it was known last. Nothing of those about which
-    /// nothing is known.
+    /// The availability of these lines; last known values while inventory does not answer. Lines without a
+    /// known value are left out.
     pub async fn availabilities(&self, lines: &[OrderLine], now: Timestamp) -> HashMap<Sku, LineForecast> {
         let query = InventoryQuery::Availabilities { items: lines.to_vec() };
         let answer: Result<Availabilities, CallError> = self.peers.call("inventory-commands", &query).await;
@@ -90,7 +91,7 @@ impl Forecast {
         answers.max_by_key(|forecast| forecast.as_of)
     }
 
-    /// Whether parcels go to this country, as far as fulfillment says it.
+    /// Whether the carrier serves this country; `None` when fulfillment does not answer.
     pub async fn serves(&self, country: &str) -> Option<bool> {
         let query = FulfillmentQuery::CountryServed { country: country.to_owned() };
         let answer: Result<CountryServed, CallError> = self.peers.call("fulfillment-commands", &query).await;

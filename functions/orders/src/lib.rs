@@ -1,12 +1,12 @@
-//! Orders owns orders: what was ordered at which price, and every fact about it since. An order is its list of
-//! events; commands append to it, and the fold over it is the order. Also owned: discount codes, and the copy of prices
-//! that orders are placed by, so that a catalogue that is down refuses nobody. Asks inventory and
-//! fulfillment about orders that are not placed yet.
+//! Orders owns orders: the lines with their prices, and all events since. An order is the fold of its events,
+//! and commands append to them. It also owns the discount codes, and the copy of the prices that orders are
+//! placed with, so that a catalogue that is down prevents no order. For quotes it queries inventory and
+//! fulfillment.
 //!
-//! Publishes `order.*` (subject: the order id, sequence: the order's version) and starts the saga of each new
-//! order; looks after the orders whose saga was lost. Keeps the views that lists of orders are read from. Answers what
-//! others ask of orders' statuses. Listens to `product.created`, `product.updated`, `product.discontinued`,
-//! `payment.refund_failed` and `user.deleted`. An order's address is erased when the order ends, whoever's it is.
+//! Publishes `order.*` (subject: the order id, sequence: the order's version), starts the saga of each new
+//! order, and reconciles orders whose saga was lost. Maintains the views for lists of orders. Answers queries
+//! about orders' statuses. Listens to `product.created`, `product.updated`, `product.discontinued`,
+//! `payment.refund_failed` and `user.deleted`. The address of every order is erased when the order ends.
 
 mod api;
 mod commands;

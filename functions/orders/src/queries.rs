@@ -1,4 +1,4 @@
-//! What other contexts ask of orders (`orders-commands`, beside the saga's commands): reads, that change nothing.
+//! Queries of other contexts (`orders-commands`, in addition to the saga's commands). They only read.
 
 use contracts::{
     OrderId,

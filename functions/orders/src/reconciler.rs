@@ -1,8 +1,9 @@
-//! Looks after the orders whose saga does not (`orders-reconciler`): one that never started, was aborted, or ended without
-//! ending its order; money that a cancelled order may still hold; and, by a person's wish, undos that were exhausted.
+//! Reconciles orders whose saga does not end them (`orders-reconciler`): a saga that never started, was
+//! aborted, or ended without ending its order; money that a cancelled order may still hold; and undos that
+//! used up their retries, when a person requests it.
 //!
-//! An order whose execution runs is never touched, and nothing is decided on a copy: an execution is asked first, then
-//! the order is read. Who comes twice, or at the same time as somebody else, finds the order ended.
+//! An order with a running execution is never changed, and no decision is based on a copy: the execution's
+//! state is read first, and then the order. A repeated or concurrent run finds the order ended.
 
 mod contexts;
 mod executions;
@@ -30,18 +31,18 @@ use crate::{
     store::{ExecuteError, Page, Store, StoreError, Watch, Watched},
 };
 
-/// Orders looked after at the same time. Most take two reads; one that is undone may wait for three functions.
+/// Orders reconciled concurrently. Most take two reads; one that is undone may wait for three functions.
 const CONCURRENCY: usize = 10;
 /// Orders on one page of the index.
 const PAGE: i32 = 100;
-/// How long ago an order must have been cancelled before its money is asked for. Payments looks at what it still owes
-/// every 15 minutes at the latest, and what it does by itself is not to be reported.
+/// How long after its cancellation an order's payment is checked. Payments retries what it owes every 15
+/// minutes at the latest, and what it settles by itself should not be reported.
 const MONEY_IS_BACK_AFTER: SignedDuration = SignedDuration::from_mins(20);
-/// How long undos are tried, from the moment the order was asked to end, before a person is called: what the saga's own
-/// undos take at least (statemachine/README.md).
+/// How long undos are retried, counted from the cancel request, before a person is called: at least as long
+/// as the saga's own undos (statemachine/README.md).
 const UNDO_PATIENCE: SignedDuration = SignedDuration::from_hours(4);
 
-/// What looking after orders needs.
+/// The reconciler's dependencies.
 #[derive(Debug, Clone)]
 pub struct Reconciler {
     pub store: Store,
@@ -50,7 +51,7 @@ pub struct Reconciler {
     pub contexts: Contexts,
 }
 
-/// Why an order could not be looked after. The next run tries again.
+/// Why an order could not be reconciled. The next run tries again.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
     #[error(transparent)]
@@ -68,10 +69,10 @@ pub enum ReconcileError {
 }
 
 impl Reconciler {
-    /// Looks at every open order that was placed more than `older_than` ago, and at the money of those that were cancelled.
+    /// Checks every open order that was placed more than `older_than` ago, and the money of cancelled orders.
     ///
     /// # Errors
-    /// When the orders cannot be listed. What fails about one of them is in the report.
+    /// When the orders cannot be listed. A failure about one order is in the report.
     pub async fn check(
         &self,
         older_than: SignedDuration,
@@ -146,7 +147,7 @@ impl Reconciler {
         // Read after the execution was seen to have ended: what it did is in here.
         let history = self.store.load(order_id).await?.ok_or(ReconcileError::NoOrder)?;
         if !is_open(history.order.status) {
-            // The relay has not told the watch, or its record was lost.
+            // The relay has not updated the watch index, or its record was lost.
             if let Some(last) = history.events.last() {
                 self.store.watch(order_id, &last.envelope).await?;
             }
@@ -246,12 +247,12 @@ impl Reconciler {
     }
 }
 
-/// How old an open order is before it is looked into.
+/// The age from which an open order is inspected.
 pub fn overdue() -> SignedDuration {
     SignedDuration::from_secs(i64::from(LONGEST_WAY_FORWARD_SECONDS))
 }
 
-/// Whether the order's saga has still to end it.
+/// Whether the order's saga has not ended it yet.
 fn is_open(status: OrderStatus) -> bool {
     !status.is_final() && status != OrderStatus::NeedsAttention
 }

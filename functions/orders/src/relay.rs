@@ -1,5 +1,5 @@
-//! Each new order starts its saga here (`orders-relay`): one way to start, so that nothing can fall between two. What is
-//! lost on it, the reconciler starts later by the same call.
+//! Starts the saga of each new order (`orders-relay`). It is the only place that starts sagas, so no order is
+//! missed between two. Starts that are lost here are made later by the reconciler with the same call.
 
 mod waves;
 
@@ -32,7 +32,7 @@ use crate::store::PRIVATE;
 /// and the function has 30 s.
 const BUDGET: Duration = Duration::from_secs(15);
 
-/// What belongs to an order and is no event.
+/// The data of an order that is in no event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Private {
     pub shipping_address: ShippingAddress,
@@ -48,7 +48,7 @@ pub struct Starter {
     recent: Arc<Recent>,
 }
 
-/// Whether a saga runs now.
+/// Whether a saga is running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Started {
     Yes,
@@ -77,7 +77,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Whether another try ends in the same way.
+    /// Whether another try would fail in the same way.
     fn is_final(&self) -> bool {
         match self {
             Self::NoTurn => false,
@@ -205,7 +205,7 @@ fn start_of(created: &Envelope, private: Option<&str>) -> Result<Option<Start>, 
     }))
 }
 
-/// The creation of an order that a record brings. What cannot be read is reported by the relay itself.
+/// The creation event in a record, if any. Records that cannot be parsed are reported by the relay itself.
 fn creation(record: &StreamRecord) -> Option<(&StreamRecord, Outgoing)> {
     let created =
         record.new_events().ok()?.into_iter().find(|new| new.event.event_type == OrderCreated::TYPE)?;

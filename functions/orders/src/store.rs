@@ -45,13 +45,14 @@ use crate::domain::{
     decide,
 };
 
-/// How often a command is decided again because another one was faster. An order has about ten commits in its whole
-/// life, so that even a bad moment brings it two or three others.
+/// Decisions about a command when a concurrent one is faster. An order has about ten commits in its whole
+/// life, so that even in the worst case it meets two or three others.
 const DECISIONS: usize = 5;
 
-/// Tries of a lookup whose first answer was incomplete: with it, placing an order stays at 3 calls.
+/// Tries of a lookup whose first answer was incomplete. With this limit, placing an order stays at 3 calls.
 const LOOKUPS: usize = 2;
-/// DynamoDB leaves keys out when it is throttling: asked for again at once, they would be left out again.
+/// DynamoDB leaves keys out while it throttles, and would leave them out again if they were requested at
+/// once.
 const LOOKUP_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
 const APPENDING: &str = "appending to an order";
@@ -90,7 +91,7 @@ impl StoreError {
         TableError::item(operation, source).into()
     }
 
-    /// Whether it may pass by itself. What cannot be read stays so.
+    /// Whether a retry may succeed. An item that cannot be parsed stays so.
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Table(TableError::Item { .. }) | Self::Broken { .. } | Self::Replayed => false,
@@ -108,12 +109,12 @@ pub enum ExecuteError {
     Store(#[from] StoreError),
 }
 
-/// What is known before an order is placed.
+/// The data that is read before an order is placed.
 #[derive(Debug)]
 pub struct Lookup {
     /// The order's beginning, if it was placed already.
     pub placed: Option<FirstCommit>,
-    /// Of those that are sold.
+    /// The prices of the SKUs that are sold.
     pub prices: HashMap<Sku, Money>,
     /// Whether the customer's account was deleted.
     pub customer_deleted: bool,
@@ -132,7 +133,7 @@ pub struct NewOrder<'a> {
     pub private: &'a str,
 }
 
-/// What became of a new order.
+/// The outcome of placing an order.
 #[derive(Debug)]
 pub enum Placing {
     New(FirstCommit),
@@ -309,7 +310,7 @@ impl Store {
         }
     }
 
-    /// The customer's address and payment method, as JSON, unless they were erased.
+    /// The customer's address and payment method as JSON, unless they were erased.
     pub async fn private(&self, order_id: &OrderId) -> Result<Option<String>, StoreError> {
         const OPERATION: &str = "reading an order's address";
         let answer = self

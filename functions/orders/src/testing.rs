@@ -86,7 +86,7 @@ pub fn failure(step: &str, error: &str) -> Failure {
     Failure { step: step.to_owned(), error: error.to_owned(), cause: "a cause for engineers".to_owned() }
 }
 
-/// The end of a step that failed: nothing had to be undone.
+/// The saga's cancel after a failed step, when nothing had to be undone.
 pub fn cancel(step: &str, error: &str) -> Command {
     use UndoOutcome::NotNeeded;
     cancel_after(step, error, [NotNeeded, NotNeeded, NotNeeded])

@@ -1,8 +1,10 @@
-//! The order views and the sales by day (`orders-views`): what lists and reports are read from. A second reader of the
-//! table's stream, and not a part of orders-relay: a view that cannot be written must hold back neither an event nor a
-//! saga. Against the topic it wakes once a commit and not once an event, and needs no queue.
+//! Maintains the order views and the sales by day (`orders-views`), which lists and reports read. It is a
+//! second reader of the table's stream and not a part of orders-relay: a view that cannot be written must
+//! delay no event and no saga. Compared with a subscription to the topic, it is invoked once a commit and not
+//! once an event, and needs no queue.
 //!
-//! A view is the fold over its order's events, whatever woke the projector: written as often as it comes, in any order.
+//! A view is the fold of its order's events, whatever triggered the projection. So it may be written
+//! repeatedly and in any order.
 
 mod function;
 mod replay;
@@ -27,25 +29,25 @@ use crate::{
     store::{Counts, Generations, Store, StoreError, View, Written},
 };
 
-/// How often a view is folded again because another writer was faster: the stream gives an order to one projector at a
-/// time, beside it there is a replay; and those of other parts of the stream count at the same places.
+/// Tries to write a view when another writer is faster. The stream gives an order to one projector at a time,
+/// but a replay may run concurrently, and projectors of other shards update the same sums.
 const TRIES: u32 = 6;
 /// Before another try at a place where others count; a transaction takes some 20 ms. With each try one more of it.
 const BUSY_PAUSE: Duration = Duration::from_millis(30);
 
-/// What became of a batch of the stream.
+/// The result of projecting a batch of the stream.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Projected {
-    /// The sequence numbers of the records that must come again.
+    /// The sequence numbers of the records to retry.
     pub failed: BTreeSet<String>,
-    /// Orders that have no new view, and will not have one when they come again.
+    /// Orders whose view cannot be written, and could not on a retry.
     pub unreadable: u64,
 }
 
 /// Why an order is projected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    /// What is up to date is left alone.
+    /// Skips views that are up to date.
     CatchUp,
     /// Whatever is there, it is written anew.
     Rebuild,
@@ -55,7 +57,7 @@ enum Purpose {
 #[derive(Debug)]
 pub struct Projector {
     store: Store,
-    /// As they were at the end of the batch before.
+    /// The generations, as read at the end of the previous batch.
     generations: Mutex<Option<Generations>>,
 }
 
@@ -109,7 +111,7 @@ impl Projector {
         for (sequence_number, order_id, result) in results {
             let Err(error) = result else { continue };
             tracing::error!(order_id = order_id.as_str(), error = chain(&error), "an order has no new view");
-            // What cannot be read stays so: it must not hold back the views of all others.
+            // A history that cannot be parsed stays so. It must not block all other views.
             if error.is_retryable() {
                 projected.failed.insert(sequence_number.to_owned());
             } else {
@@ -155,8 +157,8 @@ fn order_of(record: &StreamRecord) -> Option<(OrderId, &StreamRecord)> {
     Some((OrderId::try_from(pk.strip_prefix("ORDER#")?).ok()?, record))
 }
 
-/// Does something for each order: for those of one partition one after the other, so that they do not meet in what they
-/// count.
+/// Runs an action for each order; sequentially within a partition, so that the actions do not conflict on its
+/// sums.
 async fn by_partition<T, F>(
     store: &Store,
     orders: impl Iterator<Item = (OrderId, T)>,
@@ -196,7 +198,8 @@ fn next(
     const OPERATION: &str = "folding a view";
     let version = history.order.version;
     let (revision, mut counted) = before.map_or_else(Default::default, |view| (view.revision, view.counted));
-    // Whoever began a newer generation counted this order there: it stays counted, also by those who have not heard of it.
+    // The process that began a newer generation counted this order there. The count is kept, also by
+    // processes that do not know that generation yet.
     counted.retain(|generation, _| *generation >= generations.oldest);
     for generation in generations.wanted() {
         counted.entry(generation).or_insert(0);

@@ -1,4 +1,5 @@
-//! Keeps the watch over orders (`orders-relay`, beside publishing): each is watched from its beginning, until it ends.
+//! Updates the watch index (`orders-relay`, concurrently with publishing): each order is in it from its first
+//! commit until it ends.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +27,7 @@ enum WatchError {
 /// Ends the watch over every order of the batch that has ended, or changes it, and returns what became of the
 /// records.
 pub async fn watch_all(store: &Store, batch: &StreamEvent) -> Handled {
-    // What cannot be read is reported by the relay itself.
+    // Records that cannot be parsed are reported by the relay itself.
     let commits = batch.records.iter().filter_map(|record| record.new_events().ok()?.pop());
     let mut latest: BTreeMap<String, Outgoing> = BTreeMap::new();
     for last in commits {

@@ -55,7 +55,7 @@ pub(super) struct NewDiscount {
 /// More orders than there will be; and a number that every reader of JSON reads exactly.
 const LIMIT_MAX: u64 = 1_000_000_000;
 
-/// What is taken off leaves what can be charged.
+/// Checks that a total reduced by this amount can still be charged.
 fn is_reduction(money: &Money, context: &()) -> garde::Result {
     is_sum(money, context)?;
     match money.check_price() {
@@ -71,7 +71,7 @@ fn is_sum(money: &Money, _: &()) -> garde::Result {
 }
 
 impl NewDiscount {
-    /// What the fields say together.
+    /// Checks the rules that concern several fields.
     fn terms(self, created_at: Timestamp) -> Result<Terms, Problem> {
         let reduction = match (self.percentage, self.amount) {
             (Some(percentage), None) => Reduction::Percentage(percentage),

@@ -18,7 +18,8 @@ use crate::store::{Scope, Store};
 const DEFAULT_LIMIT: usize = 20;
 /// Orders on one page, at most.
 const MAX_LIMIT: usize = 100;
-/// Of the digest that binds a cursor to its list: enough that one of another list does not pass by chance.
+/// The bytes of the digest that binds a cursor to its list: enough that a cursor of another list does not
+/// match by chance.
 const SEAL_BYTES: usize = 8;
 
 #[derive(Deserialize)]
@@ -72,8 +73,8 @@ fn limit_of(limit: Option<&str>) -> Result<usize, Problem> {
         .ok_or_else(|| Problem::field("limit", format!("must be from 1 to {MAX_LIMIT}")))
 }
 
-/// A place in a list, bound to whose list it is and what it shows. It is no right: whose orders are read is said by the
-/// token alone, so that whoever makes one up skips some of their own orders.
+/// A cursor: a position in a list, bound to the list's owner and filter. It grants no access, since only the
+/// token decides whose orders are read: a client with a forged cursor skips some of its own orders.
 fn seal(scope: &Scope, status: Option<OrderStatus>, place: &str) -> String {
     let mut bytes = digest(scope, status, place).to_vec();
     bytes.extend(place.as_bytes());

@@ -1,4 +1,4 @@
-//! What an order would cost, and whether it could be had: the same body, and nothing is written.
+//! Quotes: the total and the availability of an order. The body is the same, and nothing is written.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     store::Store,
 };
 
-/// Of which nothing is known now.
+/// The value when the availability is unknown.
 const UNKNOWN: &str = "unknown";
 
 pub(super) fn routes(limiter: Limiter, forecast: Forecast) -> Router<Store> {
@@ -52,8 +52,8 @@ struct QuotedLine {
     availability: &'static str,
 }
 
-/// One read of the table, and beside it the customer's limit; then inventory and fulfillment are asked side by side. They
-/// are not asked for what is refused.
+/// Reads the table and, concurrently, checks the customer's rate limit; then queries inventory and
+/// fulfillment concurrently. A refused request does not reach them.
 async fn show(
     State(store): State<Store>,
     Extension(forecast): Extension<Forecast>,
@@ -88,7 +88,7 @@ fn word(availability: Option<Availability>) -> &'static str {
     availability.map_or(UNKNOWN, Availability::as_str)
 }
 
-/// What an order of such lines can count on: one line that cannot be had is enough, whatever is unknown of others.
+/// The availability of the whole order. One line that is out of stock decides, even when others are unknown.
 fn least(lines: impl Iterator<Item = Option<Availability>> + Clone) -> Option<Availability> {
     if lines.clone().any(|line| line == Some(Availability::OutOfStock)) {
         return Some(Availability::OutOfStock);

@@ -1,4 +1,4 @@
-//! The request that places an order, or asks what it would cost.
+//! The request body of orders and quotes.
 
 use std::str::FromStr;
 
@@ -18,10 +18,10 @@ use crate::{
 const TEXT_MAX: usize = 100;
 /// The longest postal codes in use have ten characters; some write a space or a country's prefix with them.
 const POSTAL_CODE_MAX: usize = 16;
-/// What may follow `pm_`, far above what Stripe uses (its ids may have up to 255 characters).
+/// The characters after `pm_`, at most. Far more than Stripe uses (its ids may have up to 255 characters).
 const PAYMENT_METHOD_MAX: usize = 250;
-/// Countries that use no postal codes, and parts of the world that have none (Universal Postal Union, "Postal addressing
-/// systems"; those whose address format in libaddressinput has no `%Z`).
+/// Countries and territories without postal codes (Universal Postal Union, "Postal addressing systems"; those
+/// whose address format in libaddressinput has no `%Z`).
 const WITHOUT_POSTAL_CODES: &[&str] = &[
     "AE", "AG", "AO", "AW", "BF", "BI", "BJ", "BO", "BQ", "BS", "BW", "BZ", "CD", "CF", "CG", "CI", "CK",
     "CM", "CW", "DJ", "DM", "ER", "FJ", "GA", "GD", "GH", "GM", "GQ", "GY", "HK", "JM", "KI", "KM", "KN",
@@ -38,7 +38,7 @@ pub(super) struct PlaceOrder {
     payment_method: PaymentMethod,
     #[garde(dive)]
     shipping_address: AddressBody,
-    // Left out of the hash where there is none: orders had no such field once, and are asked for again.
+    // Left out of the hash when absent, so that requests from before this field keep their hash.
     #[garde(skip)]
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::optional")]
     discount_code: Option<DiscountCode>,
@@ -80,7 +80,7 @@ impl PlaceOrder {
         Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// What the saga needs to know and no event may tell.
+    /// The data that the saga needs and no event may hold.
     ///
     /// # Errors
     /// When it has no JSON form.
@@ -162,7 +162,7 @@ fn is_given_where_used<const MAX: usize>(
 
 fn is_country(code: &Code<2>, (): &()) -> garde::Result {
     let code = code.as_str();
-    // The table also knows a code for "unspecified", which is not of this form.
+    // The crate also has a code for "unspecified", which does not have this form.
     let is_assigned = code.len() == 2
         && code.bytes().all(|b| b.is_ascii_uppercase())
         && Country::from_str(code).is_ok_and(|country| country != Country::Unspecified);

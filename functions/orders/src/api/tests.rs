@@ -108,7 +108,7 @@ impl Shop {
         id
     }
 
-    /// Anna has asked for so much that this limit's bucket needs so many seconds to fill.
+    /// Empties Anna's bucket of this limit, so that it takes this many seconds to fill.
     pub async fn empty_bucket(&self, limit: &str, seconds: i64) {
         let mut empty = key(format!("BUCKET#{limit}/{}", self.anna), "BUCKET");
         let full_at = Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
@@ -117,7 +117,7 @@ impl Shop {
         put.send().await.unwrap();
     }
 
-    /// How many commits the table holds.
+    /// The number of commits in the table.
     pub async fn commits(&self) -> usize {
         let all = self.table.client.scan().table_name(&self.table.name).send().await.unwrap();
         all.items().iter().filter(|item| item["sk"].as_s().unwrap().starts_with("COMMIT#")).count()

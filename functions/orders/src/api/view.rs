@@ -89,7 +89,7 @@ impl<'a> From<&'a History> for OrderView<'a> {
 }
 
 impl OrderView<'_> {
-    /// An order as it is shown, as JSON.
+    /// The view of an order, as JSON.
     pub fn json(history: &History) -> Result<String, serde_json::Error> {
         serde_json::to_string(&OrderView::from(history))
     }
@@ -105,9 +105,9 @@ pub(super) struct AddressedView<'a> {
 }
 
 impl<'a> AddressedView<'a> {
-    /// `private` as it is stored.
+    /// Parses `private` as it is stored.
     pub fn new(order: OrderView<'a>, private: Option<String>) -> Self {
-        // What the saga could read is readable; the address of an order that never had one is none.
+        // The saga could parse it, so it is valid; an order whose address was erased has none.
         Self { order, private: private.and_then(|private| serde_json::from_str(&private).ok()) }
     }
 }
@@ -130,7 +130,7 @@ pub(super) struct EventView<'a> {
 }
 
 impl<'a> EventView<'a> {
-    /// The events after version `after`. What only an administrator may read is left out for others.
+    /// The events after version `after`. Fields for administrators are removed for other readers.
     pub fn list(history: &'a History, after: u64, is_admin: bool) -> List<Self> {
         let events = history.events.iter().filter(|event| event.envelope.sequence > after);
         let items = events.map(|event| Self { moment: Moment::from(event), data: data(event, is_admin) });

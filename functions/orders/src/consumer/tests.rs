@@ -35,7 +35,7 @@ fn discontinued(version: u64) -> Envelope {
     event(version, &ProductDiscontinued { sku: sku("MUG") })
 }
 
-/// What a mug costs after these events, in this order.
+/// The price of a mug after these events, in this order.
 async fn price_after(events: Vec<Envelope>) -> Option<Money> {
     let store = store().await;
     for event in events {

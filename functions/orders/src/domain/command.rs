@@ -1,4 +1,4 @@
-//! What can be asked of an order.
+//! The commands of an order.
 
 use contracts::{
     OrderId, PricedLine,
@@ -17,17 +17,18 @@ pub enum Command {
     RecordReservation,
     /// The saga has the payment and the shipment: the point of no return.
     Complete { shipment: Shipment },
-    /// The saga does not know whether its `Complete` happened: from here on it must not, unless it did.
+    /// The saga does not know whether its `Complete` took effect. From now on it must not, unless it did.
     Abort,
-    /// The saga has undone what it did, as far as it could.
+    /// The saga has undone its steps, as far as it could.
     Cancel { failure: Failure, compensations: Compensations },
-    /// The customer's bank has returned the money that the order's undo had given back.
+    /// The customer's bank has returned the money that the order's undo had refunded.
     RefundFailed { refund_id: String, reason: String },
 }
 
-/// The id of a command: the same for a repeat of it, so that a repeat finds itself in the order's history.
+/// The id of a command. A repeat has the same id, so it finds the first one in the order's history.
 ///
-/// A cancel says how each undo ended: it is another command once an undo that had failed was repeated by hand.
+/// The id of a cancel includes how each undo ended: after a failed undo was repeated by hand, it is a new
+/// command.
 pub fn command_id(order: &OrderId, command: &Command) -> String {
     match command {
         Command::Place { .. } => format!("{order}.PlaceOrder"),
@@ -45,10 +46,10 @@ pub fn command_id(order: &OrderId, command: &Command) -> String {
     }
 }
 
-/// What `failed_refund` said of a refund before its id.
+/// The text before a refund's id in `failed_refund`.
 const REFUND: &str = "refund ";
 
-/// The failure of an order whose refund failed: what it was cancelled for, and the refund as its cause.
+/// The failure of an order whose refund failed: the reason of its cancellation, with the refund as the cause.
 pub(super) fn failed_refund(cancelled_for: &CancelledFor, refund_id: &str, reason: &str) -> Failure {
     let CancelledFor { step, error } = cancelled_for.clone();
     Failure { step, error, cause: format!("{REFUND}{refund_id} failed at the customer's bank: {reason}") }

@@ -1,4 +1,4 @@
-//! What a command does to an order: one total function.
+//! Decides the events that a command causes, as one total function.
 
 use contracts::{
     Money, OrderStatus, PricedLine,
@@ -17,7 +17,7 @@ use super::{
     order::{Facts, State},
 };
 
-/// The saga's step whose failure is a failed payment.
+/// The saga's step whose failure means a failed payment.
 const TAKE_PAYMENT: &str = "TakePayment";
 
 /// Why an order does not take a command.
@@ -64,7 +64,7 @@ pub fn decide(order: &Order, command: Command) -> Result<Vec<Event>, Rejected> {
     }
 }
 
-/// What an order of these lines would be: its total, and what a code takes off.
+/// The order that these lines would make: its total and its discount.
 ///
 /// # Errors
 /// When it cannot be placed.
@@ -130,7 +130,7 @@ fn abort(order: &Placed) -> Vec<Event> {
     }
 }
 
-/// Nothing when it was asked for already, or is under way without having been asked for.
+/// The events of a cancel request; none when a cancel was requested already or is under way.
 fn ask_for_cancel(order: &Placed, requested_by: &str) -> Vec<Event> {
     if order.cancel_requested || matches!(order.state, State::NeedsAttention { .. }) {
         return vec![];
@@ -155,8 +155,9 @@ fn cancel(order: &Placed, failure: Failure, compensations: Compensations) -> Res
     Ok(events)
 }
 
-/// A cancelled order needs attention again: its payment is no longer undone. An open one is undone by its saga, which finds
-/// the money; one that has completed keeps it, and what the staff wanted to give back is the payment's to say.
+/// A cancelled order needs attention again, because its payment is no longer refunded. An open order needs
+/// none: its saga undoes the payment. Nor does a completed order, which keeps the money: a refund that staff
+/// wanted to make is recorded by payments.
 fn refund_failed(order: &Placed, refund_id: &str, reason: &str) -> Vec<Event> {
     const PAYMENT: &str = "payment";
     let (State::Cancelled, Some(cancelled_for)) = (&order.state, &order.cancelled_for) else { return vec![] };
@@ -166,14 +167,14 @@ fn refund_failed(order: &Placed, refund_id: &str, reason: &str) -> Vec<Event> {
     })]
 }
 
-/// What is worth telling of how the order came to its end, and was not told yet.
+/// The events about the order's cancellation that have not been recorded yet.
 fn new_facts(order: &Placed, failure: &Failure, compensations: Compensations) -> Vec<Event> {
     let Facts { not_available, payment_failed, payment_refunded, inventory_released } = order.facts;
     let mut events = Vec::new();
     if !not_available && failure.error == INVENTORY_NOT_AVAILABLE {
         events.push(Event::InventoryNotAvailable(OrderInventoryNotAvailable {}));
     }
-    // A payment that was given up because the customer asked for it has not failed.
+    // A payment that was given up because the customer cancelled has not failed.
     if !payment_failed && failure.step == TAKE_PAYMENT && failure.error != ORDER_CANCEL_REQUESTED {
         events.push(Event::PaymentFailed(OrderPaymentFailed { reason: failure.error.clone() }));
     }

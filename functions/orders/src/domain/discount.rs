@@ -121,10 +121,10 @@ pub enum DiscountError {
 }
 
 impl Offer {
-    /// What the code takes off an order of this sum.
+    /// The code's discount for an order of this sum.
     ///
     /// # Errors
-    /// When it is not for this order, this moment or this customer, or is used up.
+    /// When the code is not valid for this order, time or customer, or is used up.
     pub fn reduce(&self, sum: Money) -> Result<OrderDiscount, DiscountError> {
         let Self { discount: Discount { terms, used }, used_by_customer, at } = self;
         if terms.valid_from.is_some_and(|from| *at < from) {
@@ -150,7 +150,7 @@ impl Offer {
 }
 
 impl Terms {
-    /// The only currency of orders that the code is for, if it says an amount.
+    /// The currency that the code is limited to, if it has an amount.
     fn currency(&self) -> Option<Currency> {
         match (self.reduction, self.minimum_total) {
             (Reduction::Amount(amount), _) => Some(amount.currency),

@@ -1,4 +1,4 @@
-//! What can have happened to an order.
+//! The events of an order.
 
 use contracts::{
     DecodeError, Envelope, EventPayload, NewEvent,

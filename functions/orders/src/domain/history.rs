@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::{Event, Order, Placed, SOURCE, apply, order::advance};
 
-/// What one command appended.
+/// The events that one command appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
     /// The version that its first event made.
@@ -85,7 +85,7 @@ impl Commit {
     }
 }
 
-/// What a commit's envelopes have in common.
+/// The common fields of a commit's envelopes.
 #[derive(Debug, Clone, Copy)]
 pub struct NewCommit<'a> {
     pub order_id: &'a OrderId,
@@ -95,10 +95,10 @@ pub struct NewCommit<'a> {
 }
 
 impl History {
-    /// The history of these commits, in order; nothing when there are none.
+    /// Folds these commits, in order, into a history; `None` when there are none.
     ///
     /// # Errors
-    /// When they leave a gap, overlap, or cannot be read.
+    /// When they leave a gap, overlap, or cannot be parsed.
     pub fn replay(
         order_id: &OrderId,
         commits: impl IntoIterator<Item = Commit>,
@@ -155,17 +155,18 @@ impl History {
         Ok(self)
     }
 
-    /// Whether this command has been taken before.
+    /// Whether this command has been executed before.
     pub fn has_taken(&self, command_id: &str) -> bool {
         self.command_ids.iter().any(|id| id == command_id)
     }
 
-    /// The history as it was at that time; nothing when the order was not placed yet.
+    /// The history up to that time; `None` when the order was not placed yet.
     pub fn until(&self, at: Timestamp) -> Option<Self> {
         let past = self.events.iter().take_while(|event| event.envelope.occurred_at <= at);
         let events: Vec<Envelope> = past.map(|event| event.envelope.clone()).collect();
         let whole = Commit { first_version: 1, command_id: String::new(), events };
-        // What was replayed once can be replayed in part: only an empty part fails.
+        // The whole history could be replayed, so a part of it can be, too. Only an empty part yields
+        // nothing.
         Self::replay(&self.order_id, [whole]).ok().flatten()
     }
 }

@@ -7,7 +7,7 @@ use contracts::{ChargeRule, Currency, Money, MoneyError, NotChargeable, OrderLin
 /// Keeps the reservation (up to 4 shards a line, and one item more) within the 100 items of one DynamoDB
 /// transaction.
 pub const MAX_LINES: usize = 20;
-/// Of one line. Far more than a customer buys: it catches typing errors.
+/// Pieces of one SKU in an order, at most.
 pub const MAX_QUANTITY: u32 = 1_000;
 
 /// Why a line, or all of them together, cannot be ordered. `Display` is read by the customer.
@@ -40,7 +40,7 @@ impl LineError {
     }
 }
 
-/// Everything that can be said against the lines without knowing their prices.
+/// Checks the lines as far as that is possible without prices.
 pub fn check_lines<'a>(lines: impl ExactSizeIterator<Item = (&'a Sku, u32)>) -> Vec<LineError> {
     let mut errors = Vec::new();
     if !(1..=MAX_LINES).contains(&lines.len()) {
@@ -78,11 +78,11 @@ pub fn price_lines(
     if errors.is_empty() { Ok(priced) } else { Err(errors) }
 }
 
-/// What the lines cost together.
+/// The total of the lines.
 ///
 /// # Errors
-/// When there is none, when they are in several currencies, or when it is more than can be paid. That it is less than
-/// can be paid is no error here: a discount code may take the rest off.
+/// When there are no lines, when they have several currencies, or when the total is above what can be
+/// charged. A total below the smallest charge is no error here: a discount code may cover the rest.
 pub(super) fn total(items: &[PricedLine]) -> Result<Money, Vec<LineError>> {
     let Some(first) = items.first() else { return Err(vec![LineError::Count]) };
     let expected = first.unit_price.currency;

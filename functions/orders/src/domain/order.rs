@@ -14,18 +14,18 @@ pub enum Order {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
-    /// How many events there were; the last one's sequence.
+    /// The number of events, which is the sequence of the last one.
     pub version: u64,
     pub items: Vec<PricedLine>,
     /// After the discount.
     pub total: Money,
     pub discount: Option<OrderDiscount>,
-    /// As customers see it. What may happen next is said by `state`.
+    /// The status for customers. `state` decides which commands are allowed.
     pub status: OrderStatus,
     pub cancel_requested: bool,
     pub(super) state: State,
     pub(super) facts: Facts,
-    /// What it was cancelled for, once it was.
+    /// The reason of the cancellation, once the order is cancelled.
     pub(super) cancelled_for: Option<CancelledFor>,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct CancelledFor {
     pub error: String,
 }
 
-/// Where the order stands between its commits.
+/// The order's state between its commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum State {
     Created,
@@ -50,7 +50,7 @@ pub(super) enum State {
     Cancelled,
 }
 
-/// What has been recorded on the way to a cancelled order, so that a retry does not record it twice.
+/// The facts that were recorded before a cancellation, so that a retry does not record them twice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Facts {
     pub not_available: bool,

@@ -1,4 +1,4 @@
-//! What holds for every order, whatever is asked of it in whatever order.
+//! Invariants of every order, for any sequence of commands.
 
 use contracts::saga::UndoOutcome;
 use proptest::prelude::*;
@@ -83,12 +83,12 @@ proptest! {
             }
         }
 
-        // One end at most, and another one each time the money had come back.
+        // At most one end, and another one each time the bank returned the money.
         let completed = events.iter().filter(|event| matches!(event, Event::Completed(_))).count();
         let cancelled = events.iter().filter(|event| matches!(event, Event::Cancelled(_))).count();
         prop_assert!(completed + cancelled <= 1 + comes_backs && (completed == 0 || cancelled == 0));
 
-        // What was stored is what is read.
+        // Replaying the stored commits yields the same order.
         let history = History::replay(&order_id(), commits).unwrap();
         prop_assert_eq!(history.as_ref().map(|h| Order::Placed(h.order.clone())).unwrap_or_default(), order);
         if let Some(history) = history {

@@ -1,4 +1,4 @@
-//! What orders add to the sales of a day.
+//! An order's contribution to the sales of a day.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ pub enum Measure {
     Cancelled(String),
 }
 
-/// What was counted on one day.
+/// The counts of one day.
 pub type Tally = BTreeMap<Measure, i64>;
 
 impl Measure {
@@ -63,10 +63,10 @@ impl Measure {
     }
 }
 
-/// What the events of an order after version `after` add, by the day (UTC) on which each happened.
+/// The contributions of an order's events after version `after`, by the day (UTC) of each event.
 ///
 /// # Errors
-/// When an event cannot be read.
+/// When an event cannot be parsed.
 pub fn tallies(history: &History, after: u64) -> Result<BTreeMap<Date, Tally>, DecodeError> {
     let mut days: BTreeMap<Date, Tally> = BTreeMap::new();
     // An order that needed attention after it was cancelled is cancelled again, and counts once.

@@ -1,4 +1,4 @@
-//! The other contexts: their undos, and what payments knows, by direct invocation.
+//! Calls other contexts by direct invocation: their undos, and queries about payments.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -12,10 +12,11 @@ use lambda_kit::peers::{CallError, Peers};
 use super::correlation_id;
 use crate::domain::History;
 
-/// A command function has 30 s, as the saga's tasks know; a late success is not to be taken for a failure.
+/// Longer than a command function's 30 s, like the saga's tasks, so that a late success is not taken for a
+/// failure.
 pub(super) const LONGEST_CALL: Duration = Duration::from_secs(35);
 
-/// An undo, in the order in which they are done: the reverse of their steps.
+/// The undos in the order in which they run, the reverse of their steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Undo {
     Shipment,
@@ -46,10 +47,10 @@ impl Contexts {
         Self(Peers::new(sdk, stage, LONGEST_CALL))
     }
 
-    /// Runs one undo of the saga for this order.
+    /// Runs one of the saga's undos for this order.
     ///
     /// # Errors
-    /// When it was not done, or nobody knows.
+    /// When it was not done, or the outcome is unknown.
     pub async fn undo(&self, undo: Undo, history: &History, reason: &str) -> Result<UndoOutcome, CallError> {
         let user_id = history.user_id.clone();
         let context = CommandContext {
@@ -73,10 +74,10 @@ impl Contexts {
         Ok(undone.outcome)
     }
 
-    /// Which of these orders' payments hold money, or could still take some.
+    /// The orders among these whose payments hold money, or could still take some.
     ///
     /// # Errors
-    /// When payments does not say.
+    /// When payments does not answer.
     pub async fn payments_not_at_rest(
         &self,
         order_ids: Vec<OrderId>,

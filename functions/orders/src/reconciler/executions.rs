@@ -1,4 +1,4 @@
-//! What Step Functions knows of an order's execution.
+//! The state of an order's execution in Step Functions.
 
 use aws_sdk_sfn::{
     config::http::HttpResponse,
@@ -33,13 +33,13 @@ impl Executions {
     }
 
     /// # Errors
-    /// When Step Functions does not say.
+    /// When Step Functions does not answer.
     pub async fn of(&self, order_id: &OrderId) -> Result<Execution, ExecutionError> {
         let arn = format!("{}{order_id}", self.prefix);
         match self.client.describe_execution().execution_arn(arn).send().await {
             Ok(answer) => Ok(match answer.status {
                 Aborted | Failed | Succeeded | TimedOut => Execution::Ended,
-                // What this code does not know may well go on.
+                // A status that this code does not know is treated as running.
                 _ => Execution::Running,
             }),
             Err(error) if is_unknown(&error) => Ok(Execution::NeverStarted),

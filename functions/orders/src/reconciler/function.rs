@@ -1,4 +1,4 @@
-//! The function orders-reconciler: run by its schedule, and asked by `cargo ops saga`.
+//! The function orders-reconciler: invoked by its schedule and by `cargo ops saga`.
 
 use std::{
     sync::Arc,
@@ -26,12 +26,12 @@ use super::{
 };
 use crate::store::{Watch, Watched};
 
-/// Orders that a list shows when it is not told how many.
+/// The default length of a list.
 const LISTED: usize = 50;
 /// The undos of one order, one after the other, and the writes around them.
 pub const TIME_TO_UNDO: Duration = Duration::from_secs(3 * LONGEST_CALL.as_secs() + 15);
 
-/// What the function can be asked.
+/// The function's requests.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "action")]
 pub enum Request {
@@ -59,7 +59,7 @@ pub enum Answer {
 #[derive(Debug, Serialize)]
 pub struct Orders {
     orders: Vec<Listed>,
-    /// Whether there are more.
+    /// Whether there are more orders.
     more: bool,
 }
 
@@ -87,7 +87,7 @@ impl Invocation {
         Self { now: Timestamp::now(), ends: Instant::now() + left }
     }
 
-    /// Whether another order can be undone before this ends.
+    /// Whether there is time to undo another order.
     pub fn has_time_to_undo(self) -> bool {
         self.ends.saturating_duration_since(Instant::now()) >= TIME_TO_UNDO
     }
@@ -149,13 +149,13 @@ impl Reconciler {
         Ok(Answer::Retry { order_id, status, failed })
     }
 
-    /// The orders that are watched the longest, up to `limit`, each as it stands now.
+    /// The orders that have been watched the longest, up to `limit`, with their current state.
     async fn list(&self, attention: bool, limit: usize, now: Timestamp) -> Result<Orders, ReconcileError> {
         let watches: &[Watch] =
             if attention { &[Watch::Attention] } else { &[Watch::Attention, Watch::Open] };
         let mut watched: Vec<Watched> = vec![];
         for partition in watches.iter().flat_map(|watch| self.store.watch_partitions(*watch)) {
-            // One more than is shown tells whether there are more.
+            // Reads one more than is shown, to find out whether there are more.
             let page = i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX);
             watched.extend(self.store.watched(&partition, now, page, None).await?.orders);
         }

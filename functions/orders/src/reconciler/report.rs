@@ -1,23 +1,24 @@
-//! What one run found: for the metrics, and for the person who asked for it.
+//! The report of one run, for metrics and for the person who started it.
 
 use contracts::OrderId;
 use lambda_kit::telemetry;
 use serde::Serialize;
 
-/// Orders named in a report; the rest is only counted. An answer of a function takes 6 MB, and nobody reads more.
+/// Orders named in a report; the others are only counted. A function's response is limited to 6 MB, and no
+/// person reads more.
 const NAMED: usize = 200;
 
-/// What was found about an open order, and done about it.
+/// The finding about an open order, and the action taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Found {
     /// Its execution works on it: left alone.
     Running,
-    /// It had ended, and was still watched.
+    /// It had ended, but was still in the index.
     Ended,
-    /// Its saga had never started, and now has.
+    /// Its saga had never started. It was started now.
     Started,
-    /// Its saga was lost after it had completed.
+    /// Its saga was lost after the order had completed.
     Completed,
     /// Its saga was lost: everything was undone.
     Cancelled,
@@ -25,7 +26,7 @@ pub enum Found {
     NeedsAttention,
     /// Its saga was lost, and an undo failed: the next run tries again.
     UndoFailed,
-    /// It could not be looked at: the next run tries again.
+    /// It could not be checked; the next run tries again.
     Failed,
     /// The time was over.
     NotLookedAt,
@@ -45,7 +46,7 @@ pub struct Report {
     pub undo_failed: usize,
     pub failed: usize,
     pub not_looked_at: usize,
-    /// Cancelled orders whose money was asked for.
+    /// Cancelled orders whose money was checked.
     pub money_checked: usize,
     pub refunded: usize,
     pub refund_failed: usize,

@@ -1,4 +1,5 @@
-//! Orders whose sagas are lost in every way, against a real table, and a Step Functions and a Lambda that remember.
+//! Sagas that are lost in every way, with a real table, and a fake Step Functions and Lambda that record
+//! their calls.
 
 mod world;
 
@@ -113,7 +114,7 @@ async fn an_order_whose_execution_ended_without_it_is_undone_and_cancelled(
     let end = &history.events.last().unwrap().envelope.data;
     assert_eq!((&end["reason"], &end["step"]), (&json!(reason), &json!("Saga")));
 
-    // The watch is ended by the relay; until then, the order itself says that it has ended.
+    // The relay removes the order from the index; until then, the order itself shows that it has ended.
     let again = world.check(DAY).await;
     assert_eq!((again.ended, again.cancelled), (1, 0));
     assert_eq!(world.undone(), UNDOS);
@@ -217,7 +218,7 @@ async fn the_money_of_a_cancelled_order_is_asked_for_once() {
     assert_eq!(world.check(DAY).await.money_checked, 0);
 }
 
-/// More than one after the other could be looked at in the time of a run.
+/// More orders than one run could check one after the other.
 #[tokio::test]
 async fn cancelled_orders_whose_money_is_back_leave_the_index_side_by_side() {
     let world = World::new().await;

@@ -17,16 +17,16 @@ use crate::{
     reconciler::contexts::Undo,
 };
 
-/// The name of the step that failed when nobody knows which.
+/// The step of a failure when the failed step is unknown.
 const SAGA: &str = "Saga";
 
-/// How an undo that failed ended when it was tried again.
+/// The result of retrying an order's failed undos.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Retried {
     Cancelled,
     /// These undos failed again.
     StillFailing(Vec<String>),
-    /// It had completed: its execution ended before it could know.
+    /// It had completed; its execution ended before it could record that.
     Completed,
 }
 
@@ -64,10 +64,11 @@ impl Reconciler {
         }
     }
 
-    /// Tries the undos again that an order needs attention for; of an open order whose execution has ended, all.
+    /// Retries the undos that an order needs attention for; for an open order whose execution has ended, all
+    /// undos.
     ///
     /// # Errors
-    /// When there is nothing to retry, or the order cannot be looked after.
+    /// When there is nothing to retry, or the order cannot be reconciled.
     pub async fn retry(&self, order_id: &contracts::OrderId, now: Timestamp) -> Result<Retried, RetryError> {
         let execution = self.executions.of(order_id).await.map_err(ReconcileError::from)?;
         let history = self.store.load(order_id).await.map_err(ReconcileError::from)?;
@@ -81,7 +82,7 @@ impl Reconciler {
             Execution::NeverStarted if is_open(status) => return Err(RetryError::NeverStarted),
             Execution::NeverStarted | Execution::Ended => {}
         }
-        // An order that needs attention says what for; of an open one, everything is undone.
+        // An order that needs attention names the failed undos; for an open one, everything is undone.
         let (failure, missing) = match last_failure(&history).filter(|_| !is_open(status)) {
             Some(event) => {
                 let named = |undo: &Undo| event.failed.iter().any(|failed| failed == undo.as_str());
@@ -159,7 +160,8 @@ fn failed(compensations: Compensations) -> Vec<String> {
     failed.map(|(undo, _)| undo.as_str().to_owned()).collect()
 }
 
-/// What an order that nobody works on is cancelled for: because its customer wanted it, or because its saga was lost.
+/// The reason for cancelling an order without a running saga: its customer requested it, or its saga was
+/// lost.
 fn failure(history: &History) -> Failure {
     let wished = history.events.iter().any(|event| {
         event.envelope.decode::<OrderCancelRequested>().is_ok_and(|asked| asked.requested_by == "customer")
@@ -172,7 +174,7 @@ fn failure(history: &History) -> Failure {
     }
 }
 
-/// What the order needs attention for.
+/// The failure that the order needs attention for.
 pub(super) fn last_failure(history: &History) -> Option<OrderCompensationFailed> {
     history.events.iter().rev().find_map(|event| event.envelope.decode().ok())
 }

@@ -1,7 +1,8 @@
-//! In which order sagas are started, and when a batch stops.
+//! The order in which sagas are started, and where a batch stops.
 //!
-//! Lambda delivers a batch again from its first failed record, and a start that is repeated costs a token of the quota as
-//! well as the first one does. So nothing is started behind a failure, and what was started beside it is remembered.
+//! Lambda delivers a batch again from its first failed record, and a repeated start costs a token of the
+//! quota like the first one. So nothing is started after a failure, and sagas that were started concurrently
+//! with it are remembered.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -13,7 +14,8 @@ use lambda_kit::relay::Handled;
 
 /// Starts under way at the same time. A call takes some 35 ms: a shard starts up to 280 sagas a second.
 const WAVE: usize = 10;
-/// Orders that are remembered: at most nine of a batch were started beside a failure, and a process serves several shards.
+/// Orders to remember. At most nine of a batch are started concurrently with a failure, and a process serves
+/// several shards.
 const REMEMBERED: usize = 500;
 
 /// A saga to be started.
@@ -26,7 +28,7 @@ pub struct Start {
     pub input: String,
 }
 
-/// How a start ended.
+/// The result of a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     Started,
@@ -58,8 +60,8 @@ impl Recent {
     }
 }
 
-/// Starts sagas in their order, some at a time, and calls nothing behind the first that fails. `turn` waits until so many
-/// may be started, and says whether they may be.
+/// Starts sagas in their order, some concurrently, and makes no call after the first failure. `turn` waits
+/// until that many starts are allowed, and returns whether they are.
 pub async fn start_in_order(
     starts: &[Start],
     recent: &Recent,

@@ -1,4 +1,4 @@
-//! What orders know of customers beside their ids: who was deleted.
+//! Customers, of whom orders stores only whether they were deleted.
 
 use contracts::UserId;
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use super::{Store, StoreError};
 
 const DELETED: &str = "DELETED";
 
-/// How long an access token may be about that was made before the deletion, with a minute for clocks.
+/// How long an access token from before the deletion may be valid, with a minute for clock differences.
 const DELETED_SECONDS: i64 = Audience::Api.lifetime() + 60;
 
 pub(super) fn deleted_key(customer: &UserId) -> Item {

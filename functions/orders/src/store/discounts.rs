@@ -42,13 +42,13 @@ const USER_ID: &str = "user_id";
 /// On a use that its customer's own limit counts.
 const COUNTED: &str = "counted";
 
-/// How long a new order tries to get its use of a code that others are using at the same moment: below the 3 s of the API
-/// function by what reading and answering take at worst.
+/// How long a new order retries when others use the same code at the same moment: the 3 s of the API
+/// function, less the worst case of reading and answering.
 const PLACING: Duration = Duration::from_millis(1_500);
 /// And a cancel to give one back. The saga tries again after it.
 const GIVING_BACK: Duration = Duration::from_secs(10);
 
-/// What there is of a code, as one customer finds it.
+/// A discount code with this customer's usage.
 #[derive(Debug, Default)]
 pub struct Found {
     discount: Option<Discount>,
@@ -56,7 +56,7 @@ pub struct Found {
     used_by_customer: u64,
 }
 
-/// What became of a new code.
+/// The outcome of creating a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Created {
     Done,
@@ -91,12 +91,12 @@ impl Found {
     }
 }
 
-/// Whether the order had a code, and is cancelled by these events.
+/// Whether these events cancel an order that used a code.
 pub(super) fn gives_back(history: &History, events: &[Event]) -> bool {
     history.order.discount.is_some() && events.iter().any(|event| matches!(event, Event::Cancelled(_)))
 }
 
-/// What there is to know of a code before a customer uses it.
+/// The keys of the items to read before a customer uses a code.
 pub(super) fn keys_of(code: &DiscountCode, user: &UserId) -> [Item; 2] {
     [code_key(&code.key()), customer_key(&code.key(), user.as_str())]
 }
@@ -125,7 +125,8 @@ impl Store {
         }
     }
 
-    /// Ends a code for new orders; those that have it keep it. Whether there was one that had not ended.
+    /// Ends a code for new orders; orders that used it keep their discount. Returns whether there was an
+    /// active one.
     pub async fn end_discount(&self, code: &DiscountCode) -> Result<bool, StoreError> {
         const OPERATION: &str = "ending a discount code";
         let code = code.key();
@@ -191,7 +192,7 @@ impl Store {
         let mut tried = false;
         loop {
             let command = Command::Place { items: items.clone(), offer: Some(offer.clone()) };
-            // Whoever cannot have the code any more hears so at once.
+            // Before the pause, so that a customer who cannot use the code any more is refused at once.
             let (first, item) = self.first(order, command, now)?;
             if tried && !backoff.pause().await {
                 return Err(StoreError::Contended(order.order_id.clone()).into());
@@ -263,7 +264,8 @@ impl Store {
         let mut backoff = Backoff::within(GIVING_BACK);
         loop {
             let Some(used) = self.use_of(order_id).await? else {
-                // Another instance has just cancelled the order, which the append will find; or somebody took the item away.
+                // Another instance has just cancelled the order, which the append will find; or the item was
+                // deleted by hand.
                 tracing::warn!(order_id = order_id.as_str(), "the order has no use of a code to give back");
                 return self.append(commit).await;
             };

@@ -6,7 +6,7 @@ use lambda_kit::dynamodb::{Item, OUTBOX, SK, key, number, outbox, string};
 
 use crate::domain::{Commit, NewCommit};
 
-/// What a commit's sort key begins with.
+/// The prefix of a commit's sort key.
 pub(super) const COMMIT: &str = "COMMIT#";
 const COMMAND_ID: &str = "command_id";
 const FIRST_VERSION: &str = "first_version";
@@ -14,9 +14,9 @@ const REQUEST_HASH: &str = "request_hash";
 /// Read by the relay, which hands it to the saga, and by nothing else.
 pub(crate) const PRIVATE: &str = "private";
 
-/// What reading an order needs.
+/// The attributes for reading an order.
 pub(super) const COMMIT_ATTRIBUTES: &str = "sk, command_id, first_version, outbox";
-/// What placing an order needs, of commits, prices and discount codes.
+/// The attributes of commits, prices and discount codes for placing an order.
 pub(super) const LOOKUP_ATTRIBUTES: &str =
     "pk, sk, command_id, first_version, outbox, request_hash, amount, currency, terms, used, ended";
 
@@ -58,7 +58,7 @@ pub(super) fn write(commit: &Commit, new: NewCommit<'_>) -> Result<Item, serde_j
     Ok(item)
 }
 
-/// What the first commit has beside its events.
+/// The attributes of the first commit in addition to its events.
 pub(super) fn beginning(request_hash: &str, private: &str) -> Item {
     [(REQUEST_HASH, request_hash), (PRIVATE, private)]
         .map(|(name, value)| (name.to_owned(), string(value)))
@@ -95,7 +95,7 @@ pub(super) fn text<'a>(item: &'a Item, name: &'static str) -> Result<&'a str, It
     }
 }
 
-/// How an order began: enough to answer a repeated request as the first one was answered.
+/// The first commit: enough to answer a repeated request like the first one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirstCommit {
     pub request_hash: String,

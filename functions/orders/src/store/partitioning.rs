@@ -11,12 +11,12 @@ use lambda_kit::{
 pub struct Partitioning {
     /// Of the index `watch`, for each reason to watch an order.
     pub watch: Partitions,
-    /// Of the index `listed`, and of the sums of the sales.
+    /// Of the index `listed`, and of the sales sums.
     pub list: Partitions,
 }
 
 impl Partitioning {
-    /// What `WATCH_PARTITIONS` and `LIST_PARTITIONS` say.
+    /// Reads `WATCH_PARTITIONS` and `LIST_PARTITIONS`.
     ///
     /// # Errors
     /// When one of them is not from 1 to 64.
@@ -36,7 +36,7 @@ impl Default for Partitioning {
     }
 }
 
-/// Of an order's id, which is a hash.
+/// The last digits of an order's id, which is a hash.
 pub(super) fn last_digits(order_id: &OrderId) -> &str {
     let id = order_id.as_str();
     &id[id.len() - 4..]

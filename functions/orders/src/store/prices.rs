@@ -13,11 +13,11 @@ const AMOUNT: &str = "amount";
 const CURRENCY: &str = "currency";
 const PRODUCT_VERSION: &str = "product_version";
 
-/// What became of a price.
+/// The outcome of recording a price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Noted {
     Done,
-    /// As much or more was known already.
+    /// The same or a newer version was stored already.
     Outdated,
 }
 
@@ -46,7 +46,7 @@ impl Store {
             .expression_attribute_values(":version", number(product_version));
         match put.send().await {
             Ok(_) => Ok(Noted::Done),
-            // Older, the same again, or our own earlier try whose answer was lost: nothing is left to do.
+            // It is older, a repeat, or our own earlier try whose answer was lost: nothing is left to do.
             Err(error) if condition_failed(&error) => Ok(Noted::Outdated),
             Err(error) => Err(TableError::call("noting a price", error)),
         }

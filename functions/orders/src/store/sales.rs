@@ -1,10 +1,10 @@
-//! Sales by day: sums that orders-views adds to, in the transaction that notes in the order's view up to which version the
-//! order is counted. So each event counts once, whatever comes twice. (A view that is deleted takes the note with it: the
-//! order is counted again, until the sales are replayed.)
+//! Sales by day. orders-views adds to these sums in the transaction that stores, in the order's view, up to
+//! which version the order is counted. So each event counts once, however often it is delivered. (Deleting a
+//! view deletes this version with it: the order is counted again, until the sales are replayed.)
 //!
-//! The sums are there in generations. One is live; a replay builds the next beside it, order by order, and makes it the
-//! live one when it is whole. Meanwhile orders are counted in both. The generation before stays until the next replay, for
-//! those who are reading it at that moment.
+//! The sums exist in generations, of which one is live. A replay builds the next one order by order, and
+//! makes it live when it is complete; meanwhile orders are counted in both. The previous generation stays
+//! until the next replay, for requests that are reading it at that moment.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,10 @@ use super::{Store, StoreError, item::ItemError, item::text};
 use crate::domain::{Measure, Tally};
 
 const OPERATION: &str = "reading the sales";
-/// Of a generation that nobody builds any more, so many sums are deleted at a time.
+/// The number of sums of an abandoned generation that are deleted at a time.
 const DELETED_AT_ONCE: usize = 25;
 
-/// What an order adds to one generation's sums.
+/// An order's contribution to one generation's sums.
 pub type Counts = BTreeMap<Date, Tally>;
 
 /// The generations of the sums.
@@ -99,7 +99,7 @@ impl Store {
         if done { Ok(()) } else { Err(StoreError::Replayed) }
     }
 
-    /// Whether they were still `known`.
+    /// Returns whether the generations were still `known`.
     async fn put_generations(&self, next: Generations, known: Generations) -> Result<bool, StoreError> {
         let mut item = pointer();
         let numbers = [("live", Some(next.live)), ("oldest", Some(next.oldest)), ("building", next.building)];
@@ -121,13 +121,13 @@ impl Store {
         };
         match put.send().await {
             Ok(_) => Ok(true),
-            // Perhaps by this very write, whose answer was lost.
+            // The condition may have failed because of this very write, whose answer was lost.
             Err(error) if condition_failed(&error) => Ok(self.generations().await? == next),
             Err(error) => Err(TableError::call("changing the generations of the sales", error).into()),
         }
     }
 
-    /// What adds these counts to a generation's sums.
+    /// The updates that add these counts to a generation's sums.
     pub(super) fn add(
         &self,
         generation: u64,
@@ -152,7 +152,7 @@ impl Store {
         counts.iter().map(update).collect()
     }
 
-    /// What was sold on each day from `first` to `last` on which there was anything.
+    /// The sales of each day from `first` to `last` that has any.
     pub async fn sales(&self, first: Date, last: Date) -> Result<BTreeMap<Date, Tally>, StoreError> {
         let live = self.generations().await?.live;
         let partitions = self.partitioning.list.all();

@@ -20,7 +20,7 @@ pub struct Place {
     sk: String,
 }
 
-/// A view as it was found: perhaps of no order.
+/// A view as the scan found it; its order may not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stray {
     pub order_id: OrderId,
@@ -44,7 +44,7 @@ impl Place {
 }
 
 impl Stray {
-    /// Whether this is where the view of that order is.
+    /// Whether the view of that order belongs here.
     pub fn is_view_of(&self, history: &History) -> bool {
         key_of(history) == self.place.key()
     }

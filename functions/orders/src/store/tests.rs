@@ -122,7 +122,8 @@ async fn of_two_commands_at_the_same_moment_the_second_decides_again() {
         let (asked, done) = tokio::join!(run(&store, Command::RequestCancel), run(&store, complete()));
         // Both read the same version and tried to write it: one write was refused and decided anew.
         collisions += usize::from(faults.calls().iter().filter(|call| *call == "PutItem").count() == 2);
-        // Whoever was first, the other saw it: completed and asked to be cancelled is impossible.
+        // The second command saw the first one: an order that completed and has a cancel request is
+        // impossible.
         let history = loaded(&store).await;
         match done {
             Ok(_) => {
@@ -194,7 +195,7 @@ async fn a_new_order_whose_answer_was_lost_is_found_by_the_repeat(#[case] lost: 
     assert_eq!(loaded(&store).await.events.len(), 1);
 }
 
-/// Puts a commit there as another instance could have, with `filler` bytes beside its events.
+/// Writes a commit as another instance could have, with `filler` additional bytes.
 async fn put(store: &Store, commit: &Commit, filler: usize) {
     let new = NewCommit {
         order_id: &order_id(),
@@ -326,7 +327,8 @@ async fn a_product_that_is_no_longer_sold_does_not_come_back_by_an_old_event() {
     );
 }
 
-/// DynamoDB that leaves the last key out as often as told, and then answers it. The table in this process never does.
+/// A DynamoDB that leaves out the last key this many times before it returns it. The in-process table never
+/// does that.
 async fn throttled(times: u64) -> (Store, wiremock::MockServer) {
     use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
     let server = MockServer::start().await;

@@ -24,7 +24,7 @@ use crate::domain::History;
 
 /// The index of all orders, and its partition key; its sort key is the table's.
 const LISTED: &str = "listed";
-/// What a view's sort key begins with.
+/// The prefix of a view's sort key.
 pub(super) const ORDER: &str = "ORDER#";
 pub(super) const REVISION: &str = "revision";
 const VERSION: &str = "version";
@@ -34,7 +34,8 @@ const COUNTED: &str = "counted";
 
 /// Views that one call looks at when only those of one status are wanted: at 1 KB each well below DynamoDB's page of 1 MB.
 const LOOKED_AT: i32 = 250;
-/// Calls of a list, one after the other, before it says how to go on: at a slow 200 ms each well within the API's 3 s.
+/// Consecutive calls of a list before it returns a cursor. With slow calls of 200 ms, this is well within the
+/// API's 3 s.
 const ROUNDS: usize = 4;
 
 /// An order as its lists show it.
@@ -42,7 +43,7 @@ const ROUNDS: usize = 4;
 pub struct View {
     /// Counts the writes of the view.
     pub revision: u64,
-    /// Of the order.
+    /// The order's version.
     pub version: u64,
     /// As `GET /v1/orders/{id}` shows it.
     pub order: String,
@@ -50,7 +51,7 @@ pub struct View {
     pub counted: BTreeMap<u64, u64>,
 }
 
-/// What became of a view's write.
+/// The outcome of writing a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     Done,
@@ -75,15 +76,15 @@ pub struct Listed {
     pub next: Option<String>,
 }
 
-/// What was found in one partition, the newest first.
+/// The views found in one partition, the newest first.
 #[derive(Debug, Default)]
 struct Found {
     views: Vec<(String, Box<RawValue>)>,
-    /// The place down to which the partition was looked at; nothing when that is its end.
+    /// The position down to which the partition was read; `None` when it was read to its end.
     until: Option<String>,
 }
 
-/// What the partition of a customer begins with.
+/// The prefix of a customer's partition.
 pub(super) const CUSTOMER: &str = "CUSTOMER#";
 
 fn customers(user_id: &UserId) -> String {
@@ -157,7 +158,7 @@ impl Store {
                 {
                     Ok(Written::Raced)
                 }
-                // Another transaction is at the same sums, or they get more writes than they take.
+                // Another transaction is writing the same sums, or the sums are throttled.
                 Some(_) => Ok(Written::Busy),
                 None => Err(TableError::call(OPERATION, error).into()),
             },
@@ -254,7 +255,7 @@ impl Store {
                 .expression_attribute_names("#status", STATUS)
                 .expression_attribute_values(":status", string(status.as_str()))
                 .limit(LOOKED_AT),
-            // One more than is shown tells whether there are more.
+            // Reads one more than is shown, to find out whether there are more.
             None => query.limit(i32::try_from(limit + 1).unwrap_or(i32::MAX)),
         };
         let page = query
@@ -268,8 +269,8 @@ impl Store {
     }
 }
 
-/// The newest of what was found, up to `limit`, and where the list goes on. Below a place down to which only some of the
-/// partitions were looked at, another one may have something newer.
+/// The newest views, up to `limit`, and the position where the list continues. Below a position down to which
+/// only some partitions were read, another partition may have newer views.
 fn merge(found: Vec<Found>, limit: usize) -> (Vec<Box<RawValue>>, Option<String>) {
     let horizon = found.iter().filter_map(|found| found.until.clone()).max();
     let mut views: Vec<_> = found.into_iter().flat_map(|found| found.views).collect();

@@ -1,12 +1,13 @@
-//! Orders that somebody still has to see to: a sparse index over their first commits.
+//! The watch index: orders that have not been brought to their end. A sparse index over first commits.
 //!
-//! An order is watched from the write that places it, so that none can be forgotten, whatever becomes of the stream. The
-//! relay ends the watch, or changes it, when the order ends. On its way an order costs 4 write units here: placed, 1 for
-//! the index; completed, 2 for a first commit of under 2 KB, and 1 to leave the index.
+//! An order is in the index from the write that places it, so that none can be lost, whatever happens to the
+//! stream. The relay removes or changes the entry when the order ends. An order costs 4 write units here:
+//! when it is placed, 1 for the index; when it completes, 2 for a first commit of under 2 KB, and 1 for the
+//! removal.
 //!
-//! The same write erases the customer's address and payment method, of every order: only its saga needed them. So there is
-//! nothing left to be found when a customer is deleted, and an order that is open then runs to its end first. What is lost
-//! on the relay, the reconciler does.
+//! The same write erases the customer's address and payment method, because only the saga needed them. So
+//! nothing is left to erase when a customer is deleted; an order that is open then runs to its end first. If
+//! the relay's record is lost, the reconciler does this.
 
 use std::{collections::HashMap, str::FromStr};
 
@@ -40,11 +41,11 @@ pub enum Watch {
     Open,
     /// An undo failed. Since then.
     Attention,
-    /// It was cancelled, and nobody has looked yet whether its money is back. Since then.
+    /// It was cancelled, and whether its money is back has not been checked since.
     Cancelled,
 }
 
-/// What an event does to the watch over its order.
+/// The change of an order's entry that an event causes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     Keep,
@@ -80,7 +81,7 @@ impl Watch {
         format!("{}#{number:x}", self.name())
     }
 
-    /// Where an order goes that is written now.
+    /// The partition for an entry that is written now.
     fn partition_of(self, order_id: &OrderId, partitions: Partitions) -> String {
         self.partition(partitions.of(last_digits(order_id)))
     }
@@ -90,12 +91,12 @@ impl Watch {
         let spread = partitions.all().map(|number| self.partition(number));
         match self {
             Self::Open => spread.collect(),
-            // Where these orders were before they were spread, too.
+            // Includes the partition that these orders were in before they were spread.
             Self::Attention | Self::Cancelled => spread.chain([self.name().to_owned()]).collect(),
         }
     }
 
-    /// The watch after a commit whose last event this is.
+    /// The order's entry after a commit with this last event.
     pub fn after(last: &Envelope) -> Change {
         match last.event_type.as_str() {
             OrderCompleted::TYPE => Change::End,
@@ -115,7 +116,7 @@ pub(super) fn sortable(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
-/// What an order's first commit has, so that the order is watched from its beginning.
+/// The index attributes of an order's first commit.
 pub(super) fn from_the_beginning(order_id: &OrderId, placed_at: Timestamp, partitions: Partitions) -> Item {
     HashMap::from([
         (WATCH.to_owned(), string(Watch::Open.partition_of(order_id, partitions))),
@@ -125,8 +126,8 @@ pub(super) fn from_the_beginning(order_id: &OrderId, placed_at: Timestamp, parti
 }
 
 impl Store {
-    /// Brings the watch over an order to what it is after this commit, unless it knows a later one: in any order, as often
-    /// as it comes.
+    /// Updates the order's index entry to its state after this commit, unless a later one was applied.
+    /// Commits may come in any order and repeatedly.
     pub async fn watch(&self, order_id: &OrderId, last: &Envelope) -> Result<(), StoreError> {
         const OPERATION: &str = "changing the watch over an order";
         let update = self.table.client.update_item().table_name(&self.table.name);

@@ -25,7 +25,7 @@ use crate::store::Store;
 /// One part of a replay: well within the function's timeout of 30 s, whatever the last page of it takes.
 const PART: Duration = Duration::from_secs(10);
 
-/// What an operator asks.
+/// An operator's request.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "action")]
 enum Request {
@@ -49,7 +49,7 @@ pub async fn run(checks: Vec<Check>, store: Store) -> MainResult {
     invoke::run(checks, move |payload, _| {
         let projector = Arc::clone(&projector);
         async move {
-            // Which of the two it is, a batch says with its first word.
+            // Distinguishes the two by the shape of the payload.
             if let Ok(batch) = serde_json::from_str::<StreamEvent>(payload.get()) {
                 return Ok(Answer::Batch(project(&projector, &batch).await));
             }

@@ -1,7 +1,7 @@
-//! Rebuilding a projection from the event store, part by part, while the live one is read and written (`cargo ops replay`).
+//! Rebuilds a projection from the events in parts, while the live one stays in use (`cargo ops replay`).
 //!
-//! Views are folded anew and written in their places, and what belongs to no order is removed. Sales are counted into a new
-//! generation beside the live one, which takes its place at the end (`store/sales.rs`).
+//! Views are folded again and overwritten, and views without an order are removed. Sales are counted into a
+//! new generation, which replaces the live one at the end (`store/sales.rs`).
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::store::{Generations, Place, StoreError, Stray};
 /// Items that one read brings. A view or a commit has about 1 KB, and a tenth of them are first commits.
 const PAGE: i32 = 500;
 
-/// What can be rebuilt.
+/// The projections that can be rebuilt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Projection {
@@ -23,24 +23,24 @@ pub enum Projection {
     Sales,
 }
 
-/// How far a replay has come. Whoever drives it hands it back.
+/// The progress of a replay, which the caller passes to the next part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// The generation that is being built, of what has generations.
     generation: Option<u64>,
-    /// What was read last; nothing before the first read.
+    /// The item that was read last; `None` before the first read.
     after: Option<Place>,
 }
 
-/// What one part did.
+/// The result of one part.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Part {
     pub orders: u64,
     /// Views of no order.
     pub removed: u64,
-    /// Orders whose history cannot be read.
+    /// Orders whose history cannot be parsed.
     pub unreadable: u64,
-    /// Where it goes on; nothing when it is done.
+    /// The start of the next part; `None` when the replay is complete.
     pub position: Option<Position>,
 }
 
@@ -129,11 +129,11 @@ impl Projector {
         Ok(())
     }
 
-    /// Removes a view whose order is not there, or has its view elsewhere. Whether there was one.
+    /// Removes a view whose order does not exist or has its view elsewhere. Returns whether there was one.
     async fn remove_stray(&self, stray: &Stray) -> Result<bool, StoreError> {
         let history = match self.store.load(&stray.order_id).await {
             Ok(history) => history,
-            // Not to be told from a stray, and told already.
+            // It cannot be distinguished from a stray view, and has been reported already.
             Err(error) if !error.is_retryable() => return Ok(false),
             Err(error) => return Err(error),
         };

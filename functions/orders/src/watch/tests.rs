@@ -15,7 +15,7 @@ use crate::{
 };
 use contracts::saga::UndoOutcome;
 
-/// A store whose order took these commands; nothing has come through the stream yet.
+/// A store whose order took these commands; the stream has delivered nothing yet.
 async fn with_order(commands: Vec<Command>) -> (Store, Table, Faults) {
     let (table, faults) = table(&[("watch", "watch", "watched_since")]).await;
     let store = crate::testing::store(table.clone());
@@ -207,7 +207,7 @@ async fn watched_orders_are_found_by_why_and_since_when() {
     assert_eq!(cancelled.len(), 1);
     for _ in 0..2 {
         store.unwatch_cancelled(&cancelled[0].order_id).await.unwrap();
-        // What the stream brings again does not begin the watch anew.
+        // Redelivered records do not restart the watch.
         stream().await;
         assert!(found(Watch::Cancelled, 100).await.is_empty());
     }

@@ -40,7 +40,7 @@ async fn an_order_with_a_code_says_what_was_taken_off_and_costs_one_call_no_more
     assert_eq!(placed.status, StatusCode::ACCEPTED, "{}", placed.body);
     let mut calls = shop.faults.calls();
     calls.sort();
-    // The customer's limit is asked beside the look-up.
+    // The customer's rate limit is checked concurrently with the look-up.
     assert_eq!(calls, ["BatchGetItem", "TransactWriteItems", "UpdateItem"]);
     assert_eq!(placed.body["total"], json!({"amount": 7560, "currency": "USD"}));
     let discount = json!({"code": "Ten-Off", "amount": {"amount": 840, "currency": "USD"}});

@@ -8,7 +8,8 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 use super::*;
 use crate::api::tests::{Answer, Shop, shop_with, two_mugs, with};
 
-/// A shop whose peers answer so: mugs are low, 99 mugs and cups are out of stock, and only Germany is served.
+/// A shop with these answers of its peers: mugs are low, 99 mugs and cups are out of stock, and only Germany
+/// is served.
 async fn shop(failing: &'static [&'static str]) -> (Shop, MockServer) {
     let server = MockServer::start().await;
     let answer = move |request: &Request| {
@@ -129,7 +130,7 @@ async fn while_inventory_does_not_answer_a_quote_tells_what_was_known_last() {
     let body = |sku: &str, quantity: u32| with("/items", json!([{"sku": sku, "quantity": quantity}]));
     shop.quote(&body("CUP", 2)).await;
     let current = shop.quote(&body("MUG", 2)).await.body;
-    // Inventory says that there is too little of so many: what is known of fewer stays known.
+    // Inventory has too little for this quantity; the last known value of smaller quantities stays.
     shop.quote(&body("MUG", 99)).await;
     assert_eq!((&current["availability"], current.get("as_of")), (&json!("low_stock"), None));
 

@@ -12,7 +12,7 @@ use crate::{
     views::Projector,
 };
 
-/// What `token` gets for `query` from an API over this table.
+/// The response to `query` with `token`, from an API over this table.
 async fn report(table: &Table, tokens: &Tokens, token: &str, query: &str) -> (u16, Value) {
     let app = listed_api(table, tokens);
     let request = Request::get(format!("/v1/reports/sales{query}")).header("authorization", token);

@@ -1,4 +1,4 @@
-//! How often a customer may order.
+//! Rate limits for orders.
 
 use super::*;
 

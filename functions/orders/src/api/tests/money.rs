@@ -1,4 +1,4 @@
-//! What can be charged, and what was shown to the customer.
+//! Amounts that can be charged, and totals that the customer has seen.
 
 use contracts::{Currency, Money};
 

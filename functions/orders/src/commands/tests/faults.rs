@@ -6,7 +6,7 @@ use lambda_kit::{aws::MAX_ATTEMPTS, dynamodb::Table};
 use super::*;
 use crate::domain::History;
 
-/// What the saga asked before, and what it asks now.
+/// The command under test, with the commands that came before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Case {
     Record,
@@ -117,7 +117,7 @@ fn undisturbed(table: &Table) -> Store {
     crate::testing::store(Table::new(aws_sdk_dynamodb::Client::from_conf(config), &table.name))
 }
 
-/// Runs `early` once `late`, whose client has these faults, has read the order and is about to write.
+/// Runs `early` when `late`, whose client has these faults, has read the order and is about to write.
 async fn overtaken<L, E>(
     faults: &Faults,
     late: impl Future<Output = L>,
@@ -132,7 +132,7 @@ async fn overtaken<L, E>(
     })
 }
 
-/// The customer asks for a cancel: whether it was accepted.
+/// Requests a cancel as the customer. Returns whether it was accepted.
 async fn ask(store: &Store) -> bool {
     match store.execute(&order_id(), &Command::RequestCancel, &correlation_id(), at(1)).await {
         Ok(_) => true,
@@ -141,7 +141,7 @@ async fn ask(store: &Store) -> bool {
     }
 }
 
-/// How the saga goes on from what CompleteOrder answered, until the order has ended.
+/// Continues as the saga does after CompleteOrder's answer, until the order has ended.
 async fn finish(store: &Store, completed: Value) -> OrderStatus {
     let undo = match completed.as_str() {
         None => false,
@@ -177,7 +177,7 @@ async fn a_cancel_that_races_the_completion_ends_in_one_of_two_ways(
             let completed = answer(&disturbed, complete()).await;
             (completed, ask(&other).await)
         };
-        // Who was overtaken read the order again.
+        // The command that lost the race read the order again.
         met += usize::from(faults.calls().iter().filter(|call| *call == "Query").count() == 2);
         let end = finish(&other, completed).await;
         match (end, asked) {

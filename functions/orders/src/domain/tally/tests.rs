@@ -10,7 +10,7 @@ fn history(commands: Vec<Command>) -> History {
     History::replay(&order_id(), commits(commands)).unwrap().unwrap()
 }
 
-/// Of one day, by the names of what was counted.
+/// The counts of one day, by their names.
 fn counted(history: &History, after: u64) -> Vec<(String, i64)> {
     let days = tallies(history, after).unwrap();
     assert!(days.len() <= 1);
@@ -25,7 +25,7 @@ fn named(counts: &[(&str, i64)]) -> Vec<(String, i64)> {
 fn a_completed_order_is_revenue_in_its_currency() {
     let history = history(vec![place(), Command::RecordReservation, complete()]);
     assert_eq!(counted(&history, 0), named(&[("orders", 1), ("completed", 1), ("revenue.USD", 8400)]));
-    // What was counted up to a version is not counted again.
+    // Events up to the counted version are not counted again.
     assert_eq!(counted(&history, 1), named(&[("completed", 1), ("revenue.USD", 8400)]));
     assert_eq!(counted(&history, 6), named(&[]));
 }

@@ -1,4 +1,4 @@
-//! One order, its table, and a Step Functions and a Lambda that remember what they were asked.
+//! One order, its table, and a fake Step Functions and Lambda that record their calls.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,7 +40,7 @@ struct State {
     started: Option<Value>,
     /// Actions whose function fails.
     failing: BTreeSet<String>,
-    /// Orders whose payment is not at rest.
+    /// Orders whose payment still holds or may take money.
     money: BTreeSet<String>,
 }
 
@@ -133,7 +133,7 @@ impl World {
         Self { reconciler, faults, table, aws, _server: server }
     }
 
-    /// An order was placed, and took these commands a second after each other; its watch knows.
+    /// An order that was placed and then took these commands, one a second; the index is up to date.
     pub async fn with_order(self, commands: Vec<Command>) -> Self {
         let (order_id, user_id, correlation_id) = (order_id(), user_id(), correlation_id());
         let order = NewOrder {
@@ -212,7 +212,7 @@ impl World {
         self.with_state(|state| state.calls.clone())
     }
 
-    /// The undos that were asked for.
+    /// The undos that were called.
     pub fn undone(&self) -> Vec<String> {
         self.calls().into_iter().filter(|call| super::UNDOS.contains(&call.as_str())).collect()
     }
@@ -232,7 +232,7 @@ impl World {
         self.reconciler.store.watch(&order_id(), &history.events.last().unwrap().envelope).await.unwrap();
     }
 
-    /// The order takes a command that its watch does not know of yet.
+    /// Executes a command without updating the index.
     pub async fn run_unseen(&self, command: Command) {
         self.reconciler.store.execute(&order_id(), &command, &correlation_id(), at(2)).await.unwrap();
     }
@@ -245,7 +245,7 @@ impl World {
         update.set_key(Some(key)).send().await.unwrap();
     }
 
-    /// Checks so many seconds after the order was placed, with time enough, all orders from before that moment.
+    /// Checks all older orders, this many seconds after the order was placed, with enough time.
     pub async fn try_check(&self, now: i64) -> Result<Report, ReconcileError> {
         let older_than = SignedDuration::from_secs(i64::from(contracts::saga::LONGEST_WAY_FORWARD_SECONDS));
         self.reconciler.check(older_than, invocation(now)).await

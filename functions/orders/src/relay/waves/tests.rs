@@ -18,7 +18,7 @@ use super::*;
 const ORDERS: usize = 10_000;
 /// As on a new on-demand table (DynamoDB Developer Guide, "On-demand capacity mode").
 const SHARDS: usize = 4;
-/// As infra/orders.yaml says.
+/// The same value as in infra/orders.yaml.
 const BATCH: usize = 50;
 /// StartExecution in eu-central-1 (Step Functions Developer Guide, "Quotas related to API action throttling").
 const PER_SECOND: u64 = 150;
@@ -44,7 +44,7 @@ impl Clock {
         poll_fn(|_| if self.now.get() >= until { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
-    /// Runs this to its end. Everything in it is looked at whenever something happens: nothing has to be woken.
+    /// Runs a future to its end. It is polled on every event, so no waker is needed.
     fn run(&self, future: impl Future) {
         let mut future = pin!(future);
         while future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
@@ -130,8 +130,8 @@ fn start(n: usize) -> Start {
     }
 }
 
-/// Starts all orders, which wait in the stream, at `pace` a second for all shards, or as fast as they can. Returns Step
-/// Functions as it is then, and the seconds that it took.
+/// Starts all orders that wait in the stream, at `pace` a second for all shards or without a limit. Returns
+/// Step Functions in its final state, and the seconds that it took.
 fn drain(pace: Option<u64>) -> (Rc<StepFunctions>, u64) {
     let clock = Rc::new(Clock::default());
     let step_functions = Rc::new(StepFunctions::new(&clock));

@@ -40,7 +40,7 @@ fn order_of(user: &UserId, n: usize) -> OrderId {
     OrderId::derive(user, &IdempotencyKey::try_from(format!("k-{n}")).unwrap())
 }
 
-/// What the customer says with the key `n`: two mugs, with the code.
+/// The customer's order with the key `n`: two mugs, with the code.
 async fn place(store: &Store, user: &UserId, n: usize) -> Result<Placing, ExecuteError> {
     let order_id = order_of(user, n);
     let found = store.lookup(Some(&order_id), user, &[], Some(&code("ten"))).await?;
@@ -66,7 +66,7 @@ fn declined() -> Command {
     cancel("TakePayment", "PaymentDeclined")
 }
 
-/// What the code's counters say, and how many uses there are: they must agree at all times.
+/// The code's counters and the number of its use items: they must agree at all times.
 async fn counts(store: &Store) -> (u64, BTreeMap<String, u64>) {
     let all = store.table.client.scan().table_name(&store.table.name).send().await.unwrap();
     let (mut uses, mut total, mut customers) = (0, 0, BTreeMap::new());

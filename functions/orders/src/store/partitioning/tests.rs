@@ -1,4 +1,5 @@
-//! A setting that grows while there are orders: those from before are found, wherever they were written.
+//! A partition count that grows while there are orders: older orders must be found, wherever they were
+//! written.
 
 use std::collections::BTreeSet;
 

@@ -27,7 +27,7 @@ fn the_newest_of_all_partitions_come_first() {
 fn nothing_is_shown_from_below_a_place_that_another_partition_was_not_looked_at() {
     let all = vec![found(&["9", "8"], Some("8")), found(&["7", "3"], None)];
     assert_eq!(merged(all, 10), (owned(&["9", "8"]), Some("8".to_owned())));
-    // Of the wanted status there was none down to there: the list still goes on.
+    // No view down to this position has the wanted status: the list still continues.
     assert_eq!(merged(vec![found(&[], Some("4"))], 10), (vec![], Some("4".to_owned())));
 }
 

@@ -18,7 +18,7 @@ use crate::{
 /// A day in seconds: orders are spread over several.
 const DAY: i64 = 24 * 60 * 60;
 
-/// How far an order's saga came.
+/// The state that an order's saga has reached.
 #[derive(Debug, Clone, Copy)]
 enum Life {
     Placed,
@@ -95,7 +95,7 @@ async fn shown(store: &Store, table: &Table) -> (BTreeMap<(String, String), Item
     (views.collect(), store.sales(date(2026, 1, 1), date(2027, 12, 31)).await.unwrap())
 }
 
-/// A whole replay, in parts as small as they get.
+/// Runs a whole replay in the smallest possible parts.
 async fn replay(projector: &Projector, projection: Projection) -> Part {
     let mut sum = Part::default();
     let mut position = None;
@@ -159,7 +159,7 @@ async fn a_replay_mends_what_is_missing_wrong_or_of_no_order() {
     assert_eq!(shown(&store, &table).await.0, before.0);
 }
 
-/// The stream goes on while a replay runs, also by a projector that has not heard of it.
+/// The stream continues during a replay, also with a projector that does not know about it.
 #[tokio::test]
 async fn what_happens_during_a_replay_is_counted_once() {
     let (store, table, unaware, orders) = live(&[Life::Placed, Life::Placed, Life::Placed]).await;
@@ -238,7 +238,7 @@ async fn the_end_of_a_replay_whose_answer_is_lost_is_its_end() {
     faults.lose_answers("PutItem", 1);
     let part = projector.replay(Projection::Sales, Some(position.clone()), Instant::now()).await.unwrap();
     assert_eq!(part.position, None);
-    // The answer of the whole part was lost, too: whoever drives it asks again.
+    // The answer of the whole part was lost, too: the caller repeats it.
     assert!(projector.replay(Projection::Sales, Some(position), Instant::now()).await.is_ok());
     assert_eq!(store.generations().await.unwrap().live, 2);
 }
