@@ -29,7 +29,7 @@ use crate::{
 #[cfg(feature = "openapi")]
 pub use describe::operations;
 
-/// What the REST function needs.
+/// The dependencies of the REST function.
 #[derive(Debug, Clone)]
 pub struct Api {
     pub intake: Intake,
@@ -68,8 +68,8 @@ async fn show(
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(view)))
 }
 
-/// An undo that came before the payment has left its mark, and there is nothing to show. What the customer has to do is
-/// for the customer only: its secret lets whoever has it finish the payment.
+/// `None` for the mark of an undo that came before the payment: there is nothing to show. `next_action` is
+/// for the customer only: anyone with its secret can complete the payment.
 fn view(payment: Payment, viewer: &UserId) -> Option<PaymentView> {
     let amount = payment.charge.as_ref()?.amount;
     let refunded = Money::new(payment.given_back(), amount.currency);

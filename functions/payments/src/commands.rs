@@ -1,8 +1,9 @@
-//! Taking a payment and its undo, and the check that looks after both.
+//! Takes payments and undoes them, and runs the checks behind both.
 //!
-//! Every path is the same three acts: record what was learned, tell whoever waits, do what the payment owes. What
-//! cannot be done now (the gateway is away, the customer has not acted) is left to a delayed check on the queue:
-//! putting the message back by failing it would spend its receives, and its dead-letter queue takes it after 20.
+//! Every path has three parts: record what was learned, answer the waiting task tokens, and do what the
+//! payment owes. Work that cannot be done now (the gateway is down, the customer has not acted) is left to a
+//! delayed check on the queue. Failing the message instead would use up its receives, and it goes to the
+//! dead-letter queue after 20.
 
 mod dispute;
 mod function;
@@ -29,15 +30,16 @@ use crate::{
 };
 use settle::Settled;
 
-/// How long customer and bank have for a payment, unless the template says otherwise.
+/// The default time that customer and bank have for a payment.
 #[expect(clippy::cast_possible_wrap, reason = "fifteen minutes")]
 pub const DEADLINE_SECONDS: i64 = PAYMENT_DEADLINE.as_secs() as i64;
 
-/// A call waits so long for its turn at the gateway. Ten workers with five messages each wait for a few seconds at a rate of
-/// 20 a second; what would wait for longer goes back to the queue, which keeps it for less.
+/// How long a call waits for its turn at the gateway. Ten workers with five messages each wait for a few
+/// seconds at a rate of 20 a second. A message that would wait for longer goes back to the queue, where
+/// waiting costs less.
 const LONGEST_TURN: Duration = Duration::from_secs(10);
 
-/// What taking payments needs.
+/// The dependencies for taking payments.
 #[derive(Debug, Clone)]
 pub struct Payments {
     pub store: Store,
@@ -55,12 +57,12 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// One that begins now and may take so long.
+    /// An invocation that begins now and may take this long.
     pub fn lasting(time: Duration) -> Self {
         Self { now: Timestamp::now(), ends: Instant::now() + time }
     }
 
-    /// Whether so much time is left.
+    /// Whether this much time is left.
     fn has(self, time: Duration) -> bool {
         self.left() >= time
     }
@@ -69,14 +71,14 @@ impl Invocation {
         self.ends.saturating_duration_since(Instant::now())
     }
 
-    /// How long a call of the gateway may wait for its turn, with the call still to fit into the time.
+    /// How long a gateway call may wait for its turn and still have time to run.
     fn patience(self) -> Duration {
         self.left().saturating_sub(settle::ONE_CALL).min(LONGEST_TURN)
     }
 }
 
-/// Why a payment could not be brought as far as it should be. What the business refuses is no error: the saga
-/// hears it by its task token.
+/// Why a payment could not be processed. A declined payment is not an error: the saga gets it through its
+/// task token.
 #[derive(Debug, thiserror::Error)]
 pub enum PaymentsError {
     #[error(transparent)]
@@ -124,10 +126,10 @@ impl Payments {
         self.look_after(payment, 0, occasion, invocation).await
     }
 
-    /// Looks at a payment again, and does what it owes by now.
+    /// Checks a payment again and does what it owes by now.
     ///
     /// # Errors
-    /// When the message must come again.
+    /// When the message must be retried.
     pub async fn check(&self, check: CheckPayment, invocation: Invocation) -> Result<(), PaymentsError> {
         let Some(payment) = self.store.get(&check.order_id).await? else {
             tracing::error!("a check came for a payment that there is not");
@@ -199,7 +201,7 @@ impl Payments {
                 (payment, SignedDuration::ZERO, looked)
             }
             Settled::Stopped(_, error) => {
-                // Nothing gets better by waiting: somebody has to look at this intent.
+                // Waiting does not help: a person has to inspect this intent.
                 tracing::error!(
                     error = lambda_kit::command::chain(&error),
                     "the gateway refuses what the payment owes"

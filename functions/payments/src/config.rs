@@ -81,7 +81,7 @@ impl Payments {
         })
     }
 
-    /// Whether the gateway answers.
+    /// Checks that the gateway answers.
     pub fn health(&self) -> Check {
         self.gateway.health()
     }

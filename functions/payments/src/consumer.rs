@@ -1,4 +1,4 @@
-//! What payments do when they hear of others: an order whose cancelling was asked for waits for no payment any more.
+//! The events that payments handles: an order with a cancel request waits for its payment no longer.
 
 #[cfg(test)]
 mod tests;
@@ -15,11 +15,12 @@ use crate::{
 /// The event types that the subscription brings (infra/payments.yaml).
 pub const EVENT_TYPES: EventTypes = &[OrderCancelRequested::TYPE];
 
-/// Gives a payment up that is not decided. Orders do not complete after this event, so that this is right whenever it
-/// comes: before the payment, it leaves the mark that a late payment meets; one that succeeded is the saga's to undo.
+/// Gives up a payment that is not decided. Orders do not complete after this event, so this is right whenever
+/// the event arrives: before the payment, it leaves a mark that makes a late payment fail; a payment that has
+/// succeeded is undone by the saga.
 ///
 /// # Errors
-/// When the event must come again.
+/// When the event must be retried.
 pub async fn handle(intake: &Intake, event: Envelope, now: Timestamp) -> Result<(), MessageError> {
     // Read for its version only.
     event.decode::<OrderCancelRequested>()?;

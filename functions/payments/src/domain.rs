@@ -1,5 +1,5 @@
-//! A payment and how it moves. The item decides: whoever learns something (the queue, a webhook, an undo, a
-//! check) lets [`decide`] say what it changes, and then does what the payment says is owed.
+//! A payment and its transitions. The item decides: whoever learns a fact (the queue, a webhook, an undo, a
+//! check) calls [`decide`] for the change, and then does what the payment owes.
 
 mod books;
 mod owed;
@@ -55,14 +55,14 @@ pub struct Payment {
     pub charge: Option<Charge>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<Intent>,
-    /// What a pending payment waits for, once the gateway has said it.
+    /// What a pending payment waits for, once the gateway has reported it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
     /// The gateway's code for why it was declined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decline_code: Option<String>,
     pub attempts: Attempts,
-    /// How much has gone back, in minor units: by us, or by somebody in the gateway's dashboard.
+    /// The refunded amount in minor units: by us, or in the gateway's dashboard.
     #[serde(default)]
     pub refunded: i64,
     /// Why we give it back, once we have to.
@@ -71,23 +71,23 @@ pub struct Payment {
     /// Refunds that the customer's bank returned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed_refunds: Vec<FailedRefund>,
-    /// What came back by them and has not gone to the customer since, in minor units.
+    /// The amount that came back by failed refunds and has not been paid again, in minor units.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub returned: i64,
-    /// What came back by them and was paid to the customer past the gateway.
+    /// The amounts that came back by failed refunds and were paid to the customer outside the gateway.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settlements: Vec<Settlement>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disputes: Vec<Dispute>,
-    /// Everyone who waits for the result. Kept after they were answered: a second answer is refused by Step
-    /// Functions and harms nobody, a missing one holds an order up.
+    /// The task tokens that wait for the result. They are kept after they were answered: a second answer is
+    /// refused by Step Functions and does no harm, while a missing one delays an order.
     #[serde(with = "serde_dynamo::string_set", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tokens: BTreeSet<Secret>,
     /// Counts the writes. Also the `sequence` of the event that a write brings.
     pub version: u64,
 }
 
-/// What is to be taken.
+/// The amount to charge, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
     pub amount: Money,
@@ -100,7 +100,7 @@ pub struct Charge {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
     pub id: String,
-    /// Whether money may still be taken by it, for all that is known here.
+    /// Whether money may still be taken with it, as far as is known here.
     pub open: bool,
 }
 
@@ -168,7 +168,7 @@ impl Attempts {
     }
 }
 
-/// What the gateway says about an intent.
+/// The gateway's state of an intent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Says {
     /// It was never confirmed: no money can have moved.
@@ -185,7 +185,7 @@ pub enum Says {
 /// Something that was learned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
-    /// The saga asks for money, and waits with this token.
+    /// The saga requests the money and waits with this token.
     Asked {
         user_id: UserId,
         correlation_id: CorrelationId,
@@ -204,26 +204,26 @@ pub enum Fact {
         intent_id: String,
         says: Says,
     },
-    /// The deadline is over, and the gateway cannot be asked or does not know.
+    /// The deadline has passed, and the gateway cannot be called or does not know.
     TimeUp,
     /// The saga takes the order back.
     Undo {
         user_id: UserId,
         correlation_id: CorrelationId,
     },
-    /// The order's cancelling was asked for, and the order will not complete: a payment that is not decided is
-    /// given up now. One that is, is the saga's to undo.
+    /// A cancel of the order was requested, and the order will not complete. A payment that is not decided is
+    /// given up now; a decided one is undone by the saga.
     CancelRequested {
         user_id: UserId,
         correlation_id: CorrelationId,
     },
-    /// So much in all has gone back, whoever gave it.
+    /// The total that has been refunded, by whomever.
     Refunded {
         amount: i64,
     },
-    /// A refund that had been made was returned by the customer's bank.
+    /// The customer's bank has returned a refund.
     RefundFailed(FailedRefund),
-    /// What a refund that failed had been for was paid to the customer past the gateway.
+    /// The amount of a failed refund was paid to the customer outside the gateway.
     Settled {
         by: String,
         note: String,
@@ -246,7 +246,7 @@ pub enum Rejected {
     Event(#[from] serde_json::Error),
 }
 
-/// A payment as it is to be written, with the event that the write brings.
+/// The payment to write, and the event of this write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     pub payment: Payment,
@@ -286,10 +286,10 @@ enum News {
     Settled(i64),
 }
 
-/// What a fact changes, or nothing: then it was known already, or comes too late.
+/// Decides the change that a fact causes; `None` when the fact is known already or comes too late.
 ///
 /// # Errors
-/// `NoPayment` for a fact that only an existing payment can have.
+/// `NoPayment` for a fact that requires an existing payment.
 pub fn decide(
     order_id: &OrderId,
     known: Option<&Payment>,
@@ -341,7 +341,7 @@ fn first(order_id: &OrderId, fact: &Fact) -> Result<(Payment, Option<News>), Rej
     };
     match fact {
         Fact::Asked { user_id, correlation_id, charge, token } => {
-            // Nothing to take: the gateway does not know such payments.
+            // There is nothing to take: the gateway does not accept such payments.
             let free = charge.amount.amount == 0;
             let (status, news) =
                 if free { (Status::Succeeded, Some(News::Succeeded)) } else { (Status::Pending, None) };
@@ -409,7 +409,7 @@ fn next(payment: &mut Payment, fact: &Fact, now: Timestamp) -> Option<News> {
 fn heard(payment: &mut Payment, intent_id: &str, says: &Says, now: Timestamp) -> Option<News> {
     let before = payment.status;
     let late = payment.is_late(now);
-    // An intent of another making (one of two that were created at once) says nothing about this payment.
+    // Another intent (one of two that were created concurrently) says nothing about this payment.
     let intent = payment.intent.as_mut().filter(|intent| intent.id == intent_id)?;
     if matches!(says, Says::Succeeded | Says::Canceled) {
         intent.open = false;
@@ -432,7 +432,7 @@ fn heard(payment: &mut Payment, intent_id: &str, says: &Says, now: Timestamp) ->
     moved(payment, before)
 }
 
-/// The news of a change of status; a payment that is not pending waits for nothing.
+/// The event for a change of status. A payment that is not pending waits for nothing.
 fn moved(payment: &mut Payment, before: Status) -> Option<News> {
     if payment.status == before {
         return None;
@@ -443,19 +443,19 @@ fn moved(payment: &mut Payment, before: Status) -> Option<News> {
         Status::Succeeded => Some(News::Succeeded),
         Status::Declined => Some(News::Failed(PaymentFailure::Declined)),
         Status::TimedOut => Some(News::Failed(PaymentFailure::TimedOut)),
-        // What had succeeded (an order that cost nothing) has not failed.
+        // A payment that had succeeded (an order that costs nothing) has not failed.
         Status::Voided if before == Status::Pending => Some(News::Failed(PaymentFailure::OrderCancelled)),
         Status::Voided => None,
     }
 }
 
-/// What a payment becomes when its intent says this. `late`: the deadline is over.
+/// The new status of a payment when its intent has this state. `late`: the deadline has passed.
 const fn after_hearing(status: Status, says: &Says, late: bool) -> Status {
     use Status::{Declined, Pending, RefundFailed, Refunded, Refunding, Succeeded, TimedOut, Voided};
     match (status, says) {
         (Pending, Says::Succeeded) => Succeeded,
         (Pending, Says::Declined { .. }) => Declined,
-        // Past the deadline we cancelled it; before, somebody did in the gateway's dashboard.
+        // Past the deadline, we cancelled it; before, it was cancelled in the gateway's dashboard.
         (Pending, Says::Canceled) if late => TimedOut,
         (Pending, Says::Canceled) => Declined,
         (Pending, Says::Unconfirmed | Says::Processing | Says::NeedsCustomer(_)) => Pending,
@@ -465,7 +465,7 @@ const fn after_hearing(status: Status, says: &Says, late: bool) -> Status {
     }
 }
 
-/// What a payment becomes when the order is taken back. `free`: nothing was to be taken.
+/// The new status of a payment when the order is undone. `free`: there was nothing to take.
 const fn undone(status: Status, free: bool) -> Status {
     use Status::{Declined, Pending, RefundFailed, Refunded, Refunding, Succeeded, TimedOut, Voided};
     match status {
@@ -517,7 +517,7 @@ fn event(
             Envelope::new(new, &PaymentRefunded { order_id, amount, cause: RefundCause::ByStaff })
         }
         News::RefundFailed => {
-            // It is the fact that brings this news.
+            // This event is caused by the fact that adds a failed refund, so there is one.
             let FailedRefund { id, amount: failed, reason } =
                 payment.failed_refunds.last().cloned().unwrap_or_default();
             let money = |minor| Money::new(minor, amount.currency);

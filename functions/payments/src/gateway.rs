@@ -1,4 +1,4 @@
-//! Stripe, as much of it as is called here: payment intents and refunds (<https://docs.stripe.com/api>).
+//! The part of Stripe's API that is used here: payment intents and refunds (<https://docs.stripe.com/api>).
 
 mod error;
 mod http;
@@ -31,16 +31,16 @@ use crate::{
 };
 use limits::Endpoint;
 
-/// The intent is not in a state to be confirmed: it says itself in which it is.
+/// The intent's state does not allow a confirmation; reading the intent shows the state.
 const UNEXPECTED_STATE: &str = "payment_intent_unexpected_state";
-/// One try of a health check: whoever asks wants to know now.
+/// The timeout of a health check, which must answer quickly.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Calls Stripe with the API key out of Secrets Manager, no faster than its rate, and not while the breaker says that it
-/// is down. Each call waits up to its `patience` for its turn.
+/// Calls Stripe with the API key from Secrets Manager, at most at its rate, and not while the breaker is
+/// open. Each call waits up to its `patience` for its turn.
 ///
-/// `create`, `confirm` and `refund` carry the payment's idempotency key. `cancel` has none: it is idempotent by
-/// itself, and a key would keep the refusal that it met while the payment was processing.
+/// `create`, `confirm` and `refund` send the payment's idempotency key. `cancel` has none: it is idempotent
+/// by itself, and a key would repeat the refusal that it got while the payment was processing.
 #[derive(Debug, Clone)]
 pub struct Gateway {
     connector: SharedHttpConnector,
@@ -139,7 +139,7 @@ impl Gateway {
         }
     }
 
-    /// What became of an intent, with what was refunded of it.
+    /// Reads an intent, with its refunds.
     pub async fn retrieve(&self, intent_id: &str, patience: Duration) -> Result<IntentObject, GatewayError> {
         let path = format!("/v1/payment_intents/{intent_id}?expand%5B%5D=latest_charge");
         self.call(&Call::get(Endpoint::Retrieve, path), patience).await
@@ -187,14 +187,14 @@ impl Gateway {
         self.call(&Call::get(Endpoint::List, path), patience).await
     }
 
-    /// Whether Stripe answers our key.
+    /// Checks that Stripe accepts our key.
     pub fn health(&self) -> Check {
         let gateway = self.clone();
         Check::new("gateway", move || {
             let gateway = gateway.clone();
             async move {
                 let call = Call::get(Endpoint::Retrieve, "/v1/payment_intents?limit=1".to_owned());
-                // Past the breaker: it is asked how the gateway is, not how it was.
+                // Bypasses the breaker: the check is about the gateway now, and not about earlier calls.
                 let answer = async {
                     let secret = gateway.secrets.get(Timestamp::now()).await?;
                     gateway.exchange::<serde_json::Value>(&call, secret.api_key.expose()).await
@@ -205,13 +205,13 @@ impl Gateway {
         })
     }
 
-    /// Sends with the key that is known, and once more when it turns out to be no longer the right one.
+    /// Sends with the cached key, and once more with a new one when the key is refused.
     async fn call<T: DeserializeOwned>(
         &self,
         call: &Call<'_>,
         patience: Duration,
     ) -> Result<T, GatewayError> {
-        // A turn that is waited for is lost to others: it is not asked for while the breaker is open.
+        // A turn takes a token from other callers, so none is taken while the breaker is open.
         if let Some(open) = self.breaker.refuses().await {
             return Err(GatewayError::Open(open));
         }

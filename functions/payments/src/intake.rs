@@ -1,5 +1,5 @@
-//! Takes in what others learned: records it, tells those who wait, and leaves what the payment owes at the gateway to a
-//! check on the queue. It calls AWS only, so that its callers can be quick.
+//! Records a fact, answers the waiting task tokens, and queues a check for what the payment owes at the
+//! gateway. It calls AWS only, so that its callers are fast.
 
 use contracts::OrderId;
 use jiff::{SignedDuration, Timestamp};
@@ -29,11 +29,11 @@ pub enum IntakeError {
 }
 
 impl Intake {
-    /// Lets the payment, as the caller knows it, learn a fact. All of it is done again for a repeat: whoever brought
-    /// it before may have failed half way.
+    /// Applies a fact to the payment, of which the caller passes the version that it knows. A repeat does
+    /// everything again, since the first try may have failed half way.
     ///
     /// # Errors
-    /// When the fact must come again.
+    /// When the caller must retry.
     pub async fn learn(
         &self,
         order_id: &OrderId,

@@ -1,12 +1,12 @@
-//! Payments own, for each order, whether its money was taken, and see to it that it is taken once at most, and
-//! goes back when the order does not come about. The payment item is the judge: the queue, webhooks, undos and
-//! checks bring facts, it decides, and everyone acts on what it says.
+//! Payments owns the payment of each order: it takes the money at most once, and returns it when the order
+//! does not complete. The payment item decides: the queue, webhooks, undos and checks bring facts, and all of
+//! them act on the item's new state.
 //!
 //! Publishes `payment.pending` (the payment waits for the customer or the bank), `payment.succeeded`,
 //! `payment.failed`, `payment.refunded` and `payment.refund_failed` (subject: the order, sequence: the version of the
 //! payment's item).
-//! Listens to `order.cancel_requested`. All else that it is told comes as a command, through its queue, or from the
-//! gateway. Answers what others ask of payments' standing.
+//! Listens to `order.cancel_requested`. Other input comes as a command, through its queue, or from the
+//! gateway. Answers queries about payments.
 
 mod answers;
 mod api;

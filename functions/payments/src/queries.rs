@@ -1,4 +1,4 @@
-//! What other contexts ask of payments (`payments-commands`, beside the saga's commands): reads, that change nothing.
+//! Queries of other contexts (`payments-commands`, in addition to the saga's commands). They only read.
 
 use contracts::{
     OrderId,
@@ -34,7 +34,8 @@ pub async fn handle(store: &Store, query: PaymentQuery) -> Result<PaymentStatuse
 }
 
 async fn standing(store: &Store, order_id: OrderId) -> Result<Option<PaymentStanding>, StoreError> {
-    // What an undo would find done: all else holds money, or has an intent that could still take some.
+    // At rest means that an undo would have nothing to do: otherwise the payment holds money, or has an
+    // intent that could take some.
     let at_rest = store.get(&order_id).await?.map(|payment| payment.undo_outcome().is_some());
     Ok(at_rest.map(|at_rest| PaymentStanding { order_id, at_rest }))
 }

@@ -22,11 +22,11 @@ pub enum Message {
 pub struct CheckPayment {
     pub order_id: OrderId,
     pub correlation_id: CorrelationId,
-    /// How often it was looked at before.
+    /// The number of earlier checks.
     pub looks: u32,
 }
 
-/// Asks to record what the gateway says about a dispute of this intent.
+/// A command to record the gateway's dispute about this intent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordDispute {
     pub intent_id: String,
@@ -39,7 +39,7 @@ pub struct RecordDispute {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordRefunds {
     pub intent_id: String,
-    /// The one that failed; without it, the gateway is asked for all of them.
+    /// The refund that failed. Without it, all refunds are read from the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailedRefund>,
     /// The gateway's event that brought it.
@@ -117,7 +117,7 @@ impl Queue {
 
     async fn send(&self, message: &Message, delay: SignedDuration) -> Result<(), QueueError> {
         let body = serde_json::to_string(message)?;
-        // The domain asks for no more than SQS's 900 seconds.
+        // The domain never asks for more than SQS's 900 seconds.
         let seconds = i32::try_from(delay.as_secs()).unwrap_or(900);
         let send = self.sqs.send_message().queue_url(&self.url).message_body(body).delay_seconds(seconds);
         send.send().await.map_err(|e| QueueError::Send(e.into()))?;

@@ -22,21 +22,21 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// A call of the gateway may wait so long for its turn, and for a breaker that closes.
+/// How long a gateway call may wait for its turn, and for the breaker to close.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Most that are listed; the count is of all.
 const LISTED: usize = 1000;
 
-/// What comparing needs.
+/// The dependencies of the comparison.
 #[derive(Debug, Clone)]
 pub struct Reconciler {
     pub store: Store,
     pub gateway: Gateway,
-    /// How long after its beginning a payment's deadline is.
+    /// The time from a payment's start to its deadline.
     pub deadline_seconds: i64,
 }
 
-/// What was found.
+/// The result of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     pub date: Date,
@@ -45,7 +45,7 @@ pub struct Report {
     pub different: u64,
     /// The first of them.
     pub differences: Vec<Difference>,
-    /// Whether all of the day was compared. Not when the time was up before.
+    /// Whether the whole day was compared. False when the time ran out.
     pub complete: bool,
 }
 
@@ -133,8 +133,8 @@ impl Reconciler {
         }
     }
 
-    /// A charge's own sum may count refunds that failed since: where money has gone back, its refunds are looked at one by
-    /// one.
+    /// A charge's own sum may count refunds that have failed since. Where money was refunded, each refund is
+    /// read.
     async fn compared(
         &self,
         order_id: &OrderId,

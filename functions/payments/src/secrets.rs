@@ -1,4 +1,4 @@
-//! What the gateway and this service know together: the API key, and the secrets that webhooks are signed with.
+//! The secrets shared with the gateway: the API key, and the secrets that webhooks are signed with.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::domain::Secret;
 /// Whoever sends forged webhooks makes the secret be read again, but not more often than this.
 const READ_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
-/// The secret as it is stored: `{"api_key":"sk_…","webhook_secrets":["whsec_…"]}`.
+/// The stored secret: `{"api_key":"sk_…","webhook_secrets":["whsec_…"]}`.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 pub struct StripeSecret {
     pub api_key: Secret,
@@ -23,7 +23,7 @@ pub struct StripeSecret {
 pub enum SecretError {
     #[error("the Stripe secret cannot be read")]
     Read(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Without the parser's words, which can quote what they stumbled over.
+    /// Without the parser's error text, which may quote the input.
     #[error("the Stripe secret has not the form {{\"api_key\":…,\"webhook_secrets\":[…]}}")]
     Form,
     #[error("the Stripe secret is empty: fill it in")]
@@ -43,7 +43,7 @@ impl Secrets {
         Self { client, arn, kept: Mutex::new(None) }
     }
 
-    /// The secret, as it was when it was last read.
+    /// The cached secret.
     pub async fn get(&self, now: Timestamp) -> Result<Arc<StripeSecret>, SecretError> {
         let mut kept = self.kept.lock().await;
         if let Some((secret, _)) = &*kept {
@@ -52,7 +52,7 @@ impl Secrets {
         self.read(&mut kept, now).await
     }
 
-    /// The secret anew, after `known` turned out not to work; or `None` when it was read a moment ago.
+    /// Reads the secret again after `known` turned out not to work; `None` when it was read a moment ago.
     pub async fn get_after(
         &self,
         known: &Arc<StripeSecret>,
@@ -60,7 +60,7 @@ impl Secrets {
     ) -> Result<Option<Arc<StripeSecret>>, SecretError> {
         let mut kept = self.kept.lock().await;
         match &*kept {
-            // Somebody else has read it meanwhile.
+            // Another task has read it meanwhile.
             Some((secret, _)) if !Arc::ptr_eq(secret, known) => Ok(Some(Arc::clone(secret))),
             Some((_, read_at)) if now.duration_since(*read_at) < READ_AGAIN_AFTER => Ok(None),
             _ => self.read(&mut kept, now).await.map(Some),

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::domain::Secret;
 
-/// How old a webhook may be, and how far ahead its clock: Stripe's own libraries take five minutes.
+/// The tolerance for a webhook's timestamp, in both directions. Stripe's own libraries use five minutes.
 const TOLERANCE_SECONDS: u64 = 5 * 60;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

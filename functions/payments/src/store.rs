@@ -1,7 +1,7 @@
 //! The payments' table: one item a payment, `pk = PAYMENT#<order>`, `sk = PAYMENT`.
 //!
-//! Every write replaces the item over the version that was decided on. What was written is therefore what is
-//! there, and whoever lost the race decides again on what the winner wrote.
+//! Every write replaces the item, with the version that was decided on as its condition. So the stored item
+//! is always what one decision wrote, and a writer that lost the race decides again on the new item.
 
 #[cfg(test)]
 mod tests;
@@ -42,7 +42,7 @@ impl Store {
         Self { table }
     }
 
-    /// The payment as it is now.
+    /// The current payment.
     pub async fn get(&self, order_id: &OrderId) -> Result<Option<Payment>, StoreError> {
         const OPERATION: &str = "reading a payment";
         let read = self.table.client.get_item().table_name(&self.table.name);
@@ -56,8 +56,8 @@ impl Store {
         Ok(Some(serde_dynamo::from_item(item).map_err(|e| TableError::item(OPERATION, e))?))
     }
 
-    /// A page of the payments whose deadline is in this time, in Unix seconds, and where the next one begins. Reads the
-    /// whole table, a megabyte a page, half a read unit for each 4 KB: meant for once a day.
+    /// One page of the payments whose deadline is in this period, in Unix seconds, and the start of the next
+    /// page. Scans the whole table, a megabyte a page, half a read unit for each 4 KB: meant for once a day.
     pub async fn with_deadline_in(
         &self,
         time: Range<i64>,
@@ -78,9 +78,9 @@ impl Store {
         Ok((payments.map_err(|e| TableError::item(OPERATION, e))?, answer.last_evaluated_key))
     }
 
-    /// Lets the payment learn `fact`, and returns it as it is then. `known` is how the caller last saw it, or
-    /// `None` for the guess that there is none: a wrong one costs a read. A repeated fact changes nothing, so
-    /// that a write whose answer was lost is found to be done.
+    /// Applies `fact` to the payment and returns the new state. `known` is the version that the caller has,
+    /// or `None` for the guess that there is no payment; a wrong one costs a read. A repeated fact changes
+    /// nothing, so a write whose answer was lost is recognised as done.
     pub async fn record(
         &self,
         order_id: &OrderId,
@@ -105,7 +105,7 @@ impl Store {
         Err(StoreError::Contended)
     }
 
-    /// Whether the change was written: not when the payment is no longer the one that was decided on.
+    /// Returns whether the change was written. It is not when the payment has changed since the decision.
     async fn write(&self, change: &Change) -> Result<bool, StoreError> {
         const OPERATION: &str = "writing a payment";
         let before = change.payment.version - 1;

@@ -42,7 +42,7 @@ use crate::{
 pub const DEADLINE: i64 = 900;
 /// Calls of the gateway a second: no test waits for its turn unless it is about that.
 pub const FAST: NonZeroU32 = NonZeroU32::new(10_000).unwrap();
-/// What the gateway may take in tests. A request that is to time out is answered much later.
+/// The gateway's timeout in tests. A request that is to time out is answered much later.
 pub const CALL: Duration = Duration::from_millis(1500);
 
 /// A payments context of its own for a test.
@@ -52,16 +52,16 @@ pub struct Lab {
     pub stripe: FakeStripe,
     pub aws: FakeAws,
     pub table: Table,
-    /// Of the table.
+    /// Faults of the table.
     pub faults: Faults,
-    /// Of Step Functions, SQS and Secrets Manager.
+    /// Faults of Step Functions, SQS and Secrets Manager.
     pub aws_faults: Faults,
     pub secrets: Arc<Secrets>,
     pub order: OrderId,
     pub user: UserId,
     /// When the test's first command comes.
     pub start: Timestamp,
-    /// How far the breaker's clock is ahead, in seconds.
+    /// The offset of the breaker's clock, in seconds.
     later: Arc<AtomicI64>,
 }
 
@@ -70,7 +70,7 @@ impl Lab {
         Self::with_calls_of(CALL).await
     }
 
-    /// As `new`, with a gateway that may take so long.
+    /// Like `new`, with this timeout for the gateway.
     pub async fn with_calls_of(call: Duration) -> Self {
         let (table, faults) = testing::table(&[]).await;
         let aws = FakeAws::start().await;
@@ -116,7 +116,7 @@ impl Lab {
         Self { order: OrderId::derive(&self.user, &key), ..self.clone() }
     }
 
-    /// The gateway, with at most so many calls a second to each endpoint.
+    /// The gateway with this rate limit for each endpoint.
     pub fn gateway_at_most(&self, per_second: u32) -> Gateway {
         let timeouts = Timeouts { connect: CALL, call: CALL };
         let limits = self.limits(NonZeroU32::new(per_second).unwrap());
@@ -137,7 +137,7 @@ impl Lab {
         breaker(&self.table, &self.later)
     }
 
-    /// The gateway's rate, of a gateway that allows so many calls a second.
+    /// The rate limits for a gateway that allows this many calls a second.
     pub fn limits(&self, per_second: NonZeroU32) -> Limits {
         Limits::new(&self.table, per_second)
     }
@@ -194,7 +194,7 @@ impl Lab {
         self.payment().await.status
     }
 
-    /// What the payment's last write brings to the relay: its type, if it brings anything.
+    /// The event of the payment's last write, if it has one.
     pub async fn last_event(&self) -> Option<Envelope> {
         let key = lambda_kit::dynamodb::key(format!("PAYMENT#{}", self.order), "PAYMENT");
         let read = self.table.client.get_item().table_name(&self.table.name).set_key(Some(key));

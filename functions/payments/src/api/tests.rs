@@ -198,7 +198,7 @@ async fn a_customer_who_finishes_late_is_noticed_by_the_webhook_and_repeats_chan
 #[tokio::test]
 async fn a_webhook_before_the_gateways_own_answer_answers_the_step_and_the_answer_changes_nothing() {
     let lab = Lab::new().await;
-    // Confirmed, and neither worker nor we know: the answer was lost.
+    // The intent was confirmed, and the answer was lost, so the worker does not know.
     lab.stripe.trouble("confirm", &[crate::testing::Trouble::LostAnswer]);
     lab.take("pm_card_visa", "t1").await.unwrap();
     assert_eq!(lab.event("payment_intent.succeeded", lab.stripe.object("pi_1")).await, StatusCode::OK);

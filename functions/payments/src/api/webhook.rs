@@ -75,7 +75,7 @@ struct DisputeObject {
     dispute: Dispute,
 }
 
-/// What an event says about a payment of ours.
+/// The content of an event about one of our payments.
 struct News {
     order_id: OrderId,
     intent_id: String,
@@ -110,7 +110,7 @@ pub(super) async fn receive(State(api): State<Api>, request: Request) -> Result<
 }
 
 impl Api {
-    /// Checks the signature; with the secrets as they are now, when those that were known do not fit.
+    /// Checks the signature. When no cached secret matches, reads the secrets again.
     async fn verify(&self, header: Option<&str>, body: &[u8], now: Timestamp) -> Result<(), Problem> {
         let refused = |error: signature::SignatureError| Problem::bad_request(error.to_string());
         let secret = self.secrets.get(now).await.map_err(|e| Problem::unavailable(&e))?;
@@ -123,7 +123,7 @@ impl Api {
         signature::verify(header, body, &newer.webhook_secrets, now).map_err(refused)
     }
 
-    /// Leaves it to the queue, because the gateway has to be asked whose it is.
+    /// Queues the dispute: the gateway must be called to find its order, and a webhook has no time for that.
     async fn hear_of_dispute(&self, event: &Event<'_>) -> Result<StatusCode, Problem> {
         let object: DisputeObject = event.object()?;
         let DisputeObject { payment_intent: Some(intent_id), currency, mut dispute } = object else {
@@ -177,7 +177,7 @@ impl Api {
     }
 }
 
-/// What the event says, unless it is of a type or of an order that is not ours.
+/// Parses the event; `None` for types and orders that are not ours.
 fn news(event: &Event<'_>) -> Result<Option<News>, Problem> {
     match event.kind.as_str() {
         "payment_intent.succeeded"

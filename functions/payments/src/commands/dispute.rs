@@ -1,5 +1,5 @@
-//! What the gateway's webhooks tell of an intent without naming its order: disputes, and refunds that failed. The gateway
-//! is asked for the order here: the webhook itself has no time to.
+//! The gateway's webhooks about an intent that do not name its order: disputes, and failed refunds. The order
+//! is read from the gateway here, because the webhook has no time for that.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ enum Owner {
     Payment(Box<Payment>),
     /// Not a payment of ours.
     Stranger,
-    /// The gateway cannot be asked now: again after this.
+    /// The gateway cannot be called now; retry after this.
     Later(SignedDuration),
 }
 
@@ -115,8 +115,8 @@ impl Payments {
     }
 }
 
-/// When to ask again: the message is put back instead of failed, so that a gateway that is away does not spend its
-/// receives.
+/// When to retry. The message is put back instead of failed, so that a gateway that is down does not use up
+/// its receives.
 fn later(error: &GatewayError) -> Option<SignedDuration> {
     if !error.is_retryable() {
         return None;

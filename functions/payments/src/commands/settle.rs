@@ -17,7 +17,7 @@ pub(super) const ONE_CALL: Duration =
 /// A payment that is created, collected, closed and refunded in one go takes 4 steps; twice that is a circle.
 const STEPS: usize = 8;
 
-/// How far a payment was brought.
+/// How far a payment was processed.
 #[derive(Debug)]
 pub(super) enum Settled {
     /// Nothing is owed.
@@ -28,7 +28,7 @@ pub(super) enum Settled {
     Stopped(Payment, GatewayError),
 }
 
-/// What one step came to.
+/// The result of one step.
 enum Step {
     /// The payment has moved: it may owe something else now.
     Moved(Payment),
@@ -102,8 +102,8 @@ impl Payments {
         if payment.intent.as_ref().is_some_and(|ours| ours.id == intent.id) {
             return Ok(Step::Made(payment, intent.id));
         }
-        // The order was undone meanwhile, or another worker's intent came first. This one is not confirmed and
-        // nobody knows it: cancelling is tidiness, not safety.
+        // The order was undone meanwhile, or another worker's intent was stored first. This intent is not
+        // confirmed and its id is stored nowhere, so cancelling it is only a clean-up.
         if let Err(error) = self.gateway.cancel(&intent.id, invocation.patience()).await {
             tracing::warn!(intent_id = intent.id, %error, "an unused intent stays open, unconfirmed");
         }
@@ -142,7 +142,7 @@ impl Payments {
         if !invocation.has(ONE_CALL) {
             return Ok(Step::Failed(payment, error));
         }
-        // It failed or was refused: only the intent knows whether anything has happened.
+        // It failed or was refused: only the intent shows whether anything has happened.
         match (
             self.gateway.retrieve(intent_id, invocation.patience()).await.map(|intent| intent.says()),
             error,
@@ -166,7 +166,8 @@ impl Payments {
     ) -> Result<Step, PaymentsError> {
         let canceled = self.gateway.cancel(intent_id, invocation.patience()).await;
         let intent = match canceled {
-            // Refused: it has taken money, or was closed before, or is being worked on. It says which.
+            // Refused: the intent has taken money, was closed before, or is being processed. Reading it tells
+            // which.
             Err(error) if !error.is_retryable() || error.keeps_key() => {
                 if !invocation.has(ONE_CALL) {
                     return Ok(Step::Failed(payment, error));
@@ -226,7 +227,7 @@ impl Payments {
         }
     }
 
-    /// How much the gateway has given back, in minor units. A charge's own sum may still count refunds that failed.
+    /// The refunded amount in minor units. A charge's own sum may still count refunds that failed.
     async fn gone_back(
         &self,
         payment: &Payment,
@@ -240,7 +241,8 @@ impl Payments {
         Ok(refunds.accepted(&payment.failed_refunds))
     }
 
-    /// Nothing has happened, and the key would only say so again: the next try has another one.
+    /// Nothing has happened, and the idempotency key would return the same failure: the next try uses a new
+    /// key.
     async fn spend_key(
         &self,
         payment: Payment,
@@ -267,7 +269,8 @@ impl Payments {
         })
     }
 
-    /// Records, and tells those who wait as soon as there is a result: before the next call, which may take long.
+    /// Records the fact, and answers the task tokens as soon as there is a result: before the next call,
+    /// which may be slow.
     async fn record(
         &self,
         payment: Payment,

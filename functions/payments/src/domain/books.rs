@@ -15,7 +15,7 @@ pub struct Account {
     pub taken: bool,
     /// Minor units.
     pub amount: i64,
-    /// How much of that is with the customer again, or on its way.
+    /// The part of it that was refunded or is on its way back.
     pub refunded: i64,
 }
 
@@ -26,11 +26,11 @@ pub enum Kind {
     NoPayment,
     /// The gateway took money by an intent that is not the payment's.
     OtherIntent,
-    /// The gateway took money, and the payment says that it was not paid.
+    /// The gateway took money, but the payment is recorded as not paid.
     NotRecorded,
-    /// The payment says that it was paid, and the gateway took nothing.
+    /// The payment is recorded as paid, but the gateway took nothing.
     NotTaken,
-    /// The payment says that it was paid, and the gateway does not know its intent.
+    /// The payment is recorded as paid, but the gateway does not know its intent.
     NoIntent,
     /// They differ in how much was taken.
     Amount,
@@ -49,7 +49,7 @@ pub struct Difference {
 }
 
 impl Payment {
-    /// Whether the gateway took money for it, for all that is known here.
+    /// Whether the gateway took money for it, according to our record.
     pub fn took_money(&self) -> bool {
         let taken = matches!(
             self.status,
@@ -59,8 +59,8 @@ impl Payment {
     }
 }
 
-/// What is wrong, if anything is. A payment that is still pending before its deadline is not judged: its webhook may be on
-/// its way.
+/// The difference between our record and the gateway's, if any. A payment that is pending before its deadline
+/// is not compared, because its webhook may be on its way.
 pub fn compare(
     order_id: &OrderId,
     payment: Option<&Payment>,

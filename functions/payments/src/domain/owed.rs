@@ -1,12 +1,12 @@
-//! What a payment owes: to those who wait, and at the gateway.
+//! The obligations of a payment: answers to task tokens, and actions at the gateway.
 
 use contracts::saga::{ORDER_CANCEL_REQUESTED, PAYMENT_DECLINED, PAYMENT_TIMEOUT, UndoOutcome};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Charge, Operation, Payment, Status};
 
-/// The first look comes within so many seconds, the next ones within twice as many each. Drawn evenly from that time
-/// (full jitter), since what made one payment wait makes many wait.
+/// The ceiling of the first check's delay in seconds. It doubles for each further check, and the delay is
+/// drawn uniformly below it (full jitter), because a cause that delays one payment delays many.
 const FIRST_LOOK_SECONDS: i64 = 5;
 /// The saga waits for the result: a lost webhook, or a gateway that is back, is noticed within a minute.
 const LONGEST_WAIT_SECONDS: i64 = 60;
@@ -15,24 +15,24 @@ const LONGEST_WAIT_AFTER_DEADLINE_SECONDS: i64 = 900;
 /// The most that SQS delays a message (`DelaySeconds`, SQS API reference).
 const LONGEST_DELAY_SECONDS: i64 = 900;
 
-/// What the saga's step is answered with.
+/// The result for the saga's step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     Paid,
-    /// A name of the saga's contract, and what it says beside.
+    /// An error name of the saga's contract, with its cause.
     NotPaid {
         error: &'static str,
         cause: String,
     },
 }
 
-/// What is to be done at the gateway, or what time itself has done.
+/// The next action at the gateway, or a change that is due because of time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
     Nothing,
     /// Make an intent.
     Create(Charge),
-    /// Find out what became of the intent, and confirm it if nobody has.
+    /// Find out what happened to the intent, and confirm it if that was not done.
     Collect {
         intent_id: String,
     },
@@ -48,22 +48,22 @@ pub enum Work {
 }
 
 impl Payment {
-    /// What was to be taken, in minor units.
+    /// The amount to charge, in minor units.
     pub fn total(&self) -> i64 {
         self.charge.as_ref().map_or(0, |charge| charge.amount.amount)
     }
 
-    /// What was paid to the customer past the gateway, in minor units.
+    /// The amount that was paid to the customer outside the gateway, in minor units.
     fn settled(&self) -> i64 {
         self.settlements.iter().map(|settlement| settlement.amount).sum()
     }
 
-    /// What is with the customer again, in minor units.
+    /// The amount that the customer has back, in minor units.
     pub fn given_back(&self) -> i64 {
         self.refunded + self.settled()
     }
 
-    /// What can still be owed to the customer by a refund that fails, in minor units.
+    /// The amount that may still be owed to the customer when refunds fail, in minor units.
     pub(super) fn refundable(&self) -> i64 {
         (self.total() - self.settled()).max(0)
     }
@@ -81,7 +81,7 @@ impl Payment {
         self.intent.as_ref().filter(|intent| intent.open).map(|intent| intent.id.clone())
     }
 
-    /// What everyone who waits is to be told, once it is known.
+    /// The result for all task tokens, once it is known.
     pub fn verdict(&self) -> Option<Verdict> {
         let not_paid = |error, cause: &str| Some(Verdict::NotPaid { error, cause: cause.to_owned() });
         match self.status {
@@ -103,7 +103,7 @@ impl Payment {
         }
     }
 
-    /// What is owed at `now`.
+    /// The action that is due at `now`.
     pub fn owes(&self, now: Timestamp) -> Work {
         let close = || self.open_intent().map_or(Work::Nothing, |intent_id| Work::Close { intent_id });
         match (self.status, &self.charge, &self.intent) {
@@ -121,7 +121,7 @@ impl Payment {
         }
     }
 
-    /// How the undo ended, or nothing while it has not: then work is owed.
+    /// How the undo ended; `None` while it has not, and work is owed.
     pub fn undo_outcome(&self) -> Option<UndoOutcome> {
         match self.status {
             Status::Refunded => Some(UndoOutcome::Refunded),
@@ -132,8 +132,8 @@ impl Payment {
         }
     }
 
-    /// How long until the payment is looked at again, after it was looked at `looks` times: at least `least`, and then
-    /// what `draw` draws up to a ceiling of seconds, which doubles with each look. Not past the deadline while it is open.
+    /// The delay until the next check, after `looks` checks: at least `least`, and up to a ceiling that
+    /// doubles with each check, drawn by `draw`. Not past the deadline while the payment is open.
     pub fn next_look(
         &self,
         looks: u32,

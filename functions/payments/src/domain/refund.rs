@@ -1,4 +1,4 @@
-//! Money that goes back, and money that somebody wants back.
+//! Refunds and disputes.
 
 use contracts::events::RefundCause;
 use jiff::Timestamp;
@@ -8,7 +8,7 @@ use super::{News, Operation, Payment, Status};
 
 const LOST: &str = "lost";
 
-/// A dispute of the charge, as the gateway tells it.
+/// A dispute of the charge, as the gateway reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dispute {
     pub id: String,
@@ -20,7 +20,7 @@ pub struct Dispute {
 }
 
 impl Dispute {
-    /// Whether nothing more comes of it (<https://docs.stripe.com/api/disputes/object>, `status`).
+    /// Whether the dispute is final (<https://docs.stripe.com/api/disputes/object>, `status`).
     fn is_closed(&self) -> bool {
         matches!(self.status.as_str(), "won" | LOST | "warning_closed" | "prevented")
     }
@@ -37,14 +37,15 @@ pub struct FailedRefund {
     pub reason: String,
 }
 
-/// What came back from the customer's bank, and was paid to the customer in another way, such as a bank transfer.
+/// Money that a failed refund brought back and that was paid to the customer in another way, such as a bank
+/// transfer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settlement {
     /// Minor units.
     pub amount: i64,
     /// Unix seconds.
     pub at: i64,
-    /// Who says so.
+    /// Who recorded it.
     pub by: String,
     pub note: String,
 }
@@ -82,12 +83,12 @@ pub(super) fn dispute(known: &mut Vec<Dispute>, news: &Dispute) {
     }
 }
 
-/// What follows for the status from money going back: why it does, and that all of it has. What a lost dispute took is
-/// with the customer already, and is not owed again when the order is taken back.
+/// Updates the status after a refund: the cause of the refund, and whether everything is refunded. The
+/// customer already has the amount of a lost dispute, so it is not owed again when the order is undone.
 pub(super) fn follow(payment: &mut Payment, before: Status) {
     if payment.status == Status::Refunding && before != Status::Refunding {
         payment.refund_cause.get_or_insert(match before {
-            // The saga was answered, and perhaps the customer told, that nothing was taken.
+            // The saga, and perhaps the customer, was told that nothing was taken.
             Status::Declined | Status::TimedOut => RefundCause::LatePayment,
             _ => RefundCause::OrderCancelled,
         });
@@ -96,7 +97,7 @@ pub(super) fn follow(payment: &mut Payment, before: Status) {
         payment.status = Status::RefundFailed;
     }
     if payment.status == Status::RefundFailed && payment.returned == 0 {
-        // What had come back is with the customer now.
+        // The money that had come back is with the customer now.
         payment.status = match payment.refund_cause {
             _ if payment.given_back() >= payment.total() => Status::Refunded,
             Some(_) => Status::Refunding,
@@ -111,7 +112,7 @@ pub(super) fn follow(payment: &mut Payment, before: Status) {
     };
     if all && payment.total() > 0 {
         payment.status = Status::Refunded;
-        // What a lost dispute took is not owed again.
+        // The amount of a lost dispute is not owed again.
         payment.returned = 0;
     }
 }

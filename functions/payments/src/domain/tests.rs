@@ -196,7 +196,7 @@ fn what_a_lost_dispute_took_is_not_owed_again_because_a_refund_failed() {
     assert_eq!(after(&undone, &undo(), NOW).0, undone, "a repeat changes nothing");
 }
 
-/// The refund of an order that was taken back, returned by the customer's bank.
+/// The refund of a cancelled order, returned by the customer's bank.
 fn refund_returned() -> Payment {
     let back =
         Payment { refunded: 4200, refund_cause: Some(RefundCause::OrderCancelled), ..payment(Refunded) };
@@ -220,7 +220,7 @@ fn what_came_back_and_was_paid_in_another_way_is_with_the_customer_and_not_at_th
     );
 }
 
-/// A person tried once more first, and the gateway refused.
+/// A person tried the refund again first, and the gateway refused.
 #[test]
 fn a_refund_that_is_tried_again_stops_when_its_money_was_paid_in_another_way() {
     let (tried, _) = after(&refund_returned(), &undo(), NOW);
@@ -372,7 +372,7 @@ proptest! {
                 let closes = matches!(payment.owes(at(NOW).now), Work::Close { .. });
                 prop_assert!(closes);
             }
-            // Who was told one thing is not told the other, save that a paid order can be taken back.
+            // The result never changes once it is sent, except that a paid order can be undone.
             let verdict = payment.verdict();
             match (&told, &verdict) {
                 (Some(Verdict::NotPaid { .. }), verdict) => {

@@ -1,4 +1,4 @@
-//! What can go wrong at the gateway, told apart by what it means for the money.
+//! The gateway's errors, classified by what they mean for the money.
 
 use jiff::SignedDuration;
 use lambda_kit::{
@@ -20,7 +20,7 @@ pub enum GatewayError {
     /// It was not called, because others' calls take all that its rate allows for longer than this one could wait.
     #[error("the gateway's rate is used up for {} s", wait.as_secs())]
     Crowded { wait: SignedDuration },
-    /// 5xx: it may have happened, and its idempotency key will say the same again.
+    /// 5xx: the call may have taken effect, and its idempotency key returns the same failure again.
     #[error("the gateway failed with {0}")]
     Failed(u16),
     /// 409 while an equal request is on its way, 429: it has not happened.
@@ -37,7 +37,7 @@ pub enum GatewayError {
     /// The card or the payment method is not good for this payment. It will never happen.
     #[error("the payment was declined: {code}")]
     Declined { code: String },
-    /// It says that what the request asks of an object cannot be done in the state that this is in.
+    /// The request is not possible in the current state of the object.
     #[error("the gateway refused with {status}: {code}")]
     Refused { status: u16, code: String },
     /// Another 4xx: a fault of the request or of the account, and not of the customer. It has not happened.
@@ -46,12 +46,12 @@ pub enum GatewayError {
 }
 
 impl GatewayError {
-    /// Whether the same may go well later.
+    /// Whether a retry may succeed.
     pub const fn is_retryable(&self) -> bool {
         !matches!(self, Self::Declined { .. } | Self::Refused { .. })
     }
 
-    /// How long it is of no use to try again.
+    /// Until then a retry is of no use.
     pub const fn retry_after(&self) -> SignedDuration {
         match self {
             Self::Open(open) => open.retry_after,
@@ -60,8 +60,9 @@ impl GatewayError {
         }
     }
 
-    /// Whether the idempotency key keeps this failure, so that another try needs another key: Stripe keeps the answer of
-    /// whatever began to execute, a 400 as well as a 500 (<https://docs.stripe.com/api/idempotent_requests>).
+    /// Whether the idempotency key is bound to this failure, so that a retry needs a new key: Stripe stores
+    /// the response of every request that began to execute, a 400 as well as a 500
+    /// (<https://docs.stripe.com/api/idempotent_requests>).
     pub const fn keeps_key(&self) -> bool {
         matches!(self, Self::Failed(_) | Self::Misused { .. })
     }
@@ -72,7 +73,7 @@ impl ProviderError for GatewayError {
         match self {
             Self::NoAnswer(_) | Self::Failed(_) => Ending::Failed,
             Self::Throttled(_) | Self::Crowded { .. } => Ending::Throttled,
-            // It works, and does not do what it was asked.
+            // The gateway works, but did not do what was requested.
             Self::Open(_)
             | Self::Unauthorized
             | Self::NoKey(_)
@@ -159,7 +160,7 @@ pub(super) fn of(status: u16, body: &[u8]) -> GatewayError {
         || is(ABOUT_THE_CARD);
     let about_state = status == 404 || is(ABOUT_THE_STATE);
     let mut code = decline_code.or(code).or(kind).unwrap_or_else(|| "unknown".to_owned());
-    // Ours to bound: it is stored, and the saga is told.
+    // We must limit its length: it is stored and passed to the saga.
     code.truncate(code.floor_char_boundary(100));
     match status {
         500.. => GatewayError::Failed(status),

@@ -24,7 +24,7 @@ const ANSWER_LIMIT: usize = 256 * 1024;
 /// safe to repeat, by its idempotency key or by its nature. After two of them, a delayed message costs less.
 const STALE_CONNECTIONS: u32 = 2;
 
-/// How long the gateway may take.
+/// The timeouts of the gateway.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     pub connect: Duration,
@@ -74,7 +74,8 @@ pub(super) async fn send(
     tokio::time::timeout(timeouts.call, answer).await.map_err(|late| GatewayError::NoAnswer(late.into()))?
 }
 
-/// A connection that had been made, and broke. One that could not be made is not worth trying at once again.
+/// Whether an established connection broke. A connection that could not be established is not worth an
+/// immediate retry.
 fn is_stale(error: &ConnectorError) -> bool {
     let broke = error.is_io() || error.as_other() == Some(ErrorKind::TransientError);
     broke && error.connection_metadata().is_some()

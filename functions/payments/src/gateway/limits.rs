@@ -8,14 +8,14 @@ use lambda_kit::{bucket::Bucket, dynamodb::Table};
 
 use super::GatewayError;
 
-/// Requests a second to each endpoint, unless the template says otherwise: a fifth below what Stripe allows, since people
-/// use the dashboard and `cargo ops` with the same account.
+/// The default rate of requests a second to each endpoint: a fifth below Stripe's limit, since people use the
+/// dashboard and `cargo ops` with the same account.
 pub const REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).expect("twenty");
 
 /// Without it a limit that is used up is met by every third call, where the network brings two closer together.
 const SLOWER_PERCENT: u32 = 5;
 
-/// What Stripe counts requests by.
+/// The endpoints by which Stripe counts requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Endpoint {
     Create,

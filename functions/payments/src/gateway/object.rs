@@ -1,4 +1,4 @@
-//! Stripe's objects, as much of them as is read.
+//! Stripe's objects, with the fields that are read.
 
 use contracts::{Currency, Money, OrderId};
 use serde::Deserialize;
@@ -80,11 +80,11 @@ enum LatestCharge {
 }
 
 impl IntentObject {
-    /// What this means for a payment.
+    /// The meaning of the intent's status for a payment.
     pub fn says(&self) -> Says {
         match self.status {
             IntentStatus::RequiresConfirmation => Says::Unconfirmed,
-            // Captured by hand is not what we ask for: nothing final, and cancelling it gives the money back.
+            // We never request manual capture. The state is not final, and cancelling returns the money.
             IntentStatus::Processing | IntentStatus::RequiresCapture | IntentStatus::Unknown => {
                 Says::Processing
             }
@@ -119,7 +119,7 @@ impl IntentObject {
         OrderId::try_from(self.metadata.order_id.as_deref()?).ok()
     }
 
-    /// How much of what was taken has been given back, in minor units. Only known of a retrieved intent.
+    /// The refunded amount in minor units. Only known for a retrieved intent.
     pub fn refunded(&self) -> i64 {
         match &self.latest_charge {
             Some(LatestCharge::Expanded { amount_refunded, currency }) => {
@@ -138,7 +138,7 @@ pub struct RefundObject {
     amount: i64,
     #[serde(default)]
     currency: Option<String>,
-    /// Of a charge that has no such state, nothing.
+    /// `None` for a refund of a charge that has no such state.
     #[serde(default)]
     status: Option<RefundState>,
     #[serde(default)]
@@ -181,8 +181,8 @@ pub struct Refunds {
 }
 
 impl Refunds {
-    /// How much of them is with the customer, or on its way, in minor units. `failed`: those that are known to have
-    /// failed, whatever they say.
+    /// The amount of refunds that the customer has or that are on their way, in minor units. `failed`:
+    /// refunds that are known to have failed, whatever their status is here.
     pub fn accepted(&self, failed: &[FailedRefund]) -> i64 {
         let accepted = self.data.iter().filter(|refund| {
             refund.state().is_accepted() && failed.iter().all(|failed| failed.id != refund.id)
@@ -205,7 +205,7 @@ pub enum RefundState {
 }
 
 impl RefundState {
-    /// Whether the money goes back without anything more being done.
+    /// Whether the money goes back without further action.
     pub const fn is_accepted(self) -> bool {
         matches!(self, Self::Succeeded | Self::Pending)
     }

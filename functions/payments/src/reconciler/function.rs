@@ -1,4 +1,4 @@
-//! The function payments-reconciler: run by its schedule, and asked by `cargo ops payments`.
+//! The function payments-reconciler: invoked by its schedule and by `cargo ops payments`.
 
 use std::{
     sync::Arc,
@@ -26,7 +26,7 @@ use super::{
 /// Left of an invocation's time for its last calls and its answer.
 const RESERVE: Duration = Duration::from_secs(30);
 
-/// What the function can be asked.
+/// The function's requests.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "action")]
 enum Request {
@@ -87,7 +87,7 @@ impl Reconciler {
             tracing::error!(error = chain(&error), "the payments could not be compared with the gateway");
             Diagnostic { error_type: "Transient".to_owned(), error_message: chain(&error) }
         })?;
-        // What was not compared may differ.
+        // Payments that were not compared may differ.
         let may_differ = report.different.max(u64::from(!report.complete));
         telemetry::found("CheckPayments", "different", may_differ);
         let Report { date, compared, different, complete, .. } = &report;

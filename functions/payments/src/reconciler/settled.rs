@@ -1,4 +1,4 @@
-//! A refund that failed, and whose money was paid to the customer in another way.
+//! A failed refund whose money was paid to the customer in another way.
 
 use contracts::{Money, OrderId};
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// What was recorded, now or before.
+/// The record, written now or before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Recorded {
     pub order_id: OrderId,
@@ -35,8 +35,8 @@ pub enum SettleError {
 }
 
 impl Reconciler {
-    /// Records that what a refund that failed had been for was paid to the customer past the gateway. A repeat changes
-    /// nothing, and says what was recorded.
+    /// Records that the amount of a failed refund was paid to the customer outside the gateway. Idempotent: a
+    /// repeat returns the first record.
     ///
     /// # Errors
     /// When there is no such refund, or the table cannot be read or written.

@@ -1,4 +1,4 @@
-//! Step Functions, SQS and Secrets Manager, as much of them as payments call.
+//! A fake of Step Functions, SQS and Secrets Manager, with the operations that payments call.
 
 use std::{
     collections::HashMap,
@@ -19,7 +19,7 @@ pub struct Told {
 #[derive(Default)]
 struct State {
     told: Vec<Told>,
-    /// What Step Functions says about a token, once.
+    /// Step Functions' refusal for a token, used once.
     refusals: HashMap<String, (u16, String)>,
     sent: Vec<(Value, i64)>,
     queue_is_down: bool,
@@ -53,7 +53,7 @@ impl FakeAws {
         self.state.lock().unwrap().told.clone()
     }
 
-    /// Each token with the error it was told, in the order of telling.
+    /// Each token with the error that it was answered with, in the order of the answers.
     pub fn results(&self) -> Vec<(String, Option<String>)> {
         self.told().into_iter().map(|told| (told.token, told.error)).collect()
     }

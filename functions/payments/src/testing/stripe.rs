@@ -1,7 +1,7 @@
-//! A Stripe in this process: intents, refunds, idempotency keys, and trouble on demand.
+//! An in-process Stripe: intents, refunds, idempotency keys, and injected faults.
 //!
-//! Payment methods: `pm_card_visa` succeeds, `pm_declined` is declined, `pm_3ds` asks for the customer,
-//! `pm_slow` stays with the bank; others do not exist.
+//! Payment methods: `pm_card_visa` succeeds, `pm_declined` is declined, `pm_3ds` requires the customer's
+//! action, `pm_slow` stays with the bank; others do not exist.
 
 use std::{
     collections::HashMap,
@@ -15,12 +15,12 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::a
 /// Longer than any test's gateway call may take.
 const NEVER: Duration = Duration::from_secs(60);
 
-/// What goes wrong with the next request of an operation.
+/// The fault of the next request of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// Nothing happens, and nothing is said.
+    /// No effect and no answer.
     Unreachable,
-    /// It happens, and nothing is said.
+    /// The request takes effect, and the answer is lost.
     LostAnswer,
     /// Nothing happens; 500, which the idempotency key keeps.
     FailedBefore,
@@ -125,13 +125,13 @@ impl FakeStripe {
         taken.map(|intent| intent.amount - intent.refunded).sum()
     }
 
-    /// Intents by whose fault money could still be taken.
+    /// Intents that could still take money.
     pub fn open(&self) -> usize {
         let state = self.state.lock().unwrap();
         state.intents.values().filter(|intent| !matches!(intent.status, "succeeded" | "canceled")).count()
     }
 
-    /// What the customer, the bank or somebody in the dashboard does.
+    /// Changes an intent's status, as the customer, the bank or a user of the dashboard does.
     pub fn becomes(&self, intent_id: &str, status: &'static str) {
         self.state.lock().unwrap().intents.get_mut(intent_id).unwrap().status = status;
     }
@@ -166,17 +166,17 @@ impl FakeStripe {
         object
     }
 
-    /// Forgets an intent, as another account would not know it.
+    /// Deletes an intent, as if it belonged to another account.
     pub fn forget(&self, intent_id: &str) {
         self.state.lock().unwrap().intents.remove(intent_id).unwrap();
     }
 
-    /// Takes another amount than it was asked for.
+    /// Charges another amount than was requested.
     pub fn charge_instead(&self, intent_id: &str, amount: i64) {
         self.state.lock().unwrap().intents.get_mut(intent_id).unwrap().amount = amount;
     }
 
-    /// How many intents have taken money, ever.
+    /// The number of intents that have ever taken money.
     pub fn charges(&self) -> usize {
         self.state.lock().unwrap().intents.values().filter(|intent| intent.status == "succeeded").count()
     }

@@ -1,4 +1,4 @@
-//! What is done in the gateway's dashboard, and by the customer's bank.
+//! Actions in the gateway's dashboard, and by the customer's bank.
 
 use contracts::saga::UndoOutcome;
 
@@ -16,7 +16,7 @@ impl Lab {
         assert_eq!(self.event("charge.refunded", charge).await, StatusCode::OK);
     }
 
-    /// What the payment's customer sees of what went back.
+    /// The refunds that the payment's customer sees.
     pub(super) async fn shown(&self) -> (Value, Value) {
         let tokens = Tokens::new();
         let body = self.get(&tokens, &tokens.user(&self.user), self.order.as_str()).await.body;

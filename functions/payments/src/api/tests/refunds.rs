@@ -1,4 +1,4 @@
-//! Refunds that the customer's bank returns, days after they were made.
+//! Refunds that the customer's bank returns days later.
 
 use contracts::saga::UndoOutcome;
 

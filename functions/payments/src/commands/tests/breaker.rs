@@ -65,7 +65,7 @@ async fn an_intent_that_was_made_before_the_gateway_went_down_is_voided_when_it_
     let lab = Lab::new().await;
     lab.take("pm_3ds", "t1").await.unwrap();
     lab.opened_by_another().await;
-    // What this instance's breaker has seen before is believed for a second.
+    // This instance uses the breaker's state that it has read for a second.
     lab.wait(1);
     lab.check_at(DEADLINE).await.unwrap();
     assert_eq!(lab.aws.results(), [failed("t1", "PaymentTimeout")], "nobody waits for the gateway's return");

@@ -1,4 +1,4 @@
-//! What the gateway refuses that is our fault or our account's, and not the card's.
+//! Refusals by the gateway that are caused by us or our account, and not by the card.
 
 use super::*;
 

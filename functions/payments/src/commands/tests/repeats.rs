@@ -5,16 +5,17 @@ use lambda_kit::aws::MAX_ATTEMPTS;
 
 use super::*;
 
-/// Each lost answer of the gateway is waited for so long. One that is given up for being slow harms nothing here.
+/// How long to wait for each lost answer of the gateway. Giving up a slow one early does no harm here.
 const SHORT: Duration = Duration::from_millis(300);
 
 /// Whose answer is lost.
 #[derive(Debug, Clone, Copy)]
 enum Lost {
     Nothing,
-    /// Of the table, after so many that were not: all tries of one call, so that its caller sees it.
+    /// A call of the table after this many that succeed. All tries of the call fail, so that its caller sees
+    /// it.
     Table(&'static str, u32),
-    /// Of Step Functions or SQS.
+    /// A call of Step Functions or SQS.
     Aws(&'static str),
     Gateway(&'static str),
 }
@@ -46,7 +47,7 @@ impl Lab {
                 break;
             }
         }
-        // A check that fails comes again, as here; one that finds nothing owed does nothing.
+        // A failed check is retried, as here; a check of a payment that owes nothing does nothing.
         for seconds in 2..6 {
             let _ = self.check_at(seconds).await;
         }
@@ -95,7 +96,7 @@ async fn the_money_is_right_however_often_and_in_whatever_order_and_whichever_an
     }
     assert!(lab.stripe.charges() <= 1, "charged more than once");
     assert_eq!(lab.stripe.kept(), kept);
-    // Whatever is told first is what the saga hears.
+    // The saga uses the first result that it gets.
     let results = lab.aws.results();
     assert_eq!(results.first().expect("the step hears something").1.as_deref(), told);
     if matches!(commands.last(), Some(Do::Undo)) {
