@@ -22,7 +22,7 @@ use serde::Serialize;
 #[cfg(feature = "openapi")]
 pub use describe::operations;
 
-/// Makes tickets, and says where they are good.
+/// Issues tickets, with the URL that accepts them.
 #[derive(Debug)]
 pub struct Tickets {
     signer: Signer,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// The role that may watch every order, as the connection's context names it.
 pub const ADMIN: &str = "admin";
 
-/// What API Gateway asks a REQUEST authorizer of a WebSocket API.
+/// API Gateway's request to a REQUEST authorizer of a WebSocket API.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Request {
@@ -18,7 +18,7 @@ struct Request {
     query_string_parameters: Option<HashMap<String, String>>,
 }
 
-/// What it answers.
+/// The authorizer's response.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Policy {
@@ -53,11 +53,12 @@ impl Authorizer {
         Self(verifier)
     }
 
-    /// Lets a good ticket in, and denies every other: 403. (The error "Unauthorized" would be 401 on AWS, counts there
-    /// as a failure of the function, and is a 500 elsewhere. A request without a ticket does not come here: 401.)
+    /// Admits a valid ticket and denies every other with 403. (The error "Unauthorized" would be a 401 on
+    /// AWS, but count as a failure of the function, and be a 500 elsewhere. A request without a ticket does
+    /// not reach this function: 401.)
     ///
     /// # Errors
-    /// When the request cannot be read, or the key cannot be had: 500, and the client tries again.
+    /// When the request cannot be read or the key cannot be fetched: 500, and the client tries again.
     pub async fn decide(&self, payload: &str) -> Result<Policy, Diagnostic> {
         let request: Request =
             serde_json::from_str(payload).map_err(|e| failure("MalformedRequest", &e.to_string()))?;

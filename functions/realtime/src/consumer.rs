@@ -1,9 +1,10 @@
-//! The line of each order, one thing after the other: events, and the wishes to follow them.
+//! The queue of each order: its events and its subscriptions, handled one after the other.
 //!
-//! Frames go out first and are saved then. A connection that cannot be posted to is closed at once, so that it holds
-//! nobody up: its client comes back and asks for what it missed, behind this event in the same line. Only when it
-//! cannot be closed either (API Gateway itself is away), or API Gateway throttles, it is noted as owed, and the event comes
-//! again for those alone: under throttling, clients that all connect again would make it worse.
+//! Frames are sent first and stored after that. A connection that cannot be posted to is closed at once, so
+//! that it delays no other: its client reconnects and replays what it missed, behind this event in the same
+//! queue. Only when it cannot be closed either (API Gateway itself is down), or API Gateway throttles, the
+//! connection is stored as owed, and the event is retried for these connections alone: under throttling,
+//! clients that all reconnect would make it worse.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,8 +32,8 @@ use crate::{
 /// frame, too.
 pub const EVENT_TYPES: EventTypes = &["order.", "payment.", "shipment.", UserDeleted::TYPE];
 
-/// Connections that are posted to at the same time. A post takes some 10 ms, so that 500 connections hear of an event
-/// within a fifth of a second; more would take too many of the process's sockets (Lambda: 1,024 file descriptors).
+/// Concurrent posts. A post takes some 10 ms, so 500 connections receive an event within a fifth of a second;
+/// more would use too many of the process's sockets (Lambda: 1,024 file descriptors).
 const PARALLEL_POSTS: usize = 32;
 
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +52,7 @@ enum ConsumerError {
     Undelivered(usize),
 }
 
-/// How a post ended.
+/// The result of a post.
 enum Posted {
     /// It has the frames, or is not there any more.
     Settled,
@@ -74,7 +75,7 @@ impl Consumer {
     /// Handles one message of the queue; `now` in Unix seconds.
     ///
     /// # Errors
-    /// When the message must come again.
+    /// When the message must be retried.
     pub async fn handle(&self, message: &SqsMessage, now: i64) -> Result<(), MessageError> {
         let body = message.body.as_deref().unwrap_or_default();
         if let Ok(command) = serde_json::from_str::<Command>(body) {
@@ -90,7 +91,7 @@ impl Consumer {
             return self.user_deleted(&UserId::try_from(event.subject.as_str())?, now).await;
         }
         if event.occurred_at.as_second() < now - BUFFER_SECONDS {
-            // What was known of the order has expired, so that every frame of it would be taken for a new one.
+            // The order's buffer has expired, so every frame would be taken for a new one.
             tracing::info!("history that was published again, not pushed");
             return Ok(());
         }
@@ -122,7 +123,8 @@ impl Consumer {
         };
         let (frames, behind) = match arrival {
             Arrival::Live(frames) => {
-                // An earlier event never reached these: whoever has a hole gets no further frame.
+                // An earlier event never reached these connections. A client with a gap gets no further
+                // frames.
                 let behind = to.values().filter(|to| owed_before(to)).cloned().collect();
                 to.retain(|_, subscriber| !owed_before(subscriber));
                 (frames, behind)
@@ -150,7 +152,8 @@ impl Consumer {
         if undelivered == 0 { Ok(()) } else { Err(ConsumerError::Undelivered(undelivered)) }
     }
 
-    /// A write whose answer was lost is refused when it is tried again: then the event is in the buffer.
+    /// A write whose answer was lost fails its condition on the retry. In that case the event is in the
+    /// buffer.
     async fn saved_already(&self, event: &Envelope, order_id: &OrderId) -> Result<(), ConsumerError> {
         let mut line = self.store.order(order_id).await?;
         match line.buffer.take(event)? {
@@ -234,14 +237,14 @@ impl Consumer {
         }
     }
 
-    /// Cleans up behind a connection that is gone. What stays behind is found at the next post, or expires.
+    /// Deletes a closed connection. Items that remain are found at the next post, or expire.
     async fn forget(&self, order_id: &OrderId, connection_id: &str, user_id: Option<&UserId>) {
         if let Err(error) = self.store.forget(connection_id, Some(order_id), user_id).await {
             tracing::warn!(error = chain(&error), "a connection that is gone is still noted");
         }
     }
 
-    /// One connection alone: whoever asked comes again with the message.
+    /// Posts to one connection. On failure the client's request is retried with its message.
     async fn answer(
         &self,
         order_id: &OrderId,

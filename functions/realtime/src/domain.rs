@@ -1,4 +1,4 @@
-//! Pure: what clients ask for, the frames that they get, and the buffer that frames are replayed from.
+//! Pure: the clients' requests, the server's frames, and the replay buffer.
 
 mod buffer;
 #[cfg(feature = "openapi")]
@@ -33,8 +33,8 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// Whether the frames of an order are for this subscriber. Of an order whose owner is not known, only an
-    /// administrator gets to see something.
+    /// Whether this subscriber may see the frames of an order. While the order's owner is unknown, only
+    /// administrators may.
     pub fn may_see(&self, owner: Option<&UserId>) -> bool {
         self.admin || owner == Some(&self.user_id)
     }

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::Subscriber;
 
-/// What `realtime-ws` asks `realtime-consumer` to do when everything before it has been done. An event has no field
-/// `command`, so the two cannot be taken for each other.
+/// A command that `realtime-ws` queues for `realtime-consumer`, behind the order's earlier messages. An event
+/// has no field `command`, so the two cannot be confused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
@@ -71,7 +71,7 @@ impl Line {
         Ok(())
     }
 
-    /// Whether the queue answers.
+    /// Checks that the queue answers.
     pub fn health(&self) -> Check {
         let line = self.clone();
         Check::new("queue", move || {

@@ -17,7 +17,7 @@ use lambda_kit::{
 
 use crate::domain::Frame;
 
-/// Where a frame went.
+/// The result of posting a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Push {
     Delivered,
@@ -35,7 +35,7 @@ pub enum PushError {
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// How long a function tries throttled posts, all together: within the 3 s of the socket's timeout.
+/// The time for all tries of throttled posts together, within the 3 s timeout of the WebSocket's function.
 pub const THROTTLED_BUDGET: Duration = Duration::from_millis(1500);
 
 /// API Gateway's `@connections` endpoint.

@@ -1,4 +1,4 @@
-//! The WebSocket's routes: connections come, ask, and go.
+//! The WebSocket's routes: connect, message, disconnect.
 
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ use crate::{
     store::{Slot, Store, Welcome},
 };
 
-/// What API Gateway sends; only what is read of it. The route says nothing that the frame does not.
+/// API Gateway's event, with the fields that are read. The route is not needed: the frame says the action.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Incoming {
@@ -45,7 +45,7 @@ enum EventType {
     Disconnect,
 }
 
-/// What the authorizer said about the connection.
+/// The authorizer's context of the connection.
 #[derive(Debug, Deserialize)]
 struct Identity {
     user_id: contracts::UserId,
@@ -53,8 +53,8 @@ struct Identity {
     roles: String,
 }
 
-/// What API Gateway is answered. A client gets frames by `@connections` only: an answer with a body would need a
-/// route response for each route.
+/// The response to API Gateway. Clients get frames only through `@connections`: a response with a body would
+/// need a route response for each route.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
@@ -140,7 +140,7 @@ impl Socket {
         Ok(())
     }
 
-    /// What can be answered at once is; the rest takes its turn in the order's line.
+    /// Answers at once where that is possible; otherwise queues the request behind the order's messages.
     async fn message(&self, context: &RequestContext, body: &str, now: i64) -> Result<(), SocketError> {
         let connection_id = context.connection_id.as_str();
         let answer = match parse(body) {

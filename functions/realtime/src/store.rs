@@ -32,11 +32,11 @@ use crate::domain::{Buffer, BufferState, Frame, SUBSCRIPTIONS_MAX, Subscriber};
 /// An order's last events, those of its delivery, come within days or a few weeks.
 pub const BUFFER_SECONDS: i64 = 30 * 24 * 60 * 60;
 
-/// An access token from before the deletion, with which tickets can be had, and then a ticket live so long; the clocks of
-/// two functions differ by less than a minute.
+/// An access token from before the deletion lives this long, and a ticket made with it at its end; the clocks
+/// of two functions differ by less than a minute.
 const BARRED_SECONDS: i64 = Audience::Api.lifetime() + Audience::Realtime.lifetime() + 60;
 
-/// Tries to write a batch. What is left of deletions then is left to the items' own expiry.
+/// Tries to write a batch. Items that are still not deleted expire by their TTL.
 const BATCH_TRIES: usize = 3;
 
 const CONNECTION: &str = "CONNECTION";
@@ -53,7 +53,7 @@ pub struct Store {
 #[derive(Debug, Clone, Default)]
 pub struct OrderLine {
     pub buffer: Buffer,
-    /// How often the buffer was written: what the next write builds on.
+    /// The number of writes of the buffer; the next write's condition.
     pub revision: u64,
     pub subscribers: Vec<Subscriber>,
     pub owed: Option<Owed>,
@@ -79,7 +79,7 @@ impl Owed {
     }
 }
 
-/// Whether a user may be connected.
+/// Whether a user may connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Welcome {
     Yes,
@@ -97,21 +97,21 @@ struct Connected {
     all: bool,
 }
 
-/// What became of the wish to follow one more order.
+/// The result of a subscription to one more order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Slot {
     Taken(Subscriber),
-    /// The connection follows as many as it may.
+    /// The connection follows as many orders as it may.
     Full,
-    /// The connection is not known, or past its time.
+    /// The connection is unknown or has expired.
     Unknown,
 }
 
-/// What became of a write of the buffer.
+/// The result of writing the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Saved {
     Done,
-    /// Somebody wrote it meanwhile.
+    /// Another instance wrote it meanwhile.
     Conflict,
 }
 
@@ -133,8 +133,8 @@ impl Store {
         Self { table }
     }
 
-    /// Remembers a new connection, unless its user was deleted. Noted first and looked then: either this sees the mark,
-    /// or whoever made the mark sees the connection.
+    /// Stores a new connection, unless its user was deleted. It is stored first, and the deletion mark read
+    /// after that: either this code sees the mark, or the deletion sees the connection.
     pub async fn connect(&self, subscriber: &Subscriber) -> Result<Welcome, TableError> {
         const OPERATION: &str = "connecting";
         let Subscriber { connection_id, user_id, .. } = subscriber;
@@ -168,7 +168,7 @@ impl Store {
         Ok(connected.into_iter().map(|connected| connected.subscriber.connection_id).collect())
     }
 
-    /// A connection that is known and not past its time.
+    /// A connection that exists and has not expired.
     pub async fn connection(&self, connection_id: &str, now: i64) -> Result<Option<Subscriber>, TableError> {
         const OPERATION: &str = "reading a connection";
         let item = self.get(OPERATION, connection_key(connection_id)).await?;
@@ -246,12 +246,12 @@ impl Store {
         }
     }
 
-    /// Lets a connection follow all orders of its user. False when the connection ended meanwhile.
+    /// Subscribes a connection to all orders of its user. False when the connection ended meanwhile.
     pub async fn follow_all(&self, subscriber: &Subscriber) -> Result<bool, TableError> {
         self.note("following all", subscriber, true).await
     }
 
-    /// Ends it. False when the connection ended meanwhile.
+    /// Ends that subscription. False when the connection ended meanwhile.
     pub async fn unfollow_all(&self, subscriber: &Subscriber) -> Result<bool, TableError> {
         self.note("unfollowing all", subscriber, false).await
     }

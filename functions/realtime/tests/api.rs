@@ -1,4 +1,4 @@
-//! Tickets: who gets one, and what it says.
+//! Tickets: who gets one, and its content.
 
 use axum::{
     Router,
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
-/// An API whose KMS answers like this.
+/// An API whose KMS gives this response.
 async fn api(kms: ResponseTemplate, tokens: &Tokens) -> (Router, MockServer) {
     let server = MockServer::start().await;
     Mock::given(any()).respond_with(kms).mount(&server).await;

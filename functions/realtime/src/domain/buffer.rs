@@ -12,7 +12,7 @@ const CAPACITY: usize = 100;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Buffer(BufferState);
 
-/// A buffer's parts, as they are stored.
+/// The fields of a buffer, as they are stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BufferState {
     /// Learned from the first event that names a user, and kept.
@@ -23,15 +23,15 @@ pub struct BufferState {
     pub frames: Vec<EventFrame>,
 }
 
-/// What became of an event.
+/// The result of adding an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Arrival {
-    /// It is news: these frames go to everyone who follows the order.
+    /// It is new: these frames go to all subscribers of the order.
     Live(Vec<Frame>),
     /// It is older than what was sent already (it was taken out of a dead-letter queue, or published again): kept for
     /// replays, and not sent, since frames go out in order and its absence was announced as a gap.
     Late,
-    /// It is in the buffer: it was delivered, and came once more.
+    /// It is in the buffer already: a redelivery.
     Known,
 }
 
@@ -48,10 +48,10 @@ impl Buffer {
         self.0.owner.as_ref()
     }
 
-    /// Takes an event in.
+    /// Adds an event.
     ///
     /// # Errors
-    /// When clients are not told about this event.
+    /// When the event has no frame.
     pub fn take(&mut self, event: &Envelope) -> Result<Arrival, NotAFrame> {
         let frame = EventFrame::of(event, self.status_before(event))?;
         let place @ (kind, number) = frame.place();
@@ -88,8 +88,8 @@ impl Buffer {
         gap.into_iter().chain([Frame::Event(frame.clone())]).collect()
     }
 
-    /// What a client gets that has seen the order up to version `after`: everything that arrived behind that version,
-    /// and a gap wherever order frames are missing.
+    /// The frames for a client that has seen the order up to version `after`: everything that arrived after
+    /// that version, with a gap wherever order frames are missing.
     pub fn replay(&self, after: u64) -> Vec<Frame> {
         let start = self
             .0
@@ -286,8 +286,8 @@ mod tests {
         assert!(short(&buffer.replay(1)).ends_with("p100 -1"));
     }
 
-    /// Follows frames as a client does: from the version it has seen, each order frame is the next, or a gap says how
-    /// many are missing. Answers the version that it ends at.
+    /// Follows frames as a client does: after the version it has seen, each order frame is the next one, or a
+    /// gap gives the number of missing ones. Returns the last version.
     fn follow(seen: u64, frames: &[Frame]) -> Result<u64, TestCaseError> {
         let mut last = seen;
         for frame in frames {
@@ -312,7 +312,7 @@ mod tests {
         ) {
             let mut buffer = Buffer::default();
             let mut live = Vec::new();
-            // Mostly in order, as the line brings them, with some lost, and old ones that come again.
+            // Mostly in order, as the queue delivers them, with some lost and some old ones repeated.
             let mut next = 1;
             for (pick, is_payment) in arrivals {
                 let number = if pick % 4 == 0 { pick % next + 1 } else { next };

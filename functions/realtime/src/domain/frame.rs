@@ -140,7 +140,7 @@ impl EventFrame {
         }
     }
 
-    /// What identifies the frame among those of its order: whose count, and the number.
+    /// Identifies the frame within its order: the sequence that it counts in, and the number.
     pub const fn place(&self) -> (Kind, u64) {
         match self {
             Self::Order { version, .. } => (Kind::Order, *version),
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(json_of("payment.succeeded", None)["type"], "payment");
     }
 
-    /// API Gateway takes 32 KB as one frame. What an event says of the order stays behind, however much that is.
+    /// API Gateway limits a frame to 32 KB. A frame leaves out the event's payload, however large that is.
     #[test]
     fn a_frame_is_small_whatever_its_event_holds() {
         let mut large = event("order.inventory_not_available", ORDER, u64::MAX);

@@ -1,4 +1,4 @@
-//! What a client sends: reading it, or saying what is wrong with it.
+//! Parses the frames that a client sends.
 
 use contracts::OrderId;
 use serde_json::{Map, Value};
@@ -27,10 +27,10 @@ pub enum Subject {
     AllOwn,
 }
 
-/// Reads a client's frame. Fields that are not known are passed over, so that a newer client is understood.
+/// Parses a client's frame. Unknown fields are ignored, so that newer clients work.
 ///
 /// # Errors
-/// What the client is told.
+/// The error frame for the client.
 pub fn parse(body: &str) -> Result<Request, Refusal> {
     if body.len() > FRAME_LIMIT {
         return Err(bad_request(format!("A frame may have {FRAME_LIMIT} bytes.")));

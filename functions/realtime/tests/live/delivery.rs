@@ -1,4 +1,4 @@
-//! What an event costs, and what comes twice or cannot be read.
+//! The cost of an event, and repeated or malformed messages.
 
 use super::*;
 

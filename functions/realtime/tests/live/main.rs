@@ -1,5 +1,5 @@
-//! What connections get to see: the socket, the line and the consumer together, on a real table. API Gateway and SQS
-//! are played by a web server, since all that matters is what is sent to them.
+//! The frames that connections get: the WebSocket's function, the queue and the consumer together, with a
+//! real table. A web server stands in for API Gateway and SQS, since only the requests to them matter.
 
 mod delivery;
 mod failures;
@@ -36,7 +36,7 @@ struct Hub {
 }
 
 impl Hub {
-    /// Connections whose id starts with `gone` are gone.
+    /// Posts to connections whose id starts with `gone` are answered with 410.
     async fn open() -> Self {
         let gateway = MockServer::start().await;
         let (table, faults) = testing::table(&[]).await;
@@ -137,7 +137,7 @@ impl Hub {
         self.send(connection, &json!({"action": "subscribe", "order_id": order, "after": after})).await;
     }
 
-    /// Connects the user so often, and subscribes each connection to the order.
+    /// Connects the user with each of these connections, and subscribes them to the order.
     async fn follow(&self, connections: &[&str], user: &UserId, order: &OrderId) {
         for connection in connections {
             self.connect(connection, user, "").await;
@@ -161,7 +161,8 @@ impl Hub {
         self.consumer.handle(&message(&event.to_string()), now).await
     }
 
-    /// What was posted to a connection, in short: `o3` an order frame of version 3, `p1` a payment's, `-2` a gap.
+    /// The frames posted to a connection, in short: `o3` is an order frame of version 3, `p1` a payment
+    /// frame, `-2` a gap.
     async fn seen(&self, connection: &str) -> String {
         let path = format!("/live/@connections/{connection}");
         let requests = self.gateway.received_requests().await.unwrap();

@@ -1,4 +1,4 @@
-//! Who sees what, and what a client may ask for.
+//! Which frames a user sees, and which requests a client may send.
 
 use super::*;
 
