@@ -35,11 +35,11 @@ pub use describe::operations;
 const NO_STORE: [(HeaderName, HeaderValue); 1] =
     [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
 
-/// What is composed for one person.
+/// For responses that are composed for one person.
 const PRIVATE: [(HeaderName, HeaderValue); 1] =
     [(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"))];
 
-/// What the endpoints work with.
+/// The dependencies of the endpoints.
 #[derive(Debug, Clone)]
 pub struct Storefront {
     pub contexts: Contexts,
@@ -101,7 +101,7 @@ async fn export_me(
     }
 }
 
-/// That this function answers is all that it says.
+/// Liveness only: it checks no dependency.
 async fn live() -> impl IntoResponse {
     (NO_STORE, Json(json!({"status": "ok"})))
 }

@@ -40,8 +40,8 @@ type Seen = (Instant, Vec<Value>);
 #[derive(Debug, Clone)]
 pub struct Composer {
     upstream: Upstream,
-    /// The catalogue's first products are everybody's: they are the one thing that may be shown as it was. What is a
-    /// customer's own is not kept here, where it could become another's.
+    /// The catalogue's first products are the same for everyone, so they are the only part that is cached.
+    /// Customers' own data is not kept here, where it could reach another customer.
     products: Arc<Mutex<Option<Seen>>>,
 }
 
@@ -107,7 +107,7 @@ impl Composer {
         Ok(shipments.await?.into_iter().flatten().collect())
     }
 
-    /// What others bought together with what was bought last; nothing when there is no such list.
+    /// Products that others bought together with the customer's last purchase; empty when there are none.
     async fn related(&self, orders: &[Value], caller: &Caller) -> Part<Vec<Value>> {
         let bought = orders.iter().find_map(|order| order["items"][0]["sku"].as_str());
         let Some(sku) = bought else { return Ok(vec![]) };
@@ -115,7 +115,7 @@ impl Composer {
         Ok(items(self.upstream.get(Context::Catalog, &path, caller).await?))
     }
 
-    /// The catalogue's first products, and whether they are of an earlier moment or missing.
+    /// The catalogue's first products, and whether they are stale or missing.
     async fn products(&self, caller: &Caller) -> (Vec<Value>, bool) {
         let known = self.products.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((_, products)) = known.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {

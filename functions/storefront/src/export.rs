@@ -34,7 +34,7 @@ struct ExportedOrder {
     shipment: Option<Value>,
 }
 
-/// What the person's account holds from `cursor` on; nothing when there is no such account any more.
+/// The data of the person's account from `cursor` on; `None` when the account no longer exists.
 ///
 /// # Errors
 /// When a context is down.

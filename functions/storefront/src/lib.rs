@@ -1,7 +1,8 @@
-//! The storefront is the shop's own face: its page, what is composed of several contexts for one person, the health of the
-//! whole, and the answer for every address that no other context has.
+//! The storefront serves the shop's page, the responses that are composed of several contexts, the health of
+//! the whole platform, and the response for every path that belongs to no other context.
 //!
-//! Owns the state of its breakers, and no data. Publishes nothing and listens to nothing; it asks the other contexts.
+//! Owns the state of its circuit breakers, and no other data. Publishes nothing and listens to nothing; it
+//! calls the other contexts.
 
 mod api;
 mod dashboard;

@@ -1,4 +1,4 @@
-//! The shop's page: one file that asks nobody but this API for anything, and Stripe where cards are taken.
+//! The shop's page: one file that loads nothing from elsewhere, except Stripe's script where cards are taken.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ use contracts::charge_rules;
 
 const HTML: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
-/// One script: what is defined in a file is known in those after it.
+/// One script: each file can use the definitions of those before it.
 const SCRIPT: &str = concat!(
     include_str!("page/api.js"),
     include_str!("page/account.js"),
@@ -24,7 +24,7 @@ const SCRIPT: &str = concat!(
     include_str!("page/main.js"),
 );
 
-/// Where the page has its style, its script, the publishable key, and the decimals of currencies.
+/// The placeholders for the style, the script, the publishable key, and the currencies' decimals.
 const STYLE_PLACE: &str = "<style></style>";
 const SCRIPT_PLACE: &str = "<script></script>";
 const KEY_PLACE: &str = r#"<meta name="stripe-publishable-key" content="">"#;
@@ -42,7 +42,7 @@ pub struct Page {
     policy: HeaderValue,
 }
 
-/// What a browser may know of our account at Stripe: `pk_…`.
+/// Stripe's publishable key, `pk_…`, which browsers may see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishableKey(String);
 
@@ -62,11 +62,11 @@ pub enum PageError {
 }
 
 impl Page {
-    /// The page of a shop whose WebSocket is at `websocket_url`. With a key it takes cards through Stripe's script,
-    /// without one it offers test cards.
+    /// Renders the page for a WebSocket at `websocket_url`. With a key it takes cards through Stripe's
+    /// script, without one it offers test cards.
     ///
     /// # Errors
-    /// When that is no WebSocket's address.
+    /// When `websocket_url` is not a WebSocket URL.
     pub fn new(websocket_url: &str, key: Option<&PublishableKey>) -> Result<Self, PageError> {
         let html = put(HTML, STYLE_PLACE, &format!("<style>{STYLE}</style>"))?;
         let html = put(&html, SCRIPT_PLACE, &format!("<script>{SCRIPT}</script>"))?;
@@ -110,8 +110,8 @@ fn policy(websocket: &str, takes_cards: bool) -> String {
     policy
 }
 
-/// Currencies whose amounts have not two decimals: `BHD:3 BIF:0 …`. A browser's own table is that of everyday use (CLDR),
-/// which differs from ISO 4217's, and so from ours.
+/// Currencies whose amounts do not have two decimals: `BHD:3 BIF:0 …`. A browser's own table (CLDR) is for
+/// everyday use and differs from ISO 4217, which we use.
 fn decimals() -> String {
     let others = charge_rules().iter().filter(|rule| rule.iso_exponent != 2);
     others.map(|rule| format!("{}:{}", rule.currency.code(), rule.iso_exponent)).collect::<Vec<_>>().join(" ")

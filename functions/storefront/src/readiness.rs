@@ -1,4 +1,4 @@
-//! How the whole is: every context is asked how it is, side by side.
+//! The readiness of the platform: calls the health action of all contexts concurrently.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -69,7 +69,7 @@ impl Contexts {
         }
     }
 
-    /// Asks all contexts at once. A context that does not answer is down.
+    /// Calls all contexts concurrently. A context that does not answer counts as down.
     async fn ask(&self) -> Report {
         let answers = join_all(ASKED.map(|(context, binary)| async move {
             let health =

@@ -76,7 +76,7 @@ struct Breakers {
 /// For whom a call is made.
 pub struct Caller {
     pub user_id: UserId,
-    /// The header `Authorization`, as it came.
+    /// The caller's `Authorization` header, unchanged.
     authorization: String,
     correlation_id: CorrelationId,
 }
@@ -115,7 +115,7 @@ impl ProviderError for Down {
     }
 }
 
-/// What a function answers to API Gateway.
+/// A function's response to API Gateway.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
@@ -137,10 +137,10 @@ impl Upstream {
         Self { peers: Peers::new(sdk, stage, CALL), breakers }
     }
 
-    /// What GET `path` answers, with its query; nothing when that is not there.
+    /// Sends GET `path`, which may have a query, and returns the body; `None` on 404.
     ///
     /// # Errors
-    /// When the context is down, or refuses.
+    /// When the context is down or refuses the request.
     pub async fn get(&self, context: Context, path: &str, caller: &Caller) -> Result<Option<Value>, Down> {
         let guarded = self.breaker(context).guard(self.ask(context, path, caller)).await;
         guarded.map_err(|error| match error {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 
-/// A composer whose catalogue is down, and which has seen tea `age` ago.
+/// A composer whose catalogue is down and which read tea `age` ago.
 async fn composer(age: Duration) -> Composer {
     // Nobody listens there.
     let (sdk, _) = testing::sdk_config("http://127.0.0.1:9");

@@ -1,4 +1,4 @@
-//! What is composed of several contexts: the dashboard and the export.
+//! Responses that are composed of several contexts: the dashboard and the export.
 
 use std::{
     collections::HashMap,
@@ -206,7 +206,7 @@ async fn products_are_shown_as_they_were_while_the_catalogue_is_down() {
     );
 }
 
-/// What is one customer's is never another's, whatever is down.
+/// A customer's data never reaches another customer, whatever is down.
 #[tokio::test]
 async fn nothing_of_one_customer_is_shown_to_another() {
     let shop = Shop::new().await;
