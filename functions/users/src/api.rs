@@ -23,7 +23,7 @@ use crate::{domain::Limits, store::Store};
 #[cfg(feature = "openapi")]
 pub use describe::operations;
 
-/// What the endpoints work with.
+/// The dependencies of the endpoints.
 #[derive(Debug, Clone)]
 pub struct Users {
     pub store: Store,
@@ -39,7 +39,7 @@ pub fn routes(users: Users, limiter: Limiter) -> Router {
         .route("/v1/auth/login", post(auth::login))
         .route("/v1/auth/refresh", post(auth::refresh))
         .route("/v1/auth/logout", post(auth::logout))
-        // Of the routes above, not of those below.
+        // Applies to the routes above, not to those below.
         .route_layer(from_fn_with_state(Arc::new(limiter), by_address))
         .route("/v1/users/me", get(profile::me).patch(profile::change).delete(profile::delete))
         .route("/.well-known/jwks.json", get(profile::jwks))

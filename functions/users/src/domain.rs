@@ -1,4 +1,4 @@
-//! What an account is made of and what may happen to it. Time, ids and random bytes come in as arguments.
+//! Accounts and their transitions. Time, ids and random bytes are arguments.
 
 mod account;
 mod contact;
@@ -16,7 +16,7 @@ pub use profile::{Changed, Erased, Erasure, Profile, Wish};
 pub use secret::Secret;
 pub use session::{FamilyId, RefreshToken, Refused, Session, TOKEN_BYTES, TokenHash};
 
-/// A rule that a value breaks, as the person who typed it is told.
+/// A broken rule, in words for the person who typed the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Broken(pub &'static str);

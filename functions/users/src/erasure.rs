@@ -1,4 +1,4 @@
-//! What follows an erasure (`users-relay`, beside publishing): the sessions go, however many there are.
+//! Deletes all sessions of an erased user (`users-relay`, concurrently with publishing).
 
 use contracts::{InvalidId, UserId};
 use lambda_kit::{

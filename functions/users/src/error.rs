@@ -1,4 +1,4 @@
-//! What can go wrong here, and what a client is told of it.
+//! The errors of this context, and the problems that clients get.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use lambda_kit::{dynamodb::TableError, http::Problem, jwt::TokenError};
@@ -11,10 +11,10 @@ pub enum UsersError {
     Invalid { field: &'static str, rule: Broken },
     #[error("an account with this e-mail address exists")]
     EmailTaken,
-    /// Unknown e-mail address or wrong password: nobody is told which.
+    /// Unknown e-mail address or wrong password. The answer does not say which.
     #[error("e-mail address and password do not belong together")]
     WrongCredentials,
-    /// Unknown, expired, spent or revoked: nobody is told which.
+    /// Unknown, expired, spent or revoked. The answer does not say which.
     #[error("the refresh token is not valid")]
     InvalidRefreshToken,
     #[error("there is no such user")]

@@ -1,8 +1,9 @@
-//! Users owns accounts: who a person is, how they prove it, and the tokens that say so to the other contexts.
+//! Users owns accounts: a person's profile, their credentials, and the tokens that identify them to the other
+//! contexts.
 //!
-//! Publishes `user.registered`, `user.updated` and `user.deleted` (subject: the user id, sequence: the profile's version).
-//! Listens to nothing. An access token of somebody who was deleted stays good for what is left of its 15 minutes: here it
-//! finds nobody, orders takes no order for it, realtime does not let it in.
+//! Publishes `user.registered`, `user.updated` and `user.deleted` (subject: the user id, sequence: the
+//! profile's version). Listens to nothing. An access token of a deleted user stays valid for the rest of its
+//! 15 minutes: here it gets 404, orders accepts no order for it, and realtime does not admit it.
 
 mod api;
 mod domain;

@@ -38,7 +38,7 @@ const REVOKED_LIFETIME: i64 = 31 * 24 * 60 * 60;
 const PROFILE: &str = "PROFILE";
 const SESSION: &str = "SESSION#";
 const FAMILY: &str = "FAMILY#";
-/// What only an erased profile has.
+/// An attribute that only erased profiles have.
 pub(crate) const ERASED_AT: &str = "erased_at";
 
 /// The condition of a write that was decided on the version `:before`.
@@ -49,29 +49,29 @@ pub struct Store {
     table: Table,
 }
 
-/// What became of a registration.
+/// The outcome of a registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Registration {
     Done,
     EmailTaken,
 }
 
-/// What became of a rotation.
+/// The outcome of a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rotation {
     Done,
-    /// The token was spent by somebody else meanwhile.
+    /// A concurrent request has spent the token.
     Spent,
 }
 
-/// Who there is under an id.
+/// The person under an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Person {
     Known(Profile),
     Erased(Erased),
 }
 
-/// What became of a change that was decided on what was read.
+/// The outcome of a conditional change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     Done,
@@ -87,7 +87,7 @@ impl Store {
     /// Writes account and profile, both or neither. A repeat whose first answer was lost is a success.
     ///
     /// # Errors
-    /// When the table does not answer, or meets too many others on the same address.
+    /// When the table does not answer, or too many requests compete for the same address.
     pub async fn register(&self, new: &Registered) -> Result<Registration, TableError> {
         const OPERATION: &str = "registering a user";
         let Registered { account, profile, event } = new;
@@ -180,9 +180,9 @@ impl Store {
         self.put(OPERATION, item).await
     }
 
-    /// Spends `old` for `next`: of two who try, one succeeds. The new session is written first; where the token
-    /// turns out to be spent it stays behind until it expires, under a token that nobody has. A repeat whose
-    /// first answer was lost is a success.
+    /// Spends `old` for `next`; of two concurrent requests one succeeds. The new session is written first.
+    /// When the token turns out to be spent, that session remains until it expires, under a token that no
+    /// client has. A repeat whose first answer was lost is a success.
     ///
     /// # Errors
     /// When the table does not answer.
@@ -212,7 +212,7 @@ impl Store {
         }
     }
 
-    /// Ends all sessions of a family, whenever they were opened. May be repeated.
+    /// Revokes all sessions of a family, whenever they were opened. Idempotent.
     ///
     /// # Errors
     /// When the table does not answer.
@@ -262,7 +262,7 @@ fn item<T: Serialize>(operation: &'static str, value: &T, key: Item) -> Result<I
     Ok(item)
 }
 
-/// A profile, or what is left of one, with the event that says so.
+/// A profile, or an erased one, with its event.
 fn with_event<T: Serialize>(
     operation: &'static str,
     profile: &T,

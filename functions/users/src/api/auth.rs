@@ -31,7 +31,7 @@ use crate::{
     store::{Forgiven, Registration, Rotation},
 };
 
-/// RFC 6749 section 5.1: an answer with tokens is kept by nobody but the client.
+/// RFC 6749 section 5.1: a response with tokens must not be cached.
 const NO_STORE: [(HeaderName, HeaderValue); 1] =
     [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
 
@@ -68,8 +68,8 @@ impl TokensView {
 }
 
 /// Registers a customer. A client that repeats the request because the answer was lost gets 409: there is no
-/// Idempotency-Key here, and to answer 201 to whoever knows the address would need the password checked. Logging in
-/// tells it which.
+/// Idempotency-Key here, and a 201 would require checking the password first. The client can find out by
+/// logging in.
 pub async fn register(
     State(users): State<Users>,
     Correlation(correlation): Correlation,
@@ -90,8 +90,8 @@ pub async fn register(
     Ok((StatusCode::CREATED, Json(view)))
 }
 
-/// Gives tokens for an e-mail address and its password. An unknown address takes the same work as a wrong password
-/// and gets the same answer; after too many of either, nothing is looked at for a while.
+/// Issues tokens for an e-mail address and its password. An unknown address takes as long as a wrong password
+/// and gets the same answer. After too many failures of either, logins are refused for a while.
 pub async fn login(
     State(users): State<Users>,
     ClientAddress(address): ClientAddress,
@@ -110,10 +110,10 @@ pub async fn login(
     Ok((NO_STORE, Json(TokensView::new(access_token, &token))))
 }
 
-/// Forgets the failures before a login that succeeded. Never those of the client's address: who guesses has an account,
-/// too. Guesses that are sent side by side are looked at before the first of them has failed; so one that is right is of
-/// no use when too many others were wrong meanwhile. (To count them before they have failed would lock out the owner of
-/// a password who logs in from six places at once.)
+/// Resets the failures before a successful login, but never those of the client's address: an attacker may
+/// own an account, too. Concurrent guesses are checked before the first of them has failed, so a correct one
+/// is refused when too many others were wrong meanwhile. (Counting them before they fail would lock out an
+/// owner who logs in from six places at once.)
 async fn forgive(users: &Users, email: Email, now: i64) -> Result<(), UsersError> {
     match users.store.forgive(&Source::Email(email), users.limits.per_email, now).await? {
         Forgiven::Yes => Ok(()),
@@ -121,7 +121,7 @@ async fn forgive(users: &Users, email: Email, now: i64) -> Result<(), UsersError
     }
 }
 
-/// Somebody who knows the password.
+/// A user who has presented the right password.
 struct Authenticated {
     user_id: UserId,
     email: Email,
@@ -176,7 +176,7 @@ pub async fn refresh(
         Err(Refused::Reused) => return Err(revoke_reused(&users, &session, now).await.into()),
     };
     let access_token = renew_access(&users, &session, &profile.email, now).await?;
-    // Last, because it cannot be taken back: until here, a failure leaves the client's token good.
+    // Last, because it cannot be undone: until here, a failure leaves the client's token valid.
     match users.store.rotate(&session, &next).await.map_err(UsersError::from)? {
         Rotation::Done => Ok((NO_STORE, Json(TokensView::new(access_token, &token)))),
         Rotation::Spent => Err(revoke_reused(&users, &session, now).await.into()),
@@ -199,7 +199,7 @@ async fn renew_access(
     Ok(users.signer.sign(user_id, account.roles, Audience::Api, now).await?)
 }
 
-/// Ends the family of a token that came twice, and says what its holder is told.
+/// Revokes the family of a token that was used twice, and returns the client's error.
 async fn revoke_reused(users: &Users, session: &Session, now: i64) -> UsersError {
     tracing::warn!("a spent refresh token came again: its family is revoked");
     match users.store.revoke(&session.user_id, &session.family, now).await {

@@ -1,4 +1,4 @@
-//! The operations as the API's description tells them.
+//! The descriptions of the operations for openapi.json.
 
 use lambda_kit::openapi::{Operation, Who};
 use serde_json::{Value, json};

@@ -21,8 +21,8 @@ use crate::{
     store::{Person, Written},
 };
 
-/// How often a change is decided again because another one was faster. One person changes one profile: twice at once is
-/// two devices, and more than a few times a fault.
+/// Decisions about a change when a concurrent one is faster. One person changes one profile: two concurrent
+/// changes are two devices, more than a few are a fault.
 const DECISIONS: usize = 4;
 
 /// As long as an access token lives: a new key is published that long before it signs.
@@ -62,7 +62,7 @@ impl From<Profile> for ProfileView {
 
 impl From<&Session> for SessionView {
     fn from(session: &Session) -> Self {
-        // Seconds that were a time once, so that they are one again.
+        // The seconds come from a `Timestamp`, so they are in its range.
         let time = |seconds| Timestamp::from_second(seconds).unwrap_or_default();
         Self { opened_at: time(session.opened_at), expires_at: time(session.expires_at) }
     }
@@ -79,8 +79,9 @@ pub struct Jwks {
     keys: Vec<Jwk>,
 }
 
-/// 404 when the account was deleted after the token was made. With `?include=sessions`, all that this context holds
-/// about the person; of failed logins it keeps a number for a quarter of an hour, and not whose they were.
+/// 404 when the account was deleted after the token was issued. With `?include=sessions`, all data that this
+/// context holds about the person. Of failed logins it keeps only a count for a quarter of an hour, under a
+/// hash.
 pub async fn me(
     State(users): State<Users>,
     identity: Identity,

@@ -56,7 +56,7 @@ pub struct ProfileBody {
     #[serde(default, deserialize_with = "given")]
     #[garde(inner(custom(is_name)))]
     name: Option<String>,
-    // A form says with an empty text that there is none.
+    // HTML forms send an empty text for an absent value.
     #[serde(default, deserialize_with = "given_or_empty")]
     #[garde(inner(inner(custom(reads_as::<crate::domain::Phone>))))]
     phone: Option<Option<String>>,
@@ -85,7 +85,7 @@ fn given_or_empty<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<S
 }
 
 impl ProfileBody {
-    /// The domain's types of a body whose rules were checked: the checks are the same.
+    /// Converts a validated body to the domain's types, which have the same rules.
     pub fn read(&self) -> Result<Wish, UsersError> {
         let preferences = self.notification_preferences;
         let phone = |phone: &Option<String>| phone.as_ref().map(|phone| field("phone", phone)).transpose();
@@ -97,7 +97,8 @@ impl ProfileBody {
         })
     }
 
-    /// The address is what the account is known by, and whoever holds an access token has not shown to own another one.
+    /// The address identifies the account, and an access token does not prove that its holder owns another
+    /// address.
     pub fn check_email(&self, current: &Email) -> Result<(), UsersError> {
         match &self.email {
             Some(email) if email.parse().as_ref() != Ok(current) => {
@@ -122,7 +123,7 @@ fn good_password(text: &Secret, _: &()) -> garde::Result {
 }
 
 impl RegisterBody {
-    /// The domain's types of a body whose rules were checked: the checks are the same.
+    /// Converts a validated body to the domain's types, which have the same rules.
     pub fn read(self) -> Result<(NewUser, Password), UsersError> {
         let user = NewUser {
             email: field("email", &self.email)?,

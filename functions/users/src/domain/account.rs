@@ -1,4 +1,4 @@
-//! Accounts, and how they come to be.
+//! Accounts and registration.
 
 use contracts::{
     CorrelationId, Envelope, UserId,
@@ -18,7 +18,7 @@ pub struct Account {
     pub roles: Vec<Role>,
 }
 
-/// What a person registers with.
+/// The data of a registration.
 #[derive(Debug, Clone)]
 pub struct NewUser {
     pub email: Email,
@@ -35,7 +35,7 @@ pub struct Registered {
 }
 
 impl NewUser {
-    /// The account and profile of a new customer, and the event that says so. Nobody registers as an administrator.
+    /// The account and profile of a new customer, and the event. Registration never makes an administrator.
     ///
     /// # Errors
     /// When the event has no JSON form.
@@ -46,7 +46,7 @@ impl NewUser {
         now: Timestamp,
         correlation_id: &CorrelationId,
     ) -> Result<Registered, serde_json::Error> {
-        // Order news goes to the mailbox, and to the phone of whoever gives a number.
+        // Notifications about orders go to the mailbox, and also to the phone if the customer gave a number.
         let notification_preferences = NotificationPreferences { email: true, sms: self.phone.is_some() };
         let profile = Profile {
             user_id,

@@ -1,4 +1,4 @@
-//! How a person is called and reached. All of it is personal data: `Debug` hides it, and logs never hold it.
+//! A person's name and contact data. All of it is personal data: `Debug` hides it, and logs never hold it.
 
 use lambda_kit::text;
 use serde::{Deserialize, Serialize};
@@ -95,10 +95,11 @@ personal!(
 );
 
 impl Name {
-    /// What a new name is held to: it has something to read, and no link, which letters would carry to whom it is not.
+    /// The rules for a new name: it must have visible text and no link, since e-mails with the name could
+    /// spread that link.
     ///
     /// # Errors
-    /// The rule that it breaks.
+    /// The broken rule.
     pub fn check(&self) -> Result<(), Broken> {
         if text::check_line(&self.0, 200).is_err() {
             Err(Broken("must be 1 to 200 characters on one line"))

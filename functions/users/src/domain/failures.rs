@@ -1,4 +1,4 @@
-//! Failed logins: how many there were, and when no more are looked at.
+//! Failed logins: how they are counted, and when logins are refused.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use super::Email;
 /// two windows.
 pub const WINDOW: i64 = 15 * 60;
 
-/// Failures from which on no login is looked at.
+/// The number of failures from which logins are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     pub per_email: u32,
@@ -28,17 +28,18 @@ impl Default for Limits {
     }
 }
 
-/// What failures are counted by.
+/// The key that failures are counted by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// Whether or not anybody has registered with it.
+    /// Whether or not it is registered.
     Email(Email),
-    /// Where the client is.
+    /// The client's IP address.
     Address(IpAddr),
 }
 
 impl Source {
-    /// Names it without saying it: an address that was typed may be that of somebody who is no customer, or no longer.
+    /// A hash instead of the value: an address that was typed may belong to a person who is no customer, or
+    /// no longer.
     pub fn digest(&self) -> String {
         let named = match self {
             Self::Email(email) => format!("email {}", email.as_str()),
@@ -52,12 +53,12 @@ impl Source {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failures {
     pub failures: u32,
-    /// Unix seconds; from then on they are forgotten.
+    /// Unix seconds. The failures are forgotten then.
     pub expires_at: i64,
 }
 
 impl Failures {
-    /// How many seconds the next login has to wait, where there were `limit` failures.
+    /// The seconds until the next login is allowed, once there are `limit` failures.
     pub fn wait(&self, limit: u32, now: i64) -> Option<i64> {
         (self.failures >= limit && self.expires_at > now).then(|| self.expires_at - now)
     }

@@ -1,4 +1,4 @@
-//! Passwords: which are good enough, and how they are kept.
+//! Password rules and hashing.
 
 use argon2::{
     Algorithm, Argon2, Params, Version,
@@ -19,14 +19,14 @@ const HASH_BYTES: usize = 32;
 /// RFC 9106 section 3.1 recommends 16 bytes for hashing passwords.
 pub const SALT_BYTES: usize = 16;
 
-/// NIST SP 800-63B section 5.1.1.2: at least 8 characters, and at least 64 must be accepted. More than 128 nobody
-/// types.
+/// NIST SP 800-63B section 5.1.1.2: at least 8 characters, and at least 64 must be accepted. No person types
+/// more than 128.
 const LENGTH: std::ops::RangeInclusive<usize> = 8..=128;
 
-/// The passwords that an attacker tries first, as far as they are long enough, in lower case and in order: those of the
-/// 20,000 most common ones that Django keeps (`common-passwords.txt.gz` of Django 5.2, by Royce Williams out of leaked
-/// ones; BSD-3-Clause, Copyright (c) Django Software Foundation and individual contributors), and a few
-/// more. 5 guesses in a quarter of an hour reach none that is rarer.
+/// The passwords that an attacker tries first, if they are long enough, in lower case and sorted: those of
+/// Django's 20,000 most common ones (`common-passwords.txt.gz` of Django 5.2, by Royce Williams from leaked
+/// passwords; BSD-3-Clause, Copyright (c) Django Software Foundation and individual contributors), and a few
+/// more. With 5 guesses in a quarter of an hour, an attacker does not reach rarer ones.
 const COMMON: &str = include_str!("common-passwords.txt");
 
 fn is_common(password: &str) -> bool {
@@ -83,22 +83,22 @@ impl Password {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PasswordHash(String);
 
-/// A hash with the parameters of all others, of no password that anybody could find: its result is all zeros.
+/// A hash with the usual parameters that no known password has: its output is all zeros.
 const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 impl PasswordHash {
-    /// What a login for an unknown e-mail address is checked against, so that it takes as long as one for a known
-    /// address. No password matches it.
+    /// The hash that a login for an unknown e-mail address is checked against, so that it takes as long as
+    /// one for a known address. No password matches it.
     pub fn of_nobody() -> Self {
         Self(NOBODY.to_owned())
     }
 
-    /// Whether the hash was made of this password, in whichever of Unicode's spellings (RFC 8265). Takes as long as making
-    /// it, and twice as long for one that is spelled in another way.
+    /// Whether the hash is of this password, in any Unicode spelling (RFC 8265). Takes as long as hashing,
+    /// and twice as long for another spelling.
     ///
     /// # Errors
-    /// When this is no Argon2 hash, or Argon2 has no memory.
+    /// When this is not an Argon2 hash, or Argon2 has no memory.
     pub fn matches(&self, password: &Secret) -> Result<bool, Error> {
         let prepared = opaque(password.expose());
         if let Some(prepared) = &prepared
@@ -106,7 +106,7 @@ impl PasswordHash {
         {
             return Ok(true);
         }
-        // Hashes are older than the preparation: one may be of the password as it was typed.
+        // Hashes may be older than this normalisation, so one may be of the password as it was typed.
         if prepared.as_deref() == Some(password.expose()) { Ok(false) } else { self.is_of(password.expose()) }
     }
 

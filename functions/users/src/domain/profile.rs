@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Email, Name, Phone};
 
-/// Who the person is.
+/// A person's profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
     pub user_id: UserId,
@@ -22,7 +22,7 @@ pub struct Profile {
     pub version: u64,
 }
 
-/// What a person wants changed: what is not named stays.
+/// A change that a person requests; absent fields stay unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wish {
     pub name: Option<Name>,
@@ -39,8 +39,8 @@ pub struct Changed {
     pub event: Envelope,
 }
 
-/// What stays of a person, in the profile's place: nothing that names them. It answers a repeated request, keeps a
-/// change that was under way from coming back, and has the outbox of the last event.
+/// Replaces the profile of a deleted person and holds no personal data. It answers a repeated request, makes
+/// a concurrent change fail, and has the outbox of the last event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Erased {
     pub user_id: UserId,
@@ -58,7 +58,7 @@ pub struct Erasure {
 }
 
 impl Profile {
-    /// The profile as it is wished; nothing when it is so already.
+    /// Applies the change; `None` when the profile has these values already.
     ///
     /// # Errors
     /// When the event has no JSON form.
@@ -94,7 +94,7 @@ impl Profile {
         Ok(Some(Changed { profile, event }))
     }
 
-    /// What is left of the person, and the event by which the other contexts erase what they hold.
+    /// The erased profile, and the event by which the other contexts erase their data.
     ///
     /// # Errors
     /// When the event has no JSON form.

@@ -15,10 +15,10 @@ pub const TOKEN_BYTES: usize = 32;
 /// A session that is not used for this long ends: 30 days, in seconds.
 pub const LIFETIME: i64 = 30 * 24 * 60 * 60;
 
-/// A refresh token as the client holds it: whose it is, and 32 random bytes. `Debug` hides it.
+/// A refresh token as the client holds it: the user's id and 32 random bytes. `Debug` hides it.
 ///
-/// It names the user so that all sessions of one lie together, and go with the account. The access token names the user
-/// as well, so nothing is given away.
+/// It names the user, so that all sessions of a user are in one partition and are deleted with the account.
+/// The access token names the user as well, so this reveals nothing.
 #[derive(Clone)]
 pub struct RefreshToken {
     user_id: UserId,
@@ -41,7 +41,7 @@ impl RefreshToken {
         &self.user_id
     }
 
-    /// What the client is told: the user's id, a dot, and 43 characters of base64url.
+    /// The text for the client: the user's id, a dot, and 43 characters of base64url.
     pub fn expose(&self) -> String {
         format!("{}.{}", self.user_id, URL_SAFE_NO_PAD.encode(self.random))
     }
@@ -81,7 +81,7 @@ impl FamilyId {
     }
 }
 
-/// What is kept behind a refresh token.
+/// The stored record of a refresh token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     pub token: TokenHash,
@@ -100,7 +100,7 @@ pub struct Session {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
     Expired,
-    /// The token was spent before: somebody has a copy, so the whole family ends.
+    /// The token was used before, so another party has a copy: the whole family is revoked.
     Reused,
 }
 

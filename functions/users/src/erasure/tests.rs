@@ -29,7 +29,7 @@ async fn the_sessions_of_who_was_erased_go_and_those_of_others_stay() {
         json!({"user_id": {"S": ben}, "name": {"S": "Ben"}}),
         json!({"user_id": {"S": anna}, "erased_at": {"S": "2026-11-21T12:00:00Z"}}),
     ]);
-    // It comes again, and goes on.
+    // It is retried, and continues.
     faults.refuse("DeleteItem", 9);
     assert_eq!(sweep_all(&store, &batch).await, BTreeSet::from(["1".to_owned()]).into());
     faults.reset();

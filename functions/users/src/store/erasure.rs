@@ -1,4 +1,4 @@
-//! How a person leaves the table.
+//! Erasing a person from the table.
 
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem};
 use contracts::UserId;
@@ -12,8 +12,9 @@ use crate::domain::{Erasure, Source};
 const CONCURRENCY: usize = 10;
 
 impl Store {
-    /// Leaves of the profile what names nobody, and of the account and its failed logins nothing, all or none: from here
-    /// on nobody logs in by that address, no session goes on, and the address is free. The sessions follow ([`Store::sweep`]).
+    /// Replaces the profile by one without personal data and deletes the account and its failed logins, in
+    /// one transaction. From then on no login with that address and no refresh succeeds, and the address is
+    /// free. The sessions follow ([`Store::sweep`]).
     ///
     /// # Errors
     /// When the table does not answer.
@@ -43,7 +44,8 @@ impl Store {
             );
         match call.send().await {
             Ok(_) => Ok(Written::Done),
-            // A changed profile, or another transaction on one of the items: whoever asked reads and decides again.
+            // The profile changed, or another transaction on one of the items was running: the caller reads
+            // and decides again.
             Err(error) if cancellation_reasons(&error).is_some() => Ok(Written::Moved),
             Err(error) => Err(TableError::call(OPERATION, error)),
         }

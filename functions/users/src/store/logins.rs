@@ -1,4 +1,4 @@
-//! What a login reads, and the count of those that failed.
+//! The reads of a login, and the count of failed ones.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use lambda_kit::dynamodb::{Item, PK, TableError, condition_failed, key, number};
 use super::{CONFLICT_TRIES, Store, account_key};
 use crate::domain::{Account, Email, Failures, Source, WINDOW};
 
-/// Tries of a lookup whose first answer was incomplete, and what is waited between them: DynamoDB leaves keys out when it
-/// is throttling.
+/// Tries of a lookup whose first answer was incomplete, and the pause between them: DynamoDB leaves keys out
+/// while it throttles.
 const LOOKUPS: usize = 2;
 const LOOKUP_PAUSE: Duration = Duration::from_millis(100);
 
-/// Whether a login that succeeded wiped the failures out.
+/// Whether a successful login has reset the failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forgiven {
     Yes,
     TooMany,
 }
 
-/// What is known before a password is looked at.
+/// The stored data that a login needs before it checks the password.
 #[derive(Debug, Default)]
 pub struct Known {
     pub account: Option<Account>,
@@ -68,10 +68,10 @@ impl Store {
         }
     }
 
-    /// Counts one more failed login. One whose answer was lost may be counted twice.
+    /// Counts one more failed login. If the answer is lost, it may be counted twice.
     ///
     /// # Errors
-    /// When the table does not answer, or too many others count at the same time.
+    /// When the table does not answer, or too many requests count at the same time.
     pub async fn note_failure(&self, source: &Source, now: i64) -> Result<(), TableError> {
         const OPERATION: &str = "counting a failed login";
         let mut last = None;

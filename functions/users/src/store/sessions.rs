@@ -32,8 +32,8 @@ impl Store {
         Ok(sessions)
     }
 
-    /// The items of a user, from all pages. Who refreshes every quarter of an hour has 3,000 sessions in a month, spent but
-    /// for the last one, of 300 bytes each.
+    /// All items of a user, from all pages. A client that refreshes every quarter of an hour has 3,000
+    /// sessions after a month, of 300 bytes each, all spent except the last one.
     pub(super) async fn all_of(
         &self,
         operation: &'static str,

@@ -169,7 +169,7 @@ fn correlation() -> CorrelationId {
     CorrelationId::try_from("cor_test").unwrap()
 }
 
-/// Somebody registered, with so many sessions.
+/// A registered user with this many sessions.
 async fn registered(store: &Store, sessions: u8) -> Registered {
     let new = registration("anna@example.com");
     store.register(&new).await.unwrap();
@@ -238,7 +238,7 @@ async fn a_sweep_takes_all_of_a_users_sessions_and_goes_on_where_it_was_interrup
     faults.reset();
     store.sweep(&profile.user_id).await.unwrap();
     assert_eq!(store.sweep(&profile.user_id).await.unwrap(), 0);
-    // The account, the profile, and a session of somebody else.
+    // The account, the profile, and a session of another user.
     assert_eq!(count(&store).await, 3);
 }
 

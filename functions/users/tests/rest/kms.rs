@@ -14,7 +14,7 @@ pub const KEY_ID: &str = "0f1e2d3c";
 pub const KEY_ARN: &str = "arn:aws:kms:us-east-1:000000000000:key/0f1e2d3c";
 pub const NEW_KEY_ARN: &str = "arn:aws:kms:us-east-1:000000000000:key/4b5a6978";
 
-/// What a P-256 public key's SubjectPublicKeyInfo begins with; its point follows (RFC 5480 section 2).
+/// The SubjectPublicKeyInfo prefix of a P-256 public key; the point follows (RFC 5480 section 2).
 const SPKI: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
     0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,

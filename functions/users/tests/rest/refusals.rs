@@ -1,4 +1,5 @@
-//! What the API refuses: each in the one format, and without a trace in the table but of a failed login.
+//! Refused requests: each gets a problem document and leaves no trace in the table, except a failed login's
+//! count.
 
 use axum::{body::Body, http::Request};
 use contracts::UserId;

@@ -34,7 +34,7 @@ async fn tokens_of_both_keys_are_good_while_both_are_there_and_nobody_is_logged_
     let ba = a.deployed_with(&[NEW_KEY_ARN, KEY_ARN]);
     let new = ba.login().await;
     assert_eq!(key_ids(&ba).await, ["4b5a6978", "0f1e2d3c"]);
-    // An instance of the step before knows both, too.
+    // An instance of the previous step knows both keys, too.
     for world in [&ab, &ba] {
         assert_eq!(sees(world, &old).await, StatusCode::OK);
         assert_eq!(sees(world, &new).await, StatusCode::OK);
