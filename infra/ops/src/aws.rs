@@ -28,7 +28,7 @@ enum Place {
     Remote(Remote),
 }
 
-/// What a function answers that failed, as the Runtime API writes it.
+/// The error payload of a function, as the Runtime API writes it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Failed {
@@ -43,7 +43,7 @@ impl Failed {
         format!("{function} failed ({error_type}): {error_message}\nIts log says more.")
     }
 
-    /// The same; but a failure of the name `refusal` is no fault of the function's, and says itself what is to be said.
+    /// Like `told`; but an error named `refusal` is not a fault of the function, so its own message is used.
     pub fn told_unless(self, refusal: &str, function: &str) -> String {
         if self.error_type == refusal { self.error_message } else { self.told(function) }
     }
@@ -64,7 +64,7 @@ pub fn answer<T: DeserializeOwned>(function: &str, text: &str) -> Result<std::re
     })
 }
 
-/// The services that are asked in JSON.
+/// The services with a JSON protocol.
 #[derive(Debug, Clone, Copy)]
 pub enum Service {
     DynamoDb,
@@ -80,7 +80,7 @@ impl Service {
         }
     }
 
-    /// What an operation's name is prefixed with in the header `x-amz-target`.
+    /// The prefix of an operation's name in the header `x-amz-target`.
     const fn target(self) -> &'static str {
         match self {
             Self::DynamoDb => "DynamoDB_20120810",
@@ -110,12 +110,12 @@ impl Aws {
         format!("ordersaga-{}-{resource}", self.stage.as_ref().map_or(LOCAL_STAGE, Stage::name))
     }
 
-    /// What a command about this stage has to say on its line: ` --stage dev`, or nothing.
+    /// The option that a suggested command needs for this stage: ` --stage dev`, or nothing.
     pub fn option(&self) -> String {
         self.stage.as_ref().map_or_else(String::new, |stage| format!(" --stage {stage}"))
     }
 
-    /// Who calls, as AWS knows them.
+    /// The caller's identity.
     ///
     /// # Errors
     /// AWS refuses the credentials.
@@ -139,10 +139,10 @@ impl Aws {
         }
     }
 
-    /// What a function answers, which may take so long.
+    /// Invokes a function and returns its answer, within `patience`.
     ///
     /// # Errors
-    /// It cannot be invoked. A function that fails answers so.
+    /// It cannot be invoked. The error of a function that fails is an answer.
     pub async fn invoke(&self, function: &str, payload: &Value, patience: Duration) -> Result<String> {
         match &self.place {
             Place::Local(emulator) => {

@@ -1,4 +1,4 @@
-//! The circuit breakers: how they stand, and the operator's switch.
+//! The circuit breakers: their state, and the operator's switch.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::stage::Stage;
 
-/// Every breaker that there is: the context whose table holds it, and the dependency.
+/// All breakers: the context whose table holds it, and the dependency.
 const BREAKERS: [(&str, &str); 6] = [
     ("payments", "gateway"),
     ("notifications", "email"),

@@ -1,7 +1,7 @@
-//! How containers on this machine reach a stack that listens on 127.0.0.1 only.
+//! Access for local containers to a stack that listens on 127.0.0.1 only.
 //!
-//! A container of Docker's default bridge sees this machine at the bridge's own address. Listening there, and only there,
-//! lets containers in and no other machine: whoever reaches the emulator can run code with it.
+//! A container of Docker's default bridge reaches this machine at the bridge's own address. Listening only
+//! there admits containers and no other machine, because access to the emulator means running code with it.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -26,18 +26,18 @@ pub fn host_address() -> Ipv4Addr {
     address_in(&String::from_utf8_lossy(&shown)).unwrap_or(BRIDGE_ADDRESS)
 }
 
-/// Of a line such as `3: docker0    inet 172.17.0.1/16 brd 172.17.255.255 scope global docker0`.
+/// Parses a line such as `3: docker0    inet 172.17.0.1/16 brd 172.17.255.255 scope global docker0`.
 fn address_in(line: &str) -> Option<Ipv4Addr> {
     let (_, rest) = line.split_once(" inet ")?;
     rest.split(['/', ' ']).next()?.parse().ok()
 }
 
-/// A value of a function's environment as a function in a container needs it. What clients are told (`ws://…`) stays.
+/// Rewrites an environment value for a function in a container. Addresses for clients (`ws://…`) stay.
 pub fn seen_from_a_container(value: &str, host: Ipv4Addr) -> String {
     value.replace("http://127.0.0.1:", &format!("http://{host}:"))
 }
 
-/// Passes on connections as long as it lives.
+/// Forwards connections until it is dropped.
 #[derive(Debug)]
 pub struct Forwarder {
     _listeners: JoinSet<()>,
@@ -58,7 +58,7 @@ impl Forwarder {
         Ok(Self { _listeners: listeners })
     }
 
-    /// Lets containers reach this stack, if they cannot yet.
+    /// Makes this stack reachable for containers, if it is not yet.
     ///
     /// # Errors
     /// As for [`Forwarder::start`].
@@ -75,7 +75,7 @@ async fn accept(listener: TcpListener, port: u16) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            // A failed accept concerns one connection, whose client sees it closed.
+            // A failed accept affects one connection, whose client sees it closed.
             Ok((inbound, _)) = listener.accept() => drop(connections.spawn(pass_on(inbound, port))),
             Some(_) = connections.join_next() => {}
             else => tokio::task::yield_now().await,

@@ -1,4 +1,4 @@
-//! `cargo ops demo`: five orders through the whole system, watched as they go.
+//! `cargo ops demo`: places five orders and shows their progress.
 
 mod check;
 mod customer;
@@ -29,7 +29,7 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Starts the stack if it does not run, shows the orders, and ends what it started.
+    /// Starts the stack if it does not run, shows the orders, and stops what it started.
     ///
     /// # Errors
     /// The stack cannot be started, or an order did not end as it should.

@@ -31,7 +31,7 @@ const ORDER: &[&[&str]] = &[
     &["orders"],
 ];
 
-/// The templates that exist, in the order in which they are deployed.
+/// The existing templates, in the order of deployment.
 pub fn waves(settings: &Settings) -> Vec<Vec<(&'static str, PathBuf)>> {
     ORDER
         .iter()
@@ -146,7 +146,7 @@ pub async fn local(
     Ok(())
 }
 
-/// The stage's parameters of samconfig.toml, and those that only a running stack knows.
+/// The stage's parameters from samconfig.toml, and those of the running stack.
 fn parameters(settings: &Settings, running: &Running) -> Result<BTreeMap<String, String>> {
     let mut all = StageConfig::read(&settings.samconfig(), LOCAL_STAGE)?.parameters;
     all.insert("Stage".to_owned(), LOCAL_STAGE.to_owned());

@@ -94,12 +94,12 @@ async fn absent(remote: &Remote, stage: &Stage, place: &str) -> Error {
     Error::Stage(format!("there is no stage {stage} in {place}; nothing was removed.{stages}"))
 }
 
-/// The stage whose stack of shared things this is.
+/// The stage of a platform stack, from its name.
 fn stage_of(stack: &str) -> Option<&str> {
     stack.strip_prefix("ordersaga-")?.strip_suffix("-platform")
 }
 
-/// What is left on purpose; an error when more is.
+/// The resources that are kept on purpose; an error when there are others.
 fn left_behind(survey: &Survey, keep_data: bool) -> Result<Vec<String>> {
     let kept = |kind| keep_data && kind == Kind::Table;
     let stacks = survey.stacks.iter().map(|(name, status)| format!("stack {name} ({status})"));

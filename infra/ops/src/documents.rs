@@ -1,5 +1,5 @@
-//! The documents that are generated from the code: a program of its own writes them, because it links every context, and
-//! nobody who starts a stack should wait for that.
+//! Generated documents. A separate program writes them because it links every context, and starting a stack
+//! should not wait for that build.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// Writes the documents of one kind: `schemas`, `openapi`, `asyncapi` or `events`.
 ///
 /// # Errors
-/// They cannot be written, or a published one would change in a way that breaks readers: the program has said so.
+/// They cannot be written, or a published one would change incompatibly; the program has reported which.
 pub async fn write(root: &Path, kind: &str) -> Result<()> {
     let command = format!("cargo run --quiet --package documents -- {kind}");
     let mut words = command.split(' ');

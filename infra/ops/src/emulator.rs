@@ -38,7 +38,7 @@ impl Emulator {
         Self { identity, ..self }
     }
 
-    /// Waits so long for an answer.
+    /// Sets the timeout for an answer.
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }
@@ -159,7 +159,7 @@ fn signature(
     Ok(signed.into_iter().map(|header| (header.name().to_owned(), header.value().to_owned())).collect())
 }
 
-/// What the service says is wrong, from either of the formats that AWS services use.
+/// The service's error message, in either of AWS's formats.
 fn reason(status: u16, text: &str) -> String {
     if let Ok(json) = serde_json::from_str::<Value>(text) {
         let kind = json["__type"].as_str().unwrap_or_default();

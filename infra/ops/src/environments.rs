@@ -1,6 +1,6 @@
-//! Each function's environment as it is deployed, in the state folder: all in `env.json`, for `sam local invoke --env-vars`,
-//! and one in each `env/<function>.env`, for `cargo lambda watch --env-file`. Beside them `start-api.json`, the REST API for
-//! `sam local start-api`.
+//! Writes each function's deployed environment into the state folder: all in `env.json`, for `sam local
+//! invoke --env-vars`, and one by one in `env/<function>.env`, for `cargo lambda watch --env-file`. Also
+//! writes `start-api.json`, the REST API for `sam local start-api`.
 
 mod start_api;
 

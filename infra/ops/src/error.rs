@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-/// Everything that can end a command. Each message says what happened and what to do next.
+/// All errors that end a command. Each message says what happened and what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("no stack runs here. Start one with `cargo ops up`.")]

@@ -1,8 +1,8 @@
-//! What a stage consists of on AWS, from the templates: its stacks, the names that can outlive them, and how many functions
-//! its queues and streams run at once.
+//! The resources of a stage on AWS, from the templates: its stacks, the names that can outlive them, and the
+//! number of functions that its queues and streams run concurrently.
 //!
-//! Stages are told apart by whole names, never by beginnings: `ordersaga-pr-1` begins the names of the stage `pr-1` and of
-//! the stages `pr-1-x` and `pr-17`.
+//! Stages are distinguished by whole names, never by prefixes: `ordersaga-pr-1` is a prefix of names of the
+//! stages `pr-1`, `pr-1-x` and `pr-17`.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::settings::Settings;
 /// The shards that the stream of an on-demand table begins with, each read by a function of its own.
 const SHARDS: u64 = 4;
 
-/// What can be there without its stack.
+/// Resources that can exist without their stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Table,
@@ -32,7 +32,7 @@ pub struct Named {
     pub stack: String,
 }
 
-/// How many functions may run at once without a request.
+/// The number of functions that may run concurrently without a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Demand {
     pub queues: u64,
@@ -41,7 +41,7 @@ pub struct Demand {
 
 #[derive(Debug)]
 pub struct Footprint {
-    /// In the order in which they are deployed; those of one wave side by side.
+    /// In the order of deployment; the stacks of one wave are deployed concurrently.
     pub waves: Vec<Vec<String>>,
     pub named: Vec<Named>,
     pub demand: Demand,

@@ -22,7 +22,7 @@ const LOCAL: [&str; 4] = ["--package", "lambda-kit", "--features", "lambda-kit/l
 /// The package and program that start-up times are compared with.
 pub const ECHO: &str = "echo";
 
-/// How a stack's functions are built.
+/// The build profile of a stack's functions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Profile {
     /// Quickly: what a stack on one machine runs.
@@ -33,7 +33,7 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// As cargo knows it.
+    /// Cargo's name of the profile.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Local => "dev",
@@ -65,10 +65,10 @@ pub struct Package {
     pub functions: Vec<String>,
 }
 
-/// What is to be built, from `cargo metadata`.
+/// The packages and functions to build, from `cargo metadata`.
 struct Workspace {
     packages: Vec<Package>,
-    /// How many packages go into them, for the bar.
+    /// The number of packages to compile, for the progress bar.
     parts: usize,
 }
 
@@ -92,10 +92,10 @@ pub async fn build(settings: &Settings, progress: &Progress) -> Result<Vec<Strin
     Ok(functions)
 }
 
-/// Builds all functions as they run on AWS, for this machine, and the echo beside them.
+/// Builds all functions as for AWS, but for this machine, and the echo.
 ///
 /// # Errors
-/// The build fails; the error then holds the compiler's own words.
+/// The build fails; the error then contains the compiler's output.
 pub async fn build_release(settings: &Settings, progress: &Progress) -> Result<Vec<String>> {
     let workspace = workspace(settings).await?;
     let step = progress.step("building with the release profile");
@@ -105,10 +105,10 @@ pub async fn build_release(settings: &Settings, progress: &Progress) -> Result<V
     Ok(workspace.packages.into_iter().flat_map(|package| package.functions).collect())
 }
 
-/// Builds an example with the release profile, and says where it is.
+/// Builds an example with the release profile, and returns its path.
 ///
 /// # Errors
-/// The build fails; the error then holds the compiler's own words.
+/// The build fails; the error then contains the compiler's output.
 pub async fn build_example(
     settings: &Settings,
     progress: &Progress,
@@ -130,11 +130,10 @@ pub async fn build_example(
     Ok(settings.target_dir().join(RELEASE).join("examples").join(example))
 }
 
-/// Builds functions with cargo-lambda for the image that Lambda runs them in, without optimisation, and puts each where the
-/// templates look.
+/// Builds functions with cargo-lambda for Lambda's image, unoptimised, at the paths that the templates use.
 ///
 /// # Errors
-/// The build fails; cargo-lambda has said why.
+/// The build fails; cargo-lambda has reported why.
 pub async fn build_for_lambda(
     settings: &Settings,
     programs: &Path,
@@ -196,7 +195,7 @@ fn functions_of(metadata: &Value, folder: &Path) -> Vec<Package> {
         .collect()
 }
 
-/// How many packages `roots` need, themselves included; without those for tests only.
+/// The number of packages that `roots` depend on, including themselves, without dev-dependencies.
 fn reachable(metadata: &Value, roots: &BTreeSet<&str>) -> usize {
     let nodes: std::collections::BTreeMap<&str, &Value> =
         list(&metadata["resolve"], "nodes").map(|node| (text(node, "id"), node)).collect();
@@ -270,7 +269,7 @@ async fn artifacts(
     errors
 }
 
-/// Follows what cargo says beside the compiler: waiting for a lock, fetching, a broken manifest.
+/// Follows cargo's own messages: waiting for a lock, downloading, an invalid manifest.
 async fn spoken(stream: Option<tokio::process::ChildStderr>, step: &Step) -> String {
     let mut said = String::new();
     let Some(stream) = stream else { return said };

@@ -1,4 +1,4 @@
-//! The functions' sample events (infra/events), and what a function's answer says.
+//! The functions' sample events (infra/events), and the outcome of a function's answer.
 
 use serde_json::Value;
 
@@ -8,7 +8,8 @@ use crate::settings::repository;
 /// Stands in the events for `Bearer <access token>`.
 const PLACEHOLDER: &str = "Bearer TOKEN";
 
-/// Functions whose event needs what the event of another one does: an order completes only with stock held for it.
+/// Functions whose sample event depends on that of another one: an order completes only when its stock is
+/// reserved.
 pub const NEEDS: [(&str, &str); 1] = [("inventory-consumer", "inventory-commands")];
 
 /// Characters of an answer that are shown.
@@ -24,8 +25,8 @@ pub fn sample_with_token(function: &str, token: &str) -> Result<String> {
     Ok(text.replace(PLACEHOLDER, &format!("Bearer {token}")))
 }
 
-/// What an answer says in a few words: an error when the function failed, could not read its event, or did not let its
-/// caller in. That something was not found is an answer: the events' order was never placed.
+/// Summarises an answer: an error when the function failed, could not parse its event, or refused its caller.
+/// "Not found" is a valid answer, since the events' order was never placed.
 ///
 /// # Errors
 /// Why it failed.

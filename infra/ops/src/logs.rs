@@ -50,7 +50,7 @@ fn prefix() -> String {
     format!("/aws/lambda/ordersaga-{LOCAL_STAGE}-")
 }
 
-/// How far one function's log is read.
+/// The position up to which one function's log was read.
 struct Group {
     since: i64,
     /// Events at that very millisecond, which the next round answers again.
@@ -81,7 +81,7 @@ impl Group {
     }
 }
 
-/// A line as a person reads it; none for those that say nothing.
+/// Formats a line for a person; `None` for noise.
 fn pretty(function: &str, line: &str) -> Option<String> {
     if line.is_empty() || NOISE.iter().any(|noise| line.starts_with(noise)) {
         return None;

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::remote::Remote;
 use crate::stage::Stage;
 
-/// Where a stage on AWS is reached.
+/// The addresses of a stage on AWS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Addresses {
     pub stage: String,

@@ -1,5 +1,5 @@
-//! Payments against the gateway. The function payments-reconciler compares them, and records what was paid past the gateway;
-//! this asks it.
+//! Compares payments with the gateway, and records payments outside it. The function payments-reconciler does
+//! the work; this invokes it.
 
 use clap::{Args, Subcommand};
 use contracts::{Money, OrderId};
@@ -17,7 +17,7 @@ use crate::settings::Settings;
 use crate::stage::Stage;
 
 const FUNCTION: &str = "payments-reconciler";
-/// What the function's refusal is called.
+/// The error name with which the function refuses.
 const NOTHING_TO_SETTLE: &str = "NothingToSettle";
 /// The function's timeout of 300 s (infra/payments.yaml), and what getting there takes.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(315);
@@ -60,7 +60,7 @@ pub struct Check {
     stage: Option<Stage>,
 }
 
-/// What the function answers.
+/// The function's answer to a comparison.
 #[derive(Debug, Deserialize)]
 struct Report {
     date: Date,
@@ -70,7 +70,7 @@ struct Report {
     complete: bool,
 }
 
-/// What the function answers to a settlement.
+/// The function's answer to a settlement.
 #[derive(Debug, Deserialize)]
 struct Recorded {
     order_id: OrderId,
@@ -92,7 +92,7 @@ struct Difference {
 
 impl Payments {
     /// # Errors
-    /// The function cannot be asked, refuses, or fails.
+    /// The function cannot be invoked, refuses, or fails.
     pub async fn run(self, settings: &Settings) -> Result<()> {
         match self {
             Self::Check(check) => check.run(settings).await,
@@ -125,7 +125,7 @@ impl Settled {
             json!({"action": "SettleRefund", "order_id": self.order_id, "by": by, "note": self.note});
         let recorded: Recorded = read(&function, &aws.invoke(&function, &request, PATIENCE).await?)?;
         println!("{}", receipt(&recorded));
-        // Also when it was recorded before: the order may not have heard of it.
+        // Also when it was recorded before, since the order may not have been updated.
         println!("{}", saga::retry(&aws, &self.order_id).await?);
         Ok(())
     }

@@ -11,7 +11,7 @@ pub struct Chosen {
 }
 
 /// # Errors
-/// Somebody asked for a port that is in use.
+/// The requested port is in use.
 pub fn choose(wish: Port, bind: &str, what: &'static str, option: &'static str) -> Result<Chosen> {
     match wish {
         Port::Exactly(port) if is_free(bind, port) => Ok(Chosen { port, instead_of: None }),
@@ -52,8 +52,8 @@ mod tests {
         assert!(refused.contains(&taken.to_string()) && refused.contains("--port"), "{refused}");
 
         drop(holder);
-        // A process that another test is starting just now may hold it for a moment more: it has all that its parent had
-        // open until it becomes the other program.
+        // A process that another test is just starting may hold the port for a moment, because it inherits
+        // its parent's open sockets until it executes the other program.
         let deadline = Instant::now() + Duration::from_secs(5);
         let free = loop {
             match choose(Port::Exactly(taken), "127.0.0.1", "gateway", "--port") {

@@ -37,7 +37,7 @@ pub struct Preflight {
     json: bool,
 }
 
-/// What was found.
+/// The findings.
 #[derive(Debug, Serialize)]
 pub struct Report {
     stage: String,
@@ -68,10 +68,10 @@ impl Preflight {
     }
 }
 
-/// Looks at everything.
+/// Runs all checks.
 ///
 /// # Errors
-/// The templates cannot be read. What AWS refuses to answer is a finding.
+/// The templates cannot be read. A refusal by AWS is a finding.
 pub async fn examine(
     settings: &Settings,
     stage: &Stage,
@@ -123,7 +123,7 @@ impl Report {
         }
     }
 
-    /// The lines that ask for something to be done.
+    /// The checks that need an action.
     pub fn concerns(&self) -> impl Iterator<Item = String> {
         self.checks.iter().filter(|check| check.verdict != Verdict::Fine).map(Check::to_string)
     }
@@ -155,7 +155,7 @@ impl std::fmt::Display for Check {
     }
 }
 
-/// The questions to AWS, each asked when its check needs it.
+/// The calls to AWS, each made when its check needs it.
 struct Facts<'a> {
     remote: &'a Remote,
     stage: &'a Stage,
@@ -226,7 +226,7 @@ const fn target_of(arch: Arch) -> &'static str {
     }
 }
 
-/// Whether this machine can build for that processor.
+/// Whether this machine can build for that architecture.
 async fn build(settings: &Settings, arch: Arch) -> Check {
     let says = async |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).current_dir(&settings.root).output().await.ok()?;

@@ -1,4 +1,4 @@
-//! Looking at processes and ending them, sure that they are ours.
+//! Inspects processes and ends them, after checking that they are ours.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,8 +12,8 @@ pub const SUPERVISE: &str = "__supervise";
 
 const POLL: Duration = Duration::from_millis(50);
 
-/// Whether process `pid` is the supervisor of the stack in `state_dir`: a process id alone may since have gone to
-/// another program.
+/// Whether process `pid` is the supervisor of the stack in `state_dir`. The process id alone is not enough,
+/// because another program may have it by now.
 pub fn is_supervisor(pid: u32, state_dir: &Path) -> bool {
     let words = command_line(pid);
     words.iter().any(|word| word == SUPERVISE) && words.iter().any(|word| Path::new(word) == state_dir)
@@ -58,7 +58,7 @@ pub fn kill_group_of(group: u32, mark: &str) {
     }
 }
 
-/// Whether anything of process group `group` runs.
+/// Whether any process of this process group is running.
 pub fn group_lives(group: u32) -> bool {
     killpg(as_pid(group), None).is_ok()
 }
@@ -114,7 +114,7 @@ pub fn variable(pid: u32, name: &str) -> Option<String> {
     values.map(str::to_owned).next()
 }
 
-/// How long process `pid` has run on a processor.
+/// The CPU time of process `pid`.
 pub fn processor_time(pid: u32) -> Option<Duration> {
     Some(clock_getcpuclockid(as_pid(pid)).ok()?.now().ok()?.into())
 }

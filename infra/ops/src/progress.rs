@@ -1,4 +1,4 @@
-//! What a person sees while something takes long: a bar or a spinner on a terminal, plain lines elsewhere.
+//! Progress of long steps: a bar or a spinner on a terminal, plain lines elsewhere.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-/// How often a plain line says that it still goes on.
+/// The interval of plain lines during a long step.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 const SPIN: Duration = Duration::from_millis(120);
 
-/// Where progress goes: standard error, so that standard output stays clean.
+/// The output of progress: standard error, so that standard output stays clean.
 #[derive(Clone)]
 pub struct Progress(Arc<Kind>);
 
@@ -45,7 +45,7 @@ impl Progress {
         }
     }
 
-    /// Starts a step. Dropped without [`Step::done`] it leaves no line behind: the error says what happened.
+    /// Starts a step. Dropped without [`Step::done`] it prints no line: the error says what happened.
     pub fn step(&self, what: &str) -> Step {
         let started = Instant::now();
         match &*self.0 {
@@ -84,7 +84,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// What it is at.
+    /// Shows the current item.
     pub fn at(&self, detail: impl Into<String>) {
         let detail = detail.into();
         if let Some(bar) = &self.bar {
@@ -94,7 +94,7 @@ impl Step {
         }
     }
 
-    /// How far it is.
+    /// Shows the completed part.
     pub fn part(&self, done: usize, of: usize) {
         let Some(bar) = &self.bar else { return };
         if bar.length() != Some(of as u64) {

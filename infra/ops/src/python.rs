@@ -207,7 +207,7 @@ fn tail(output: &std::process::Output) -> String {
     ))
 }
 
-/// The end of what a program said: what went wrong is there.
+/// The last lines of a program's output, which say what went wrong.
 fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(8)..].join("\n")

@@ -86,10 +86,10 @@ pub struct Deploy {
     yes: bool,
 }
 
-/// How `--parameter` is written.
+/// Parses `--parameter`.
 ///
 /// # Errors
-/// It is not so, or another option says it.
+/// The text has another form, or another option sets this parameter.
 pub fn parameter(text: &str) -> std::result::Result<(String, String), String> {
     let (name, value) =
         text.split_once('=').ok_or("it is written Name=Value; `Name=` gives the empty text")?;
@@ -159,7 +159,7 @@ impl Deploy {
         target.print_addresses().await
     }
 
-    /// The templates that are asked for, in the order in which they are deployed.
+    /// The selected templates, in the order of deployment.
     fn waves(&self, source: &Settings) -> Result<Vec<Vec<Named>>> {
         let is_wanted = |name: &str| self.only.is_empty() || self.only.iter().any(|only| only == name);
         let read = |wave: Vec<(&'static str, PathBuf)>| {
@@ -178,7 +178,7 @@ impl Deploy {
         chosen(source, config, self.arch, &self.parameters)
     }
 
-    /// Production is asked for once.
+    /// Asks for confirmation once in production.
     fn confirm(&self) -> Result<()> {
         if !self.stage.is_production() || self.yes || self.diff {
             return Ok(());

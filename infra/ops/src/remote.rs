@@ -41,14 +41,14 @@ pub struct Remote {
     worker: Arc<Mutex<Option<Worker>>>,
 }
 
-/// What an HTTP server answered.
+/// A response of an HTTP server.
 #[derive(Debug, Deserialize)]
 pub struct Answer {
     pub status: u16,
     pub body: Value,
 }
 
-/// Why a call was not done, as far as is known.
+/// Why a call failed, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     pub operation: String,
@@ -73,14 +73,14 @@ enum Line {
 }
 
 impl Refusal {
-    /// Whether the caller may not make the call.
+    /// Whether the caller lacks the permission.
     pub fn is_access_denied(&self) -> bool {
         ["AccessDenied", "AuthorizationError", "UnauthorizedOperation", "NotAuthorized"]
             .iter()
             .any(|name| self.code.starts_with(name))
     }
 
-    /// Whether it is the credentials that are missing, wrong or expired.
+    /// Whether the credentials are missing, wrong or expired.
     pub fn is_about_credentials(&self) -> bool {
         [
             "NoCredentials",
@@ -102,7 +102,7 @@ impl Refusal {
         .any(|name| self.code.starts_with(name))
     }
 
-    /// Whether there is no such thing.
+    /// Whether the resource does not exist.
     pub fn is_not_found(&self) -> bool {
         self.code.contains("NotFound")
             || self.code.contains("NoSuch")
@@ -168,17 +168,17 @@ impl Remote {
         self.run(operation, &call, PATIENCE * ATTEMPTS).await
     }
 
-    /// What a function answers, which may take so long.
+    /// Invokes a function and returns its answer, within `patience`.
     ///
     /// # Errors
-    /// AWS refuses, or cannot be reached. A function that fails answers so.
+    /// AWS refuses, or cannot be reached. The error of a function that fails is an answer.
     pub async fn invoke(&self, function: &str, payload: &Value, patience: Duration) -> Result<String> {
         let input = json!({"FunctionName": function, "Payload": payload.to_string()});
         let answer = self.call_within(patience, "lambda", "Invoke", input).await?;
         Ok(answer["Payload"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// What has effects is not repeated behind the caller's back: an invocation that takes minutes would run twice.
+    /// Without retries, because the call may have effects: an invocation that takes minutes would run twice.
     async fn call_within(
         &self,
         patience: Duration,
@@ -267,14 +267,14 @@ impl Worker {
     async fn last_words(&mut self) -> String {
         let mut said = String::new();
         if let Some(mut stderr) = self.process.stderr.take() {
-            // What was read until an error is still worth saying.
+            // The output until a read error is still useful.
             let _ = stderr.read_to_string(&mut said).await;
         }
         said.trim().lines().last().unwrap_or("it ended and wrote nothing").to_owned()
     }
 }
 
-/// The error with what is behind it, where its name tells.
+/// The error with advice, where its code allows it.
 fn with_advice(refusal: &Refusal) -> String {
     let Refusal { code, message, .. } = refusal;
     if ["EndpointConnectionError", "ConnectTimeoutError"].contains(&code.as_str()) {

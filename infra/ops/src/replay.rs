@@ -47,7 +47,7 @@ impl Projection {
     }
 }
 
-/// What the function answers to one part.
+/// The function's answer to one part.
 #[derive(Debug, Deserialize)]
 struct Part {
     orders: u64,
@@ -58,7 +58,7 @@ struct Part {
 
 impl Replay {
     /// # Errors
-    /// The function cannot be asked, or refuses.
+    /// The function cannot be invoked, or refuses.
     pub async fn run(self, settings: &Settings, progress: &Progress) -> Result<()> {
         let Self { projection, stage } = self;
         let name = projection.as_str();

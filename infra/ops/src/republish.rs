@@ -113,7 +113,7 @@ struct Run {
     since: Option<Timestamp>,
 }
 
-/// What a relay answers to a page.
+/// A relay's answer to a page.
 #[derive(Debug, Deserialize)]
 struct Page {
     events: u64,
@@ -121,7 +121,7 @@ struct Page {
     cursor: Option<String>,
 }
 
-/// What a relay answers to a retry of parked records.
+/// A relay's answer to a retry of parked records.
 #[derive(Debug, Default, Deserialize)]
 struct Retried {
     done: u64,
@@ -145,7 +145,8 @@ struct Total {
 }
 
 impl State {
-    /// Inventory also tells of reservations, which are no state but the past of an order.
+    /// Inventory also publishes reservations, which are left out: they are an order's history and no current
+    /// state.
     const fn run(self) -> (&'static str, &'static [&'static str]) {
         match self {
             Self::Users => ("users", &[]),
@@ -177,7 +178,7 @@ impl Context {
 
 impl Republish {
     /// # Errors
-    /// The relay cannot be asked, or cannot publish.
+    /// The relay cannot be invoked, or cannot publish.
     pub async fn run(self, settings: &Settings, progress: &Progress) -> Result<()> {
         let (context, event_types) = self.what.run();
         let run = Run { context, command: format!("republish {context}"), event_types, since: None };
@@ -188,7 +189,7 @@ impl Republish {
 
 impl Outbox {
     /// # Errors
-    /// A relay cannot be asked, or cannot publish.
+    /// A relay cannot be invoked, or cannot publish.
     pub async fn run(self, settings: &Settings, progress: &Progress) -> Result<()> {
         let (context, since, how) = match self {
             Self::Republish { context, since, how } => (context, since, how),
@@ -215,7 +216,7 @@ impl Outbox {
 }
 
 impl Run {
-    /// Page after page, no faster than was asked for.
+    /// Publishes page after page, at most at the requested rate.
     async fn all(&self, aws: &Aws, how: &How, progress: &Progress) -> Result<()> {
         let function = aws.name(&format!("{}-relay", self.context));
         let run = Uuid::new_v4().to_string();
@@ -243,7 +244,7 @@ impl Run {
         Ok(())
     }
 
-    /// What has been done, and how to go on.
+    /// The error with the progress so far, and the command to continue.
     fn unfinished(&self, aws: &Aws, how: &How, total: &Total, cursor: Option<&str>, error: &Error) -> Error {
         let mut command = format!("cargo ops {}{}", self.command, aws.option());
         if let Some(since) = self.since {
@@ -315,7 +316,7 @@ fn report(step: &Step, total: &Total) {
     step.at(format!("{} events", total.events));
 }
 
-/// How long the events may take at least.
+/// The minimum duration of this many events.
 fn due(total: &Total, rate: u32) -> Duration {
     Duration::from_millis(total.events.saturating_mul(1000) / u64::from(rate))
 }

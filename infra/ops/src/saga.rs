@@ -1,4 +1,4 @@
-//! Orders whose saga needs somebody. The function orders-reconciler knows them and does what there is to do; this asks it.
+//! Orders whose saga needs a person. The function orders-reconciler does the work; this invokes it.
 
 use clap::{Args, Subcommand};
 use contracts::{OrderId, OrderStatus, saga::Failure};
@@ -13,7 +13,7 @@ use crate::settings::Settings;
 use crate::stage::Stage;
 
 const FUNCTION: &str = "orders-reconciler";
-/// What the function's refusal is called.
+/// The error name with which the function refuses.
 const NOTHING_TO_RETRY: &str = "NothingToRetry";
 /// The function's timeout of 300 s (infra/orders.yaml), and what getting there takes.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(315);
@@ -68,7 +68,7 @@ struct Where {
     stage: Option<Stage>,
 }
 
-/// What the function answers to a list.
+/// The function's answer to a list.
 #[derive(Debug, Deserialize)]
 struct Orders {
     orders: Vec<Listed>,
@@ -84,7 +84,7 @@ struct Listed {
     failure: Option<Failure>,
 }
 
-/// What the function answers to a retry.
+/// The function's answer to a retry.
 #[derive(Debug, Deserialize)]
 struct Retried {
     order_id: OrderId,
@@ -92,7 +92,7 @@ struct Retried {
     failed: Vec<String>,
 }
 
-/// What the function answers to a check: counts by name, and the orders for which something was done.
+/// The function's answer to a check: counts by name, and the orders that were changed.
 #[derive(Debug, Deserialize)]
 struct Report {
     orders: Vec<Found>,
@@ -108,7 +108,7 @@ struct Found {
 
 impl Saga {
     /// # Errors
-    /// The function cannot be asked, or refuses.
+    /// The function cannot be invoked, or refuses.
     pub async fn run(self, settings: &Settings) -> Result<()> {
         match self {
             Self::List(List { attention, limit, place }) => {
@@ -134,10 +134,10 @@ async fn ask<T: DeserializeOwned>(settings: &Settings, stage: Option<Stage>, req
     read(&function, &aws.invoke(&function, &request, PATIENCE).await?)
 }
 
-/// Tries again what an order needs attention for, and says what came of it; also that there is nothing to try.
+/// Retries the failed undos of an order and returns the result, also when there was nothing to retry.
 ///
 /// # Errors
-/// The function cannot be asked, or the order still needs attention.
+/// The function cannot be invoked, or the order still needs attention.
 pub async fn retry(aws: &Aws, order_id: &OrderId) -> Result<String> {
     let function = aws.name(FUNCTION);
     let request = json!({"action": "RetrySaga", "order_id": order_id});
@@ -148,7 +148,7 @@ pub async fn retry(aws: &Aws, order_id: &OrderId) -> Result<String> {
     }
 }
 
-/// The function's answer, or what it says is wrong.
+/// The function's answer, or its error.
 fn read<T: DeserializeOwned>(function: &str, answer: &str) -> Result<T> {
     aws::answer(function, answer)?.map_err(|failed: Failed| wrong(function, failed))
 }

@@ -30,7 +30,7 @@ const FIRST_WITHIN: Duration = Duration::from_secs(900);
 const WITHIN: Duration = Duration::from_secs(180);
 /// SAM removes its container when it is interrupted.
 const END_WITHIN: Duration = Duration::from_secs(15);
-/// Lines of what SAM said that are shown when a function gave no answer.
+/// The lines of SAM's output to show when a function gave no answer.
 const LAST_LINES: usize = 6;
 
 #[derive(Debug, clap::Args)]
@@ -43,7 +43,7 @@ pub struct SamLocal {
     build: bool,
 }
 
-/// How one invocation went.
+/// The result of one invocation.
 struct Row {
     function: String,
     outcome: std::result::Result<String, String>,
@@ -51,7 +51,7 @@ struct Row {
     duration: Option<String>,
 }
 
-/// What every invocation needs.
+/// The common parameters of all invocations.
 struct Invoker<'a> {
     settings: &'a Settings,
     programs: PathBuf,
@@ -106,7 +106,7 @@ impl SamLocal {
     }
 }
 
-/// The functions that are meant, with those whose work their events need before them.
+/// The selected functions, preceded by those that their events depend on.
 fn choose(all: Vec<Function>, only: Option<&str>) -> Result<Vec<Function>> {
     let Some(only) = only else { return Ok(all) };
     let Some(chosen) = all.iter().find(|function| function.name == only || function.logical_id == only)
@@ -156,7 +156,7 @@ impl Invoker<'_> {
         };
         let output = output.map_err(|source| Error::Command { command: "sam".into(), source })?;
         let said = String::from_utf8_lossy(&output.stderr);
-        // SAM exits 0 when the function fails: only its answer tells.
+        // SAM exits with 0 when the function fails, so the answer decides.
         let outcome = match serde_json::from_slice::<Value>(&output.stdout) {
             Ok(answer) => invocation::outcome(&answer),
             Err(_) => Err(last_lines(&said)),
@@ -203,7 +203,8 @@ fn interrupt(pid: Option<u32>) {
     }
 }
 
-/// Of a line such as `REPORT RequestId: … Init Duration: 0.11 ms Duration: 88.51 ms Billed Duration: 89 ms …`.
+/// Parses a line such as `REPORT RequestId: … Init Duration: 0.11 ms Duration: 88.51 ms Billed Duration: 89
+/// ms …`.
 fn reported_duration(said: &str) -> Option<String> {
     let report = said.lines().rfind(|line| line.starts_with("REPORT "))?;
     let duration = report.split('\t').find_map(|part| part.trim().strip_prefix("Duration: "))?;

@@ -2,38 +2,38 @@ use std::path::{Path, PathBuf};
 
 use crate::functions::Profile;
 
-/// The port that AWS emulators are known by.
+/// The usual port of AWS emulators.
 pub const DEFAULT_GATEWAY_PORT: u16 = 4566;
-/// The port that localstripe is known by.
+/// The usual port of localstripe.
 pub const DEFAULT_STRIPE_PORT: u16 = 8420;
 /// The emulator's only region that needs no configuration.
 pub const REGION: &str = "us-east-1";
 /// The stage of a stack on one machine.
 pub const LOCAL_STAGE: &str = "local";
 
-/// Where things are and which ports to take.
+/// Folders and ports.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The repository.
     pub root: PathBuf,
-    /// What one running stack knows about itself: ports, logs, the admin's password. One folder, one stack.
+    /// The state of one running stack: ports, logs, the admin's password. One folder for each stack.
     pub state_dir: PathBuf,
     pub gateway_port: Port,
     pub stripe_port: Port,
     /// The address that the emulator listens on. 127.0.0.1, unless other machines have to reach it.
     pub bind: String,
-    /// Whether containers on this machine reach it, too.
+    /// Whether containers on this machine can reach it.
     pub containers: bool,
-    /// Where functions reach AWS, when that is not the emulator itself but something that passes it on.
+    /// The functions' endpoint for AWS, when it is a proxy in front of the emulator.
     pub functions_endpoint: Option<String>,
-    /// How the functions are built.
+    /// The build profile of the functions.
     pub profile: Profile,
 }
 
 /// Which port a listener takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Port {
-    /// This one or none: somebody asked for it.
+    /// This port or an error: the user requested it.
     Exactly(u16),
     /// This one, or another when it is taken.
     Preferably(u16),
@@ -67,7 +67,7 @@ impl Settings {
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), PathBuf::from)
     }
 
-    /// What is kept between stacks and belongs to none: the Python environment.
+    /// The folder for files that stacks share: the Python environment.
     pub fn tools_dir(&self) -> PathBuf {
         self.target_dir().join("ops")
     }

@@ -1,4 +1,4 @@
-//! What a fresh local stack lacks: the Stripe secret and webhook, an admin, products, stock.
+//! Sets up a fresh local stack: the Stripe secret and webhook, an admin, products, stock.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -18,7 +18,8 @@ use crate::users::admin_grant;
 /// localstripe takes any key of this form.
 const STRIPE_KEY: &str = "sk_test_ordersaga";
 
-/// What payments listen to. localstripe sends the first two; all of them are what Stripe is to be told.
+/// The events that payments handles. localstripe sends only the first two; Stripe's endpoint is registered
+/// for all.
 pub const WEBHOOK_EVENTS: [&str; 12] = [
     "payment_intent.succeeded",
     "payment_intent.payment_failed",

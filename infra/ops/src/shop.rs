@@ -35,10 +35,10 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// With the pauses between them about 6 s: as long as a function that is not there yet takes to start.
 const TRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(400);
-/// A server that asks for more patience gets an impatient client: nobody sits before a terminal for minutes.
+/// A limit for `Retry-After`: a person at a terminal does not wait for minutes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The REST API, for anybody or for one user.
+/// A client of the REST API, anonymous or for one user.
 #[derive(Debug, Clone)]
 pub struct Shop {
     api: String,
@@ -47,7 +47,7 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// The shop at `api_url`, for anybody.
+    /// An anonymous client of the shop at `api_url`.
     pub fn new(api_url: &str) -> Self {
         Self::by(&Route::direct(api_url))
     }
@@ -65,7 +65,7 @@ impl Shop {
         Self { api: route.base.clone(), token: None, http }
     }
 
-    /// The same shop for whoever holds this access token.
+    /// The same client with this access token.
     #[must_use]
     pub fn with_token(&self, token: impl Into<String>) -> Self {
         Self { token: Some(token.into()), ..self.clone() }
@@ -86,7 +86,7 @@ impl Shop {
         Call { name: format!("{method} {path}"), request, repeatable: method.is_safe() }
     }
 
-    /// What is at an address, as `T`.
+    /// Reads a path as `T`.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.call(Method::GET, path).send().await?.read()
     }
@@ -186,7 +186,7 @@ async fn connected(mut connect: impl AsyncFnMut() -> Result<Live>) -> Result<Liv
 pub struct Call {
     name: String,
     request: reqwest::RequestBuilder,
-    /// Whether sending it twice is the same as once.
+    /// Whether the request is idempotent.
     repeatable: bool,
 }
 
@@ -205,8 +205,8 @@ impl Call {
         Self { request: self.request.header("content-type", content_type).body(body), ..self }
     }
 
-    /// Sends it, and again while nobody can be reached or the answer is 503 or 429: in none of these cases was anything
-    /// done. Also when no answer came in time, if sending it twice is the same as once.
+    /// Sends the request, and retries while the server is unreachable or answers 503 or 429: in these cases
+    /// nothing was done. Retries after a timeout only if the request is idempotent.
     ///
     /// # Errors
     /// There is no answer. A refusal is an answer.
@@ -248,7 +248,7 @@ async fn once(name: &str, request: reqwest::RequestBuilder) -> Result<Answer> {
     Ok(Answer { call: name.to_owned(), status, headers, body })
 }
 
-/// What the server said.
+/// The server's response.
 #[derive(Debug, Clone)]
 pub struct Answer {
     call: String,
@@ -324,7 +324,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_is_not_there_is_tried_again_and_then_named() {
-        // Port 9 is nobody's on this machine; the connection is refused at once.
+        // Nothing listens on port 9 of this machine, so the connection is refused at once.
         let shop = Shop::new("http://127.0.0.1:9/");
         let error = shop.call(Method::GET, "/health/live").send_once().await.unwrap_err();
         assert!(error.to_string().starts_with("GET /health/live got no answer"), "{error}");

@@ -23,11 +23,11 @@ const NAME: &str = "Smoke Test";
 /// SES takes mail for it in its sandbox, too, and delivers it nowhere
 /// (<https://docs.aws.amazon.com/ses/latest/dg/send-an-email-from-console.html>).
 const MAILBOX: &str = "success+smoke-{id}@simulator.amazonses.com";
-/// How many products are looked at for one with stock.
+/// The number of products to check for one with stock.
 const LOOKED_AT: usize = 20;
 /// Orders have a new product's price within seconds; on a stage that was deployed just now, functions start first.
 const PRICE_WITHIN: Duration = Duration::from_secs(120);
-/// Of the product that is made when there is none to buy, in cents.
+/// The price in cents of the product that is created when there is none to buy.
 const PRICE: i64 = 500;
 
 #[derive(Debug, clap::Args)]
@@ -45,7 +45,8 @@ pub struct Smoke {
 
 impl Smoke {
     /// # Errors
-    /// The stage is not deployed, the order does not complete in time, or one of the two ways does not tell its end.
+    /// The stage is not deployed, the order does not complete in time, or REST or the WebSocket does not
+    /// report its end.
     pub async fn run(self, settings: &Settings, progress: &Progress) -> Result<()> {
         let Self { stage, yes, within } = self;
         if stage.is_production() && !yes {
@@ -258,7 +259,7 @@ impl Made {
         Ok(())
     }
 
-    /// As far as it goes: a product that stays is no reason to call the order a failure.
+    /// Best effort: a product that remains is no reason to report a failure.
     async fn remove(&self) {
         let Self { sku, admin } = self;
         let away = async {
@@ -319,7 +320,7 @@ fn is_over(status: OrderStatus) -> bool {
     status.is_final() || status == OrderStatus::NeedsAttention
 }
 
-/// Both ways must tell that the order completed.
+/// Both REST and the WebSocket must report that the order completed.
 fn verdict(
     stage: &Stage,
     order: &OrderId,

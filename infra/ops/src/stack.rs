@@ -13,13 +13,13 @@ use crate::state::{Outputs, Running, StateDir};
 use crate::supervisor::{Orders, STAY};
 use crate::{containers, deploy, functions, ports, process, python, setup};
 
-/// What the supervisor itself waits for, and some.
+/// Longer than the supervisor itself waits.
 const START_WITHIN: Duration = Duration::from_secs(75);
 /// The supervisor gives the emulators 10 s in all.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(50);
 
-/// Where and how a stack runs.
+/// The options of a stack.
 #[derive(Debug, Clone)]
 pub struct StackOptions {
     /// Its folder. Two stacks need two.
@@ -48,10 +48,10 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Builds, starts, deploys, seeds. What runs in the state folder already is used and brought up to date.
+    /// Builds, starts, deploys and seeds. A stack that already runs in the state folder is used and updated.
     ///
     /// # Errors
-    /// Anything of that fails; nothing that this call started runs then.
+    /// Any of these steps fails. Then nothing that this call started is running.
     pub async fn start(options: StackOptions) -> Result<Self> {
         let progress = if options.quiet { Progress::quiet() } else { Progress::new() };
         let settings =
@@ -61,7 +61,7 @@ impl Stack {
         Self::start_by(&settings, &program, &progress).await
     }
 
-    /// As [`Stack::start`], with the program that knows how to be a supervisor.
+    /// Like [`Stack::start`], with the program that can run as the supervisor.
     pub(crate) async fn start_by(settings: &Settings, program: &Path, progress: &Progress) -> Result<Self> {
         let state = StateDir::new(&settings.state_dir);
         let lock = state.lock()?;
@@ -75,7 +75,7 @@ impl Stack {
         }
         // Before anything that takes minutes.
         let wanted = if found.is_none() { Some(Ports::choose(settings, progress)?) } else { None };
-        // The first to fail ends the other: nobody waits minutes for the build to hear that Python is missing.
+        // The first failure ends the other: missing Python is reported without waiting minutes for the build.
         let (python, _) = tokio::try_join!(
             python::environment(settings, python::Purpose::Local, progress),
             functions::build(settings, progress)
@@ -121,12 +121,12 @@ impl Stack {
         &self.running
     }
 
-    /// Where its logs are.
+    /// The folder of its logs.
     pub fn logs(&self) -> PathBuf {
         self.state.logs()
     }
 
-    /// Whether this call started it, and so ends it.
+    /// Whether this call started it, and so must stop it.
     pub fn is_ours(&self) -> bool {
         self.supervisor.is_some()
     }
@@ -231,7 +231,7 @@ impl Supervisor {
         Ok(Self { process, lifeline })
     }
 
-    /// Waits until it says that the emulators answer.
+    /// Waits until the supervisor reports that the emulators answer.
     async fn ready(mut self, state: &StateDir) -> Result<(Self, Running)> {
         let log = state.logs().join("supervisor.log");
         let failed = |reason: String| Error::Emulator { what: "the stack", reason, log: log.clone() };

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::settings::LOCAL_STAGE;
 
-/// The stage that is asked for before it is changed.
+/// The stage that needs confirmation before changes.
 const PRODUCTION: &str = "prod";
 /// Names of functions carry the stage and may have 64 characters: this leaves room for the longest function.
 const LONGEST: usize = 16;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{AboutFile, Error, Result};
 use crate::process;
 
-/// What the supervisor writes once both emulators answer, and removes when it ends.
+/// Written by the supervisor once both emulators answer, and removed when it ends.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Running {
     /// New with every start: what is recorded about another instance is of no use.
@@ -23,7 +23,7 @@ pub struct Running {
     pub stripe_port: u16,
     /// localstripe itself, behind the proxy.
     pub localstripe_port: u16,
-    /// Whether containers reach it.
+    /// Whether containers can reach it.
     #[serde(default)]
     pub containers: bool,
     pub started_at: String,
@@ -39,7 +39,7 @@ impl Running {
     }
 }
 
-/// What was deployed into the instance so far.
+/// The deployments into this instance so far.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Deployed {
     pub instance: String,
@@ -56,7 +56,7 @@ pub struct Admin {
     pub password: String,
 }
 
-/// What is made up once for a folder.
+/// Generated once for a state folder.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Secrets {
     pub admin: Admin,
@@ -64,7 +64,7 @@ pub struct Secrets {
     pub webhook: String,
 }
 
-/// What `cargo ops outputs` prints: enough to use the stack.
+/// The output of `cargo ops outputs`: enough to use the stack.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Outputs {
     pub api_url: String,
@@ -103,13 +103,13 @@ impl StateDir {
         self.0.join("running.json")
     }
 
-    /// What runs here, if its supervisor is alive and is ours.
+    /// The stack running here, if its supervisor is alive and is ours.
     pub fn running(&self) -> Option<Running> {
         let running: Running = read(&self.running_file())?;
         process::is_supervisor(running.supervisor, &self.0).then_some(running)
     }
 
-    /// What is recorded as running, alive or not.
+    /// The recorded stack, whether or not it is alive.
     pub fn recorded(&self) -> Option<Running> {
         read(&self.running_file())
     }
@@ -127,7 +127,7 @@ impl StateDir {
         let _ = fs::remove_dir_all(self.0.join("env"));
     }
 
-    /// What was deployed into `instance`; nothing, when the record is about an earlier one.
+    /// The deployments into `instance`; empty when the record is of an earlier instance.
     pub fn deployed(&self, instance: &str) -> Deployed {
         read::<Deployed>(&self.0.join("deployed.json"))
             .filter(|deployed| deployed.instance == instance)
@@ -185,7 +185,7 @@ impl StateDir {
         if let Some(secrets) = read(&file) {
             return Ok(secrets);
         }
-        // With all the kinds of characters that a policy may ask for.
+        // Has all the kinds of characters that a policy may require.
         let password = format!("Ops-{}", random());
         let admin = Admin { email: "admin@ordersaga.example".to_owned(), password };
         let secrets = Secrets { admin, webhook: format!("whsec_{}", random()) };

@@ -5,7 +5,7 @@ use crate::emulator::Emulator;
 use crate::error::{Error, Result};
 use crate::state::StateDir;
 
-/// What runs, for a person to read.
+/// Describes the running stack for a person.
 ///
 /// # Errors
 /// Nothing runs, or the emulator does not answer.

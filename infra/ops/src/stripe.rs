@@ -15,7 +15,8 @@ use crate::settings::Settings;
 use crate::setup::WEBHOOK_EVENTS;
 use crate::stage::Stage;
 
-/// Where the key is looked for; never an argument, which everyone on the machine could read.
+/// The environment variable with the key. It is never an argument, because all users of the machine can see
+/// those.
 const KEY_VARIABLE: &str = "STRIPE_API_KEY";
 /// One page holds all: an account may have 16 endpoints (<https://docs.stripe.com/webhooks>).
 const PAGE: &str = "limit=100";
@@ -49,7 +50,7 @@ struct Stored {
     webhook_secrets: Vec<String>,
 }
 
-/// A webhook endpoint. The secret is told once, when it is made.
+/// A webhook endpoint. Stripe returns the secret once, when it is created.
 #[derive(Debug, Deserialize)]
 struct Endpoint {
     id: String,
@@ -58,7 +59,7 @@ struct Endpoint {
     secret: Option<String>,
 }
 
-/// Where the secret is kept.
+/// The store of the secret.
 trait Vault {
     async fn read(&self) -> Result<Stored>;
     async fn write(&self, stored: &Stored) -> Result<()>;
@@ -128,7 +129,7 @@ pub async fn remove_webhook(remote: &Remote, stage: &Stage, url: &str) -> Result
     Account { remote, url: url.trim_end_matches('/'), key: &key }.forget(&webhook).await
 }
 
-/// The address that Stripe tells.
+/// The URL that Stripe sends webhooks to.
 async fn webhook(remote: &Remote, stage: &str) -> Result<String> {
     let name = format!("/ordersaga/{stage}/api-url");
     let parameter = remote.call("ssm", "GetParameter", json!({"Name": name})).await?;
@@ -160,10 +161,11 @@ fn key() -> Result<String> {
     )))
 }
 
-/// Registers an endpoint, stores its secret beside the one before, and only then removes the older endpoints. It can
-/// be run again wherever it stopped: an endpoint whose secret was not stored is among the older ones then.
+/// Registers an endpoint, stores its secret in addition to the previous one, and only then removes the older
+/// endpoints. It can be repeated after any failure: an endpoint whose secret was not stored is then among the
+/// older ones.
 ///
-/// Answers whether there is a secret before.
+/// Returns whether there is a previous secret.
 async fn set_up(account: &Account<'_>, vault: &impl Vault, webhook: &str) -> Result<bool> {
     let before = vault.read().await?;
     let older = account.endpoints(webhook).await?;
@@ -198,7 +200,7 @@ struct Account<'a> {
 }
 
 impl Account<'_> {
-    /// Those that tell our webhook.
+    /// The endpoints with our webhook's URL.
     async fn endpoints(&self, webhook: &str) -> Result<Vec<Endpoint>> {
         let mut page = self.send("GET", &format!("/v1/webhook_endpoints?{PAGE}"), &[]).await?;
         let all: Vec<Endpoint> = read(page["data"].take())?;
@@ -216,7 +218,7 @@ impl Account<'_> {
         self.send("DELETE", &format!("/v1/webhook_endpoints/{id}"), &[]).await.map(drop)
     }
 
-    /// Answers how many told our webhook.
+    /// Removes the endpoints with our webhook's URL, and returns their number.
     async fn forget(&self, webhook: &str) -> Result<usize> {
         let endpoints = self.endpoints(webhook).await?;
         for endpoint in &endpoints {

@@ -1,4 +1,5 @@
-//! What Stripe does and localstripe does not: idempotency keys, error codes, and, for tests, faults and limits.
+//! Features of Stripe that localstripe lacks: idempotency keys, error codes, and, for tests, faults and
+//! limits.
 
 mod calls;
 mod created;
@@ -37,7 +38,7 @@ pub struct Proxy {
 #[error("closed on purpose")]
 struct Closed;
 
-/// What upstream said, whole.
+/// The upstream's response, fully read.
 #[derive(Debug, Clone)]
 struct Answer {
     status: StatusCode,
@@ -142,7 +143,7 @@ impl Proxy {
         }
     }
 
-    /// Upstream's answer, or the failure that was asked for before or after it.
+    /// The upstream's response, or the injected fault before or after it.
     async fn forward(&self, parts: &http::request::Parts, body: Bytes, fault: Option<Fault>) -> Answer {
         let mode = fault.map(|fault| fault.mode);
         if matches!(mode, Some(Mode::Error500Before)) {
@@ -196,7 +197,7 @@ impl Proxy {
         let answer = answer.await.unwrap_or_else(|_| {
             Answer::error(StatusCode::BAD_GATEWAY, "api_error", "localstripe does not answer.")
         });
-        // localstripe does not say what it is that it did not find. An intent is made of nothing but the method.
+        // localstripe does not say what was not found. For a new intent it can only be the payment method.
         if method == Method::POST && path == "/v1/payment_intents" && answer.status == StatusCode::NOT_FOUND {
             return Answer::no_such_method();
         }

@@ -1,7 +1,7 @@
-//! The process that holds one stack: both emulators and the Stripe proxy.
+//! The process that runs one stack: both emulators and the Stripe proxy.
 //!
-//! It ends, and ends all of them, on SIGTERM or SIGINT, when one of them ends, or when its standard input closes before
-//! it was told to [stay](STAY). So a stack whose starter is killed does not outlive it.
+//! It stops all of them and ends on SIGTERM or SIGINT, when one of them ends, or when its standard input
+//! closes before it was told to [stay](STAY). So a stack whose starter is killed does not outlive it.
 
 use std::fs::File;
 use std::net::Ipv4Addr;
@@ -74,16 +74,17 @@ impl Orders {
     }
 }
 
-/// Runs until told to end. What it says goes to its log.
+/// Runs until it is told to end. Output goes to its log.
 ///
 /// # Errors
 /// An emulator does not start, or ends by itself. Nothing runs then.
 pub async fn run(orders: Orders) -> Result<()> {
-    // Its own session: neither Ctrl-C nor a closing terminal of whoever started it reaches it. It fails only for a
-    // process that leads a session already.
+    // A session of its own: Ctrl-C or closing the starter's terminal does not reach it. This fails only for a
+    // process that is a session leader already.
     let _ = nix::unistd::setsid();
     #[cfg(target_os = "linux")]
-    // Processes whose parent ends come to this one, which ends them. Best effort: their group is ended as well.
+    // Orphaned child processes are reparented to this one, which ends them. Best effort: their group is ended
+    // as well.
     let _ = nix::sys::prctl::set_child_subreaper(true);
 
     let state = StateDir::new(&orders.state_dir);
@@ -149,7 +150,7 @@ async fn hold(orders: &Orders, state: &StateDir, emulators: &mut Emulators) -> R
     }
 }
 
-/// Returns when standard input closes, unless it said to stay: then never.
+/// Returns when standard input closes; never after the word to stay was read.
 async fn abandoned() {
     let mut input = tokio::io::stdin();
     let mut byte = [0];

@@ -1,4 +1,4 @@
-//! What there is of a stage on AWS: which of its stacks, names and parameters exist.
+//! Which stacks, names and parameters of a stage exist on AWS.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +37,7 @@ const STATES: [&str; 22] = [
 pub struct Survey {
     /// The stage's stacks that exist, with their states.
     pub stacks: BTreeMap<String, String>,
-    /// What exists of the footprint's names.
+    /// The names of the footprint that exist.
     pub named: Vec<Named>,
     /// Secrets that wait for their deletion, with its date: their names are taken until then.
     pub scheduled: Vec<(String, String)>,
@@ -90,13 +90,13 @@ impl Survey {
         self.named.iter().filter(move |named| named.kind == kind).map(|named| named.name.as_str())
     }
 
-    /// What exists although the stack that makes it does not.
+    /// Resources that exist although their stack does not.
     pub fn without_stack(&self) -> impl Iterator<Item = &Named> {
         self.named.iter().filter(|named| !self.stacks.contains_key(&named.stack))
     }
 }
 
-/// The stacks of the account in this region whose names are wanted, with their states.
+/// The stacks of this account and region with the wanted names, and their states.
 ///
 /// # Errors
 /// AWS refuses to list them.
@@ -114,7 +114,7 @@ pub async fn stacks(
         .collect())
 }
 
-/// What log groups' names begin with, for asking; whose they are is decided by whole names.
+/// The prefixes of log groups' names, for the request. Which stage they belong to is decided by whole names.
 fn prefixes<'a>(names: impl Iterator<Item = &'a str>, stage: &str) -> BTreeSet<String> {
     let own = format!("ordersaga-{stage}-");
     names.filter_map(|name| Some(format!("{}{own}", name.split_once(&own)?.0))).collect()

@@ -70,7 +70,7 @@ fn is_encrypted(url: &Url) -> bool {
     matches!(url.scheme(), "https" | "wss")
 }
 
-/// The same path on this machine, under the name that the server knows itself by.
+/// The same URL through this machine, with the server's own name.
 fn by_way_of(url: &Url, port: u16) -> Route {
     let scheme = if url.scheme() == "wss" { "ws" } else { "http" };
     let base = format!("{scheme}://127.0.0.1:{port}{}", url.path().trim_end_matches('/'));

@@ -1,4 +1,4 @@
-//! What only operators do with accounts. There is no API for it: who may, has access to the table.
+//! Account changes for operators. There is no API for them: permission is access to the table.
 
 use serde_json::{Value, json};
 

@@ -1,9 +1,9 @@
-//! How fast each function starts, and how much memory it holds after its first event, beside a bare echo.
+//! Cold start times of all functions, and their memory after the first event, compared with a bare echo.
 //!
-//! Each function is started as Lambda starts it: as a process, with the environment that its template gives it
-//! and a Runtime API to poll. Measured is the time from before the process is made to its first poll, and the
-//! resident memory at its second poll, when the first event is done. All functions take turns with the echo, so
-//! that a change of the machine's speed meets all of them.
+//! Each function is started as Lambda starts it: as a process, with the environment from its template and a
+//! Runtime API to poll. The start time ends at the first poll; the resident memory is read at the second
+//! poll, when the first event is done. All functions alternate with the echo, so that changes of the
+//! machine's speed affect them equally.
 
 use std::{
     collections::BTreeMap,
@@ -43,7 +43,7 @@ const START_RATIO_PERCENT: u128 = 200;
 const MEMORY_KIB: u64 = 10 * 1024;
 /// Size of a program that the project holds itself to, in KiB.
 const SIZE_KIB: u64 = 6 * 1024;
-/// Longer than any start may take: whoever is not there by then does not start at all.
+/// Longer than any start: a function that is not ready by then does not start at all.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Args)]
@@ -169,7 +169,7 @@ async fn measure(subject: &Subject) -> Result<Sample> {
         ])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        // Logs go to standard output; what is said here is why a function did not start.
+        // Logs go to standard output; standard error says why a function did not start.
         .stderr(Stdio::inherit())
         .kill_on_drop(true);
     let made = Instant::now();
@@ -199,8 +199,8 @@ fn resident_kib(pid: u32) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
-/// A first event that makes the function use its clients: a relay gets an event to publish, all others are
-/// asked for their health. Nothing answers them, and that is part of what is measured: TLS is set up.
+/// A first event that makes the function use its clients: a relay gets an event to publish, all others a
+/// health request. The clients get no answer, but setting up TLS is part of the measurement.
 fn event_for(name: &str) -> String {
     if !name.ends_with("-relay") {
         return r#"{"action":"health"}"#.to_owned();
@@ -218,7 +218,7 @@ fn event_for(name: &str) -> String {
     .to_string()
 }
 
-/// Each function's environment as its template says, with stand-ins for what only a deployment knows.
+/// Each function's environment from its template, with placeholders for values of a deployment.
 fn environments(infra: &Path) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
     let mut all = BTreeMap::new();
     for entry in std::fs::read_dir(infra).about("cannot read", infra)? {
@@ -265,8 +265,8 @@ fn variables(owner: Option<&Value>, template: &Value) -> BTreeMap<String, String
         .collect()
 }
 
-/// A literal as it is; a reference to a parameter with a plain default by that default; anything else by a URL or
-/// an ARN that leads nowhere (RFC 6761 keeps `.invalid` for that).
+/// The value of an environment variable: a literal; a parameter's default, if it has a plain one; or else a
+/// URL or ARN that leads nowhere (`.invalid` is reserved by RFC 6761).
 fn stand_in(name: &str, value: &Value, template: &Value) -> String {
     let nowhere = match name {
         "WEBSOCKET_URL" => "wss://bench.invalid/live",

@@ -1,9 +1,9 @@
-//! What one order of each kind causes on AWS, and what a million of them cost.
+//! The AWS calls that one order of each kind causes, and the price of a million such orders.
 //!
-//! A stack of its own runs with a [proxy](proxy) between the functions and the emulator, which counts their calls and
-//! weighs what they read and write. What does not cross it (states entered, functions invoked, messages handed on) is
-//! taken from the emulator's own [records](records). Orders are placed one at a time, and each is waited for until
-//! nothing moves any more; so what was counted is that order's.
+//! A separate stack runs with a [proxy](proxy) between the functions and the emulator, which counts their
+//! calls and sizes. Everything that does not pass the proxy (states entered, functions invoked, messages
+//! delivered) is read from the emulator's own [records](records). Orders are placed one at a time, and the
+//! next one waits until the system is idle, so that all counts belong to one order.
 
 mod bill;
 mod call;
@@ -38,8 +38,8 @@ use crate::shop::{self, eventually};
 use crate::stack::Stack;
 use crate::state::{Outputs, StateDir};
 
-/// Nothing moves any more when nobody has called for so long: the emulator looks at streams every second, the gateway's
-/// webhook comes after one, and no call takes longer than this.
+/// The system is idle when there was no call for this long: the emulator polls streams every second, the
+/// gateway's webhook comes after one second, and no call takes longer than this.
 const QUIET: Duration = Duration::from_secs(5);
 /// The customer acts when the order only waits for that. Shorter than the 5 s after which payments look by themselves.
 const LULL: Duration = Duration::from_millis(1500);
@@ -62,7 +62,7 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Starts a stack, places orders, prints what they caused on stdout.
+    /// Starts a stack, places orders, and prints their calls on stdout.
     ///
     /// # Errors
     /// The stack does not start, or an order does not end as its kind should.
@@ -84,7 +84,7 @@ impl Cost {
 async fn prepared(settings: &Settings) -> Result<(Settings, Arc<Proxy>)> {
     let folder = settings.target_dir().join("bench-cost");
     let mut own = Settings::new(Some(folder.clone()), Port::Any, Port::Any).about("cannot make", &folder)?;
-    // A stack that runs has functions that call another proxy, and orders that nobody here placed.
+    // A running stack has functions that call another proxy, and orders of another run.
     if StateDir::new(&own.state_dir).running().is_some() {
         return Err(Error::Bench(format!(
             "another `cargo ops bench cost` runs. Wait for it, or end it with `cargo ops --state-dir {} down`.",
@@ -147,7 +147,7 @@ impl Bench {
         let shop = &self.customer.shop;
         let basket = self.customer.basket(story).await.map_err(failed)?;
         self.quiet(QUIET).await?;
-        // What came until now is nobody's.
+        // The calls until now belong to no order.
         self.proxy.take();
         let since = jiff::Timestamp::now().as_millisecond();
 
@@ -173,7 +173,8 @@ impl Bench {
         Ok(Counted::new(tally, runs, saga, &self.topology))
     }
 
-    /// The customer whose bank asks first, on the page that shows what it asks: one call for that, then the answer.
+    /// Confirms a payment as the customer does on the page: one call to read the bank's request, then the
+    /// answer.
     async fn confirm(&self, order: &OrderId) -> Result<()> {
         let Customer { shop, gateway, .. } = &self.customer;
         let asks = async || {
@@ -198,7 +199,7 @@ impl Bench {
         eventually("nobody calls AWS", WITHIN, lull).await.map_err(failed)
     }
 
-    /// The order's execution has ended, no message waits, and nobody calls.
+    /// Waits until the order's execution has ended, the queues are empty, and there are no calls.
     async fn settled(&self, order: &OrderId) -> Result<Saga> {
         let all_done = async || {
             let quiet = self.proxy.quiet_for();

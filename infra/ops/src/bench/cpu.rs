@@ -1,8 +1,8 @@
-//! What processor time the functions spend on one order that completes, and in how many invocations.
+//! The CPU time that each function uses for one completed order, and its invocations.
 //!
-//! Real orders are placed one after the other, and each is polled as a client without a WebSocket would. The processor
-//! time is the kernel's own count of each function process, before the first order and after the last, when nothing
-//! moves any more.
+//! Real orders are placed one after the other, and each is polled like by a client without a WebSocket. The
+//! CPU time is the kernel's count for each function process, from before the first order to after the last
+//! one, when the system is idle.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,11 +25,12 @@ use crate::stack::Stack;
 
 /// Orders before the first one that counts: functions start, and their connections are opened.
 const WARM_UP: u32 = 3;
-/// How often the customer asks for the order.
+/// The number of times that the customer polls the order.
 const POLLS: u32 = 4;
 /// For one order to end, and for everything after it to be done, on a busy machine.
 const WITHIN: Duration = Duration::from_secs(180);
-/// Nothing moves when no function has used the processor for so long: the emulator looks at streams every second.
+/// The system is idle when no function has used the CPU for this long: the emulator polls streams every
+/// second.
 const QUIET: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Args)]
@@ -149,12 +150,12 @@ impl Functions {
     }
 }
 
-/// What one function used for all orders.
+/// The use of one function by all orders.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Used {
     time: Duration,
     invocations: u64,
-    /// Processes that were started meanwhile: their start is counted.
+    /// Processes that were started meanwhile; their start is included.
     started: u64,
 }
 

@@ -1,7 +1,7 @@
-//! More than a limit allows, for a while, and then less: how much is done all the while.
+//! Throughput while a limit is exceeded for a while, and afterwards.
 //!
-//! Each limit is a [`Half`] of the measurement: it plays the limit, offers the work, and says when each piece was done. What
-//! is printed is the same for all.
+//! Each limit is a [`Half`] of the measurement: it imposes the limit, offers the work, and reports when each
+//! piece is done. The output is the same for all.
 
 mod function;
 mod gateway;
@@ -47,10 +47,10 @@ pub enum Half {
     Starts,
 }
 
-/// A load: so many pieces of work a second, for so long, one part after the other.
+/// A load in two parts: for each, this many pieces of work a second, for this long.
 #[derive(Debug, Clone)]
 pub struct Load {
-    /// What the limit allows a second.
+    /// The limit's rate a second.
     pub limit: u32,
     parts: [(u32, Duration); 2],
 }
@@ -156,7 +156,7 @@ fn table(what: &str, limit: u32, interval: u64, measured: &Measured) -> String {
     text
 }
 
-/// So many in so many seconds, by the second, with one decimal.
+/// The rate a second of a count, with one decimal.
 fn tenths(count: usize, seconds: u64) -> String {
     let tenths = count as u64 * 10 / seconds.max(1);
     format!("{}.{}", tenths / 10, tenths % 10)

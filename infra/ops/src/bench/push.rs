@@ -1,4 +1,4 @@
-//! How long an order's event takes to those who watch it, and how fast it reaches all of them.
+//! The time from an order's event to the connections that follow it, and the throughput to all of them.
 //!
 //! Customers' connections are real: WebSockets with a ticket, each following all of the customer's orders. Real orders
 //! are placed one after the other, and each frame's arrival is compared with the time that its event carries.
@@ -28,9 +28,10 @@ use crate::state::Outputs;
 const OPENING: usize = 8;
 /// Connections that are opened with one ticket: so few are open long before its minute is over.
 const PER_TICKET: usize = 25;
-/// Tries to open a connection. A busy machine lets a function run into its timeout, and then the client asks again.
+/// Tries to open a connection. On a busy machine a function may run into its timeout; then the client tries
+/// again.
 const TRIES: usize = 5;
-/// For an order to end and its last frame to reach everybody, on a busy machine.
+/// The time for an order to end and its last frame to reach all connections, on a busy machine.
 const WITHIN: Duration = Duration::from_secs(180);
 
 #[derive(Debug, Args)]
@@ -98,7 +99,7 @@ impl Push {
     }
 }
 
-/// What a connection got.
+/// A frame that a connection received.
 struct Arrived {
     connection: usize,
     frame: OrderFrame,
@@ -133,7 +134,7 @@ impl Audience {
         Ok(Self { arrivals, size, _readers: readers })
     }
 
-    /// Places an order and follows it until everybody has seen its end.
+    /// Places an order and follows it until all connections have seen its end.
     async fn watch(&mut self, customer: &Customer, round: &mut Round) -> Result<()> {
         let basket = customer.basket(Story::Completes).await.map_err(failed)?;
         let key = Uuid::new_v4().to_string();
@@ -196,12 +197,12 @@ async fn read(connection: usize, mut live: Live, arrived: UnboundedSender<shop::
     }
 }
 
-/// What was measured with one number of connections, in microseconds.
+/// The measurements with one number of connections, in microseconds.
 struct Round {
     connections: usize,
-    /// Of each frame: from its event to its arrival.
+    /// For each frame: from its event to its arrival.
     latencies: Vec<i64>,
-    /// Of each event: from its first arrival to its last.
+    /// For each event: from its first arrival to its last.
     spreads: Vec<i64>,
 }
 

@@ -1,7 +1,7 @@
-//! How many reservations of one hot SKU a second go through, by the number of its shards.
+//! Reservations a second of one hot SKU, by the number of its shards.
 //!
-//! The measurement is an example of the inventory crate, since it drives that crate's commands through the AWS SDK, which
-//! `cargo ops` does without. Here it is built with the release profile, and run.
+//! The measurement is an example of the inventory crate, because it runs that crate's commands through the
+//! AWS SDK, which `cargo ops` does not link. This builds it with the release profile and runs it.
 
 use std::process::Stdio;
 

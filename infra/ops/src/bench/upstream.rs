@@ -1,4 +1,4 @@
-//! What stands between functions and the emulator hears each call, and passes it on as it came.
+//! Forwards calls between functions and the emulator unchanged, so that a proxy can observe them.
 //!
 //! Signatures cover the host, so that header stays as the function wrote it.
 
@@ -24,7 +24,7 @@ pub struct Upstream {
     http: reqwest::Client,
 }
 
-/// What the emulator said, whole.
+/// The emulator's response, fully read.
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,

@@ -1,4 +1,4 @@
-//! What is looked at once an order has ended: that all parts of the system agree on it.
+//! Checks, after an order has ended, that all parts of the system agree on it.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::screen::Clock;
 use super::story::{Ending, Money, Story};
 use crate::shop::{self, Gateway, Placed, Shop, eventually, mail_to};
 
-/// What follows an order's end by events is there within a second or two; this is for a machine that is busy.
+/// Event consumers follow within a second or two; this allows for a busy machine.
 const WITHIN: Duration = Duration::from_secs(20);
 
 pub struct Checks<'a> {
@@ -23,7 +23,7 @@ pub struct Checks<'a> {
 }
 
 impl Checks<'_> {
-    /// Answers what is not as it should be.
+    /// Returns the failed checks.
     pub async fn all(&self, story: Story, ending: Option<&Ending>, version: u64) -> Vec<String> {
         let results = [
             ended_as(story, ending),
@@ -35,7 +35,7 @@ impl Checks<'_> {
         results.into_iter().filter_map(|result| result.err().map(|error| error.to_string())).collect()
     }
 
-    /// REST says what the frames said.
+    /// REST agrees with the frames.
     async fn order_agrees(&self, ending: Option<&Ending>, version: u64) -> shop::Result<()> {
         let order = self.shop.order(&self.placed.order_id).await?;
         if Some(order.status) == ending.map(|ending| ending.status) && order.version == version {
@@ -100,7 +100,7 @@ impl Checks<'_> {
             eventually(&format!("the customer has an e-mail about the end of {order}"), WITHIN, async || {
                 let mails = mail_to(self.aws_endpoint_url, self.email).await?;
                 let count = mails.len();
-                // Its placing and its payment are told, too.
+                // There are also e-mails about the order's placing and its payment.
                 let tells_the_end = |mail: &shop::Mail| {
                     ["is complete", "was cancelled"].iter().any(|end| mail.subject.contains(end))
                 };

@@ -8,7 +8,7 @@ use crate::shop::{self, Gateway, NewOrder, Product, Shop, card};
 use crate::state::Outputs;
 
 const NAME: &str = "Demo Customer";
-/// How many of a product are bought.
+/// The quantity that is bought.
 const QUANTITY: u32 = 2;
 /// The largest quantity that orders-api takes on one line (`MAX_QUANTITY` in functions/orders).
 const LARGEST_QUANTITY: u64 = 1000;
@@ -40,7 +40,7 @@ pub struct Basket {
 }
 
 impl Customer {
-    /// Registers somebody new and looks at what there is to buy.
+    /// Registers a new customer and reads the products on sale.
     ///
     /// # Errors
     /// The shop does not answer.
@@ -54,7 +54,7 @@ impl Customer {
         Ok(Self { email, shop, gateway: Gateway::new(&outputs.stripe_url), shelf })
     }
 
-    /// What this story buys, how it is paid for and where it goes: what there is most of, or more than there is of it.
+    /// The order of this story: the product with the most stock, or more of a product than there is.
     ///
     /// # Errors
     /// The shop or the gateway does not answer, or there is too little to sell.

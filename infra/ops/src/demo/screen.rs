@@ -1,4 +1,4 @@
-//! What is printed: one line for each thing that happens, with the time since the order was placed.
+//! The output: one line for each event, with the time since the order was placed.
 
 use std::time::{Duration, Instant};
 
@@ -16,14 +16,14 @@ pub struct Screen;
 #[derive(Debug, Clone, Copy)]
 pub struct Clock(Instant);
 
-/// How one story went.
+/// The result of one story.
 #[derive(Debug)]
 pub struct Outcome {
     pub story: Story,
     /// None when it was not seen to end.
     pub ending: Option<Ending>,
     pub took: Duration,
-    /// What is not as it should be.
+    /// The failed checks.
     pub complaints: Vec<String>,
 }
 

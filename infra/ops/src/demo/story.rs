@@ -12,7 +12,7 @@ pub enum Story {
     CannotBeShipped,
 }
 
-/// How an order ended, or should.
+/// The actual or expected end of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ending {
     pub status: OrderStatus,
@@ -20,7 +20,7 @@ pub struct Ending {
     pub reason: Option<String>,
 }
 
-/// What became of the customer's money.
+/// What happens to the customer's money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Money {
     Taken,
@@ -42,7 +42,7 @@ impl Story {
         }
     }
 
-    /// What is to be seen, in a sentence.
+    /// The story in one sentence.
     pub const fn about(self) -> &'static str {
         match self {
             Self::Completes => "Stock is reserved, the card charged, a shipment booked.",

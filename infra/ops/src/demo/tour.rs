@@ -13,10 +13,10 @@ use super::story::{Ending, Story};
 use crate::shop::{self, Frame, Live, eventually};
 use crate::state::Outputs;
 
-/// For one order, with everything that is looked at afterwards.
+/// The time for one order, including the checks afterwards.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// What a screen has room for.
+/// The number that fits on a screen.
 const SHOWN: usize = 10;
 
 /// Everybody who has a part in it.
@@ -80,7 +80,7 @@ struct Telling<'a> {
 }
 
 impl Telling<'_> {
-    /// Answers what is not as it should be.
+    /// Returns the failed checks.
     async fn run(&mut self, number: usize) -> shop::Result<Vec<String>> {
         let Self { tour, story, .. } = *self;
         let Basket { shelved, quantity, order } = tour.customer.basket(story).await?;
@@ -115,7 +115,7 @@ impl Telling<'_> {
             shelved: &shelved,
             quantity,
         };
-        // Frames of payment and shipment may still come while it is looked after the rest.
+        // Frames of payment and shipment may still arrive during the checks.
         let complaints = tokio::select! {
             complaints = checks.all(story, self.ending.as_ref(), frames.version()) => complaints,
             never = frames.go_on(&mut live) => vec![never.to_string()],
@@ -123,7 +123,7 @@ impl Telling<'_> {
         Ok(complaints)
     }
 
-    /// What somebody else does while the order is under way: the customer who pays late.
+    /// An action during the order: here, of the customer who pays late.
     async fn aside(&self, order: &OrderId) -> shop::Result<()> {
         if self.story != Story::PaysLate {
             return Ok(());

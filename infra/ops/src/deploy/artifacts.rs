@@ -12,7 +12,7 @@ use crate::settings::Settings;
 
 const BUCKET: &str = "ordersaga-local-artifacts";
 
-/// Where packed functions lie in the emulator.
+/// The emulator's bucket for packaged functions.
 pub struct Store<'a> {
     emulator: &'a Emulator,
     infra: PathBuf,

@@ -10,7 +10,7 @@ const DEFAULT: &str = "default";
 /// Stands for the stage's name there.
 const PLACEHOLDER: &str = "{stage}";
 
-/// What one stage is deployed with.
+/// The configuration of one stage.
 #[derive(Debug)]
 pub struct StageConfig {
     /// The section it comes from: the stage's own, or the default.

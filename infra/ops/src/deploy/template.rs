@@ -49,7 +49,7 @@ impl Template {
         self.functions
     }
 
-    /// Of all parameters those that this template declares: CloudFormation refuses others.
+    /// The parameters that this template declares. CloudFormation refuses others.
     pub fn pick(&self, all: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         all.iter()
             .filter(|(name, _)| self.parameters.contains(*name))
@@ -57,7 +57,7 @@ impl Template {
             .collect()
     }
 
-    /// The local paths that it names, as they are spelled.
+    /// The local paths in the template, as they are written.
     pub fn local_paths(&self) -> BTreeSet<&str> {
         self.text.lines().filter_map(local_path).collect()
     }
@@ -91,7 +91,7 @@ fn functions(document: &yaml_serde::Value, file: &Path) -> Vec<Function> {
     functions.collect()
 }
 
-/// The route keys of the HTTP API whose integration is the function.
+/// The route keys of the HTTP API whose integration is this function.
 fn routes(resources: &yaml_serde::Mapping, function: &str) -> Vec<String> {
     let text = |resource: &yaml_serde::Value, property: &str| {
         Some(resource.get("Properties")?.get(property)?.as_str()?.to_owned())

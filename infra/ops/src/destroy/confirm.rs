@@ -37,7 +37,7 @@ pub fn ask(stage: &Stage, answers: &mut impl BufRead) -> Result<()> {
     for question in questions {
         eprint!("{question}: ");
         let mut answer = String::new();
-        // What cannot be read is not the name.
+        // A failed read counts as a wrong name.
         let read = answers.read_line(&mut answer);
         if read.is_err() || answer.trim() != stage.name() {
             return Err(Error::Stage(format!("stage {stage} was not confirmed; nothing was removed.")));

@@ -1,4 +1,4 @@
-//! The steps of a removal. Each asks what is there and may be repeated.
+//! The steps of a removal. Each lists what exists and may be repeated.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::stage::Stage;
 use crate::stripe;
 use crate::survey::{self, Survey};
 
-/// A stack of functions takes some minutes; one whose deletion CloudFormation gives up says so within the hour.
+/// A stack of functions takes some minutes. A deletion that fails does so within the hour.
 const STACKS_WITHIN: Duration = Duration::from_secs(60 * 60);
 const TABLES_WITHIN: Duration = Duration::from_secs(10 * 60);
 /// An emulator is done at once, CloudFormation throttles.
@@ -22,15 +22,15 @@ const FIRST_LOOK: Duration = Duration::from_millis(300);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Looks in a row that show a failed deletion.
 const CERTAIN: u32 = 3;
-/// How often failed deletions of stacks are begun once more.
+/// Retries of failed stack deletions.
 const AGAIN: u32 = 2;
-/// What S3 deletes in one call.
+/// S3's limit of objects to delete in one call.
 const OBJECTS: usize = 1000;
-/// What Systems Manager deletes in one call.
+/// The limit of Systems Manager for one call.
 const PARAMETERS: usize = 10;
 /// The least that Secrets Manager keeps a secret for.
 const RECOVERY_DAYS: u64 = 7;
-/// What SAM makes for `--resolve-s3`, once in an account and region.
+/// SAM's stack for `--resolve-s3`, one for each account and region.
 const SAM_STACK: &str = "aws-sam-cli-managed-default";
 
 pub struct Removal<'a> {
@@ -63,7 +63,7 @@ impl Removal<'_> {
         )))
     }
 
-    /// What is about to be removed.
+    /// Lists what is about to be removed.
     pub async fn announcement(&self, survey: &Survey, place: &str) -> Result<String> {
         let mut lines = vec![format!("stage {} in {place}:", self.stage)];
         lines.push(format!("  {} stacks with their functions, queues and APIs", survey.stacks.len()));
@@ -99,7 +99,8 @@ impl Removal<'_> {
         for wave in self.footprint.waves.iter().rev() {
             self.stacks(wave).await?;
         }
-        // What SAM uploaded is not looked for in a stage that has nothing else: tables, which take longest, go last.
+        // A later run does not look for SAM's uploads in a stage that has nothing else. So tables, which take
+        // longest, go last.
         notes.extend(self.artifacts().await?);
         self.secrets().await?;
         self.log_groups().await?;
@@ -196,8 +197,8 @@ impl Removal<'_> {
         for (name, _) in found.iter().filter(|(_, status)| *status != "DELETE_IN_PROGRESS") {
             self.delete_stack(name).await?;
         }
-        // A first answer may tell of an earlier run's failure, and stacks that delete routes of one API at the same time can
-        // be in each other's way.
+        // The first status may be of an earlier run's failure, and concurrent deletions of routes of one API
+        // can conflict.
         let (mut failures, mut again) = (0, AGAIN);
         self.until(STACKS_WITHIN, "the stacks are not gone", async || {
             let left = survey::stacks(self.remote, mine).await?;
@@ -231,7 +232,7 @@ impl Removal<'_> {
         let mut reasons = BTreeSet::new();
         for stack in stacks {
             let input = json!({"StackName": stack});
-            // Without the events the stacks' names are said all the same.
+            // Without the events, the error still names the stacks.
             let events = self.call("cloudformation", "DescribeStackEvents", input).await.unwrap_or_default();
             reasons.extend(failures(&events).map(|reason| format!("  {stack}: {reason}")));
         }
@@ -312,7 +313,7 @@ impl Removal<'_> {
         Ok(())
     }
 
-    /// What SAM uploaded for this stage, every version of it. Answers what is left of the bucket.
+    /// Deletes SAM's uploads for this stage, all versions. Returns a note about the bucket that remains.
     async fn artifacts(&self) -> Result<Option<String>> {
         let input = json!({"StackName": SAM_STACK, "LogicalResourceId": "SamCliSourceBucket"});
         let bucket = match self.remote.repeatable("cloudformation", "DescribeStackResource", input).await {
@@ -393,7 +394,7 @@ impl Removal<'_> {
     }
 }
 
-/// Where SAM puts what it uploads for a stage. The slash ends the stage's name.
+/// The prefix of SAM's uploads for a stage. The slash ends the stage's name.
 pub fn artifacts_of(stage: &Stage) -> String {
     format!("ordersaga-{stage}/")
 }

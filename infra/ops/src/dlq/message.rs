@@ -1,5 +1,5 @@
-//! What may be said of a message. Bodies hold addresses, e-mail addresses, payment methods and task tokens, so only the
-//! fields that are named here are read, and of these only what looks like an id or a name.
+//! The safe summary of a message. Bodies hold addresses, e-mail addresses, payment methods and task tokens,
+//! so only the fields named here are read, and only values that look like an id or a name are shown.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-/// How often a message was redriven: an attribute that redriving sets.
+/// The attribute with the number of redrives, set by redriving.
 pub const REDRIVEN: &str = "redriven";
 
 /// The fields that are shown of an event envelope or a command, in this order.
@@ -30,14 +30,14 @@ const LONGEST: usize = 100;
 pub struct Summary {
     pub message_id: String,
     pub sent_at: Option<Timestamp>,
-    /// How often anybody has received it, `show` among them.
+    /// The number of receives, including those by `show`.
     pub received: u64,
     pub redriven: u64,
     pub bytes: usize,
     pub fields: BTreeMap<&'static str, String>,
 }
 
-/// A received message, as SQS gives it, without what nobody may read over a shoulder.
+/// Summarises a received message without its confidential parts.
 pub fn describe(message: &Value) -> Summary {
     let text = message["Body"].as_str().unwrap_or_default();
     let body: Value = serde_json::from_str(text).unwrap_or_default();

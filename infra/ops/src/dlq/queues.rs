@@ -1,4 +1,4 @@
-//! Which dead-letter queues there are, found by their names, which the templates' tests hold everybody to.
+//! Finds the dead-letter queues by their names, which the templates' tests enforce.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
@@ -18,9 +18,9 @@ pub struct DeadLetters {
     pub url: String,
     /// As many as SQS counts, which takes up to a minute to be exact.
     pub visible: usize,
-    /// Received by somebody and not deleted yet.
+    /// Received by a consumer and not deleted yet.
     pub in_flight: usize,
-    /// The queues whose messages end here.
+    /// The queues whose dead letters are here.
     pub sources: Vec<Source>,
 }
 
@@ -95,7 +95,7 @@ pub fn find(all: Vec<DeadLetters>, name: &str, prefix: &str) -> Result<DeadLette
     })
 }
 
-/// Dead-letter queues with the queues that they serve, from every queue's attributes.
+/// Dead-letter queues with their source queues, from the attributes of all queues.
 fn pair(prefix: &str, queues: &[(String, Value)]) -> Vec<DeadLetters> {
     let mut found: Vec<DeadLetters> = queues
         .iter()
@@ -115,8 +115,8 @@ fn pair(prefix: &str, queues: &[(String, Value)]) -> Vec<DeadLetters> {
     found
 }
 
-/// Read from the queues, not asked with ListDeadLetterSourceQueues: the attributes are here already, and MiniStack does
-/// not know that operation.
+/// Taken from the attributes instead of ListDeadLetterSourceQueues, because they are here already and
+/// MiniStack does not support that operation.
 fn sources(prefix: &str, queues: &[(String, Value)], dead_letters: &str) -> Vec<Source> {
     queues
         .iter()

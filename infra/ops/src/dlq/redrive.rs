@@ -1,7 +1,7 @@
-//! Receiving without losing: looking at messages, and moving them back.
+//! Shows dead letters and moves them back without losing any.
 //!
-//! SQS has a move of its own (`StartMessageMoveTask`), which is not used: it takes no number of messages, does not tell
-//! which of them came back, and MiniStack does not know it.
+//! SQS's own `StartMessageMoveTask` is not used: it cannot limit the number of messages, does not report
+//! which of them failed again, and MiniStack does not support it.
 
 use std::collections::HashSet;
 
@@ -13,22 +13,23 @@ use crate::aws::{Aws, Service};
 use crate::error::{Error, Result};
 use crate::progress::Step;
 
-/// How long a message is nobody else's. A batch takes seconds; after a crash it is there again after this.
+/// The visibility timeout while this process holds a message. A batch takes seconds; after a crash the
+/// message is visible again after this time.
 pub const HOLD_SECONDS: u32 = 60;
-/// What SQS takes and gives at once.
+/// SQS's limit of messages in one call.
 const BATCH: usize = 10;
-/// A receive that waits asks all of SQS's servers: an empty answer then means that nothing is there.
+/// With a wait time, a receive queries all of SQS's servers, so that an empty answer means an empty queue.
 const WAIT_SECONDS: u32 = 1;
 /// The bytes of one batch. SQS allows 1 MiB, and 256 KiB until August 2025; larger messages go alone.
 const BATCH_BYTES: usize = 256 * 1024;
 /// The attributes that a message may have.
 const MOST_ATTRIBUTES: usize = 10;
 
-/// What came of a redrive.
+/// The result of a redrive.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub moved: usize,
-    /// Those of them that had been redriven before.
+    /// The part of them that had been redriven before.
     pub again: usize,
     /// Ids of messages that were moved, failed, and are here again.
     pub back: HashSet<String>,
@@ -36,7 +37,7 @@ pub struct Tally {
     pub left: Vec<String>,
 }
 
-/// At most so many messages, which stay where they are. Of a FIFO queue, of each group the first ten.
+/// Reads up to `max` messages and leaves them in the queue; of a FIFO queue, the first ten of each group.
 ///
 /// # Errors
 /// SQS refuses.
@@ -61,8 +62,8 @@ pub async fn look(aws: &Aws, queue: &DeadLetters, max: usize) -> Result<Vec<Valu
     Ok(held)
 }
 
-/// Moves at most so many messages back, or those that were there at the beginning. Each is deleted after it was sent, so
-/// that a crash in between repeats it, which consumers bear.
+/// Moves up to `max` messages back, or all that were there at the beginning. Each is deleted after it was
+/// sent, so a crash in between sends it twice, which consumers tolerate.
 ///
 /// The tally counts what was done, also when it ends with an error.
 pub async fn run(aws: &Aws, queue: &DeadLetters, max: Option<usize>, step: &Step) -> (Tally, Result<()>) {
@@ -76,7 +77,7 @@ pub async fn run(aws: &Aws, queue: &DeadLetters, max: Option<usize>, step: &Step
     };
     let limit = queue.visible.min(max.unwrap_or(usize::MAX));
     let ended = redrive.until(limit, step).await;
-    // Held no longer than needed; if that fails, they are there again by themselves after a minute.
+    // Release them early; if that fails, they become visible by themselves after a minute.
     let released = release(aws, queue, &redrive.held).await;
     (redrive.tally, ended.and(released))
 }
@@ -84,11 +85,11 @@ pub async fn run(aws: &Aws, queue: &DeadLetters, max: Option<usize>, step: &Step
 struct Redrive<'a> {
     aws: &'a Aws,
     queue: &'a DeadLetters,
-    /// By their ids here. One that comes again was sent, and only has to be deleted.
+    /// The ids of moved messages. One that is received again was sent, and only has to be deleted.
     moved: HashSet<String>,
     /// By the ids that sending gave them: SQS moves a message to its dead-letter queue with the id that it has.
     sent: HashSet<String>,
-    /// Received, and neither moved nor given back yet: so they are not received again.
+    /// Received, and neither moved nor released yet: so they are not received again.
     held: Vec<Value>,
     tally: Tally,
 }
@@ -136,7 +137,7 @@ impl Redrive<'_> {
                 break;
             }
         }
-        // What was sent has to go, also when the rest could not be sent.
+        // Sent messages must be deleted, even when the rest could not be sent.
         self.delete(&done).await?;
         sent
     }
@@ -181,7 +182,8 @@ impl Redrive<'_> {
         Ok(())
     }
 
-    /// Whether something is back already. Fast failures are; others take the queue's tries.
+    /// Looks for messages that have failed again. Only fast failures are found here; others take the queue's
+    /// retries.
     async fn look_back(&mut self) -> Result<()> {
         let messages = receive(self.aws, self.queue, BATCH).await?;
         for message in messages {
@@ -208,7 +210,7 @@ async fn receive(aws: &Aws, queue: &DeadLetters, wanted: usize) -> Result<Vec<Va
     Ok(answer["Messages"].as_array_mut().map(std::mem::take).unwrap_or_default())
 }
 
-/// Gives messages back to everybody. One that is not held any more is fine.
+/// Makes messages visible again. A message whose hold has expired is no error.
 async fn release(aws: &Aws, queue: &DeadLetters, messages: &[Value]) -> Result<()> {
     for part in messages.chunks(BATCH) {
         let mut entries = handles(part);
@@ -235,7 +237,7 @@ fn destination<'a>(queue: &'a DeadLetters, message: &Value) -> std::result::Resu
     source.ok_or_else(|| format!("it does not say which queue it came from ({})", queue.served()))
 }
 
-/// Python answers bytes as text that says so.
+/// Whether the value is binary. The Python client returns its bytes as text, which cannot be sent on.
 fn is_binary(attribute: &Value) -> bool {
     attribute["DataType"].as_str().is_some_and(|kind| kind.starts_with("Binary"))
 }
@@ -260,7 +262,7 @@ fn parts(messages: Vec<(&Source, Value)>) -> Vec<(&Source, Vec<Value>)> {
     parts.into_iter().map(|(source, part, _)| (source, part)).collect()
 }
 
-/// The message as it is sent again.
+/// The message in the form in which it is sent again.
 fn entry(place: usize, message: &Value, fifo: bool) -> Value {
     let mut attributes: Map<String, Value> =
         message["MessageAttributes"].as_object().cloned().unwrap_or_default();

@@ -1,8 +1,8 @@
 //! The REST API as one template that `sam local start-api` understands.
 //!
-//! It does not understand ours (SAM 1.167): once a template has an AWS::Serverless::Function, it looks for that function's
-//! `HttpApi` events only and not for routes that are written out, and it cannot resolve the ARN of a function whose name is
-//! an expression. So this writes the same routes as such events, with every value filled in.
+//! It does not understand ours (SAM 1.167): once a template has an AWS::Serverless::Function, it reads only
+//! that function's `HttpApi` events and not explicit routes, and it cannot resolve the ARN of a function
+//! whose name is an expression. So this writes the same routes as such events, with all values resolved.
 
 use std::collections::BTreeMap;
 

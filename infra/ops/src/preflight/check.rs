@@ -1,4 +1,4 @@
-//! What each answer of AWS means for a stage. No calls.
+//! Evaluates AWS's answers for a stage. Makes no calls.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -6,13 +6,14 @@ use serde_json::Value;
 use crate::footprint::{Demand, Named};
 use crate::remote::Refusal;
 
-/// What AWS answered, or why it did not.
+/// AWS's answer, or its refusal.
 pub type Fact = Result<Value, Refusal>;
 
-/// Concurrent executions that REST and WebSocket calls need beside queues and streams: an order of a page takes some ten
-/// calls of a fraction of a second.
+/// The concurrent executions that REST and WebSocket calls need in addition to queues and streams: an order
+/// from the page takes some ten calls of a fraction of a second.
 const ROOM_FOR_REQUESTS: u64 = 50;
-/// What Lambda keeps from being reserved (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html>).
+/// The concurrency that Lambda does not allow to reserve
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html>).
 const UNRESERVABLE: u64 = 100;
 /// Domains that exist for examples and receive no mail (RFC 2606).
 const EXAMPLES: [&str; 4] = [".example", "@example.com", "@example.net", "@example.org"];
@@ -33,7 +34,7 @@ pub struct Check {
     pub subject: &'static str,
     pub verdict: Verdict,
     pub finding: String,
-    /// What to do about it.
+    /// The suggested action.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
@@ -51,7 +52,7 @@ impl Check {
         Self { subject, verdict: Verdict::Stop, finding: finding.into(), next: Some(next.into()) }
     }
 
-    /// What production cannot do without, and a trial can.
+    /// A failure in production, a warning in other stages.
     fn needed_in(
         production: bool,
         subject: &'static str,
@@ -81,7 +82,7 @@ impl Check {
     }
 }
 
-/// The first question: without an account no other can be asked.
+/// The first check: without an account no other call is possible.
 pub fn account(identity: &Fact) -> Check {
     const SIGN_IN: &str =
         "Sign in (`aws sso login`, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY).";
@@ -166,7 +167,7 @@ pub fn concurrency(settings: &Fact, demand: Demand, reserved: u64) -> Check {
     )
 }
 
-/// Whether SES sends to customers, and how fast.
+/// Whether SES sends to customers, and at which rate.
 pub fn email(account: &Fact, emails_per_second: &str, production: bool) -> Vec<Check> {
     let subject = "e-mail";
     let account = match account {
@@ -211,8 +212,8 @@ pub fn email(account: &Fact, emails_per_second: &str, production: bool) -> Vec<C
     checks
 }
 
-/// Whether the sender may send: SES must have verified the address or its domain. `domain` is what SES knows of the domain
-/// of an address that it does not know.
+/// Whether SES has verified the sender's address or its domain. `domain` is SES's answer for the domain of an
+/// address that it does not know.
 pub fn sender(email_from: &str, address: &Fact, domain: Option<&Fact>, production: bool) -> Check {
     let subject = "sender";
     if is_example(email_from) {
@@ -257,7 +258,7 @@ fn is_example(address: &str) -> bool {
     EXAMPLES.iter().any(|example| address.ends_with(example))
 }
 
-/// Whether SNS sends text messages, and for how much money.
+/// Whether SNS sends text messages, and its spending limit.
 pub fn sms(sandbox: &Fact, attributes: &Fact) -> Vec<Check> {
     let sandbox = match sandbox {
         Ok(status) if status["IsInSandbox"] == true => Check::warning(
@@ -283,7 +284,7 @@ pub fn sms(sandbox: &Fact, attributes: &Fact) -> Vec<Check> {
     vec![sandbox, limit]
 }
 
-/// Whether alarms leave CloudWatch.
+/// Whether alarms are sent out of CloudWatch.
 pub fn alarms(email: &str, topic: &str, production: bool) -> Check {
     let subject = "alarms";
     let finding = "neither AlarmEmail nor AlarmTopicArn is set: alarms are seen in CloudWatch only";
@@ -408,8 +409,8 @@ fn page(publishable: &str, secret: Option<Mode>, production: bool) -> Check {
     }
 }
 
-/// Tables, secrets and log groups of an earlier deployment, whose stacks are gone: CloudFormation refuses to make what
-/// exists.
+/// Tables, secrets and log groups of an earlier deployment whose stacks are gone: CloudFormation refuses to
+/// create what exists.
 pub fn leftovers(left: &Result<Vec<Named>, Refusal>, stage: &str) -> Check {
     let subject = "leftovers";
     let left = match left {
@@ -429,7 +430,7 @@ pub fn leftovers(left: &Result<Vec<Named>, Refusal>, stage: &str) -> Check {
     )
 }
 
-/// Where the compiler finds the standard library of the functions' processor.
+/// Whether the standard library for the functions' architecture is installed.
 pub fn target(target: &str, installed: bool, rustup: bool) -> Check {
     let subject = "build";
     match (installed, rustup) {

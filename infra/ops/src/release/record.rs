@@ -1,4 +1,4 @@
-//! Whether a stage holds what would be deployed: a fingerprint that the last deployment left there.
+//! Whether a stage already has the content to deploy: a fingerprint that the last deployment stored in it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::error::{AboutFile, Result};
 use crate::remote::Remote;
 use crate::stage::Stage;
 
-/// What functions are built from, beside their crates. Some may not exist.
+/// The sources of the functions in addition to their crates. Some may not exist.
 const SOURCES: [&str; 8] = [
     "Cargo.toml",
     "Cargo.lock",
@@ -96,7 +96,7 @@ fn parameter(stage: &Stage) -> String {
     format!("/ordersaga/{stage}/deployed")
 }
 
-/// Whether the stage's last whole deployment was of this content, and nothing has changed its stacks since.
+/// Whether the stage's last full deployment had this content, and its stacks have not changed since.
 ///
 /// # Errors
 /// The record cannot be read.
@@ -106,7 +106,7 @@ pub async fn matches(
     content: &str,
     stacks: &BTreeMap<String, Found>,
 ) -> Result<bool> {
-    // It answers an unknown name beside the values, and not with an error.
+    // Unknown names are in a part of the answer of their own, and no error.
     let answer = remote.call("ssm", "GetParameters", json!({"Names": [parameter(stage)]})).await?;
     Ok(answer["Parameters"][0]["Value"] == fingerprint(content, stacks))
 }

@@ -1,4 +1,4 @@
-//! An earlier revision of the repository, checked out beside it.
+//! Checks out an earlier revision of the repository in a separate folder.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -50,7 +50,7 @@ impl Drop for Checkout {
     }
 }
 
-/// What git says, without the line's end.
+/// Git's output, without the newline.
 fn git(root: &Path, arguments: &[&str]) -> std::result::Result<String, String> {
     let output = Command::new("git")
         .current_dir(root)

@@ -1,4 +1,4 @@
-//! `sam deploy`: how it is started, and what it says.
+//! Runs `sam deploy` and parses its output.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -53,21 +53,22 @@ struct Failure {
     message: String,
 }
 
-/// What came of one `sam deploy`.
+/// The result of one `sam deploy`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Deployed {
-    /// None: the stack is as the template says already.
+    /// Empty when the stack is up to date.
     pub changes: Vec<Change>,
-    /// Of the change set that was made and not executed.
+    /// The change set that was created and not executed.
     pub change_set: Option<String>,
 }
 
-/// The arguments of `sam` that deploy one template. `config` is infra/samconfig.toml, `extra` the options of this run.
+/// The arguments for `sam` to deploy one template. `config` is infra/samconfig.toml, `extra` the options of
+/// this run.
 ///
 /// Paths must be absolute: SAM looks for a relative samconfig.toml beside the template.
 ///
 /// # Errors
-/// SAM cannot be given one of the values.
+/// One of the values cannot be passed to SAM.
 pub fn deploy_arguments(
     config: &Path,
     stage: &StageConfig,
@@ -105,20 +106,20 @@ pub fn override_argument(name: &str, value: &str) -> Result<String> {
     Ok(format!("ParameterKey={name},ParameterValue=\"{}\"", value.replace('"', "\\\"")))
 }
 
-/// Runs `sam`, and tells each resource that it is at.
+/// Runs `sam`, and reports each resource in progress.
 ///
 /// # Errors
-/// Why the stack failed: the resources that did, or SAM's own words.
+/// The reasons of the failed resources, or SAM's own output.
 pub async fn run(mut sam: Command, at: impl Fn(String)) -> std::result::Result<Deployed, String> {
     let cannot = |error: std::io::Error| format!("sam cannot be run: {error}");
-    // A profile that asks for an MFA code asks on the terminal itself and not on standard input.
+    // A profile with MFA reads the code from the terminal and not from standard input.
     let pipes = sam.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = pipes.kill_on_drop(true).spawn().map_err(cannot)?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let said = async {
         let mut text = Vec::new();
         if let Some(mut stream) = stderr {
-            // What cannot be read any more was not said.
+            // A read error ends the output.
             let _ = stream.read_to_end(&mut text).await;
         }
         String::from_utf8_lossy(&text).into_owned()
@@ -136,7 +137,7 @@ pub async fn run(mut sam: Command, at: impl Fn(String)) -> std::result::Result<D
     if status.success() { Ok(report.deployed) } else { Err(report.why(&said, &status.to_string())) }
 }
 
-/// What the lines of one run came to.
+/// The parsed lines of one run.
 #[derive(Debug, Default)]
 struct Report {
     deployed: Deployed,
@@ -146,7 +147,7 @@ struct Report {
 
 impl Report {
     fn read(&mut self, line: &str, at: impl Fn(String)) {
-        // What is no such line is said for people, and on standard error again where it matters.
+        // Other lines are for people; errors among them are repeated on standard error.
         let Ok(line) = serde_json::from_str(line) else { return };
         match line {
             Line::Changeset(change) => self.deployed.changes.push(change),

@@ -11,7 +11,7 @@ use crate::remote::Remote;
 use crate::stage::Stage;
 
 const POLL: Duration = Duration::from_secs(2);
-/// A stack whose creation was rolled back holds next to nothing.
+/// A stack whose creation was rolled back is almost empty.
 const DELETED_WITHIN: Duration = Duration::from_secs(600);
 
 /// One stack that exists.
@@ -25,7 +25,7 @@ pub struct Found {
     pub parameters: BTreeMap<String, String>,
 }
 
-/// How a template gets into its stack.
+/// How a template is deployed into its stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// There is no stack, or its creation failed and kept what was made: a failure keeps what is made then, too.
@@ -70,7 +70,7 @@ fn read_one(stack: &Value) -> Option<(String, Found)> {
 /// A parameter that only grows has this at its end: what lies in partitions behind the last one would be found no more.
 const GROWS: &str = "Partitions";
 
-/// Those of the parameters that would shrink, each as a person is told of it.
+/// The parameters that would shrink, each as a message.
 pub fn shrinking(name: &str, found: &Found, parameters: &BTreeMap<String, String>) -> Vec<String> {
     let number = |text: &String| text.parse::<u64>().ok();
     let growing = parameters.iter().filter(|(parameter, _)| parameter.ends_with(GROWS));
@@ -87,10 +87,10 @@ pub fn shrinking(name: &str, found: &Found, parameters: &BTreeMap<String, String
     shrinking.collect()
 }
 
-/// What can be done with a stack in this state.
+/// The possible step for a stack in this state.
 ///
 /// # Errors
-/// Nothing, before a person has run the command that the text names.
+/// None is possible before a person has run the command in the message.
 pub fn step(name: &str, found: Option<&Found>, region: &str) -> std::result::Result<Step, String> {
     let Some(Found { status, .. }) = found else { return Ok(Step::Create) };
     let command =

@@ -22,7 +22,7 @@ use crate::remote::Remote;
 use crate::settings::Settings;
 use crate::stage::Stage;
 
-/// Before a stack is tried once more that AWS was too busy for.
+/// The pause before a retry when AWS was busy.
 const BUSY_PAUSE: Duration = Duration::from_secs(5);
 
 /// The template that the others need.
@@ -48,7 +48,7 @@ impl Target<'_> {
         deploy::stack_name(self.stage.name(), name)
     }
 
-    /// What happens to each stack.
+    /// The step for each stack.
     pub fn steps(
         &self,
         waves: &[Vec<Named>],
@@ -98,7 +98,7 @@ impl Target<'_> {
         if shrinking.is_empty() { Ok(()) } else { Err(nothing_changed(&shrinking)) }
     }
 
-    /// Of the whole stage, whatever part of it is deployed.
+    /// The content of the whole stage, whichever part of it is deployed.
     pub fn content(&self, built: bool) -> Result<String> {
         let waves = deploy::waves(&self.source).into_iter().flatten();
         let all: Vec<Named> =
@@ -107,7 +107,7 @@ impl Target<'_> {
         record::content(&self.source.root, &all, &self.parameters, built)
     }
 
-    /// What `cargo ops preflight` says, of which only what asks for something is shown.
+    /// Runs `cargo ops preflight`, and shows only checks that need an action.
     pub async fn preflight(&self, arch: Arch) -> Result<()> {
         let Self { source, stage, parameters, remote, progress, .. } = self;
         let report = preflight::examine(source, stage, arch, parameters, remote, progress).await?;
@@ -177,7 +177,7 @@ impl Target<'_> {
                 let result = match self.deploy_one(name, template, step, found).await {
                     Err(reasons) if is_busy(&reasons) => {
                         tokio::time::sleep(BUSY_PAUSE).await;
-                        // What was to be replaced is new by now.
+                        // A stack that had to be replaced has been deleted by now.
                         let step = if step == Step::Replace { Step::Create } else { step };
                         self.deploy_one(name, template, step, found).await
                     }
@@ -312,7 +312,7 @@ impl Target<'_> {
     pub fn sam_command(&self, stack: &str, template: &Template, extra: &[&str]) -> Result<Command> {
         let config = self.source.samconfig();
         let parameters = template.pick(&self.parameters);
-        // Artifacts of a stage below its name, so that they can be removed with it.
+        // The artifacts have the stage's name as their prefix, so that they can be removed with it.
         let prefix = destroy::artifacts_of(&self.stage);
         let options = [&["--s3-prefix", prefix.trim_end_matches('/')], extra].concat();
         let arguments =
@@ -343,8 +343,8 @@ impl Target<'_> {
     }
 }
 
-/// Whether another deployment was in the way: stacks of a wave make routes of the same API at the same time, and two first
-/// deployments of an account make SAM's bucket at the same time.
+/// Whether the failure was caused by a concurrent deployment: the stacks of a wave create routes of the same
+/// API, and two first deployments of an account create SAM's bucket at the same time.
 pub fn is_busy(reasons: &str) -> bool {
     [
         "concurrent modification",

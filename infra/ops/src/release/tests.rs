@@ -11,7 +11,7 @@ use super::target::{described, is_busy};
 use super::*;
 use crate::settings::{LOCAL_STAGE, Port};
 
-/// How many SAM processes run at once: each takes a second or two of a core.
+/// Concurrent SAM processes: each takes a second or two of a core.
 const SIDE_BY_SIDE: usize = 3;
 
 #[derive(Parser)]
@@ -36,7 +36,7 @@ async fn programs(settings: &Settings) -> PathBuf {
     python::environment(settings, Purpose::Deploy, &Progress::quiet()).await.unwrap()
 }
 
-/// What `cargo ops deploy` would start SAM for, with these words after `deploy`.
+/// The target that `cargo ops deploy` would use, with these arguments after `deploy`.
 fn target<'a>(settings: &Settings, programs: &Path, progress: &'a Progress, words: &[&str]) -> Target<'a> {
     let asked = asked(words).unwrap();
     let config = StageConfig::read(&settings.samconfig(), asked.stage.name()).unwrap();
@@ -52,7 +52,8 @@ fn target<'a>(settings: &Settings, programs: &Path, progress: &'a Progress, word
     }
 }
 
-/// SAM refuses what it cannot read before its first call, so a closed port tells that it could read everything.
+/// SAM validates its input before its first call, so an error about a closed port shows that the input is
+/// valid.
 #[tokio::test]
 async fn sam_gets_as_far_as_calling_cloudformation_for_every_stage_and_template() {
     let settings = settings("sam");

@@ -1,4 +1,4 @@
-//! Whether Docker can be used, before SAM says in its own way that it cannot.
+//! Checks that Docker is usable, for a clearer error than SAM's.
 
 use std::io::ErrorKind;
 use std::process::Stdio;

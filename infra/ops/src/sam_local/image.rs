@@ -1,11 +1,11 @@
-//! Whether a function can run in Lambda's image at all: it needs a C library that is no newer than the image's.
+//! Whether a function can run in Lambda's image: its C library must not be newer than the image's.
 
 use crate::deploy::Function;
 use crate::settings::Settings;
 
 /// glibc of Amazon Linux 2023, which provided.al2023 is made of (AL2023 user guide, "Comparing AL2 and AL2023").
 const GLIBC: u32 = 34;
-/// How a program names the versions that it needs, in its table of symbols: `GLIBC_2.34`.
+/// The symbol prefix by which a program names the versions that it needs, such as `GLIBC_2.34`.
 const MARK: &[u8] = b"GLIBC_2.";
 
 /// Says so if one of the functions needs a newer C library than Lambda has; else nothing.

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
-/// Why the shop could not be used. Each says which call it was, and what the other side said.
+/// Why a call to the shop failed. Each message names the call and the response.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{call} got no answer: {}", causes(source))]

@@ -13,7 +13,7 @@ pub mod card {
     pub const GOOD: &str = "pm_card_visa";
     /// A payment method that the gateway has for tests: its card is declined when it is charged.
     pub const DECLINED: &str = "pm_card_chargeCustomerFail";
-    /// A card's number: its bank asks the customer first (3-D Secure).
+    /// The number of a card whose bank requires the customer's confirmation (3-D Secure).
     pub const ASKS_FIRST: &str = "4000002500003155";
 }
 
@@ -21,7 +21,7 @@ pub mod card {
 #[derive(Debug, Clone)]
 pub struct Gateway(Shop);
 
-/// A payment as the gateway knows it.
+/// A payment intent of the gateway.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Intent {
     pub id: String,
@@ -31,7 +31,7 @@ pub struct Intent {
     pub metadata: Value,
 }
 
-/// What the proxy before the gateway has answered.
+/// The calls that the proxy in front of the gateway has answered.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Calls {
     /// Milliseconds of the same clock as `at_ms`.
@@ -53,7 +53,7 @@ impl Calls {
         self.confirms(since_ms).filter(|call| call.status == 200).map(|call| call.at_ms).collect()
     }
 
-    /// How many confirmations were refused because they were too many, from `since_ms` on.
+    /// The number of throttled confirmations since `since_ms`.
     pub fn throttled(&self, since_ms: u64) -> usize {
         self.confirms(since_ms).filter(|call| call.status == 429).count()
     }
@@ -114,14 +114,14 @@ impl Gateway {
         }
     }
 
-    /// The customer says yes to the bank.
+    /// Confirms the payment as the customer does at the bank.
     pub async fn authenticate(&self, asked: &NextAction) -> Result<()> {
         let path = format!("/v1/payment_intents/{}/_authenticate", asked.payment_intent);
         let form = format!("client_secret={}&success=true", asked.client_secret);
         self.post(&path, form).send().await?.read::<Value>().map(drop)
     }
 
-    /// What was given back of a payment, in minor units.
+    /// The refunded amount of a payment, in minor units.
     pub async fn refunded(&self, intent: &Intent) -> Result<i64> {
         let path = format!("/v1/refunds?payment_intent={}", intent.id);
         let refunds: List<Refund> = self.0.get(&path).await?;

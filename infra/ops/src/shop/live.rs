@@ -21,7 +21,7 @@ use super::{Error, Result, Route, TIMEOUT};
 #[derive(Debug)]
 pub struct Live(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
-/// What the server sends.
+/// A frame of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Frame {
@@ -53,7 +53,7 @@ pub enum Frame {
 pub struct OrderFrame {
     pub order_id: OrderId,
     pub version: u64,
-    /// None when the event keeps the status and the server knows no earlier one.
+    /// `None` when the event keeps the status and the server knows no earlier one.
     pub status: Option<OrderStatus>,
     pub event_type: String,
     pub occurred_at: Timestamp,
@@ -70,7 +70,7 @@ pub struct PartFrame {
 
 impl Live {
     /// # Errors
-    /// The ticket is not let in, or nobody answers.
+    /// The ticket is refused, or the server does not answer.
     pub async fn connect(url: &str, ticket: &str) -> Result<Self> {
         let url = if url.contains("ticket=") { url.to_owned() } else { format!("{url}?ticket={ticket}") };
         Self::open(&url).await

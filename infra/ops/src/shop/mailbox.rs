@@ -33,7 +33,7 @@ struct Messages {
     messages: BTreeMap<String, Vec<Mail>>,
 }
 
-/// What was sent to an address, oldest first.
+/// The e-mails that were sent to an address, oldest first.
 ///
 /// # Errors
 /// The emulator does not answer.

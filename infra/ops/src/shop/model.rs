@@ -1,4 +1,4 @@
-//! What the API takes and answers, as far as its clients here read it.
+//! The API's requests and responses, with the fields that these clients use.
 
 use contracts::{Money, OrderId, OrderLine, OrderStatus, ShippingAddress, Sku, UserId};
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,7 @@ pub struct Order {
     pub status: OrderStatus,
     pub version: u64,
     pub total: Money,
-    /// Its events, without what they say.
+    /// Its events, without their data.
     pub timeline: Vec<OrderEvent>,
 }
 
@@ -74,7 +74,7 @@ pub struct Payment {
     pub status: String,
     pub amount: Money,
     pub refunded: Money,
-    /// What the customer has to do before it can go on.
+    /// The action that the payment requires of the customer.
     pub next_action: Option<NextAction>,
 }
 

@@ -1,6 +1,6 @@
 use reqwest::header::HeaderValue;
 
-/// How a server is reached: where to connect to, and the name that it knows itself by, when that is another.
+/// How to reach a server: the address to connect to, and the server's own name if it differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// Without a slash at its end.

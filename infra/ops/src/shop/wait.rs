@@ -6,7 +6,8 @@ use super::{Error, Result};
 /// Short against what is waited for, and few enough calls for functions that share the machine with the one who waits.
 const POLL: Duration = Duration::from_millis(150);
 
-/// What was seen instead of what is waited for. Any error is that, too: `?` works in a probe.
+/// The state that a probe found instead of the expected one. Any error converts to it, so that `?` works in a
+/// probe.
 #[derive(Debug)]
 pub struct NotYet(String);
 
@@ -16,8 +17,8 @@ impl<E: Display> From<E> for NotYet {
     }
 }
 
-/// Asks again and again until the probe answers, and says at the deadline what it saw last. `what` is a sentence about
-/// what should be: "the stock is back".
+/// Repeats the probe until it succeeds, and at the deadline reports the state that it found last. `what` is
+/// the expected state as a sentence: "the stock is back".
 ///
 /// # Errors
 /// `Error::TooLate`.

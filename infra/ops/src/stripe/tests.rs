@@ -24,7 +24,7 @@ struct Shelf {
 #[derive(Clone, Default)]
 struct FakeStripe(Arc<Mutex<Shelf>>);
 
-/// What was in the vault after each write.
+/// The content of the vault after each write.
 #[derive(Default)]
 struct Memory(Mutex<Vec<Stored>>);
 
@@ -136,7 +136,7 @@ async fn a_run_that_stopped_half_way_is_made_good_by_the_next() {
     let (stripe, vault) = (FakeStripe::default(), Memory::default());
     let url = stripe.start().await;
     run(&url, KEY, &vault).await.unwrap();
-    // Registered, and died before the secret was stored: nobody has that secret.
+    // It was registered, and the process died before the secret was stored: the secret is lost.
     stripe.put("we_lost", WEBHOOK);
     stripe.0.lock().unwrap().refuse_deletes = true;
     let error = run(&url, KEY, &vault).await.unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! What was asked and how it was answered, for tests and measurements: `GET /_calls`, `DELETE /_calls`.
+//! Records requests and responses for tests and measurements: `GET /_calls`, `DELETE /_calls`.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

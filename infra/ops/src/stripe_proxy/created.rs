@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// A list's query, without what localstripe does not know.
+/// A list's query by creation time, which localstripe does not support.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Query {
     from: i64,
@@ -12,7 +12,7 @@ pub struct Query {
 }
 
 impl Query {
-    /// The query of `/path?query`, if it asks for a time.
+    /// The query of `/path?query`, if it has a time.
     pub fn of(path_and_query: &str) -> Option<Self> {
         let url = reqwest::Url::parse(&format!("http://localhost{path_and_query}")).ok()?;
         let (mut asks, mut query) =
@@ -29,7 +29,7 @@ impl Query {
         asks.then_some(query)
     }
 
-    /// The page of all objects that was asked for.
+    /// The requested page of all objects.
     pub fn page(&self, all: Vec<Value>) -> Value {
         let made = |object: &Value| object["created"].as_i64().unwrap_or_default();
         let mut found: Vec<Value> =

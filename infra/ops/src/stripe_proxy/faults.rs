@@ -1,4 +1,4 @@
-//! Failures that tests ask for: `POST /_faults`, `DELETE /_faults`.
+//! Faults for tests: `POST /_faults`, `DELETE /_faults`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 pub const HANG: Duration = Duration::from_secs(120);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What goes wrong.
+/// The kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// It happens, and the caller does not hear of it.
+    /// The request takes effect, and its answer is dropped.
     DropAnswer,
     /// It does not happen: the connection is closed.
     Refuse,
@@ -25,7 +25,7 @@ pub enum Mode {
     /// It happens, and the answer is 500. As at Stripe, the key keeps that answer.
     #[serde(rename = "error_500_after")]
     Error500After,
-    /// It does not happen, and nothing is said for longer than a caller waits.
+    /// The request has no effect, and there is no answer for longer than a caller waits.
     Hang,
     /// At most `per_second` requests a second to each endpoint; the others do not happen: 429, which no key keeps.
     AtMost,
@@ -45,18 +45,18 @@ struct Planned {
     /// Empty: any path.
     #[serde(default)]
     path_prefix: String,
-    /// Only requests whose idempotency key begins so: keys name their order and operation, so that one order's failures
-    /// are not another's.
+    /// Only requests whose idempotency key has this prefix: keys name their order and operation, so that
+    /// faults can be limited to one order.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     key_prefix: String,
     mode: Mode,
-    /// Of the modes that are over after so many requests.
+    /// The number of requests, for modes that end after some.
     #[serde(default = "once")]
     count: u32,
-    /// Of `at_most`.
+    /// For `at_most`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     per_second: Option<usize>,
-    /// Of `down`.
+    /// For `down`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     seconds: Option<u64>,
     /// When a `down` is over.
@@ -91,7 +91,7 @@ impl Planned {
         self.count == 0 || self.until.is_some_and(|until| until <= now)
     }
 
-    /// Whether this request fails, which uses the failure up.
+    /// Whether this request fails. Uses up one request of a counted fault.
     fn strikes(&mut self, method: &Method, path: &str, key: &str, now: Instant) -> bool {
         if self.is_over(now) || !path.starts_with(&self.path_prefix) || !key.starts_with(&self.key_prefix) {
             return false;
@@ -106,7 +106,7 @@ impl Planned {
         }
     }
 
-    /// Whether the endpoint has had less than its share of the last second.
+    /// Whether the endpoint is below its rate in the last second.
     fn passes(&mut self, endpoint: &str, most: usize, now: Instant) -> bool {
         let known = self.passed.iter().position(|(known, _)| known == endpoint);
         let place = known.unwrap_or_else(|| {
@@ -123,7 +123,7 @@ impl Planned {
     }
 }
 
-/// What Stripe counts by: the path without the ids in it, which begin with their kind and an underscore.
+/// The unit of Stripe's rate limits: the path without the ids, which begin with their kind and an underscore.
 pub fn endpoint(method: &Method, path: &str) -> String {
     let is_id = |part: &&str| ["pi_", "re_", "ch_", "pm_"].iter().any(|kind| part.starts_with(kind));
     let parts = path.split('/').map(|part| if is_id(&part) { "{id}" } else { part });

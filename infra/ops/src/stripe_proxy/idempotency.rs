@@ -44,7 +44,7 @@ struct Entry {
     answer: Option<Answer>,
 }
 
-/// What a request with a key may do.
+/// How to handle a request with a key.
 pub enum Claim {
     First(Slot),
     Replay(Answer),
@@ -109,7 +109,7 @@ impl Drop for Slot {
     }
 }
 
-/// "Results are only saved if an endpoint started executing." These say that it did not.
+/// "Results are only saved if an endpoint started executing." With these statuses it did not.
 fn executed(status: StatusCode) -> bool {
     !matches!(
         status,

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::*;
 
-/// Stands where localstripe does: counts, and waits where told to.
+/// A fake localstripe that counts requests and delays them on demand.
 #[derive(Clone, Default)]
 struct Upstream {
     charged: Arc<AtomicUsize>,

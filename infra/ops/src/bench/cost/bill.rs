@@ -9,10 +9,10 @@ use super::records::{Runs, Saga};
 use super::topology::{Queue, Topology};
 use super::units::Units;
 
-/// One receive and one delete of a batch: what Lambda's poller asks of a queue for an invocation.
+/// One receive and one delete of a batch: the requests of Lambda's poller for an invocation.
 const REQUESTS_OF_A_POLLER: u64 = 2;
 
-/// What one order caused. Functions go by their short names.
+/// The counts of one order. Functions have their short names.
 #[derive(Debug, Default)]
 pub struct Counted {
     pub calls: BTreeMap<Call, Count>,
@@ -25,9 +25,9 @@ pub struct Counted {
 #[derive(Debug)]
 pub struct Line {
     pub price: &'static Price,
-    /// Of one order.
+    /// For one order.
     pub quantity: u64,
-    /// Of a million orders.
+    /// For a million orders.
     pub cost: Microdollars,
 }
 
@@ -89,7 +89,7 @@ impl Counted {
         .into()
     }
 
-    /// Calls that nothing in the bill stands for and that AWS does not give away.
+    /// Calls that are not free and that no line of the bill covers.
     pub fn unpriced(&self) -> impl Iterator<Item = (&Call, u64)> {
         let priced = |call: &Call| match call.service.as_str() {
             "dynamodb" | "sns" | "sqs" => true,
@@ -101,7 +101,7 @@ impl Counted {
         self.calls.iter().filter(move |(call, _)| !priced(call)).map(|(call, count)| (call, count.calls))
     }
 
-    /// Each message to each queue whose filter takes it, with its size.
+    /// Each delivery of a message to a queue whose filter accepts it, with its size.
     fn deliveries(&self, topology: &Topology) -> Vec<(Queue, u64)> {
         let each = topology.subscriptions.iter().flat_map(|subscription| {
             let taken = self.published.iter().filter(|message| subscription.takes(message));
@@ -110,7 +110,7 @@ impl Counted {
         each.collect()
     }
 
-    /// What functions ask of queues, what the saga and the topic put into them, and what pollers take out.
+    /// The queue requests of functions, of the saga and the topic, and of the pollers.
     fn queue_requests(&self, topology: &Topology, queue: Queue) -> u64 {
         let by_functions = self.calls.values().map(|count| match queue {
             Queue::Standard => count.sqs_standard,

@@ -14,7 +14,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// `None` when nobody signed it: that is no call to AWS.
+    /// `None` for an unsigned request, which is not a call to AWS.
     pub fn of(parts: &Parts, body: &[u8]) -> Option<Self> {
         let (signer, service) = scope(&parts.headers)?;
         let operation = target(&parts.headers)
@@ -54,7 +54,7 @@ fn rest(method: &str, path: &str) -> String {
     }
 }
 
-/// Names and values of a form. A body that is none has none that anybody looks for.
+/// The names and values of a form. Yields nothing useful for a body that is not a form.
 pub fn form(body: &[u8]) -> impl Iterator<Item = (String, String)> {
     body.split(|byte| *byte == b'&').filter_map(|pair| {
         let at = pair.iter().position(|byte| *byte == b'=')?;

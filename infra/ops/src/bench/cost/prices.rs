@@ -1,9 +1,9 @@
-//! What AWS asks in us-east-1 (arm64 for Lambda), without free tiers and discounts.
+//! AWS's prices in us-east-1 (arm64 for Lambda), without free tiers and discounts.
 
 use std::fmt;
 use std::iter::Sum;
 
-/// When these were written down. Prices change: their sources say to what.
+/// The date of these prices. They change; each has its source.
 pub const AS_OF: &str = "2026-11-21";
 
 const PICODOLLARS: u64 = 1_000_000_000_000;
@@ -11,7 +11,7 @@ const MILLION: u64 = 1_000_000;
 /// A GB, wherever AWS bills by it.
 const GB: u64 = 1 << 30;
 
-/// A list price: so many picodollars for so many of something. Nothing smaller is listed, so all of it stays whole.
+/// A list price in picodollars for a number of units. No listed price is smaller, so all values are integers.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Price {
     pub service: &'static str,
@@ -161,8 +161,8 @@ pub const ALL: [&Price; 14] = [
 pub struct Microdollars(pub u64);
 
 impl Price {
-    /// What a million orders cost, each of which takes so many: as many microdollars as one order takes picodollars,
-    /// rounded to the nearest.
+    /// The cost of a million orders with this quantity each: one order's picodollars are a million orders'
+    /// microdollars, rounded to the nearest.
     pub fn of_a_million_orders(&self, quantity: u64) -> Microdollars {
         let (quantity, price, per) =
             (u128::from(quantity), u128::from(self.picodollars), u128::from(self.per));
@@ -182,7 +182,7 @@ impl Price {
 }
 
 impl Microdollars {
-    /// How many hundredths of `whole` this is.
+    /// The percentage of `whole`.
     pub fn percent_of(self, whole: Self) -> u64 {
         (self.0 * 100 + whole.0 / 2) / whole.0.max(1)
     }

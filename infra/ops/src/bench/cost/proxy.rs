@@ -1,4 +1,4 @@
-//! Stands between the functions and the emulator, passes every call on as it came, and counts it.
+//! A proxy between the functions and the emulator that forwards every call unchanged and counts it.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -18,13 +18,13 @@ use crate::emulator::Emulator;
 /// SQS bills every started 64 KB of a request: <https://aws.amazon.com/sqs/pricing/>.
 const SQS_CHUNK: usize = 64 * 1024;
 
-/// What was counted since the last [`Proxy::take`].
+/// The counts since the last [`Proxy::take`].
 #[derive(Debug, Default)]
 pub struct Tally {
     pub calls: BTreeMap<Call, Count>,
-    /// What went to SNS topics.
+    /// Messages published to SNS topics.
     pub published: Vec<Published>,
-    /// Why some units are not known. A tally with any is of no use.
+    /// Why some units are unknown. A tally with any of these is useless.
     pub unweighed: Vec<String>,
 }
 
@@ -34,7 +34,7 @@ pub struct Count {
     pub units: Units,
     /// The sizes of the items written.
     pub written: Vec<u64>,
-    /// SQS requests to standard queues, as they are billed.
+    /// Billed SQS requests to standard queues.
     pub sqs_standard: u64,
     pub sqs_fifo: u64,
 }
@@ -88,12 +88,12 @@ impl Proxy {
         upstream::serve(listener, handle).await
     }
 
-    /// What was counted, and begins anew.
+    /// Returns the counts and resets them.
     pub fn take(&self) -> Tally {
         std::mem::take(&mut self.state().tally)
     }
 
-    /// For how long nobody has called.
+    /// The time since the last call.
     pub fn quiet_for(&self) -> Duration {
         let state = self.state();
         if state.under_way > 0 { Duration::ZERO } else { state.last.elapsed() }
@@ -120,7 +120,7 @@ impl Proxy {
         answer
     }
 
-    /// A panic elsewhere leaves the counts whole: they are never half changed.
+    /// A panic elsewhere leaves the counts intact: they are never half changed.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

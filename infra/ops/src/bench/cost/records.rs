@@ -1,4 +1,4 @@
-//! What the emulator itself recorded of an order: states entered, functions invoked, messages that wait.
+//! The emulator's own records of an order: states entered, functions invoked, waiting messages.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ use crate::emulator::{self, Emulator};
 use crate::error::{Error, Result};
 use crate::settings::LOCAL_STAGE;
 
-/// What one function did.
+/// The runs of one function.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Runs {
     pub invocations: u64,
-    /// As its log says, rounded up to a millisecond each.
+    /// The durations in its log, each rounded up to a millisecond.
     pub milliseconds: u64,
     pub log_bytes: u64,
 }
@@ -33,7 +33,7 @@ pub struct Saga {
     pub messages: u64,
 }
 
-/// How an order's execution went so far; nothing yet when it has not started.
+/// The order's execution so far; empty when it has not started.
 ///
 /// # Errors
 /// The emulator does not answer.
@@ -79,7 +79,7 @@ impl Saga {
     }
 }
 
-/// What each function did since a time, in milliseconds since 1970.
+/// The runs of each function since a time, in milliseconds since 1970.
 ///
 /// # Errors
 /// The emulator does not answer.
@@ -111,7 +111,7 @@ impl Runs {
                 runs.invocations += 1;
                 let billed = report.split("Billed Duration: ").nth(1);
                 let billed = billed.and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
-                // What took less than a millisecond is billed as one.
+                // Less than a millisecond is billed as one.
                 runs.milliseconds += billed.unwrap_or_default().max(1);
             }
         }
@@ -119,7 +119,8 @@ impl Runs {
     }
 }
 
-/// Whether no queue holds a message, taken, delayed or waiting; what is in dead-letter queues stays there.
+/// Whether all queues are empty, including messages in flight and delayed ones. Dead-letter queues are
+/// ignored.
 ///
 /// # Errors
 /// The emulator does not answer.

@@ -1,4 +1,4 @@
-//! What is printed.
+//! The printed report.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,7 +12,7 @@ use super::topology::Topology;
 use crate::demo::Story;
 use crate::error::{Error, Result};
 
-/// How the figures came about: printed below them, so that nobody takes one for what it is not.
+/// How the figures were obtained. Printed below them, so that they are not mistaken for measurements on AWS.
 const HOW: &str = "\
 Measured: every call of a function to AWS (by a proxy between the functions and the emulator); DynamoDB's units, from the
 items that each call read and wrote, by DynamoDB's rules; states entered, and retries; invocations; bytes of logs.
@@ -61,7 +61,7 @@ impl Report {
         text
     }
 
-    /// Of a million orders of each kind, by service.
+    /// The cost of a million orders of each kind, by service.
     fn summary(&self) -> String {
         let mut text = format!("\n{:<32}", "a million orders");
         let services = by_service(self.kinds.first().map_or(&[], |(_, lines)| lines));

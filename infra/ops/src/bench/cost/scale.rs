@@ -22,27 +22,27 @@ pub struct Scale {
     turn: tokio::sync::Mutex<()>,
 }
 
-/// What the weight of a table's items depends on.
+/// The parts of a table's schema that determine the cost of its items.
 struct Schema {
     keys: Vec<String>,
     indexes: Vec<Index>,
 }
 
-/// What a call used.
+/// The units that a call consumed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Weight {
     pub units: Units,
-    /// The size of each item that it wrote, as it is charged: how far that is from the next unit.
+    /// The charged size of each written item, which shows how far it is from the next unit.
     pub written: Vec<u64>,
 }
 
-/// What became of a call.
+/// The response to a call.
 pub trait Outcome {
     fn is_success(&self) -> bool;
     fn body(&self) -> &[u8];
 }
 
-/// What one call does.
+/// The reads and writes of one call.
 #[derive(Debug, PartialEq)]
 enum Work {
     Writes { items: Vec<Written>, factor: u64 },
@@ -56,7 +56,7 @@ struct Written {
     table: String,
     /// Its key, or all of it.
     item: Value,
-    /// Whether `item` is all of it.
+    /// Whether `item` is the whole item.
     is_whole: bool,
 }
 
@@ -200,7 +200,8 @@ fn key_names(of: &Value) -> Vec<String> {
     list(&of["KeySchema"]).filter_map(|key| key["AttributeName"].as_str().map(str::to_owned)).collect()
 }
 
-/// A call that was not let in, or not understood, costs nothing; one whose condition does not hold, as if it did.
+/// A call that is throttled or malformed costs nothing; one whose condition fails costs as much as a
+/// successful one.
 fn is_charged(answer: &impl Outcome) -> bool {
     if answer.is_success() {
         return true;

@@ -1,5 +1,5 @@
-//! Who calls whom without crossing the proxy, as the emulator knows it: which functions answer the REST API, which queues
-//! have functions behind them, who listens to which events, what runs by the clock.
+//! The connections that do not pass the proxy, as the emulator knows them: the functions behind the REST API,
+//! the functions behind queues, the subscriptions to events, and the schedules.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -104,9 +104,9 @@ impl Queue {
 }
 
 impl Subscription {
-    /// Whether its filter lets a message through:
-    /// <https://docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html>, of which templates use exact
-    /// values and prefixes.
+    /// Whether the subscription's filter accepts a message:
+    /// <https://docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html>, of which templates
+    /// use exact values and prefixes.
     pub fn takes(&self, message: &Published) -> bool {
         self.filter.as_object().into_iter().flatten().all(|(name, wanted)| {
             let Some(value) = message.attributes.get(name) else { return false };
@@ -139,7 +139,7 @@ fn access_key(function_arn: &str, role_arn: &str) -> String {
     format!("ASIA{text}")
 }
 
-/// The short name of the function whose ARN this is, or is part of.
+/// The short name of the function in an ARN.
 fn named(arn: &Value) -> Option<&str> {
     let (_, rest) = arn.as_str()?.split_once(":function:")?;
     rest.split(['/', ':']).next().map(short)

@@ -26,7 +26,7 @@ impl AddAssign for Units {
     }
 }
 
-/// How a read sees writes that came just before it.
+/// Whether a read sees writes just before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Consistency {
     Eventual,
@@ -44,14 +44,14 @@ impl Consistency {
     }
 }
 
-/// A secondary index, as far as it costs.
+/// The parts of a secondary index that determine its cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
     pub keys: Vec<String>,
     pub projection: Projection,
 }
 
-/// Which attributes an index holds beside the keys.
+/// The attributes that an index holds in addition to the keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Projection {
     All,
@@ -59,7 +59,8 @@ pub enum Projection {
     Only(Vec<String>),
 }
 
-/// Reading `bytes`: an item, or all that a Query looked at. Nothing found is read as well.
+/// The units of reading `bytes`: an item, or all items that a Query evaluated. An empty result is charged,
+/// too.
 pub fn read_units(bytes: u64, consistency: Consistency) -> Units {
     Units { writes: 0, half_reads: bytes.div_ceil(READ_BYTES).max(1) * consistency.halves() }
 }
@@ -70,7 +71,7 @@ pub fn write_units(bytes: u64) -> Units {
     Units { writes: bytes.div_ceil(WRITE_BYTES).max(1), half_reads: 0 }
 }
 
-/// What a write of an item costs in one index: nothing when its entry stays as it is, two writes when it moves.
+/// The units of an item's write in one index: none when its entry is unchanged, two writes when it moves.
 pub fn index_units(index: &Index, before: Option<&Value>, after: Option<&Value>) -> Units {
     let (before, after) = (index.entry(before), index.entry(after));
     let cost = |entry: &Value| write_units(item_bytes(entry)).writes;
@@ -87,7 +88,7 @@ pub fn index_units(index: &Index, before: Option<&Value>, after: Option<&Value>)
 }
 
 impl Index {
-    /// What of an item is in the index; nothing, when it lacks one of its keys.
+    /// The item's entry in the index; `None` when it lacks one of the keys.
     fn entry(&self, item: Option<&Value>) -> Option<Value> {
         let item = item?.as_object()?;
         if !self.keys.iter().all(|key| item.contains_key(key)) {
@@ -141,7 +142,7 @@ fn number_bytes(number: &str) -> u64 {
     length(leading.trim_end_matches('0')).div_ceil(2) + 1
 }
 
-/// What a base64 text stands for.
+/// The length of the data that a base64 text encodes.
 fn binary_bytes(text: &str) -> u64 {
     length(text.trim_end_matches('=')) * 3 / 4
 }
@@ -156,7 +157,7 @@ mod tests {
 
     use super::*;
 
-    /// An item of exactly so many bytes: `pk` and 1 for the key, 1 for the name of the rest.
+    /// An item of exactly this size: `pk` and 1 for the key, 1 for the name of the rest.
     fn item_of(bytes: usize) -> Value {
         json!({"pk": {"S": "k"}, "d": {"S": "x".repeat(bytes - 4)}})
     }

@@ -1,4 +1,4 @@
-//! A function of the stack whose environment a measurement changes for a while.
+//! Changes a function's environment for the time of a measurement.
 
 use reqwest::Method;
 use serde_json::{Value, json};

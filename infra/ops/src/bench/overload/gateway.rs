@@ -1,4 +1,4 @@
-//! Payments: the Stripe proxy allows so many requests a second to each endpoint.
+//! Payments: the Stripe proxy limits the requests a second to each endpoint.
 
 use std::time::Duration;
 

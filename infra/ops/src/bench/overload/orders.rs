@@ -30,11 +30,11 @@ pub struct Orders {
     times: Vec<Duration>,
 }
 
-/// What became of the orders.
+/// The results of the orders.
 pub struct Placed {
     /// When each was placed, since the first one's time.
     pub offered: Vec<Duration>,
-    /// How many did not complete.
+    /// The number of orders that did not complete.
     pub lost: usize,
 }
 
@@ -72,7 +72,7 @@ impl Orders {
     }
 }
 
-/// Places the order at its time, and says when it was placed.
+/// Places the order at its time, and returns when it was placed.
 async fn place<'a>(
     shop: &'a Shop,
     order: &NewOrder,
@@ -84,7 +84,7 @@ async fn place<'a>(
     Ok((shop, placed.order_id, began.elapsed()))
 }
 
-/// An order of one piece of a product that there is enough of, once orders know its price.
+/// An order of one piece of a new product with enough stock, once orders knows its price.
 async fn product(outputs: &Outputs, customer: &Customer, orders: usize) -> shop::Result<NewOrder> {
     let admin = Shop::new(&outputs.api_url).login(&outputs.admin.email, &outputs.admin.password).await?;
     let sku = format!("OVERLOAD-{}", &Uuid::new_v4().simple().to_string()[..8]);

@@ -1,7 +1,8 @@
-//! Sagas: Step Functions takes so many starts a second.
+//! Sagas: Step Functions limits the starts a second.
 //!
-//! A quota stands between the relay and the emulator, and answers what is over it as Step Functions does. It is below the
-//! rate that the relay keeps by itself (`SagaStartsPerSecond`), as when others of the account use up the rest: so what is
+//! A quota between the relay and the emulator answers excess calls as Step Functions does. It is below the
+//! relay's own rate (`SagaStartsPerSecond`), as if other users of the account consumed the rest, so that the
+//! relay is throttled. The emulator delivers a batch again from the first record that is reported as failed.
 //! seen is what a throttled relay does. The emulator delivers a batch again from the first record that it names as failed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,7 +58,7 @@ struct Quota {
 
 struct Counted {
     began: Instant,
-    /// What was let through within the last second.
+    /// The starts that were accepted within the last second.
     passed: Vec<Instant>,
     done: Vec<Duration>,
     throttled: usize,
@@ -99,7 +100,7 @@ impl Quota {
         answer
     }
 
-    /// Whether one more call is within the quota. What is throttled does not count for it.
+    /// Whether one more call is within the quota. Throttled calls do not count.
     fn passes(&self, now: Instant) -> bool {
         let mut counted = self.lock();
         counted.passed.retain(|at| now.duration_since(*at) < Duration::from_secs(1));
@@ -112,7 +113,7 @@ impl Quota {
         passes
     }
 
-    /// A panic elsewhere leaves the counts whole: they are never half changed.
+    /// A panic elsewhere leaves the counts intact: they are never half changed.
     fn lock(&self) -> MutexGuard<'_, Counted> {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// Stands where the emulator does: one table with one item, and a memory of what it was asked.
+/// A fake emulator: one table with one item, and a record of the requests.
 #[derive(Clone, Default)]
 struct Fake {
     item: Arc<Mutex<Option<Value>>>,
@@ -105,7 +105,7 @@ async fn a_write_is_weighed_by_what_was_there_and_what_is_there() {
     assert_eq!(tally.calls.len(), 1);
     assert!(tally.unweighed.is_empty(), "{:?}", tally.unweighed);
 
-    // Refused, and charged by the larger of what is there and what was asked for.
+    // Refused, and charged by the larger of the stored and the new item.
     assert_eq!(lab.dynamodb("PutItem", Lab::put(100)).await, 400);
     assert_eq!(count(&lab.proxy.take(), "PutItem").units.writes, 2);
     assert_eq!(lab.dynamodb("PutItem", Lab::put(2500)).await, 400);
