@@ -25,7 +25,7 @@ fn kept_by_all(rule: Rule) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Breaks a template that keeps the rule by one replacement, and expects the rule to say `complaint`.
+/// Breaks a valid template by one replacement, and expects `complaint` from the rule.
 #[track_caller]
 fn sees(rule: Rule, template: (&str, &str), from: &str, to: &str, complaint: &str) {
     let (name, yaml) = template;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Document;
 
-/// The description of all that is not asked for by REST.
+/// The description of the events and the WebSocket's frames.
 pub fn asyncapi() -> Document {
     let events: BTreeMap<String, Value> = event_versions()
         .into_iter()

@@ -1,19 +1,20 @@
-//! Whether a schema may take the place of a published one of the same version.
+//! Checks whether a schema may replace a published one of the same version.
 //!
-//! Both ways, because events and readers of both ages are in use at once: what was written before must be valid now
-//! (stores, queues and archives keep it), and what is written now must be valid for readers that were built before.
-//! That leaves one change: an additional optional field. Anything else is a new version.
+//! Compatible in both directions, because events and readers of both ages are in use at the same time: stored
+//! events must be valid now (stores, queues and archives keep them), and new events must be valid for readers
+//! that were built before. That allows one change: an additional optional field. Anything else is a new
+//! version.
 //!
-//! The rule is so narrow that the two schemas are compared keyword by keyword, with their references resolved; a
-//! general checker of compatibility brings fifty crates, and a feature of serde_json that changes how every test reads
-//! numbers.
+//! The rule is so narrow that the two schemas are compared keyword by keyword, with their references
+//! resolved. A general compatibility checker would add fifty crates, and a feature of serde_json that changes
+//! how every test reads numbers.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-/// Keywords that say nothing about what is valid (JSON Schema 2020-12, Validation, section 9), and definitions, which
-/// are compared where they are referred to.
+/// Keywords that do not affect validity (JSON Schema 2020-12, Validation, section 9), and definitions, which
+/// are compared where they are referenced.
 const ANNOTATIONS: [&str; 7] =
     ["$schema", "$defs", "title", "description", "default", "examples", "$comment"];
 
@@ -30,10 +31,10 @@ pub enum Broken {
     Reference(String),
 }
 
-/// Whether `new` may take the place of `old`.
+/// Checks that `new` may replace `old`.
 ///
 /// # Errors
-/// The first place that differs in more than an additional optional field, and who would break.
+/// The first place that differs in more than an additional optional field, and which side would break.
 pub fn check(old: &Value, new: &Value) -> Result<(), Broken> {
     Comparison { old, new, compared: BTreeSet::new() }.values(old, new, "#")
 }

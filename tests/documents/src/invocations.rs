@@ -34,8 +34,8 @@ const TIME: i64 = 1_795_262_400;
 
 /// The event of every function, by the function's name.
 pub fn invocations() -> Vec<Document> {
-    // The first event of a product that the seed has, so that every consumer knows as much already: a later one would
-    // change what it costs.
+    // The first event of a product from the seed data, so that all consumers have it already: a later event
+    // would change the price.
     let product = stream_record(
         "catalog",
         (&format!("PRODUCT#{SKU}"), "PRODUCT"),
@@ -118,7 +118,7 @@ pub fn invocations() -> Vec<Document> {
         ("orders-api", request("GET", "/v1/orders", "limit=10", Some(TOKEN))),
         ("orders-commands", json!(OrderQuery::OrderStatuses { order_ids: vec![order_id()] })),
         ("orders-consumer", batch([queued("orders-events", &golden::<ProductCreated>(1))])),
-        // As the schedule in infra/orders.yaml says.
+        // The input of the schedule in infra/orders.yaml.
         ("orders-reconciler", json!({"action": "CheckSagas"})),
         ("orders-relay", batch([commit.clone()])),
         ("orders-views", batch([commit])),
@@ -132,7 +132,7 @@ pub fn invocations() -> Vec<Document> {
             }),
         ),
         ("payments-consumer", batch([queued("payments-events", &golden::<OrderCancelRequested>(4))])),
-        // As the schedule in infra/payments.yaml says.
+        // The input of the schedule in infra/payments.yaml.
         ("payments-reconciler", json!({"action": "CheckPayments"})),
         ("payments-relay", batch([payment])),
         ("realtime-api", request("POST", "/v1/realtime/tickets", "", Some(TOKEN))),
@@ -175,7 +175,8 @@ fn sku() -> Sku {
     Sku::try_from(SKU).expect("a SKU")
 }
 
-/// What an event source mapping hands over (Lambda developer guide, "Using Lambda with Amazon SQS", "… with DynamoDB").
+/// The batch of an event source mapping (Lambda developer guide, "Using Lambda with Amazon SQS", "… with
+/// DynamoDB").
 fn batch<const N: usize>(records: [Value; N]) -> Value {
     json!({"Records": records.to_vec()})
 }
@@ -233,15 +234,15 @@ fn request(method: &str, path: &str, query: &str, token: Option<&str>) -> Value 
     request
 }
 
-/// What a REQUEST authorizer is asked when a WebSocket connects (API Gateway developer guide, "Control access to
-/// WebSocket APIs with REQUEST authorizers").
+/// The request to a REQUEST authorizer when a WebSocket connects (API Gateway developer guide, "Control
+/// access to WebSocket APIs with REQUEST authorizers").
 fn connect_request() -> Value {
     json!({
         "type": "REQUEST",
         "methodArn": format!("arn:aws:execute-api:{REGION}:{ACCOUNT}:live/live/$connect"),
         "headers": {"Host": "live.execute-api.us-east-1.amazonaws.com", "Sec-WebSocket-Version": "13"},
         "multiValueHeaders": {},
-        // Of a ticket that was used or has expired: the answer is Deny.
+        // An expired ticket, so the answer is Deny.
         "queryStringParameters": {"ticket": "expired"},
         "multiValueQueryStringParameters": {"ticket": ["expired"]},
         "stageVariables": {},

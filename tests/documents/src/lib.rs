@@ -1,7 +1,8 @@
 //! The documents that are generated from the code (in shared/contracts, and the functions' sample events in
-//! infra/events), and whether a change to them breaks a reader.
+//! infra/events), and the check that a change to them breaks no reader.
 //!
-//! A crate of its own, because it needs every context with its descriptions switched on, and nobody else should.
+//! A separate crate, because it enables the `openapi` feature of every context, which no function should
+//! link.
 
 mod asyncapi;
 mod compatibility;
@@ -54,7 +55,7 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Where the documents for readers of other languages are.
+/// The folder of the documents for readers in other languages.
 pub fn folder() -> PathBuf {
     repository().join("shared/contracts")
 }

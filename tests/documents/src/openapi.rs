@@ -1,4 +1,4 @@
-//! `openapi.json`: every REST operation, as the contexts tell them.
+//! `openapi.json`: the REST operations of all contexts.
 
 use std::collections::BTreeMap;
 
@@ -111,8 +111,8 @@ pub fn openapi() -> Document {
     Document { path: "shared/contracts/openapi.json".to_owned(), content }
 }
 
-/// The schemas of what clients send, and of what they get: a field that may be left out of a body is there, or null, in
-/// an answer.
+/// The schemas of requests and of responses. They differ: a field that may be absent in a request is present,
+/// or null, in a response.
 struct Schemas {
     read: SchemaGenerator,
     written: SchemaGenerator,

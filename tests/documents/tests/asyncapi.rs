@@ -1,4 +1,4 @@
-//! `asyncapi.json`: that it is what the code says, that it is valid, and that its frames are.
+//! `asyncapi.json` matches the code and is valid, and so are its frames.
 
 use std::fs;
 

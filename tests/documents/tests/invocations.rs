@@ -1,5 +1,5 @@
-//! `infra/events`: that the files are what the code says, that each function has one, and that each can be read. Whether
-//! the deployed functions read them is a test of tests/e2e.
+//! `infra/events`: the files match the code, each function has one, and each can be parsed. A test of
+//! tests/e2e sends them to the deployed functions.
 
 use std::{collections::BTreeSet, fs};
 

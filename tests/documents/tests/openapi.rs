@@ -1,4 +1,4 @@
-//! `openapi.json`: that it is what the code says, that the code serves what it says, and that it is valid.
+//! `openapi.json` matches the code, the code serves its routes, and it is valid.
 
 use std::{
     collections::BTreeSet,
@@ -27,8 +27,8 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     files.chain(folders.iter().flat_map(|folder| sources(folder))).collect()
 }
 
-/// What the contexts' routers are made of. axum does not tell a router's routes, so they are read where they are
-/// written: `.route("<path>", get(…).post(…))`.
+/// The routes of the contexts' routers. axum cannot list a router's routes, so they are read from the source:
+/// `.route("<path>", get(…).post(…))`.
 fn routed() -> Routes {
     let contexts = fs::read_dir(repository().join("functions")).expect("the contexts");
     let files = contexts.flat_map(|context| sources(&context.expect("a context").path().join("src")));

@@ -1,4 +1,4 @@
-//! What each consumer says that it handles, against what the filter policy of its subscription lets through.
+//! Compares the event types that each consumer handles with the filter policy of its subscription.
 
 use std::{collections::BTreeSet, fs, path::Path};
 

@@ -125,7 +125,7 @@ async fn whoever_leaves_is_gone_from_every_table_log_and_queue_once_the_open_ord
     Ok(())
 }
 
-/// Somebody with a name, a street and a phone number that nobody else has; these and the e-mail address.
+/// A customer with a unique name, street and phone number. Returns these and the e-mail address.
 async fn somebody(world: &World) -> Result<(Customer, Vec<String>)> {
     let customer = world.customer().await?;
     let (name, street) = (unique("Name"), unique("Street"));

@@ -1,4 +1,4 @@
-//! That an alarm is heard: what functions log raises it, and it publishes to the topic of alarms.
+//! Alarms are raised by the functions' logs, and publish to the alarm topic.
 
 use serde_json::{Value, json};
 
@@ -10,9 +10,9 @@ crate::tests![an_alarm_is_published_when_it_is_raised_and_when_it_ends];
 /// CloudWatch's API.
 const VERSION: &str = "2010-08-01";
 
-/// That the alarm is raised by a count of `kind` that the function has logged. The emulator makes no metrics of logs, as
-/// CloudWatch does of this record's format: so they are carried over here, as the record says, and the alarm has to find
-/// them.
+/// Checks that the alarm is raised by a count of `kind` that the function has logged. The emulator does not
+/// turn logs into metrics, as CloudWatch does for this record format, so the test copies the values from the
+/// record, and the alarm must find them.
 pub async fn is_raised_by_log(world: &World, function: &str, kind: &str, alarm: &str) -> Outcome {
     let records = world.log_lines(function, &["CloudWatchMetrics", kind]).await?;
     let record: Value = serde_json::from_str(records.last().ok_or("no metric was logged")?)?;
@@ -65,7 +65,7 @@ async fn an_alarm_is_published_when_it_is_raised_and_when_it_ends(world: World) 
     .map(|(name, value)| (name.to_owned(), value));
     world.emulator.query("sns", "Subscribe", "2010-03-31", &subscribe).await?;
 
-    // Of a metric that no other test touches.
+    // An alarm on a metric that no other test uses.
     let alarm = name(&world, "payments-refund-failed");
     for state in ["ALARM", "OK"] {
         let form = [("AlarmName", &*alarm), ("StateValue", state), ("StateReason", "a test")]

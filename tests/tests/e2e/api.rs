@@ -26,7 +26,7 @@ const JSON: &str = "application/json";
 /// More than the 64 KiB that a body may have.
 const TOO_LONG: usize = 64 * 1024 + 1;
 
-/// Who asks.
+/// The caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Who {
     Nobody,
@@ -76,7 +76,7 @@ impl Case {
     }
 }
 
-/// Sends them all, and says of all that were not refused as they should what was answered.
+/// Sends all requests, and reports every response that is not the expected refusal.
 async fn refuses(world: &World, cases: Vec<Case>) -> Outcome {
     let customer = world.customer().await?;
     let mut wrong = Vec::new();

@@ -1,5 +1,5 @@
-//! An undo that is exhausted: a person hears of it, and mends it with one command. Alone, because the retries of every
-//! order come at once here.
+//! An undo that uses up its retries raises an alarm, and an operator repairs the order with one command. Runs
+//! alone, because it makes the retries of all orders immediate.
 
 use contracts::{OrderStatus, saga};
 use ops::shop::NewOrder;

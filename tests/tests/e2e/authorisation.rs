@@ -1,4 +1,4 @@
-//! Who may do what: every route of the API, asked by everybody.
+//! Authorisation: every route of the API, called by every kind of caller.
 
 use std::collections::BTreeSet;
 
@@ -13,8 +13,8 @@ use crate::world::{World, buy, signer, unique};
 
 crate::tests![every_route_answers_each_caller_as_it_should];
 
-/// What they are answered: without a token; with one that has expired; with one that is good for the WebSocket only;
-/// another user; the user whose order it is; an administrator.
+/// The statuses: without a token; with an expired one; with one for the WebSocket only; as another user; as
+/// the user who owns the order; as an administrator.
 type Answers = [u16; 6];
 
 /// The same for all.
@@ -22,7 +22,7 @@ const fn public(status: u16) -> Answers {
     [status; 6]
 }
 
-/// `answered` to whoever has a good token.
+/// `answered` for every caller with a valid token.
 const fn users(answered: u16) -> Answers {
     [401, 401, 401, answered, answered, answered]
 }
@@ -35,8 +35,8 @@ const fn owned(answered: u16) -> Answers {
     [401, 401, 401, 404, answered, answered]
 }
 
-/// Asked with the body `{}`, where the method has one: whoever may is refused for that (400, 422), unless the route
-/// needs no body.
+/// Called with the body `{}` where the method has one: an authorised caller gets 400 or 422 for it, unless
+/// the route needs no body.
 const TABLE: [(&str, &str, Answers); 37] = [
     ("post", "/v1/auth/register", public(422)),
     ("post", "/v1/auth/login", public(422)),
@@ -75,7 +75,7 @@ const TABLE: [(&str, &str, Answers); 37] = [
     ("get", "/", public(200)),
     ("get", "/health/live", public(200)),
     ("get", "/health/ready", public(200)),
-    // Last, because they succeed: a product is gone, and so are the callers.
+    // Last, because they succeed: they delete the product and the callers.
     ("delete", "/v1/products/{sku}", admins(204)),
     ("delete", "/v1/users/me", users(202)),
 ];

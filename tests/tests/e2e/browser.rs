@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::world::WITHIN;
 use pipe::Pipe;
 
-/// What can go wrong with the browser is told by a test's failure.
+/// Errors of the browser are messages for a test's failure.
 pub type Result<T> = std::result::Result<T, String>;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -34,7 +34,7 @@ pub const DESKTOP: Screen = Screen { width: 1280, height: 900, scale: 1 };
 /// The narrowest phones in use.
 pub const PHONE: Screen = Screen { width: 360, height: 740, scale: 2 };
 
-/// What becomes of a request that the page makes.
+/// What happens to a request of the page.
 #[derive(Debug, Clone)]
 pub enum Fate {
     /// As if there were no network.
@@ -53,7 +53,7 @@ pub enum Fate {
     },
 }
 
-/// For requests of this method whose address has this in it.
+/// Applies to requests of this method whose URL contains this text.
 #[derive(Debug)]
 struct Rule {
     method: &'static str,
@@ -62,7 +62,7 @@ struct Rule {
     times: usize,
 }
 
-/// A request that the page made, while requests were looked at.
+/// A request of the page, recorded while requests are intercepted.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub method: String,
@@ -93,7 +93,7 @@ impl Browser {
         Ok(browser)
     }
 
-    /// Sends a command and answers its result; what the browser says in between is taken care of.
+    /// Sends a command and returns its result; handles the browser's events in between.
     pub async fn call(&mut self, method: &str, parameters: Value) -> Result<Value> {
         let id = self.pipe.send(method, parameters).await?;
         loop {
@@ -173,8 +173,8 @@ impl Browser {
         self.pipe.send(command, parameters).await.map(drop)
     }
 
-    /// From now on requests are looked at, and meet their fate: the next `times` of this method whose address has this
-    /// in it. Others go on as they are.
+    /// Intercepts requests from now on: the next `times` of this method whose URL contains this text get
+    /// `fate`. Others go on unchanged.
     pub async fn meddle(
         &mut self,
         method: &'static str,
@@ -192,7 +192,7 @@ impl Browser {
         self.call("Fetch.disable", json!({})).await.map(drop)
     }
 
-    /// What the page has asked for while requests were looked at.
+    /// The page's requests since interception began.
     pub fn requests(&self, method: &str, address: &str) -> Vec<&Request> {
         self.requests.iter().filter(|one| one.method == method && one.url.contains(address)).collect()
     }

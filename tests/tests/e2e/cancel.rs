@@ -74,7 +74,7 @@ async fn orders_cancelled_at_any_moment_complete_or_are_undone(world: World) -> 
     Ok(())
 }
 
-/// Places an order, cancels it after so long, and answers how it ended: with the money where it belongs.
+/// Places an order, cancels it after this time, and returns how it ended, after checking where the money is.
 async fn cancelled_after(
     world: &World,
     customer: &Customer,
@@ -82,7 +82,7 @@ async fn cancelled_after(
     delay: Duration,
 ) -> Outcome<OrderStatus> {
     let order_id = customer.shop.place(&buy(sku), &unique("key")).await?.order_id;
-    // What is tested is the moment, so this waits for nothing else.
+    // The moment of the cancel is what is tested, so this waits for nothing else.
     tokio::time::sleep(delay).await;
     let answer = cancel(customer, &order_id).await?;
     let status = customer.ended(&order_id).await?.status;

@@ -1,4 +1,4 @@
-//! The catalogue: where products are found, how they are changed, and what orders and other customers make of them.
+//! The catalogue: finding products, changing them, and their effect on orders and other customers.
 
 use contracts::{OrderStatus, Sku};
 use ops::shop::{Answer, NewOrder};
@@ -45,7 +45,7 @@ fn sku_of(product: &Value) -> String {
 }
 
 async fn products_are_found_by_category_and_by_the_beginnings_of_words(world: World) -> Outcome {
-    // Of this test alone.
+    // Unique to this test.
     let (category, word) = (unique("Category"), unique("W").replace('-', ""));
     let mut skus: Vec<String> = (0..3).map(|_| unique("SKU")).collect();
     skus.sort();

@@ -1,5 +1,5 @@
-//! That the API does what its description says, tried by schemathesis with what a client might send by right or by
-//! mistake: wrong types, odd Unicode, huge numbers, missing and superfluous parts.
+//! The API conforms to its description. schemathesis sends valid and invalid requests: wrong types, odd
+//! Unicode, huge numbers, missing and superfluous parts.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use crate::world::{Customer, World, buy, unique};
 
 crate::tests![together: a_customer_meets_the_api_as_described, an_administrator_meets_the_api_as_described];
 
-/// What one run may take: it stops by itself then, and has tried each operation some dozens of times.
+/// The time limit of one run, in which schemathesis tries each operation some dozens of times.
 const BUDGET: Duration = Duration::from_secs(40);
 /// With what it takes to start and to write the report.
 const WITHIN: Duration = Duration::from_secs(150);
 
-/// What is held against each answer. Left out: that what fits the schema is accepted (a SKU that is not sold fits it),
-/// and what is known of things made and deleted by one's own run.
+/// The checks for each response. Left out are: that every input that matches the schema is accepted (an
+/// unknown SKU matches it), and the stateful checks of resources that the run itself creates and deletes.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
     response_schema_conformance,negative_data_rejection,missing_required_header,unsupported_method,ignored_auth";
 
@@ -42,8 +42,8 @@ async fn try_out(world: &World, customer: &Customer, token: &str, more: &[&str])
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let folder = repository.join("target/tmp").join(unique("schemathesis"));
     std::fs::create_dir_all(&folder)?;
-    // In every call: a product and an order that there are, and a token. Addresses are not made up: the emulator cuts
-    // one off at an encoded `#`, and asks another route. 428 is what a missing `If-Match` is answered with.
+    // All calls use an existing product and order, and a token. Paths are not generated: the emulator cuts
+    // them off at an encoded `#` and then calls another route. A missing `If-Match` is answered with 428.
     let parameters = format!(
         "[parameters]\n\"path.sku\" = \"{sku}\"\n\"path.id\" = \"{order}\"\n\"path.order_id\" = \"{order}\"\n\
          \"path.code\" = \"NOBODYS\"\n\n[checks.missing_required_header]\n\

@@ -16,7 +16,7 @@ crate::tests![together:
     alone: a_payment_message_that_waited_past_its_deadline_charges_nobody,
 ];
 
-/// In life it is 15 minutes. Long enough for the bank to have asked by then, on a slow machine and with a cold start.
+/// 15 minutes in production. Long enough for the bank's request on a slow machine with a cold start.
 const DEADLINE_SECONDS: &str = "15";
 
 async fn shorten_the_deadline(world: &World) -> Outcome {
@@ -30,7 +30,7 @@ struct Waiting {
     asked: NextAction,
 }
 
-/// An order whose bank asks the customer, who does not answer.
+/// An order whose bank waits for the customer's confirmation, which does not come.
 async fn waiting_order(world: &World) -> Outcome<Waiting> {
     let (customer, sku) = (world.customer().await?, world.product(5).await?);
     let (order_id, asked) = customer.order_that_waits(world, &sku).await?;
@@ -85,7 +85,7 @@ async fn a_payment_message_that_waited_past_its_deadline_charges_nobody(world: W
     Ok(())
 }
 
-/// The gateway cannot be told to give the payment up, the saga ends without it, and then the customer pays.
+/// The gateway cannot be called to cancel the payment, the saga ends without it, and then the customer pays.
 async fn a_payment_that_succeeds_after_its_deadline_is_refunded_by_itself(world: World) -> Outcome {
     shorten_the_deadline(&world).await?;
     world.pace_retries(100).await?;

@@ -28,13 +28,13 @@ const OTHER_ARCH: &str = if cfg!(target_arch = "aarch64") { "x86_64" } else { "a
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(200);
 
-/// One stage beside the stack that all tests share, in the same emulator.
+/// A second stage in the same emulator, in addition to the stack that all tests share.
 pub struct Stage<'a> {
     pub world: &'a World,
     pub name: &'static str,
 }
 
-/// How a command ended and what it said.
+/// The exit status and the output of a command.
 pub struct Said {
     success: bool,
     pub stdout: String,
@@ -55,14 +55,14 @@ impl Said {
         self
     }
 
-    /// What it said about why it failed.
+    /// The error message of a command that must fail.
     #[track_caller]
     pub fn failed(self) -> String {
         assert!(!self.success, "{}{}", self.stdout, self.stderr);
         self.stderr
     }
 
-    /// What it printed although it failed.
+    /// The standard output of a command that must fail.
     #[track_caller]
     pub fn failed_with_output(self) -> String {
         assert!(!self.success, "{}{}", self.stdout, self.stderr);
@@ -92,7 +92,7 @@ impl Stage<'_> {
             .args(["--stage", self.name])
             // SAM looks after a stack every five seconds otherwise.
             .env("SAM_CLI_POLL_DELAY", "0.2")
-            // No terminal to ask on.
+            // No terminal to ask for confirmation.
             .stdin(Stdio::null())
             .kill_on_drop(true);
         Ok(command)
@@ -176,7 +176,7 @@ impl Stage<'_> {
     }
 }
 
-/// Places an order of a product of its own, waits for its end, and says which product that was.
+/// Orders a new product, waits for the order's end, and returns the product.
 async fn order_in(stage: &World) -> Outcome<contracts::Sku> {
     let sku = stage.product(1).await?;
     let customer = stage.customer().await?;
@@ -218,7 +218,7 @@ async fn a_deployment_that_failed_half_way_goes_on_when_it_is_run_again(world: W
     assert!(said.contains(&format!("target/lambda/users-api/bootstrap is for {ARCH}")), "{said}");
     stage.reaches(&[]).await?;
 
-    // A stack whose creation failed and was rolled back: AWS takes no update of it.
+    // A stack whose creation failed and was rolled back: AWS does not allow updates of it.
     let unusable = json!({"Resources": {"Wrong": {
         "Type": "AWS::SSM::Parameter", "Properties": {"Name": "/ordersaga/bob/wrong", "Type": "Wrong", "Value": "x"},
     }}});
@@ -249,7 +249,7 @@ async fn a_deployment_that_failed_half_way_goes_on_when_it_is_run_again(world: W
     let registered = stage.open().await?.customer().await?;
     assert!(registered.shop.token().is_some(), "the stage works");
 
-    // What would change is shown, and nothing is.
+    // The changes are shown, and nothing is changed.
     let diff = ["--only", "users", "--diff", "--parameter", "LogLevel=warn"];
     let said = stage.deploy(&diff).await?.succeeded();
     assert!(said.stdout.starts_with("ordersaga-bob-users: "), "{}", said.stdout);

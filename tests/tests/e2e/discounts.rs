@@ -1,4 +1,4 @@
-//! Discount codes: how often they can be used, that they come back with a cancelled order, and orders that cost nothing.
+//! Discount codes: usage limits, their release when an order is cancelled, and orders that cost nothing.
 
 use contracts::{OrderId, OrderStatus, Sku};
 use futures::future::try_join_all;
@@ -26,7 +26,7 @@ async fn make(world: &World, mut terms: Value) -> Result<String> {
     Ok(code)
 }
 
-/// How many orders have the code.
+/// The number of orders with this code.
 async fn used(world: &World, code: &str) -> Result<Value> {
     let mut cursor = String::new();
     loop {
@@ -68,7 +68,7 @@ async fn of_twenty_orders_for_five_uses_exactly_five_have_the_code(world: World)
     assert!(refused.into_iter().all(is_refused_for_its_code));
     assert_eq!(used(&world, &code).await?, 5);
 
-    // The same requests again change nothing, and those that were placed hear so.
+    // Repeating the requests changes nothing, and those that were placed get the first answer.
     for (n, key) in keys.iter().enumerate() {
         let again = order(&customers[n % 2], &buy, &code, key).await?;
         assert_eq!(
@@ -103,7 +103,7 @@ async fn a_cancelled_order_gives_its_code_back(world: World) -> Outcome {
 async fn an_order_that_costs_nothing_completes_without_the_gateway(world: World) -> Outcome {
     let (customer, sku) = (world.customer().await?, world.product(5).await?);
     let code = make(&world, json!({"percentage": 100})).await?;
-    // A card that would be declined is not asked.
+    // A card that would be declined is not charged.
     let free = NewOrder { payment_method: card::DECLINED.to_owned(), ..buy(&sku) };
     let placed: Value = order(&customer, &free, &code, &unique("key")).await?.read()?;
     assert_eq!(placed["total"]["amount"], 0);

@@ -169,7 +169,7 @@ async fn an_event_whose_cause_is_mended_is_handled_after_a_redrive(world: World)
     let sku = world.product(6).await?;
     world.shows(&sku, "in_stock").await?;
     let changed = InventoryStockChanged { sku: sku.clone(), availability: Availability::OutOfStock };
-    // Behind all that inventory has said of it.
+    // Behind all of inventory's events about it.
     let body = serde_json::to_string(&event("inventory", sku.as_str(), None, 1_000, &changed)?)?;
     let name = format!("ordersaga-{}-catalog-events-dlq", world.outputs.stage);
     let url = sqs(&world, "GetQueueUrl", json!({"QueueName": name})).await?["QueueUrl"].take();

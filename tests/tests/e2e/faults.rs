@@ -1,4 +1,4 @@
-//! What tests do to the system: functions that are off, a gateway that fails, retries that come faster than in life.
+//! Fault injection: functions that are off, a gateway that fails, and faster retries than in production.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use crate::harness::Outcome;
 use crate::saga::{state_machine, states};
 use crate::world::World;
 
-/// What has to be taken back when a test is over.
+/// The changes to revert at the end of a test.
 #[derive(Debug, Clone, Default)]
 pub struct Changes(Arc<Mutex<Changed>>);
 
@@ -20,9 +20,9 @@ struct Changed {
     off: BTreeSet<String>,
     /// Functions that do not reach their table.
     cut_off: BTreeSet<String>,
-    /// Environments as they were, by function.
+    /// The original environments, by function.
     environments: BTreeMap<String, Value>,
-    /// The state machine's definition as it was.
+    /// The original definition of the state machine.
     definition: Option<String>,
 }
 
@@ -88,7 +88,7 @@ impl World {
         Ok(())
     }
 
-    /// Retries of the state machine come after so many thousandths of their time.
+    /// Scales the delays of the state machine's retries to this many thousandths.
     pub async fn pace_retries(&self, thousandths: u32) -> Outcome {
         let scale = format!("{}.{:03}", thousandths / 1000, thousandths % 1000);
         let body = json!({"stepfunctions._SFN_WAIT_SCALE": scale}).to_string().into_bytes();
@@ -96,8 +96,8 @@ impl World {
         Ok(())
     }
 
-    /// Orders that are placed from now on do not wait for a service that is away: a step that has failed all its tries is not
-    /// entered again. In life they wait for half an hour.
+    /// Orders placed from now on do not wait for a service that is down: a step that has failed at all its
+    /// tries is not entered again. In production they wait for half an hour.
     pub async fn end_the_order_wait(&self) -> Outcome {
         let machine = json!({"stateMachineArn": state_machine(self).await?});
         let machine = states(self, "DescribeStateMachine", machine).await?;
@@ -152,7 +152,7 @@ impl World {
         self.switch_breaker("payments", "gateway", "off").await
     }
 
-    /// Everything as it was.
+    /// Reverts all changes.
     pub async fn mend(&self) -> Outcome {
         self.pace_retries(1000).await?;
         self.gateway.forget_faults().await?;

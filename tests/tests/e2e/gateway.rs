@@ -1,4 +1,4 @@
-//! A gateway that fails, in each of the ways that it can: nobody is charged twice, and nobody for nothing.
+//! A gateway with every kind of failure: no customer is charged twice, or for an order that did not complete.
 
 use contracts::{OrderId, OrderStatus, saga};
 use ops::shop::NewOrder;

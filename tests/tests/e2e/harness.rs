@@ -14,7 +14,7 @@ use crate::world::World;
 
 pub type Outcome<T = ()> = Result<T, Failed>;
 
-/// The folder that the stack is known by.
+/// The folder that identifies the stack.
 pub const STACK_FOLDER: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/e2e");
 
 /// Every wait in a test has its own deadline; this is for the one that was forgotten. A test has several waits, each of
@@ -22,23 +22,24 @@ pub const STACK_FOLDER: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/e2e");
 const TEST_WITHIN: Duration = Duration::from_secs(600);
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime needs threads only"));
-/// What the start came to. After a failed one no test tries again.
+/// The result of the start. After a failure, no test tries again.
 static WORLD: OnceCell<Option<World>> = OnceCell::const_new();
 static STACK: Mutex<Option<Stack>> = Mutex::new(None);
 /// Which tests have the stack.
 static ROOM: Room = Room { tenants: Mutex::new(None), left: Notify::const_new() };
-/// How long each test took, without the wait for its room.
+/// The duration of each test, without waiting for its turn.
 static TOOK: Mutex<Vec<(String, Duration)>> = Mutex::new(Vec::new());
-/// Of the slowest tests, so many are named at the end.
+/// The number of slowest tests that are listed at the end.
 const SLOWEST: usize = 15;
 
-/// Whether a test can run beside others, on the same stack.
+/// Whether a test may run concurrently with others on the same stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Company {
     Any,
     /// It switches off or slows down what others need; [`World::mend`] takes that back after it.
     Alone,
-    /// As `Alone`, but those of its area may run beside it: they change the same, and bear each other.
+    /// Like `Alone`, but tests of the same area may run concurrently: they make the same changes and tolerate
+    /// each other.
     Together,
 }
 
@@ -79,7 +80,8 @@ impl Room {
 }
 
 impl Place {
-    /// Leaves to those of its company who are still in. The last one keeps its place, and nobody else comes in.
+    /// Gives up the place while other tests of its company run. The last one keeps it, so that no other test
+    /// enters.
     fn leave(self) -> Option<Self> {
         let mut tenants = self.0.tenants();
         match &mut *tenants {
@@ -180,7 +182,7 @@ pub fn stop() {
 }
 
 async fn start() -> Option<World> {
-    // Said once and not by every test: a failed build has much to say.
+    // Printed once and not by every test, because a failed build has long output.
     let say = |error: &dyn std::fmt::Display| eprintln!("error: {error}");
     let stack =
         Stack::start(StackOptions::isolated(STACK_FOLDER)).await.inspect_err(|error| say(error)).ok()?;

@@ -1,4 +1,4 @@
-//! Whether the system says of itself that it is well.
+//! The health endpoints.
 
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};

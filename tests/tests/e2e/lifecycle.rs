@@ -1,4 +1,4 @@
-//! What comes after the deployment of a stage: it is checked, tried by an order, and removed.
+//! After a stage's deployment: preflight checks, a smoke test, and removal.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::deploy::{ARCH, Said, Stage};
 use crate::harness::Outcome;
 use crate::world::eventually;
 
-/// A stage whose name goes on where that of the removed one ends.
+/// A stage whose name has the removed stage's name as a prefix.
 const NEIGHBOUR: &str = "ordersaga-alice-x-orders";
 /// The same for parameters, which have paths.
 const NEIGHBOURS_PARAMETER: &str = "/ordersaga/alice-x/api-url";
@@ -23,7 +23,7 @@ const UNVERIFIED: &str = "EmailFrom=shop@unverified.test";
 /// A removal of one stack takes the emulator about a second.
 const FIRST_STACK_WITHIN: Duration = Duration::from_secs(120);
 
-/// What holds for everything that is there: `kind name`.
+/// All existing resources as `kind name`.
 pub type Listing = BTreeSet<String>;
 
 /// AWS as Python's library reaches it.
@@ -56,7 +56,7 @@ impl<'a> Aws<'a> {
         Ok(all.lines().filter(|line| line.contains(self.stage.name)).map(str::to_owned).collect())
     }
 
-    /// What another stage would have, whose name begins like this one's.
+    /// Creates resources of another stage whose name begins like this one's.
     pub async fn neighbour(&self) -> Outcome {
         let table = json!({
             "TableName": NEIGHBOUR, "BillingMode": "PAY_PER_REQUEST",

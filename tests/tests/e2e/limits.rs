@@ -1,4 +1,4 @@
-//! Who asks too often is told so, and when to come back.
+//! Callers that exceed a rate limit get 429 with the time to wait.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,8 @@ use crate::world::{World, buy, unique};
 // They use up what other tests need: all come from one address.
 crate::tests![alone: a_user_who_orders_too_often_is_refused, an_address_that_tries_too_often_is_refused];
 
-/// As many as the emulators of one machine answer at once: a limit that is not answered in time refuses nobody.
+/// As many calls as the emulators can answer concurrently: a limiter that does not answer in time lets
+/// requests through.
 const AT_ONCE: usize = 4;
 
 /// Orders of what there is not: each counts, and none is placed.
@@ -55,7 +56,8 @@ fn is_refused(answer: &Answer) -> bool {
     answer.status == StatusCode::TOO_MANY_REQUESTS
 }
 
-/// No more got through than the bucket held and got in that time, and all were told how they stand.
+/// At most the bucket's content and its refill in that time were accepted, and all responses report the
+/// limit's state.
 fn assert_limited(answers: &[Answer], limit: RateLimit, otherwise: StatusCode, took: Duration) {
     let (refused, taken): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| is_refused(answer));
     let came_back = (took.as_secs() + 1) * u64::from(limit.per_second.get());

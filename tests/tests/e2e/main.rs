@@ -68,7 +68,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
     let areas: &[fn() -> Vec<Trial>] = &[
-        // The longest first, so that the others run beside them.
+        // The longest first, so that the others run concurrently with them.
         deploy::tests,
         alarms::tests,
         saga::tests,
@@ -93,7 +93,7 @@ fn main() {
         invocations::tests,
         dlq::tests,
         republish::tests,
-        // Those that want the stack for themselves: last, when nobody else waits for it.
+        // The tests that run alone come last, when no other test waits for the stack.
         peak::tests,
         deadline::tests,
         outage::tests,

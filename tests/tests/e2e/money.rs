@@ -1,4 +1,5 @@
-//! What an order costs: what was shown is what is paid, in the gateway's units, and what cannot be charged is refused.
+//! Amounts: the shown total is what is paid, in the gateway's units, and amounts that cannot be charged are
+//! refused.
 
 use contracts::{OrderId, OrderStatus, Sku};
 use ops::shop::{Answer, NewOrder};

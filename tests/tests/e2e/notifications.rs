@@ -1,4 +1,4 @@
-//! What customers are told.
+//! Notifications to customers.
 
 use contracts::{Currency, Money, OrderId, OrderStatus, events::OrderCompleted};
 use ops::shop::{Mail, NewOrder, card};
@@ -29,7 +29,7 @@ async fn texts(world: &World, customer: &Customer, order: &OrderId) -> Result<Ve
     Ok(texts.into_iter().filter(|text| text.contains(order.as_str())).collect())
 }
 
-/// Waits until the customer was told by both channels, and that these are the words of one message each.
+/// Waits until the customer has one message on each channel, with this subject and this text.
 async fn is_told(world: &World, customer: &Customer, order: &OrderId, subject: &str, text: &str) -> Outcome {
     eventually(&format!("the customer hears: {subject}"), async || {
         let subjects = subjects(world, customer, order).await?;
@@ -85,7 +85,6 @@ async fn a_completed_order_is_told_once_by_each_channel_also_when_the_event_come
     Ok(())
 }
 
-/// An event as its context would tell it. Its id follows from source, order and number.
 async fn a_cancelled_order_is_told_with_the_reason_in_plain_words(world: World) -> Outcome {
     let (customer, sku) = (world.customer_with_phone().await?, world.product(5).await?);
     let order = NewOrder { payment_method: card::DECLINED.to_owned(), ..buy(&sku) };
@@ -151,7 +150,7 @@ async fn mail_that_came_back_is_the_last_to_its_address(world: World) -> Outcome
         if mails == 1 { Ok(()) } else { Err(mails)? }
     })
     .await?;
-    // As SES tells it to the topic: the emulator does not.
+    // In the format that SES publishes to the topic, which the emulator does not do.
     let bounced = json!({
         "eventType": "Bounce", "bounce": {"bounceType": "Permanent"},
         "mail": {"destination": [customer.email], "tags": {"user": [customer.user_id.as_str()]}},

@@ -1,5 +1,6 @@
-//! Services that are down. What is down delays an order or, for good, cancels it with everything undone: it never refuses
-//! one, and leaves nothing behind. Alone, because every order needs these services.
+//! Services that are down. An outage delays an order or, if it lasts, cancels it with everything undone. It
+//! never prevents placing one, and leaves nothing behind. Runs alone, because every order needs these
+//! services.
 
 use contracts::{OrderId, OrderStatus, Sku, saga};
 use ops::shop::{Answer, NewOrder};
@@ -33,7 +34,7 @@ const FAILURES_OF_TEN_MINUTES: usize = FAILURES_OF_A_STEP + 7;
 /// Retries come after a hundredth of their time.
 const QUICK: u32 = 10;
 
-/// How often a task of the order's execution has failed in the state.
+/// The number of failed tasks in this state of the order's execution.
 async fn failures_in(world: &World, order: &OrderId, state: &str) -> Outcome<usize> {
     let (mut inside, mut failures) = (false, 0);
     for event in execution_history(world, order).await? {
@@ -116,7 +117,7 @@ async fn with_fulfillment_off_for_ten_minutes_orders_wait_and_complete(world: Wo
     waits_for(world, "fulfillment-commands", "ScheduleShipment").await
 }
 
-/// Payments are asked through their queue, where the question waits.
+/// Payments gets its commands through a queue, where they wait.
 async fn with_payments_off_orders_wait_and_complete(world: World) -> Outcome {
     world.switch_off("payments-commands").await?;
     let placed = placed(&world, "DE").await?;
@@ -158,7 +159,8 @@ async fn with_fulfillment_off_for_good_the_order_is_refunded_and_its_stock_relea
     Ok(())
 }
 
-/// The money is taken, the shipment refused, and then payments are away: the refund comes when they are back.
+/// The money is taken, the shipment is refused, and then payments is down: the refund is made when it is
+/// back.
 async fn an_undo_waits_for_a_service_that_is_off(world: World) -> Outcome {
     world.pace_retries(QUICK).await?;
     world.switch_off("fulfillment-commands").await?;
@@ -174,19 +176,19 @@ async fn an_undo_waits_for_a_service_that_is_off(world: World) -> Outcome {
     Ok(())
 }
 
-/// The gateway tells it once, when nobody can hear it.
+/// The gateway sends the webhook once, while the function is off.
 async fn a_webhook_that_is_lost_costs_time_and_not_the_order(world: World) -> Outcome {
     let (customer, sku) = (world.customer().await?, world.product(5).await?);
     let (order_id, asked) = customer.order_that_waits(&world, &sku).await?;
     world.switch_off("payments-api").await?;
     world.gateway.authenticate(&asked).await?;
     Placed { customer, sku, order_id }.completes(&world).await?;
-    // Off until the order had ended: it was not the webhook that told.
+    // It was off until the order had ended, so the webhook cannot have been delivered.
     world.switch_on("payments-api").await?;
     Ok(())
 }
 
-/// What is said of stock: its class, and whether that is of an earlier time.
+/// The shown stock: its class, and whether it is a last known value.
 fn told(answer: &Value) -> (&str, bool) {
     (answer["availability"].as_str().unwrap_or_default(), answer["as_of"].is_string())
 }
@@ -199,7 +201,8 @@ async fn answer(world: &World, path: &str) -> Result<Answer> {
     world.shop.call(Method::GET, path).send_once().await
 }
 
-/// Waits until the catalogue tells this of a product: it asks every five seconds whether inventory answers.
+/// Waits until the catalogue shows this for a product: it checks every five seconds whether inventory
+/// answers.
 async fn catalog_tells(world: &World, sku: &Sku, expected: (&str, bool)) -> Result<()> {
     eventually(&format!("the catalogue tells {expected:?}"), async || {
         let product = answer(world, &format!("/v1/products/{sku}")).await?.value();

@@ -1,5 +1,5 @@
-//! A gateway that allows fewer payments a second than are asked for, and one that is down for a while: orders wait, and none
-//! is lost. Alone, because every order pays through it.
+//! A gateway that allows fewer payments a second than are requested, and one that is down for a while: orders
+//! wait, and none is lost. Runs alone, because every order pays through it.
 
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ crate::tests![alone:
 const LIMIT: usize = 2;
 /// Orders, and how many a second: twice the limit for a while, and then half of it.
 const OFFERED: [(usize, u64); 2] = [(50, 4), (10, 1)];
-/// The rate is looked at over so long.
+/// The window in which the rate is measured.
 const WINDOW_MS: u64 = 10_000;
 
-/// Places so many orders at this rate, each by the next of the customers.
+/// Places this many orders at this rate, for the customers in turn.
 async fn offer(
     customers: &[Customer],
     sku: &Sku,
@@ -44,7 +44,7 @@ async fn each_completes(world: &World, placed: &[(Customer, OrderId)]) -> Outcom
         let order = customer.ended(order_id).await?;
         assert_eq!(order.status, OrderStatus::OrderCompleted, "{order_id}");
     }
-    // Looking at each intent takes a list of all: some say enough.
+    // Only some are checked, because reading an intent means listing all of them.
     for (_, order_id) in placed.iter().step_by(25) {
         let amounts: Vec<i64> = world.taken(order_id).await?.iter().map(|taken| taken.amount).collect();
         assert_eq!(amounts, [PRICE], "{order_id}");

@@ -75,7 +75,7 @@ async fn a_visitor_registers_buys_and_sees_the_order_complete(world: World) -> O
         browser.screenshot(name).await?;
     }
 
-    // It is what the shop says, and what it still says after a new visit.
+    // It matches the shop's data, also after a new visit.
     let order = order_on_page(&mut browser).await?;
     let shop = world.shop.login(&email, "correct horse").await?;
     assert_eq!(shop.order(&order).await?.status, OrderStatus::OrderCompleted);
@@ -166,7 +166,7 @@ async fn a_page_that_loses_its_connection_polls_and_goes_live_again(world: World
     let mut browser = visit(&world, "reconnects").await?;
     log_in(&mut browser, &customer).await?;
     browser.see_text("#link", "Live").await?;
-    // Placed from elsewhere, as all that a bank asks about here.
+    // Placed through the API, like all orders here that wait for the bank.
     let (_, asked) = customer.order_that_waits(&world, &sku).await?;
     browser.click("nav a[href='#orders']").await?;
     browser.see_text(".order .steps .current", "Your bank asks you to confirm").await?;
@@ -183,7 +183,7 @@ async fn a_page_that_loses_its_connection_polls_and_goes_live_again(world: World
 
     browser.meddle_no_more().await?;
     browser.see_text("#link", "Live").await?;
-    // Cut in the middle of an order: what happens while nobody listens is replayed.
+    // Disconnected in the middle of an order: what happens meanwhile is replayed.
     let (second, asked) = customer.order_that_waits(&world, &sku).await?;
     browser.see_text(".order .id", second.as_str()).await?;
     cut(&world, &customer).await?;
@@ -223,7 +223,7 @@ async fn an_order_is_placed_with_the_keyboard_alone(world: World) -> Outcome {
     let focused = "document.activeElement.closest('.order') !== null";
     browser.see("the new order has the focus", focused).await?;
     see_steps(&mut browser, "done", 5).await?;
-    // Still there, whatever was drawn anew meanwhile.
+    // Still visible, whatever has been rendered again meanwhile.
     browser.see("the new order has the focus", focused).await?;
     is_content(&browser);
     Ok(())
@@ -244,7 +244,7 @@ async fn a_busy_shop_is_waited_for_and_gets_the_same_order_again(world: World) -
         body: br#"{"status":429,"title":"Too Many Requests","detail":"Too many orders."}"#.to_vec(),
     };
     browser.meddle("POST", "v1/orders", busy, 1).await?;
-    // The second time the order is taken, and nobody hears of it.
+    // The second time the order is placed, and the answer is lost.
     browser.meddle("POST", "v1/orders", Fate::AnswerIsLost, 1).await?;
     browser.click("#place").await?;
     browser.see_text("#place", "Try again in").await?;
@@ -365,7 +365,7 @@ async fn a_card_goes_to_stripe_and_the_bank_is_asked_on_the_page(world: World) -
 async fn while_the_shop_gives_no_list_the_one_of_the_last_visit_is_shown(world: World) -> Outcome {
     let mut browser = visit(&world, "last-list").await?;
     browser.see_text(".card .stock", "In stock").await?;
-    // A refusal is shown as it is.
+    // A refusal is shown unchanged.
     let refusal = Fate::Answered { status: 422, headers: vec![], body: b"{}".to_vec() };
     browser.meddle("GET", "v1/products?", refusal, 1).await?;
     browser.open(&world.outputs.storefront_url).await?;

@@ -1,5 +1,5 @@
-//! 2,000 notifications at once, through providers that refuse three calls in ten, and a channel that is down: alone,
-//! because they change what every notification goes through.
+//! 2,000 notifications at once, with providers that refuse three calls in ten, and with one channel down.
+//! Runs alone, because it changes what every notification passes through.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ crate::tests![alone:
     while_text_messages_fail_notifications_go_by_email_with_the_same_text,
 ];
 
-/// Each is told by e-mail and by text message.
+/// Each is sent by e-mail and by text message.
 const EVENTS: usize = 1000;
 const CHANNELS: [(&str, Channel); 2] = [("email", Channel::Email), ("sms", Channel::Sms)];
 /// Messages a second and channel: what two cores keep up with.
@@ -89,7 +89,7 @@ async fn drains(world: &World, customer: &Customer, provider: &Provider) -> Outc
     assert_each_once("text messages", &orders, world.texts(customer).await?.into_iter());
     for (queue, channel) in CHANNELS {
         assert_eq!(waiting(world, &format!("notifications-{queue}-dlq")).await?, 0, "{queue}");
-        // Each call had a turn, and turns come one after the other, however late a busy machine makes some of them.
+        // Each call had a turn, and turns are spaced evenly, however much a busy machine delays some of them.
         for (turn, call) in (0..).zip(provider.calls(channel)) {
             let least = Duration::from_secs(1) * turn / RATE;
             assert!(call - started + CLOCKS >= least, "call {turn} of {queue} after {:?}", call - started);
@@ -166,7 +166,7 @@ fn assert_each_once(what: &str, orders: &[&str], sent: impl Iterator<Item = Stri
 
 async fn while_text_messages_fail_notifications_go_by_email_with_the_same_text(world: World) -> Outcome {
     let customer = world.customer_with_phone().await?;
-    // As a change of the profile says it.
+    // As for a change of the profile.
     let changed = UserUpdated {
         user_id: customer.user_id.clone(),
         email: customer.email.clone(),
@@ -189,7 +189,8 @@ async fn while_text_messages_fail_notifications_go_by_email_with_the_same_text(w
 }
 
 async fn is_told_by_email(world: &World, customer: &Customer) -> Outcome {
-    // What a running instance has read of the breaker, it believes for a second: a text message more or less.
+    // A running instance uses the breaker's state for a second after it was read: one text message more or
+    // less.
     let mut events = vec![completed(&customer.user_id, 0)?];
     world.publish(&events[0]).await?;
     let text = eventually("the text comes by e-mail", async || {
@@ -212,7 +213,7 @@ async fn is_told_by_email(world: &World, customer: &Customer) -> Outcome {
     Ok(())
 }
 
-/// What notifications have copied of a user, which no door shows.
+/// The copy of a user's contact data in notifications, which no API returns.
 async fn contact(world: &World, user: &UserId) -> Outcome<Value> {
     let input = json!({
         "TableName": format!("ordersaga-{}-notifications", world.outputs.stage),

@@ -80,7 +80,7 @@ async fn a_function_reads_its_own_queue_and_no_other(world: World) -> Outcome {
             world.emulator.json("sqs", "AmazonSQS.GetQueueUrl", &json!({"QueueName": name})).await?["QueueUrl"].clone();
         consumer.json("sqs", &format!("AmazonSQS.{operation}"), &json!({"QueueUrl": url})).await
     };
-    // A message that is received here would be hidden from the function, so its own queue is only looked at.
+    // Receiving a message here would hide it from the function, so its queue is only inspected.
     call("catalog-events", "GetQueueAttributes").await?;
     for queue in ["payments-commands", "orders-events", "catalog-events-dlq"] {
         for operation in ["GetQueueAttributes", "ReceiveMessage"] {

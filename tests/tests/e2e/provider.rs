@@ -34,7 +34,7 @@ struct Seen {
     http: reqwest::Client,
     calls: Mutex<Vec<(Channel, Instant)>>,
     refused: AtomicUsize,
-    /// How often each message was refused, by what it says.
+    /// The number of refusals of each message, by its body.
     refusals: Mutex<HashMap<Bytes, usize>>,
 }
 
@@ -109,7 +109,7 @@ async fn handle(State(seen): State<Arc<Seen>>, request: Request) -> Response<Bod
     refusal
 }
 
-/// As SES and SNS refuse: the one says the error's code in a header, the other in XML.
+/// A refusal of SES, with the error's code in a header, or of SNS, in XML.
 fn answer(status: StatusCode, code: &str) -> Response<Body> {
     let body = format!(
         "<ErrorResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><Error><Code>{code}</Code>\

@@ -1,4 +1,4 @@
-//! The WebSocket: who is let in, what they get to see, and what is answered.
+//! The WebSocket: admission, visible frames, and answers.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ crate::tests![
 
 /// The versions of an order that completes.
 const LAST_VERSION: u64 = 6;
-/// How long a ticket lives, and what clocks may differ by (lambda-kit's `jwt`, and a second for the way).
+/// The lifetime of a ticket, and the tolerance for clocks (lambda-kit's `jwt`, and a second for the network).
 const TICKET_SECONDS: i64 = 60;
 const LEEWAY: i64 = 6;
 
@@ -57,7 +57,7 @@ async fn a_ticket_that_is_not_good_is_refused_at_connect(world: World) -> Outcom
             other => return Err(format!("a ticket {which}: {other:?}").into()),
         }
     }
-    // What made them bad was not the way they were sent. Within its minute a ticket is good more than once.
+    // The way of connecting was right: valid tickets are accepted, within their minute more than once.
     for _ in 0..2 {
         assert!(is_alive(&mut Live::connect(&url, &good).await?).await?);
     }
@@ -67,7 +67,7 @@ async fn a_ticket_that_is_not_good_is_refused_at_connect(world: World) -> Outcom
 async fn an_order_of_somebody_else_is_not_found(world: World) -> Outcome {
     let (anna, ben) = (world.customer().await?, world.customer().await?);
     let order = completed_order(&world, &anna).await?;
-    // Realtime knows the order once its owner sees it there.
+    // Realtime knows the order once its owner has seen it there.
     watch_to_the_end(&mut anna.shop.live().await?, &order, 0).await?;
 
     let mut live = ben.shop.live().await?;
@@ -197,7 +197,7 @@ async fn what_is_no_frame_is_answered_and_the_connection_stays(world: World) -> 
     Ok(())
 }
 
-/// The same numbers in every run (SplitMix64): what is left to chance is how the orders go meanwhile.
+/// The same numbers in every run (SplitMix64). Only the progress of the orders is random.
 struct Random(u64);
 
 impl Random {

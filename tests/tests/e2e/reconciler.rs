@@ -1,4 +1,4 @@
-//! Orders whose saga was lost are found, and put right.
+//! Orders whose saga was lost are found and repaired.
 
 use contracts::{OrderStatus, saga};
 use serde_json::json;

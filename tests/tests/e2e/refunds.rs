@@ -58,7 +58,7 @@ async fn shows(world: &World, customer: &Customer, order_id: &OrderId, expected:
     Ok(())
 }
 
-/// An order whose refund failed days later: with the gateway's refund.
+/// An order whose refund failed days later, with the gateway's refund.
 async fn returned_by_the_bank(world: &World) -> Outcome<(Customer, OrderId, Value)> {
     let (customer, order_id, mut refund) = refunded(world).await?;
     shows(world, &customer, &order_id, ("refunded", PRICE)).await?;
@@ -126,7 +126,7 @@ async fn payments_that_differ_from_the_gateway_are_listed(world: World) -> Outco
     let before = check().await?;
     assert!(!before.contains(order_id.as_str()), "{before}");
 
-    // In the dashboard, and nobody tells us: the stand-in sends no webhook of it.
+    // A refund in the dashboard. The stand-in sends no webhook about it.
     let taken = world.taken(&order_id).await?;
     world.gateway.refund(&taken[0], 250).await?;
     let found = check().await?;

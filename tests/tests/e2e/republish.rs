@@ -27,12 +27,12 @@ struct Consumer<'a> {
     world: &'a World,
     queue: Value,
     subscription: String,
-    /// By event id, as it came last.
+    /// By event id, the last delivery of each.
     events: BTreeMap<EventId, Envelope>,
 }
 
 impl<'a> Consumer<'a> {
-    /// Subscribed to the events whose type begins like this.
+    /// Subscribes to the events whose type has this prefix.
     async fn subscribe(world: &'a World, prefix: &str) -> Outcome<Self> {
         let name = format!("ordersaga-{}-{}", world.outputs.stage, unique("new"));
         let queue = sqs(world, "CreateQueue", json!({"QueueName": name})).await?["QueueUrl"].take();
@@ -83,7 +83,7 @@ impl<'a> Consumer<'a> {
         }
     }
 
-    /// The events of a subject in the order of their sequence, once there are so many.
+    /// Waits for this many events of a subject, and returns them in the order of their sequence.
     async fn events_of(&mut self, subject: &str, count: usize) -> Outcome<Vec<Envelope>> {
         Ok(eventually(&format!("{count} events of {subject} come"), async || {
             self.receive().await.map_err(|error| error.message().unwrap_or_default().to_owned())?;
@@ -104,7 +104,7 @@ impl<'a> Consumer<'a> {
 
 async fn a_new_consumer_gets_every_user_that_there_is(world: World) -> Outcome {
     let customers = [world.customer().await?, world.customer().await?];
-    // What its relay has still to publish comes by itself; these orders prove that it is out.
+    // The relay may still be publishing; the events of these orders show that it has caught up.
     let sku = world.product(5).await?;
     for customer in &customers {
         let order = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
@@ -211,7 +211,7 @@ async fn a_record_that_cannot_be_read_holds_up_nothing_and_is_published_once_it_
     consumer.leave().await
 }
 
-/// An event that no consumer does anything about: a profile of somebody whom none of them knows.
+/// An event that no consumer acts on: the profile of an unknown user.
 fn updated(user: &UserId) -> serde_json::Result<String> {
     let example = include_str!("../../../shared/contracts/schemas/user.updated.v1.example.json");
     let mut event: Value = serde_json::from_str(example)?;

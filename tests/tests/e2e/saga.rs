@@ -1,4 +1,4 @@
-//! How orders end, and what they leave behind.
+//! The ends of orders, and the state that they leave.
 
 use contracts::{OrderId, OrderStatus, saga};
 use ops::shop::{Frame, NewOrder, card};

@@ -1,5 +1,6 @@
-//! Every function by `sam local invoke`, in Lambda's image. It needs Docker and, the first time, a way to the image, so it
-//! runs only when it is asked for: `cargo test -p ordersaga-tests --test e2e -- --ignored sam_local::`.
+//! Every function by `sam local invoke`, in Lambda's image. It needs Docker and, for the first run, access to
+//! the image, so it runs only on request: `cargo test -p ordersaga-tests --test e2e -- --ignored
+//! sam_local::`.
 
 use crate::harness::Outcome;
 use crate::world::World;

@@ -1,4 +1,4 @@
-//! Parcels: staff report how far they are, and customers see it.
+//! Shipments: staff report their progress, and customers see it.
 
 use ops::shop::Frame;
 use reqwest::{Method, StatusCode};

@@ -79,8 +79,8 @@ async fn an_adjustment_is_made_once(world: World) -> Outcome {
     Ok(())
 }
 
-/// Nothing is held for half an hour in a test: this shows that the sweeper may read its index, and that orders answers
-/// what it would be asked.
+/// Nothing is held for half an hour in a test. This shows that the sweeper may read its index, and that
+/// orders answers its query.
 async fn the_sweeper_asks_orders_and_leaves_nothing_undone(world: World) -> Outcome {
     let swept = world.invoke("inventory-sweeper", &json!({})).await?;
     assert_eq!((swept["stuck"].as_u64(), swept["failed"].as_u64()), (Some(0), Some(0)), "{swept}");

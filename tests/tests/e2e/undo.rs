@@ -77,7 +77,7 @@ async fn a_payment_that_was_undone_before_it_was_taken_is_not_taken(world: World
     let undo = command(&order, "RefundPayment", &customer, json!({"reason": saga::SHIPMENT_REJECTED}));
     assert_eq!(world.invoke("payments-commands", &undo).await?["outcome"], "nothing_taken");
 
-    // Payments take this step from their queue and answer with the task token: so the saga asks.
+    // Payments takes this step from its queue and answers with the task token, so this goes through a saga.
     let placed = customer.shop.place(&buy(&sku), &order.key).await?;
     assert_eq!(customer.ended(&placed.order_id).await?.status, OrderStatus::OrderCancelled);
     assert_eq!(customer.reason(&placed.order_id).await?, saga::ORDER_CANCEL_REQUESTED);

@@ -1,5 +1,5 @@
-//! What is read from projections, and what the storefront composes: lists of orders, the sales report, replays, the
-//! dashboard and the export.
+//! Projections and the storefront's compositions: lists of orders, the sales report, replays, the dashboard
+//! and the export.
 
 use std::collections::BTreeMap;
 
@@ -93,7 +93,7 @@ async fn a_customer_lists_their_orders_and_an_administrator_everybodys(world: Wo
     Ok(())
 }
 
-/// Orders, completions, cancellations and cents of each day, as the orders themselves tell them.
+/// Orders, completions, cancellations and cents of each day, computed from the orders.
 async fn told(world: &World) -> Result<BTreeMap<String, [i64; 4]>> {
     let mut days: BTreeMap<String, [i64; 4]> = BTreeMap::new();
     for order in all(&world.admin, "/v1/orders", 100).await? {
@@ -115,7 +115,7 @@ async fn told(world: &World) -> Result<BTreeMap<String, [i64; 4]>> {
     Ok(days)
 }
 
-/// The same, as the report says it.
+/// The same figures from the report.
 async fn reported(
     world: &World,
     days: impl Iterator<Item = &String> + Clone,
@@ -234,7 +234,7 @@ async fn an_export_holds_what_the_system_knows_of_a_person(world: World) -> Outc
     let export = get(&customer.shop, "/v1/users/me/export").await?;
     assert_eq!((&export["profile"]["email"], &export["next_cursor"]), (&json!(customer.email), &Value::Null));
     let exported = &export["orders"][0];
-    // The order has ended, and knows the address no more; the parcel has it to go.
+    // The order has ended and has no address any more; the parcel still needs it.
     assert_eq!(exported["order"]["shipping_address"], Value::Null);
     assert_eq!(exported["shipment"]["shipping_address"]["line1"], "1 Test Street");
     assert_eq!(

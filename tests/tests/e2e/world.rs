@@ -1,4 +1,5 @@
-//! What tests have in hand: the shop, its admin, the gateway, AWS; and makers of what each test has for itself.
+//! Common to all tests: the shop, its admin, the gateway, AWS; and functions that create each test's own
+//! data.
 
 use std::time::Duration;
 
@@ -21,17 +22,17 @@ use crate::harness::{Outcome, STACK_FOLDER};
 
 pub type Result<T> = std::result::Result<T, ops::shop::Error>;
 
-/// A saga takes about a second; four tests at once, a cold start of every function and a machine that is three times
-/// slower take it to a minute and more. Who waits in vain is told so much later, and nobody else waits.
+/// A saga takes about a second. With four concurrent tests, cold starts of all functions and a machine that
+/// is three times slower, it takes a minute and more. Only a failing test waits this long.
 pub const WITHIN: Duration = Duration::from_secs(180);
 
-/// Of every product that a test makes, in cents.
+/// The price of all test products, in cents.
 pub const PRICE: i64 = 1250;
 
 #[derive(Debug, Clone)]
 pub struct World {
     pub outputs: Outputs,
-    /// For anybody.
+    /// A client without a token.
     pub shop: Shop,
     pub admin: Shop,
     pub gateway: Gateway,
@@ -70,7 +71,8 @@ impl World {
         })
     }
 
-    /// With an administrator whose token lasts for a test: tokens live for 15 minutes, and all tests take longer.
+    /// With an administrator's token that lasts for a test: tokens live for 15 minutes, and all tests
+    /// together take longer.
     pub async fn signed_in(mut self) -> Result<Self> {
         let admin = &self.outputs.admin;
         self.admin = self.shop.login(&admin.email, &admin.password).await?;
@@ -86,11 +88,11 @@ impl World {
         Ok(Customer { shop, user_id, email, password, phone: None })
     }
 
-    /// Somebody with a phone, who is told by e-mail and by text message.
+    /// A customer with a phone, who is notified by e-mail and by text message.
     pub async fn customer_with_phone(&self) -> Result<Customer> {
         let email = format!("{}@ordersaga.example", unique("test"));
         let password = unique("Pass");
-        // Ten digits that nobody else has.
+        // Ten digits that are unique.
         let phone = format!("+1{:010}", Uuid::new_v4().as_u128() % 10_000_000_000);
         let account = json!({"email": email, "password": password, "name": "Test Customer", "phone": phone});
         let registered = self.shop.call(Method::POST, "/v1/auth/register").json(&account).send().await?;
@@ -99,7 +101,7 @@ impl World {
         Ok(Customer { shop, user_id, email, password, phone: Some(phone) })
     }
 
-    /// A product with so much in stock, that orders have a price of.
+    /// A product with this much stock, whose price orders knows.
     pub async fn product(&self, available: u32) -> Result<Sku> {
         let sku = Sku::try_from(unique("SKU")).expect("letters, digits and a hyphen");
         let product = json!({
@@ -116,7 +118,7 @@ impl World {
         Ok(sku)
     }
 
-    /// What can be sold of a product.
+    /// The available stock of a product.
     pub async fn available(&self, sku: &Sku) -> Result<u64> {
         Ok(self.shop.stock(sku).await?.available)
     }
@@ -156,7 +158,7 @@ impl World {
         Ok(())
     }
 
-    /// Tells everybody of an event, as a context's relay does.
+    /// Publishes an event to all consumers, as a context's relay does.
     pub async fn publish(&self, event: &Envelope) -> Outcome {
         let topic = self.parameter("events-topic-arn").await?;
         let form = [
@@ -173,7 +175,7 @@ impl World {
         Ok(())
     }
 
-    /// What a function has logged that holds all of these words.
+    /// The lines of a function's log that contain all of these words.
     pub async fn log_lines(&self, function: &str, words: &[&str]) -> ops::Result<Vec<String>> {
         let group = format!("/aws/lambda/ordersaga-{}-{function}", self.outputs.stage);
         let target = "Logs_20140328.FilterLogEvents";
@@ -184,7 +186,7 @@ impl World {
         Ok(lines.map(str::to_owned).collect())
     }
 
-    /// What `cargo ops` prints about this stack.
+    /// Runs `cargo ops` on this stack and returns its output.
     pub async fn ops(&self, arguments: &[&str]) -> Outcome<String> {
         // Built when the stack was started; target/debug/deps holds this test.
         let program = std::env::current_exe()?.with_file_name("../ops");
@@ -208,7 +210,7 @@ impl World {
         Ok(answer["Parameter"]["Value"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// What a function answers when it is invoked directly; a failure of it is an answer with `errorType`.
+    /// Invokes a function directly and returns its answer; a failure is an answer with `errorType`.
     pub async fn invoke(&self, function: &str, payload: &Value) -> ops::Result<Value> {
         let path = format!("/2015-03-31/functions/ordersaga-{}-{function}/invocations", self.outputs.stage);
         let body = payload.to_string().into_bytes();
@@ -218,8 +220,8 @@ impl World {
 }
 
 impl Customer {
-    /// Whether orders have a price of a product: asked with an order that is refused in any case, because it also wants
-    /// what there is not.
+    /// Whether orders has a price for a product. Uses an order that is refused in any case, because it also
+    /// has an unknown SKU.
     pub async fn has_price(&self, sku: &Sku, wanted: bool) -> std::result::Result<(), NotYet> {
         let nothing = Sku::try_from("NO-SUCH-THING").expect("letters and hyphens");
         let order = NewOrder { items: vec![one(sku), one(&nothing)], ..buy(sku) };
@@ -237,7 +239,7 @@ impl Customer {
         FutureOrder { order_id: OrderId::derive(&self.user_id, &name), key }
     }
 
-    /// Places an order of one piece whose bank asks the customer first, and waits until it does.
+    /// Places an order of one piece whose bank requires the customer's confirmation, and waits for that.
     pub async fn order_that_waits(&self, world: &World, sku: &Sku) -> Result<(OrderId, NextAction)> {
         let payment_method = world.gateway.store_card(card::ASKS_FIRST).await?;
         let order = NewOrder { payment_method, ..buy(sku) };
@@ -259,7 +261,7 @@ impl Customer {
         .await
     }
 
-    /// The types of the order's events, whose versions must be 1, 2, 3, …
+    /// The types of the order's events. Checks that their versions are 1, 2, 3, …
     pub async fn history(&self, order: &OrderId) -> Result<Vec<String>> {
         let events = self.shop.events(order).await?;
         for (expected, event) in (1..).zip(&events) {
@@ -276,7 +278,7 @@ impl Customer {
     }
 }
 
-/// Signs what it is asked to, with the stack's own key: also a ticket of an hour ago.
+/// A signer with the stack's own key, which can also sign expired tickets.
 pub async fn signer(world: &World) -> ops::Result<Signer> {
     let config = aws_sdk_kms::Config::builder()
         .behavior_version(aws_sdk_kms::config::BehaviorVersion::latest())
@@ -296,8 +298,7 @@ pub async fn eventually<T>(
     ops::shop::eventually(what, WITHIN, probe).await
 }
 
-/// One piece of a product, paid with a good card, to a country that is served.
-/// An event as its context would tell it now.
+/// An event as its context would publish it now.
 pub fn event<P: EventPayload>(
     source: &str,
     subject: &str,

@@ -32,7 +32,7 @@ pub struct Statement<'a> {
     pub owner: &'a str,
     pub effect: &'a str,
     pub actions: Vec<&'a str>,
-    /// Of a `Deny` also what it leaves alone (`NotResource`).
+    /// For a `Deny`, also the resources that it excludes (`NotResource`).
     pub resources: Vec<&'a Value>,
 }
 

@@ -49,7 +49,7 @@ fn notifications_know_which_try_of_an_event_is_the_last() {
     }
 }
 
-/// The functions may have some reserved by a parameter, that is none unless somebody sets it.
+/// A parameter may reserve concurrency for these functions; its default is none.
 #[test]
 fn reserved_concurrency_is_a_parameter_that_is_none_by_default() {
     for (function, _) in

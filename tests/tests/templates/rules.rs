@@ -33,7 +33,7 @@ const UNSCOPED: [(&str, &str); 13] = [
     ("logs:DescribeLogGroups", "as CreateLogDelivery"),
 ];
 
-/// What crosses from one stack to another: the SSM parameter, the template parameter, and who writes it.
+/// The values that cross stacks: the SSM parameter, the template parameter, and the stack that writes it.
 pub const CROSSING: [(&str, &str, &str); 10] = [
     ("http-api-id", "HttpApiId", "platform"),
     ("api-url", "ApiUrl", "platform"),
@@ -52,8 +52,8 @@ fn binary(function: &Value) -> Option<&str> {
     function["FunctionName"]["Fn::Sub"].as_str()?.strip_prefix("ordersaga-${Stage}-")
 }
 
-/// What `sam local invoke` needs: logical ids that name one function only, since `--env-vars` goes by them, and the
-/// emulator's address among the variables, since it passes on none that the template does not declare.
+/// The requirements of `sam local invoke`: unique logical ids, because `--env-vars` refers to them, and the
+/// emulator's endpoint among the variables, because only declared ones are passed on.
 pub fn functions_can_be_invoked_locally(template: &Template) -> Vec<String> {
     let mut wrong = Vec::new();
     for (id, function) in template.functions() {
@@ -74,7 +74,7 @@ fn camel_case(name: &str) -> String {
     words.map(|(first, rest)| first.to_uppercase() + rest).collect()
 }
 
-/// Whether an alarm, of that metric if one is given, watches the resource.
+/// Whether an alarm watches the resource, on this metric if one is given.
 fn is_watched(template: &Template, id: &str, metric: Option<&str>) -> bool {
     template.of_type(ALARM).map(|(_, alarm)| &alarm["Properties"]).any(|alarm| {
         metric.is_none_or(|metric| alarm["MetricName"] == metric)
@@ -381,7 +381,8 @@ pub fn event_sources_lose_nothing(template: &Template) -> Vec<String> {
     wrong
 }
 
-/// A relay publishes again what its table holds (`cargo ops republish`): it has to know the table, and to be let in.
+/// A relay republishes its table (`cargo ops republish`), so it needs the table's name and permission to read
+/// it.
 pub fn relays_can_publish_again(template: &Template) -> Vec<String> {
     let mut wrong = Vec::new();
     for (id, function) in template.functions() {

@@ -1,5 +1,5 @@
-//! What SAM's transform makes of the templates: the roles, schedules and mappings that it adds, and names that it makes up.
-//! The same `Rule`s as those of the templates themselves; these need what a template does not show.
+//! The templates after SAM's transform: the roles, schedules and mappings that it adds, and the names that it
+//! generates. The same kind of `Rule`s as for the templates, for what a template does not show.
 
 use std::{collections::BTreeMap, path::PathBuf, process::Command, sync::LazyLock};
 
@@ -41,7 +41,7 @@ fn python() -> PathBuf {
     target.join("ops/python/bin/python")
 }
 
-/// What a role's own policies say.
+/// The statements of a role's own policies.
 fn statements(role: &Value) -> impl Iterator<Item = &Value> {
     one_or_more(&role["Properties"]["Policies"])
         .into_iter()
@@ -59,7 +59,7 @@ fn kept_by_all(rule: fn(&Template) -> Vec<String>) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Breaks a transformed template by one replacement in its JSON, and expects the rule to say `complaint`.
+/// Breaks a transformed template by one replacement in its JSON, and expects `complaint` from the rule.
 #[track_caller]
 fn sees(rule: fn(&Template) -> Vec<String>, name: &str, from: &str, to: &str, complaint: &str) {
     let template = ALL.iter().find(|template| template.name == name).expect("there is such a template");
@@ -292,7 +292,7 @@ mod whatever_stops_raises_an_alarm {
 mod runs_of_a_schedule_are_not_repeated {
     use super::*;
 
-    /// The scheduler invokes asynchronously: Lambda repeats a failed run twice, unless it is told otherwise.
+    /// The scheduler invokes asynchronously, and Lambda repeats a failed run twice by default.
     fn rule(template: &Template) -> Vec<String> {
         let mut wrong = Vec::new();
         for (id, schedule) in template.of_type(SCHEDULE) {
@@ -330,10 +330,10 @@ mod roles_are_narrower_than_their_managed_policies {
 
     const LOGS: [&str; 3] = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"];
     const RECEIVES: [&str; 3] = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"];
-    /// Without `ListStreams`, which AWS grants for all streams or none, and which tells their names only.
+    /// Without `ListStreams`, which AWS grants for all streams or none, and which only returns their names.
     const READS: [&str; 3] = ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"];
 
-    /// What each managed policy allows on `*`.
+    /// The actions that each managed policy allows on `*`.
     fn allows(policy: &str) -> Option<Vec<&'static str>> {
         Some(match policy.rsplit('/').next()? {
             "AWSLambdaBasicExecutionRole" => LOGS.to_vec(),
@@ -345,7 +345,7 @@ mod roles_are_narrower_than_their_managed_policies {
         })
     }
 
-    /// What the functions with this role may do it on.
+    /// The resources on which functions with this role may perform the action.
     fn own<'a>(template: &'a Template, role: &str, action: &str) -> Vec<&'a Value> {
         let functions: Vec<(&str, &Value)> = template
             .of_type(FUNCTION)
@@ -427,7 +427,7 @@ mod keys_that_a_policy_asks_for_do_not_stop_a_transaction {
         let mut wrong = Vec::new();
         for (id, role) in template.of_type(ROLE) {
             let statements: Vec<&Value> = statements(role).collect();
-            // What relays park is written by itself, without a transaction.
+            // Relays write parked records without a transaction.
             let asks = |statement: &&&Value| {
                 let condition = statement["Condition"].to_string();
                 condition.contains("dynamodb:LeadingKeys") && !condition.contains("PARKED")
@@ -461,7 +461,7 @@ mod keys_that_a_policy_asks_for_do_not_stop_a_transaction {
 mod mail_goes_out_in_the_senders_name_only {
     use super::*;
 
-    /// On AWS; the emulator knows neither identity nor sender.
+    /// On AWS; the emulator has neither identity nor sender.
     fn rule(template: &Template) -> Vec<String> {
         let on_aws = |value: &Value| match &value["Fn::If"] {
             Value::Array(branches) if branches.first() == Some(&json!("OnEmulator")) => branches[2].clone(),

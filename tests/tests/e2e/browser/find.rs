@@ -1,4 +1,4 @@
-//! Where Chromium is, or how it comes to be there.
+//! Finds Chromium, or installs it.
 
 use std::path::{Path, PathBuf};
 

@@ -20,7 +20,7 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 /// The browser reads its commands from descriptor 3 and answers on 4. The shell puts our pipes there and becomes it.
 const LAUNCH: &str = r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#;
 
-/// Nothing of it calls anybody but the page that is opened.
+/// No option makes the browser call anything but the opened page.
 const OPTIONS: &[&str] = &[
     "--headless",
     "--remote-debugging-pipe",
@@ -51,7 +51,7 @@ pub struct Pipe {
 impl Pipe {
     /// A browser with an empty profile in this folder, and one empty page.
     pub async fn open(program: &Path, profile: PathBuf) -> Result<Self> {
-        // Of a test that was killed.
+        // Left by a test that was killed.
         let _ = std::fs::remove_dir_all(&profile);
         std::fs::create_dir_all(&profile).map_err(said)?;
         let log = std::fs::File::create(profile.join("stderr.log")).map_err(said)?;
@@ -100,7 +100,7 @@ impl Pipe {
         Ok(self.last_id)
     }
 
-    /// The next message: an answer, or news.
+    /// The next message: a response or an event.
     pub async fn receive(&mut self) -> Result<Value> {
         let mut bytes = Vec::new();
         let read = tokio::time::timeout(ANSWER_WITHIN, self.answers.read_until(0, &mut bytes)).await;
@@ -114,8 +114,8 @@ impl Pipe {
 }
 
 impl Drop for Pipe {
-    /// Ends the browser with all its processes. When this one is killed nobody comes by here, and the browser ends
-    /// because its pipe closes.
+    /// Ends the browser with all its processes. If this process is killed, this does not run, and the browser
+    /// ends because its pipe closes.
     fn drop(&mut self) {
         if let Some(group) = self.process.id().and_then(|id| i32::try_from(id).ok()) {
             // Gone already is what is wanted.
@@ -125,7 +125,7 @@ impl Drop for Pipe {
         while Instant::now() < deadline && matches!(self.process.try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_millis(10));
         }
-        // What is left of it goes when the next one starts here.
+        // If this fails, the next browser that starts here removes it.
         let _ = std::fs::remove_dir_all(&self.profile);
     }
 }

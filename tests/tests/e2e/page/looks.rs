@@ -1,11 +1,11 @@
-//! What can be said of a page without knowing what is on it.
+//! Checks of a page that do not depend on its content.
 
 use serde_json::json;
 
 use crate::browser::{Browser, DESKTOP};
 use crate::harness::Outcome;
 
-/// What needs a name to be spoken.
+/// Elements that need an accessible name.
 const CONTROLS: [&str; 9] = [
     "button",
     "link",

@@ -1,4 +1,4 @@
-//! What a visitor does on the page, again and again.
+//! Repeated actions of a visitor on the page.
 
 use contracts::{OrderId, Sku};
 
@@ -13,7 +13,7 @@ pub async fn visit(world: &World, name: &str) -> Outcome<Browser> {
     Ok(browser)
 }
 
-/// The page's script made no mistake, and asked for nothing that its policy forbids.
+/// Checks that the page's script had no error and violated no content security policy.
 pub fn is_content(browser: &Browser) {
     assert_eq!(browser.complaints(), &[] as &[String]);
 }
@@ -44,7 +44,7 @@ pub async fn fill_in_address(browser: &mut Browser) -> Outcome {
     Ok(())
 }
 
-/// How many steps of the newest order's timeline stand like this.
+/// Waits until this many steps of the newest order's timeline have this state.
 pub async fn see_steps(browser: &mut Browser, state: &str, count: usize) -> Outcome {
     let steps = format!("document.querySelector('.order')?.querySelectorAll('.steps .{state}').length");
     Ok(browser.see(&format!("{count} steps are {state}"), &format!("{steps} === {count}")).await?)
