@@ -7,12 +7,12 @@ use axum::http::HeaderValue;
 use contracts::OrderStatus;
 use ops::shop::card;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use storefront::{Page, PublishableKey};
 
 use crate::browser::{Browser, DESKTOP, Fate, PHONE};
 use crate::harness::Outcome;
-use crate::world::{Customer, World, unique};
+use crate::world::{Customer, World, buy, eventually, unique};
 
 use looks::inspect;
 use visit::{
@@ -27,6 +27,7 @@ crate::tests![
     an_order_is_placed_with_the_keyboard_alone,
     a_busy_shop_is_waited_for_and_gets_the_same_order_again,
     a_session_goes_on_as_long_as_it_can_and_its_end_keeps_the_basket,
+    a_price_that_changed_is_shown_before_anything_is_ordered,
     an_open_order_is_cancelled,
     a_card_goes_to_stripe_and_the_bank_is_asked_on_the_page,
     while_the_shop_gives_no_list_the_one_of_the_last_visit_is_shown,
@@ -266,6 +267,36 @@ async fn a_busy_shop_is_waited_for_and_gets_the_same_order_again(world: World) -
     assert!(keys[0].len() > 20 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
     browser.see("there is one order", "document.querySelectorAll('.order').length === 1").await?;
     browser.see("the basket is empty", "document.querySelectorAll('#basket-lines li').length === 0").await?;
+    is_content(&browser);
+    Ok(())
+}
+
+async fn a_price_that_changed_is_shown_before_anything_is_ordered(world: World) -> Outcome {
+    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let mut browser = visit(&world, "price").await?;
+    log_in(&mut browser, &customer).await?;
+    put_in_basket(&mut browser, &sku).await?;
+    browser.see_text("#total", "$12.50").await?;
+    fill_in_address(&mut browser).await?;
+    let price = json!({"amount": 990, "currency": "USD"});
+    let cheaper = json!({"name": "Test product", "description": "", "category": "test", "price": price});
+    let change = world.admin.call(Method::PUT, &format!("/v1/products/{sku}")).header("if-match", "*");
+    change.json(&cheaper).send().await?.read::<Value>()?;
+    eventually("orders have the new price", async || {
+        let quote = customer.shop.call(Method::POST, "/v1/quotes").json(&buy(&sku)).send().await?;
+        let quote: Value = quote.read()?;
+        if quote["total"] == price { Ok(()) } else { Err(quote.to_string())? }
+    })
+    .await?;
+
+    browser.click("#place").await?;
+    browser.see_text("#checkout-error", "The total is $9.90 now. Nothing was ordered").await?;
+    browser.see_text("#total", "$9.90").await?;
+    assert_eq!(customer.shop.get::<Value>("/v1/orders").await?["items"], json!([]));
+    browser.click("#place").await?;
+    see_steps(&mut browser, "done", 5).await?;
+    let orders: Value = customer.shop.get("/v1/orders").await?;
+    assert_eq!((orders["items"].as_array().map(Vec::len), &orders["items"][0]["total"]), (Some(1), &price));
     is_content(&browser);
     Ok(())
 }
