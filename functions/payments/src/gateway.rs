@@ -84,7 +84,8 @@ impl Gateway {
         limits: Limits,
     ) -> Self {
         Self {
-            connector: http::connector(timeouts),
+            // A connector of its own, because the time to connect belongs to it.
+            connector: lambda_kit::connector::connector(timeouts.connect),
             url: url.trim_end_matches('/').to_owned(),
             timeouts,
             secrets,

@@ -9,10 +9,7 @@ use aws_smithy_runtime_api::client::{
 };
 use aws_smithy_types::{body::SdkBody, retry::ErrorKind};
 use http_body_util::{BodyExt, Limited};
-use lambda_kit::{
-    connector,
-    numbers::{CONNECT, GATEWAY_CALL},
-};
+use lambda_kit::numbers::{CONNECT, GATEWAY_CALL};
 
 use super::GatewayError;
 
@@ -44,11 +41,6 @@ pub(super) struct Request<'a> {
     pub api_key: &'a str,
     pub form: &'a [(&'a str, String)],
     pub idempotency_key: Option<&'a str>,
-}
-
-/// A connector of its own, because the time to connect belongs to it.
-pub(super) fn connector(timeouts: Timeouts) -> SharedHttpConnector {
-    connector::connector(timeouts.connect)
 }
 
 /// Sends, and returns the status and the body of whatever came back.
