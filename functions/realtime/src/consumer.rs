@@ -8,16 +8,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
     time::Instant,
 };
 
-use aws_lambda_events::sqs::SqsMessage;
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsMessage};
 use contracts::{Envelope, EventPayload, InvalidId, OrderId, UserId, events::UserDeleted};
 use futures::{StreamExt, stream};
 use lambda_kit::{
     command::chain,
     dynamodb::TableError,
-    sqs::{EventTypes, MessageError, one_event},
+    sqs::{self, EventTypes, MessageError, one_event},
 };
 use tracing::Instrument;
 
@@ -54,10 +55,47 @@ enum ConsumerError {
 
 /// The result of a post.
 enum Posted {
-    /// It has the frames, or is not there any more.
-    Settled,
+    /// It has the frames.
+    Delivered,
+    /// It is closed.
+    Gone,
     /// It has not got them and still counts on them.
     Owed(String),
+}
+
+/// What a broadcast left behind.
+struct Broadcast {
+    /// The connections that still count on the frames.
+    owed: BTreeSet<String>,
+    /// Whether connections were found to be closed, and forgotten.
+    forgot: bool,
+}
+
+/// An order and its owner's connections, as they were read.
+struct Known {
+    line: OrderLine,
+    /// The connections that follow all orders of the user `of`.
+    followers: Vec<Subscriber>,
+    of: Option<UserId>,
+}
+
+/// What is known of the orders of one batch, so that an order is read once and not for each of its events.
+///
+/// The queue gives the messages of an order to one batch at a time, and only they change it. The owner's
+/// connections may change meanwhile: who connects during the batch reads the order afterwards, and finds these
+/// events in it, because they were stored before the batch was delivered.
+#[derive(Default)]
+struct Batch(Mutex<BTreeMap<OrderId, Known>>);
+
+impl Batch {
+    /// Whoever takes it puts back what the table has afterwards; until then the order must be read.
+    fn take(&self, order_id: &OrderId) -> Option<Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(order_id)
+    }
+
+    fn put(&self, order_id: OrderId, known: Known) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(order_id, known);
+    }
 }
 
 /// Works off the lines.
@@ -72,21 +110,26 @@ impl Consumer {
         Self { store, pusher }
     }
 
-    /// Handles one message of the queue; `now` in Unix seconds.
-    ///
-    /// # Errors
-    /// When the message must be retried.
-    pub async fn handle(&self, message: &SqsMessage, now: i64) -> Result<(), MessageError> {
+    /// Handles the messages of one delivery of the queue; `now` in Unix seconds.
+    pub async fn handle_all(&self, messages: Vec<SqsMessage>, now: i64) -> SqsBatchResponse {
+        let batch = &Batch::default();
+        let handle = async |message| self.handle(batch, &message, now).await;
+        sqs::each_message_in_order(messages, handle).await
+    }
+
+    async fn handle(&self, batch: &Batch, message: &SqsMessage, now: i64) -> Result<(), MessageError> {
         let body = message.body.as_deref().unwrap_or_default();
-        if let Ok(command) = serde_json::from_str::<Command>(body) {
+        if Command::is_in(body) {
+            let command: Command = serde_json::from_str(body).map_err(MessageError::handler)?;
             let span = tracing::info_span!("command", order_id = command.order_id().as_str());
+            batch.take(command.order_id());
             return self.command(command, now).instrument(span).await.map_err(MessageError::handler);
         }
-        let handle = async |event| self.event(&event, now).await.map_err(MessageError::handler);
+        let handle = async |event| self.event(batch, &event, now).await.map_err(MessageError::handler);
         one_event(EVENT_TYPES, message, handle).await
     }
 
-    async fn event(&self, event: &Envelope, now: i64) -> Result<(), ConsumerError> {
+    async fn event(&self, batch: &Batch, event: &Envelope, now: i64) -> Result<(), ConsumerError> {
         if event.event_type == UserDeleted::TYPE {
             return self.user_deleted(&UserId::try_from(event.subject.as_str())?, now).await;
         }
@@ -97,25 +140,21 @@ impl Consumer {
         }
         let order_id = OrderId::try_from(event.subject.as_str())?;
         tracing::Span::current().record("order_id", order_id.as_str());
-        let owner = event.metadata.user_id.as_ref();
-        // The event mostly names the owner, so that both can be read side by side.
-        let (line, followers) = futures::try_join!(self.store.order(&order_id), async {
-            match owner {
-                Some(user_id) => self.store.followers(user_id).await,
-                None => Ok(Vec::new()),
-            }
-        })?;
-        let OrderLine { mut buffer, revision, subscribers, owed } = line;
+        let known = match batch.take(&order_id) {
+            Some(known) => known,
+            None => self.read(&order_id, event.metadata.user_id.as_ref()).await?,
+        };
+        let Known { line: OrderLine { mut buffer, revision, subscribers, owed }, followers, of } = known;
         let arrival = buffer.take(event)?;
         let followers = match buffer.owner() {
-            known if known == owner => followers,
+            owner if owner == of.as_ref() => followers,
             Some(user_id) => self.store.followers(user_id).await?,
             None => Vec::new(),
         };
-        let mut to: BTreeMap<String, Subscriber> = BTreeMap::new();
-        for subscriber in subscribers.into_iter().chain(followers) {
+        let mut to: BTreeMap<&str, &Subscriber> = BTreeMap::new();
+        for subscriber in subscribers.iter().chain(&followers) {
             if subscriber.may_see(buffer.owner()) {
-                to.insert(subscriber.connection_id.clone(), subscriber);
+                to.insert(&subscriber.connection_id, subscriber);
             }
         }
         let owed_before = |subscriber: &Subscriber| {
@@ -125,7 +164,7 @@ impl Consumer {
             Arrival::Live(frames) => {
                 // An earlier event never reached these connections. A client with a gap gets no further
                 // frames.
-                let behind = to.values().filter(|to| owed_before(to)).cloned().collect();
+                let behind = to.values().copied().filter(|to| owed_before(to)).collect();
                 to.retain(|_, subscriber| !owed_before(subscriber));
                 (frames, behind)
             }
@@ -142,14 +181,31 @@ impl Consumer {
                 (buffer.again(event, owed.dropped), Vec::new())
             }
         };
-        let connections = self.broadcast(&order_id, to.into_values().collect(), behind, &frames, now).await;
+        let Broadcast { owed: connections, forgot } =
+            self.broadcast(&order_id, to.into_values().collect(), behind, &frames, now).await;
         let undelivered = connections.len();
         let owed = (undelivered > 0).then(|| Owed::of(&event.event_id, &frames, connections));
         match self.store.save(&order_id, &buffer, owed, revision, now).await? {
+            Saved::Done if undelivered == 0 && !forgot => {
+                let of = buffer.owner().cloned();
+                let line = OrderLine { buffer, revision: revision + 1, subscribers, owed: None };
+                batch.put(order_id, Known { line, followers, of });
+            }
             Saved::Done => {}
             Saved::Conflict => self.saved_already(event, &order_id).await?,
         }
         if undelivered == 0 { Ok(()) } else { Err(ConsumerError::Undelivered(undelivered)) }
+    }
+
+    /// Reads an order. The event mostly names the owner, so that both can be read concurrently.
+    async fn read(&self, order_id: &OrderId, owner: Option<&UserId>) -> Result<Known, ConsumerError> {
+        let (line, followers) = futures::try_join!(self.store.order(order_id), async {
+            match owner {
+                Some(user_id) => self.store.followers(user_id).await,
+                None => Ok(Vec::new()),
+            }
+        })?;
+        Ok(Known { line, followers, of: owner.cloned() })
     }
 
     /// A write whose answer was lost fails its condition on the retry. In that case the event is in the
@@ -162,16 +218,15 @@ impl Consumer {
         }
     }
 
-    /// Posts to all, side by side, closes those that are `behind`, and names the connections that still count on the
-    /// frames.
+    /// Posts to all concurrently, and closes those that are `behind`.
     async fn broadcast(
         &self,
         order_id: &OrderId,
-        to: Vec<Subscriber>,
-        behind: Vec<Subscriber>,
+        to: Vec<&Subscriber>,
+        behind: Vec<&Subscriber>,
         frames: &[Frame],
         now: i64,
-    ) -> BTreeSet<String> {
+    ) -> Broadcast {
         let connections = to.len() + behind.len();
         let until = Instant::now() + THROTTLED_BUDGET;
         let all = to.into_iter().map(|to| (to, false)).chain(behind.into_iter().map(|to| (to, true)));
@@ -185,13 +240,15 @@ impl Consumer {
         });
         let posted: Vec<Posted> = posts.buffer_unordered(PARALLEL_POSTS).collect().await;
         tracing::info!(connections, frames = frames.len(), "pushed");
-        posted
-            .into_iter()
-            .filter_map(|posted| match posted {
-                Posted::Settled => None,
-                Posted::Owed(connection_id) => Some(connection_id),
-            })
-            .collect()
+        let mut left = Broadcast { owed: BTreeSet::new(), forgot: false };
+        for posted in posted {
+            match posted {
+                Posted::Delivered => {}
+                Posted::Gone => left.forgot = true,
+                Posted::Owed(connection_id) => drop(left.owed.insert(connection_id)),
+            }
+        }
+        left
     }
 
     async fn post(
@@ -203,10 +260,10 @@ impl Consumer {
         until: Instant,
     ) -> Posted {
         match self.pusher.post(connection_id, frames, until).await {
-            Ok(Push::Delivered) => Posted::Settled,
+            Ok(Push::Delivered) => Posted::Delivered,
             Ok(Push::Gone) => {
                 self.forget(order_id, connection_id, user_id).await;
-                Posted::Settled
+                Posted::Gone
             }
             Err(PushError::Throttled) => {
                 tracing::warn!("posts are throttled: a connection gets its frames later");
@@ -228,7 +285,7 @@ impl Consumer {
         match self.pusher.close(connection_id).await {
             Ok(()) => {
                 self.forget(order_id, connection_id, user_id).await;
-                Posted::Settled
+                Posted::Gone
             }
             Err(error) => {
                 tracing::warn!(error = chain(&error), "a connection cannot be closed");
@@ -253,7 +310,7 @@ impl Consumer {
     ) -> Result<(), ConsumerError> {
         let until = Instant::now() + THROTTLED_BUDGET;
         match self.post(order_id, connection_id, None, frames, until).await {
-            Posted::Settled => Ok(()),
+            Posted::Delivered | Posted::Gone => Ok(()),
             Posted::Owed(_) => Err(ConsumerError::Undelivered(1)),
         }
     }

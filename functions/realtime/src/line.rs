@@ -21,6 +21,15 @@ pub enum Command {
 }
 
 impl Command {
+    /// How the JSON of a command begins: its tag comes first. Looking for it is cheaper than parsing each event as a
+    /// command, which fails only at its end.
+    const START: &str = "{\"command\":";
+
+    /// Whether the body of a message is a command and not an event.
+    pub fn is_in(body: &str) -> bool {
+        body.starts_with(Self::START)
+    }
+
     pub const fn order_id(&self) -> &OrderId {
         match self {
             Self::Subscribe { order_id, .. } | Self::Unsubscribe { order_id, .. } => order_id,

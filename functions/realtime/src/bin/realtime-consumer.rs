@@ -13,8 +13,7 @@ async fn main() -> MainResult {
         let consumer = consumer.clone();
         async move {
             let batch = sqs::parse_batch(payload.get())?;
-            let handle = async |message| consumer.handle(&message, Timestamp::now().as_second()).await;
-            Ok(sqs::each_message_in_order(batch.records, handle).await)
+            Ok(consumer.handle_all(batch.records, Timestamp::now().as_second()).await)
         }
     })
     .await

@@ -14,7 +14,6 @@ use aws_lambda_events::sqs::SqsMessage;
 use contracts::{EventId, IdempotencyKey, OrderId, UserId};
 use lambda_kit::{
     dynamodb::{Table, key},
-    sqs::MessageError,
     testing::{self, Faults},
 };
 use realtime::{Consumer, Line, Pusher, Socket, Store};
@@ -26,6 +25,10 @@ use wiremock::{
 
 const NOW: i64 = 1_800_000_000;
 const HOUR: i64 = 3600;
+
+/// So many messages of a batch failed.
+#[derive(Debug, PartialEq, Eq)]
+struct Failed(usize);
 
 struct Hub {
     gateway: MockServer,
@@ -129,7 +132,7 @@ impl Hub {
         let before = self.line().await.len();
         self.invoke("MESSAGE", connection, NOW, &json!({}), Some(frame.to_string())).await;
         for command in self.line().await.split_off(before) {
-            self.consumer.handle(&message(&command), NOW).await.unwrap();
+            self.deliver(&[command], NOW).await.unwrap();
         }
     }
 
@@ -153,12 +156,19 @@ impl Hub {
         assert_eq!(answer.status_code, 200);
     }
 
-    async fn event(&self, event: &Value) -> Result<(), MessageError> {
+    async fn event(&self, event: &Value) -> Result<(), Failed> {
         self.event_at(event, NOW).await
     }
 
-    async fn event_at(&self, event: &Value, now: i64) -> Result<(), MessageError> {
-        self.consumer.handle(&message(&event.to_string()), now).await
+    async fn event_at(&self, event: &Value, now: i64) -> Result<(), Failed> {
+        self.deliver(&[event.to_string()], now).await
+    }
+
+    /// Hands these messages of one order to the consumer, in one batch.
+    async fn deliver(&self, bodies: &[String], now: i64) -> Result<(), Failed> {
+        let messages = bodies.iter().map(|body| message(body)).collect();
+        let failed = self.consumer.handle_all(messages, now).await.batch_item_failures;
+        if failed.is_empty() { Ok(()) } else { Err(Failed(failed.len())) }
     }
 
     /// The frames posted to a connection, in short: `o3` is an order frame of version 3, `p1` a payment
