@@ -63,6 +63,9 @@ struct ShipmentView {
     shipping_address: Option<ShippingAddress>,
 }
 
+/// Characters; the longest numbers of FedEx and USPS have 34.
+const TRACKING_NUMBER_MAX: usize = 64;
+
 #[derive(Deserialize)]
 struct Shown {
     include: Option<String>,
@@ -74,10 +77,11 @@ struct Shown {
 struct ReportBody {
     #[garde(skip)]
     status: Progress,
-    /// In the place of the one that was booked.
-    // The length of carriers' numbers, and no characters that could break a message to a customer.
+    /// Replaces the booked one. Printable ASCII.
+    // The text goes into messages to the customer.
     #[serde(default, deserialize_with = "text::optional")]
-    #[garde(inner(length(min = 1, max = 64), ascii, custom(is_printable)))]
+    #[garde(inner(length(min = 1, max = TRACKING_NUMBER_MAX), ascii, custom(is_printable)))]
+    #[cfg_attr(feature = "openapi", schemars(with = "text::OptionalLine<TRACKING_NUMBER_MAX>"))]
     tracking_number: Option<String>,
 }
 

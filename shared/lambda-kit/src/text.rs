@@ -8,6 +8,9 @@
 //! | [`optional`] | empty or blank: as if the field were not there | what its kind may hold |
 //! | [`search_key`] | NFKC, case folded, without diacritics | what is compared, and never shown |
 //! | [`opaque`] | as RFC 8265 section 4.2 prepares a password | what that allows |
+//!
+//! The API's description has the same kinds: a field whose type is the context's own names its kind in its schema
+//! (`OptionalLine`, `Address`, `Opaque`).
 
 use std::borrow::Cow;
 
@@ -127,7 +130,7 @@ pub fn opaque(password: &str) -> Option<String> {
 
 #[cfg(feature = "http")]
 #[cfg(feature = "openapi")]
-pub use fields::OptionalLine;
+pub use fields::{Address, Opaque, OptionalLine};
 pub use fields::{Block, Code, Line, optional};
 
 #[cfg(feature = "http")]
@@ -225,27 +228,56 @@ mod fields {
         })
     );
 
-    /// How an optional [`Line`] is described: a blank one counts as absent, and is no error.
     #[cfg(feature = "openapi")]
-    pub struct OptionalLine<const MAX: usize>;
+    macro_rules! described {
+        ($(#[$doc:meta])* $name:ident<$($length:ident),+>, $schema:tt) => {
+            $(#[$doc])*
+            pub struct $name<$(const $length: usize),+>;
 
-    #[cfg(feature = "openapi")]
-    impl<const MAX: usize> schemars::JsonSchema for OptionalLine<MAX> {
-        fn inline_schema() -> bool {
-            true
-        }
+            impl<$(const $length: usize),+> schemars::JsonSchema for $name<$($length),+> {
+                fn inline_schema() -> bool {
+                    true
+                }
 
-        fn schema_name() -> std::borrow::Cow<'static, str> {
-            format!("OptionalLine{MAX}").into()
-        }
+                fn schema_name() -> std::borrow::Cow<'static, str> {
+                    [stringify!($name).to_owned(), $($length.to_string()),+].concat().into()
+                }
 
-        fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-            schemars::json_schema!({
-                "type": ["string", "null"], "maxLength": MAX,
-                "description": "One line: trimmed, and composed (NFC). An empty or blank one counts as absent."
-            })
-        }
+                fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                    schemars::json_schema!($schema)
+                }
+            }
+        };
     }
+
+    #[cfg(feature = "openapi")]
+    described!(
+        /// The schema of an optional [`Line`]: a blank one counts as absent, and is no error.
+        OptionalLine<MAX>, {
+            "type": ["string", "null"], "maxLength": MAX,
+            "description": "One line: trimmed, and composed (NFC). An empty or blank one counts as absent."
+        }
+    );
+
+    #[cfg(feature = "openapi")]
+    described!(
+        /// The schema of an e-mail address.
+        Address<MAX>, {
+            "type": "string", "maxLength": MAX,
+            "description": "An e-mail address: trimmed; lower and upper case are the same, and so are an \
+                            international domain and its ASCII form (UTS 46)."
+        }
+    );
+
+    #[cfg(feature = "openapi")]
+    described!(
+        /// The schema of a password, read by [`super::opaque`].
+        Opaque<MIN, MAX>, {
+            "type": "string", "minLength": MIN, "maxLength": MAX,
+            "description": "Not trimmed. Compared as RFC 8265 section 4.2 says: every space is U+0020, composed \
+                            (NFC), no control characters."
+        }
+    );
 
     /// Reads an optional field: a text that is empty or blank, as a form sends it, is a field that is not there.
     ///

@@ -3,7 +3,7 @@
 use lambda_kit::openapi::{Operation, Who};
 use serde_json::{Value, json};
 
-use super::{DetailsBody, List, NewProduct, ProductView};
+use super::{CATEGORY_MAX, DetailsBody, List, NAME_MAX, NewProduct, ProductView};
 
 pub fn operations() -> Vec<Operation> {
     let details =
@@ -15,8 +15,13 @@ pub fn operations() -> Vec<Operation> {
     };
     vec![
         Operation::get("/v1/products", Who::Public, "What is sold")
-            .query("category", "Only products of this category.", text())
-            .query("q", "Only products with words that begin so.", text())
+            .query("category", "Only products of this category. Trimmed, and composed (NFC).", text(CATEGORY_MAX))
+            .query(
+                "q",
+                "Only products whose name has this text at the beginning of a word. Compatibility forms (NFKC), case \
+                 and diacritics make no difference.",
+                text(NAME_MAX),
+            )
             .paged()
             .answers::<List<ProductView>>(
                 200,
@@ -58,8 +63,8 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-fn text() -> Value {
-    json!({"type": "string"})
+fn text(max: usize) -> Value {
+    json!({"type": "string", "maxLength": max})
 }
 
 fn price() -> Value {

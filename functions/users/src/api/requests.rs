@@ -15,9 +15,10 @@ use crate::{
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct RegisterBody {
     #[garde(custom(reads_as::<crate::domain::Email>))]
+    #[cfg_attr(feature = "openapi", schemars(with = "text::Address<{ Email::MAX }>"))]
     email: String,
     #[garde(custom(good_password))]
-    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
+    #[cfg_attr(feature = "openapi", schemars(with = "text::Opaque<{ Password::MIN }, { Password::MAX }>"))]
     password: Secret,
     #[garde(custom(is_name))]
     #[cfg_attr(feature = "openapi", schemars(with = "text::Line<200>"))]
@@ -28,13 +29,14 @@ pub struct RegisterBody {
     phone: Option<String>,
 }
 
-/// Not checked: what cannot be an e-mail address or password of ours belongs to nobody, which is what to answer.
+/// Not validated: an invalid e-mail address or password matches no account, and gets the answer for that.
 #[derive(Debug, Deserialize, Validate)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[garde(allow_unvalidated)]
 pub struct LoginBody {
+    #[cfg_attr(feature = "openapi", schemars(with = "text::Address<{ Email::MAX }>"))]
     pub email: String,
-    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
+    #[cfg_attr(feature = "openapi", schemars(with = "text::Opaque<{ Password::MIN }, { Password::MAX }>"))]
     pub password: Secret,
 }
 
@@ -52,10 +54,13 @@ pub struct RefreshTokenBody {
 pub struct ProfileBody {
     /// May be sent back as it was read.
     #[garde(skip)]
+    #[cfg_attr(feature = "openapi", schemars(with = "Option<text::Address<{ Email::MAX }>>"))]
     email: Option<String>,
     #[serde(default, deserialize_with = "given")]
     #[garde(inner(custom(is_name)))]
+    #[cfg_attr(feature = "openapi", schemars(with = "text::Line<200>"))]
     name: Option<String>,
+    /// E.164. Spaces and the separators of RFC 3966 mean nothing; `null` or an empty text removes it.
     // HTML forms send an empty text for an absent value.
     #[serde(default, deserialize_with = "given_or_empty")]
     #[garde(inner(inner(custom(reads_as::<crate::domain::Phone>))))]

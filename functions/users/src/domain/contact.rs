@@ -57,11 +57,10 @@ personal!(
     Email,
     |text| {
         const RULE: Broken = Broken("must be an e-mail address, like `anna@example.com`");
-        let (local, domain) = text.trim().rsplit_once('@').ok_or(RULE)?;
+        let (local, domain) = text::trimmed(text).rsplit_once('@').ok_or(RULE)?;
         let domain = idna::domain_to_ascii_strict(domain).map_err(|_| RULE)?;
         let text = format!("{}@{domain}", local.to_ascii_lowercase());
-        // 254 is what a mail path leaves for the address (RFC 5321 section 4.5.3.1.3, erratum 1690).
-        let fits = text.is_ascii() && text.len() <= 254 && garde::rules::email::parse_email(&text).is_ok();
+        let fits = text.is_ascii() && text.len() <= Email::MAX && garde::rules::email::parse_email(&text).is_ok();
         // The rule of HTML's e-mail field takes a host alone, which no customer of a shop has.
         if fits && domain.contains('.') { Ok(text) } else { Err(RULE) }
     }
@@ -94,6 +93,11 @@ personal!(
     }
 );
 
+impl Email {
+    /// Characters, all ASCII: what a mail path leaves for the address (RFC 5321 section 4.5.3.1.3, erratum 1690).
+    pub const MAX: usize = 254;
+}
+
 impl Name {
     /// The rules for a new name: it must have visible text and no link, since e-mails with the name could
     /// spread that link.
@@ -119,6 +123,7 @@ mod tests {
 
     #[rstest]
     #[case(" Anna.Smith+shop@Example.COM ", Some("anna.smith+shop@example.com"))]
+    #[case("\u{200b}anna@example.com\u{feff}", Some("anna@example.com"))]
     #[case("anna@BÜCHER.example", Some("anna@xn--bcher-kva.example"))]
     #[case("anna@xn--bcher-kva.example", Some("anna@xn--bcher-kva.example"))]
     #[case("anna@ＥＸＡＭＰＬＥ.com", Some("anna@example.com"))]

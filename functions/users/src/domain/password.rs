@@ -19,10 +19,6 @@ const HASH_BYTES: usize = 32;
 /// RFC 9106 section 3.1 recommends 16 bytes for hashing passwords.
 pub const SALT_BYTES: usize = 16;
 
-/// NIST SP 800-63B section 5.1.1.2: at least 8 characters, and at least 64 must be accepted. No person types
-/// more than 128.
-const LENGTH: std::ops::RangeInclusive<usize> = 8..=128;
-
 /// The passwords that an attacker tries first, if they are long enough, in lower case and sorted: those of
 /// Django's 20,000 most common ones (`common-passwords.txt.gz` of Django 5.2, by Royce Williams from leaked
 /// passwords; BSD-3-Clause, Copyright (c) Django Software Foundation and individual contributors), and a few
@@ -57,7 +53,7 @@ impl TryFrom<&Secret> for Password {
     fn try_from(text: &Secret) -> Result<Self, Broken> {
         let text =
             opaque(text.expose()).ok_or(Broken("must be 8 to 128 characters, no control characters"))?;
-        if !LENGTH.contains(&text.chars().count()) {
+        if !(Self::MIN..=Self::MAX).contains(&text.chars().count()) {
             return Err(Broken("must be 8 to 128 characters long"));
         }
         if is_common(&text) {
@@ -68,6 +64,11 @@ impl TryFrom<&Secret> for Password {
 }
 
 impl Password {
+    /// Characters. NIST SP 800-63B section 5.1.1.2: at least 8, and 64 must be accepted.
+    pub const MIN: usize = 8;
+    /// Characters. No person types more.
+    pub const MAX: usize = 128;
+
     /// Takes 24 ms of a full core, on the thread that calls it: a Lambda instance serves one request at a time, and
     /// `block_in_place` would panic on its single-threaded runtime.
     ///
@@ -161,9 +162,8 @@ mod tests {
     fn the_common_ones_are_what_the_length_lets_through_in_order_and_lower_case() {
         let lines: Vec<&str> = COMMON.lines().collect();
         assert!(lines.len() > 8000 && lines.is_sorted_by(|a, b| a < b));
-        assert!(
-            lines.iter().all(|line| LENGTH.contains(&line.chars().count()) && *line == line.to_lowercase())
-        );
+        assert!(lines.iter().all(|line| (Password::MIN..=Password::MAX).contains(&line.chars().count())
+            && *line == line.to_lowercase()));
     }
 
     #[test]
