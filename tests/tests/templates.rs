@@ -6,6 +6,8 @@ mod document;
 mod limits;
 #[path = "templates/rules.rs"]
 mod rules;
+#[path = "templates/runbook.rs"]
+mod runbook;
 #[path = "templates/transformed.rs"]
 mod transformed;
 

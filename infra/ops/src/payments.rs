@@ -27,7 +27,7 @@ pub enum Payments {
     /// Compare every payment of a day with the gateway, and list what differs
     #[command(
         after_help = "It changes nothing. A schedule does the same every day for the day before, and raises an alarm on \
-                      differences; infra/README.md says what to do about each kind."
+                      differences; infra/RUNBOOK.md says what to do about each kind."
     )]
     Check(Check),
     /// Record that a customer whose refund failed was paid in another way, and end what their order needs attention for

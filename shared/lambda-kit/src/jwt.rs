@@ -202,7 +202,7 @@ pub struct Jwk {
 /// Verifies tokens. Needs `kms:GetPublicKey` on the keys. A key is fetched when a token first names it, and
 /// kept for the life of the process; while it cannot be fetched, its tokens are refused. Key ids that are not
 /// trusted are never fetched, so that forged tokens cost no call. A new key comes with a deployment, which
-/// starts new processes (infra/README.md, the runbook).
+/// starts new processes (infra/RUNBOOK.md).
 #[derive(Debug)]
 pub struct Verifier {
     kms: Option<aws_sdk_kms::Client>,

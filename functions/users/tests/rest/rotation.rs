@@ -1,4 +1,4 @@
-//! The key that signs tokens is replaced, in the steps of the runbook (infra/README.md).
+//! The key that signs tokens is replaced, in the steps of the runbook (infra/RUNBOOK.md).
 
 use axum::http::StatusCode;
 use lambda_kit::{
