@@ -31,7 +31,8 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 /// `.route("<path>", get(…).post(…))`.
 fn routed() -> Routes {
     let contexts = fs::read_dir(repository().join("functions")).expect("the contexts");
-    let files = contexts.flat_map(|context| sources(&context.expect("a context").path().join("src")));
+    let folders = contexts.map(|context| context.expect("a context").path().join("src"));
+    let files = folders.filter(|folder| folder.is_dir()).flat_map(|folder| sources(&folder));
     files.flat_map(|file| routes_in(&fs::read_to_string(file).expect("a source"))).collect()
 }
 

@@ -1,6 +1,9 @@
 //! A template as plain JSON: CloudFormation's short tags (`!Ref x`) in their long form (`{"Ref": "x"}`).
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Map, Value, json};
 
@@ -18,6 +21,21 @@ pub const CONTEXTS: [&str; 9] = [
 
 pub fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The generated part of a document: the lines between `<!-- mark -->` and `<!-- /mark -->`.
+pub fn block(file: &str, mark: &str) -> String {
+    let text = fs::read_to_string(repository().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let (begin, end) = (format!("<!-- {mark} -->\n"), format!("<!-- /{mark} -->"));
+    let block = text.split_once(&begin).and_then(|(_, rest)| rest.split_once(&end));
+    let (block, _) = block.unwrap_or_else(|| panic!("{file} lacks {begin} or {end}"));
+    block.to_owned()
+}
+
+/// All files below a folder.
+pub fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
 }
 
 #[derive(Debug)]

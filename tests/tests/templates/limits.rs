@@ -1,15 +1,12 @@
 //! Compares the templates and the state machine with the limits in `lambda_kit::numbers`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::fs;
 
 use contracts::saga::ORDER_WAIT_MINUTES;
 use lambda_kit::numbers::{self, Bulkhead, INTEGRATIONS};
 use serde_json::Value;
 
-use crate::document::{Template, repository, target};
+use crate::document::{CONTEXTS, Template, block, repository, sources, target};
 
 fn template(name: &str) -> Template {
     Template::all().into_iter().find(|template| template.name == name).expect("there is such a template")
@@ -90,9 +87,12 @@ fn reserved_concurrency_leaves_room_for_undos_beside_the_queue() {
 
 #[test]
 fn every_breaker_that_the_table_names_guards_something() {
-    let contexts = fs::read_dir(repository().join("functions")).expect("the contexts");
-    let sources = contexts.flat_map(|context| sources(&context.expect("a context").path().join("src")));
-    let text: String = sources.map(|file| fs::read_to_string(file).expect("a source")).collect();
+    let folders = CONTEXTS.map(|context| repository().join("functions").join(context).join("src"));
+    let text: String = folders
+        .iter()
+        .flat_map(|folder| sources(folder))
+        .map(|file| fs::read_to_string(file).expect("a source"))
+        .collect();
     // The storefront makes its breakers from a list of contexts.
     let made = text.split("Breaker::new(").skip(1).filter_map(|call| {
         let (arguments, _) = call.split_once(')')?;
@@ -111,20 +111,10 @@ fn every_breaker_that_the_table_names_guards_something() {
     }
 }
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
-    entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
-}
-
-/// In README.md, between two marks: `numbers::table()`.
 #[test]
 fn the_readme_has_the_table() {
-    let readme = fs::read_to_string(repository().join("README.md")).expect("the README");
-    let block =
-        readme.split_once("<!-- numbers -->\n").and_then(|(_, rest)| rest.split_once("<!-- /numbers -->"));
-    let (block, _) = block.expect("the marks");
     let table = numbers::table();
-    assert!(block == table, "README.md: put this between the marks:\n{table}");
+    assert!(block("README.md", "numbers") == table, "README.md: put this between the marks:\n{table}");
 }
 
 #[test]
