@@ -1,5 +1,7 @@
 //! The rules that every template in infra/ keeps, and for each rule, that it sees a template that breaks it.
 
+#[path = "templates/contexts.rs"]
+mod contexts;
 #[path = "templates/document.rs"]
 mod document;
 #[path = "templates/limits.rs"]

@@ -1,4 +1,4 @@
-//! The catalogue owns products: their names, descriptions and prices. It keeps a copy of the stock classes.
+//! Owns the products, with their names, descriptions and prices, and a copy of each SKU's availability.
 //!
 //! Publishes `product.created`, `product.updated` and `product.discontinued` (subject: the SKU, sequence: the
 //! product's version). Listens to `inventory.stock_changed` and `order.completed`.

@@ -1,6 +1,6 @@
-//! Owns the shipments: the carrier, tracking number and address of an order's parcel. Publishes `shipment.*`,
-//! whose subject is the order. The saga schedules and cancels shipments; staff report their progress. Listens
-//! to `user.deleted`: it erases a deleted customer's address from all parcels.
+//! Owns the shipment of each order, with its carrier, tracking number, progress and address. Publishes
+//! `shipment.*`, whose subject is the order. The saga schedules and cancels shipments; staff report their
+//! progress. Listens to `user.deleted`: it erases a deleted customer's address from all shipments.
 
 mod api;
 mod carrier;

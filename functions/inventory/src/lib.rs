@@ -1,5 +1,5 @@
-//! Owns the stock of every SKU and the reservations of orders: it never sells more than there is, and loses
-//! nothing that is returned. Publishes `inventory.reserved`, `inventory.not_available`, `inventory.released`
+//! Owns the stock of every SKU and the reservations of orders. It never sells more than the stock, and it puts
+//! back all that is released. Publishes `inventory.reserved`, `inventory.not_available`, `inventory.released`
 //! and `inventory.committed`, whose subject is the order, and `inventory.stock_changed`, whose subject is the
 //! SKU. Listens to `order.completed`. The saga reserves and releases, orders queries what can be sold, and a
 //! sweeper queries orders about reservations that are held too long.

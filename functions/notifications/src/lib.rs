@@ -1,5 +1,5 @@
-//! Notifications owns the messages to customers: their contact data, copied from users, and the record of
-//! what was sent. It listens to `user.*` and to events of orders, payments and shipments, and publishes
+//! Owns the messages to customers, with a copy of their contact data and the record of what was sent. It
+//! listens to `user.*` and to events of orders, payments and shipments, and publishes
 //! `notification.sent` and `notification.failed`.
 //!
 //! Each channel has its own queue, circuit breaker and rate limit (`gate`), which all instances share. SES

@@ -1,6 +1,6 @@
-//! Orders owns orders: the lines with their prices, and all events since. An order is the fold of its events,
-//! and commands append to them. It also owns the discount codes, and the copy of the prices that orders are
-//! placed with, so that a catalogue that is down prevents no order. For quotes it queries inventory and
+//! Owns the orders as lists of events, the discount codes, the views for lists and reports, and a copy of the
+//! prices. An order is the fold of its events, and commands append to them. Orders are placed with the copied
+//! prices, so that a catalogue that is down prevents no order. For quotes it queries inventory and
 //! fulfillment.
 //!
 //! Publishes `order.*` (subject: the order id, sequence: the order's version), starts the saga of each new

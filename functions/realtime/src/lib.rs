@@ -1,5 +1,5 @@
-//! Realtime owns the WebSocket: who is connected, what each connection follows, and the last frames of each order.
-//! It publishes nothing, and listens to `order.*`, `payment.*`, `shipment.*` and `user.deleted`.
+//! Owns the WebSocket connections, what each of them follows, and the last frames of each order. It publishes
+//! nothing, and listens to `order.*`, `payment.*`, `shipment.*` and `user.deleted`.
 //!
 //! Everything about one order passes through one line: the queue's message group of that order. Its events come
 //! through it, and so do the subscriptions to it, so that what is replayed and what is live cannot overtake each

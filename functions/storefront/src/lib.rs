@@ -1,7 +1,8 @@
-//! The storefront serves the shop's page, the responses that are composed of several contexts, the health of
-//! the whole platform, and the response for every path that belongs to no other context.
+//! Owns the shop's page and the state of its circuit breakers. It also serves the responses that are composed of
+//! several contexts, the health of the whole platform, and the response for every path that belongs to no other
+//! context.
 //!
-//! Owns the state of its circuit breakers, and no other data. Publishes nothing and listens to nothing; it
+//! Publishes nothing and listens to nothing; it
 //! calls the other contexts.
 
 mod api;

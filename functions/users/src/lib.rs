@@ -1,4 +1,4 @@
-//! Users owns accounts: a person's profile, their credentials, and the tokens that identify them to the other
+//! Owns the accounts, with each person's profile and credentials, and the tokens that identify them to the other
 //! contexts.
 //!
 //! Publishes `user.registered`, `user.updated` and `user.deleted` (subject: the user id, sequence: the
