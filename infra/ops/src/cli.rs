@@ -52,7 +52,7 @@ struct Place {
 enum Command {
     /// Start everything: emulators, functions, stacks, products; then follow the logs until Ctrl-C
     #[command(
-        after_help = "Needs Rust and Python 3.10 or newer. The first time takes some minutes, most of it compiling; \
+        after_help = "Needs Rust and Python 3.11 or newer. The first time takes some minutes, most of it compiling; \
                       later only what changed is built and deployed."
     )]
     Up(Up),

@@ -42,8 +42,8 @@ impl Purpose {
 
 const LOCK_POLL: std::time::Duration = std::time::Duration::from_millis(200);
 
-/// The oldest that the emulator's own packages accept.
-const OLDEST: (u32, u32) = (3, 10);
+/// The oldest that the pinned packages accept (duckdb, below MiniStack).
+const OLDEST: (u32, u32) = (3, 11);
 
 /// Makes the environment, unless it is there for these requirements already. Answers its folder of programs.
 ///
@@ -144,6 +144,9 @@ async fn install(programs: &Path, requirements: &Path, step: &crate::progress::S
             "--no-input",
             "--progress-bar",
             "off",
+            // The file names everything that is needed, in the version and with the hashes that are installed.
+            "--no-deps",
+            "--require-hashes",
             "-r",
         ])
         .arg(requirements)
@@ -234,20 +237,35 @@ mod tests {
     #[test]
     fn versions_compare_as_numbers() {
         assert!(parse_version("3 9\n").unwrap() < OLDEST);
-        assert!(parse_version("3 10\n").unwrap() >= OLDEST);
+        assert!(parse_version("3 11\n").unwrap() >= OLDEST);
         assert!(parse_version("3 13\n").unwrap() >= OLDEST);
         assert_eq!(parse_version("nonsense"), None);
     }
 
     #[test]
-    fn every_requirement_is_pinned() {
+    fn every_requirement_has_its_version_and_hashes() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../local");
-        for file in ["requirements.txt", "requirements-deploy.txt", "requirements-checks.txt"] {
-            for line in std::fs::read_to_string(folder.join(file)).unwrap().lines() {
-                let line = line.trim();
-                let pinned = line.is_empty() || line.starts_with(['#', '-']) || line.contains("==");
-                assert!(pinned, "{file}: {line}");
+        for purpose in [Purpose::Local, Purpose::Deploy, Purpose::Checks] {
+            let file = purpose.requirements();
+            let text = std::fs::read_to_string(folder.join(file)).unwrap().replace("\\\n", "");
+            assert!(text.lines().count() > 20, "{file}");
+            for requirement in text.lines() {
+                let pinned = requirement.contains("==") && requirement.contains("--hash=sha256:");
+                assert!(pinned, "{file}: {requirement}");
             }
         }
+    }
+
+    #[test]
+    fn the_deployment_has_the_versions_of_the_local_stack() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../local");
+        let versions = |purpose: Purpose| {
+            let text = std::fs::read_to_string(folder.join(purpose.requirements())).unwrap();
+            let pins = text.lines().filter(|line| line.contains("==")).map(str::to_owned);
+            pins.collect::<Vec<_>>()
+        };
+        let (local, deploy) = (versions(Purpose::Local), versions(Purpose::Deploy));
+        let missing: Vec<_> = local.iter().filter(|pin| !deploy.contains(pin)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
     }
 }
