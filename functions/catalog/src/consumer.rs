@@ -32,7 +32,7 @@ pub async fn handle(store: &Store, event: Envelope) -> Result<(), MessageError> 
         store.note_stock(&sku, event.sequence, availability, event.occurred_at).await
     };
     if noted.map_err(MessageError::handler)? == Noted::Outdated {
-        tracing::info!(sequence = event.sequence, "as much was known already");
+        tracing::info!(sequence = event.sequence, "stale event ignored");
     }
     Ok(())
 }

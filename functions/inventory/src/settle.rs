@@ -74,7 +74,7 @@ pub async fn reserve(store: &Store, lines: &[OrderLine], cause: &Cause) -> Resul
 enum Next {
     /// Guesses.
     First,
-    /// Reads what there is.
+    /// Reads the stock.
     Look,
     Try(Command),
 }

@@ -23,14 +23,14 @@ enum NotifyError {
     /// Without the parser's error text, which quotes the input.
     #[error("the contact data cannot be read")]
     Contact,
-    #[error("nobody to tell: the event names no user")]
+    #[error("the event names no user")]
     NoUser,
     /// The order's event overtook `user.registered`, which will arrive.
     #[error("the user is not known yet")]
     UnknownUser,
     #[error("another try is at this message")]
     Busy,
-    #[error("two tries ended while they sent this message, and nobody knows whether they did")]
+    #[error("two tries ended while they sent this message, and it is unknown whether they did")]
     Uncertain,
     #[error("the event cannot be read")]
     Decode(#[from] DecodeError),

@@ -39,7 +39,7 @@ pub async fn handle(store: &Store, event: Envelope) -> Result<(), MessageError> 
     let (sku, price) = read(&event)?;
     let noted = store.note_price(&sku, event.sequence, price).await.map_err(MessageError::handler)?;
     if noted == Noted::Outdated {
-        tracing::info!(version = event.sequence, "as much was known already");
+        tracing::info!(version = event.sequence, "stale event ignored");
     }
     Ok(())
 }

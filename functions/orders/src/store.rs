@@ -2,7 +2,7 @@
 //!
 //! | pk | sk | holds |
 //! |---|---|---|
-//! | `ORDER#<id>` | `COMMIT#<first version, 8 digits>` | one commit: `command_id`, `outbox` (its envelopes: the events, stored once), `first_version`, `last_version`, `user_id`; the first one also `request_hash`, `private`, and while somebody has to see to the order `watch` and `watched_since`, the keys of the sparse index `watch` |
+//! | `ORDER#<id>` | `COMMIT#<first version, 8 digits>` | one commit: `command_id`, `outbox` (its envelopes: the events, stored once), `first_version`, `last_version`, `user_id`; the first one also `request_hash`, `private`, and while the reconciler has to check the order `watch` and `watched_since`, the keys of the sparse index `watch` |
 //! | `CUSTOMER#<user>` | `DELETED` | the customer was deleted; lives as long as an access token from before |
 //! | `PRICE#<sku>` | `PRICE` | what the SKU costs, as of `product_version`; without `amount` and `currency` it is no longer sold |
 //! | `CUSTOMER#<user id>` | `ORDER#<created at>#<id>` | the view of an order: `version` and `status` of the order, `order` (its JSON, as it is shown), `revision` (counts the view's writes), `counted` (by generation of the sales, the version up to which the order is counted), and `listed`, the key of the index `listed` |

@@ -51,7 +51,7 @@ pub async fn place_order(store: &Store) {
     store.place(&order, place(), at(0)).await.unwrap();
 }
 
-/// So many seconds after the order was placed.
+/// The time `second` seconds after the order was placed.
 pub fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_795_000_000 + seconds).unwrap()
 }
@@ -160,7 +160,7 @@ pub fn unanswered() -> Forecast {
     Forecast::new(&(&sdk).into(), "test".to_owned())
 }
 
-/// Somebody's order of two mugs, placed `second` seconds after the first; its id.
+/// Places a customer's order of two mugs `second` seconds after the first one, and returns its id.
 pub async fn order_of(store: &Store, customer: &UserId, name: &str, second: i64) -> OrderId {
     let order_id = OrderId::derive(customer, &IdempotencyKey::try_from(name).unwrap());
     let order = NewOrder {

@@ -95,7 +95,7 @@ impl Projector {
         }
         .await;
         if let Err(error) = settled {
-            tracing::error!(error = chain(&error), "a batch is not counted for certain, and comes again");
+            tracing::error!(error = chain(&error), "a batch may not be counted, will be retried");
             projected.failed.extend(orders.values().map(|number| (*number).to_owned()));
         }
         projected

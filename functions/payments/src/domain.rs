@@ -1,5 +1,5 @@
-//! A payment and its transitions. The item decides: whoever learns a fact (the queue, a webhook, an undo, a
-//! check) calls [`decide`] for the change, and then does what the payment owes.
+//! A payment and its transitions. The item decides: the queue, webhooks, undos and checks that learn a fact
+//! call [`decide`] for the change, and then does what the payment owes.
 
 mod books;
 mod owed;
@@ -217,7 +217,7 @@ pub enum Fact {
         user_id: UserId,
         correlation_id: CorrelationId,
     },
-    /// The total that has been refunded, by whomever.
+    /// The total that has been refunded, by us or in the dashboard.
     Refunded {
         amount: i64,
     },

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use crate::domain::Secret;
 
-/// Whoever sends forged webhooks makes the secret be read again, but not more often than this.
+/// A forged webhook makes us read the secret again, because it may have been rotated. This limits how often.
 const READ_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
 /// The stored secret: `{"api_key":"sk_…","webhook_secrets":["whsec_…"]}`.

@@ -47,7 +47,7 @@ enum ConsumerError {
     Table(#[from] TableError),
     #[error(transparent)]
     Push(#[from] PushError),
-    #[error("somebody else works on this order's line")]
+    #[error("another consumer changed this order's item")]
     Conflict,
     #[error("{0} connections could neither be posted to nor closed")]
     Undelivered(usize),
@@ -88,7 +88,7 @@ struct Known {
 struct Batch(Mutex<BTreeMap<OrderId, Known>>);
 
 impl Batch {
-    /// Whoever takes it puts back what the table has afterwards; until then the order must be read.
+    /// The caller puts back the stored state afterwards. Until then the order must be read from the table.
     fn take(&self, order_id: &OrderId) -> Option<Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(order_id)
     }
@@ -315,7 +315,7 @@ impl Consumer {
         }
     }
 
-    /// Nobody who is deleted stays connected, or gets in with a ticket from before.
+    /// Closes the connections of a deleted user, and admits none with an earlier ticket.
     async fn user_deleted(&self, user_id: &UserId, now: i64) -> Result<(), ConsumerError> {
         self.store.bar(user_id, now).await?;
         for connection_id in self.store.connections_of(user_id).await? {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::upstream::{Caller, Context, Down, Upstream};
 
 /// Orders in one answer. Four calls each, of some 15 ms: well within the function's 3 s, also when the functions have to
-/// start first. Whoever has more orders reads on with `cursor`.
+/// start first. A customer with more orders reads on with `cursor`.
 const ORDERS: usize = 50;
 /// Orders that are read at the same time: each call keeps an instance of a function busy.
 const CONCURRENCY: usize = 4;

@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 /// The function's own timeout is 3 s: this leaves it time to answer.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// A report is given again for so long. Everybody may ask for it, and one report takes eight invocations: without this a
+/// How long a report is returned again. The route is public, and one report takes eight invocations: without this a
 /// stranger could use up the concurrency that orders need.
 const FRESH: SignedDuration = SignedDuration::from_secs(2);
 

@@ -82,7 +82,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Whoever sent a request with these headers.
+    /// The sender of a request with these headers.
     pub fn new(identity: Identity, correlation_id: CorrelationId, headers: &HeaderMap) -> Self {
         let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let authorization = authorization.unwrap_or_default().to_owned();

@@ -95,13 +95,13 @@ enum Command {
                       exits 0 only if each function answers."
     )]
     SamLocal(SamLocal),
-    /// Find and mend orders whose saga needs somebody: `saga list`, `saga retry`, `saga check`
+    /// Find and resolve orders whose saga needs a person: `saga list`, `saga retry`, `saga check`
     #[command(subcommand)]
     Saga(Saga),
     /// Compare payments with the gateway, and record what was paid past it: `payments check`, `payments settled`
     #[command(subcommand)]
     Payments(Payments),
-    /// Make somebody an administrator
+    /// Make an account an administrator's
     #[command(subcommand)]
     Users(Users),
     /// Rebuild from events what lists of orders and the sales report are read from, while they are read

@@ -36,7 +36,7 @@ pub enum Dlq {
     Show {
         #[command(flatten)]
         queue: Which,
-        /// At most so many
+        /// The most messages to show
         #[arg(long, default_value = "10")]
         max: NonZeroUsize,
         /// For machines
@@ -53,7 +53,7 @@ pub enum Dlq {
     Redrive {
         #[command(flatten)]
         queue: Which,
-        /// At most so many [default: those that are there when it begins]
+        /// The most messages to move [default: those that are there when it begins]
         #[arg(long)]
         max: Option<NonZeroUsize>,
         #[command(flatten)]
@@ -158,7 +158,7 @@ fn show(queue: &DeadLetters, messages: &[Summary], option: &str) -> String {
         return match visible + in_flight {
             0 => format!("{name} is empty\n"),
             held => format!(
-                "{name}: all {held} are held by somebody who looks at them or moves them. Try again in {} s.\n",
+                "{name}: all {held} are held by a command that looks at them or moves them. Try again in {} s.\n",
                 redrive::HOLD_SECONDS
             ),
         };

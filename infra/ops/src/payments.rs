@@ -33,7 +33,7 @@ pub enum Payments {
     /// Record that a customer whose refund failed was paid in another way, and end what their order needs attention for
     #[command(
         after_help = "Refuses when no refund of the order has failed. A repeat records nothing, and says what was recorded. \
-                      It pays nobody: pay first, for example by bank transfer."
+                      It pays no money: pay first, for example by bank transfer."
     )]
     Settled(Settled),
 }

@@ -71,7 +71,7 @@ pub enum Outbox {
 
 #[derive(Debug, Clone, Args)]
 pub struct How {
-    /// At most so many events a second, on average: what consumers have to do beside their daily work
+    /// The most events a second, on average: consumers handle them beside their daily work
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=3000))]
     rate: u32,
     /// Go on where a run of this command ended

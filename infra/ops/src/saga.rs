@@ -37,7 +37,7 @@ pub struct List {
     /// Only those that need a person: an undo of theirs was exhausted
     #[arg(long)]
     attention: bool,
-    /// At most so many
+    /// The most orders to list
     #[arg(long, default_value_t = 50)]
     limit: usize,
     #[command(flatten)]
@@ -54,7 +54,7 @@ pub struct Retry {
 
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Look at orders that were placed more than so many seconds ago [default: the longest that a saga can take]
+    /// Check orders that were placed more than this many seconds ago [default: the longest that a saga can take]
     #[arg(long, value_name = "SECONDS")]
     older_than: Option<u32>,
     #[command(flatten)]

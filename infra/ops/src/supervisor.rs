@@ -146,7 +146,7 @@ async fn hold(orders: &Orders, state: &StateDir, emulators: &mut Emulators) -> R
         ended = work => ended,
         _ = terminate.recv() => Ok("ended by a signal".to_owned()),
         _ = interrupt.recv() => Ok("ended by a signal".to_owned()),
-        _ = &mut abandoned => Ok("ended because whoever started it has ended".to_owned()),
+        _ = &mut abandoned => Ok("ended because the process that started it has ended".to_owned()),
     }
 }
 

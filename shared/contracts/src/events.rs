@@ -276,7 +276,7 @@ impl Channel {
 }
 
 event!(
-    /// The provider took the message. Whether it arrives, nobody tells.
+    /// The provider took the message. It does not report whether the message arrives.
     NotificationSent, "notification.sent", v 1 {
         /// What it tells of.
         about: EventId,
@@ -299,7 +299,7 @@ pub enum Undelivered {
     Suppressed,
     /// The provider did not take it.
     Provider,
-    /// It may have been sent twice already, and nobody knows.
+    /// It may have been sent twice already. The provider does not say.
     Uncertain,
 }
 

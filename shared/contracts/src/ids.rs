@@ -167,7 +167,7 @@ impl UserId {
 
 impl EventId {
     /// The id of the `sequence`-th event of `source` about `subject`: a command that is run again makes the
-    /// same events, and whoever reads them can tell that they are.
+    /// same events, and readers recognise them.
     pub fn derive(source: &str, subject: &str, sequence: u64) -> Self {
         Self(format!("evt_{}", derived("event", &[source, subject, &sequence.to_string()])))
     }

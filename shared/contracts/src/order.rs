@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// So many of one SKU.
+/// A quantity of one SKU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OrderLine {

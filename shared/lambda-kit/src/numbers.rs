@@ -212,7 +212,7 @@ pub const INTEGRATIONS: &[Integration] = &[
         attempts: (1, "–"),
         breaker: Some("users, orders, payments, fulfillment, catalog"),
         bulkhead: None,
-        fallback: "what was read last, where it is everybody's; else the part is left out, and named in `degraded`",
+        fallback: "the last answer, if it is the same for all customers; else the part is left out and named in `degraded`",
     },
     Integration {
         of: "inventory and fulfillment, for a quote",

@@ -14,7 +14,7 @@ pub enum Who {
     Owner,
     OwnerOrAdmin,
     Admin,
-    /// Whoever signs the body, as Stripe does.
+    /// A sender that signs the body, as Stripe does.
     Signed,
 }
 
@@ -90,7 +90,7 @@ impl Operation {
             operation = operation.problem(403, "Only an administrator may do this.");
         }
         if path.contains('{') {
-            operation = operation.problem(404, "There is no such thing, or it is somebody else's.");
+            operation = operation.problem(404, "It does not exist, or it belongs to another user.");
         }
         operation
     }
@@ -158,7 +158,7 @@ impl Operation {
         operation
     }
 
-    /// Refuses whoever asks too often.
+    /// Refuses callers that ask too often.
     #[must_use]
     pub fn limited(self) -> Self {
         let mut operation = self;

@@ -161,7 +161,7 @@ fn respond(results: Vec<(Option<String>, Result<(), MessageError>)>) -> SqsBatch
             tracing::error!(
                 message_id = id.as_deref(),
                 error = chain(&error),
-                "a message failed and comes again"
+                "message failed, will be retried"
             );
             // Without an id the whole batch must be retried. An empty identifier means that (Lambda, SQS
             // guide).

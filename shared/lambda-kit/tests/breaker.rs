@@ -173,8 +173,8 @@ async fn the_slot_of_a_probe_whose_process_died_comes_back_to_the_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_go_ahead_in_a_process_that_cannot_read_the_table() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut one = Instance::start(&format!("http://{nobody}"));
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut one = Instance::start(&format!("http://{unused}"));
     for _ in 0..7 {
         one.calls("fail", T);
     }

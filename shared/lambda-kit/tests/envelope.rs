@@ -1,4 +1,4 @@
-//! Consumers must survive any message in their queues, whoever wrote it.
+//! Consumers must survive any message in their queues.
 
 use contracts::{
     Envelope,

@@ -144,7 +144,7 @@ async fn order(customer: &Customer, personal: &[String], order: NewOrder) -> Res
     Ok(customer.shop.place(&order, &unique("key")).await?.order_id)
 }
 
-/// Orders what there is not: refused in any case.
+/// Orders a product that does not exist, which is refused in any case.
 async fn tries_to_order(customer: &Customer) -> Result<StatusCode> {
     let nothing = Sku::try_from("NO-SUCH-THING").expect("letters and hyphens");
     let order = NewOrder { items: vec![one(&nothing)], ..buy(&nothing) };

@@ -37,7 +37,7 @@ const CUT_OFF: &str = "the-table-is-down";
 
 impl World {
     /// The gateway fails the next `count` requests of one order's operation (`create`, `confirm`, `refund`) in this way
-    /// (infra/ops/README.md has the modes). Nobody else's.
+    /// (infra/ops/README.md has the modes), and no request of another order.
     pub async fn fail_gateway(&self, order: &OrderId, operation: &str, mode: &str, count: u32) -> Outcome {
         let fault = json!({"key_prefix": format!("{order}.{operation}."), "mode": mode, "count": count});
         Ok(self.gateway.plan_fault(&fault).await?)

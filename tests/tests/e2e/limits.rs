@@ -19,7 +19,7 @@ crate::tests![alone: a_user_who_orders_too_often_is_refused, an_address_that_tri
 /// requests through.
 const AT_ONCE: usize = 4;
 
-/// Orders of what there is not: each counts, and none is placed.
+/// Orders of a product that does not exist: each counts, and none is placed.
 async fn a_user_who_orders_too_often_is_refused(world: World) -> Outcome {
     let customer = world.customer().await?;
     let nothing = buy(&Sku::try_from("NO-SUCH-THING")?);

@@ -73,7 +73,7 @@ async fn a_customer_lists_their_orders_and_an_administrator_everybodys(world: Wo
     let cancelled = get(&anna.shop, "/v1/orders?status=OrderCancelled").await?;
     assert_eq!(ids(cancelled["items"].as_array().unwrap_or(&vec![])), [third.as_str(), second.as_str()]);
 
-    // Nobody's cursor opens another's list.
+    // A cursor of one customer does not open another one's list.
     let page = get(&anna.shop, "/v1/orders?limit=1").await?;
     let cursor = page["next_cursor"].as_str().unwrap_or_default();
     let answer = ben.shop.call(Method::GET, &format!("/v1/orders?cursor={cursor}")).send().await?;

@@ -79,7 +79,7 @@ impl World {
         Ok(self)
     }
 
-    /// Somebody who has registered and logged in.
+    /// A customer who has registered and logged in.
     pub async fn customer(&self) -> Result<Customer> {
         let email = format!("{}@ordersaga.example", unique("test"));
         let password = unique("Pass");

@@ -77,7 +77,7 @@ enum Refusal {
 }
 
 impl Limits {
-    /// The limits, so many times slower than they are.
+    /// The limits, divided by `times`.
     pub fn slowed(times: u32) -> Self {
         Self {
             unit: Duration::from_secs(1) * times / UNITS,

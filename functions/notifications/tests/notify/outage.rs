@@ -49,7 +49,7 @@ async fn a_message_that_ses_does_not_take_comes_again_later_each_time_and_is_the
     let failed: NotificationFailed = told[0].decode().unwrap();
     assert_eq!((failed.reason, failed.channel), (Undelivered::Provider, Channel::Email));
 
-    // Somebody moved it back.
+    // An operator redrove it.
     office.tell(&event).await.unwrap();
     let told = office.published().await;
     told[0].decode::<NotificationSent>().unwrap();

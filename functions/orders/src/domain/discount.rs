@@ -53,7 +53,7 @@ impl std::fmt::Display for DiscountCode {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Reduction {
-    /// So many hundredths of the order's sum, rounded down to what can be charged: 1 to 100.
+    /// A percentage of the order's sum, 1 to 100, rounded down to a chargeable amount.
     Percentage(u8),
     /// So much, and never more than the order's sum.
     Amount(Money),

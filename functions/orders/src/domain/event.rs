@@ -11,7 +11,7 @@ use contracts::{
 
 macro_rules! events {
     ($($variant:ident($payload:ident)),+ $(,)?) => {
-        /// One fact about an order: its type and what there is to know about it.
+        /// One fact about an order: its type and payload.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum Event {
             $($variant($payload)),+

@@ -16,7 +16,7 @@ use crate::{
     queue::{RecordDispute, RecordRefunds},
 };
 
-/// Nobody waits for these to be recorded.
+/// No caller waits for these records, so a retry may take its time.
 const AGAIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// Whose an intent is.

@@ -136,7 +136,7 @@ impl FakeStripe {
         self.state.lock().unwrap().intents.get_mut(intent_id).unwrap().status = status;
     }
 
-    /// Somebody gives back a part, in the dashboard. Answers the charge as a webhook shows it.
+    /// Refunds a part in the dashboard, and returns the charge as a webhook shows it.
     pub fn refund_in_dashboard(&self, intent_id: &str, amount: i64) -> Value {
         let mut state = self.state.lock().unwrap();
         if amount > 0 {

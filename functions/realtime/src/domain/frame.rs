@@ -19,7 +19,7 @@ pub enum Frame {
         #[serde(skip_serializing_if = "Option::is_none")]
         order_id: Option<OrderId>,
     },
-    /// So many order frames are missing here. The client gets them by `GET /v1/orders/{id}/events`.
+    /// `dropped` order frames are missing here. The client gets them by `GET /v1/orders/{id}/events`.
     Gap {
         order_id: OrderId,
         dropped: u64,
@@ -35,7 +35,7 @@ pub enum Frame {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Refusal {
     pub code: ErrorCode,
-    /// For whoever writes the client: what to do about it.
+    /// What the client has to do about it.
     pub message: String,
 }
 

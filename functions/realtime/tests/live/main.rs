@@ -26,7 +26,7 @@ use wiremock::{
 const NOW: i64 = 1_800_000_000;
 const HOUR: i64 = 3600;
 
-/// So many messages of a batch failed.
+/// The number of messages of a batch that failed.
 #[derive(Debug, PartialEq, Eq)]
 struct Failed(usize);
 
@@ -98,7 +98,7 @@ impl Hub {
         }
     }
 
-    /// So many posts to a connection are throttled, as by API Gateway's limit of an account, while the number is not 0.
+    /// Returns a counter: that many posts to the connection are throttled, as by API Gateway's limit of an account.
     async fn throttle(&self, connection: &str) -> Arc<AtomicU64> {
         let left = Arc::new(AtomicU64::new(0));
         let post = Mock::given(method("POST")).and(path(format!("/live/@connections/{connection}")));

@@ -17,7 +17,7 @@ pub fn operations() -> Vec<Operation> {
                 "recommendations": [], "degraded": ["shipments"]
             })),
         Operation::get("/v1/users/me/export", Who::User, "All that is held about the person")
-            .query("cursor", "`next_cursor` of the part before: whoever has many orders reads on.", json!({"type": "string"}))
+            .query("cursor", "`next_cursor` of the part before, for customers with many orders.", json!({"type": "string"}))
             .answers::<Export>(200, "The person's data.", &["Cache-Control"], json!({
                 "exported_at": "2026-11-21T12:00:00Z",
                 "profile": {"user_id": USER_ID, "name": "Ada Lovelace"}, "orders": [], "next_cursor": null

@@ -8,7 +8,7 @@ use super::*;
 
 /// A composer whose catalogue is down and which read tea `age` ago.
 async fn composer(age: Duration) -> Composer {
-    // Nobody listens there.
+    // No server listens there.
     let (sdk, _) = testing::sdk_config("http://127.0.0.1:9");
     let (table, _) = testing::table(&[]).await;
     let composer = Composer::new(Upstream::new(&(&sdk).into(), "test".to_owned(), &table));

@@ -79,7 +79,7 @@ function leave() {
   goSilent();
 }
 
-/** The basket, the form and what is on the screen stay; the orders go on once somebody has logged in again. */
+/** Keeps the basket, the form and the orders on the screen. The orders are updated again after the next login. */
 function sessionEnded() {
   leave();
   switchAccount(false);

@@ -15,7 +15,7 @@ function element(tag, properties = {}, ...children) {
 const NEWS_FOR = 7000;
 let news = null;
 
-/** Tells everybody, those who do not look among them. */
+/** Shows a message, which screen readers read aloud. */
 function say(text, bad = false) {
   Object.assign($('message'), { textContent: text, className: bad ? 'bad' : '' });
   clearTimeout(news);

@@ -1,13 +1,13 @@
 
 // --- Placing an order
 
-/** Countries to choose from. Nobody ships to the last: to see how an order is undone. */
+/** Countries to choose from. The carrier does not serve the last one: an order to it shows how an order is undone. */
 const COUNTRIES = ['AT', 'BE', 'CA', 'CH', 'DE', 'DK', 'ES', 'FR', 'GB', 'IE', 'IT', 'NL', 'NO', 'PL', 'PT', 'SE', 'US', 'AQ'];
 
 const countryNames = new Intl.DisplayNames(undefined, { type: 'region' });
 const home = COUNTRIES.find((code) => navigator.language.endsWith(`-${code}`)) ?? 'US';
 $('checkout').elements.country.append(...COUNTRIES.map((code) => new Option(
-  countryNames.of(code) + (code === 'AQ' ? ' (nobody ships there)' : ''), code, code === home, code === home)));
+  countryNames.of(code) + (code === 'AQ' ? ' (no carrier ships there)' : ''), code, code === home, code === home)));
 
 // The key belongs to what is ordered: sending the same again is the same order, however often, until its outcome is
 // known. It outlives a reload of this tab, with the address that is part of what is ordered, and not a log-out.

@@ -4,7 +4,7 @@
 const POLL_EVERY = 5000;
 /** API Gateway closes a connection that has been silent for 10 minutes. */
 const SILENT_AT_MOST = 300_000;
-/** While an order is under way silence is suspicious: a connection can be gone without anybody being told. */
+/** While an order is open, events are expected. A broken connection may stay silent, so the page asks sooner. */
 const SILENT_WHILE_OPEN = 20_000;
 const PONG_WITHIN = 5000;
 
@@ -30,7 +30,7 @@ function showLink(way) {
 async function goLive() {
   clearTimeout(reconnecting);
   if (!tokens || socket) return;
-  // Marks that a connection is being made, so that nobody makes another.
+  // Marks that a connection is being made, so that a second call makes no other one.
   socket = {};
   try {
     const { ticket, url } = await call('POST', 'v1/realtime/tickets', { body: {} });

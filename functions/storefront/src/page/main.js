@@ -10,7 +10,7 @@ function showView() {
 addEventListener('hashchange', () => {
   const before = $('orders').hidden;
   showView();
-  // Whoever does not see the page change is taken to where it changed.
+  // Moves the focus to the part that changed, for people who do not see the screen.
   if (location.hash === '#basket') $('basket-title').focus();
   else if ($('orders').hidden !== before) $(before ? 'orders-title' : 'shop-title').focus();
 });

@@ -118,7 +118,7 @@ function takeEvent(order, { version, event_type, status, occurred_at, data }) {
   if (known && (known.data || !data)) return;
   order.events.set(version, { version, event_type, status, occurred_at, data });
   order.facts.set(event_type, { occurred_at, data });
-  if (event_type === 'order.cancel_requested') order.cancelling = data?.requested_by ?? order.cancelling ?? 'somebody';
+  if (event_type === 'order.cancel_requested') order.cancelling = data?.requested_by ?? order.cancelling ?? 'unknown';
   if (version <= order.version) return;
   order.version = version;
   if (!status || status === order.status) return;
@@ -189,7 +189,7 @@ function orderView(order) {
       lines, end, steps, actions,
       element('details', { className: 'log' }, logTitle, log),
       element('p', { className: 'id', textContent: order.order_id })));
-  // A past order is read when somebody wants to see it.
+  // The events of a past order are loaded when it is opened.
   node.addEventListener('toggle', () => {
     if (node.open && ![...order.events.values()].some(({ data }) => data)) readEvents(order, 0).catch((problem) => say(problem.message, true));
   });
@@ -230,7 +230,7 @@ function stepItem({ name, state, at, note }) {
     element('small', { textContent: note }));
 }
 
-/** Buttons are kept while they stay the same: whoever is about to press one must not lose it. */
+/** Keeps buttons that stay the same, so that a button does not vanish while it is being pressed. */
 function showActions(order) {
   const asks = order.status === 'PaymentPending' && order.payment?.next_action;
   const wanted = [asks && (STRIPE_KEY ? 'confirm' : 'no-bank'), isOpen(order) && !order.cancelling && 'cancel'].filter(Boolean);

@@ -12,7 +12,7 @@ let listOf = null;
 
 /** The list of an earlier visit is shown for a day, while the shop does not give its own. */
 const LIST_KEPT = 24 * 60 * 60 * 1000;
-/** Stock that was known at some time: low at best, because nobody knows what was sold since. */
+/** Stock as of an earlier time. It is shown as low at best, because more may have been sold since. */
 const LIMITED = { in_stock: 'low_stock' };
 
 /** The first page as the shop gives it, or as it was at the last visit. */
@@ -199,7 +199,7 @@ function totals() {
   return Object.entries(sums).map(([currency, amount]) => ({ amount, currency }));
 }
 
-/** By SKU. A line stays the same node while it is there: whoever is in it with the keyboard must not lose it. */
+/** By SKU. A line keeps its node, so that the keyboard focus stays in it. */
 const basketLines = new Map();
 
 function showLine(product) {

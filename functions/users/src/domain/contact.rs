@@ -52,8 +52,8 @@ personal!(
     /// its ASCII form (UTS 46, which also makes one of letters that look alike to a browser, such as `Ｅ` and `e`).
     ///
     /// Before the `@`, a mail server may tell cases apart (RFC 5321 section 2.4), and none that people use does; letters
-    /// beyond ASCII are refused, since SES delivers to none, and since `K`, the Kelvin sign, must not become somebody's
-    /// `k`. Dots and `+` stay: what they mean is each provider's own.
+    /// beyond ASCII are refused, since SES delivers to none, and since `K`, the Kelvin sign, must not become another
+    /// user's `k`. Dots and `+` stay: what they mean is each provider's own.
     Email,
     |text| {
         const RULE: Broken = Broken("must be an e-mail address, like `anna@example.com`");

@@ -13,7 +13,7 @@ const QUANTITY: u32 = 2;
 /// The largest quantity that orders-api takes on one line (`MAX_QUANTITY` in functions/orders).
 const LARGEST_QUANTITY: u64 = 1000;
 
-/// Somebody who has registered and logged in.
+/// A customer who has registered and logged in.
 #[derive(Debug)]
 pub struct Customer {
     pub email: String,

@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// The number that fits on a screen.
 const SHOWN: usize = 10;
 
-/// Everybody who has a part in it.
+/// The screen, the shop and the customer of a tour.
 #[derive(Debug)]
 pub struct Tour<'a> {
     screen: &'a Screen,
@@ -28,7 +28,7 @@ pub struct Tour<'a> {
 }
 
 impl<'a> Tour<'a> {
-    /// Registers a customer and looks at what there is to buy.
+    /// Registers a customer and lists the products.
     ///
     /// # Errors
     /// The shop does not answer, or has too little to sell.

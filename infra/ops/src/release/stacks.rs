@@ -130,7 +130,7 @@ pub fn step(name: &str, found: Option<&Found>, region: &str) -> std::result::Res
                 _ => "update",
             };
             Err(format!(
-                "somebody is changing it now. Wait for the end: `{}`",
+                "another deployment is changing it now. Wait for the end: `{}`",
                 command(&format!("wait stack-{operation}-complete"))
             ))
         }

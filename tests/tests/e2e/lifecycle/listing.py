@@ -1,4 +1,4 @@
-"""Prints what there is in the account and region that the environment names, one `kind name` a line."""
+"""Prints the resources of the account and region that the environment names, one `kind name` a line."""
 
 import boto3
 

@@ -28,7 +28,7 @@ impl World {
         Self { app, store, tokens, anna: UserId::generate() }
     }
 
-    /// So many orders, of which every second one is reserved; their ids, the newest first.
+    /// Places `count` orders, of which every second one is reserved. Returns their ids, the newest first.
     async fn orders(&self, customer: &UserId, count: i64) -> Vec<OrderId> {
         let mut placed = vec![];
         for n in 0..count {

@@ -153,7 +153,7 @@ impl World {
         self
     }
 
-    /// So many orders of others, each with its execution.
+    /// Places `count` orders of other customers, each with an execution.
     pub async fn with_running_orders(&self, count: usize) {
         for n in 0..count {
             let order_id = OrderId::try_from(format!("ord_{n:032x}")).unwrap();
@@ -170,7 +170,8 @@ impl World {
         }
     }
 
-    /// So many orders of others, which were cancelled when ours was placed: some in the one partition where all were once.
+    /// Adds `count` orders of other customers that were cancelled when ours was placed, some of them in the single
+    /// partition that older versions used.
     pub async fn with_cancelled_orders(&self, count: usize) {
         for n in 0..count {
             let mut item = key(format!("ORDER#ord_{n:031x}7"), "COMMIT#00000001");

@@ -81,7 +81,7 @@ fn a_bill_holds_what_was_counted_and_what_follows_from_it() {
     assert_eq!((quantity(&prices::FIFO_DELIVERY), quantity(&prices::FIFO_DELIVERY_BYTE)), (3, 150));
     // The saga's message, the topic's one, and of payments' three invocations the one that the saga did not make.
     assert_eq!(quantity(&prices::QUEUE_REQUEST), 1 + 1 + 2);
-    // The function's own, and the topic's two. Nobody polls it here.
+    // The function's own, and the topic's two. No function polls it here.
     assert_eq!(quantity(&prices::FIFO_QUEUE_REQUEST), 1 + 2);
     assert_eq!(quantity(&prices::HTTP_REQUEST), 2);
     assert_eq!(quantity(&prices::EMAIL), 1);
