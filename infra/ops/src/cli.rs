@@ -368,6 +368,8 @@ async fn until_interrupted(work: impl Future<Output = Result<()>>) -> Result<()>
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -375,6 +377,59 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn documents_and_alarms_name_commands_that_exist() {
+        let mut files = Vec::new();
+        texts(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."), &mut files);
+        let mut seen = 0;
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            for line in text.lines() {
+                for said in line.split("cargo ops ").skip(1) {
+                    let command = said.split(['`', '#', '|', ';', ')']).next().unwrap_or_default();
+                    assert_eq!(unknown(command), None, "{}: cargo ops {command}", file.display());
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 100, "only {seen} commands were found");
+        assert_eq!(unknown("stripe connect --stage prod"), Some("connect"));
+        assert_eq!(unknown("saga check --older-then 0"), Some("--older-then"));
+    }
+
+    /// The Markdown files and templates below a folder.
+    fn texts(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("target") && !path.ends_with(".git") {
+                texts(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "md" || extension == "yaml") {
+                found.push(path);
+            }
+        }
+    }
+
+    /// The first word of a command line that is no subcommand or no option.
+    fn unknown(line: &str) -> Option<&str> {
+        let mut command = Cli::command();
+        command.build();
+        let mut words = line.split_whitespace().map(|word| word.trim_end_matches(['.', ',', ':']));
+        while let Some(word) = words.next() {
+            if let Some(name) = word.strip_prefix("--") {
+                let option = command.get_arguments().find(|argument| argument.get_long() == Some(name));
+                let Some(option) = option else { return Some(word) };
+                if option.get_action().takes_values() {
+                    words.next();
+                }
+            } else if command.has_subcommands() && word.starts_with(|first: char| first.is_ascii_lowercase())
+            {
+                let Some(found) = command.find_subcommand(word) else { return Some(word) };
+                command = found.clone();
+            }
+        }
+        None
     }
 
     #[test]
