@@ -257,6 +257,25 @@ mod tests {
     }
 
     #[test]
+    fn the_written_files_have_the_versions_that_are_asked_for() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../local");
+        for purpose in [Purpose::Local, Purpose::Deploy, Purpose::Checks] {
+            let file = purpose.requirements();
+            let written = std::fs::read_to_string(folder.join(file)).unwrap();
+            let asked = std::fs::read_to_string(folder.join(file.replace(".txt", ".in"))).unwrap();
+            let pins: Vec<&str> = asked.lines().filter(|line| line.contains("==")).collect();
+            assert!(!pins.is_empty(), "{file}");
+            for pin in pins {
+                let pin = pin.replace("[full]", "");
+                assert!(
+                    written.contains(&format!("{pin} \\\n")),
+                    "{file} lacks {pin}: infra/local/README.md"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn the_deployment_has_the_versions_of_the_local_stack() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../local");
         let versions = |purpose: Purpose| {
