@@ -1,7 +1,7 @@
 
 // --- Account
 
-/** Who is logged in. */
+/** The logged-in user. */
 let user = null;
 let registering = false;
 
@@ -38,7 +38,7 @@ $('account-form').addEventListener('submit', async (event) => {
   waiting(button, true);
   try {
     if (registering) await call('POST', 'v1/auth/register', { body: { email, password, name } });
-    // From here on a repeat is a log-in: the account is there.
+    // The account exists now, so a repeat only logs in.
     switchAccount(false);
     tokens = await call('POST', 'v1/auth/login', { body: { email, password } });
     await arrive();
@@ -52,7 +52,7 @@ $('account-form').addEventListener('submit', async (event) => {
   waiting(button, false);
 });
 
-/** The problem with what is wrong in which field. */
+/** The problem's text with the invalid fields. */
 function inWords(problem) {
   const fields = problem.fields.map(({ field, message }) => `${field.split('.').pop().replaceAll('_', ' ')} ${message}`);
   return fields.length ? `Please check: ${fields.join('; ')}.` : problem.message;

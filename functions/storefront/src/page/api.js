@@ -1,17 +1,17 @@
 'use strict';
 
-// --- Small tools
+// --- Helpers
 
 const $ = (id) => document.getElementById(id);
 
-/** An element with properties and children; text goes in as text only. */
+/** Creates an element with properties and children. Strings become text, never HTML. */
 function element(tag, properties = {}, ...children) {
   const node = Object.assign(document.createElement(tag), properties);
   node.append(...children);
   return node;
 }
 
-/** News stay long enough to be read; what they tell of stays on the page. */
+/** Messages stay long enough to be read. The change that they report stays on the page. */
 const NEWS_FOR = 7000;
 let news = null;
 
@@ -22,7 +22,7 @@ function say(text, bad = false) {
   news = setTimeout(() => { $('message').textContent = ''; }, NEWS_FOR);
 }
 
-/** By currency, where there are not two (ISO 4217). A browser's own numbers are those of everyday use. */
+/** Decimals of currencies that do not have two (ISO 4217). Browsers use other numbers for some currencies. */
 const DECIMALS = new Map(document.querySelector('meta[name="currency-decimals"]').content.split(' ').map((pair) => pair.split(':')));
 
 function money({ amount, currency }) {
@@ -31,7 +31,7 @@ function money({ amount, currency }) {
   return format.format(amount / 10 ** digits);
 }
 
-/** A browser may forbid its storage; then nothing is remembered, and all else works. */
+/** A browser may forbid its storage. Then the page stores nothing, and everything else works. */
 function memory(storage) {
   return {
     get(key) { try { return JSON.parse(storage().getItem(`ordersaga.${key}`)); } catch { return null; } },
@@ -47,16 +47,16 @@ const unique = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) 
 
 const wait = (milliseconds) => new Promise((done) => { setTimeout(done, milliseconds); });
 
-// --- REST. Addresses are relative: the shop may live under a prefix.
+// --- REST. Paths are relative, because the shop may be served under a prefix.
 
-/** Milliseconds to wait for one answer: API Gateway gives a function 4 s, the rest is for the network. */
+/** Milliseconds to wait for a response. API Gateway allows a function 4 s; the rest is for the network. */
 const ANSWER_WITHIN = 8000;
-/** API Gateway's own 429 does not say how long to wait. */
+/** Seconds to wait after API Gateway's own 429, which has no Retry-After. */
 const BUSY_FOR = 5;
-/** How often something that can be repeated is asked for. */
+/** Tries of a request that may be repeated. */
 const TRIES = 3;
 
-/** A refusal, or no answer (status 0). `retryAfter`: seconds to wait, if the shop said so. */
+/** An error response, or no response (status 0). `retryAfter`: seconds to wait, if the shop sent them. */
 class Problem extends Error {
   constructor(status, data, retryAfter) {
     super(data?.detail ?? (status ? `The shop answered ${status}.` : 'The shop cannot be reached.'));
@@ -67,7 +67,7 @@ class Problem extends Error {
   }
 }
 
-// Tokens stay in memory: they end with the page, and no other script can read them from a store.
+// Tokens are in memory only: they end with the page, and no other script can read them from a storage.
 let tokens = null;
 let renewing = null;
 
@@ -79,7 +79,7 @@ async function send(method, path, { body, headers, cache } = {}) {
   return fetch(path, options).catch(() => { throw new Problem(0); });
 }
 
-/** New tokens for old ones; false when the session has ended. One at a time: a token that is used twice ends it. */
+/** Refreshes the tokens; false when the session has ended. Runs once at a time, because a refresh token that is used twice ends the session. */
 function renew() {
   renewing ??= send('POST', 'v1/auth/refresh', { body: { refresh_token: tokens.refresh_token } })
     .then(async (answer) => {
@@ -99,7 +99,7 @@ async function once(method, path, options) {
   throw new Problem(answer.status, data, Number(answer.headers.get('Retry-After')) || (answer.status === 429 ? BUSY_FOR : null));
 }
 
-/** What the shop answers; throws a Problem. Reading is tried again while the shop is away. */
+/** Returns the shop's response, or throws a Problem. Repeats reads while the shop is unavailable. */
 async function call(method, path, options) {
   for (let left = method === 'GET' ? TRIES : 1; ; left -= 1) {
     try { return await once(method, path, options); }
@@ -110,13 +110,13 @@ async function call(method, path, options) {
   }
 }
 
-// --- Buttons that wait
+// --- Waiting buttons
 
 /** Marks a button as waiting. It keeps the focus, which a disabled one would lose. */
 const isWaiting = (button) => button.ariaDisabled === 'true';
 const waiting = (button, yes) => { button.ariaDisabled = String(yes); };
 
-/** Counts down on the button what the shop asked to wait, then gives it back. */
+/** Shows the remaining wait on the button, then enables it. */
 function holdBack(button, seconds) {
   const label = button.textContent;
   const end = Date.now() + seconds * 1000;

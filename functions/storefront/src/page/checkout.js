@@ -9,12 +9,12 @@ const home = COUNTRIES.find((code) => navigator.language.endsWith(`-${code}`)) ?
 $('checkout').elements.country.append(...COUNTRIES.map((code) => new Option(
   countryNames.of(code) + (code === 'AQ' ? ' (no carrier ships there)' : ''), code, code === home, code === home)));
 
-// The key belongs to what is ordered: sending the same again is the same order, however often, until its outcome is
-// known. It outlives a reload of this tab, with the address that is part of what is ordered, and not a log-out.
+// The idempotency key belongs to the contents of the order. Until the outcome is known, sending the same contents again
+// is the same order. The key and the address survive a reload of this tab, and a log-out deletes them.
 const attempt = () => tab.get('attempt');
 const forgetAttempt = () => tab.drop('attempt');
 
-/** Whatever the total is expected to be: a price that changes must not make one order two. */
+/** The idempotency key of an order. It ignores the expected total, because a changed price must not make a second order. */
 function keyFor({ expected_total, ...order }) {
   const text = JSON.stringify(order);
   const last = attempt();
@@ -24,7 +24,7 @@ function keyFor({ expected_total, ...order }) {
   return key;
 }
 
-/** The name of who has come, or all of an order that was sent before a reload and has no answer yet. */
+/** Fills in the user's name, or the whole order if one was sent before a reload and has no response yet. */
 function fillInCheckout() {
   const form = $('checkout').elements;
   const last = attempt();
@@ -40,7 +40,7 @@ function orderOf(form, payment_method) {
   const { name, line1, city, postal_code, country } = Object.fromEntries(new FormData(form));
   const items = Object.keys(basket).sort().map((sku) => ({ sku, quantity: basket[sku] }));
   const shipping_address = { name, line1, city, postal_code, country };
-  // What the customer saw is what the customer pays. Several currencies are refused anyway.
+  // The customer pays the total that was shown. An order with several currencies is refused anyway.
   const [expected_total, ...others] = totals();
   return { items, payment_method, shipping_address, ...(others.length ? {} : { expected_total }) };
 }
@@ -69,7 +69,7 @@ $('checkout').addEventListener('submit', async (event) => {
   waiting(button, false);
 });
 
-/** Says why, and keeps all that was entered. */
+/** Shows the reason, and keeps the entered data. */
 function refused(form, button, problem) {
   for (const { field } of problem.fields) {
     const input = form.elements[field.split('.').pop()];
@@ -98,8 +98,8 @@ function nameOfLine(field) {
   return products.get(sku)?.name ?? field;
 }
 
-// --- Cards. With a publishable key they go from the browser to Stripe, by Stripe's own script; without one there are
-// test cards, which the gateway has names for.
+// --- Cards. With a publishable key, Stripe's own script sends them from the browser to Stripe. Without one, the page
+// offers the gateway's test cards by their names.
 
 const STRIPE_KEY = document.querySelector('meta[name="stripe-publishable-key"]').content;
 const STRIPE_JS = 'https://js.stripe.com/v3/';
@@ -127,7 +127,7 @@ function stripe() {
   return loadingStripe;
 }
 
-/** Once there is something to pay. */
+/** Creates Stripe's card field, once the basket has lines. */
 async function showCardField() {
   if (!STRIPE_KEY || cardField) return;
   cardField = 'is being made';
@@ -141,7 +141,7 @@ async function showCardField() {
   }
 }
 
-/** A card makes one payment method, however often its order is sent: another would be another order. */
+/** Creates one payment method for a card, also when its order is sent again: another one would make another order. */
 let storedCard = null;
 const forgetCard = () => { storedCard = null; };
 

@@ -1,5 +1,5 @@
 
-// --- Live status: frames of the WebSocket, and a look at the open orders every few seconds while there is none.
+// --- Live status: the WebSocket's frames, and polling of the open orders while it is not connected.
 
 const POLL_EVERY = 5000;
 /** API Gateway closes a connection that has been silent for 10 minutes. */
@@ -8,7 +8,7 @@ const SILENT_AT_MOST = 300_000;
 const SILENT_WHILE_OPEN = 20_000;
 const PONG_WITHIN = 5000;
 
-/** A connection that is not there by then is as good as none. */
+/** The page gives up a connection that is not open by then. */
 const OPEN_WITHIN = 5000;
 
 let socket = null;
@@ -21,7 +21,7 @@ const meeting = new Set();
 
 const isLive = () => socket?.readyState === WebSocket.OPEN;
 
-/** Says by which way news come: live, polling, or (for now) none. */
+/** Shows how updates arrive: live, by polling, or not yet. */
 function showLink(way) {
   const texts = { live: 'Live', polling: 'Polling every 5 s', lost: 'No connection' };
   Object.assign($('link'), { hidden: !way, className: way ?? '', textContent: texts[way] ?? '' });
@@ -52,15 +52,15 @@ function opened() {
   [failures, heard, pinged] = [0, Date.now(), 0];
   stopPolling();
   showLink('live');
-  // Everything of this customer from now on, other devices' orders and shipments included, ...
+  // Subscribes to all future frames of this customer, including orders from other devices, ...
   request({ action: 'subscribe' });
-  // ... and of what is under way also what happened in between.
+  // ... and to the open orders, with the frames that were missed.
   for (const order of openOrders()) follow(order);
 }
 
 const request = (frame) => socket.send(JSON.stringify(frame));
 
-/** From where it is known: the server first replays what came behind that version. */
+/** Subscribes after the known version: the server first replays later frames. */
 function follow(order) {
   if (isLive()) request({ action: 'subscribe', order_id: order.order_id, after: order.version });
   else startPolling();
@@ -78,7 +78,7 @@ function receive(frame) {
   show(order);
 }
 
-/** An order that was placed elsewhere. Its frames in the meantime are replayed. */
+/** Adds an order that was placed elsewhere. The server replays its frames since then. */
 async function meet(id) {
   if (meeting.has(id)) return;
   meeting.add(id);
@@ -86,7 +86,7 @@ async function meet(id) {
   meeting.delete(id);
 }
 
-/** Forgets the connection; what it may still say is not listened to. */
+/** Drops the connection and ignores its later frames. */
 function drop() {
   socket?.close?.();
   socket = null;
@@ -96,7 +96,7 @@ function lost() {
   drop();
   if (!tokens) return;
   startPolling();
-  // 1 s, then twice as long each time up to 30 s, the half of it by chance: not all customers come back at once.
+  // Waits 1 s, then twice as long each time up to 30 s. Half of it is random, so that not all customers reconnect at once.
   const pause = Math.min(30_000, 1000 * 2 ** failures) * (0.5 + Math.random() / 2);
   failures += 1;
   clearTimeout(reconnecting);
@@ -110,7 +110,7 @@ function goSilent() {
   showLink(null);
 }
 
-// A connection that says nothing is asked whether it lives.
+// Pings a silent connection.
 setInterval(() => {
   if (!isLive()) return;
   const now = Date.now();
@@ -128,7 +128,7 @@ addEventListener('online', () => { failures = 0; goLive(); });
 function startPolling() {
   if (polling) return;
   showLink('polling');
-  // Marks that it runs; the first look is at once.
+  // Marks that polling runs. The first poll is immediate.
   polling = setTimeout(poll);
 }
 

@@ -1,5 +1,5 @@
 
-// --- The two views, by the address behind the #
+// --- The two views, chosen by the fragment of the address
 
 function showView() {
   const name = location.hash === '#orders' ? 'orders' : 'shop';

@@ -1,12 +1,12 @@
 
-// --- Orders. What is shown is a picture of what has happened: events of the order, by version, and what payment and
-// shipment have reported themselves, which is earlier.
+// --- Orders. The page is computed from facts: the order's events by version, and the reports of payment and shipment,
+// which arrive earlier.
 
 const FINAL = ['OrderCompleted', 'OrderCancelled'];
-/** How many orders are remembered and shown. */
+/** The number of orders that are stored and shown. */
 const REMEMBERED = 20;
 
-/** By id, newest first in the document. */
+/** Orders by id. In the document the newest is first. */
 const orders = new Map();
 
 const STEPS = [
@@ -41,7 +41,7 @@ const openOrders = () => [...orders.values()].filter(isOpen);
 /** The first of these facts that has happened. */
 const fact = (order, types) => types.map((type) => order.facts.get(type)).find(Boolean);
 
-/** The steps with how each stands. Plain data, from the facts alone. */
+/** The steps with the state of each. Pure: computed from the facts only. */
 function picture(order) {
   const cancelled = fact(order, ['order.cancelled']);
   const stopped = cancelled ?? fact(order, ['order.compensation_failed']);
@@ -66,7 +66,7 @@ function picture(order) {
   return [...steps.slice(0, -1), end];
 }
 
-/** A cancelled order that was asked for has no step at fault. */
+/** An order that was cancelled by request has no failed step. */
 const stepOf = ({ data }) => (reasonOf(data) === 'OrderCancelRequested' ? null : data?.step ?? data?.failure?.step);
 const reasonOf = (data) => data?.reason ?? data?.failure?.error;
 
@@ -96,7 +96,7 @@ const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
 const day = (date) => new Date(`${date}T12:00:00`).toLocaleDateString(undefined, { day: 'numeric', month: 'long' });
 const time = (at) => new Date(at).toLocaleTimeString();
 
-/** How it ended, in a sentence or two. */
+/** Describes the order's end in a sentence or two. */
 function outcome(order) {
   if (order.status === 'OrderCompleted') return { className: 'good', text: 'Everything is done: your order is on its way.' };
   if (order.status === 'NeedsAttention') return { className: 'warn', text: 'Something could not be undone by itself. Our staff have been told and will finish it.' };
@@ -110,7 +110,7 @@ function outcome(order) {
   return { className: 'bad', text: `Cancelled: ${why}. ${paid}${stock}` };
 }
 
-// --- Taking in what has happened
+// --- Receiving facts
 
 /** An event of the order itself: from a frame (without data), from the order's timeline, or from its list of events. */
 function takeEvent(order, { version, event_type, status, occurred_at, data }) {
@@ -123,31 +123,31 @@ function takeEvent(order, { version, event_type, status, occurred_at, data }) {
   order.version = version;
   if (!status || status === order.status) return;
   order.status = status;
-  // What is read at first is no news.
+  // Facts from the first read are not announced.
   if (!order.isShown) return;
   say(`Order of ${money(order.total)}: ${(LABELS[status] ?? status).toLowerCase()}.`, status === 'OrderCancelled');
   if (FINAL.includes(status)) orderEnded(order);
 }
 
-/** What payment and shipment report themselves has no version of the order's. */
+/** Reports of payment and shipment have no order version. */
 function takePart(order, { event_type, occurred_at }) {
   if (!order.facts.has(event_type)) order.facts.set(event_type, { occurred_at });
 }
 
-/** The events that are not known yet, with what they say. */
+/** Reads the events that are not known yet, with their data. */
 async function readEvents(order, after) {
   const { items } = await call('GET', `v1/orders/${order.order_id}/events?after=${after}`);
   for (const event of items) takeEvent(order, event);
   show(order);
 }
 
-/** Frames tell that something happened; why it did is in the events. */
+/** Frames have no data, so the reasons are read from the events. */
 function orderEnded(order) {
   readEvents(order, 0).catch(() => { /* It is shown without the reason until the next look. */ });
   for (const { sku } of order.items) if (products.has(sku)) askForStock(products.get(sku));
 }
 
-/** Whether the bank asks for something: only while the order waits for its payment. */
+/** Asks whether the customer must act for the bank. Only while the order waits for its payment. */
 async function readPayment(order) {
   if (order.status !== 'PaymentPending') return;
   try { order.payment = await call('GET', `v1/payments/${order.order_id}`); } catch { return; }
@@ -173,7 +173,7 @@ function addOrder({ order_id, status, items = [], total, created_at, timeline })
   return order;
 }
 
-// --- Showing it
+// --- Rendering
 
 function orderView(order) {
   const [badge, end, log, logTitle] = [element('span'), element('p'), element('ol'), element('summary')];
@@ -196,7 +196,7 @@ function orderView(order) {
   return { node, title, badge, steps, end, actions, log, logTitle };
 }
 
-/** The order's lines by the products' names, as far as those are known or still sold. */
+/** The order's lines, with the names of products that are still sold. */
 async function nameLines(node, { items }) {
   const names = new Map(items.map(({ sku }) => [sku, products.get(sku)?.name]));
   const write = () => { node.textContent = items.map(({ sku, quantity }) => `${quantity} × ${names.get(sku) ?? sku}`).join(', '); };
@@ -267,7 +267,7 @@ async function cancelOrder(order, button) {
   }
 }
 
-/** 3-D Secure: the gateway's script shows the bank's page. What comes of it is told by the order itself. */
+/** 3-D Secure: the gateway's script shows the bank's page. The order's events report the result. */
 async function confirmPayment(order, button) {
   waiting(button, true);
   try {
@@ -296,12 +296,12 @@ function orderPlaced(placed) {
   follow(order);
 }
 
-/** From the shop's list. Where it has none (405 or 404: an older server), what this browser remembers, one by one. */
+/** Loads the shop's list of orders. An older server has none (405 or 404); then the orders that this browser stored are loaded one by one. */
 async function loadOrders() {
   try {
     const { items } = await call('GET', `v1/orders?limit=${REMEMBERED}`);
     for (const order of items) addOrder(order);
-    // The list is a moment behind: what was ordered just before may not be in it yet.
+    // The list is about a second old, so the latest order may be missing.
     const [newest] = browser.get(idsKey()) ?? [];
     if (newest && !orders.has(newest)) addOrder(await call('GET', `v1/orders/${newest}`));
   } catch (problem) {

@@ -3,19 +3,19 @@
 
 const LIST_LIMIT = 100;
 
-/** By SKU: the product, its stock as far as it is known, and its card. */
+/** By SKU: the product, its stock if it is known, and its card. */
 const products = new Map();
-/** Where the list goes on; null at its end. */
+/** The cursor of the next page; null at the end. */
 let cursor = '';
-/** When the list was the shop's, if it is not the one of now. */
+/** The time of the list, if it is from an earlier visit. */
 let listOf = null;
 
-/** The list of an earlier visit is shown for a day, while the shop does not give its own. */
+/** The list of an earlier visit is shown for up to a day while the shop cannot be reached. */
 const LIST_KEPT = 24 * 60 * 60 * 1000;
 /** Stock as of an earlier time. It is shown as low at best, because more may have been sold since. */
 const LIMITED = { in_stock: 'low_stock' };
 
-/** The first page as the shop gives it, or as it was at the last visit. */
+/** The first page of the shop's list, or of the last visit's. */
 async function firstPage(path) {
   try {
     const page = await call('GET', path);
@@ -43,7 +43,7 @@ async function loadProducts() {
   showListNote();
 }
 
-/** What is to be known before anything is ordered from this list. */
+/** A notice for customers who order from an old list. */
 function showListNote() {
   const when = listOf?.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
   const old = when ? `The shop does not answer at the moment. This is its list of ${when}: prices may have changed.` : '';
@@ -79,7 +79,7 @@ function productCard(product) {
   return { node, stock, button };
 }
 
-/** What the list does not tell is asked for when the product comes into view, and not for hundreds at once. */
+/** Reads missing stock when its product becomes visible, and not for hundreds of products at once. */
 const nearby = new IntersectionObserver((entries) => {
   for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
     nearby.unobserve(target);
@@ -97,7 +97,7 @@ async function askForStock(product) {
   } catch { /* It stays unknown; the order itself will tell. */ }
 }
 
-/** There was some, and it cannot be read now: an order is taken, and waits until it can. */
+/** The stock was known and cannot be read now. The shop accepts the order, which waits until inventory answers. */
 const isLimited = ({ as_of, availability }) => Boolean(as_of) && availability === 'low_stock';
 
 function showStock(product) {
@@ -111,7 +111,7 @@ function showStock(product) {
   card.button.disabled = availability === 'out_of_stock';
 }
 
-/** A text as it is compared: neither case nor diacritics matter. */
+/** A text without case and diacritics, for comparing. */
 const plain = (text) => text.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase();
 
 function filterProducts() {
@@ -127,16 +127,16 @@ function filterProducts() {
 
 $('search').addEventListener('input', async () => {
   filterProducts();
-  // It looks through all that there is, and not only through what is shown so far.
+  // Searches all products, not only those that are shown so far.
   try { while ($('search').value && cursor !== null) await loadProducts(); }
   catch (problem) { say(problem.message, true); }
 });
 $('more').addEventListener('click', () => loadProducts().catch((problem) => say(problem.message, true)));
 
-// --- Basket: quantities by SKU, which outlive the page
+// --- Basket: quantities by SKU, stored in the browser
 
 const MOST = 1000;
-/** What the shop said that this basket costs, where its list of products said something else. */
+/** The shop's total for this basket, if it differs from the prices in the list. */
 let agreedTotal = null;
 const basket = browser.get('basket') ?? {};
 
@@ -153,7 +153,7 @@ function addToBasket({ sku, name }) {
   say(`${name}: ${basket[sku]} in the basket.`);
 }
 
-/** What was in the basket when the page was left, as it is sold now. */
+/** Restores the stored basket, without products that are no longer sold. */
 async function loadBasket() {
   for (const sku of Object.keys(basket).filter((sku) => !products.has(sku))) {
     try { addProduct(await call('GET', `v1/products/${encodeURIComponent(sku)}`)); }
@@ -166,7 +166,7 @@ async function loadBasket() {
   showBasket();
 }
 
-/** Shows the total that the shop has said, with the prices that are known to it. */
+/** Takes over the shop's total, and reads the current prices of the basket's products. */
 async function agreeOn(total) {
   agreedTotal = total;
   for (const sku of Object.keys(basket)) {
@@ -189,7 +189,7 @@ function showBasket() {
   if (lines.length) showCardField();
 }
 
-/** What the basket costs as it is shown: one total for each currency. */
+/** The totals of the shown basket, one for each currency. */
 function totals() {
   if (agreedTotal) return [agreedTotal];
   const sums = {};
