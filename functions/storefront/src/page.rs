@@ -91,8 +91,9 @@ impl Page {
     }
 }
 
-/// The page talks to this API and the WebSocket; where cards are taken, also with what Stripe.js needs for them
-/// (https://docs.stripe.com/security/guide#content-security-policy, without the address lookup, which is not used).
+/// The page may connect to this API and the WebSocket. If it takes cards, it may also connect to the addresses of
+/// Stripe.js (<https://docs.stripe.com/security/guide#content-security-policy>, without the address lookup, which is
+/// not used).
 fn policy(websocket: &str, takes_cards: bool) -> String {
     let (connect, script, frame) = if takes_cards {
         (

@@ -192,7 +192,7 @@ async fn measure(subject: &Subject) -> Result<Sample> {
     }
 }
 
-/// `VmRSS` of /proc/<pid>/status: what of the process is in memory now.
+/// `VmRSS` of `/proc/<pid>/status`: the part of the process that is in memory now.
 fn resident_kib(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

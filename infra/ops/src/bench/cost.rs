@@ -1,8 +1,8 @@
 //! The AWS calls that one order of each kind causes, and the price of a million such orders.
 //!
-//! A separate stack runs with a [proxy](proxy) between the functions and the emulator, which counts their
+//! A separate stack runs with a [`proxy`] between the functions and the emulator, which counts their
 //! calls and sizes. Everything that does not pass the proxy (states entered, functions invoked, messages
-//! delivered) is read from the emulator's own [records](records). Orders are placed one at a time, and the
+//! delivered) is read from the emulator's own [`records`]. Orders are placed one at a time, and the
 //! next one waits until the system is idle, so that all counts belong to one order.
 
 mod bill;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Call, NextAction, Result, Shop};
 
-/// Test cards (https://docs.stripe.com/testing).
+/// Test cards (<https://docs.stripe.com/testing>).
 pub mod card {
     /// A payment method that the gateway has for tests: its card is charged.
     pub const GOOD: &str = "pm_card_visa";
