@@ -1,7 +1,13 @@
 //! The arguments of each task, with sample values in place of the expressions, must parse as a command of
 //! `contracts::saga`.
 
-use contracts::saga::{FulfillmentCommand, InventoryCommand, OrderCommand, PaymentCommand, SagaInput};
+use contracts::saga::{
+    Call, Compensations, Context, FulfillmentCommand, InventoryCommand, OrderCommand, PaymentCommand, STEPS,
+    SagaCommand, SagaInput, UndoOutcome,
+    steps::{REFUND_PAYMENT, RELEASE_INVENTORY},
+    undos,
+};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, from_value, json};
 use statemachine::ORDER_SAGA;
 
@@ -34,7 +40,11 @@ fn evaluate(expression: &str) -> Value {
         }),
         "$failure" => json!({ "step": "TakePayment", "error": "PaymentDeclined", "cause": "" }),
         "$failure.error" => json!("PaymentDeclined"),
-        "$undone" => json!({ "shipment": "not_needed", "payment": "failed", "inventory": "released" }),
+        "$undone" => json!(
+            Compensations::default()
+                .with(&REFUND_PAYMENT, UndoOutcome::Failed)
+                .with(&RELEASE_INVENTORY, UndoOutcome::Released)
+        ),
         other => panic!("no sample for {other}"),
     }
 }
@@ -55,17 +65,22 @@ fn arguments(state: &str) -> Value {
     definition["States"][state]["Arguments"].clone()
 }
 
-#[track_caller]
-fn sends(function: &str, states: &[&str], read: fn(Value) -> serde_json::Result<()>) {
-    for state in states {
-        let arguments = arguments(state);
-        assert_eq!(arguments["FunctionName"], function, "{state}");
-        let payload = filled(&arguments["Payload"]);
-        assert_eq!(payload["action"], *state, "a state and its action have one name");
-        if let Err(error) = read(payload.clone()) {
-            panic!("{state} sends what its command cannot read: {error}\n{payload:#}");
-        }
-    }
+/// What a task sends, with samples in place of the expressions.
+fn payload(state: &str, context: Context) -> Value {
+    let arguments = arguments(state);
+    let name = context.function().trim_end_matches("-commands");
+    let name = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
+    let queued = STEPS.iter().any(|step| step.name == state && step.call != Call::Invoke);
+    let (to, address, payload) = match queued {
+        true => ("QueueUrl", format!("${{{name}QueueUrl}}"), "MessageBody"),
+        false => ("FunctionName", format!("${{{name}CommandsArn}}"), "Payload"),
+    };
+    assert_eq!(arguments[to], address, "{state}");
+    filled(&arguments[payload])
+}
+
+fn action<C: SagaCommand + DeserializeOwned>(payload: Value) -> serde_json::Result<&'static str> {
+    from_value::<C>(payload).map(|command| command.action())
 }
 
 #[test]
@@ -74,36 +89,29 @@ fn the_sample_is_a_saga_input() {
 }
 
 #[test]
-fn inventory_can_read_its_commands() {
-    let states = ["ReserveInventory", "ReleaseInventory"];
-    sends("${InventoryCommandsArn}", &states, |payload| from_value::<InventoryCommand>(payload).map(drop));
-}
-
-#[test]
-fn orders_can_read_its_commands() {
-    let states = ["RecordReservation", "CompleteOrder", "AbortOrder", "CancelOrder"];
-    sends("${OrdersCommandsArn}", &states, |payload| from_value::<OrderCommand>(payload).map(drop));
-}
-
-#[test]
-fn fulfillment_can_read_its_commands() {
-    let states = ["ScheduleShipment", "CancelShipment"];
-    sends("${FulfillmentCommandsArn}", &states, |payload| {
-        from_value::<FulfillmentCommand>(payload).map(drop)
-    });
-}
-
-#[test]
-fn payments_can_read_its_undo() {
-    let states = ["RefundPayment"];
-    sends("${PaymentsCommandsArn}", &states, |payload| from_value::<PaymentCommand>(payload).map(drop));
+fn each_context_can_read_its_commands() {
+    let steps = STEPS.iter().map(|step| (step.name, step.context));
+    let undos = undos().map(|undo| (undo.name, undo.context));
+    let ends = ["AbortOrder", "CancelOrder"].map(|state| (state, Context::Orders));
+    for (state, context) in steps.chain(undos).chain(ends) {
+        let payload = payload(state, context);
+        let action = match context {
+            Context::Inventory => action::<InventoryCommand>(payload.clone()),
+            Context::Orders => action::<OrderCommand>(payload.clone()),
+            Context::Payments => action::<PaymentCommand>(payload.clone()),
+            Context::Fulfillment => action::<FulfillmentCommand>(payload.clone()),
+        };
+        match action {
+            Ok(action) => assert_eq!(action, state, "a state and its action have one name"),
+            Err(error) => panic!("{state} sends what its command cannot read: {error}\n{payload:#}"),
+        }
+    }
 }
 
 #[test]
 fn payments_can_read_its_message() {
-    let arguments = arguments("TakePayment");
-    assert_eq!(arguments["QueueUrl"], "${PaymentsQueueUrl}");
-    let message = filled(&arguments["MessageBody"]);
+    assert_eq!(arguments("TakePayment")["QueueUrl"], "${PaymentsQueueUrl}");
+    let message = payload("TakePayment", Context::Payments);
     let command = from_value::<PaymentCommand>(message).expect("payments reads it");
     let PaymentCommand::TakePayment(take) = command else { panic!("another command") };
     assert_eq!(take.task_token, "token");

@@ -4,8 +4,8 @@ use contracts::{
     OrderStatus,
     events::OrderCompensationFailed,
     saga::{
-        Aborted, COMPENSATION_FAILED, Failure, INVENTORY_NOT_AVAILABLE, ORDER_CANCEL_REQUESTED, OrderCommand,
-        PAYMENT_DECLINED, PAYMENT_TIMEOUT, SAGA_ABORTED, SERVICE_UNAVAILABLE, SHIPMENT_REJECTED, TRANSIENT,
+        Aborted, COMPENSATION_FAILED, Failure, ORDER_CANCEL_REQUESTED, OrderCommand, SERVICE_UNAVAILABLE,
+        TRANSIENT, reasons,
     },
 };
 use jiff::Timestamp;
@@ -16,16 +16,6 @@ use crate::{
     domain::{Command, History, Rejected},
     store::{ExecuteError, Store},
 };
-
-/// Why an order ends without a fault of ours, or, of the last, with one that is counted where it was found.
-const EXPECTED: [&str; 6] = [
-    INVENTORY_NOT_AVAILABLE,
-    PAYMENT_DECLINED,
-    PAYMENT_TIMEOUT,
-    SHIPMENT_REJECTED,
-    ORDER_CANCEL_REQUESTED,
-    SAGA_ABORTED,
-];
 
 /// The answer to the state machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -85,10 +75,16 @@ pub async fn take(store: &Store, command: OrderCommand, now: Timestamp) -> Resul
 /// Raises the alarm for a step that has failed at all its tries (infra/orders.yaml): its function crashes or
 /// is throttled, or a dependency is down. Lambda's own error count does not distinguish that from a refusal.
 fn count_fault(failure: &Failure) {
-    if !EXPECTED.contains(&failure.error.as_str()) {
+    if is_fault(&failure.error) {
         tracing::error!(step = failure.step, error = last_error(failure), "a step of the saga has failed");
         telemetry::found("CancelOrder", "step_failed", 1);
     }
+}
+
+/// Whether an order that ends for this reason ends by a fault of ours. A lost saga does, too, but has a reason of its own,
+/// and the reconciler has counted it.
+fn is_fault(reason: &str) -> bool {
+    reason == SERVICE_UNAVAILABLE || reasons().all(|known| known.name != reason)
 }
 
 /// The name of the error that the step ended with, which the saga puts before the cause when it waited that error out.

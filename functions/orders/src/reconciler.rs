@@ -13,14 +13,16 @@ mod report;
 mod tests;
 mod unwind;
 
-use contracts::{OrderId, OrderStatus, saga::LONGEST_WAY_FORWARD_SECONDS};
+use contracts::{
+    OrderId, OrderStatus,
+    saga::{LONGEST_WAY_FORWARD_SECONDS, steps::REFUND_PAYMENT},
+};
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{command::chain, peers::CallError};
 
 pub use self::{contexts::Contexts, executions::Executions, function::run};
 use self::{
-    contexts::Undo,
     executions::{Execution, ExecutionError},
     function::Invocation,
     report::{Found, Report},
@@ -230,7 +232,7 @@ impl Reconciler {
                 return false;
             }
         };
-        match self.contexts.undo(Undo::Payment, &history, contracts::saga::SAGA_ABORTED).await {
+        match self.contexts.undo(&REFUND_PAYMENT, &history, contracts::saga::SAGA_ABORTED).await {
             Ok(outcome) => {
                 tracing::warn!(order_id, ?outcome, "a cancelled order's payment was not at rest, and now is");
                 true

@@ -3,7 +3,10 @@
 use axum::Router;
 use contracts::{
     CorrelationId, Currency, IdempotencyKey, Money, OrderId, PricedLine, Sku, UserId,
-    saga::{Compensations, Failure, Shipment, UndoOutcome},
+    saga::{
+        Compensations, Failure, Shipment, UndoOutcome,
+        steps::{CANCEL_SHIPMENT, REFUND_PAYMENT, RELEASE_INVENTORY},
+    },
 };
 use jiff::Timestamp;
 use lambda_kit::{
@@ -94,10 +97,11 @@ pub fn cancel(step: &str, error: &str) -> Command {
 
 /// The same, with how the undos of shipment, payment and inventory ended.
 pub fn cancel_after(step: &str, error: &str, [shipment, payment, inventory]: [UndoOutcome; 3]) -> Command {
-    Command::Cancel {
-        failure: failure(step, error),
-        compensations: Compensations { shipment, payment, inventory },
-    }
+    let compensations = Compensations::default()
+        .with(&CANCEL_SHIPMENT, shipment)
+        .with(&REFUND_PAYMENT, payment)
+        .with(&RELEASE_INVENTORY, inventory);
+    Command::Cancel { failure: failure(step, error), compensations }
 }
 
 pub fn refund_failed(refund_id: &str) -> Command {

@@ -1,19 +1,29 @@
-//! The saga's contract: its input, the commands that its states send, the answers to them, and the error
-//! names that it distinguishes.
+//! The saga's contract: its steps, its input, the commands that its states send, the answers to them, and the
+//! error names that it distinguishes.
+
+mod compensations;
+mod ledger;
+pub mod steps;
+#[cfg(test)]
+mod tests;
 
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    compensations::{Compensations, UnknownUndo},
+    ledger::{
+        Call, Explanation, Field, Progress, Reason, Refusal, Source, Step, Undo, UndoCommand, error_names,
+        is_before_payment, reasons, undos,
+    },
+    steps::{
+        Context, INVENTORY_NOT_AVAILABLE, PAYMENT_DECLINED, PAYMENT_TIMEOUT, RESERVATION_COMMITTED,
+        SHIPMENT_REJECTED, STEPS, UndoOutcome,
+    },
+};
 use crate::{CorrelationId, Money, OrderId, OrderLine, ShippingAddress, UserId};
 
-pub const INVENTORY_NOT_AVAILABLE: &str = "InventoryNotAvailable";
-pub const PAYMENT_DECLINED: &str = "PaymentDeclined";
-pub const PAYMENT_TIMEOUT: &str = "PaymentTimeout";
-pub const SHIPMENT_REJECTED: &str = "ShipmentRejected";
 pub const ORDER_CANCEL_REQUESTED: &str = "OrderCancelRequested";
-/// Refuses to release a reservation whose stock is sold. Final: a completed order is not undone, so a retry
-/// cannot succeed.
-pub const RESERVATION_COMMITTED: &str = "ReservationCommitted";
 /// CancelOrder's answer when an undo has used up its retries. It is recorded, and ends the execution as
 /// failed.
 pub const COMPENSATION_FAILED: &str = "CompensationFailed";
@@ -36,19 +46,7 @@ pub const ORDER_WAIT_MINUTES: u32 = 30;
 /// payment, until the payment's backstop, and after it. A step finishes the tries that it has begun, so a few
 /// executions take some minutes more. The reconciler inspects orders that are open for longer, and leaves
 /// running executions alone. A test of statemachine/ compares this with the definition.
-pub const LONGEST_WAY_FORWARD_SECONDS: u32 = 4_800;
-
-/// All error names that the state machine may distinguish.
-pub const ERROR_NAMES: &[&str] = &[
-    INVENTORY_NOT_AVAILABLE,
-    PAYMENT_DECLINED,
-    PAYMENT_TIMEOUT,
-    SHIPMENT_REJECTED,
-    ORDER_CANCEL_REQUESTED,
-    RESERVATION_COMMITTED,
-    COMPENSATION_FAILED,
-    SAGA_UNRESOLVED,
-];
+pub const LONGEST_WAY_FORWARD_SECONDS: u32 = 2 * 60 * ORDER_WAIT_MINUTES + steps::PAYMENT_BACKSTOP_SECONDS;
 
 /// The input of one execution; the execution's name is the order id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -220,23 +218,6 @@ pub struct Undone {
     pub outcome: UndoOutcome,
 }
 
-/// How one undo ended, as the saga passes it to CancelOrder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UndoOutcome {
-    /// The saga never reached the step, so there was nothing to undo.
-    NotNeeded,
-    /// The undo used up its retries: the effect of its step may still stand.
-    Failed,
-    Released,
-    NothingHeld,
-    Refunded,
-    Voided,
-    NothingTaken,
-    Cancelled,
-    NothingScheduled,
-}
-
 /// The step that failed, with the name of its error and what it said (shortened).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -244,14 +225,6 @@ pub struct Failure {
     pub step: String,
     pub error: String,
     pub cause: String,
-}
-
-/// How each undo ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Compensations {
-    pub shipment: UndoOutcome,
-    pub payment: UndoOutcome,
-    pub inventory: UndoOutcome,
 }
 
 /// The answer of `AbortOrder`: whether the order had completed before the abort.

@@ -20,7 +20,7 @@ use crate::{
 
 /// The error of a command, returned to the state machine under one of the contract's names.
 pub trait CommandError: std::error::Error {
-    /// One of `contracts::saga::ERROR_NAMES`, or `TRANSIENT` for what may pass by itself.
+    /// One of `contracts::saga::error_names()`, or `TRANSIENT` for an error that may pass by itself.
     fn name(&self) -> &'static str;
 }
 

@@ -1,13 +1,15 @@
 //! The contexts as the saga sees them: their state for one order, and their promises (README.md, steps and
 //! undos): a repeat succeeds, and a step that comes after its undo is refused.
 
-use std::{ops::Range, time::Duration};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use contracts::{
     OrderStatus,
     saga::{
-        COMPENSATION_FAILED, Compensations, Failure, INVENTORY_NOT_AVAILABLE, ORDER_CANCEL_REQUESTED,
-        PAYMENT_DECLINED, PAYMENT_TIMEOUT, SHIPMENT_REJECTED, TRANSIENT, UndoOutcome,
+        COMPENSATION_FAILED, Call, Compensations, Context, Failure, ORDER_CANCEL_REQUESTED, PAYMENT_TIMEOUT,
+        STEPS, Step, TRANSIENT, Undo, UndoOutcome,
+        steps::{SCHEDULE_SHIPMENT, TAKE_PAYMENT},
+        undos,
     },
 };
 use serde_json::{Value, json};
@@ -44,20 +46,7 @@ impl Fault {
     ];
 }
 
-/// A final refusal by a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    OutOfStock,
-    Declined,
-    NeverPaid,
-    NotServed,
-}
-
-impl Refusal {
-    pub const ALL: [Self; 4] = [Self::OutOfStock, Self::Declined, Self::NeverPaid, Self::NotServed];
-}
-
-/// Stock, money or parcel of the order.
+/// What a step holds for the order: its stock, its money, its shipment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Thing {
     #[default]
@@ -87,10 +76,10 @@ pub struct Services {
     pub cancel_accepted: bool,
     /// Since the execution's start.
     pub clock: Duration,
-    stock: Thing,
-    money: Thing,
-    parcel: Thing,
-    refusal: Option<Refusal>,
+    /// By the step's name.
+    things: BTreeMap<&'static str, Thing>,
+    /// The final error by which a step is refused.
+    refusal: Option<&'static str>,
     faults: Vec<(&'static str, Fault)>,
     /// Tasks whose calls fail without an effect during these minutes.
     away: Vec<(&'static str, Range<u64>)>,
@@ -116,9 +105,7 @@ impl Default for Services {
             charges: 0,
             cancel_accepted: false,
             clock: Duration::ZERO,
-            stock: Thing::None,
-            money: Thing::None,
-            parcel: Thing::None,
+            things: BTreeMap::new(),
             refusal: None,
             faults: vec![],
             away: vec![],
@@ -133,7 +120,7 @@ impl Default for Services {
 type Answer = Result<Value, &'static str>;
 
 impl Services {
-    pub fn refusing(self, refusal: Option<Refusal>) -> Self {
+    pub fn refusing(self, refusal: Option<&'static str>) -> Self {
         Self { refusal, ..self }
     }
 
@@ -157,8 +144,8 @@ impl Services {
 
     /// The parts that are held for the order.
     pub fn held(&self) -> Vec<&'static str> {
-        let all = [("shipment", self.parcel), ("payment", self.money), ("inventory", self.stock)];
-        all.into_iter().filter(|(_, thing)| *thing == Thing::Held).map(|(part, _)| part).collect()
+        let held = |undo: &&Undo| self.things.get(step_of(undo).name) == Some(&Thing::Held);
+        undos().filter(held).map(|undo| undo.part).collect()
     }
 
     /// Whether a fault made orders unavailable to the tasks that ask for the order's status.
@@ -173,7 +160,7 @@ impl Services {
         self.log.iter().map(|(task, _)| task.as_str()).collect()
     }
 
-    pub fn told(&self) -> String {
+    pub fn describe(&self) -> String {
         let lines: Vec<String> = self.log.iter().map(|(task, answer)| format!("{task}: {answer}")).collect();
         format!("{:?}, {:?}, cancel {:?}\n{}", self.refusal, self.faults, self.cancel, lines.join("\n"))
     }
@@ -182,11 +169,14 @@ impl Services {
     pub fn call(&mut self, task: &str, arguments: &Value) -> Answer {
         let now = self.log.len();
         let answer = self.answer(task, arguments, now);
-        self.clock += match (task, &answer) {
-            ("TakePayment", Err(TIMEOUT)) => Duration::from_mins(20),
-            ("TakePayment", _) => self.payment_takes,
-            (_, Err(TIMEOUT)) => Duration::from_secs(35),
-            _ => CALL,
+        let call = STEPS.iter().find(|step| step.name == task).map_or(Call::Invoke, |step| step.call);
+        self.clock += match (call, &answer) {
+            (Call::Queue { timeout_seconds, .. }, Err(TIMEOUT)) => {
+                Duration::from_secs(timeout_seconds.into())
+            }
+            (Call::Queue { .. }, _) => self.payment_takes,
+            (Call::Invoke, Err(TIMEOUT)) => Duration::from_secs(35),
+            (Call::Invoke, _) => CALL,
         };
         self.log.push((task.to_owned(), answer.as_ref().map_or_else(|error| *error, |_| "done")));
         answer
@@ -241,30 +231,30 @@ impl Services {
     }
 
     fn effect(&mut self, task: &str, arguments: &Value) -> Answer {
-        let refused = |by: Refusal, name: &'static str| (self.refusal == Some(by)).then_some(name);
-        match task {
-            "ReserveInventory" => {
-                self.stock.hold(refused(Refusal::OutOfStock, INVENTORY_NOT_AVAILABLE)).map(|_| json!({}))
-            }
-            "TakePayment" => {
-                let heard = self.order.cancel_requested && self.cancel.is_some_and(|(_, heard)| heard);
-                let name = refused(Refusal::Declined, PAYMENT_DECLINED)
-                    .or(refused(Refusal::NeverPaid, PAYMENT_TIMEOUT))
-                    .or(heard.then_some(ORDER_CANCEL_REQUESTED));
-                let charged = self.money.hold(name)?;
-                self.charges += u32::from(charged);
-                Ok(json!({}))
-            }
-            "ScheduleShipment" => {
-                self.parcel.hold(refused(Refusal::NotServed, SHIPMENT_REJECTED))?;
-                Ok(json!({"shipment_id": "shp_1"}))
-            }
-            "CancelShipment" => Ok(self.parcel.undo(UndoOutcome::Cancelled, UndoOutcome::NothingScheduled)),
-            "RefundPayment" => Ok(self.money.undo(UndoOutcome::Refunded, UndoOutcome::NothingTaken)),
-            "ReleaseInventory" => Ok(self.stock.undo(UndoOutcome::Released, UndoOutcome::NothingHeld)),
-            _ => self.order.take(task, arguments),
+        if let Some(undo) = undos().find(|undo| undo.name == task) {
+            let thing = self.things.entry(step_of(undo).name).or_default();
+            return Ok(thing.undo(undo.done[0], undo.nothing_done));
+        }
+        match STEPS.iter().find(|step| step.name == task && step.context != Context::Orders) {
+            Some(step) => self.perform(step),
+            None => self.order.take(task, arguments),
         }
     }
+
+    fn perform(&mut self, step: &Step) -> Answer {
+        let refused =
+            self.refusal.filter(|error| step.refusals.iter().any(|refusal| refusal.reason.name == *error));
+        let is_received = self.order.cancel_requested && self.cancel.is_some_and(|(_, heard)| heard);
+        let cancelled = (is_received && step.call != Call::Invoke).then_some(ORDER_CANCEL_REQUESTED);
+        let done = self.things.entry(step.name).or_default().hold(refused.or(cancelled))?;
+        self.charges += u32::from(done && step.name == TAKE_PAYMENT.name);
+        Ok(if step.name == SCHEDULE_SHIPMENT.name { json!({"shipment_id": "shp_1"}) } else { json!({}) })
+    }
+}
+
+fn step_of(undo: &Undo) -> &'static Step {
+    let is_its = |step: &&&Step| step.undo.is_some_and(|own| own.name == undo.name);
+    STEPS.iter().find(is_its).expect("an undo of the ledger")
 }
 
 impl Thing {
@@ -339,11 +329,10 @@ impl Order {
             "a late payment is {PAYMENT_TIMEOUT}"
         );
         self.reason = failure.error;
-        let undone = serde_json::from_value(read("compensations")).expect("compensations of the contract");
-        let Compensations { shipment, payment, inventory } = undone;
-        let all = [("shipment", shipment), ("payment", payment), ("inventory", inventory)];
-        let failed = all.into_iter().filter(|(_, outcome)| *outcome == UndoOutcome::Failed);
-        self.failed = failed.map(|(part, _)| part.to_owned()).collect();
+        let undone: Compensations =
+            serde_json::from_value(read("compensations")).expect("compensations of the contract");
+        let failed = undone.iter().filter(|(_, outcome)| *outcome == UndoOutcome::Failed);
+        self.failed = failed.map(|(undo, _)| undo.part.to_owned()).collect();
         let all_undone = self.failed.is_empty();
         self.status = if all_undone { OrderStatus::OrderCancelled } else { OrderStatus::NeedsAttention };
     }

@@ -1,6 +1,9 @@
 mod faults;
 
-use contracts::saga::{CommandContext, Compensations, ERROR_NAMES, UndoOutcome};
+use contracts::saga::{
+    CommandContext, Compensations, UndoOutcome, error_names,
+    steps::{CANCEL_SHIPMENT, REFUND_PAYMENT, RELEASE_INVENTORY},
+};
 use lambda_kit::{
     dynamodb::Table,
     testing::{Faults, table},
@@ -47,11 +50,10 @@ fn cancel(inventory: UndoOutcome) -> OrderCommand {
     OrderCommand::CancelOrder {
         context: context(),
         failure: failure("CompleteOrder", "OrderCancelRequested"),
-        compensations: Compensations {
-            shipment: UndoOutcome::Cancelled,
-            payment: UndoOutcome::Refunded,
-            inventory,
-        },
+        compensations: Compensations::default()
+            .with(&CANCEL_SHIPMENT, UndoOutcome::Cancelled)
+            .with(&REFUND_PAYMENT, UndoOutcome::Refunded)
+            .with(&RELEASE_INVENTORY, inventory),
     }
 }
 
@@ -112,12 +114,25 @@ async fn a_completion_whose_answer_was_lost_is_found_by_the_abort() {
 fn refusals_have_the_names_of_the_contract(#[case] rejected: Rejected, #[case] expected: &str) {
     let name = ExecuteError::from(rejected).name();
     assert_eq!(name, expected);
-    assert!(name == TRANSIENT || ERROR_NAMES.contains(&name));
+    assert!(name == TRANSIENT || error_names().contains(name));
 }
 
 #[test]
 fn failures_of_the_store_are_transient() {
     assert_eq!(ExecuteError::from(StoreError::Contended(order_id())).name(), TRANSIENT);
+}
+
+#[rstest]
+#[case("InventoryNotAvailable", false)]
+#[case("PaymentDeclined", false)]
+#[case("PaymentTimeout", false)]
+#[case("ShipmentRejected", false)]
+#[case("OrderCancelRequested", false)]
+#[case("SagaAborted", false)]
+#[case("ServiceUnavailable", true)]
+#[case("Lambda.Unknown", true)]
+fn the_alarm_counts_faults_and_no_refusals(#[case] reason: &str, #[case] expected: bool) {
+    assert_eq!(is_fault(reason), expected);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use contracts::{
     OrderId, PricedLine,
-    saga::{Compensations, Failure, Shipment, UndoOutcome},
+    saga::{Compensations, Failure, Shipment},
 };
 
 use super::{Offer, order::CancelledFor};
@@ -36,11 +36,12 @@ pub fn command_id(order: &OrderId, command: &Command) -> String {
         Command::RecordReservation => format!("{order}.RecordReservation"),
         Command::Complete { .. } => format!("{order}.CompleteOrder"),
         Command::Abort => format!("{order}.AbortOrder"),
-        Command::Cancel { failure, compensations: Compensations { shipment, payment, inventory } } => {
-            let [shipment, payment, inventory] = [shipment, payment, inventory].map(|o| word(*o));
+        Command::Cancel { failure, compensations } => {
+            let outcomes: Vec<&str> = compensations.iter().map(|(_, outcome)| outcome.as_str()).collect();
+            let outcomes = outcomes.join("-");
             // After another refund has failed, the same undos may end alike, and it is another cancel all the same.
             let again = refund_of(failure).map_or_else(String::new, |refund| format!(".{refund}"));
-            format!("{order}.CancelOrder.{shipment}-{payment}-{inventory}{again}")
+            format!("{order}.CancelOrder.{outcomes}{again}")
         }
         Command::RefundFailed { refund_id, .. } => format!("{order}.RefundFailed.{refund_id}"),
     }
@@ -58,19 +59,4 @@ pub(super) fn failed_refund(cancelled_for: &CancelledFor, refund_id: &str, reaso
 /// The id of the refund that this is the failure of.
 fn refund_of(failure: &Failure) -> Option<&str> {
     failure.cause.strip_prefix(REFUND)?.split_once(" failed at").map(|(refund, _)| refund)
-}
-
-/// As the contract spells it.
-const fn word(outcome: UndoOutcome) -> &'static str {
-    match outcome {
-        UndoOutcome::NotNeeded => "not_needed",
-        UndoOutcome::Failed => "failed",
-        UndoOutcome::Released => "released",
-        UndoOutcome::NothingHeld => "nothing_held",
-        UndoOutcome::Refunded => "refunded",
-        UndoOutcome::Voided => "voided",
-        UndoOutcome::NothingTaken => "nothing_taken",
-        UndoOutcome::Cancelled => "cancelled",
-        UndoOutcome::NothingScheduled => "nothing_scheduled",
-    }
 }

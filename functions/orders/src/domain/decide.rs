@@ -7,7 +7,10 @@ use contracts::{
         OrderInventoryNotAvailable, OrderInventoryReleased, OrderInventoryReserved, OrderPaymentFailed,
         OrderPaymentPending, OrderPaymentRefunded, OrderPaymentSucceeded, OrderShipmentScheduled,
     },
-    saga::{Compensations, Failure, INVENTORY_NOT_AVAILABLE, ORDER_CANCEL_REQUESTED, Shipment, UndoOutcome},
+    saga::{
+        Compensations, Failure, INVENTORY_NOT_AVAILABLE, ORDER_CANCEL_REQUESTED, Shipment, UndoOutcome,
+        steps::{REFUND_PAYMENT, RELEASE_INVENTORY, TAKE_PAYMENT},
+    },
 };
 
 use super::{
@@ -16,9 +19,6 @@ use super::{
     lines::total,
     order::{Facts, State},
 };
-
-/// The saga's step whose failure means a failed payment.
-const TAKE_PAYMENT: &str = "TakePayment";
 
 /// Why an order does not take a command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -145,8 +145,8 @@ fn cancel(order: &Placed, failure: Failure, compensations: Compensations) -> Res
         State::Created | State::Reserved => &[],
         State::NeedsAttention { failed } => failed,
     };
-    let failed = failed_undos(failed_before, compensations);
-    let mut events = new_facts(order, &failure, compensations);
+    let failed = failed_undos(failed_before, &compensations);
+    let mut events = new_facts(order, &failure, &compensations);
     if failed.is_empty() {
         events.push(Event::Cancelled(OrderCancelled { reason: failure.error, step: failure.step }));
     } else if failed != failed_before || !events.is_empty() {
@@ -159,26 +159,25 @@ fn cancel(order: &Placed, failure: Failure, compensations: Compensations) -> Res
 /// none: its saga undoes the payment. Nor does a completed order, which keeps the money: a refund that staff
 /// wanted to make is recorded by payments.
 fn refund_failed(order: &Placed, refund_id: &str, reason: &str) -> Vec<Event> {
-    const PAYMENT: &str = "payment";
     let (State::Cancelled, Some(cancelled_for)) = (&order.state, &order.cancelled_for) else { return vec![] };
     vec![Event::CompensationFailed(OrderCompensationFailed {
         failure: failed_refund(cancelled_for, refund_id, reason),
-        failed: vec![PAYMENT.to_owned()],
+        failed: vec![REFUND_PAYMENT.part.to_owned()],
     })]
 }
 
 /// The events about the order's cancellation that have not been recorded yet.
-fn new_facts(order: &Placed, failure: &Failure, compensations: Compensations) -> Vec<Event> {
+fn new_facts(order: &Placed, failure: &Failure, compensations: &Compensations) -> Vec<Event> {
     let Facts { not_available, payment_failed, payment_refunded, inventory_released } = order.facts;
     let mut events = Vec::new();
     if !not_available && failure.error == INVENTORY_NOT_AVAILABLE {
         events.push(Event::InventoryNotAvailable(OrderInventoryNotAvailable {}));
     }
     // A payment that was given up because the customer cancelled has not failed.
-    if !payment_failed && failure.step == TAKE_PAYMENT && failure.error != ORDER_CANCEL_REQUESTED {
+    if !payment_failed && failure.step == TAKE_PAYMENT.name && failure.error != ORDER_CANCEL_REQUESTED {
         events.push(Event::PaymentFailed(OrderPaymentFailed { reason: failure.error.clone() }));
     }
-    let undone_as = match compensations.payment {
+    let undone_as = match compensations.outcome(&REFUND_PAYMENT) {
         UndoOutcome::Refunded => Some("refunded"),
         UndoOutcome::Voided => Some("voided"),
         _ => None,
@@ -187,26 +186,20 @@ fn new_facts(order: &Placed, failure: &Failure, compensations: Compensations) ->
         let refund = OrderPaymentRefunded { amount: order.total, outcome: outcome.to_owned() };
         events.push(Event::PaymentRefunded(refund));
     }
-    if !inventory_released && compensations.inventory == UndoOutcome::Released {
+    if !inventory_released && compensations.outcome(&RELEASE_INVENTORY) == UndoOutcome::Released {
         events.push(Event::InventoryReleased(OrderInventoryReleased {}));
     }
     events
 }
 
 /// An undo that failed before stays failed until it is really done: "not needed" does not undo it.
-fn failed_undos(
-    before: &[String],
-    Compensations { shipment, payment, inventory }: Compensations,
-) -> Vec<String> {
-    [("shipment", shipment), ("payment", payment), ("inventory", inventory)]
-        .into_iter()
-        .filter(|(undo, outcome)| match outcome {
-            UndoOutcome::Failed => true,
-            UndoOutcome::NotNeeded => before.iter().any(|failed| failed == undo),
-            _ => false,
-        })
-        .map(|(undo, _)| undo.to_owned())
-        .collect()
+fn failed_undos(before: &[String], compensations: &Compensations) -> Vec<String> {
+    let failed = compensations.iter().filter(|(undo, outcome)| match outcome {
+        UndoOutcome::Failed => true,
+        UndoOutcome::NotNeeded => before.iter().any(|failed| failed == undo.part),
+        _ => false,
+    });
+    failed.map(|(undo, _)| undo.part.to_owned()).collect()
 }
 
 #[cfg(test)]

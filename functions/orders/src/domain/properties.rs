@@ -1,37 +1,32 @@
 //! Invariants of every order, for any sequence of commands.
 
-use contracts::saga::UndoOutcome;
+use contracts::saga::{Compensations, ORDER_CANCEL_REQUESTED, STEPS, UndoOutcome, undos};
 use proptest::prelude::*;
 
 use super::{Command, Event, History, Order, Rejected, command_id, decide};
-use crate::testing::{cancel_after, commit, complete, given, order_id, place, placed, refund_failed};
+use crate::testing::{commit, complete, failure, given, order_id, place, placed, refund_failed};
 
+/// Any outcome of any undo, so that an undo may also end as another one does.
 fn outcome() -> impl Strategy<Value = UndoOutcome> {
-    prop::sample::select(vec![
-        UndoOutcome::NotNeeded,
-        UndoOutcome::Failed,
-        UndoOutcome::Released,
-        UndoOutcome::NothingHeld,
-        UndoOutcome::Refunded,
-        UndoOutcome::Voided,
-        UndoOutcome::NothingTaken,
-        UndoOutcome::Cancelled,
-        UndoOutcome::NothingScheduled,
-    ])
+    let own = undos().flat_map(|undo| undo.done.iter().chain([&undo.nothing_done])).copied();
+    prop::sample::select(own.chain([UndoOutcome::NotNeeded, UndoOutcome::Failed]).collect::<Vec<_>>())
+}
+
+fn compensations() -> impl Strategy<Value = Compensations> {
+    prop::collection::vec(outcome(), undos().count()).prop_map(|outcomes| {
+        let each = undos().zip(outcomes);
+        each.fold(Compensations::default(), |all, (undo, outcome)| all.with(undo, outcome))
+    })
 }
 
 fn any_cancel() -> impl Strategy<Value = Command> {
-    let failure = prop::sample::select(vec![
-        ("ReserveInventory", "InventoryNotAvailable"),
-        ("ReserveInventory", "States.Timeout"),
-        ("RecordReservation", "OrderCancelRequested"),
-        ("TakePayment", "PaymentDeclined"),
-        ("TakePayment", "OrderCancelRequested"),
-        ("ScheduleShipment", "ShipmentRejected"),
-        ("CompleteOrder", "OrderCancelRequested"),
-    ]);
-    (failure, [outcome(), outcome(), outcome()])
-        .prop_map(|((step, error), undone)| cancel_after(step, error, undone))
+    let refusals = STEPS.iter().flat_map(|step| {
+        let names = step.refusals.iter().map(|refusal| refusal.reason.name);
+        names.chain([ORDER_CANCEL_REQUESTED, "States.Timeout"]).map(|error| (step.name, error))
+    });
+    (prop::sample::select(refusals.collect::<Vec<_>>()), compensations()).prop_map(
+        |((step, error), compensations)| Command::Cancel { failure: failure(step, error), compensations },
+    )
 }
 
 /// The happy path more often than its disturbances, so that orders come far.

@@ -5,25 +5,13 @@ use std::collections::BTreeMap;
 use contracts::{
     DecodeError, EventPayload,
     events::{OrderCancelled, OrderCompleted, OrderCreated},
-    saga::{
-        INVENTORY_NOT_AVAILABLE, ORDER_CANCEL_REQUESTED, PAYMENT_DECLINED, PAYMENT_TIMEOUT, SAGA_ABORTED,
-        SERVICE_UNAVAILABLE, SHIPMENT_REJECTED,
-    },
+    saga::reasons,
 };
 use jiff::{civil::Date, tz::TimeZone};
 
 use super::History;
 
-/// Every other reason is a fault of ours, with as many names as there are faults.
-const REASONS: [&str; 7] = [
-    INVENTORY_NOT_AVAILABLE,
-    PAYMENT_DECLINED,
-    PAYMENT_TIMEOUT,
-    SHIPMENT_REJECTED,
-    ORDER_CANCEL_REQUESTED,
-    SERVICE_UNAVAILABLE,
-    SAGA_ABORTED,
-];
+/// Every reason without a name of its own: a fault of ours, with as many names as there are faults.
 const OTHER: &str = "Other";
 
 /// One thing that is counted.
@@ -88,7 +76,8 @@ pub fn tallies(history: &History, after: u64) -> Result<BTreeMap<Date, Tally>, D
             }
             OrderCancelled::TYPE if first_cancelled == Some(event.sequence) => {
                 let OrderCancelled { reason, .. } = event.decode()?;
-                let reason = REASONS.into_iter().find(|known| *known == reason).unwrap_or(OTHER);
+                let reason =
+                    reasons().map(|known| known.name).find(|known| *known == reason).unwrap_or(OTHER);
                 add(Measure::Cancelled(reason.to_owned()), 1);
             }
             _ => {}

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use contracts::{
     OrderId,
     query::{PaymentQuery, PaymentStatuses},
-    saga::{CommandContext, FulfillmentCommand, InventoryCommand, PaymentCommand, UndoOutcome, Undone},
+    saga::{CommandContext, Context, Undo, UndoOutcome, Undone},
 };
 use lambda_kit::peers::{CallError, Peers};
 
@@ -15,27 +15,6 @@ use crate::domain::History;
 /// Longer than a command function's 30 s, like the saga's tasks, so that a late success is not taken for a
 /// failure.
 pub(super) const LONGEST_CALL: Duration = Duration::from_secs(35);
-
-/// The undos in the order in which they run, the reverse of their steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Undo {
-    Shipment,
-    Payment,
-    Inventory,
-}
-
-impl Undo {
-    pub const ALL: [Self; 3] = [Self::Shipment, Self::Payment, Self::Inventory];
-
-    /// As `order.compensation_failed` names it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Shipment => "shipment",
-            Self::Payment => "payment",
-            Self::Inventory => "inventory",
-        }
-    }
-}
 
 /// The functions of the other contexts.
 #[derive(Debug, Clone)]
@@ -51,26 +30,14 @@ impl Contexts {
     ///
     /// # Errors
     /// When it was not done, or the outcome is unknown.
-    pub async fn undo(&self, undo: Undo, history: &History, reason: &str) -> Result<UndoOutcome, CallError> {
+    pub async fn undo(&self, undo: &Undo, history: &History, reason: &str) -> Result<UndoOutcome, CallError> {
         let user_id = history.user_id.clone();
         let context = CommandContext {
             order_id: history.order_id.clone(),
             correlation_id: correlation_id(history).clone(),
         };
-        let undone: Undone = match undo {
-            Undo::Shipment => {
-                let command = FulfillmentCommand::CancelShipment { context, user_id };
-                self.0.call("fulfillment-commands", &command).await?
-            }
-            Undo::Payment => {
-                let command = PaymentCommand::RefundPayment { context, user_id, reason: reason.to_owned() };
-                self.0.call("payments-commands", &command).await?
-            }
-            Undo::Inventory => {
-                let command = InventoryCommand::ReleaseInventory { context, user_id };
-                self.0.call("inventory-commands", &command).await?
-            }
-        };
+        let command = undo.command(context, user_id, reason);
+        let undone: Undone = self.0.call(undo.context.function(), &command).await?;
         Ok(undone.outcome)
     }
 
@@ -83,7 +50,7 @@ impl Contexts {
         order_ids: Vec<OrderId>,
     ) -> Result<BTreeSet<OrderId>, CallError> {
         let query = PaymentQuery::PaymentStatuses { order_ids };
-        let answer: PaymentStatuses = self.0.call("payments-commands", &query).await?;
+        let answer: PaymentStatuses = self.0.call(Context::Payments.function(), &query).await?;
         let not_at_rest = answer.payments.into_iter().filter(|payment| !payment.at_rest);
         Ok(not_at_rest.map(|payment| payment.order_id).collect())
     }

@@ -3,7 +3,9 @@
 use contracts::{
     OrderStatus,
     events::{OrderCancelRequested, OrderCompensationFailed},
-    saga::{Compensations, Failure, ORDER_CANCEL_REQUESTED, OrderCommand, SAGA_ABORTED, UndoOutcome},
+    saga::{
+        Compensations, Failure, ORDER_CANCEL_REQUESTED, OrderCommand, SAGA_ABORTED, Undo, UndoOutcome, undos,
+    },
 };
 use jiff::Timestamp;
 use lambda_kit::command::chain;
@@ -14,7 +16,6 @@ use super::{
 use crate::{
     commands,
     domain::{Command, History},
-    reconciler::contexts::Undo,
 };
 
 /// The step of a failure when the failed step is unknown.
@@ -53,9 +54,9 @@ impl Reconciler {
             _ => {}
         }
         let failure = failure(&history);
-        let compensations = self.undo(&history, &failure, &Undo::ALL).await;
+        let compensations = self.undo(&history, &failure, undos()).await;
         let patient = now.duration_since(history.updated_at) < UNDO_PATIENCE;
-        if patient && !failed(compensations).is_empty() {
+        if patient && !failed(&compensations).is_empty() {
             return Ok(Found::UndoFailed);
         }
         match self.cancel(&history, failure, compensations, now).await? {
@@ -83,23 +84,26 @@ impl Reconciler {
             Execution::NeverStarted | Execution::Ended => {}
         }
         // An order that needs attention names the failed undos; for an open one, everything is undone.
-        let (failure, missing) = match last_failure(&history).filter(|_| !is_open(status)) {
+        let (failure, missing): (Failure, Vec<&Undo>) = match last_failure(&history)
+            .filter(|_| !is_open(status))
+        {
             Some(event) => {
-                let named = |undo: &Undo| event.failed.iter().any(|failed| failed == undo.as_str());
-                (event.failure, Undo::ALL.into_iter().filter(named).collect())
+                let missing = undos().filter(|undo| event.failed.iter().any(|failed| failed == undo.part));
+                (event.failure, missing.collect())
             }
             None => {
                 let aborted = self.abort(&history, now).await?;
                 match aborted.order.status {
                     OrderStatus::OrderCompleted => return Ok(Retried::Completed),
-                    _ => (failure(&aborted), Undo::ALL.to_vec()),
+                    _ => (failure(&aborted), undos().collect()),
                 }
             }
         };
-        let compensations = self.undo(&history, &failure, &missing).await;
+        let compensations = self.undo(&history, &failure, missing).await;
+        let still_failing = failed(&compensations);
         match self.cancel(&history, failure, compensations, now).await? {
             OrderStatus::OrderCancelled => Ok(Retried::Cancelled),
-            _ => Ok(Retried::StillFailing(failed(compensations))),
+            _ => Ok(Retried::StillFailing(still_failing)),
         }
     }
 
@@ -110,28 +114,25 @@ impl Reconciler {
     }
 
     /// Runs these undos, one after the other; one that fails does not keep the others from being done.
-    async fn undo(&self, history: &History, failure: &Failure, undos: &[Undo]) -> Compensations {
-        let mut undone = Compensations {
-            shipment: UndoOutcome::NotNeeded,
-            payment: UndoOutcome::NotNeeded,
-            inventory: UndoOutcome::NotNeeded,
-        };
+    async fn undo(
+        &self,
+        history: &History,
+        failure: &Failure,
+        undos: impl IntoIterator<Item = &'static Undo>,
+    ) -> Compensations {
+        let mut compensations = Compensations::default();
         for undo in undos {
-            let outcome = match self.contexts.undo(*undo, history, &failure.error).await {
+            let outcome = match self.contexts.undo(undo, history, &failure.error).await {
                 Ok(outcome) => outcome,
                 Err(error) => {
                     let order_id = history.order_id.as_str();
-                    tracing::error!(order_id, undo = undo.as_str(), error = chain(&error), "an undo failed");
+                    tracing::error!(order_id, undo = undo.part, error = chain(&error), "an undo failed");
                     UndoOutcome::Failed
                 }
             };
-            match undo {
-                Undo::Shipment => undone.shipment = outcome,
-                Undo::Payment => undone.payment = outcome,
-                Undo::Inventory => undone.inventory = outcome,
-            }
+            compensations.record(undo, outcome);
         }
-        undone
+        compensations
     }
 
     /// Ends the order as the saga's last step does, and answers how it stands.
@@ -154,10 +155,9 @@ impl Reconciler {
     }
 }
 
-fn failed(compensations: Compensations) -> Vec<String> {
-    let outcomes = [compensations.shipment, compensations.payment, compensations.inventory];
-    let failed = Undo::ALL.into_iter().zip(outcomes).filter(|(_, outcome)| *outcome == UndoOutcome::Failed);
-    failed.map(|(undo, _)| undo.as_str().to_owned()).collect()
+fn failed(compensations: &Compensations) -> Vec<String> {
+    let failed = compensations.iter().filter(|(_, outcome)| *outcome == UndoOutcome::Failed);
+    failed.map(|(undo, _)| undo.part.to_owned()).collect()
 }
 
 /// The reason for cancelling an order without a running saga: its customer requested it, or its saga was

@@ -15,6 +15,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use contracts::{
     Envelope, EventPayload, OrderId,
     events::{OrderCancelled, OrderCompensationFailed, OrderCompleted},
+    saga::is_before_payment,
 };
 use jiff::Timestamp;
 use lambda_kit::dynamodb::{Item, PK, Partitions, SK, TableError, condition_failed, number, string};
@@ -30,9 +31,6 @@ const WATCH: &str = "watch";
 const WATCHED_SINCE: &str = "watched_since";
 /// The version of the order that the watch is as of.
 const WATCH_VERSION: &str = "watch_version";
-
-/// An order that was cancelled for one of these steps never came to its payment.
-const BEFORE_THE_PAYMENT: [&str; 2] = ["ReserveInventory", "RecordReservation"];
 
 /// Why an order is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,8 +100,8 @@ impl Watch {
             OrderCompleted::TYPE => Change::End,
             OrderCompensationFailed::TYPE => Change::Begin(Self::Attention),
             OrderCancelled::TYPE => match last.decode::<OrderCancelled>() {
-                // Most of those that are cancelled at once, out of stock.
-                Ok(end) if BEFORE_THE_PAYMENT.contains(&end.step.as_str()) => Change::End,
+                // Most of those that are cancelled at once, out of stock. No money can have moved.
+                Ok(end) if is_before_payment(&end.step) => Change::End,
                 _ => Change::Begin(Self::Cancelled),
             },
             _ => Change::Keep,

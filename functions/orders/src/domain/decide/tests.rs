@@ -261,7 +261,7 @@ fn an_order_whose_refund_failed_says_what_for_and_is_cancelled_again_once_it_is_
             ("ScheduleShipment", "ShipmentRejected")
         );
         assert!(needs.failure.cause.contains(refund), "{}", needs.failure.cause);
-        let compensations = Compensations { shipment: NotNeeded, payment: Refunded, inventory: NotNeeded };
+        let compensations = Compensations::default().with(&REFUND_PAYMENT, Refunded);
         let again = Command::Cancel { failure: needs.failure.clone(), compensations };
         ids.push(crate::domain::command_id(&crate::testing::order_id(), &again));
         order = given(order, vec![refund_failed(refund)]);

@@ -7,7 +7,10 @@ use std::{
 };
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use contracts::OrderId;
+use contracts::{
+    OrderId,
+    saga::{steps::REFUND_PAYMENT, undos},
+};
 use jiff::SignedDuration;
 use lambda_kit::{
     dynamodb::{Table, key},
@@ -93,24 +96,22 @@ impl State {
     fn lambda(&mut self, path: &str, body: &Value) -> ResponseTemplate {
         let action = body["action"].as_str().unwrap().to_owned();
         self.calls.push(action.clone());
-        let (function, answer) = match action.as_str() {
-            "CancelShipment" => ("fulfillment", json!({"outcome": "cancelled"})),
-            "RefundPayment" => ("payments", json!({"outcome": "refunded"})),
-            "ReleaseInventory" => ("inventory", json!({"outcome": "released"})),
-            "PaymentStatuses" => {
+        let (function, answer) = match undos().find(|undo| undo.name == action) {
+            Some(undo) => (undo.context.function(), json!({"outcome": undo.done[0]})),
+            None if action == "PaymentStatuses" => {
                 let asked = body["order_ids"].as_array().unwrap().iter();
                 let standing = |id: &Value| json!({"order_id": id, "at_rest": !self.money.contains(id.as_str().unwrap())});
-                ("payments", json!({"payments": asked.map(standing).collect::<Vec<_>>()}))
+                ("payments-commands", json!({"payments": asked.map(standing).collect::<Vec<_>>()}))
             }
-            other => panic!("{other}"),
+            None => panic!("{action}"),
         };
-        assert_eq!(path, format!("/2015-03-31/functions/ordersaga-test-{function}-commands/invocations"));
+        assert_eq!(path, format!("/2015-03-31/functions/ordersaga-test-{function}/invocations"));
         if self.failing.contains(&action) {
             return ResponseTemplate::new(200)
                 .insert_header("X-Amz-Function-Error", "Unhandled")
                 .set_body_json(json!({"errorType": "Transient", "errorMessage": "the test says so"}));
         }
-        if action == "RefundPayment" {
+        if action == REFUND_PAYMENT.name {
             self.money.remove(body["order_id"].as_str().unwrap());
         }
         ResponseTemplate::new(200).set_body_json(answer)
@@ -215,7 +216,7 @@ impl World {
 
     /// The undos that were called.
     pub fn undone(&self) -> Vec<String> {
-        self.calls().into_iter().filter(|call| super::UNDOS.contains(&call.as_str())).collect()
+        self.calls().into_iter().filter(|call| undos().any(|undo| undo.name == call)).collect()
     }
 
     /// The input of the execution that was started.
