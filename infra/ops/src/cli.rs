@@ -133,6 +133,8 @@ enum Command {
     Asyncapi,
     /// Write a sample event for each function into infra/events, for `sam local invoke` and `cargo lambda invoke`
     Events,
+    /// Write what is generated from the saga's ledger: the state machine, its diagram, its policies, the page's steps
+    Ledger,
     /// Make the Python environment with sam and cargo-lambda, and print its folder of programs
     #[command(after_help = "For the shell: export PATH=\"$PATH:$(cargo ops tools)\"")]
     Tools {
@@ -265,6 +267,7 @@ impl Cli {
             Command::Openapi => write_documents(place, "openapi").await,
             Command::Asyncapi => write_documents(place, "asyncapi").await,
             Command::Events => write_documents(place, "events").await,
+            Command::Ledger => write_documents(place, "ledger").await,
             Command::Tools { purpose } => {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 let programs = python::environment(&settings, purpose, &Progress::new()).await?;

@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use crate::error::{Error, Result};
 
-/// Writes the documents of one kind: `schemas`, `openapi`, `asyncapi` or `events`.
+/// Writes the documents of one kind: `schemas`, `openapi`, `asyncapi`, `events` or `ledger`.
 ///
 /// # Errors
 /// They cannot be written, or a published one would change incompatibly; the program has reported which.

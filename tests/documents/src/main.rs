@@ -1,13 +1,14 @@
-//! Writes the documents; `cargo ops schemas` and its sisters run it.
+//! Writes the documents; `cargo ops schemas`, `openapi`, `asyncapi`, `events` and `ledger` run it.
 
 use std::{env, fs, io, path::Path, process::ExitCode};
 
 use documents::{Broken, Document, asyncapi, check, invocations, openapi, repository, schemas};
 use serde_json::Value;
+use statemachine::{LedgerError, files};
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("say what to write: `schemas`, `openapi`, `asyncapi` or `events`")]
+    #[error("say what to write: `schemas`, `openapi`, `asyncapi`, `events` or `ledger`")]
     Usage,
     #[error("{path} cannot be read or written")]
     File {
@@ -22,6 +23,8 @@ enum Failure {
     Broken { path: String, broken: Box<Broken> },
     #[error("{0} is not JSON")]
     NotJson(String),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,9 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["openapi"] => write(&[openapi()]),
         ["asyncapi"] => write(&[asyncapi()]),
         ["events"] => write(&invocations()),
+        ["ledger"] => files(&repository())?
+            .iter()
+            .try_for_each(|file| write_text(&repository().join(file.path), file.path, &file.text)),
         // The same check against another checkout: CI has the published ones there.
         ["check-schemas", published] => refuse_breaking(&schemas(), Path::new(published)),
         _ => Err(Failure::Usage),
@@ -69,17 +75,19 @@ fn refuse_breaking(documents: &[Document], published: &Path) -> Result<(), Failu
 }
 
 fn write(documents: &[Document]) -> Result<(), Failure> {
-    for document in documents {
-        let file = document.file();
-        let failed = |source| Failure::File { path: file.display().to_string(), source };
-        if let Some(parent) = file.parent() {
-            fs::create_dir_all(parent).map_err(failed)?;
-        }
-        if fs::read_to_string(&file).is_ok_and(|before| before == document.text()) {
-            continue;
-        }
-        fs::write(&file, document.text()).map_err(failed)?;
-        println!("wrote {}", document.path);
+    documents.iter().try_for_each(|document| write_text(&document.file(), &document.path, &document.text()))
+}
+
+/// Writes a file unless it has this text already.
+fn write_text(file: &Path, path: &str, text: &str) -> Result<(), Failure> {
+    let failed = |source| Failure::File { path: file.display().to_string(), source };
+    if let Some(parent) = file.parent() {
+        fs::create_dir_all(parent).map_err(failed)?;
     }
+    if fs::read_to_string(file).is_ok_and(|before| before == text) {
+        return Ok(());
+    }
+    fs::write(file, text).map_err(failed)?;
+    println!("wrote {path}");
     Ok(())
 }
