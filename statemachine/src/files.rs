@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use crate::{definition::definition, readme, template};
+use crate::{definition::definition, page, readme, template};
 
 /// A generated file: its path in the repository, and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,7 @@ pub fn files(repository: &Path) -> Result<Vec<File>, LedgerError> {
                 ("undos", template::reconciler_functions()),
             ],
         )?,
+        File { path: "functions/storefront/src/page/saga.js", text: page::script() },
     ])
 }
 

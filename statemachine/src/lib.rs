@@ -7,6 +7,7 @@
 mod definition;
 mod files;
 mod json;
+mod page;
 mod readme;
 mod template;
 

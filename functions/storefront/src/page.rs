@@ -19,6 +19,7 @@ const SCRIPT: &str = concat!(
     include_str!("page/account.js"),
     include_str!("page/shop.js"),
     include_str!("page/checkout.js"),
+    include_str!("page/saga.js"),
     include_str!("page/orders.js"),
     include_str!("page/live.js"),
     include_str!("page/main.js"),

@@ -2,10 +2,7 @@ use askama::Template;
 use contracts::{
     Money, OrderId,
     events::RefundCause,
-    saga::{
-        INVENTORY_NOT_AVAILABLE, ORDER_CANCEL_REQUESTED, PAYMENT_DECLINED, PAYMENT_TIMEOUT,
-        SERVICE_UNAVAILABLE, SHIPMENT_REJECTED,
-    },
+    saga::{reasons, steps::MONEY_RETURNED},
 };
 
 use super::News;
@@ -114,25 +111,10 @@ pub fn status_letter(name: &str, order_id: &OrderId, text: &str) -> Result<Lette
     Status { name, text }.letter(format!("News of your order {order_id}"))
 }
 
-/// Explains to the customer why an order was cancelled, and what happens to the money. An order is
-/// `cancelled` only once everything was undone.
+/// Explains to the customer why an order was cancelled, and what happens to the money.
 fn explain(reason: &str) -> (&'static str, &'static str) {
-    const NOT_CHARGED: &str = "You have not been charged.";
-    const GIVEN_BACK: &str = "If you had paid already, your money is on its way back to you.";
-    match reason {
-        INVENTORY_NOT_AVAILABLE => ("We do not have enough of what you ordered.", NOT_CHARGED),
-        PAYMENT_DECLINED => ("Your payment was declined.", NOT_CHARGED),
-        PAYMENT_TIMEOUT => (
-            "Your payment was not completed in time.",
-            "Should it go through later after all, your money is returned by itself.",
-        ),
-        SHIPMENT_REJECTED => ("We cannot deliver to your address.", GIVEN_BACK),
-        ORDER_CANCEL_REQUESTED => ("You asked us to cancel it.", GIVEN_BACK),
-        SERVICE_UNAVAILABLE => {
-            ("A part of our shop was out of order for so long that we could not go on with it.", GIVEN_BACK)
-        }
-        _ => ("Something went wrong on our side.", GIVEN_BACK),
-    }
+    let explained = reasons().find(|known| known.name == reason).and_then(|known| known.explanation.as_ref());
+    explained.map_or(("Something went wrong on our side.", MONEY_RETURNED), |text| (text.email, text.money))
 }
 
 const fn refund(cause: RefundCause) -> &'static str {

@@ -9,14 +9,6 @@ const REMEMBERED = 20;
 /** Orders by id. In the document the newest is first. */
 const orders = new Map();
 
-const STEPS = [
-  { name: 'Order placed', doing: 'Placing the order', done: ['order.created'], failed: [], undone: [], saga: [] },
-  { name: 'Stock reserved', doing: 'Reserving the stock', done: ['order.inventory_reserved'], failed: ['order.inventory_not_available'], instead: 'Not enough stock', undone: ['order.inventory_released'], saga: ['ReserveInventory', 'RecordReservation'] },
-  { name: 'Payment taken', doing: 'Taking the payment', done: ['payment.succeeded', 'order.payment_succeeded'], failed: ['payment.failed', 'order.payment_failed'], instead: 'Payment failed', undone: ['payment.refunded', 'order.payment_refunded'], saga: ['TakePayment'] },
-  { name: 'Shipment booked', doing: 'Booking the shipment', done: ['shipment.scheduled', 'order.shipment_scheduled'], failed: [], instead: 'No shipment', undone: ['shipment.cancelled'], saga: ['ScheduleShipment'] },
-  { name: 'Order completed', doing: 'Completing the order', done: ['order.completed'], failed: [], undone: [], saga: ['CompleteOrder'] },
-];
-
 const MARKS = { done: '✓', failed: '✕', undone: '↩', skipped: '–', current: '', todo: '' };
 const SPOKEN = { done: 'done', failed: 'failed', undone: 'undone', skipped: 'not reached', current: 'in progress', todo: 'not yet' };
 
@@ -24,15 +16,6 @@ const LABELS = {
   OrderCreated: 'Received', InventoryReserved: 'Stock reserved', InventoryNotAvailable: 'Not in stock', PaymentPending: 'Paying',
   PaymentSucceeded: 'Paid', PaymentFailed: 'Payment failed', PaymentRefunded: 'Refunded', InventoryReleased: 'Stock put back',
   OrderCompleted: 'Completed', OrderCancelled: 'Cancelled', NeedsAttention: 'Needs attention',
-};
-
-const REASONS = {
-  InventoryNotAvailable: 'there is not enough in stock',
-  PaymentDeclined: 'the card was declined',
-  PaymentTimeout: 'the payment was not confirmed in time',
-  ShipmentRejected: 'nobody ships to this address',
-  OrderCancelRequested: 'you asked for it',
-  ServiceUnavailable: 'a part of the shop was out of order for too long',
 };
 
 const isOpen = (order) => !FINAL.includes(order.status);
