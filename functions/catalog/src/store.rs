@@ -71,10 +71,10 @@ impl Store {
         let put = self.put(operation, change)?;
         let words = self.words(operation, change)?;
         let is_done = if words.is_empty() {
-            self.table.put_alone(operation, put).await?
+            self.table.put_item_alone(operation, put).await?
         } else {
             let put = TransactWriteItem::builder().put(put).build();
-            match self.table.transact(operation, std::iter::once(put).chain(words).collect()).await? {
+            match self.table.transact_items(operation, std::iter::once(put).chain(words).collect()).await? {
                 Transacted::Done => true,
                 Transacted::First | Transacted::Other => false,
                 Transacted::Busy => {

@@ -165,7 +165,7 @@ impl Store {
         operation: &'static str,
         items: Vec<TransactWriteItem>,
     ) -> Result<Written, TableError> {
-        Ok(match self.table.transact(operation, items).await? {
+        Ok(match self.table.transact_items(operation, items).await? {
             Transacted::Done => Written::Done,
             Transacted::First => Written::Moved,
             Transacted::Other => Written::Short,

@@ -1,4 +1,4 @@
-//! Backoff between tries to write items that others are writing, too.
+//! Pauses between tries, with full jitter and within a time budget.
 
 use std::time::{Duration, Instant};
 

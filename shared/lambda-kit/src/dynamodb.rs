@@ -1,27 +1,39 @@
-//! Common to all stores: the table, the outbox attribute, and the classification of failed calls.
+//! Common to all stores: reads and conditional writes of a table, the outbox attribute, and the classification
+//! of failed calls.
+//!
+//! A store decides on what it has read and writes under the condition that this is unchanged (optimistic
+//! locking). A write that lost the race ends with [`Conflict`], and [`retry_on_conflict`] reads, decides and
+//! writes again.
 
+mod batch;
+mod expression;
+mod legacy;
 mod partitions;
+mod query;
+mod retry;
+mod table;
+#[cfg(all(test, feature = "testing"))]
+mod tests;
 mod transaction;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, str::FromStr};
 
 use aws_sdk_dynamodb::{
-    Client,
     error::{ProvideErrorMetadata, SdkError},
-    types::{AttributeValue, CancellationReason},
+    types::AttributeValue,
 };
-use aws_types::SdkConfig;
 use contracts::Envelope;
-use futures::FutureExt;
-
-use crate::{
-    config::{self, ConfigError},
-    health::Check,
-};
+use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::{
+    batch::{BatchRead, UnprocessedKeys},
+    expression::{ABSENT, Expression, at_version},
+    legacy::{Transacted, cancellation_reasons},
     partitions::{InvalidPartitions, Partitions},
-    transaction::{Transacted, is_busy},
+    query::Page,
+    retry::{Budget, retry_on_conflict, retry_on_conflict_with},
+    table::Table,
+    transaction::{TransactOutcome, Write},
 };
 
 pub type Item = HashMap<String, AttributeValue>;
@@ -33,13 +45,6 @@ pub const SK: &str = "sk";
 pub const OUTBOX: &str = "outbox";
 /// Unix seconds after which DynamoDB may delete the item (it may take days: readers check it themselves).
 pub const EXPIRES_AT: &str = "expires_at";
-
-/// A context's table.
-#[derive(Debug, Clone)]
-pub struct Table {
-    pub client: Client,
-    pub name: String,
-}
 
 /// A failed call to the table.
 #[derive(Debug, thiserror::Error)]
@@ -81,40 +86,11 @@ impl TableError {
     }
 }
 
-impl Table {
-    /// The table named by `TABLE_NAME`.
-    ///
-    /// # Errors
-    /// When the variable is missing.
-    pub fn from_env(sdk: &SdkConfig) -> Result<Self, ConfigError> {
-        Ok(Self { client: Client::new(sdk), name: config::required("TABLE_NAME")? })
-    }
-
-    pub fn new(client: Client, name: impl Into<String>) -> Self {
-        Self { client, name: name.into() }
-    }
-
-    /// Reads a key that no item has: the cheapest call that shows that the table answers, with a permission
-    /// that every function on the table has.
-    pub fn health(&self) -> Check {
-        let table = self.clone();
-        Check::new("table", move || {
-            let table = table.clone();
-            async move {
-                table
-                    .client
-                    .get_item()
-                    .table_name(&table.name)
-                    .key(PK, string("HEALTH"))
-                    .key(SK, string("HEALTH"))
-                    .send()
-                    .await
-                    .is_ok()
-            }
-            .boxed()
-        })
-    }
-}
+/// Another writer was faster: the item is not in the state that the write was decided on. It may also be our
+/// own earlier write, whose answer was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("another writer changed the same item first")]
+pub struct Conflict;
 
 pub fn string(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
@@ -127,6 +103,50 @@ pub fn number(value: impl std::fmt::Display) -> AttributeValue {
 /// A key of the table.
 pub fn key(pk: impl Into<String>, sk: impl Into<String>) -> Item {
     HashMap::from([(PK.to_owned(), string(pk)), (SK.to_owned(), string(sk))])
+}
+
+/// The item that stores `value` under `key`.
+///
+/// # Errors
+/// When the value has no form as an item.
+pub fn to_item<T: Serialize>(operation: &'static str, key: Item, value: &T) -> Result<Item, TableError> {
+    let mut item: Item = serde_dynamo::to_item(value).map_err(|e| TableError::item(operation, e))?;
+    item.extend(key);
+    Ok(item)
+}
+
+/// The value that an item stores.
+///
+/// # Errors
+/// When the item has another format.
+pub fn from_item<T: DeserializeOwned>(operation: &'static str, item: Item) -> Result<T, TableError> {
+    serde_dynamo::from_item(item).map_err(|e| TableError::item(operation, e))
+}
+
+/// A text attribute, if the item has one of this name.
+pub fn string_of<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+    item.get(name)?.as_s().ok().map(String::as_str)
+}
+
+/// A numeric attribute, if the item has one of this name that fits into `T`.
+pub fn number_of<T: FromStr>(item: &Item, name: &str) -> Option<T> {
+    item.get(name)?.as_n().ok()?.parse().ok()
+}
+
+/// The attributes of an item that are its key in the table.
+pub fn key_of(item: &Item) -> Item {
+    let part = |name: &str| Some((name.to_owned(), item.get(name)?.clone()));
+    [PK, SK].into_iter().filter_map(part).collect()
+}
+
+/// Adds the attribute `outbox` to an item, so that one write stores a change and its events.
+///
+/// # Errors
+/// When an envelope has no JSON form.
+pub fn with_outbox(operation: &'static str, mut item: Item, events: &[Envelope]) -> Result<Item, TableError> {
+    let events = outbox(events).map_err(|e| TableError::item(operation, e))?;
+    item.insert(OUTBOX.to_owned(), events);
+    Ok(item)
 }
 
 /// The value of the attribute `outbox`.
@@ -158,14 +178,18 @@ pub fn refused_item<R>(
     }
 }
 
-/// The reason for each item of a cancelled transaction, by its code (`None`, `ConditionalCheckFailed`,
-/// `TransactionConflict`, …). `None` when the transaction failed for another reason.
-pub fn cancellation_reasons<R>(
-    error: &SdkError<aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError, R>,
-) -> Option<&[CancellationReason]> {
-    use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError as E;
-    match error.as_service_error()? {
-        E::TransactionCanceledException(cancelled) => Some(cancelled.cancellation_reasons()),
-        _ => None,
-    }
+/// Whether the call was refused because other transactions were writing the same items or the table was
+/// throttled. It had no effect and may be retried after a short wait (DynamoDB Developer Guide, "Error handling
+/// with DynamoDB").
+pub fn is_busy<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
+    matches!(
+        error.code(),
+        Some(
+            "TransactionConflictException"
+                | "TransactionInProgressException"
+                | "ThrottlingException"
+                | "ProvisionedThroughputExceededException"
+                | "RequestLimitExceeded"
+        )
+    )
 }

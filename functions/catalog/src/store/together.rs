@@ -58,7 +58,7 @@ impl Store {
             for sku in skus {
                 writes.push(self.bought(sku, skus, known.get(sku))?);
             }
-            match self.table.transact(OPERATION, writes).await? {
+            match self.table.transact_items(OPERATION, writes).await? {
                 Transacted::Done => return Ok(Noted::Done),
                 Transacted::First => return Ok(Noted::Outdated),
                 Transacted::Other | Transacted::Busy => {}

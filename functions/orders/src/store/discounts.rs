@@ -118,7 +118,7 @@ impl Store {
             put(new.table_name(&self.table.name).set_item(Some(item)).build())?,
             put(Put::builder().table_name(&self.table.name).set_item(Some(list_key(&code))).build())?,
         ];
-        match self.table.transact(OPERATION, writes).await? {
+        match self.table.transact_items(OPERATION, writes).await? {
             Transacted::Done => Ok(Created::Done),
             Transacted::First | Transacted::Other => Ok(Created::Taken),
             Transacted::Busy => Err(busy(OPERATION)),
@@ -137,7 +137,11 @@ impl Store {
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(ended)")
             .expression_attribute_values(":true", AttributeValue::Bool(true));
         let unlist = Delete::builder().table_name(&self.table.name).set_key(Some(list_key(&code)));
-        match self.table.transact(OPERATION, vec![update(end.build())?, delete(unlist.build())?]).await? {
+        match self
+            .table
+            .transact_items(OPERATION, vec![update(end.build())?, delete(unlist.build())?])
+            .await?
+        {
             Transacted::Done => Ok(true),
             Transacted::First | Transacted::Other => Ok(false),
             Transacted::Busy => Err(busy(OPERATION)),
@@ -313,7 +317,7 @@ impl Store {
     }
 
     async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<Transacted, StoreError> {
-        Ok(self.table.transact(APPENDING, writes).await?)
+        Ok(self.table.transact_items(APPENDING, writes).await?)
     }
 
     fn commit(&self, item: Item) -> Result<TransactWriteItem, TableError> {

@@ -146,7 +146,7 @@ impl Store {
         }
         // A transaction costs twice as much.
         if items.is_empty() {
-            let written = self.table.put_alone("writing a view", put).await?;
+            let written = self.table.put_item_alone("writing a view", put).await?;
             return Ok(if written { Written::Done } else { Written::Raced });
         }
         items.push(TransactWriteItem::builder().put(put).build());

@@ -5,7 +5,7 @@ use tokio::time::timeout;
 
 use super::{Circuit, Circuits};
 use crate::{
-    dynamodb::{Item, Table, TableError, condition_failed, key, number},
+    dynamodb::{Item, Table, TableError, at_version, from_item, key, to_item},
     numbers::BREAKER,
 };
 
@@ -35,26 +35,15 @@ impl Circuits for TableCircuits {
         let Some(item) = answer.map_err(|e| TableError::call(OPERATION, e))?.item else {
             return Ok(Circuit::default());
         };
-        serde_dynamo::from_item(item).map_err(|e| TableError::item(OPERATION, e))
+        from_item(OPERATION, item)
     }
 
     async fn replace(&self, circuit: &Circuit) -> Result<bool, TableError> {
         const OPERATION: &str = "writing a circuit";
-        let mut item: Item = serde_dynamo::to_item(circuit).map_err(|e| TableError::item(OPERATION, e))?;
-        item.extend(self.key());
-        let put = self.table.client.put_item().table_name(&self.table.name).set_item(Some(item));
-        let before = circuit.version - 1;
-        let put = if before == 0 {
-            put.condition_expression("attribute_not_exists(pk)")
-        } else {
-            put.condition_expression("version = :before")
-                .expression_attribute_values(":before", number(before))
-        };
-        let answer = timeout(BREAKER.write, put.send());
-        match answer.await.map_err(|late| TableError::call(OPERATION, late))? {
-            Ok(_) => Ok(true),
-            Err(error) if condition_failed(&error) => Ok(false),
-            Err(error) => Err(TableError::call(OPERATION, error)),
-        }
+        let item = to_item(OPERATION, self.key(), circuit)?;
+        let put = self.table.put_if(OPERATION, item, at_version(circuit.version - 1));
+        let written =
+            timeout(BREAKER.write, put).await.map_err(|late| TableError::call(OPERATION, late))??;
+        Ok(written.is_ok())
     }
 }

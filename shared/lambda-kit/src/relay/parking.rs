@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use super::{Handled, Publisher, StreamEvent, StreamRecord, process};
 use crate::{
     command::chain,
-    dynamodb::{Item, PK, SK, Table, TableError, key, string},
+    dynamodb::{Item, PK, SK, Table, TableError, key, key_of, string, string_of},
     telemetry,
 };
 
@@ -97,9 +97,8 @@ impl Parking {
             item.insert(name.to_owned(), string(value));
         }
         item.insert(PARKED_AT.to_owned(), string(Timestamp::now().to_string()));
-        let put = self.table.client.put_item().table_name(&self.table.name).set_item(Some(item)).send();
-        match put.await {
-            Ok(_) => {
+        match self.table.put("parking a record", item).await {
+            Ok(()) => {
                 tracing::error!(sequence_number, "a record cannot be processed and is parked");
                 telemetry::found("relay", "parked", 1);
                 true
@@ -131,7 +130,9 @@ impl Parking {
         for item in page {
             let (number, pk, sk) = (text(&item, SK)?, text(&item, ITEM_PK)?, text(&item, ITEM_SK)?);
             retried.cursor = Some(number.clone());
-            if let Some(source) = self.get(key(&pk, &sk)).await? {
+            if let Some(source) =
+                self.table.get_item("reading the item of a parked record", key(&pk, &sk)).await?
+            {
                 records.push(record(&number, &source)?);
                 parked.push((number, Parked { pk, sk, parked_at: text(&item, PARKED_AT)? }));
             } else {
@@ -167,47 +168,32 @@ impl Parking {
     async fn page(&self, request: &Request) -> Result<Vec<Item>, TableError> {
         let page = self
             .table
-            .client
             .query()
-            .table_name(&self.table.name)
             .key_condition_expression("pk = :parked AND sk > :cursor")
             .expression_attribute_values(":parked", string(PARKED))
             // Sequence numbers are digits, and never empty.
             .expression_attribute_values(":cursor", string(request.cursor.as_deref().unwrap_or(" ")))
             .consistent_read(true)
-            .limit(PAGE)
-            .send()
-            .await
-            .map_err(|e| TableError::call("listing parked records", e))?;
-        Ok(page.items.unwrap_or_default())
-    }
-
-    async fn get(&self, key: Item) -> Result<Option<Item>, TableError> {
-        let get = self.table.client.get_item().table_name(&self.table.name).set_key(Some(key));
-        let answer = get.consistent_read(true).send().await;
-        Ok(answer.map_err(|e| TableError::call("reading the item of a parked record", e))?.item)
+            .limit(PAGE);
+        Ok(self.table.query_page("listing parked records", page).await?.items)
     }
 
     async fn delete(&self, sequence_number: &str) -> Result<(), TableError> {
-        let delete = self.table.client.delete_item().table_name(&self.table.name);
-        let delete = delete.set_key(Some(key(PARKED, sequence_number))).send().await;
-        delete.map(drop).map_err(|e| TableError::call("ending a parked record", e))
+        self.table.delete("ending a parked record", key(PARKED, sequence_number)).await
     }
 }
 
 fn text(item: &Item, name: &str) -> Result<String, TableError> {
-    let text = item.get(name).and_then(|value| value.as_s().ok()).cloned();
+    let text = string_of(item, name).map(str::to_owned);
     text.ok_or_else(|| TableError::item("reading a parked record", format!("no {name}")))
 }
 
 /// The record that the stream would bring if the item were written now.
 fn record(sequence_number: &str, item: &Item) -> Result<StreamRecord, serde_json::Error> {
-    let keys: Item =
-        [PK, SK].into_iter().filter_map(|name| Some((name.to_owned(), item.get(name)?.clone()))).collect();
     // By text: raw values are pieces of the text that is read.
     let record = json!({
         "eventName": "INSERT",
-        "dynamodb": {"SequenceNumber": sequence_number, "Keys": map(&keys), "NewImage": map(item)},
+        "dynamodb": {"SequenceNumber": sequence_number, "Keys": map(&key_of(item)), "NewImage": map(item)},
     });
     serde_json::from_str(&record.to_string())
 }
