@@ -8,8 +8,10 @@ mod idempotency;
 mod identity;
 #[cfg(feature = "limiter")]
 mod limit;
+mod page;
 mod path;
 mod problem;
+mod query;
 mod request_id;
 
 use std::{sync::Arc, time::Instant};
@@ -36,11 +38,13 @@ use crate::{
 pub use body::{BODY_LIMIT, Body};
 pub use client::ClientAddress;
 pub use etag::EntityTags;
-pub use idempotency::Idempotency;
+pub use idempotency::{Idempotency, replayed};
 pub use identity::{Admin, Identity};
 #[cfg(feature = "limiter")]
 pub use limit::{Limited, Limiter, by_address, offered};
+pub use page::{List, Page};
 pub use problem::{FieldError, OwnBody, Problem};
+pub use query::Query;
 pub use request_id::Correlation;
 
 /// Serves `routes` until the process ends. Tokens are checked by `verifier`.

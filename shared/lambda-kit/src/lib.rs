@@ -15,6 +15,7 @@ pub mod bucket;
 pub mod command;
 pub mod config;
 pub mod connector;
+pub mod cursor;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 pub mod health;

@@ -1,9 +1,20 @@
-//! The header `Idempotency-Key`.
+//! The headers `Idempotency-Key` and `Idempotent-Replayed`.
 
-use axum::{extract::FromRequestParts, http::request::Parts};
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderName, HeaderValue, request::Parts},
+    response::{IntoResponse, Response},
+};
 use contracts::IdempotencyKey;
 
 use super::Problem;
+
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// The response to a repeated request, marked with `Idempotent-Replayed: true`.
+pub fn replayed(response: impl IntoResponse) -> Response {
+    ([(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"))], response).into_response()
+}
 
 /// The client's `Idempotency-Key`. A request without a valid one is answered with 400.
 #[derive(Debug)]

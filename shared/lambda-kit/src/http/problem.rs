@@ -10,6 +10,8 @@ use serde::Serialize;
 
 use super::request_id::Correlation;
 use crate::command::chain;
+#[cfg(feature = "dynamodb")]
+use crate::dynamodb::TableError;
 
 /// A field of the request that cannot be accepted, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -138,6 +140,16 @@ impl Problem {
     #[cfg(test)]
     pub(super) fn fields(&self) -> Vec<&str> {
         self.errors.iter().map(|error| &*error.field).collect()
+    }
+}
+
+#[cfg(feature = "dynamodb")]
+impl From<TableError> for Problem {
+    fn from(error: TableError) -> Self {
+        match error {
+            TableError::Call { .. } => Self::unavailable(&error),
+            TableError::Item { .. } => Self::internal(&error),
+        }
     }
 }
 

@@ -10,8 +10,6 @@
 
 use std::time::Instant;
 
-use aws_sdk_dynamodb::types::AttributeValue;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use lambda_runtime::Diagnostic;
 use serde::{Deserialize, Serialize};
@@ -19,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::{Handled, Outgoing, Publisher};
 use crate::{
     command::chain,
-    dynamodb::{Item, OUTBOX, PK, SK, Table, TableError, key},
+    cursor::{self, InvalidCursor},
+    dynamodb::{Item, OUTBOX, PK, SK, Table, TableError, key, string_of},
     telemetry::{self, Outcome},
 };
 
@@ -62,7 +61,7 @@ pub struct Page {
 pub enum RepublishError {
     #[error("the run's name is not made of 1 to {RUN_MAX} letters, digits and hyphens")]
     Run,
-    #[error("the cursor is none of ours")]
+    #[error("the cursor is invalid")]
     Cursor,
     #[error(transparent)]
     Table(#[from] TableError),
@@ -80,8 +79,9 @@ impl From<RepublishError> for Diagnostic {
     }
 }
 
+/// The item that the previous page ended with.
 #[derive(Serialize, Deserialize)]
-struct Cursor {
+struct Position {
     pk: String,
     sk: String,
 }
@@ -161,23 +161,18 @@ impl Republisher {
     async fn read(&self, mut start: Option<Item>) -> Result<(Vec<Item>, bool), TableError> {
         loop {
             // Not consistently, at half the price: what was written a moment ago is published by the stream.
-            let answer = self
+            let scan = self
                 .table
-                .client
                 .scan()
-                .table_name(&self.table.name)
                 .filter_expression("attribute_exists(#outbox)")
                 .projection_expression("pk, sk, #outbox")
                 .expression_attribute_names("#outbox", OUTBOX)
                 .limit(PAGE_ITEMS)
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(|e| TableError::call("reading outboxes", e))?;
-            let items = answer.items.unwrap_or_default();
-            match answer.last_evaluated_key {
-                Some(last) if items.is_empty() => start = Some(last),
-                last => return Ok((items, last.is_none())),
+                .set_exclusive_start_key(start);
+            let page = self.table.scan_page("reading outboxes", scan).await?;
+            match page.next {
+                Some(last) if page.items.is_empty() => start = Some(last),
+                last => return Ok((page.items, last.is_none())),
             }
         }
     }
@@ -189,20 +184,15 @@ fn bodies(item: &Item) -> impl Iterator<Item = &str> {
 }
 
 fn text<'a>(item: &'a Item, name: &str) -> Result<&'a str, RepublishError> {
-    item.get(name)
-        .and_then(|value: &AttributeValue| value.as_s().ok())
-        .map(String::as_str)
-        .ok_or(RepublishError::Cursor)
+    string_of(item, name).ok_or(RepublishError::Cursor)
 }
 
 fn cursor_of(item: &Item) -> Result<String, RepublishError> {
-    let cursor = Cursor { pk: text(item, PK)?.to_owned(), sk: text(item, SK)?.to_owned() };
-    let json = serde_json::to_vec(&cursor).map_err(|_| RepublishError::Cursor)?;
-    Ok(URL_SAFE_NO_PAD.encode(json))
+    let position = Position { pk: text(item, PK)?.to_owned(), sk: text(item, SK)?.to_owned() };
+    cursor::encode(&position).map_err(|_| RepublishError::Cursor)
 }
 
 fn parse(cursor: &str) -> Result<Item, RepublishError> {
-    let json = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| RepublishError::Cursor)?;
-    let Cursor { pk, sk } = serde_json::from_slice(&json).map_err(|_| RepublishError::Cursor)?;
+    let Position { pk, sk } = cursor::decode(cursor).map_err(|InvalidCursor| RepublishError::Cursor)?;
     Ok(key(pk, sk))
 }
