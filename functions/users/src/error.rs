@@ -1,7 +1,11 @@
 //! The errors of this context, and the problems that clients get.
 
 use axum::http::{HeaderValue, StatusCode, header};
-use lambda_kit::{dynamodb::TableError, http::Problem, jwt::TokenError};
+use lambda_kit::{
+    dynamodb::{Conflict, TableError},
+    http::Problem,
+    jwt::TokenError,
+};
 
 use crate::domain::Broken;
 
@@ -22,7 +26,7 @@ pub enum UsersError {
     #[error("too many logins have failed")]
     TooManyFailures { seconds: i64 },
     #[error("other changes of the profile were faster every time")]
-    Contended,
+    Contended(#[from] Conflict),
     #[error(transparent)]
     Table(#[from] TableError),
     #[error("signing a token failed")]
@@ -51,12 +55,10 @@ impl From<UsersError> for Problem {
                 "Too many logins have failed. Wait as long as `Retry-After` says, and then try again.",
             )
             .with_header(header::RETRY_AFTER, HeaderValue::from(seconds)),
-            E::Table(error @ TableError::Call { .. }) => Self::unavailable(&error),
-            E::Contended => Self::unavailable(&error),
+            E::Table(error) => error.into(),
+            E::Contended(_) => Self::unavailable(&error),
             E::Signing(error) => Self::unavailable(&error),
-            E::Table(TableError::Item { .. }) | E::Hashing(_) | E::Random(_) | E::Event(_) => {
-                Self::internal(&error)
-            }
+            E::Hashing(_) | E::Random(_) | E::Event(_) => Self::internal(&error),
         }
     }
 }
@@ -75,7 +77,7 @@ mod tests {
             (UsersError::InvalidRefreshToken, 401),
             (UsersError::UnknownUser, 404),
             (UsersError::TooManyFailures { seconds: 900 }, 429),
-            (UsersError::Contended, 503),
+            (Conflict.into(), 503),
             (TableError::call("reading", io()).into(), 503),
             (TableError::item("reading", io()).into(), 500),
             (TokenError::Key(io().into()).into(), 503),

@@ -14,22 +14,21 @@ mod erasure;
 mod logins;
 mod sessions;
 
-use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 use contracts::{Envelope, UserId};
 use lambda_kit::dynamodb::{
-    self, EXPIRES_AT, Item, OUTBOX, Table, TableError, cancellation_reasons, condition_failed, key, number,
-    string,
+    ABSENT, Budget, Conflict, EXPIRES_AT, Expression, Item, Table, TableError, Write, at_version, from_item,
+    key, number, retry_on_conflict, string, to_item, with_outbox,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 
-pub use self::logins::Forgiven;
+pub use self::logins::FailureReset;
 use crate::domain::{
     Account, Changed, Email, Erased, FamilyId, Profile, RefreshToken, Registered, Session, TokenHash,
 };
 
 /// Tries of a transaction that met another one on its items. Two people who type the same address in the same
 /// instant are a rarity, three a mistake.
-const CONFLICT_TRIES: usize = 3;
+const CONFLICTS: Budget = Budget::Tries(3);
 
 /// The mark of a revoked family outlives every session that can have been opened in it: 30 days, and a day for a
 /// refresh that was under way and for clocks.
@@ -40,9 +39,6 @@ const SESSION: &str = "SESSION#";
 const FAMILY: &str = "FAMILY#";
 /// An attribute that only erased profiles have.
 pub(crate) const ERASED_AT: &str = "erased_at";
-
-/// The condition of a write that was decided on the version `:before`.
-const UNCHANGED: &str = "version = :before";
 
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -56,27 +52,11 @@ pub enum Registration {
     EmailTaken,
 }
 
-/// The outcome of a rotation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rotation {
-    Done,
-    /// A concurrent request has spent the token.
-    Spent,
-}
-
 /// The person under an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Person {
     Known(Profile),
     Erased(Erased),
-}
-
-/// The outcome of a conditional change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
-    Done,
-    /// The profile is no longer the one that was read, perhaps by our own earlier try.
-    Moved,
 }
 
 impl Store {
@@ -91,46 +71,41 @@ impl Store {
     pub async fn register(&self, new: &Registered) -> Result<Registration, TableError> {
         const OPERATION: &str = "registering a user";
         let Registered { account, profile, event } = new;
-        let profile_item = with_event(OPERATION, profile, &profile.user_id, event)?;
-        let puts = [
-            self.put_new(OPERATION, item(OPERATION, account, account_key(&profile.email))?)?,
-            self.put_new(OPERATION, profile_item)?,
+        let writes = [
+            Write::put(to_item(OPERATION, account_key(&profile.email), account)?).when(ABSENT),
+            Write::put(with_event(OPERATION, profile, &profile.user_id, event)?).when(ABSENT),
         ];
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let call = self.table.client.transact_write_items().set_transact_items(Some(puts.to_vec()));
-            let Err(error) = call.send().await else { return Ok(Registration::Done) };
-            if cancellation_reasons(&error).is_none() {
-                return Err(TableError::call(OPERATION, error));
+        let registered = retry_on_conflict(CONFLICTS, || async {
+            if self.table.transact(OPERATION, writes.to_vec()).await?.done().is_ok() {
+                return Ok::<_, TableError>(Ok(Registration::Done));
             }
-            // The SDK tries again after a lost answer: what is there may be our own earlier try.
-            match self.account(&profile.email).await? {
-                Some(stored) if stored.user_id == account.user_id => return Ok(Registration::Done),
-                Some(_) => return Ok(Registration::EmailTaken),
-                None if tries < CONFLICT_TRIES => {}
-                None => return Err(TableError::call(OPERATION, error)),
-            }
-        }
+            // The SDK tries again after a lost answer: the stored account may be our own earlier try.
+            Ok(match self.account(&profile.email).await? {
+                Some(stored) if stored.user_id == account.user_id => Ok(Registration::Done),
+                Some(_) => Ok(Registration::EmailTaken),
+                None => Err(Conflict),
+            })
+        });
+        registered.await?.map_err(|conflict| TableError::call(OPERATION, conflict))
     }
 
     /// # Errors
     /// When the table does not answer, or the item cannot be read.
     pub async fn account(&self, email: &Email) -> Result<Option<Account>, TableError> {
-        self.get("reading an account", account_key(email)).await
+        self.table.get("reading an account", account_key(email)).await
     }
 
     /// # Errors
     /// When the table does not answer, or the item cannot be read.
     pub async fn person(&self, user: &UserId) -> Result<Option<Person>, TableError> {
         const OPERATION: &str = "reading a profile";
-        let Some(item) = self.get_item(OPERATION, profile_key(user)).await? else { return Ok(None) };
+        let Some(item) = self.table.get_item(OPERATION, profile_key(user)).await? else { return Ok(None) };
         let person = if item.contains_key(ERASED_AT) {
-            serde_dynamo::from_item(item).map(Person::Erased)
+            from_item(OPERATION, item).map(Person::Erased)
         } else {
-            serde_dynamo::from_item(item).map(Person::Known)
+            from_item(OPERATION, item).map(Person::Known)
         };
-        person.map(Some).map_err(|e| TableError::item(OPERATION, e))
+        person.map(Some)
     }
 
     /// The person's profile, unless it was erased.
@@ -144,72 +119,50 @@ impl Store {
         })
     }
 
-    /// Puts a changed profile over the version that the change was decided on.
+    /// Writes a changed profile over the version that the change was decided on.
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn change(&self, changed: &Changed) -> Result<Written, TableError> {
+    pub async fn change(&self, changed: &Changed) -> Result<Result<(), Conflict>, TableError> {
         const OPERATION: &str = "changing a profile";
         let Changed { profile, event } = changed;
-        let put = self
-            .table
-            .client
-            .put_item()
-            .table_name(&self.table.name)
-            .set_item(Some(with_event(OPERATION, profile, &profile.user_id, event)?))
-            .condition_expression(UNCHANGED)
-            .expression_attribute_values(":before", number(profile.version - 1));
-        match put.send().await {
-            Ok(_) => Ok(Written::Done),
-            Err(error) if condition_failed(&error) => Ok(Written::Moved),
-            Err(error) => Err(TableError::call(OPERATION, error)),
-        }
+        let item = with_event(OPERATION, profile, &profile.user_id, event)?;
+        self.table.put_if(OPERATION, item, at_version(profile.version - 1)).await
     }
 
     /// # Errors
     /// When the table does not answer, or the item cannot be read.
     pub async fn session(&self, token: &RefreshToken) -> Result<Option<Session>, TableError> {
-        self.get("reading a session", session_key(token.user_id(), &token.hash())).await
+        self.table.get("reading a session", session_key(token.user_id(), &token.hash())).await
     }
 
     /// # Errors
     /// When the table does not answer.
     pub async fn open_session(&self, session: &Session) -> Result<(), TableError> {
         const OPERATION: &str = "opening a session";
-        let item = item(OPERATION, session, session_key(&session.user_id, &session.token))?;
-        self.put(OPERATION, item).await
+        let key = session_key(&session.user_id, &session.token);
+        self.table.put(OPERATION, to_item(OPERATION, key, session)?).await
     }
 
-    /// Spends `old` for `next`; of two concurrent requests one succeeds. The new session is written first.
-    /// When the token turns out to be spent, that session remains until it expires, under a token that no
-    /// client has. A repeat whose first answer was lost is a success.
+    /// Spends `old` for `next`; of two concurrent requests one succeeds and the other gets [`Conflict`]. The new
+    /// session is written first. When the token turns out to be spent, that session remains until it expires,
+    /// under a token that no client has. A repeat whose first answer was lost is a success.
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn rotate(&self, old: &Session, next: &Session) -> Result<Rotation, TableError> {
+    pub async fn rotate(&self, old: &Session, next: &Session) -> Result<Result<(), Conflict>, TableError> {
         const OPERATION: &str = "spending a refresh token";
         self.open_session(next).await?;
-        let spent = self
-            .table
-            .client
-            .update_item()
-            .table_name(&self.table.name)
-            .set_key(Some(session_key(&old.user_id, &old.token)))
-            .update_expression("SET successor = :next")
-            .condition_expression("attribute_exists(pk) AND attribute_not_exists(successor)")
-            .expression_attribute_values(":next", string(next.token.as_str()))
-            .send()
-            .await;
-        match spent {
-            Ok(_) => Ok(Rotation::Done),
-            Err(error) if condition_failed(&error) => {
-                let stored: Option<Session> =
-                    self.get(OPERATION, session_key(&old.user_id, &old.token)).await?;
-                let ours = stored.is_some_and(|stored| stored.successor.as_ref() == Some(&next.token));
-                Ok(if ours { Rotation::Done } else { Rotation::Spent })
-            }
-            Err(error) => Err(TableError::call(OPERATION, error)),
+        let key = session_key(&old.user_id, &old.token);
+        let update = Expression::new("SET successor = :next").value(":next", string(next.token.as_str()));
+        let unspent = "attribute_exists(pk) AND attribute_not_exists(successor)";
+        let spent = self.table.update_if(OPERATION, key.clone(), update, unspent).await?;
+        if spent.is_ok() {
+            return Ok(spent);
         }
+        let stored: Option<Session> = self.table.get(OPERATION, key).await?;
+        let ours = stored.is_some_and(|stored| stored.successor.as_ref() == Some(&next.token));
+        Ok(if ours { Ok(()) } else { Err(Conflict) })
     }
 
     /// Revokes all sessions of a family, whenever they were opened. Idempotent.
@@ -219,47 +172,14 @@ impl Store {
     pub async fn revoke(&self, user: &UserId, family: &FamilyId, now: i64) -> Result<(), TableError> {
         let mut item = family_key(user, family);
         item.insert(EXPIRES_AT.to_owned(), number(now + REVOKED_LIFETIME));
-        self.put("revoking a family of tokens", item).await
+        self.table.put("revoking a family of tokens", item).await
     }
 
     /// # Errors
     /// When the table does not answer.
     pub async fn is_revoked(&self, user: &UserId, family: &FamilyId) -> Result<bool, TableError> {
-        Ok(self.get_item("reading a family of tokens", family_key(user, family)).await?.is_some())
+        Ok(self.table.get_item("reading a family of tokens", family_key(user, family)).await?.is_some())
     }
-
-    /// Consistently: who registers logs in at once, and a token that was spent must be seen to be.
-    async fn get_item(&self, operation: &'static str, key: Item) -> Result<Option<Item>, TableError> {
-        let call = self.table.client.get_item().table_name(&self.table.name).set_key(Some(key));
-        let answer = call.consistent_read(true).send().await.map_err(|e| TableError::call(operation, e))?;
-        Ok(answer.item)
-    }
-
-    async fn get<T: DeserializeOwned>(
-        &self,
-        operation: &'static str,
-        key: Item,
-    ) -> Result<Option<T>, TableError> {
-        let item = self.get_item(operation, key).await?;
-        item.map(serde_dynamo::from_item).transpose().map_err(|e| TableError::item(operation, e))
-    }
-
-    async fn put(&self, operation: &'static str, item: Item) -> Result<(), TableError> {
-        let call = self.table.client.put_item().table_name(&self.table.name).set_item(Some(item));
-        call.send().await.map(|_| ()).map_err(|e| TableError::call(operation, e))
-    }
-
-    fn put_new(&self, operation: &'static str, item: Item) -> Result<TransactWriteItem, TableError> {
-        let put = Put::builder().table_name(&self.table.name).set_item(Some(item));
-        let put = put.condition_expression("attribute_not_exists(pk)").build();
-        Ok(TransactWriteItem::builder().put(put.map_err(|e| TableError::item(operation, e))?).build())
-    }
-}
-
-fn item<T: Serialize>(operation: &'static str, value: &T, key: Item) -> Result<Item, TableError> {
-    let mut item: Item = serde_dynamo::to_item(value).map_err(|e| TableError::item(operation, e))?;
-    item.extend(key);
-    Ok(item)
 }
 
 /// A profile, or an erased one, with its event.
@@ -269,10 +189,8 @@ fn with_event<T: Serialize>(
     user: &UserId,
     event: &Envelope,
 ) -> Result<Item, TableError> {
-    let mut item = item(operation, profile, profile_key(user))?;
-    let outbox = dynamodb::outbox(std::slice::from_ref(event)).map_err(|e| TableError::item(operation, e))?;
-    item.insert(OUTBOX.to_owned(), outbox);
-    Ok(item)
+    let item = to_item(operation, profile_key(user), profile)?;
+    with_outbox(operation, item, std::slice::from_ref(event))
 }
 
 fn account_key(email: &Email) -> Item {

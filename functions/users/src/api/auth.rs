@@ -12,6 +12,7 @@ use axum::{
 use contracts::UserId;
 use jiff::Timestamp;
 use lambda_kit::{
+    dynamodb::Conflict,
     http::{Body, ClientAddress, Correlation, Problem},
     jwt::{Audience, Role},
 };
@@ -28,7 +29,7 @@ use crate::{
         TOKEN_BYTES, WINDOW,
     },
     error::UsersError,
-    store::{Forgiven, Registration, Rotation},
+    store::{FailureReset, Registration},
 };
 
 /// RFC 6749 section 5.1: a response with tokens must not be cached.
@@ -105,7 +106,7 @@ pub async fn login(
     let (access_token, (), ()) = tokio::try_join!(
         async { users.signer.sign(&user_id, roles, Audience::Api, now).await.map_err(UsersError::from) },
         async { users.store.open_session(&session).await.map_err(UsersError::from) },
-        forgive(&users, email, now),
+        reset_failures(&users, email, now),
     )?;
     Ok((NO_STORE, Json(TokensView::new(access_token, &token))))
 }
@@ -114,10 +115,10 @@ pub async fn login(
 /// own an account, too. Concurrent guesses are checked before the first of them has failed, so a correct one
 /// is refused when too many others were wrong meanwhile. (Counting them before they fail would lock out an
 /// owner who logs in from six places at once.)
-async fn forgive(users: &Users, email: Email, now: i64) -> Result<(), UsersError> {
-    match users.store.forgive(&Source::Email(email), users.limits.per_email, now).await? {
-        Forgiven::Yes => Ok(()),
-        Forgiven::TooMany => Err(UsersError::TooManyFailures { seconds: WINDOW }),
+async fn reset_failures(users: &Users, email: Email, now: i64) -> Result<(), UsersError> {
+    match users.store.reset_failures(&Source::Email(email), users.limits.per_email, now).await? {
+        FailureReset::Done => Ok(()),
+        FailureReset::LimitExceeded => Err(UsersError::TooManyFailures { seconds: WINDOW }),
     }
 }
 
@@ -178,8 +179,8 @@ pub async fn refresh(
     let access_token = renew_access(&users, &session, &profile.email, now).await?;
     // Last, because it cannot be undone: until here, a failure leaves the client's token valid.
     match users.store.rotate(&session, &next).await.map_err(UsersError::from)? {
-        Rotation::Done => Ok((NO_STORE, Json(TokensView::new(access_token, &token)))),
-        Rotation::Spent => Err(revoke_reused(&users, &session, now).await.into()),
+        Ok(()) => Ok((NO_STORE, Json(TokensView::new(access_token, &token)))),
+        Err(Conflict) => Err(revoke_reused(&users, &session, now).await.into()),
     }
 }
 

@@ -2,14 +2,15 @@
 
 use axum::{
     Json,
-    extract::{Query, State},
+    extract::State,
     http::{HeaderValue, StatusCode, header},
     response::IntoResponse,
 };
 use contracts::{UserId, events::NotificationPreferences};
 use jiff::Timestamp;
 use lambda_kit::{
-    http::{Body, Correlation, Identity, Problem},
+    dynamodb::{Budget, retry_on_conflict},
+    http::{Body, Correlation, Identity, Problem, Query},
     jwt::Jwk,
 };
 use serde::{Deserialize, Serialize};
@@ -18,12 +19,12 @@ use super::{Users, requests::ProfileBody};
 use crate::{
     domain::{Email, Name, Phone, Profile, Session},
     error::UsersError,
-    store::{Person, Written},
+    store::Person,
 };
 
 /// Decisions about a change when a concurrent one is faster. One person changes one profile: two concurrent
 /// changes are two devices, more than a few are a fault.
-const DECISIONS: usize = 4;
+const DECISIONS: Budget = Budget::Tries(4);
 
 /// As long as an access token lives: a new key is published that long before it signs.
 const JWKS_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=900");
@@ -104,21 +105,19 @@ pub async fn change(
     Body(body): Body<ProfileBody>,
 ) -> Result<impl IntoResponse, Problem> {
     let wish = body.read()?;
-    for _ in 0..DECISIONS {
+    let changed = retry_on_conflict(DECISIONS, || async {
         let profile = users.store.profile(&identity.user_id).await.map_err(UsersError::from)?;
         let profile = profile.ok_or(UsersError::UnknownUser)?;
         body.check_email(&profile.email)?;
         let change = profile.change(&wish, Timestamp::now(), &correlation).map_err(UsersError::from)?;
-        let Some(changed) = change else { return Ok(shown(profile.into())) };
-        match users.store.change(&changed).await.map_err(UsersError::from)? {
-            Written::Done => {
-                tracing::info!("profile changed");
-                return Ok(shown(changed.profile.into()));
-            }
-            Written::Moved => {}
-        }
-    }
-    Err(UsersError::Contended.into())
+        let Some(changed) = change else { return Ok(Ok(profile)) };
+        let written = users.store.change(&changed).await.map_err(UsersError::from)?;
+        Ok::<_, Problem>(written.map(|()| {
+            tracing::info!("profile changed");
+            changed.profile
+        }))
+    });
+    Ok(shown(changed.await?.map_err(UsersError::from)?.into()))
 }
 
 /// Erases the person here at once, and everywhere else by the event. A repeat is accepted as the first one was.
@@ -127,22 +126,18 @@ pub async fn delete(
     identity: Identity,
     Correlation(correlation): Correlation,
 ) -> Result<StatusCode, Problem> {
-    for _ in 0..DECISIONS {
-        let profile = match users.store.person(&identity.user_id).await.map_err(UsersError::from)? {
+    let erased = retry_on_conflict(DECISIONS, || async {
+        let profile = match users.store.person(&identity.user_id).await? {
             Some(Person::Known(profile)) => profile,
-            Some(Person::Erased(_)) => return Ok(StatusCode::ACCEPTED),
-            None => return Err(UsersError::UnknownUser.into()),
+            Some(Person::Erased(_)) => return Ok(Ok(())),
+            None => return Err(UsersError::UnknownUser),
         };
-        let erasure = profile.erase(Timestamp::now(), &correlation).map_err(UsersError::from)?;
-        match users.store.erase(&erasure).await.map_err(UsersError::from)? {
-            Written::Done => {
-                tracing::info!("user erased");
-                return Ok(StatusCode::ACCEPTED);
-            }
-            Written::Moved => {}
-        }
-    }
-    Err(UsersError::Contended.into())
+        let erasure = profile.erase(Timestamp::now(), &correlation)?;
+        let written = users.store.erase(&erasure).await?;
+        Ok::<_, UsersError>(written.inspect(|()| tracing::info!("user erased")))
+    });
+    erased.await?.map_err(UsersError::from)?;
+    Ok(StatusCode::ACCEPTED)
 }
 
 fn shown(profile: ProfileView) -> impl IntoResponse {

@@ -1,23 +1,19 @@
 //! The reads of a login, and the count of failed ones.
 
-use std::time::Duration;
+use lambda_kit::dynamodb::{
+    BatchRead, Conflict, Expression, Item, PK, TableError, from_item, key, number, retry_on_conflict,
+    string_of,
+};
 
-use aws_sdk_dynamodb::types::KeysAndAttributes;
-use lambda_kit::dynamodb::{Item, PK, TableError, condition_failed, key, number};
-
-use super::{CONFLICT_TRIES, Store, account_key};
+use super::{CONFLICTS, Store, account_key};
 use crate::domain::{Account, Email, Failures, Source, WINDOW};
 
-/// Tries of a lookup whose first answer was incomplete, and the pause between them: DynamoDB leaves keys out
-/// while it throttles.
-const LOOKUPS: usize = 2;
-const LOOKUP_PAUSE: Duration = Duration::from_millis(100);
-
-/// Whether a successful login has reset the failures.
+/// The outcome of resetting the failures at a successful login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forgiven {
-    Yes,
-    TooMany,
+pub enum FailureReset {
+    Done,
+    /// There were as many failures as the limit. Nothing was reset.
+    LimitExceeded,
 }
 
 /// The stored data that a login needs before it checks the password.
@@ -41,31 +37,12 @@ impl Store {
     /// When the table does not answer, or an item cannot be read.
     pub async fn known(&self, email: Option<&Email>, sources: &[Source]) -> Result<Known, TableError> {
         const OPERATION: &str = "looking for an account and its failed logins";
-        let keys: Vec<Item> =
-            email.map(account_key).into_iter().chain(sources.iter().map(failures_key)).collect();
+        let keys = email.map(account_key).into_iter().chain(sources.iter().map(failures_key)).collect();
         let mut known = Known::default();
-        if keys.is_empty() {
-            return Ok(known);
+        for item in self.table.batch_get(OPERATION, keys, BatchRead::CONSISTENT).await? {
+            known.read(OPERATION, item)?;
         }
-        let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
-        let mut wanted = Some(wanted.map_err(|e| TableError::call(OPERATION, e))?);
-        for attempt in 0..LOOKUPS {
-            let Some(keys) = wanted.take() else { break };
-            if attempt > 0 {
-                tokio::time::sleep(LOOKUP_PAUSE).await;
-            }
-            let call = self.table.client.batch_get_item().request_items(&self.table.name, keys);
-            let answer = call.send().await.map_err(|e| TableError::call(OPERATION, e))?;
-            for item in answer.responses.unwrap_or_default().into_values().flatten() {
-                known.read(item).map_err(|e| TableError::item(OPERATION, e))?;
-            }
-            let rest = answer.unprocessed_keys.unwrap_or_default().into_values().next();
-            wanted = rest.filter(|rest| !rest.keys.is_empty());
-        }
-        match wanted {
-            None => Ok(known),
-            Some(_) => Err(TableError::call(OPERATION, "the table left out a part of it")),
-        }
+        Ok(known)
     }
 
     /// Counts one more failed login. If the answer is lost, it may be counted twice.
@@ -74,69 +51,54 @@ impl Store {
     /// When the table does not answer, or too many requests count at the same time.
     pub async fn note_failure(&self, source: &Source, now: i64) -> Result<(), TableError> {
         const OPERATION: &str = "counting a failed login";
-        let mut last = None;
-        for _ in 0..CONFLICT_TRIES {
-            let update = |expression: &str, condition: &str| {
-                self.table
-                    .client
-                    .update_item()
-                    .table_name(&self.table.name)
-                    .set_key(Some(failures_key(source)))
-                    .update_expression(expression)
-                    .condition_expression(condition)
-                    .expression_attribute_values(":one", number(1))
-                    .expression_attribute_values(":until", number(now + WINDOW))
-                    .expression_attribute_values(":now", number(now))
+        let counted = retry_on_conflict(CONFLICTS, || async {
+            let count = |update: &str, condition: &str| {
+                let update = Expression::new(update)
+                    .value(":one", number(1))
+                    .value(":until", number(now + WINDOW))
+                    .value(":now", number(now));
+                self.table.update_if(OPERATION, failures_key(source), update, Expression::new(condition))
             };
-            // The second is for a count that is over and that DynamoDB has not deleted yet.
-            for (expression, condition) in [
-                (
-                    "SET expires_at = :until ADD failures :one",
-                    "attribute_not_exists(pk) OR expires_at > :now",
-                ),
-                ("SET expires_at = :until, failures = :one", "expires_at <= :now"),
-            ] {
-                match update(expression, condition).send().await {
-                    Ok(_) => return Ok(()),
-                    Err(error) if condition_failed(&error) => last = Some(error),
-                    Err(error) => return Err(TableError::call(OPERATION, error)),
+            let counting = "attribute_not_exists(pk) OR expires_at > :now";
+            match count("SET expires_at = :until ADD failures :one", counting).await? {
+                Ok(()) => Ok(Ok(())),
+                // This count is over, and DynamoDB has not deleted it yet.
+                Err(Conflict) => {
+                    count("SET expires_at = :until, failures = :one", "expires_at <= :now").await
                 }
             }
-        }
-        Err(last.map_or_else(
-            || TableError::call(OPERATION, "not tried"),
-            |error| TableError::call(OPERATION, error),
-        ))
+        });
+        counted.await?.map_err(|conflict| TableError::call(OPERATION, conflict))
     }
 
-    /// Forgets the failures of this source, unless there were `limit` of them.
+    /// Resets the failures of this source to none, unless there were `limit` of them.
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn forgive(&self, source: &Source, limit: u32, now: i64) -> Result<Forgiven, TableError> {
-        let delete = self
-            .table
-            .client
-            .delete_item()
-            .table_name(&self.table.name)
-            .set_key(Some(failures_key(source)))
-            .condition_expression("attribute_not_exists(pk) OR failures < :limit OR expires_at <= :now")
-            .expression_attribute_values(":limit", number(limit))
-            .expression_attribute_values(":now", number(now));
-        match delete.send().await {
-            Ok(_) => Ok(Forgiven::Yes),
-            Err(error) if condition_failed(&error) => Ok(Forgiven::TooMany),
-            Err(error) => Err(TableError::call("forgetting failed logins", error)),
-        }
+    pub async fn reset_failures(
+        &self,
+        source: &Source,
+        limit: u32,
+        now: i64,
+    ) -> Result<FailureReset, TableError> {
+        let below_limit =
+            Expression::new("attribute_not_exists(pk) OR failures < :limit OR expires_at <= :now")
+                .value(":limit", number(limit))
+                .value(":now", number(now));
+        let reset = self.table.delete_if("resetting failed logins", failures_key(source), below_limit);
+        Ok(match reset.await? {
+            Ok(()) => FailureReset::Done,
+            Err(Conflict) => FailureReset::LimitExceeded,
+        })
     }
 }
 
 impl Known {
-    fn read(&mut self, item: Item) -> Result<(), serde_dynamo::Error> {
-        let digest = item.get(PK).and_then(|pk| pk.as_s().ok()?.strip_prefix(LOGIN)).map(str::to_owned);
+    fn read(&mut self, operation: &'static str, item: Item) -> Result<(), TableError> {
+        let digest = string_of(&item, PK).and_then(|pk| pk.strip_prefix(LOGIN)).map(str::to_owned);
         match digest {
-            Some(digest) => self.failures.push((digest, serde_dynamo::from_item(item)?)),
-            None => self.account = Some(serde_dynamo::from_item(item)?),
+            Some(digest) => self.failures.push((digest, from_item(operation, item)?)),
+            None => self.account = Some(from_item(operation, item)?),
         }
         Ok(())
     }

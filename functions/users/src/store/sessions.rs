@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use contracts::UserId;
-use lambda_kit::dynamodb::{Item, PK, SK, TableError, string};
+use lambda_kit::dynamodb::{Item, SK, TableError, from_item, string, string_of};
 
 use super::{FAMILY, SESSION, Store, user_partition};
 use crate::domain::Session;
@@ -17,11 +17,11 @@ impl Store {
         const OPERATION: &str = "listing a user's sessions";
         let (mut sessions, mut revoked) = (Vec::<Session>::new(), HashSet::new());
         for item in self.all_of(OPERATION, user).await? {
-            let sk = item.get(SK).and_then(|sk| sk.as_s().ok()).cloned().unwrap_or_default();
+            let sk = string_of(&item, SK).unwrap_or_default();
             if let Some(family) = sk.strip_prefix(FAMILY) {
                 revoked.insert(family.to_owned());
             } else if sk.starts_with(SESSION) {
-                sessions.push(serde_dynamo::from_item(item).map_err(|e| TableError::item(OPERATION, e))?);
+                sessions.push(from_item(OPERATION, item)?);
             }
         }
         sessions.retain(|session| {
@@ -39,25 +39,8 @@ impl Store {
         operation: &'static str,
         user: &UserId,
     ) -> Result<Vec<Item>, TableError> {
-        let (mut items, mut start) = (Vec::new(), None);
-        loop {
-            let page = self
-                .table
-                .client
-                .query()
-                .table_name(&self.table.name)
-                .consistent_read(true)
-                .key_condition_expression("pk = :user")
-                .expression_attribute_values(":user", string(user_partition(user)))
-                .set_exclusive_start_key(start.take())
-                .send()
-                .await
-                .map_err(|e| TableError::call(operation, e))?;
-            items.extend(page.items.unwrap_or_default());
-            match page.last_evaluated_key.filter(|key| key.contains_key(PK)) {
-                Some(key) => start = Some(key),
-                None => return Ok(items),
-            }
-        }
+        let query = self.table.query().consistent_read(true).key_condition_expression("pk = :user");
+        let query = query.expression_attribute_values(":user", string(user_partition(user)));
+        self.table.query_all(operation, query).await
     }
 }

@@ -2,7 +2,10 @@
 
 use contracts::CorrelationId;
 use jiff::Timestamp;
-use lambda_kit::testing::{self, Faults};
+use lambda_kit::{
+    dynamodb::OUTBOX,
+    testing::{self, Faults},
+};
 
 use super::*;
 use crate::domain::{Failures, NewUser, PasswordHash, RefreshToken, Source, TOKEN_BYTES, Wish};
@@ -129,8 +132,8 @@ async fn of_two_who_spend_a_token_one_succeeds() {
     let (a, b) = (first.rotate(token(2), NOW).unwrap(), first.rotate(token(3), NOW).unwrap());
     let (a, b) = tokio::join!(store.rotate(&first, &a), store.rotate(&first, &b));
     let mut results = [a.unwrap(), b.unwrap()];
-    results.sort_by_key(|result| *result == Rotation::Spent);
-    assert_eq!(results, [Rotation::Done, Rotation::Spent]);
+    results.sort_by_key(|result| *result == Err(Conflict));
+    assert_eq!(results, [Ok(()), Err(Conflict)]);
 }
 
 #[tokio::test]
@@ -141,7 +144,7 @@ async fn a_token_is_spent_although_the_answers_were_lost() {
     faults.lose_answers("PutItem", 1);
     faults.lose_answers("UpdateItem", 1);
     let next = first.rotate(token(2), NOW).unwrap();
-    assert_eq!(store.rotate(&first, &next).await.unwrap(), Rotation::Done);
+    assert_eq!(store.rotate(&first, &next).await.unwrap(), Ok(()));
     assert_eq!(store.session(&refresh_token(1)).await.unwrap().unwrap().successor, Some(token(2)));
     assert_eq!(store.session(&refresh_token(2)).await.unwrap(), Some(next));
 }
@@ -151,7 +154,7 @@ async fn a_token_that_does_not_exist_cannot_be_spent_and_does_not_come_to_be() {
     let (store, _) = store().await;
     let ghost = session();
     let next = ghost.rotate(token(2), NOW).unwrap();
-    assert_eq!(store.rotate(&ghost, &next).await.unwrap(), Rotation::Spent);
+    assert_eq!(store.rotate(&ghost, &next).await.unwrap(), Err(Conflict));
     assert_eq!(store.session(&refresh_token(1)).await.unwrap(), None);
 }
 
@@ -191,8 +194,8 @@ fn renamed(profile: &Profile, name: &str) -> Changed {
 async fn of_two_changes_of_one_version_the_first_is_written() {
     let (store, _) = store().await;
     let profile = registered(&store, 0).await.profile;
-    assert_eq!(store.change(&renamed(&profile, "Anna B")).await.unwrap(), Written::Done);
-    assert_eq!(store.change(&renamed(&profile, "Anna C")).await.unwrap(), Written::Moved);
+    assert_eq!(store.change(&renamed(&profile, "Anna B")).await.unwrap(), Ok(()));
+    assert_eq!(store.change(&renamed(&profile, "Anna C")).await.unwrap(), Err(Conflict));
     let stored = store.profile(&profile.user_id).await.unwrap().unwrap();
     assert_eq!((stored.name.as_str(), stored.version), ("Anna B", 2));
 }
@@ -204,7 +207,7 @@ async fn an_erasure_leaves_nothing_that_names_the_person_and_frees_the_address()
     let source = Source::Email(profile.email.clone());
     store.note_failure(&source, NOW).await.unwrap();
     let erasure = profile.erase(Timestamp::UNIX_EPOCH, &correlation()).unwrap();
-    assert_eq!(store.erase(&erasure).await.unwrap(), Written::Done);
+    assert_eq!(store.erase(&erasure).await.unwrap(), Ok(()));
     assert_eq!(store.account(&profile.email).await.unwrap(), None);
     assert_eq!(store.profile(&profile.user_id).await.unwrap(), None);
     assert_eq!(store.person(&profile.user_id).await.unwrap(), Some(Person::Erased(erasure.erased)));
@@ -219,10 +222,10 @@ async fn neither_a_late_change_nor_a_repeated_erasure_brings_a_person_back_or_ta
     let profile = registered(&store, 0).await.profile;
     let erasure = profile.erase(Timestamp::UNIX_EPOCH, &correlation()).unwrap();
     faults.lose_answers("TransactWriteItems", 1);
-    assert_eq!(store.erase(&erasure).await.unwrap(), Written::Done);
+    assert_eq!(store.erase(&erasure).await.unwrap(), Ok(()));
     store.register(&registration("anna@example.com")).await.unwrap();
-    assert_eq!(store.change(&renamed(&profile, "Anna B")).await.unwrap(), Written::Moved);
-    assert_eq!(store.erase(&erasure).await.unwrap(), Written::Moved);
+    assert_eq!(store.change(&renamed(&profile, "Anna B")).await.unwrap(), Err(Conflict));
+    assert_eq!(store.erase(&erasure).await.unwrap(), Err(Conflict));
     assert!(matches!(store.person(&profile.user_id).await.unwrap(), Some(Person::Erased(_))));
     assert!(store.account(&profile.email).await.unwrap().is_some());
 }
@@ -258,7 +261,7 @@ async fn failures_are_counted_until_a_quarter_of_an_hour_after_the_last() {
     store.note_failure(&anna, NOW + 1700).await.unwrap();
     let known = store.known(None, &sources).await.unwrap();
     assert_eq!(known.failures(&anna), Failures { failures: 1, expires_at: NOW + 2600 });
-    assert_eq!(store.forgive(&anna, 5, NOW + 1701).await.unwrap(), Forgiven::Yes);
+    assert_eq!(store.reset_failures(&anna, 5, NOW + 1701).await.unwrap(), FailureReset::Done);
     assert_eq!(store.known(None, &sources).await.unwrap().failures(&anna), Failures::default());
 }
 
@@ -266,12 +269,12 @@ async fn failures_are_counted_until_a_quarter_of_an_hour_after_the_last() {
 async fn too_many_failures_are_not_forgiven_before_their_time_is_over() {
     let (store, _) = store().await;
     let anna = Source::Email("anna@example.com".parse().unwrap());
-    assert_eq!(store.forgive(&anna, 5, NOW).await.unwrap(), Forgiven::Yes, "there were none");
+    assert_eq!(store.reset_failures(&anna, 5, NOW).await.unwrap(), FailureReset::Done, "there were none");
     for _ in 0..5 {
         store.note_failure(&anna, NOW).await.unwrap();
     }
-    assert_eq!(store.forgive(&anna, 5, NOW + 899).await.unwrap(), Forgiven::TooMany);
-    assert_eq!(store.forgive(&anna, 5, NOW + 900).await.unwrap(), Forgiven::Yes);
+    assert_eq!(store.reset_failures(&anna, 5, NOW + 899).await.unwrap(), FailureReset::LimitExceeded);
+    assert_eq!(store.reset_failures(&anna, 5, NOW + 900).await.unwrap(), FailureReset::Done);
 }
 
 #[tokio::test]
