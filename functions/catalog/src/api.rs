@@ -8,7 +8,7 @@ use std::{borrow::Cow, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{Path, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -18,8 +18,8 @@ use contracts::{Money, Sku};
 use garde::Validate;
 use jiff::Timestamp;
 use lambda_kit::{
-    dynamodb::TableError,
-    http::{Admin, Body, Correlation, EntityTags, Problem, conditional},
+    dynamodb::{Conflict, TableError},
+    http::{self, Admin, Body, Correlation, EntityTags, List, Problem, Query, conditional},
     last_known::{LastKnown, Read, cache_control},
     text::{Block, Line, normalized},
 };
@@ -31,7 +31,7 @@ use crate::{
     domain::{self, ChangeError, Details, Known, Product, Rejected, words::normalize},
     inventory::Inventory,
     stock::Shown,
-    store::{Filter, ListError, Page, Store, Written},
+    store::{Filter, ListError, Page, Store},
 };
 
 #[cfg(feature = "openapi")]
@@ -44,7 +44,6 @@ const FRESH: Duration = Duration::from_secs(5);
 const KEPT_PAGES: usize = 20;
 const KEPT_PRODUCTS: usize = 1000;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const DEFAULT_LIMIT: usize = 20;
 const TAKEN: &str = "A product with this SKU exists. Change it with PUT.";
 /// The same limit as for a name.
 const CATEGORY_MAX: usize = 100;
@@ -153,32 +152,13 @@ fn etag(product: &Product, stock: Shown) -> String {
     format!("\"{product}.{stock}{as_of}\"")
 }
 
-#[derive(Serialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "openapi", schemars(rename = "{T}List"))]
-struct List<T> {
-    items: Vec<T>,
-    next_cursor: Option<String>,
-}
-
 #[derive(Deserialize)]
 struct Listing {
     category: Option<String>,
     q: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<String>,
 }
 
 impl Listing {
-    fn limit(&self) -> Result<usize, Problem> {
-        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
-        if (1..=100).contains(&limit) {
-            Ok(limit)
-        } else {
-            Err(Problem::field("limit", "must be from 1 to 100"))
-        }
-    }
-
     /// An empty parameter, as a form sends it, filters nothing.
     fn filter(&self) -> Result<Filter, Problem> {
         let given = |name: &str, value: &Option<String>, max: usize| {
@@ -197,12 +177,12 @@ impl Listing {
 
 async fn list(
     State(catalog): State<Catalog>,
-    query: Result<Query<Listing>, QueryRejection>,
+    Query(listing): Query<Listing>,
+    http::Page { limit, cursor }: http::Page,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|error| Problem::query(&error))?;
-    let (filter, limit, now) = (query.filter()?, query.limit()?, Timestamp::now());
-    let page = catalog.page((filter, limit, query.cursor), now).await?;
+    let (filter, now) = (listing.filter()?, Timestamp::now());
+    let page = catalog.page((filter, limit, cursor), now).await?;
     catalog.show(&headers, page, now).await
 }
 
@@ -260,7 +240,7 @@ fn caching(earlier: Option<Timestamp>, now: Timestamp) -> HeaderValue {
 impl From<ListError> for Problem {
     fn from(error: ListError) -> Self {
         match error {
-            ListError::Cursor => Self::field("cursor", error.to_string()),
+            ListError::Cursor(invalid) => invalid.into(),
             ListError::Table(error) => Self::unavailable(&error),
         }
     }
@@ -291,25 +271,21 @@ async fn create(
     let (sku, details) = body.details();
     let now = Timestamp::now();
     let mut change = domain::create(sku.clone(), details.clone(), &correlation_id, now)?;
-    let mut written = store.create(&change).await.map_err(|e| Problem::unavailable(&e))?;
-    if written == Written::Conflict {
+    let mut created = store.create(&change).await.map_err(|e| Problem::unavailable(&e))?;
+    if created.is_err() {
         // A SKU that was discontinued is sold again. Its versions continue, because the copies of its price
         // rely on them.
         let before = store.get(&sku).await.map_err(|e| Problem::unavailable(&e))?;
         if let Some(before) = before.filter(|before| before.discontinued) {
             change = domain::resume(before, details, &correlation_id, now)?;
-            written = store.update(&change).await.map_err(|e| Problem::unavailable(&e))?;
+            created = store.update(&change).await.map_err(|e| Problem::unavailable(&e))?;
         }
     }
-    match written {
-        Written::Done => {
-            let location = format!("/v1/products/{}", change.product.sku);
-            let stock = availabilities.of_one(&change.product.sku, Timestamp::now()).await;
-            let product = tagged(change.product, stock);
-            Ok((StatusCode::CREATED, [(header::LOCATION, location)], product).into_response())
-        }
-        Written::Conflict => Err(Problem::conflict(TAKEN)),
-    }
+    created.map_err(|Conflict| Problem::conflict(TAKEN))?;
+    let location = format!("/v1/products/{}", change.product.sku);
+    let stock = availabilities.of_one(&change.product.sku, Timestamp::now()).await;
+    let product = tagged(change.product, stock);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], product).into_response())
 }
 
 async fn change(
@@ -323,13 +299,10 @@ async fn change(
     let known = known(&headers)?;
     let product = current(&store, &sku).await?;
     let change = domain::update(product, &known, body.into(), &correlation_id, Timestamp::now())?;
-    match store.update(&change).await.map_err(|e| Problem::unavailable(&e))? {
-        Written::Done => {
-            let stock = availabilities.of_one(&change.product.sku, Timestamp::now()).await;
-            Ok(tagged(change.product, stock).into_response())
-        }
-        Written::Conflict => Err(ChangeError::from(Rejected::VersionMismatch).into()),
-    }
+    let updated = store.update(&change).await.map_err(|e| Problem::unavailable(&e))?;
+    updated.map_err(|Conflict| ChangeError::from(Rejected::VersionMismatch))?;
+    let stock = availabilities.of_one(&change.product.sku, Timestamp::now()).await;
+    Ok(tagged(change.product, stock).into_response())
 }
 
 async fn discontinue(
@@ -340,10 +313,9 @@ async fn discontinue(
 ) -> Result<Response, Problem> {
     let product = current(&store, &sku).await?;
     let change = domain::discontinue(product, &correlation_id, Timestamp::now())?;
-    match store.update(&change).await.map_err(|e| Problem::unavailable(&e))? {
-        Written::Done => Ok(StatusCode::NO_CONTENT.into_response()),
-        Written::Conflict => Err(Problem::conflict("The product changed at this moment. Try again.")),
-    }
+    let updated = store.update(&change).await.map_err(|e| Problem::unavailable(&e))?;
+    updated.map_err(|Conflict| Problem::conflict("The product changed at this moment. Try again."))?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 async fn on_sale(store: &Store, sku: &Sku) -> Result<Option<Product>, TableError> {

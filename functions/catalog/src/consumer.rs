@@ -6,9 +6,12 @@ use contracts::{
     events::{InventoryStockChanged, OrderCompleted},
 };
 use jiff::Timestamp;
-use lambda_kit::sqs::{EventTypes, MessageError, joined};
+use lambda_kit::{
+    dynamodb::Conflict,
+    sqs::{EventTypes, MessageError, joined},
+};
 
-use crate::store::{Noted, Store};
+use crate::store::Store;
 
 /// The event types of the subscriptions (infra/catalog.yaml). Each has its own queue, so that availability
 /// does not wait for the counting of products bought together.
@@ -31,7 +34,7 @@ pub async fn handle(store: &Store, event: Envelope) -> Result<(), MessageError> 
         let InventoryStockChanged { sku, availability } = event.decode()?;
         store.note_stock(&sku, event.sequence, availability, event.occurred_at).await
     };
-    if noted.map_err(MessageError::handler)? == Noted::Outdated {
+    if let Err(Conflict) = noted.map_err(MessageError::handler)? {
         tracing::info!(sequence = event.sequence, "stale event ignored");
     }
     Ok(())

@@ -1,9 +1,12 @@
 //! The descriptions of the operations for openapi.json.
 
-use lambda_kit::openapi::{Operation, Who};
+use lambda_kit::{
+    http::List,
+    openapi::{Operation, Who},
+};
 use serde_json::{Value, json};
 
-use super::{CATEGORY_MAX, DetailsBody, List, NAME_MAX, NewProduct, ProductView};
+use super::{CATEGORY_MAX, DetailsBody, NAME_MAX, NewProduct, ProductView};
 
 pub fn operations() -> Vec<Operation> {
     let details =

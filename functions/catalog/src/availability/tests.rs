@@ -11,7 +11,7 @@ use crate::testing::{answering, at, inventory, well};
 async fn with_mugs() -> (Availabilities, Store, Faults, MockServer) {
     let (table, faults) = testing::table(&[]).await;
     let store = Store::new(table);
-    store.note_stock(&mug(), 1, Availability::InStock, at(0)).await.unwrap();
+    store.note_stock(&mug(), 1, Availability::InStock, at(0)).await.unwrap().unwrap();
     faults.reset();
     let (inventory, server) = inventory(well()).await;
     (Availabilities::new(store.clone(), inventory), store, faults, server)
@@ -25,7 +25,7 @@ fn mug() -> Sku {
 async fn what_is_fresh_is_not_read_again_and_what_is_not_is() {
     let (known, store, faults, _server) = with_mugs().await;
     assert_eq!(known.of_one(&mug(), at(0)).await.as_str(), "in_stock");
-    store.note_stock(&mug(), 2, Availability::OutOfStock, at(1)).await.unwrap();
+    store.note_stock(&mug(), 2, Availability::OutOfStock, at(1)).await.unwrap().unwrap();
     faults.reset();
     assert_eq!(known.of_one(&mug(), at(5)).await.as_str(), "in_stock");
     assert!(faults.calls().is_empty());
@@ -68,7 +68,7 @@ async fn while_inventory_is_away_its_stock_is_limited_as_of_its_last_answer() {
 async fn what_is_slow_to_come_is_told_the_next_time() {
     let (known, store, faults, _server) = with_mugs().await;
     known.of_one(&mug(), at(0)).await;
-    store.note_stock(&mug(), 2, Availability::OutOfStock, at(1)).await.unwrap();
+    store.note_stock(&mug(), 2, Availability::OutOfStock, at(1)).await.unwrap().unwrap();
     let hold = faults.hold("BatchGetItem");
     assert_eq!(known.of_one(&mug(), at(6)).await.as_str(), "in_stock", "nobody waits for the table");
     drop(hold);

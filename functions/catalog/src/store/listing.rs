@@ -3,12 +3,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use contracts::Sku;
-use lambda_kit::dynamodb::{Item, TableError, key, string};
+use lambda_kit::{
+    cursor::{self, InvalidCursor},
+    dynamodb::{BatchRead, Item, SK, TableError, from_item, key, string, string_of},
+};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, batch::KEYS, partition, product_key, read};
+use super::{Store, partition, product_key};
 use crate::domain::{
     Product,
     words::{first_match, phrases},
@@ -32,6 +34,8 @@ const WORD: &str = "WORD#";
 /// Index reads for one page, at most. A product whose name has the word twice is read twice and shown once,
 /// so a read may yield less than a page.
 const READS: usize = 4;
+/// Products of one such read: their items are one BatchGetItem.
+const PLACES_PER_READ: usize = 100;
 
 /// Which products are wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -51,8 +55,8 @@ pub struct Page {
 /// Why a page cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
-    #[error("is not one that this list gave")]
-    Cursor,
+    #[error(transparent)]
+    Cursor(#[from] InvalidCursor),
     #[error(transparent)]
     Table(#[from] TableError),
 }
@@ -64,9 +68,9 @@ impl ListError {
     }
 }
 
-/// The last product of a page, and the list that it belongs to.
+/// The last product of a page, and the list that it belongs to. Its JSON is a cursor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Cursor {
+struct Position {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     category: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,23 +120,22 @@ impl Filter {
         }
     }
 
-    /// The position in the list, if the cursor belongs to this list.
-    fn parse(&self, cursor: &str) -> Option<Place> {
-        let cursor: Cursor = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
-        let (category, text) = (&cursor.category, &cursor.text);
-        let fits = match (&self.text, &cursor.last.word) {
+    /// The place that a cursor of this list names.
+    fn parse(&self, cursor: &str) -> Result<Place, InvalidCursor> {
+        let Position { category, text, last } = cursor::decode(cursor)?;
+        let fits = match (&self.text, &last.word) {
             (None, None) => true,
             (Some(text), Some((_, phrase))) => phrase.starts_with(text.as_str()),
             _ => false,
         };
-        (fits && *category == self.category && *text == self.text).then_some(cursor.last)
+        let is_here = fits && category == self.category && text == self.text;
+        if is_here { Ok(last) } else { Err(InvalidCursor) }
     }
 
-    fn cursor(&self, last: &Place) -> Option<String> {
+    fn cursor(&self, last: Place) -> Result<String, TableError> {
         let Self { category, text } = self.clone();
-        // It has texts and a number only, so it always has a JSON form.
-        let json = serde_json::to_vec(&Cursor { category, text, last: last.clone() }).ok()?;
-        Some(URL_SAFE_NO_PAD.encode(json))
+        cursor::encode(&Position { category, text, last })
+            .map_err(|e| TableError::item("writing a cursor", e))
     }
 }
 
@@ -183,7 +186,7 @@ impl Store {
             // The search text has only characters that no word has.
             return Ok(Page { products: vec![], next_cursor: None });
         }
-        let from = cursor.map(|cursor| filter.parse(cursor).ok_or(ListError::Cursor)).transpose()?;
+        let from = cursor.map(|cursor| filter.parse(cursor)).transpose()?;
         // One more than a page shows whether there is another page.
         let (mut found, rest) = self.find(filter, limit + 1, from).await?;
         let next = if found.len() > limit {
@@ -193,7 +196,7 @@ impl Store {
             rest
         };
         let products = found.into_iter().map(|(_, product)| product).collect();
-        Ok(Page { products, next_cursor: next.and_then(|place| filter.cursor(&place)) })
+        Ok(Page { products, next_cursor: next.map(|place| filter.cursor(place)).transpose()? })
     }
 
     /// The products after a position, and the position after which there may be more.
@@ -205,7 +208,8 @@ impl Store {
     ) -> Result<(Vec<(Place, Product)>, Option<Place>), TableError> {
         let mut found = Vec::new();
         for _ in 0..READS {
-            let (places, more) = self.places(filter, (wanted - found.len()).min(KEYS), from.take()).await?;
+            let (places, more) =
+                self.places(filter, (wanted - found.len()).min(PLACES_PER_READ), from.take()).await?;
             let last = places.last().map(|(place, _)| place.clone());
             found.extend(self.shown(filter, places).await?);
             from = last.filter(|_| more);
@@ -233,9 +237,7 @@ impl Store {
         });
         let query = self
             .table
-            .client
             .query()
-            .table_name(&self.table.name)
             .index_name(index.name)
             .expression_attribute_names("#pk", index.pk)
             .expression_attribute_values(":list", string(partition))
@@ -248,12 +250,10 @@ impl Store {
                 .expression_attribute_names("#sk", index.sk)
                 .expression_attribute_values(":text", string(text)),
         };
-        let answer = query.send().await.map_err(|e| TableError::call(OPERATION, e))?;
-        let more = answer.last_evaluated_key.is_some_and(|key| !key.is_empty());
-        let places =
-            answer.items.unwrap_or_default().into_iter().map(|item| Ok((place(&index, &item)?, item)));
+        let page = self.table.query_page(OPERATION, query).await?;
+        let places = page.items.into_iter().map(|item| Ok((place(&index, &item)?, item)));
         let places: Result<_, &str> = places.collect();
-        Ok((places.map_err(|e| TableError::item(OPERATION, e))?, more))
+        Ok((places.map_err(|e| TableError::item(OPERATION, e))?, page.next.is_some()))
     }
 
     /// The products of these index entries. Their names are checked again, because an index lags behind its
@@ -265,7 +265,10 @@ impl Store {
     ) -> Result<Vec<(Place, Product)>, TableError> {
         const OPERATION: &str = "reading a page of products";
         let Some(text) = &filter.text else {
-            return places.into_iter().map(|(place, item)| Ok((place, read(OPERATION, item)?))).collect();
+            return places
+                .into_iter()
+                .map(|(place, item)| Ok((place, from_item(OPERATION, item)?)))
+                .collect();
         };
         let skus: HashSet<Sku> = places.iter().map(|(place, _)| place.sku.clone()).collect();
         let products = self.products(skus).await?;
@@ -288,8 +291,8 @@ impl Store {
         const OPERATION: &str = "reading products";
         let keys = skus.into_iter().map(|sku| product_key(&sku)).collect();
         let mut products = HashMap::new();
-        for item in self.items(OPERATION, keys).await? {
-            let product = read(OPERATION, item)?;
+        for item in self.table.batch_get(OPERATION, keys, BatchRead::EVENTUAL).await? {
+            let product: Product = from_item(OPERATION, item)?;
             if !product.discontinued {
                 products.insert(product.sku.clone(), product);
             }
@@ -301,10 +304,10 @@ impl Store {
 /// A place as the index has it.
 fn place(index: &Index, item: &Item) -> Result<Place, &'static str> {
     const BROKEN: &str = "a key of the index is not of its form";
-    let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).ok_or(BROKEN);
+    let text = |name| string_of(item, name).ok_or(BROKEN);
     let sort_key = text(index.sk)?;
-    let (sku, word) = match text("sk")?.strip_prefix(WORD) {
-        None => (sort_key.as_str(), None),
+    let (sku, word) = match text(SK)?.strip_prefix(WORD) {
+        None => (sort_key, None),
         Some(position) => {
             let (phrase, sku) = sort_key.split_once('#').ok_or(BROKEN)?;
             (sku, Some((position.parse().map_err(|_| BROKEN)?, phrase.to_owned())))
