@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::{
     Extension, Json, Router,
     extract::{Path, State},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -16,9 +16,8 @@ use contracts::{Availability, Sku};
 use garde::Validate;
 use jiff::Timestamp;
 use lambda_kit::{
-    backoff::Backoff,
-    dynamodb::TableError,
-    http::{Admin, Body, Correlation, Idempotency, Problem},
+    dynamodb::{Budget, Conflict, TableError, retry_on_conflict, retry_on_conflict_with},
+    http::{Admin, Body, Correlation, Idempotency, Problem, replayed},
     last_known::{LastKnown, cache_control},
     text::Line,
 };
@@ -29,15 +28,14 @@ use crate::{
         Adjustment, AdjustmentId, Author, Setting, Stock, Target, Unfit, adjust as decide_adjustment,
         set as decide_setting,
     },
-    store::{Snapshot, Store, Written},
+    store::Store,
 };
 
 #[cfg(feature = "openapi")]
 pub use describe::operations;
 
 /// No try starts later than this: an API function has 3 s, and the last try needs its part of them.
-const BUDGET: Duration = Duration::from_secs(1);
-const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+const BUDGET: Budget = Budget::Time(Duration::from_secs(1));
 
 /// Stocks that an instance keeps for times when the table does not answer: a megabyte or two.
 const KEPT: usize = 10_000;
@@ -148,21 +146,14 @@ async fn set(
 
 /// Sets the stock. Reads it again whenever an order changed it in between.
 async fn set_stock(store: &Store, sku: &Sku, target: Target, author: Author<'_>) -> Result<Stock, ApiError> {
-    let mut backoff = Backoff::within(BUDGET);
-    loop {
-        let before = store.stock(sku).await?;
-        let change = match decide_setting(before, sku, target, author)? {
-            Setting::Keep(stock) => return Ok(stock),
+    let set = retry_on_conflict(BUDGET, || async {
+        let change = match decide_setting(store.stock(sku).await?, sku, target, author)? {
+            Setting::Keep(stock) => return Ok(Ok(stock)),
             Setting::Write(change) => change,
         };
-        match store.write_stock(&change).await? {
-            Written::Done => return Ok(change.after),
-            Written::Moved | Written::Short | Written::Busy => {}
-        }
-        if !backoff.pause().await {
-            return Err(ApiError::Busy);
-        }
-    }
+        Ok::<_, ApiError>(store.write_stock(&change).await?.map(|()| change.after))
+    });
+    Ok(set.await??)
 }
 
 async fn adjust(
@@ -178,8 +169,7 @@ async fn adjust(
     match adjust_stock(&store, &parse(&sku)?, &id, &body, author).await? {
         Adjusted::Done(adjustment) => Ok(Json(StockView::from(adjustment)).into_response()),
         Adjusted::Before(first) if first.delta == body.delta && first.reason == body.reason.as_str() => {
-            let replayed = [(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"))];
-            Ok((replayed, Json(StockView::from(first))).into_response())
+            Ok(replayed(Json(StockView::from(first))))
         }
         Adjusted::Before(_) => Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -203,44 +193,40 @@ async fn adjust_stock(
     body: &AdjustStock,
     author: Author<'_>,
 ) -> Result<Adjusted, ApiError> {
-    let mut backoff = Backoff::within(BUDGET);
-    let mut written = false;
-    let mut at_one_moment = false;
-    loop {
-        if let Some(made) = store.adjustment(sku, id).await? {
-            // If a try of this request wrote it and lost the answer, it belongs to this request.
-            let ours = written && made.correlation_id == *author.correlation_id;
-            return Ok(if ours { Adjusted::Done(made) } else { Adjusted::Before(made) });
-        }
-        let stock = if at_one_moment {
-            match store.snapshot(sku).await? {
-                Snapshot::Taken(stock) => Some(stock),
-                Snapshot::Busy => None,
+    let adjusted = retry_on_conflict_with(BUDGET, Attempt::default(), |mut attempt| async move {
+        loop {
+            if let Some(made) = store.adjustment(sku, id).await? {
+                // If a try of this request wrote it and lost the answer, it belongs to this request.
+                let ours = attempt.written && made.correlation_id == *author.correlation_id;
+                return Ok(Ok(if ours { Adjusted::Done(made) } else { Adjusted::Before(made) }));
             }
-        } else {
-            Some(store.stock(sku).await?)
-        };
-        if let Some(stock) = stock {
+            let stock =
+                if attempt.at_one_moment { store.snapshot(sku).await? } else { Ok(store.stock(sku).await?) };
+            let Ok(stock) = stock else { return Ok(Err(attempt)) };
             let stock = stock.ok_or_else(|| ApiError::Unknown(sku.clone()))?;
             match decide_adjustment(&stock, id.clone(), body.delta, body.reason.as_str().to_owned(), author) {
                 Ok(adjusting) => {
-                    written = true;
-                    if store.write_adjustment(&adjusting).await? == Written::Done {
-                        return Ok(Adjusted::Done(adjusting.adjustment));
-                    }
+                    attempt.written = true;
+                    let written = store.write_adjustment(&adjusting).await?;
+                    let done = written.map(|()| Adjusted::Done(adjusting.adjustment));
+                    return Ok::<_, ApiError>(done.map_err(|Conflict| attempt));
                 }
-                Err(unfit) if at_one_moment => return Err(unfit.into()),
+                Err(unfit) if attempt.at_one_moment => return Err(unfit.into()),
                 // The shards were read one by one. Only a snapshot of all of them may lead to a refusal.
-                Err(_) => {
-                    at_one_moment = true;
-                    continue;
-                }
+                Err(_) => attempt.at_one_moment = true,
             }
         }
-        if !backoff.pause().await {
-            return Err(ApiError::Busy);
-        }
-    }
+    });
+    Ok(adjusted.await??)
+}
+
+/// What the tries of an adjustment so far have found.
+#[derive(Clone, Copy, Default)]
+struct Attempt {
+    /// It may have been written.
+    written: bool,
+    /// The stock must be read at one moment.
+    at_one_moment: bool,
 }
 
 fn parse(sku: &str) -> Result<Sku, Problem> {
@@ -257,7 +243,7 @@ enum ApiError {
     #[error(transparent)]
     Table(#[from] TableError),
     #[error("the stock is too busy to be changed")]
-    Busy,
+    Conflict(#[from] Conflict),
     #[error(transparent)]
     Unfit(#[from] Unfit),
     #[error("there is no stock record of {0}")]
@@ -267,8 +253,8 @@ enum ApiError {
 impl From<ApiError> for Problem {
     fn from(error: ApiError) -> Self {
         match error {
-            ApiError::Table(TableError::Item { .. }) => Self::internal(&error),
-            ApiError::Table(TableError::Call { .. }) | ApiError::Busy => Self::unavailable(&error),
+            ApiError::Table(error) => error.into(),
+            ApiError::Conflict(_) => Self::unavailable(&error),
             ApiError::Unfit(unfit) => {
                 let field = if matches!(unfit, Unfit::Shrinks { .. }) { "shards" } else { "delta" };
                 Self::field(field, unfit.to_string())

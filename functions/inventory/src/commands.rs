@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     domain::{Cause, Command, Refused, Status},
-    settle::{SettleError, reserve, settle},
+    handler::{SettleError, reserve, settle},
     store::Store,
 };
 
@@ -75,7 +75,7 @@ impl CommandError for SettleError {
             Self::Refused(Refused::AlreadyCommitted) => RESERVATION_COMMITTED,
             // Refusals of a commit, which is no command of the saga.
             Self::Refused(Refused::NothingReserved | Refused::NotHeld(_)) => TRANSIENT,
-            Self::Table(_) | Self::Busy => TRANSIENT,
+            Self::Table(_) | Self::Conflict(_) => TRANSIENT,
         }
     }
 }

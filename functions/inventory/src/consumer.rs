@@ -6,7 +6,7 @@ use lambda_kit::sqs::{EventTypes, MessageError};
 
 use crate::{
     domain::{Cause, Command},
-    settle::settle,
+    handler::settle,
     store::Store,
 };
 

@@ -8,9 +8,9 @@ mod api;
 mod commands;
 mod consumer;
 mod domain;
+mod handler;
 mod queries;
 mod relay;
-mod settle;
 mod store;
 mod sweeper;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use lambda_kit::{command::chain, dynamodb::TableError, relay::StreamEvent};
 
 use crate::{
     domain::reclassify,
-    store::{Store, Written, touched},
+    store::{Store, touched},
 };
 
 /// Rounds of reading and publishing for one SKU. Each but the last publishes a class, so this many changes of
@@ -65,7 +65,7 @@ async fn tell(store: &Store, sku: &Sku, cause: &str, now: Timestamp) -> Result<(
         let Some(change) = reclassify(told.as_ref(), &stock, &correlation_id, cause, now)? else {
             return Ok(());
         };
-        if store.write_summary(&change).await? == Written::Done {
+        if store.write_summary(&change).await?.is_ok() {
             let availability = change.summary.availability.as_str();
             tracing::info!(%sku, availability, version = change.summary.version, "the class of a stock changed");
         }

@@ -17,40 +17,26 @@ mod stock;
 mod stream;
 mod summary;
 
-use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update, builders::UpdateBuilder};
 use contracts::{OrderId, Sku};
 use lambda_kit::{
     dynamodb::{
-        Item, OUTBOX, Table, TableError, Transacted, condition_failed, is_busy, key, number, outbox, string,
+        Expression, Item, Table, TableError, TransactOutcome, Write, at_version, key, number, string,
+        to_item, with_outbox,
     },
     health::Check,
 };
-use serde::{Serialize, de::DeserializeOwned};
 
 #[cfg(test)]
 pub use self::held::HELD_INDEX;
 use self::{held::HELD, sold_out::SoldOut, spread::Spread};
 pub use self::{
     held::{Held, HeldPartitions},
-    stock::Snapshot,
     stream::touched,
 };
 use crate::domain::{Change, Move, Reservation, Status};
 
 const RESERVATION: &str = "RESERVATION";
 const STOCK: &str = "STOCK";
-
-/// The outcome of a conditional write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
-    Done,
-    /// The state that the decision was made on has changed, or the write was done before.
-    Moved,
-    /// A shard has less than the quantity to take.
-    Short,
-    /// Another transaction was running on the same items, or the table was throttled.
-    Busy,
-}
 
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -74,132 +60,44 @@ impl Store {
     /// # Errors
     /// When the table cannot be read.
     pub async fn reservation(&self, order: &OrderId) -> Result<Option<Reservation>, TableError> {
-        self.get("reservation", reservation_key(order)).await
+        self.table.get("reservation", reservation_key(order)).await
     }
 
-    /// Writes a reservation and moves its stock, all or nothing.
+    /// Writes a reservation and moves its stock, all or nothing. The write at index 0 is the reservation's: its
+    /// condition fails when the reservation has changed, or the write was done before. The others are shards:
+    /// their conditions fail when one has less than the quantity to take.
     ///
     /// # Errors
     /// When the call failed or its answer was lost: it may have taken effect.
-    pub async fn write(&self, change: &Change) -> Result<Written, TableError> {
-        let put = self.reservation_put(change)?;
-        if change.moves.is_empty() {
-            return self.put("write reservation", put).await;
-        }
-        let mut items = vec![TransactWriteItem::builder().put(put).build()];
-        items.extend(self.stock_moves(&change.moves)?);
-        self.transact("move stock", items).await
+    pub async fn write(&self, change: &Change) -> Result<TransactOutcome, TableError> {
+        let mut writes = vec![self.reservation_put(change)?];
+        writes.extend(change.moves.iter().map(stock_move));
+        self.table.transact("write reservation", writes).await
     }
 
-    fn reservation_put(&self, change: &Change) -> Result<Put, TableError> {
-        let operation = "write reservation";
+    fn reservation_put(&self, change: &Change) -> Result<Write, TableError> {
+        const OPERATION: &str = "write reservation";
         let reservation = &change.reservation;
-        let mut item = item(operation, reservation_key(&reservation.order_id), reservation)?;
-        let events = change.events().map_err(|error| TableError::item(operation, error))?;
-        item.insert(OUTBOX.to_owned(), outbox(&events).map_err(|error| TableError::item(operation, error))?);
+        let mut item = to_item(OPERATION, reservation_key(&reservation.order_id), reservation)?;
         if reservation.status == Status::Held {
-            item.insert(
-                HELD.to_owned(),
-                string(held::partition(&reservation.order_id, self.held_partitions)),
-            );
+            let partition = held::partition(&reservation.order_id, self.held_partitions);
+            item.insert(HELD.to_owned(), string(partition));
         }
-        let put = Put::builder().table_name(&self.table.name).set_item(Some(item));
-        let put = match change.expected {
-            None => put.condition_expression("attribute_not_exists(pk)"),
-            Some(version) => put
-                .condition_expression("version = :expected")
-                .expression_attribute_values(":expected", number(version)),
-        };
-        put.build().map_err(|error| TableError::call(operation, error))
-    }
-
-    fn stock_moves(&self, moves: &[Move]) -> Result<Vec<TransactWriteItem>, TableError> {
-        moves
-            .iter()
-            .map(|step| Ok(TransactWriteItem::builder().update(self.stock_move(step)?).build()))
-            .collect()
-    }
-
-    /// `ADD` returns stock even to a shard that does not exist any more; taking requires a shard with enough.
-    fn stock_move(&self, change: &Move) -> Result<Update, TableError> {
-        let update = self
-            .stock_update(&change.sku, change.shard)
-            .update_expression("ADD available :delta")
-            .expression_attribute_values(":delta", number(change.delta));
-        let update = if change.delta < 0 {
-            update
-                .condition_expression("available >= :needed")
-                .expression_attribute_values(":needed", number(-change.delta))
-        } else {
-            update
-        };
-        update.build().map_err(|error| TableError::call("move stock", error))
-    }
-
-    fn stock_update(&self, sku: &Sku, shard: u32) -> UpdateBuilder {
-        Update::builder().table_name(&self.table.name).set_key(Some(stock_key(sku, shard)))
-    }
-
-    async fn put(&self, operation: &'static str, put: Put) -> Result<Written, TableError> {
-        let sent = self
-            .table
-            .client
-            .put_item()
-            .table_name(put.table_name())
-            .set_item(Some(put.item().clone()))
-            .set_condition_expression(put.condition_expression().map(str::to_owned))
-            .set_expression_attribute_values(put.expression_attribute_values().cloned())
-            .send()
-            .await;
-        match sent {
-            Ok(_) => Ok(Written::Done),
-            Err(error) if condition_failed(&error) => Ok(Written::Moved),
-            Err(error) if is_busy(&error) => Ok(Written::Busy),
-            Err(error) => Err(TableError::call(operation, error)),
-        }
-    }
-
-    /// The first item is the one whose condition yields `Moved`; the others are shards.
-    async fn transact(
-        &self,
-        operation: &'static str,
-        items: Vec<TransactWriteItem>,
-    ) -> Result<Written, TableError> {
-        Ok(match self.table.transact_items(operation, items).await? {
-            Transacted::Done => Written::Done,
-            Transacted::First => Written::Moved,
-            Transacted::Other => Written::Short,
-            Transacted::Busy => Written::Busy,
-        })
-    }
-
-    async fn get<T: DeserializeOwned>(
-        &self,
-        operation: &'static str,
-        key: Item,
-    ) -> Result<Option<T>, TableError> {
-        let answer = self
-            .table
-            .client
-            .get_item()
-            .table_name(&self.table.name)
-            .set_key(Some(key))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| TableError::call(operation, error))?;
-        answer
-            .item
-            .map(serde_dynamo::from_item)
-            .transpose()
-            .map_err(|error| TableError::item(operation, error))
+        let events = change.events().map_err(|error| TableError::item(OPERATION, error))?;
+        let item = with_outbox(OPERATION, item, &events)?;
+        Ok(Write::put(item).when(at_version(change.expected.unwrap_or(0))))
     }
 }
 
-fn item<T: Serialize>(operation: &'static str, key: Item, value: &T) -> Result<Item, TableError> {
-    let mut item: Item = serde_dynamo::to_item(value).map_err(|error| TableError::item(operation, error))?;
-    item.extend(key);
-    Ok(item)
+/// `ADD` returns stock even to a shard that does not exist any more; taking requires a shard with enough.
+fn stock_move(change: &Move) -> Write {
+    let add = Expression::new("ADD available :delta").value(":delta", number(change.delta));
+    let update = Write::update(stock_key(&change.sku, change.shard), add);
+    if change.delta < 0 {
+        update.when(Expression::new("available >= :needed").value(":needed", number(-change.delta)))
+    } else {
+        update
+    }
 }
 
 fn reservation_key(order: &OrderId) -> Item {

@@ -15,7 +15,7 @@ use serde::Serialize;
 pub use self::orders::Orders;
 use crate::{
     domain::{Cause, Command, Status},
-    settle::{SettleError, settle},
+    handler::{SettleError, settle},
     store::{Held, Store},
 };
 

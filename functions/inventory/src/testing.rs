@@ -9,7 +9,7 @@ use lambda_kit::{
 
 use crate::{
     domain::{Author, Setting, Target, set},
-    store::{HELD_INDEX, HeldPartitions, Store, Written},
+    store::{HELD_INDEX, HeldPartitions, Store},
 };
 
 pub fn sku(name: &str) -> Sku {
@@ -40,6 +40,6 @@ pub async fn stocked(store: &Store, name: &str, available: u32, shards: u32) {
     let before = store.stock(&sku(name)).await.unwrap();
     match set(before, &sku(name), target, author).unwrap() {
         Setting::Keep(_) => {}
-        Setting::Write(change) => assert_eq!(store.write_stock(&change).await.unwrap(), Written::Done),
+        Setting::Write(change) => assert_eq!(store.write_stock(&change).await.unwrap(), Ok(())),
     }
 }

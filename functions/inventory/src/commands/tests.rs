@@ -300,6 +300,6 @@ fn every_error_has_its_name() {
     assert_eq!(refused(Refused::AlreadyCommitted), "ReservationCommitted");
     assert_eq!(refused(Refused::NothingReserved), "Transient");
     assert_eq!(refused(Refused::NotHeld(Status::Released)), "Transient");
-    assert_eq!(name(SettleError::Busy), "Transient");
+    assert_eq!(name(lambda_kit::dynamodb::Conflict.into()), "Transient");
     assert_eq!(name(SettleError::Table(TableError::call("write", "lost"))), "Transient");
 }

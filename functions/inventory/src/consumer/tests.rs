@@ -7,7 +7,7 @@ use contracts::{
 use lambda_kit::{dynamodb::string, testing};
 
 use super::*;
-use crate::{domain::Status, settle::reserve, testing::stocked};
+use crate::{domain::Status, handler::reserve, testing::stocked};
 
 const ORDER: &str = "ord_00000000000000000000000000000001";
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     domain::{Cause, Command},
-    settle::{reserve, settle},
+    handler::{reserve, settle},
     testing::{order, sku, stocked, table, user},
 };
 

@@ -4,7 +4,7 @@ use contracts::OrderId;
 use jiff::Timestamp;
 use lambda_kit::{
     config::{self, ConfigError},
-    dynamodb::{Item, PK, Partitions, TableError, string},
+    dynamodb::{Item, PK, Page, Partitions, TableError, string, string_of},
 };
 
 use super::Store;
@@ -80,11 +80,9 @@ impl Store {
         limit: i32,
     ) -> Result<HeldPage, TableError> {
         const OPERATION: &str = "list held reservations";
-        let page = self
+        let query = self
             .table
-            .client
             .query()
-            .table_name(&self.table.name)
             .index_name(HELD_INDEX)
             .key_condition_expression("#held = :partition AND #since < :before")
             .expression_attribute_names("#held", HELD)
@@ -92,20 +90,15 @@ impl Store {
             .expression_attribute_values(":partition", string(partition))
             .expression_attribute_values(":before", string(before.to_string()))
             .set_exclusive_start_key(start)
-            .limit(limit)
-            .send()
-            .await
-            .map_err(|error| TableError::call(OPERATION, error))?;
-        let held = page.items.unwrap_or_default().iter().map(read).collect::<Result<_, _>>();
-        Ok(HeldPage {
-            held: held.map_err(|error| TableError::item(OPERATION, error))?,
-            next: page.last_evaluated_key,
-        })
+            .limit(limit);
+        let Page { items, next } = self.table.query_page(OPERATION, query).await?;
+        let held = items.iter().map(read).collect::<Result<_, _>>();
+        Ok(HeldPage { held: held.map_err(|error| TableError::item(OPERATION, error))?, next })
     }
 }
 
 fn read(item: &Item) -> Result<Held, String> {
-    let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).map(String::as_str);
+    let text = |name| string_of(item, name);
     let order_id = text(PK).and_then(|pk| pk.strip_prefix("RESERVATION#")).map(OrderId::try_from);
     let since = text(SINCE).map(str::parse);
     match (order_id, since) {

@@ -20,7 +20,7 @@ use wiremock::{
 
 use super::*;
 use crate::{
-    settle::reserve,
+    handler::reserve,
     store::HeldPartitions,
     testing::{order, sku, stocked, table, user},
 };

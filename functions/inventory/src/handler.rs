@@ -1,0 +1,162 @@
+//! Decides how a command changes a reservation, and writes it. When another writer was faster, it reads and
+//! decides again.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use contracts::{OrderLine, Sku};
+use futures::future::try_join_all;
+use lambda_kit::dynamodb::{Budget, Conflict, TableError, TransactOutcome, retry_on_conflict_with};
+
+use crate::{
+    domain::{Cause, Command, Decision, Plan, Refused, Reservation, Shard, Stock, decide, plan},
+    store::Store,
+};
+
+/// No try starts later than this: the functions have 30 s, and one try takes at most three calls of 3 s.
+const BUDGET: Budget = Budget::Time(Duration::from_secs(20));
+/// The index of the reservation among the writes of a change.
+const RESERVATION: usize = 0;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SettleError {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("the stock is too busy")]
+    Conflict(#[from] Conflict),
+}
+
+/// Holds all lines for the order, or none. Does not read first, since most orders find no reservation and
+/// enough stock. A SKU that was sold out a moment ago is refused without a look.
+///
+/// # Errors
+/// `Refused` when there is too little stock, or the order was undone before.
+pub async fn reserve(store: &Store, lines: &[OrderLine], cause: &Cause) -> Result<Reservation, SettleError> {
+    let short = store.known_short(lines, cause.at);
+    let next = if short.is_empty() { Next::First } else { Next::Try(Command::Reject { short }) };
+    let first = Attempt { shards_tried: 0, current: None, next };
+    let reserved = retry_on_conflict_with(BUDGET, first, |mut attempt| async move {
+        let command = match &attempt.next {
+            Next::First => {
+                let taken = store.first_try(lines, &cause.order_id, attempt.shards_tried, cause.at).await;
+                Some(Command::Reserve { taken })
+            }
+            Next::Look => look(store, lines, cause).await?,
+            Next::Try(command) => Some(command.clone()),
+        };
+        let Some(command) = command else { return Ok(Err(attempt)) };
+        let written = match apply(store, &mut attempt.current, &command, cause).await? {
+            Ok(reservation) => return Ok(Ok(reservation)),
+            Err(written) => written,
+        };
+        match written {
+            // The reservation has changed, and was read again.
+            TransactOutcome::Done | TransactOutcome::ConditionFailed { index: RESERVATION } => {}
+            // A shard has less than was to be taken.
+            TransactOutcome::ConditionFailed { .. } => attempt.next = Next::Look,
+            // Another shard of the SKU may be less busy.
+            TransactOutcome::Conflict if matches!(attempt.next, Next::First) => attempt.shards_tried += 1,
+            TransactOutcome::Conflict => attempt.next = Next::Try(command),
+        }
+        Ok::<_, SettleError>(Err(attempt))
+    });
+    Ok(reserved.await??)
+}
+
+/// Decides and writes. After a write it decides again, so that the answer is the same as for a repeat. When
+/// the write failed, returns how; a reservation that has changed is read again into `current`.
+async fn apply(
+    store: &Store,
+    current: &mut Option<Reservation>,
+    command: &Command,
+    cause: &Cause,
+) -> Result<Result<Reservation, TransactOutcome>, SettleError> {
+    loop {
+        let change = match decide(current.as_ref(), command.clone(), cause)? {
+            Decision::Write(change) => change,
+            Decision::Keep(reservation) => return Ok(Ok(reservation)),
+        };
+        let outcome = store.write(&change).await?;
+        match outcome {
+            TransactOutcome::Done => *current = Some(change.reservation),
+            TransactOutcome::ConditionFailed { index: RESERVATION } => {
+                *current = store.reservation(&cause.order_id).await?;
+                return Ok(Err(outcome));
+            }
+            TransactOutcome::ConditionFailed { .. } | TransactOutcome::Conflict => return Ok(Err(outcome)),
+        }
+    }
+}
+
+/// What the tries of a reservation so far have found.
+struct Attempt {
+    shards_tried: u32,
+    current: Option<Reservation>,
+    next: Next,
+}
+
+/// The next action of a reservation.
+enum Next {
+    /// Guesses.
+    First,
+    /// Reads the current stock.
+    Look,
+    Try(Command),
+}
+
+/// The command to run with the current stock; `None` when the stock must be read again. Rejects only when all
+/// shards of a SKU together, read in one transaction, have too little.
+async fn look(store: &Store, lines: &[OrderLine], cause: &Cause) -> Result<Option<Command>, SettleError> {
+    let short = match plan(lines, &cause.order_id, &shards(store, lines).await?) {
+        Plan::Take(taken) => return Ok(Some(Command::Reserve { taken })),
+        Plan::Gather(moves) => {
+            // The outcome does not matter: another process may have moved the stock, or taken some of it.
+            let (Ok(()) | Err(Conflict)) = store.gather(&moves).await?;
+            return Ok(None);
+        }
+        Plan::Short(short) => short,
+    };
+    let mut seen = BTreeMap::new();
+    for sku in &short {
+        match store.snapshot(sku).await? {
+            Ok(stock) => seen.insert(sku.clone(), shards_of(stock)),
+            Err(Conflict) => return Ok(None),
+        };
+    }
+    let doubtful: Vec<OrderLine> = lines.iter().filter(|line| short.contains(&line.sku)).cloned().collect();
+    Ok(match plan(&doubtful, &cause.order_id, &seen) {
+        Plan::Short(short) => {
+            store.learn_short(&short, lines, cause.at);
+            Some(Command::Reject { short })
+        }
+        Plan::Take(_) | Plan::Gather(_) => None,
+    })
+}
+
+/// Moves the order's reservation by `Release` or `Commit`.
+///
+/// # Errors
+/// `Refused` when its state does not allow that.
+pub async fn settle(store: &Store, command: Command, cause: &Cause) -> Result<Reservation, SettleError> {
+    let current = store.reservation(&cause.order_id).await?;
+    let command = &command;
+    let settled = retry_on_conflict_with(BUDGET, current, |mut current| async move {
+        let applied = apply(store, &mut current, command, cause).await?;
+        Ok::<_, SettleError>(applied.map_err(|_| current))
+    });
+    Ok(settled.await??)
+}
+
+/// The shards of all lines (consistent reads).
+async fn shards(store: &Store, lines: &[OrderLine]) -> Result<BTreeMap<Sku, Vec<Shard>>, TableError> {
+    let read = lines.iter().map(async |line| {
+        let stock = store.stock(&line.sku).await?;
+        Ok((line.sku.clone(), shards_of(stock)))
+    });
+    Ok(try_join_all(read).await?.into_iter().collect())
+}
+
+fn shards_of(stock: Option<Stock>) -> Vec<Shard> {
+    stock.map(|stock| stock.shards).unwrap_or_default()
+}
