@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Json, Router,
-    extract::{Path, Query, State, rejection::QueryRejection},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -24,8 +24,8 @@ use jiff::Timestamp;
 use lambda_kit::{
     dynamodb::Table,
     http::{
-        Body, Correlation, FieldError, Idempotency, Identity, Limited, Limiter, Problem, conditional, etag,
-        offered,
+        Body, Correlation, FieldError, Idempotency, Identity, Limited, Limiter, Problem, Query, conditional,
+        etag, offered, replayed,
     },
     numbers::{ORDERS_PER_USER, QUOTES_PER_USER},
 };
@@ -42,13 +42,13 @@ use self::{
 use crate::{
     domain::{self, Command, History, LineError, Rejected, price_lines},
     forecast::Forecast,
-    store::{ExecuteError, FirstCommit, NewOrder, Placing, Store, StoreError},
+    handler::{self, ExecuteError, PlaceOutcome},
+    store::{FirstCommit, NewOrder, Store, StoreError},
 };
 
 #[cfg(feature = "openapi")]
 pub use describe::operations;
 
-const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// `Retry-After` for a client that polls an open order.
 const POLL_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 /// An order is private and changes: clients revalidate it each time, and get 304 while it is unchanged.
@@ -102,7 +102,7 @@ async fn place(
     let lookup = store.lookup(Some(&order_id), &identity.user_id, &skus, code);
     let found = limit.beside(identity.user_id.as_str(), lookup).await?;
     if let Some(first) = found.placed {
-        return replayed(&order_id, first, &request_hash);
+        return repeated(&order_id, first, &request_hash);
     }
     if found.customer_deleted {
         return Err(Problem::unauthorized("This account was deleted: it can order nothing."));
@@ -122,9 +122,9 @@ async fn place(
         request_hash: &request_hash,
         private: &body.private().map_err(|e| Problem::internal(&e))?,
     };
-    match store.place(&order, Command::Place { items, offer }, now).await? {
-        Placing::New(first) => accepted(&order_id, first),
-        Placing::Earlier(first) => replayed(&order_id, first, &request_hash),
+    match handler::place(&store, &order, Command::Place { items, offer }, now).await? {
+        PlaceOutcome::Created(first) => accepted(&order_id, first),
+        PlaceOutcome::AlreadyPlaced(first) => repeated(&order_id, first, &request_hash),
     }
 }
 
@@ -139,16 +139,14 @@ fn expect(expected: Money, total: Money) -> Result<(), Problem> {
 }
 
 /// The answer to a repeat is the first one, whatever changed since.
-fn replayed(order_id: &OrderId, first: FirstCommit, request_hash: &str) -> Result<Response, Problem> {
+fn repeated(order_id: &OrderId, first: FirstCommit, request_hash: &str) -> Result<Response, Problem> {
     if first.request_hash != request_hash {
         return Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "This Idempotency-Key was used for another order. Repeat a request with the same body, and send a new key for a new order.",
         ));
     }
-    let mut response = accepted(order_id, first)?;
-    response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
-    Ok(response)
+    Ok(replayed(accepted(order_id, first)?))
 }
 
 fn accepted(order_id: &OrderId, first: FirstCommit) -> Result<Response, Problem> {
@@ -168,10 +166,9 @@ async fn show(
     State(store): State<Store>,
     identity: Identity,
     Path(id): Path<String>,
-    query: Result<Query<Shown>, QueryRejection>,
+    Query(Shown { at, include }): Query<Shown>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(Shown { at, include }) = query.map_err(|error| Problem::query(&error))?;
     if include.as_ref().is_some_and(|part| part != "address") {
         return Err(Problem::field(
             "include",
@@ -203,9 +200,8 @@ async fn events(
     State(store): State<Store>,
     identity: Identity,
     Path(id): Path<String>,
-    query: Result<Query<AfterVersion>, QueryRejection>,
+    Query(AfterVersion { after }): Query<AfterVersion>,
 ) -> Result<Response, Problem> {
-    let Query(AfterVersion { after }) = query.map_err(|error| Problem::query(&error))?;
     let after: u64 = parse(after, "after", "must be a version: 0 or more")?.unwrap_or(0);
     let history = load(&store, &identity, &id).await?;
     let mut response = Json(EventView::list(&history, after, identity.is_admin())).into_response();
@@ -228,7 +224,8 @@ async fn request_cancel(
         return Err(Problem::forbidden("Only the customer may cancel an order."));
     }
     let now = Timestamp::now();
-    let history = store.execute(&known.order_id, &Command::RequestCancel, &correlation_id, now).await?;
+    let history =
+        handler::execute(&store, &known.order_id, &Command::RequestCancel, &correlation_id, now).await?;
     if history.order.status.is_final() {
         return Err(Rejected::Ended(history.order.status).into_problem());
     }

@@ -14,7 +14,8 @@ use serde::Serialize;
 
 use crate::{
     domain::{Command, History, Rejected},
-    store::{ExecuteError, Store},
+    handler::{self, ExecuteError},
+    store::Store,
 };
 
 /// The answer to the state machine.
@@ -62,7 +63,7 @@ pub async fn take(store: &Store, command: OrderCommand, now: Timestamp) -> Resul
             (context, Command::Cancel { failure, compensations })
         }
     };
-    let history = store.execute(&context.order_id, &command, &context.correlation_id, now).await?;
+    let history = handler::execute(store, &context.order_id, &command, &context.correlation_id, now).await?;
     let status = history.order.status;
     call_for_attention(&history);
     Ok(if aborting {

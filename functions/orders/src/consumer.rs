@@ -6,13 +6,12 @@ use contracts::{
     events::{PaymentRefundFailed, ProductCreated, ProductDiscontinued, ProductUpdated, UserDeleted},
 };
 use jiff::Timestamp;
-use lambda_kit::sqs::{EventTypes, MessageError};
-
-use crate::{
-    commands,
-    domain::Command,
-    store::{Noted, Store},
+use lambda_kit::{
+    dynamodb::Conflict,
+    sqs::{EventTypes, MessageError},
 };
+
+use crate::{commands, domain::Command, handler, store::Store};
 
 /// The event types that the subscription brings (infra/orders.yaml).
 pub const EVENT_TYPES: EventTypes = &[
@@ -38,7 +37,7 @@ pub async fn handle(store: &Store, event: Envelope) -> Result<(), MessageError> 
     }
     let (sku, price) = read(&event)?;
     let noted = store.note_price(&sku, event.sequence, price).await.map_err(MessageError::handler)?;
-    if noted == Noted::Outdated {
+    if let Err(Conflict) = noted {
         tracing::info!(version = event.sequence, "stale event ignored");
     }
     Ok(())
@@ -49,7 +48,7 @@ async fn refund_failed(store: &Store, event: &Envelope, now: Timestamp) -> Resul
     let PaymentRefundFailed { order_id, refund_id, reason, .. } = event.decode()?;
     tracing::Span::current().record("order_id", order_id.as_str());
     let failed = Command::RefundFailed { refund_id, reason };
-    let history = store.execute(&order_id, &failed, &event.correlation_id, now).await;
+    let history = handler::execute(store, &order_id, &failed, &event.correlation_id, now).await;
     commands::call_for_attention(&history.map_err(MessageError::handler)?);
     Ok(())
 }

@@ -13,6 +13,7 @@ mod commands;
 mod consumer;
 mod domain;
 mod forecast;
+mod handler;
 mod queries;
 mod reconciler;
 mod relay;

@@ -67,7 +67,9 @@ mod tests {
         let store = crate::testing::store(table);
         let (order_id, correlation_id) = (order_id(), correlation_id());
         place_order(&store).await;
-        store.execute(&order_id, &Command::RecordReservation, &correlation_id, at(1)).await.unwrap();
+        crate::handler::execute(&store, &order_id, &Command::RecordReservation, &correlation_id, at(1))
+            .await
+            .unwrap();
         (store, faults)
     }
 

@@ -29,8 +29,9 @@ use self::{
 };
 use crate::{
     domain::History,
+    handler::ExecuteError,
     relay::{StartError, Started, Starter},
-    store::{ExecuteError, Page, Store, StoreError, Watch, Watched},
+    store::{Page, Store, StoreError, Watch, Watched},
 };
 
 /// Orders reconciled concurrently. Most take two reads; one that is undone may wait for three functions.

@@ -24,40 +24,27 @@ mod watch;
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use contracts::{CorrelationId, Money, OrderId, Sku, UserId};
 use jiff::Timestamp;
-use lambda_kit::dynamodb::{Item, SK, Table, TableError, condition_failed, string};
+use lambda_kit::dynamodb::{ABSENT, BatchRead, Conflict, Item, Table, TableError, string, string_of};
 
 pub(crate) use self::item::PRIVATE;
 pub use self::{
-    discounts::{Created, Found},
+    discounts::{COMMIT, Found},
     item::FirstCommit,
     partitioning::Partitioning,
-    prices::Noted,
     sales::{Counts, Generations},
     scan::{Place, Stray},
-    views::{Scope, View, Written},
+    views::{Scope, View},
     watch::{Page, Watch, Watched},
 };
-use crate::domain::{
-    Command, Commit, DiscountCode, Event, History, NewCommit, Order, Rejected, ReplayError, command_id,
-    decide,
-};
+use crate::domain::{Commit, DiscountCode, History, NewCommit, ReplayError};
 
-/// Decisions about a command when a concurrent one is faster. An order has about ten commits in its whole
-/// life, so that even in the worst case it meets two or three others.
-const DECISIONS: usize = 5;
-
-/// Tries of a lookup whose first answer was incomplete. With this limit, placing an order stays at 3 calls.
-const LOOKUPS: usize = 2;
-/// DynamoDB leaves keys out while it throttles, and would leave them out again if they were requested at
-/// once.
-const LOOKUP_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+/// A read of commits, prices and discount codes. With its two tries, placing an order stays at 3 calls.
+const LOOKUP: BatchRead =
+    BatchRead { attributes: Some(item::LOOKUP_ATTRIBUTES), tries: 2, ..BatchRead::CONSISTENT };
 
 const APPENDING: &str = "appending to an order";
-/// The condition of every commit: there is none of this version.
-const NOT_TAKEN: &str = "attribute_not_exists(sk)";
 
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -77,8 +64,6 @@ pub enum StoreError {
     },
     #[error("other commands for order {0} were faster every time")]
     Contended(OrderId),
-    #[error("the table left out a part of what was asked for")]
-    Incomplete,
     #[error("another replay was begun meanwhile")]
     Replayed,
 }
@@ -91,22 +76,17 @@ impl StoreError {
         TableError::item(operation, source).into()
     }
 
+    pub(crate) fn broken(order_id: &OrderId, source: ReplayError) -> Self {
+        Self::Broken { order_id: order_id.clone(), source }
+    }
+
     /// Whether a retry may succeed. An item that cannot be parsed stays so.
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Table(TableError::Item { .. }) | Self::Broken { .. } | Self::Replayed => false,
-            Self::Table(TableError::Call { .. }) | Self::Contended(_) | Self::Incomplete => true,
+            Self::Table(TableError::Call { .. }) | Self::Contended(_) => true,
         }
     }
-}
-
-/// Why a command was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum ExecuteError {
-    #[error(transparent)]
-    Rejected(#[from] Rejected),
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// The data that is read before an order is placed.
@@ -133,21 +113,6 @@ pub struct NewOrder<'a> {
     pub private: &'a str,
 }
 
-/// The outcome of placing an order.
-#[derive(Debug)]
-pub enum Placing {
-    New(FirstCommit),
-    /// An equal request, or a different one with the same key, was there first.
-    Earlier(FirstCommit),
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Appended {
-    Done,
-    /// There is a commit of that version.
-    Taken,
-}
-
 impl Store {
     pub fn new(table: Table, partitioning: Partitioning) -> Self {
         Self { table, partitioning }
@@ -156,53 +121,11 @@ impl Store {
     /// All that happened to an order; nothing when there is no such order.
     pub async fn load(&self, order_id: &OrderId) -> Result<Option<History>, StoreError> {
         let commits = self.commits(order_id).await?;
-        self.replay(order_id, commits)
+        History::replay(order_id, commits).map_err(|source| StoreError::broken(order_id, source))
     }
 
-    /// Takes `command`, which is not [`Command::Place`], and gives the order after it. A command that was taken
-    /// before is a success without effect.
-    pub async fn execute(
-        &self,
-        order_id: &OrderId,
-        command: &Command,
-        correlation_id: &CorrelationId,
-        now: Timestamp,
-    ) -> Result<History, ExecuteError> {
-        let command_id = command_id(order_id, command);
-        for _ in 0..DECISIONS {
-            let history = self.load(order_id).await?.ok_or(Rejected::NotPlaced)?;
-            if history.has_taken(&command_id) {
-                return Ok(history);
-            }
-            let order = Order::Placed(history.order.clone());
-            let events = decide(&order, command.clone())?;
-            if events.is_empty() {
-                return Ok(history);
-            }
-            let new = NewCommit {
-                order_id,
-                user_id: &history.user_id,
-                correlation_id,
-                // Clocks of two instances differ: a history that ran backwards could not be cut at a time.
-                occurred_at: now.max(history.updated_at),
-            };
-            let commit = commit(order.version(), command_id.clone(), &events, new)?;
-            let item = item_of(&commit, new, Item::new())?;
-            let appended = if discounts::gives_back(&history, &events) {
-                self.append_and_give_back(order_id, item).await?
-            } else {
-                self.append(item).await?
-            };
-            match appended {
-                Appended::Done => return Ok(self.then(history, commit)?),
-                Appended::Taken => {}
-            }
-        }
-        Err(StoreError::Contended(order_id.clone()).into())
-    }
-
-    /// Looks for the order where there may be one, for its customer's deletion, for the prices of these SKUs, each of which
-    /// is named once, and for a discount code, in one call.
+    /// Reads the data that is needed to place an order, in one call: the order's beginning, the mark of its
+    /// customer's deletion, the prices of these SKUs, which must be unique, and a discount code.
     pub async fn lookup(
         &self,
         order_id: Option<&OrderId>,
@@ -215,7 +138,7 @@ impl Store {
         let first = first.chain([customers::deleted_key(customer)]);
         let keys = first.chain(skus.iter().map(|sku| prices::key_of(sku)));
         let keys = keys.chain(code.into_iter().flat_map(|code| discounts::keys_of(code, customer)));
-        let found = self.batch(OPERATION, keys.collect()).await?;
+        let found = self.table.batch_get(OPERATION, keys.collect(), LOOKUP).await?;
         let (prices, others): (Vec<Item>, Vec<Item>) = found.into_iter().partition(prices::is_price);
         let (discount, others): (Vec<Item>, Vec<Item>) = others.into_iter().partition(discounts::is_discount);
         let (marks, commits): (Vec<Item>, Vec<Item>) = others.into_iter().partition(customers::is_deleted);
@@ -228,180 +151,84 @@ impl Store {
         })
     }
 
-    /// Those of these items that there are, in no order, read consistently; of each what placing an order needs.
-    async fn batch(&self, operation: &'static str, keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
-        let mut wanted = Some(
-            KeysAndAttributes::builder()
-                .set_keys(Some(keys))
-                .consistent_read(true)
-                .projection_expression(item::LOOKUP_ATTRIBUTES)
-                .build()
-                .map_err(|e| TableError::call(operation, e))?,
-        );
-        let mut found = Vec::new();
-        for attempt in 0..LOOKUPS {
-            let Some(keys) = wanted.take() else { break };
-            if attempt > 0 {
-                tokio::time::sleep(LOOKUP_PAUSE).await;
-            }
-            let answer =
-                self.table.client.batch_get_item().request_items(&self.table.name, keys).send().await;
-            let answer = answer.map_err(|e| TableError::call(operation, e))?;
-            found.extend(answer.responses.unwrap_or_default().into_values().flatten());
-            wanted = answer.unprocessed_keys.unwrap_or_default().into_values().next();
-        }
-        if wanted.is_some_and(|rest| !rest.keys.is_empty()) {
-            return Err(StoreError::Incomplete);
-        }
-        Ok(found)
-    }
-
-    /// Writes an order's first commit, unless there is one. With a discount code it is one more use of the code.
-    pub async fn place(
+    /// Appends an order's first commit, placed at this time. Conflicts when the order was placed before.
+    pub async fn append_first(
         &self,
         order: &NewOrder<'_>,
-        command: Command,
-        now: Timestamp,
-    ) -> Result<Placing, ExecuteError> {
-        if let Command::Place { items, offer: Some(offer) } = command {
-            return self.place_with_code(order, items, offer, now).await;
-        }
-        let (first, item) = self.first(order, command, now)?;
-        match self.append(item).await? {
-            Appended::Done => Ok(Placing::New(first)),
-            Appended::Taken => Ok(Placing::Earlier(self.first_commit(order.order_id).await?)),
-        }
+        commit: &Commit,
+        placed_at: Timestamp,
+    ) -> Result<Result<(), Conflict>, StoreError> {
+        let item = self.first_item(order, commit, placed_at)?;
+        Ok(self.table.put_if(APPENDING, item, ABSENT).await?)
     }
 
-    /// An order's first commit, and its item.
-    fn first(
+    /// Appends a later commit. Conflicts when there is one of its version.
+    pub async fn append(
+        &self,
+        commit: &Commit,
+        new: NewCommit<'_>,
+    ) -> Result<Result<(), Conflict>, StoreError> {
+        Ok(self.table.put_if(APPENDING, item_of(commit, new)?, ABSENT).await?)
+    }
+
+    fn first_item(
         &self,
         order: &NewOrder<'_>,
-        command: Command,
-        now: Timestamp,
-    ) -> Result<(FirstCommit, Item), ExecuteError> {
-        let command_id = command_id(order.order_id, &command);
-        let events = decide(&Order::NotPlaced, command)?;
-        let new = NewCommit {
-            order_id: order.order_id,
-            user_id: order.user_id,
-            correlation_id: order.correlation_id,
-            occurred_at: now,
-        };
-        let commit = commit(0, command_id, &events, new)?;
-        let mut beginning = item::beginning(order.request_hash, order.private);
-        beginning.extend(watch::from_the_beginning(order.order_id, now, self.partitioning.watch));
-        let item = item_of(&commit, new, beginning)?;
-        Ok((FirstCommit { request_hash: order.request_hash.to_owned(), commit }, item))
-    }
-
-    async fn append(&self, item: Item) -> Result<Appended, StoreError> {
-        let put = self
-            .table
-            .client
-            .put_item()
-            .table_name(&self.table.name)
-            .set_item(Some(item))
-            .condition_expression(NOT_TAKEN);
-        match put.send().await {
-            Ok(_) => Ok(Appended::Done),
-            Err(error) if condition_failed(&error) => Ok(Appended::Taken),
-            Err(error) => Err(TableError::call(APPENDING, error).into()),
-        }
+        commit: &Commit,
+        placed_at: Timestamp,
+    ) -> Result<Item, StoreError> {
+        let mut item = item_of(commit, order.commit_at(placed_at))?;
+        item.extend(item::beginning(order.request_hash, order.private));
+        item.extend(watch::from_the_beginning(order.order_id, placed_at, self.partitioning.watch));
+        Ok(item)
     }
 
     /// The customer's address and payment method as JSON, unless they were erased.
     pub async fn private(&self, order_id: &OrderId) -> Result<Option<String>, StoreError> {
-        const OPERATION: &str = "reading an order's address";
-        let answer = self
-            .table
-            .client
-            .get_item()
-            .table_name(&self.table.name)
-            .set_key(Some(item::first_key(order_id)))
-            .consistent_read(true)
-            // A reserved word of DynamoDB.
-            .projection_expression("#private")
-            .expression_attribute_names("#private", PRIVATE)
-            .send()
-            .await
-            .map_err(|e| TableError::call(OPERATION, e))?;
-        let private = answer.item.and_then(|mut item| item.remove(PRIVATE));
-        Ok(private.and_then(|value| value.as_s().ok().cloned()))
+        let first = self.table.get_item("reading an order's address", item::first_key(order_id)).await?;
+        Ok(first.as_ref().and_then(|first| string_of(first, PRIVATE)).map(str::to_owned))
     }
 
-    async fn first_commit(&self, order_id: &OrderId) -> Result<FirstCommit, StoreError> {
+    /// The first commit of an order that was placed.
+    pub async fn first_commit(&self, order_id: &OrderId) -> Result<FirstCommit, StoreError> {
         const OPERATION: &str = "reading an order's beginning";
-        let answer = self
-            .table
-            .client
-            .get_item()
-            .table_name(&self.table.name)
-            .set_key(Some(item::first_key(order_id)))
-            .consistent_read(true)
-            .projection_expression(item::LOOKUP_ATTRIBUTES)
-            .send()
-            .await
-            .map_err(|e| TableError::call(OPERATION, e))?;
-        // It was there a moment ago, and commits are never deleted.
-        let item = answer.item.ok_or_else(|| TableError::item(OPERATION, "it is gone"))?;
+        let item = self.table.get_item(OPERATION, item::first_key(order_id)).await?;
+        // The write met it a moment ago, and commits are never deleted.
+        let item = item.ok_or_else(|| TableError::item(OPERATION, "it is gone"))?;
         Ok(FirstCommit::read(&item).map_err(|e| TableError::item(OPERATION, e))?)
     }
 
     /// All commits in their order, without what is private.
     async fn commits(&self, order_id: &OrderId) -> Result<Vec<Commit>, TableError> {
         const OPERATION: &str = "reading an order";
-        let mut commits = Vec::new();
-        let mut start: Option<HashMap<String, AttributeValue>> = None;
-        loop {
-            let page = self
-                .table
-                .client
-                .query()
-                .table_name(&self.table.name)
-                .consistent_read(true)
-                .key_condition_expression("pk = :order AND begins_with(sk, :commit)")
-                .expression_attribute_values(":order", string(item::partition(order_id)))
-                .expression_attribute_values(":commit", string(item::COMMIT))
-                .projection_expression(item::COMMIT_ATTRIBUTES)
-                .set_exclusive_start_key(start.take())
-                .send()
-                .await
-                .map_err(|e| TableError::call(OPERATION, e))?;
-            for item in page.items.unwrap_or_default() {
-                commits.push(item::read(&item).map_err(|e| TableError::item(OPERATION, e))?);
-            }
-            match page.last_evaluated_key.filter(|key| key.contains_key(SK)) {
-                Some(key) => start = Some(key),
-                None => return Ok(commits),
-            }
+        let query = self
+            .table
+            .query()
+            .consistent_read(true)
+            .key_condition_expression("pk = :order AND begins_with(sk, :commit)")
+            .expression_attribute_values(":order", string(item::partition(order_id)))
+            .expression_attribute_values(":commit", string(item::COMMIT))
+            .projection_expression(item::COMMIT_ATTRIBUTES);
+        let items = self.table.query_all(OPERATION, query).await?;
+        let commits = items.iter().map(item::read).collect::<Result<_, _>>();
+        commits.map_err(|e| TableError::item(OPERATION, e))
+    }
+}
+
+impl<'a> NewOrder<'a> {
+    /// The common fields of the envelopes of its first commit.
+    pub fn commit_at(&self, placed_at: Timestamp) -> NewCommit<'a> {
+        NewCommit {
+            order_id: self.order_id,
+            user_id: self.user_id,
+            correlation_id: self.correlation_id,
+            occurred_at: placed_at,
         }
     }
-
-    fn replay(&self, order_id: &OrderId, commits: Vec<Commit>) -> Result<Option<History>, StoreError> {
-        History::replay(order_id, commits)
-            .map_err(|source| StoreError::Broken { order_id: order_id.clone(), source })
-    }
-
-    fn then(&self, history: History, commit: Commit) -> Result<History, StoreError> {
-        let order_id = history.order_id.clone();
-        history.then(commit).map_err(|source| StoreError::Broken { order_id, source })
-    }
 }
 
-fn item_of(commit: &Commit, new: NewCommit<'_>, extra: Item) -> Result<Item, StoreError> {
-    let mut item = item::write(commit, new).map_err(|e| TableError::item(APPENDING, e))?;
-    item.extend(extra);
-    Ok(item)
-}
-
-fn commit(
-    version: u64,
-    command_id: String,
-    events: &[Event],
-    new: NewCommit<'_>,
-) -> Result<Commit, StoreError> {
-    Commit::new(version, command_id, events, new).map_err(|e| TableError::item("writing events", e).into())
+fn item_of(commit: &Commit, new: NewCommit<'_>) -> Result<Item, StoreError> {
+    item::write(commit, new).map_err(|e| StoreError::item(APPENDING, e))
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ pub async fn place_order(store: &Store) {
         request_hash: "",
         private: "{}",
     };
-    store.place(&order, place(), at(0)).await.unwrap();
+    crate::handler::place(store, &order, place(), at(0)).await.unwrap();
 }
 
 /// The time `second` seconds after the order was placed.
@@ -174,6 +174,6 @@ pub async fn order_of(store: &Store, customer: &UserId, name: &str, second: i64)
         request_hash: "",
         private: "{}",
     };
-    store.place(&order, place(), at(second)).await.unwrap();
+    crate::handler::place(store, &order, place(), at(second)).await.unwrap();
     order_id
 }

@@ -19,6 +19,7 @@ use contracts::OrderId;
 use futures::future::join_all;
 use lambda_kit::{
     command::chain,
+    dynamodb::{Budget, Conflict, TransactOutcome, retry_on_conflict_with},
     relay::{StreamEvent, StreamRecord},
 };
 
@@ -26,14 +27,15 @@ pub use self::function::run;
 use crate::{
     api::OrderView,
     domain::{History, tallies},
-    store::{Counts, Generations, Store, StoreError, View, Written},
+    store::{Counts, Generations, Store, StoreError, View},
 };
 
 /// Tries to write a view when another writer is faster. The stream gives an order to one projector at a time,
 /// but a replay may run concurrently, and projectors of other shards update the same sums.
 const TRIES: u32 = 6;
-/// Before another try at a place where others count; a transaction takes some 20 ms. With each try one more of it.
-const BUSY_PAUSE: Duration = Duration::from_millis(30);
+/// The pause, for each try so far, after a conflict with another transaction on the same sums, which takes
+/// some 20 ms.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(30);
 
 /// The result of projecting a batch of the stream.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -128,27 +130,28 @@ impl Projector {
         generations: Generations,
         purpose: Purpose,
     ) -> Result<(), StoreError> {
-        for attempt in 1..=TRIES {
-            let Some(mut history) = self.store.load(&order_id).await? else { return Ok(()) };
+        let order_id = &order_id;
+        let projected = retry_on_conflict_with(Budget::Tries(TRIES), 1, |attempt: u32| async move {
+            let Some(mut history) = self.store.load(order_id).await? else { return Ok(Ok(())) };
             let before = self.store.view(&history).await?;
             if before.as_ref().is_some_and(|view| view.version > history.order.version) {
                 // Read after the view, the history is no older than it.
-                let Some(newer) = self.store.load(&order_id).await? else { return Ok(()) };
+                let Some(newer) = self.store.load(order_id).await? else { return Ok(Ok(())) };
                 history = newer;
             }
             if purpose == Purpose::CatchUp
                 && before.as_ref().is_some_and(|view| is_current(view, &history, generations))
             {
-                return Ok(());
+                return Ok(Ok(()));
             }
             let (view, counts) = next(&history, before, generations)?;
-            match self.store.put_view(&history, &view, &counts).await? {
-                Written::Done => return Ok(()),
-                Written::Raced => {}
-                Written::Busy => tokio::time::sleep(BUSY_PAUSE * attempt).await,
+            let outcome = self.store.put_view(&history, &view, &counts).await?;
+            if outcome == TransactOutcome::Conflict {
+                tokio::time::sleep(CONFLICT_PAUSE * attempt).await;
             }
-        }
-        Err(StoreError::Contended(order_id))
+            Ok::<_, StoreError>(outcome.done().map_err(|Conflict| attempt + 1))
+        });
+        projected.await?.map_err(|Conflict| StoreError::Contended(order_id.clone()))
     }
 }
 

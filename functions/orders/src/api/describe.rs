@@ -1,6 +1,9 @@
 //! The descriptions of the operations for openapi.json.
 
-use lambda_kit::openapi::{Operation, Who};
+use lambda_kit::{
+    http::List,
+    openapi::{Operation, Who},
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -8,7 +11,7 @@ use super::{
     quote::QuoteView,
     request::PlaceOrder,
     sales::DayView,
-    view::{EventView, List, OrderView, PlacedView},
+    view::{EventView, OrderView, PlacedView},
 };
 use crate::domain::Discount;
 

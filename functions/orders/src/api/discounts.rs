@@ -2,28 +2,26 @@
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{delete, get},
 };
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use contracts::{ChargeRule, Money, NotChargeable};
 use garde::Validate;
 use jiff::Timestamp;
 use lambda_kit::{
-    http::{Admin, Body, FieldError, Problem},
+    cursor,
+    dynamodb::Conflict,
+    http::{Admin, Body, FieldError, List, Page, Problem},
     text,
 };
 use serde::Deserialize;
 
-use super::view::List;
 use crate::{
     domain::{Discount, DiscountCode, Reduction, Terms},
-    store::{Created, Store},
+    store::Store,
 };
-
-const DEFAULT_LIMIT: usize = 20;
 
 pub(super) fn routes() -> Router<Store> {
     Router::new().route("/v1/discounts", get(list).post(create)).route("/v1/discounts/{code}", delete(end))
@@ -115,41 +113,24 @@ async fn create(
     Body(body): Body<NewDiscount>,
 ) -> Result<Response, Problem> {
     let terms = body.terms(Timestamp::now())?;
-    match store.create_discount(&terms).await? {
-        Created::Done => Ok((StatusCode::CREATED, Json(Discount { terms, used: 0 })).into_response()),
-        Created::Taken => Err(Problem::conflict(
+    store.create_discount(&terms).await?.map_err(|Conflict| {
+        Problem::conflict(
             "There is or was a discount code of this name. A code means one thing for ever: choose another name.",
-        )),
-    }
-}
-
-#[derive(Deserialize)]
-struct Paging {
-    limit: Option<usize>,
-    cursor: Option<String>,
+        )
+    })?;
+    Ok((StatusCode::CREATED, Json(Discount { terms, used: 0 })).into_response())
 }
 
 async fn list(
     State(store): State<Store>,
     Admin(_): Admin,
-    query: Result<Query<Paging>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let Query(Paging { limit, cursor }) = query.map_err(|error| Problem::query(&error))?;
-    let limit = limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=100).contains(&limit) {
-        return Err(Problem::field("limit", "must be from 1 to 100"));
-    }
-    let after = cursor.map(|cursor| read_cursor(&cursor)).transpose()?;
+    Page { limit, cursor }: Page,
+) -> Result<Json<List<Discount>>, Problem> {
+    let after: Option<DiscountCode> = cursor.map(|cursor| cursor::decode(&cursor)).transpose()?;
     let (items, more) = store.discounts(limit, after.as_ref()).await?;
     let last = items.last().filter(|_| more);
-    let next_cursor = last.map(|discount| URL_SAFE_NO_PAD.encode(discount.terms.code.key()));
-    Ok(Json(List { items, next_cursor }).into_response())
-}
-
-fn read_cursor(cursor: &str) -> Result<DiscountCode, Problem> {
-    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
-    let code = bytes.and_then(|bytes| DiscountCode::try_from(String::from_utf8(bytes).ok()?).ok());
-    code.ok_or_else(|| Problem::field("cursor", "is not one that this list gave"))
+    let next_cursor = last.map(|discount| cursor::encode(&discount.terms.code)).transpose();
+    Ok(Json(List { items, next_cursor: next_cursor.map_err(|e| Problem::internal(&e))? }))
 }
 
 async fn end(
@@ -159,7 +140,8 @@ async fn end(
 ) -> Result<StatusCode, Problem> {
     let not_found = || Problem::not_found("There is no such discount code.");
     let code = DiscountCode::try_from(code).map_err(|_| not_found())?;
-    if store.end_discount(&code).await? { Ok(StatusCode::NO_CONTENT) } else { Err(not_found()) }
+    store.end_discount(&code).await?.map_err(|Conflict| not_found())?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 #[cfg(test)]

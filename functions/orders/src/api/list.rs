@@ -2,51 +2,50 @@
 
 use axum::{
     Json,
-    extract::{Query, State, rejection::QueryRejection},
+    extract::State,
     http::header,
     response::{IntoResponse, Response},
 };
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use contracts::{OrderStatus, UserId};
-use lambda_kit::http::{Identity, Problem};
-use serde::{Deserialize, de::IntoDeserializer};
-use sha2::{Digest, Sha256};
+use lambda_kit::{
+    cursor::{self, InvalidCursor},
+    http::{Identity, List, Page, Problem, Query},
+};
+use serde::{Deserialize, Serialize, de::IntoDeserializer};
 
-use super::{CACHE, view::List};
+use super::CACHE;
 use crate::store::{Scope, Store};
 
-const DEFAULT_LIMIT: usize = 20;
-/// Orders on one page, at most.
-const MAX_LIMIT: usize = 100;
-/// The bytes of the digest that binds a cursor to its list: enough that a cursor of another list does not
-/// match by chance.
-const SEAL_BYTES: usize = 8;
-
 #[derive(Deserialize)]
-pub(super) struct Paging {
+pub(super) struct Filter {
     status: Option<String>,
-    /// Only this customer's, for an administrator; for others there is no other than themselves.
+    /// Only this customer's orders. For an administrator: other users see only their own.
     customer: Option<String>,
-    limit: Option<String>,
-    cursor: Option<String>,
+}
+
+/// A place in a list, and the list that it belongs to. Its JSON is a cursor.
+#[derive(Serialize, Deserialize)]
+struct Position {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    customer: Option<UserId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    status: Option<OrderStatus>,
+    place: String,
 }
 
 pub(super) async fn list(
     State(store): State<Store>,
     identity: Identity,
-    query: Result<Query<Paging>, QueryRejection>,
+    Query(Filter { status, customer }): Query<Filter>,
+    Page { limit, cursor }: Page,
 ) -> Result<Response, Problem> {
-    let Query(Paging { status, customer, limit, cursor }) = query.map_err(|error| Problem::query(&error))?;
     let status = status.as_deref().map(status_of).transpose()?;
-    let limit = limit_of(limit.as_deref())?;
     let scope = scope_of(&identity, customer)?;
-    let after = cursor.map(|cursor| {
-        open(&scope, status, &cursor)
-            .ok_or_else(|| Problem::field("cursor", "is not one that this list gave"))
-    });
-    let listed = store.list(&scope, status, limit, after.transpose()?).await?;
-    let next_cursor = listed.next.map(|place| seal(&scope, status, &place));
-    Ok(([(header::CACHE_CONTROL, CACHE)], Json(List { items: listed.orders, next_cursor })).into_response())
+    let after = cursor.map(|cursor| place_of(&scope, status, &cursor)).transpose()?;
+    let listed = store.list(&scope, status, limit, after).await?;
+    let next_cursor = listed.next.map(|place| cursor_of(&scope, status, place)).transpose();
+    let list = List { items: listed.orders, next_cursor: next_cursor.map_err(|e| Problem::internal(&e))? };
+    Ok(([(header::CACHE_CONTROL, CACHE)], Json(list)).into_response())
 }
 
 fn scope_of(identity: &Identity, customer: Option<String>) -> Result<Scope, Problem> {
@@ -65,39 +64,24 @@ fn status_of(name: &str) -> Result<OrderStatus, Problem> {
     status.map_err(|_| Problem::field("status", "is not a status of orders, such as OrderCompleted"))
 }
 
-fn limit_of(limit: Option<&str>) -> Result<usize, Problem> {
-    let limit = limit.map_or(Ok(DEFAULT_LIMIT), str::parse);
-    limit
-        .ok()
-        .filter(|limit| (1..=MAX_LIMIT).contains(limit))
-        .ok_or_else(|| Problem::field("limit", format!("must be from 1 to {MAX_LIMIT}")))
+/// The cursor of a place in a list. It grants no access, since only the token decides whose orders are read: a
+/// client with a forged cursor skips some of its own orders.
+fn cursor_of(scope: &Scope, status: Option<OrderStatus>, place: String) -> Result<String, serde_json::Error> {
+    cursor::encode(&Position { customer: customer_of(scope), status, place })
 }
 
-/// A cursor: a position in a list, bound to the list's owner and filter. It grants no access, since only the
-/// token decides whose orders are read: a client with a forged cursor skips some of its own orders.
-fn seal(scope: &Scope, status: Option<OrderStatus>, place: &str) -> String {
-    let mut bytes = digest(scope, status, place).to_vec();
-    bytes.extend(place.as_bytes());
-    URL_SAFE_NO_PAD.encode(bytes)
+/// The place that a cursor of this list names.
+fn place_of(scope: &Scope, status: Option<OrderStatus>, cursor: &str) -> Result<String, InvalidCursor> {
+    let position: Position = cursor::decode(cursor)?;
+    let is_here = position.customer == customer_of(scope) && position.status == status;
+    if is_here { Ok(position.place) } else { Err(InvalidCursor) }
 }
 
-/// The place, if the cursor is one of this list.
-fn open(scope: &Scope, status: Option<OrderStatus>, cursor: &str) -> Option<String> {
-    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    let (digest_of, place) = bytes.split_at_checked(SEAL_BYTES)?;
-    let place = std::str::from_utf8(place).ok()?;
-    (digest_of == digest(scope, status, place)).then(|| place.to_owned())
-}
-
-fn digest(scope: &Scope, status: Option<OrderStatus>, place: &str) -> [u8; SEAL_BYTES] {
-    let whose = match scope {
-        Scope::Customer(user_id) => user_id.as_str(),
-        Scope::All => "",
-    };
-    // None of the three holds a line's end.
-    let sealed = [whose, status.map_or("", OrderStatus::as_str), place].join("\n");
-    let digest = Sha256::digest(sealed);
-    std::array::from_fn(|byte| digest[byte])
+fn customer_of(scope: &Scope) -> Option<UserId> {
+    match scope {
+        Scope::Customer(user_id) => Some(user_id.clone()),
+        Scope::All => None,
+    }
 }
 
 #[cfg(test)]

@@ -2,17 +2,17 @@
 
 use axum::{
     Json,
-    extract::{Query, State, rejection::QueryRejection},
+    extract::State,
     http::header,
     response::{IntoResponse, Response},
 };
 use contracts::{Currency, Money};
 use jiff::{ToSpan, civil::Date};
-use lambda_kit::http::{Admin, Problem};
+use lambda_kit::http::{Admin, List, Problem, Query};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use super::{CACHE, view::List};
+use super::CACHE;
 use crate::{
     domain::{Measure, Tally},
     store::Store,
@@ -44,9 +44,8 @@ pub(super) struct DayView {
 pub(super) async fn sales(
     State(store): State<Store>,
     _: Admin,
-    query: Result<Query<Range>, QueryRejection>,
+    Query(Range { from, to }): Query<Range>,
 ) -> Result<Response, Problem> {
-    let Query(Range { from, to }) = query.map_err(|error| Problem::query(&error))?;
     let (from, to) = (date_of("from", from)?, date_of("to", to)?);
     if from > to {
         return Err(Problem::field("to", "must not be before `from`"));
@@ -56,8 +55,8 @@ pub(super) async fn sales(
     }
     let mut sold = store.sales(from, to).await?;
     let days = from.series(1.day()).take_while(|day| *day <= to);
-    let items = days.map(|day| DayView::new(day, sold.remove(&day).unwrap_or_default())).collect();
-    Ok(([(header::CACHE_CONTROL, CACHE)], Json(List { items, next_cursor: None })).into_response())
+    let days = days.map(|day| DayView::new(day, sold.remove(&day).unwrap_or_default())).collect();
+    Ok(([(header::CACHE_CONTROL, CACHE)], Json(List::whole(days))).into_response())
 }
 
 fn date_of(name: &str, date: Option<String>) -> Result<Date, Problem> {

@@ -53,11 +53,11 @@ pub(super) async fn shop() -> Shop {
 pub(super) async fn shop_with(forecast: Forecast) -> Shop {
     let (table, faults) = table(&[]).await;
     let (store, tokens) = (crate::testing::store(table.clone()), Tokens::new());
-    store.note_price(&sku("MUG"), 1, Some(usd(4200))).await.unwrap();
-    store.note_price(&sku("CUP"), 1, Some(usd(500))).await.unwrap();
+    store.note_price(&sku("MUG"), 1, Some(usd(4200))).await.unwrap().unwrap();
+    store.note_price(&sku("CUP"), 1, Some(usd(500))).await.unwrap().unwrap();
     let euros = contracts::Money::new(300, contracts::Currency::EUR);
-    store.note_price(&sku("TEA"), 1, Some(euros)).await.unwrap();
-    store.note_price(&sku("OLD"), 2, None).await.unwrap();
+    store.note_price(&sku("TEA"), 1, Some(euros)).await.unwrap().unwrap();
+    store.note_price(&sku("OLD"), 2, None).await.unwrap().unwrap();
     faults.reset();
     let limits = Limits::new(&table);
     let app = lambda_kit::http::app(routes(store.clone(), limits, forecast), tokens.verifier());
@@ -102,7 +102,9 @@ impl Shop {
         let answer = self.order("k-1", &two_mugs()).await;
         let id = OrderId::try_from(answer.body["order_id"].as_str().unwrap()).unwrap();
         for command in commands {
-            self.store.execute(&id, &command, &correlation_id(), Timestamp::now()).await.unwrap();
+            crate::handler::execute(&self.store, &id, &command, &correlation_id(), Timestamp::now())
+                .await
+                .unwrap();
         }
         self.faults.reset();
         id
@@ -183,10 +185,10 @@ async fn an_order_is_taken_by_a_read_and_a_write_and_its_limit_is_asked_beside_t
 async fn a_repeat_is_answered_as_the_first_was_even_when_the_product_is_gone() {
     let shop = shop().await;
     let first = shop.order("k-1", &two_mugs()).await;
-    shop.store.note_price(&sku("MUG"), 2, None).await.unwrap();
+    shop.store.note_price(&sku("MUG"), 2, None).await.unwrap().unwrap();
     let id = OrderId::try_from(first.body["order_id"].as_str().unwrap()).unwrap();
     let reserved = Command::RecordReservation;
-    shop.store.execute(&id, &reserved, &correlation_id(), Timestamp::now()).await.unwrap();
+    crate::handler::execute(&shop.store, &id, &reserved, &correlation_id(), Timestamp::now()).await.unwrap();
     shop.faults.reset();
 
     // The same with other spaces, another order of fields, and a field that means nothing.
@@ -443,7 +445,9 @@ async fn an_unchanged_order_is_not_sent_again() {
     let known = [("authorization", &*me), ("if-none-match", "\"1\"")];
     assert_eq!(shop.send("GET", &path, &known, "").await.status, StatusCode::NOT_MODIFIED);
     let now = Timestamp::now();
-    shop.store.execute(&id, &Command::RecordReservation, &correlation_id(), now).await.unwrap();
+    crate::handler::execute(&shop.store, &id, &Command::RecordReservation, &correlation_id(), now)
+        .await
+        .unwrap();
     assert_eq!(shop.send("GET", &path, &known, "").await.status, StatusCode::OK);
 }
 
@@ -453,7 +457,9 @@ async fn an_order_is_shown_as_it_was() {
     let id = shop.with_order(vec![]).await;
     let created = shop.store.load(&id).await.unwrap().unwrap().created_at;
     let later = created + std::time::Duration::from_secs(60);
-    shop.store.execute(&id, &Command::RecordReservation, &correlation_id(), later).await.unwrap();
+    crate::handler::execute(&shop.store, &id, &Command::RecordReservation, &correlation_id(), later)
+        .await
+        .unwrap();
     let at = async |time: &str| shop.get(&shop.anna(), &format!("/v1/orders/{id}?at={time}")).await;
     assert_eq!(at(&created.to_string()).await.body["status"], "OrderCreated");
     assert_eq!(at(&later.to_string()).await.body["status"], "PaymentPending");
@@ -476,7 +482,9 @@ async fn the_events_after_a_version_are_listed_and_an_open_order_says_when_to_as
     assert_eq!(events("?after=99").await.body["items"], json!([]));
     assert_eq!(events("?after=x").await.fields(), ["after"]);
 
-    shop.store.execute(&id, &complete(), &correlation_id(), Timestamp::now()).await.unwrap();
+    crate::handler::execute(&shop.store, &id, &complete(), &correlation_id(), Timestamp::now())
+        .await
+        .unwrap();
     assert_eq!(events("?after=5").await.header("retry-after"), None);
 }
 

@@ -5,6 +5,7 @@ use contracts::{
     events::OrderCompensationFailed,
 };
 use jiff::Timestamp;
+use lambda_kit::http::List;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -112,14 +113,6 @@ impl<'a> AddressedView<'a> {
     }
 }
 
-#[derive(Serialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "openapi", schemars(rename = "{T}List"))]
-pub(super) struct List<T> {
-    pub items: Vec<T>,
-    pub next_cursor: Option<String>,
-}
-
 /// One event with what it says.
 #[derive(Serialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
@@ -135,7 +128,7 @@ impl<'a> EventView<'a> {
         let events = history.events.iter().filter(|event| event.envelope.sequence > after);
         let items = events.map(|event| Self { moment: Moment::from(event), data: data(event, is_admin) });
         // An order has about ten events: one page holds them.
-        List { items: items.collect(), next_cursor: None }
+        List::whole(items.collect())
     }
 }
 

@@ -102,7 +102,7 @@ async fn a_cancelled_order_whose_refund_failed_needs_attention_and_a_repeat_chan
     let undone = [UndoOutcome::NotNeeded, UndoOutcome::Refunded, UndoOutcome::Released];
     for command in [Command::RecordReservation, cancel_after("ScheduleShipment", "ShipmentRejected", undone)]
     {
-        store.execute(&order_id(), &command, &correlation_id(), at(1)).await.unwrap();
+        crate::handler::execute(&store, &order_id(), &command, &correlation_id(), at(1)).await.unwrap();
     }
     let failed = event(
         9,

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     commands,
     domain::{Command, History},
+    handler,
 };
 
 /// The step of a failure when the failed step is unknown.
@@ -110,7 +111,7 @@ impl Reconciler {
     /// Sees to it that the order does not complete any more, unless it did: a step that is still under way is refused.
     async fn abort(&self, history: &History, now: Timestamp) -> Result<History, ReconcileError> {
         let (order_id, correlation_id) = (&history.order_id, correlation_id(history));
-        Ok(self.store.execute(order_id, &Command::Abort, correlation_id, now).await?)
+        Ok(handler::execute(&self.store, order_id, &Command::Abort, correlation_id, now).await?)
     }
 
     /// Runs these undos, one after the other; one that fails does not keep the others from being done.

@@ -3,7 +3,7 @@
 use contracts::UserId;
 use jiff::Timestamp;
 use lambda_kit::{
-    dynamodb::{EXPIRES_AT, Item, SK, TableError, key, number, string},
+    dynamodb::{EXPIRES_AT, Item, SK, key, number, string},
     jwt::Audience,
 };
 
@@ -27,8 +27,6 @@ impl Store {
     pub async fn bar(&self, customer: &UserId, deleted_at: Timestamp) -> Result<(), StoreError> {
         let mut mark = deleted_key(customer);
         mark.insert(EXPIRES_AT.to_owned(), number(deleted_at.as_second() + DELETED_SECONDS));
-        let put = self.table.client.put_item().table_name(&self.table.name).set_item(Some(mark));
-        put.send().await.map_err(|e| TableError::call("barring a customer", e))?;
-        Ok(())
+        Ok(self.table.put("barring a customer", mark).await?)
     }
 }

@@ -13,22 +13,20 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::{
-    error::BuildError,
-    types::{AttributeValue, Delete, Put, TransactWriteItem, Update},
-};
-use contracts::{OrderId, PricedLine, UserId};
+use aws_sdk_dynamodb::types::AttributeValue;
+use contracts::{OrderId, UserId};
 use jiff::Timestamp;
-use lambda_kit::{
-    backoff::Backoff,
-    dynamodb::{Item, SK, TableError, Transacted, key, number, string},
+use lambda_kit::dynamodb::{
+    ABSENT, Budget, Conflict, Expression, Item, SK, TableError, TransactOutcome, Write, key, number,
+    retry_on_conflict, string,
 };
 
 use super::{
-    APPENDING, Appended, ExecuteError, NOT_TAKEN, NewOrder, Placing, Store, StoreError,
-    item::{ItemError, text},
+    APPENDING, LOOKUP, NewOrder, Store, StoreError,
+    item::{ItemError, count, text},
+    item_of,
 };
-use crate::domain::{Command, Discount, DiscountCode, DiscountError, Event, History, Offer, Rejected, Terms};
+use crate::domain::{Commit, Discount, DiscountCode, DiscountError, NewCommit, Offer, Rejected, Terms};
 
 const DISCOUNT: &str = "DISCOUNT";
 const CUSTOMER: &str = "CUSTOMER";
@@ -42,11 +40,11 @@ const USER_ID: &str = "user_id";
 /// On a use that its customer's own limit counts.
 const COUNTED: &str = "counted";
 
-/// How long a new order retries when others use the same code at the same moment: the 3 s of the API
-/// function, less the worst case of reading and answering.
-const PLACING: Duration = Duration::from_millis(1_500);
-/// And a cancel to give one back. The saga tries again after it.
-const GIVING_BACK: Duration = Duration::from_secs(10);
+/// The index of the order's commit among the writes of a transaction.
+pub const COMMIT: usize = 0;
+
+/// How long a cancel retries to release a use. The saga tries again after it.
+const RELEASING: Budget = Budget::Time(Duration::from_secs(10));
 
 /// A discount code with this customer's usage.
 #[derive(Debug, Default)]
@@ -54,14 +52,6 @@ pub struct Found {
     discount: Option<Discount>,
     ended: bool,
     used_by_customer: u64,
-}
-
-/// The outcome of creating a code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Created {
-    Done,
-    /// There is one of this name, or was.
-    Taken,
 }
 
 impl Found {
@@ -81,7 +71,7 @@ impl Found {
         let mut found = Self::default();
         for item in items {
             if text(&item, SK)? == CUSTOMER {
-                found.used_by_customer = used(&item)?;
+                found.used_by_customer = count(&item, USED)?;
             } else {
                 found.ended = item.contains_key(ENDED);
                 found.discount = Some(discount(item)?);
@@ -89,11 +79,6 @@ impl Found {
         }
         Ok(found)
     }
-}
-
-/// Whether these events cancel an order that used a code.
-pub(super) fn gives_back(history: &History, events: &[Event]) -> bool {
-    history.order.discount.is_some() && events.iter().any(|event| matches!(event, Event::Cancelled(_)))
 }
 
 /// The keys of the items to read before a customer uses a code.
@@ -106,45 +91,38 @@ pub(super) fn is_discount(item: &Item) -> bool {
 }
 
 impl Store {
-    /// Makes a code.
-    pub async fn create_discount(&self, terms: &Terms) -> Result<Created, StoreError> {
-        const OPERATION: &str = "making a discount code";
+    /// Creates a code. Conflicts when there is or was one of this name.
+    pub async fn create_discount(&self, terms: &Terms) -> Result<Result<(), Conflict>, StoreError> {
+        const OPERATION: &str = "creating a discount code";
         let code = terms.code.key();
         let mut item = code_key(&code);
         let terms = serde_dynamo::to_attribute_value(terms).map_err(|e| TableError::item(OPERATION, e))?;
         item.extend([(TERMS.to_owned(), terms), (USED.to_owned(), number(0))]);
-        let new = Put::builder().condition_expression("attribute_not_exists(pk)");
-        let writes = vec![
-            put(new.table_name(&self.table.name).set_item(Some(item)).build())?,
-            put(Put::builder().table_name(&self.table.name).set_item(Some(list_key(&code))).build())?,
-        ];
-        match self.table.transact_items(OPERATION, writes).await? {
-            Transacted::Done => Ok(Created::Done),
-            Transacted::First | Transacted::Other => Ok(Created::Taken),
-            Transacted::Busy => Err(busy(OPERATION)),
-        }
+        let writes = vec![Write::put(item).when(ABSENT), Write::put(list_key(&code))];
+        self.change_code(OPERATION, writes).await
     }
 
-    /// Ends a code for new orders; orders that used it keep their discount. Returns whether there was an
-    /// active one.
-    pub async fn end_discount(&self, code: &DiscountCode) -> Result<bool, StoreError> {
-        const OPERATION: &str = "ending a discount code";
+    /// Ends a code for new orders; orders that used it keep their discount. Conflicts when there is no active
+    /// one.
+    pub async fn end_discount(&self, code: &DiscountCode) -> Result<Result<(), Conflict>, StoreError> {
         let code = code.key();
-        let end = Update::builder()
-            .table_name(&self.table.name)
-            .set_key(Some(code_key(&code)))
-            .update_expression("SET ended = :true")
-            .condition_expression("attribute_exists(pk) AND attribute_not_exists(ended)")
-            .expression_attribute_values(":true", AttributeValue::Bool(true));
-        let unlist = Delete::builder().table_name(&self.table.name).set_key(Some(list_key(&code)));
-        match self
-            .table
-            .transact_items(OPERATION, vec![update(end.build())?, delete(unlist.build())?])
-            .await?
-        {
-            Transacted::Done => Ok(true),
-            Transacted::First | Transacted::Other => Ok(false),
-            Transacted::Busy => Err(busy(OPERATION)),
+        let end = Expression::new("SET ended = :true").value(":true", AttributeValue::Bool(true));
+        let is_active = "attribute_exists(pk) AND attribute_not_exists(ended)";
+        let writes =
+            vec![Write::update(code_key(&code), end).when(is_active), Write::delete(list_key(&code))];
+        self.change_code("ending a discount code", writes).await
+    }
+
+    async fn change_code(
+        &self,
+        operation: &'static str,
+        writes: Vec<Write>,
+    ) -> Result<Result<(), Conflict>, StoreError> {
+        match self.table.transact(operation, writes).await? {
+            TransactOutcome::Done => Ok(Ok(())),
+            TransactOutcome::ConditionFailed { .. } => Ok(Err(Conflict)),
+            // An order uses the code at this moment: the administrator tries again.
+            TransactOutcome::Conflict => Err(TableError::call(operation, Conflict).into()),
         }
     }
 
@@ -157,9 +135,7 @@ impl Store {
         const OPERATION: &str = "listing discount codes";
         let query = self
             .table
-            .client
             .query()
-            .table_name(&self.table.name)
             .consistent_read(true)
             .expression_attribute_values(":list", string(DISCOUNTS))
             .set_limit(i32::try_from(limit + 1).ok());
@@ -169,173 +145,104 @@ impl Store {
                 .key_condition_expression("pk = :list AND sk > :after")
                 .expression_attribute_values(":after", string(code.key())),
         };
-        let answer = query.send().await.map_err(|e| TableError::call(OPERATION, e))?;
-        let entries = answer.items.unwrap_or_default();
+        let entries = self.table.query_page(OPERATION, query).await?.items;
         let codes = entries.iter().take(limit).map(|entry| text(entry, SK).map(code_key));
         let codes: Vec<Item> = codes.collect::<Result<_, _>>().map_err(|e| TableError::item(OPERATION, e))?;
-        if codes.is_empty() {
-            return Ok((vec![], false));
-        }
-        let found = self.batch(OPERATION, codes).await?.into_iter().map(discount);
+        let found = self.table.batch_get(OPERATION, codes, LOOKUP).await?.into_iter().map(discount);
         let mut found: Vec<Discount> =
             found.collect::<Result<_, _>>().map_err(|e| TableError::item(OPERATION, e))?;
         found.sort_by_cached_key(|discount| discount.terms.code.key());
         Ok((found, entries.len() > limit))
     }
 
-    /// Places an order with a code: all or nothing.
-    pub(super) async fn place_with_code(
+    /// Appends an order's first commit and uses the code, all or nothing. The commit is the write at index
+    /// [`COMMIT`]: its condition fails when the order was placed before. Another condition fails when the code
+    /// was ended, or a limit is reached.
+    pub async fn append_first_with_use(
         &self,
         order: &NewOrder<'_>,
-        items: Vec<PricedLine>,
-        mut offer: Offer,
-        now: Timestamp,
-    ) -> Result<Placing, ExecuteError> {
-        let terms = offer.discount.terms.clone();
-        let mut backoff = Backoff::within(PLACING);
-        let mut tried = false;
-        loop {
-            let command = Command::Place { items: items.clone(), offer: Some(offer.clone()) };
-            // Before the pause, so that a customer who cannot use the code any more is refused at once.
-            let (first, item) = self.first(order, command, now)?;
-            if tried && !backoff.pause().await {
-                return Err(StoreError::Contended(order.order_id.clone()).into());
-            }
-            tried = true;
-            match self.transact(self.uses(order, &terms, item)?).await? {
-                Transacted::Done => return Ok(Placing::New(first)),
-                Transacted::First => return Ok(Placing::Earlier(self.first_commit(order.order_id).await?)),
-                // Others have used it since it was read, or it was ended: what is it now? Or it was our own earlier try.
-                Transacted::Other => {
-                    let found =
-                        self.lookup(Some(order.order_id), order.user_id, &[], Some(&terms.code)).await?;
-                    if let Some(first) = found.placed {
-                        return Ok(Placing::Earlier(first));
-                    }
-                    offer = found.discount.offer(now)?;
-                }
-                Transacted::Busy => {}
-            }
-        }
-    }
-
-    /// The writes of an order with a code: its first commit, the use, and one more in each counter, within its limit.
-    fn uses(
-        &self,
-        order: &NewOrder<'_>,
+        commit: &Commit,
+        placed_at: Timestamp,
         terms: &Terms,
-        commit: Item,
-    ) -> Result<Vec<TransactWriteItem>, StoreError> {
-        let code = terms.code.key();
-        let count = Update::builder()
-            .table_name(&self.table.name)
-            .set_key(Some(code_key(&code)))
-            .update_expression("ADD used :one")
-            .expression_attribute_values(":one", number(1));
-        let count = match terms.total_limit {
-            None => count.condition_expression("attribute_exists(pk) AND attribute_not_exists(ended)"),
-            Some(limit) => count
-                .condition_expression(
-                    "attribute_exists(pk) AND attribute_not_exists(ended) AND used < :limit",
-                )
-                .expression_attribute_values(":limit", number(limit)),
-        };
-        let mut item = use_key(order.order_id);
-        item.extend([(CODE.to_owned(), string(&code)), (USER_ID.to_owned(), string(order.user_id.as_str()))]);
-        let mut writes = vec![self.commit(commit)?, update(count.build())?];
-        if let Some(limit) = terms.per_customer_limit {
-            item.insert(COUNTED.to_owned(), AttributeValue::Bool(true));
-            let count = Update::builder()
-                .table_name(&self.table.name)
-                .set_key(Some(customer_key(&code, order.user_id.as_str())))
-                .update_expression("ADD used :one")
-                .condition_expression("attribute_not_exists(used) OR used < :limit")
-                .expression_attribute_values(":one", number(1))
-                .expression_attribute_values(":limit", number(limit));
-            writes.push(update(count.build())?);
-        }
-        let used = Put::builder().table_name(&self.table.name).set_item(Some(item));
-        writes.push(put(used.condition_expression("attribute_not_exists(pk)").build())?);
-        Ok(writes)
+    ) -> Result<TransactOutcome, StoreError> {
+        let item = self.first_item(order, commit, placed_at)?;
+        Ok(self.table.transact(APPENDING, uses(order, terms, item)).await?)
     }
 
-    /// Appends the commit by which an order with a code is cancelled: it gives its use back.
-    pub(super) async fn append_and_give_back(
+    /// Appends the commit by which an order with a code is cancelled, and with it releases its use of the code.
+    /// Conflicts when there is a commit of that version.
+    pub async fn append_and_release(
         &self,
-        order_id: &OrderId,
-        commit: Item,
-    ) -> Result<Appended, StoreError> {
-        let mut backoff = Backoff::within(GIVING_BACK);
-        loop {
-            let Some(used) = self.use_of(order_id).await? else {
+        commit: &Commit,
+        new: NewCommit<'_>,
+    ) -> Result<Result<(), Conflict>, StoreError> {
+        let (order_id, item) = (new.order_id, item_of(commit, new)?);
+        let appended = retry_on_conflict(RELEASING, || async {
+            let used = self.table.get_item("reading the use of a code", use_key(order_id)).await?;
+            let Some(used) = used else {
                 // Another instance has just cancelled the order, which the append will find; or the item was
                 // deleted by hand.
-                tracing::warn!(order_id = order_id.as_str(), "the order has no use of a code to give back");
-                return self.append(commit).await;
+                tracing::warn!(order_id = order_id.as_str(), "the order has no use of a code to release");
+                return Ok(Ok(self.append(commit, new).await?));
             };
-            match self.transact(self.gives_back(order_id, &used, commit.clone())?).await? {
-                Transacted::Done => return Ok(Appended::Done),
-                Transacted::First => return Ok(Appended::Taken),
-                Transacted::Other | Transacted::Busy => {}
-            }
-            if !backoff.pause().await {
-                return Err(StoreError::Contended(order_id.clone()));
-            }
+            let writes = releases(order_id, &used, &item)?;
+            Ok::<_, StoreError>(match self.table.transact(APPENDING, writes).await? {
+                TransactOutcome::Done => Ok(Ok(())),
+                TransactOutcome::ConditionFailed { index: COMMIT } => Ok(Err(Conflict)),
+                TransactOutcome::ConditionFailed { .. } | TransactOutcome::Conflict => Err(Conflict),
+            })
+        });
+        appended.await?.map_err(|Conflict| StoreError::Contended(order_id.clone()))
+    }
+}
+
+/// The writes of an order with a code: its first commit, the use, and one more in each counter, within its limit.
+fn uses(order: &NewOrder<'_>, terms: &Terms, commit: Item) -> Vec<Write> {
+    let code = terms.code.key();
+    let one_more = || Expression::new("ADD used :one").value(":one", number(1));
+    let is_active = "attribute_exists(pk) AND attribute_not_exists(ended)";
+    let within_limit = match terms.total_limit {
+        None => is_active.into(),
+        Some(limit) => {
+            Expression::new(format!("{is_active} AND used < :limit")).value(":limit", number(limit))
         }
+    };
+    let mut used = use_key(order.order_id);
+    used.extend([(CODE.to_owned(), string(&code)), (USER_ID.to_owned(), string(order.user_id.as_str()))]);
+    let mut writes =
+        vec![Write::put(commit).when(ABSENT), Write::update(code_key(&code), one_more()).when(within_limit)];
+    if let Some(limit) = terms.per_customer_limit {
+        used.insert(COUNTED.to_owned(), AttributeValue::Bool(true));
+        let within_limit = Expression::new("attribute_not_exists(used) OR used < :limit");
+        let count = Write::update(customer_key(&code, order.user_id.as_str()), one_more());
+        writes.push(count.when(within_limit.value(":limit", number(limit))));
     }
+    writes.push(Write::put(used).when(ABSENT));
+    writes
+}
 
-    fn gives_back(
-        &self,
-        order_id: &OrderId,
-        used: &Item,
-        commit: Item,
-    ) -> Result<Vec<TransactWriteItem>, StoreError> {
-        let broken = |error: ItemError| TableError::item("giving back a discount code", error);
-        let code = text(used, CODE).map_err(broken)?;
-        let gone = Delete::builder().table_name(&self.table.name).set_key(Some(use_key(order_id)));
-        let mut writes =
-            vec![self.commit(commit)?, delete(gone.condition_expression("attribute_exists(pk)").build())?];
-        let mut counters = vec![code_key(code)];
-        if used.contains_key(COUNTED) {
-            counters.push(customer_key(code, text(used, USER_ID).map_err(broken)?));
-        }
-        for counter in counters {
-            let count = Update::builder()
-                .table_name(&self.table.name)
-                .set_key(Some(counter))
-                .update_expression("ADD used :less")
-                .expression_attribute_values(":less", number(-1));
-            writes.push(update(count.build())?);
-        }
-        Ok(writes)
+/// The writes that append a commit and release a use: one less in each counter that counts it.
+fn releases(order_id: &OrderId, used: &Item, commit: &Item) -> Result<Vec<Write>, TableError> {
+    let broken = |error: ItemError| TableError::item("releasing a discount code", error);
+    let code = text(used, CODE).map_err(broken)?;
+    let mut counters = vec![code_key(code)];
+    if used.contains_key(COUNTED) {
+        counters.push(customer_key(code, text(used, USER_ID).map_err(broken)?));
     }
-
-    async fn use_of(&self, order_id: &OrderId) -> Result<Option<Item>, TableError> {
-        let get = self.table.client.get_item().table_name(&self.table.name).consistent_read(true);
-        let answer = get.set_key(Some(use_key(order_id))).send().await;
-        Ok(answer.map_err(|e| TableError::call("reading the use of a code", e))?.item)
-    }
-
-    async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<Transacted, StoreError> {
-        Ok(self.table.transact_items(APPENDING, writes).await?)
-    }
-
-    fn commit(&self, item: Item) -> Result<TransactWriteItem, TableError> {
-        let commit = Put::builder().table_name(&self.table.name).set_item(Some(item));
-        put(commit.condition_expression(NOT_TAKEN).build())
-    }
+    let one_less = || Expression::new("ADD used :less").value(":less", number(-1));
+    let mut writes = vec![
+        Write::put(commit.clone()).when(ABSENT),
+        Write::delete(use_key(order_id)).when("attribute_exists(pk)"),
+    ];
+    writes.extend(counters.into_iter().map(|counter| Write::update(counter, one_less())));
+    Ok(writes)
 }
 
 fn discount(mut item: Item) -> Result<Discount, ItemError> {
-    let used = used(&item)?;
+    let used = count(&item, USED)?;
     let terms = item.remove(TERMS).ok_or(ItemError::Attribute(TERMS))?;
     let terms = serde_dynamo::from_attribute_value(terms).map_err(|_| ItemError::Attribute(TERMS))?;
     Ok(Discount { terms, used })
-}
-
-fn used(item: &Item) -> Result<u64, ItemError> {
-    let used = item.get(USED).and_then(|value| value.as_n().ok()?.parse().ok());
-    used.ok_or(ItemError::Attribute(USED))
 }
 
 fn code_key(code: &str) -> Item {
@@ -352,28 +259,6 @@ fn use_key(order_id: &OrderId) -> Item {
 
 fn list_key(code: &str) -> Item {
     key(DISCOUNTS, code)
-}
-
-type Built<T> = Result<T, BuildError>;
-
-fn put(put: Built<Put>) -> Result<TransactWriteItem, TableError> {
-    Ok(TransactWriteItem::builder().put(put.map_err(unbuilt)?).build())
-}
-
-fn update(update: Built<Update>) -> Result<TransactWriteItem, TableError> {
-    Ok(TransactWriteItem::builder().update(update.map_err(unbuilt)?).build())
-}
-
-fn delete(delete: Built<Delete>) -> Result<TransactWriteItem, TableError> {
-    Ok(TransactWriteItem::builder().delete(delete.map_err(unbuilt)?).build())
-}
-
-fn unbuilt(error: BuildError) -> TableError {
-    TableError::call("building a write", error)
-}
-
-fn busy(operation: &'static str) -> StoreError {
-    TableError::call(operation, "others were writing the same code").into()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use contracts::{Envelope, OrderId};
-use lambda_kit::dynamodb::{Item, OUTBOX, SK, key, number, outbox, string};
+use lambda_kit::dynamodb::{Item, OUTBOX, SK, key, number, number_of, outbox, string, string_of};
 
 use crate::domain::{Commit, NewCommit};
 
@@ -66,10 +66,7 @@ pub(super) fn beginning(request_hash: &str, private: &str) -> Item {
 }
 
 pub(super) fn read(item: &Item) -> Result<Commit, ItemError> {
-    let first_version = item
-        .get(FIRST_VERSION)
-        .and_then(|value| value.as_n().ok()?.parse().ok())
-        .ok_or(ItemError::Attribute(FIRST_VERSION))?;
+    let first_version = count(item, FIRST_VERSION)?;
     if text(item, SK)? != format!("{COMMIT}{first_version:08}") {
         return Err(ItemError::Attribute(SK));
     }
@@ -89,10 +86,11 @@ fn events(item: &Item) -> Result<Vec<Envelope>, ItemError> {
 }
 
 pub(super) fn text<'a>(item: &'a Item, name: &'static str) -> Result<&'a str, ItemError> {
-    match item.get(name) {
-        Some(AttributeValue::S(value)) => Ok(value),
-        _ => Err(ItemError::Attribute(name)),
-    }
+    string_of(item, name).ok_or(ItemError::Attribute(name))
+}
+
+pub(super) fn count(item: &Item, name: &'static str) -> Result<u64, ItemError> {
+    number_of(item, name).ok_or(ItemError::Attribute(name))
 }
 
 /// The first commit: enough to answer a repeated request like the first one.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use contracts::{Currency, Money, Sku};
-use lambda_kit::dynamodb::{Item, PK, SK, TableError, condition_failed, key, number, string};
+use lambda_kit::dynamodb::{Conflict, Expression, Item, PK, SK, TableError, key, number, number_of, string};
 
 use super::{Store, item::ItemError, item::text};
 
@@ -13,43 +13,25 @@ const AMOUNT: &str = "amount";
 const CURRENCY: &str = "currency";
 const PRODUCT_VERSION: &str = "product_version";
 
-/// The outcome of recording a price.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Noted {
-    Done,
-    /// The same or a newer version was stored already.
-    Outdated,
-}
-
 impl Store {
-    /// Notes what a SKU costs as of `product_version`, or that it is no longer sold. Events may come in any order
-    /// and more than once: the newest version stays, also as a mark where nothing is sold any more.
+    /// Records the price of a SKU as of `product_version`, or with `None` that it is no longer sold. Events may
+    /// come in any order and repeatedly. Conflicts when the same or a newer version is stored already, perhaps
+    /// by our own earlier try.
     pub async fn note_price(
         &self,
         sku: &Sku,
         product_version: u64,
         price: Option<Money>,
-    ) -> Result<Noted, TableError> {
+    ) -> Result<Result<(), Conflict>, TableError> {
         let mut item = key_of(sku);
         item.insert(PRODUCT_VERSION.to_owned(), number(product_version));
         if let Some(Money { amount, currency }) = price {
             item.insert(AMOUNT.to_owned(), number(amount));
             item.insert(CURRENCY.to_owned(), string(currency.code()));
         }
-        let put = self
-            .table
-            .client
-            .put_item()
-            .table_name(&self.table.name)
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(pk) OR product_version < :version")
-            .expression_attribute_values(":version", number(product_version));
-        match put.send().await {
-            Ok(_) => Ok(Noted::Done),
-            // It is older, a repeat, or our own earlier try whose answer was lost: nothing is left to do.
-            Err(error) if condition_failed(&error) => Ok(Noted::Outdated),
-            Err(error) => Err(TableError::call("noting a price", error)),
-        }
+        let newer = Expression::new("attribute_not_exists(pk) OR product_version < :version")
+            .value(":version", number(product_version));
+        self.table.put_if("noting a price", item, newer).await
     }
 }
 
@@ -68,7 +50,7 @@ pub(super) fn read(items: Vec<Item>) -> Result<HashMap<Sku, Money>, ItemError> {
         .filter(|item| item.contains_key(AMOUNT))
         .map(|item| {
             let sku = text(item, PK)?.strip_prefix(PARTITION).and_then(|sku| Sku::try_from(sku).ok());
-            let amount = item.get(AMOUNT).and_then(|value| value.as_n().ok()?.parse().ok());
+            let amount = number_of(item, AMOUNT);
             let currency = Currency::from_code(text(item, CURRENCY)?);
             Ok((
                 sku.ok_or(ItemError::Attribute(PK))?,

@@ -8,12 +8,17 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::try_join_all;
 use jiff::civil::Date;
-use lambda_kit::dynamodb::{Item, SK, TableError, condition_failed, key, number, string};
+use lambda_kit::dynamodb::{
+    Conflict, Expression, Item, SK, TableError, Write, key, number, number_of, string,
+};
 
-use super::{Store, StoreError, item::ItemError, item::text};
+use super::{
+    Store, StoreError,
+    item::{ItemError, count, text},
+};
 use crate::domain::{Measure, Tally};
 
 const OPERATION: &str = "reading the sales";
@@ -57,23 +62,12 @@ fn partition(generation: u64, number: u16) -> String {
 impl Store {
     /// The generations, read consistently.
     pub async fn generations(&self) -> Result<Generations, StoreError> {
-        let answer = self
-            .table
-            .client
-            .get_item()
-            .table_name(&self.table.name)
-            .set_key(Some(pointer()))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|e| TableError::call(OPERATION, e))?;
-        let Some(item) = answer.item else { return Ok(Generations::FIRST) };
-        let count = |name: &'static str| {
-            item.get(name).and_then(|value| value.as_n().ok()?.parse().ok()).ok_or(ItemError::Attribute(name))
+        let Some(item) = self.table.get_item(OPERATION, pointer()).await? else {
+            return Ok(Generations::FIRST);
         };
-        let read = || Ok::<_, ItemError>((count("live")?, count("oldest")?));
+        let read = || Ok::<_, ItemError>((count(&item, "live")?, count(&item, "oldest")?));
         let (live, oldest) = read().map_err(|e| TableError::item(OPERATION, e))?;
-        Ok(Generations { live, building: count("building").ok(), oldest })
+        Ok(Generations { live, building: number_of(&item, "building"), oldest })
     }
 
     /// Begins a new generation, in the place of one that was begun and never finished; its number. Those before the live
@@ -104,52 +98,20 @@ impl Store {
         let mut item = pointer();
         let numbers = [("live", Some(next.live)), ("oldest", Some(next.oldest)), ("building", next.building)];
         item.extend(numbers.into_iter().filter_map(|(name, n)| Some((name.to_owned(), number(n?)))));
-        let put = self
-            .table
-            .client
-            .put_item()
-            .table_name(&self.table.name)
-            .set_item(Some(item))
-            .expression_attribute_values(":live", number(known.live));
-        let put = match known.building {
-            Some(building) => put
-                .condition_expression("live = :live AND building = :building")
-                .expression_attribute_values(":building", number(building)),
-            None => put.condition_expression(
+        let unchanged = match known.building {
+            Some(building) => {
+                Expression::new("live = :live AND building = :building").value(":building", number(building))
+            }
+            None => Expression::new(
                 "attribute_not_exists(pk) OR (live = :live AND attribute_not_exists(building))",
             ),
         };
-        match put.send().await {
-            Ok(_) => Ok(true),
+        let unchanged = unchanged.value(":live", number(known.live));
+        match self.table.put_if("changing the generations of the sales", item, unchanged).await? {
+            Ok(()) => Ok(true),
             // The condition may have failed because of this very write, whose answer was lost.
-            Err(error) if condition_failed(&error) => Ok(self.generations().await? == next),
-            Err(error) => Err(TableError::call("changing the generations of the sales", error).into()),
+            Err(Conflict) => Ok(self.generations().await? == next),
         }
-    }
-
-    /// The updates that add these counts to a generation's sums.
-    pub(super) fn add(
-        &self,
-        generation: u64,
-        numbered: u16,
-        counts: &Counts,
-    ) -> Result<Vec<TransactWriteItem>, TableError> {
-        let update = |(day, tally): (&Date, &Tally)| {
-            let mut update = Update::builder()
-                .table_name(&self.table.name)
-                .set_key(Some(key(partition(generation, numbered), day.to_string())));
-            let mut sums = vec![];
-            for (n, (measure, count)) in tally.iter().enumerate() {
-                sums.push(format!("#{n} :{n}"));
-                update = update
-                    .expression_attribute_names(format!("#{n}"), measure.name())
-                    .expression_attribute_values(format!(":{n}"), number(count));
-            }
-            let update = update.update_expression(format!("ADD {}", sums.join(", "))).build();
-            let update = update.map_err(|e| TableError::call("counting an order", e))?;
-            Ok(TransactWriteItem::builder().update(update).build())
-        };
-        counts.iter().map(update).collect()
     }
 
     /// The sales of each day from `first` to `last` that has any.
@@ -170,30 +132,18 @@ impl Store {
         first: Date,
         last: Date,
     ) -> Result<Vec<(Date, Measure, i64)>, TableError> {
+        let query = self
+            .table
+            .query()
+            .key_condition_expression("pk = :partition AND sk BETWEEN :first AND :last")
+            .expression_attribute_values(":partition", string(partition))
+            .expression_attribute_values(":first", string(first.to_string()))
+            .expression_attribute_values(":last", string(last.to_string()));
         let mut sums = vec![];
-        let mut start = None;
-        loop {
-            let page = self
-                .table
-                .client
-                .query()
-                .table_name(&self.table.name)
-                .key_condition_expression("pk = :partition AND sk BETWEEN :first AND :last")
-                .expression_attribute_values(":partition", string(&*partition))
-                .expression_attribute_values(":first", string(first.to_string()))
-                .expression_attribute_values(":last", string(last.to_string()))
-                .set_exclusive_start_key(start.take())
-                .send()
-                .await
-                .map_err(|e| TableError::call(OPERATION, e))?;
-            for item in page.items.unwrap_or_default() {
-                sums.extend(sums_of(&item).map_err(|e| TableError::item(OPERATION, e))?);
-            }
-            match page.last_evaluated_key.filter(|key| key.contains_key(SK)) {
-                Some(key) => start = Some(key),
-                None => return Ok(sums),
-            }
+        for item in self.table.query_all(OPERATION, query).await? {
+            sums.extend(sums_of(&item).map_err(|e| TableError::item(OPERATION, e))?);
         }
+        Ok(sums)
     }
 
     async fn delete_generation(&self, generation: u64) -> Result<(), StoreError> {
@@ -202,17 +152,26 @@ impl Store {
             let sums = self.days(partition.clone(), Date::MIN, Date::MAX).await?;
             let days: std::collections::BTreeSet<Date> = sums.into_iter().map(|(day, ..)| day).collect();
             for days in days.into_iter().collect::<Vec<_>>().chunks(DELETED_AT_ONCE) {
-                let delete = |day: &Date| self.delete(key(&*partition, day.to_string()));
+                let delete =
+                    |day: &Date| self.table.delete("deleting old sales", key(&*partition, day.to_string()));
                 try_join_all(days.iter().map(delete)).await?;
             }
         }
         Ok(())
     }
+}
 
-    async fn delete(&self, key: Item) -> Result<(), TableError> {
-        let delete = self.table.client.delete_item().table_name(&self.table.name).set_key(Some(key));
-        delete.send().await.map(drop).map_err(|e| TableError::call("deleting old sales", e))
-    }
+/// The writes that add these counts to a generation's sums.
+pub(super) fn add(generation: u64, numbered: u16, counts: &Counts) -> Vec<Write> {
+    let write = |(day, tally): (&Date, &Tally)| {
+        let sums: Vec<String> = (0..tally.len()).map(|n| format!("#{n} :{n}")).collect();
+        let mut update = Expression::new(format!("ADD {}", sums.join(", ")));
+        for (n, (measure, count)) in tally.iter().enumerate() {
+            update = update.name(format!("#{n}"), measure.name()).value(format!(":{n}"), number(count));
+        }
+        Write::update(key(partition(generation, numbered), day.to_string()), update)
+    };
+    counts.iter().map(write).collect()
 }
 
 fn sums_of(item: &Item) -> Result<Vec<(Date, Measure, i64)>, ItemError> {

@@ -3,12 +3,12 @@
 use std::str::FromStr;
 
 use contracts::OrderId;
-use lambda_kit::dynamodb::{Item, PK, SK, TableError, condition_failed, key, number};
+use lambda_kit::dynamodb::{Conflict, Expression, Item, PK, SK, TableError, key, number};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Store, StoreError,
-    item::{COMMIT, ItemError, text},
+    item::{COMMIT, ItemError, count, text},
     views::{CUSTOMER, ORDER, REVISION, key_of},
 };
 use crate::domain::History;
@@ -54,41 +54,28 @@ impl Store {
     /// The orders and the views among the next `limit` items after a place, read consistently.
     pub async fn scan(&self, after: Option<&Place>, limit: i32) -> Result<Scanned, StoreError> {
         const OPERATION: &str = "reading all orders";
-        let page = self
+        let scan = self
             .table
-            .client
             .scan()
-            .table_name(&self.table.name)
             .consistent_read(true)
             .projection_expression("pk, sk, revision")
             .limit(limit)
-            .set_exclusive_start_key(after.map(Place::key))
-            .send()
-            .await
-            .map_err(|e| TableError::call(OPERATION, e))?;
+            .set_exclusive_start_key(after.map(Place::key));
+        let page = self.table.scan_page(OPERATION, scan).await?;
         let mut scanned = Scanned::default();
-        for item in page.items.unwrap_or_default() {
-            sort(&item, &mut scanned).map_err(|e| TableError::item(OPERATION, e))?;
+        for item in &page.items {
+            sort(item, &mut scanned).map_err(|e| TableError::item(OPERATION, e))?;
         }
-        let last = page.last_evaluated_key.as_ref().map(place).transpose();
+        let last = page.next.as_ref().map(place).transpose();
         Ok(Scanned { last: last.map_err(|e| TableError::item(OPERATION, e))?, ..scanned })
     }
 
     /// Removes a view, unless it has changed.
     pub async fn remove_view(&self, view: &Stray) -> Result<(), StoreError> {
-        let delete = self
-            .table
-            .client
-            .delete_item()
-            .table_name(&self.table.name)
-            .set_key(Some(view.place.key()))
-            .condition_expression("revision = :seen")
-            .expression_attribute_values(":seen", number(view.revision));
-        match delete.send().await {
-            Ok(_) => Ok(()),
-            Err(error) if condition_failed(&error) => Ok(()),
-            Err(error) => Err(TableError::call("removing a view", error).into()),
-        }
+        let seen = Expression::new("revision = :seen").value(":seen", number(view.revision));
+        let (Ok(()) | Err(Conflict)) =
+            self.table.delete_if("removing a view", view.place.key(), seen).await?;
+        Ok(())
     }
 }
 
@@ -101,12 +88,7 @@ fn sort(item: &Item, scanned: &mut Scanned) -> Result<(), ItemError> {
     } else if place.pk.starts_with(CUSTOMER) && place.sk.starts_with(ORDER) {
         let order_id = place.sk.rsplit('#').next().map(OrderId::from_str);
         let Some(Ok(order_id)) = order_id else { return Err(ItemError::Attribute(SK)) };
-        let revision = item.get(REVISION).and_then(|value| value.as_n().ok()?.parse().ok());
-        scanned.views.push(Stray {
-            order_id,
-            place,
-            revision: revision.ok_or(ItemError::Attribute(REVISION))?,
-        });
+        scanned.views.push(Stray { order_id, place, revision: count(item, REVISION)? });
     }
     Ok(())
 }

@@ -1,13 +1,20 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use contracts::{OrderStatus, saga::UndoOutcome};
 use futures::future::join_all;
-use lambda_kit::testing::{Faults, table};
+use lambda_kit::{
+    dynamodb::UnprocessedKeys,
+    testing::{Faults, table},
+};
 use rstest::rstest;
 
 use super::*;
-use crate::testing::{
-    at, cancel, cancel_after, commit as committed, complete, correlation_id, given, order_id, place, sku,
-    usd, user_id,
+use crate::{
+    domain::{Command, Order, Rejected},
+    handler::{self, ExecuteError, PlaceOutcome},
+    testing::{
+        at, cancel, cancel_after, commit as committed, complete, correlation_id, given, order_id, place, sku,
+        usd, user_id,
+    },
 };
 
 const HASH: &str = "0011";
@@ -18,7 +25,7 @@ async fn store() -> (Store, Faults) {
     (crate::testing::store(table), faults)
 }
 
-async fn place_in(store: &Store, request_hash: &str) -> Placing {
+async fn place_in(store: &Store, request_hash: &str) -> PlaceOutcome {
     let (order_id, user_id, correlation_id) = (order_id(), user_id(), correlation_id());
     let order = NewOrder {
         order_id: &order_id,
@@ -27,13 +34,13 @@ async fn place_in(store: &Store, request_hash: &str) -> Placing {
         request_hash,
         private: PRIVATE,
     };
-    store.place(&order, place(), at(0)).await.unwrap()
+    handler::place(store, &order, place(), at(0)).await.unwrap()
 }
 
 /// A store with one order that took these commands.
 async fn with_order(commands: Vec<Command>) -> (Store, Faults) {
     let (store, faults) = store().await;
-    assert!(matches!(place_in(&store, HASH).await, Placing::New(_)));
+    assert!(matches!(place_in(&store, HASH).await, PlaceOutcome::Created(_)));
     for command in commands {
         run(&store, command).await.unwrap();
     }
@@ -42,7 +49,7 @@ async fn with_order(commands: Vec<Command>) -> (Store, Faults) {
 }
 
 async fn run(store: &Store, command: Command) -> Result<History, ExecuteError> {
-    store.execute(&order_id(), &command, &correlation_id(), at(1)).await
+    handler::execute(store, &order_id(), &command, &correlation_id(), at(1)).await
 }
 
 async fn loaded(store: &Store) -> History {
@@ -188,9 +195,9 @@ async fn a_new_order_whose_answer_was_lost_is_found_by_the_repeat(#[case] lost: 
             request_hash: HASH,
             private: PRIVATE,
         };
-        assert!(store.place(&order, place(), at(0)).await.is_err());
+        assert!(handler::place(&store, &order, place(), at(0)).await.is_err());
     }
-    let Placing::Earlier(first) = place_in(&store, HASH).await else { panic!("placed twice") };
+    let PlaceOutcome::AlreadyPlaced(first) = place_in(&store, HASH).await else { panic!("placed twice") };
     assert_eq!((first.request_hash.as_str(), first.commit.first_version), (HASH, 1));
     assert_eq!(loaded(&store).await.events.len(), 1);
 }
@@ -262,9 +269,11 @@ async fn an_overlap_is_an_error() {
 #[tokio::test]
 async fn time_never_runs_backwards_in_a_history() {
     let (store, _) = with_order(vec![]).await;
-    let late = store.execute(&order_id(), &Command::RecordReservation, &correlation_id(), at(60)).await;
+    let late =
+        handler::execute(&store, &order_id(), &Command::RecordReservation, &correlation_id(), at(60)).await;
     late.unwrap();
-    let slow_clock = store.execute(&order_id(), &Command::RequestCancel, &correlation_id(), at(1)).await;
+    let slow_clock =
+        handler::execute(&store, &order_id(), &Command::RequestCancel, &correlation_id(), at(1)).await;
     assert_eq!(slow_clock.unwrap().updated_at, at(60));
 }
 
@@ -284,8 +293,8 @@ async fn reading_an_order_does_not_read_what_is_private() {
 async fn one_call_finds_the_order_and_the_prices() {
     let (store, faults) = with_order(vec![]).await;
     let (mug, cup, tea) = (sku("MUG"), sku("CUP"), sku("TEA"));
-    store.note_price(&mug, 1, Some(usd(4200))).await.unwrap();
-    store.note_price(&cup, 2, None).await.unwrap();
+    store.note_price(&mug, 1, Some(usd(4200))).await.unwrap().unwrap();
+    store.note_price(&cup, 2, None).await.unwrap().unwrap();
     faults.reset();
     let found = store.lookup(Some(&order_id()), &user_id(), &[&mug, &cup, &tea], None).await.unwrap();
     assert_eq!(faults.calls(), ["BatchGetItem"]);
@@ -306,7 +315,7 @@ async fn the_newest_price_stays_whatever_comes_when(#[case] versions: [u64; 3], 
     for (version, noted) in versions.into_iter().zip(noted) {
         let amount = i64::try_from(version).unwrap() * 100;
         let result = store.note_price(&mug, version, Some(usd(amount))).await.unwrap();
-        assert_eq!(result == prices::Noted::Done, noted, "version {version}");
+        assert_eq!(result.is_ok(), noted, "version {version}");
     }
     let newest = i64::try_from(*versions.iter().max().unwrap()).unwrap() * 100;
     let found = store.lookup(Some(&order_id()), &user_id(), &[&mug], None).await.unwrap();
@@ -317,10 +326,10 @@ async fn the_newest_price_stays_whatever_comes_when(#[case] versions: [u64; 3], 
 async fn a_product_that_is_no_longer_sold_does_not_come_back_by_an_old_event() {
     let (store, _) = store().await;
     let mug = sku("MUG");
-    store.note_price(&mug, 2, None).await.unwrap();
-    assert_eq!(store.note_price(&mug, 1, Some(usd(1))).await.unwrap(), prices::Noted::Outdated);
+    store.note_price(&mug, 2, None).await.unwrap().unwrap();
+    assert_eq!(store.note_price(&mug, 1, Some(usd(1))).await.unwrap(), Err(Conflict));
     assert!(store.lookup(Some(&order_id()), &user_id(), &[&mug], None).await.unwrap().prices.is_empty());
-    store.note_price(&mug, 3, Some(usd(5))).await.unwrap();
+    store.note_price(&mug, 3, Some(usd(5))).await.unwrap().unwrap();
     assert_eq!(
         store.lookup(Some(&order_id()), &user_id(), &[&mug], None).await.unwrap().prices.get(&mug),
         Some(&usd(5))
@@ -364,6 +373,7 @@ async fn keys_that_were_left_out_are_asked_for_again() {
 async fn keys_that_stay_left_out_are_no_unknown_products_but_a_failure() {
     let (store, server) = throttled(9).await;
     let found = store.lookup(Some(&order_id()), &user_id(), &[&sku("MUG"), &sku("CUP")], None).await;
-    assert!(matches!(found, Err(StoreError::Incomplete)));
+    let Err(StoreError::Table(TableError::Call { source, .. })) = found else { panic!("{found:?}") };
+    assert!(source.is::<UnprocessedKeys>(), "{source:?}");
     assert_eq!(server.received_requests().await.unwrap().len(), 2);
 }

@@ -8,17 +8,20 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::{
-    operation::query::builders::QueryFluentBuilder,
-    types::{AttributeValue, Put, TransactWriteItem},
-};
+use aws_sdk_dynamodb::{operation::query::builders::QueryFluentBuilder, types::AttributeValue};
 use contracts::{OrderId, OrderStatus, UserId};
 use futures::future::try_join_all;
-use lambda_kit::dynamodb::{Item, SK, TableError, cancellation_reasons, key, number, string};
+use lambda_kit::dynamodb::{
+    Expression, Item, SK, TableError, TransactOutcome, Write, key, number, string, string_of,
+};
 use serde_json::value::RawValue;
 
 use super::{
-    Store, StoreError, item::ItemError, item::text, partitioning::last_digits, sales::Counts, watch::sortable,
+    Store, StoreError,
+    item::{ItemError, count, text},
+    partitioning::last_digits,
+    sales::{Counts, add},
+    watch::sortable,
 };
 use crate::domain::History;
 
@@ -49,16 +52,6 @@ pub struct View {
     pub order: String,
     /// By generation of the sales: the version up to which the order is counted there.
     pub counted: BTreeMap<u64, u64>,
-}
-
-/// The outcome of writing a view.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
-    Done,
-    /// The view is no longer the one that was seen.
-    Raced,
-    /// Others count at the same place: to be tried again in a moment.
-    Busy,
 }
 
 /// Whose orders a list is of.
@@ -110,59 +103,26 @@ impl Store {
     /// The view of an order, read consistently, if there is one.
     pub async fn view(&self, history: &History) -> Result<Option<View>, StoreError> {
         const OPERATION: &str = "reading a view";
-        let answer = self
-            .table
-            .client
-            .get_item()
-            .table_name(&self.table.name)
-            .set_key(Some(key_of(history)))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|e| TableError::call(OPERATION, e))?;
-        let view = answer.item.as_ref().map(read).transpose();
+        let item = self.table.get_item(OPERATION, key_of(history)).await?;
+        let view = item.as_ref().map(read).transpose();
         Ok(view.map_err(|e| TableError::item(OPERATION, e))?)
     }
 
-    /// Writes a view over the one of the revision before, and with it what the order adds to generations of the sales: all
-    /// or nothing.
+    /// Writes a view over the one of the revision before, and with it what the order adds to generations of the
+    /// sales: all or nothing. The view is the write at index 0, the only one with a condition. A conflict is one
+    /// at the sums, to which other projectors add.
     pub async fn put_view(
         &self,
         history: &History,
         view: &View,
         counts: &[(u64, Counts)],
-    ) -> Result<Written, StoreError> {
-        const OPERATION: &str = "writing a view";
-        let put = Put::builder()
-            .table_name(&self.table.name)
-            .set_item(Some(write(history, view, self.list_partition_of(&history.order_id))))
-            .condition_expression("attribute_not_exists(pk) OR revision = :before")
-            .expression_attribute_values(":before", number(view.revision - 1))
-            .build()
-            .map_err(|e| TableError::call(OPERATION, e))?;
-        let mut items = vec![];
-        for (generation, counts) in counts {
-            items.extend(self.add(*generation, self.list_partition_of(&history.order_id), counts)?);
-        }
-        // A transaction costs twice as much.
-        if items.is_empty() {
-            let written = self.table.put_item_alone("writing a view", put).await?;
-            return Ok(if written { Written::Done } else { Written::Raced });
-        }
-        items.push(TransactWriteItem::builder().put(put).build());
-        match self.table.client.transact_write_items().set_transact_items(Some(items)).send().await {
-            Ok(_) => Ok(Written::Done),
-            Err(error) => match cancellation_reasons(&error) {
-                Some(reasons)
-                    if reasons.iter().any(|reason| reason.code() == Some("ConditionalCheckFailed")) =>
-                {
-                    Ok(Written::Raced)
-                }
-                // Another transaction is writing the same sums, or the sums are throttled.
-                Some(_) => Ok(Written::Busy),
-                None => Err(TableError::call(OPERATION, error).into()),
-            },
-        }
+    ) -> Result<TransactOutcome, StoreError> {
+        let partition = self.list_partition_of(&history.order_id);
+        let unchanged = Expression::new("attribute_not_exists(pk) OR revision = :before")
+            .value(":before", number(view.revision - 1));
+        let mut writes = vec![Write::put(write(history, view, partition)).when(unchanged)];
+        writes.extend(counts.iter().flat_map(|(generation, counts)| add(*generation, partition, counts)));
+        Ok(self.table.transact("writing a view", writes).await?)
     }
 
     /// Up to `limit` orders, the newest first, after the place `after`; only those of `status`, if one is given. May be
@@ -207,7 +167,6 @@ impl Store {
         let partition = customers(user_id);
         let query = self
             .table
-            .client
             .query()
             .consistent_read(true)
             .key_condition_expression("pk = :partition AND begins_with(sk, :order)")
@@ -226,7 +185,7 @@ impl Store {
         limit: usize,
         after: Option<&str>,
     ) -> Result<Found, TableError> {
-        let query = self.table.client.query().index_name(LISTED);
+        let query = self.table.query().index_name(LISTED);
         let query = match after {
             Some(after) => query
                 .key_condition_expression("listed = :partition AND sk < :after")
@@ -245,7 +204,6 @@ impl Store {
     ) -> Result<Found, TableError> {
         const OPERATION: &str = "listing orders";
         let query = query
-            .table_name(&self.table.name)
             .scan_index_forward(false)
             .expression_attribute_values(":partition", string(partition))
             .expression_attribute_names("#order", ORDER_JSON);
@@ -258,13 +216,9 @@ impl Store {
             // Reads one more than is shown, to find out whether there are more.
             None => query.limit(i32::try_from(limit + 1).unwrap_or(i32::MAX)),
         };
-        let page = query
-            .projection_expression("sk, #order")
-            .send()
-            .await
-            .map_err(|e| TableError::call(OPERATION, e))?;
-        let until = page.last_evaluated_key.as_ref().and_then(|key| key.get(SK)?.as_s().ok().cloned());
-        let views = page.items.unwrap_or_default().iter().map(listed_view).collect::<Result<_, _>>();
+        let page = self.table.query_page(OPERATION, query.projection_expression("sk, #order")).await?;
+        let until = page.next.as_ref().and_then(|key| string_of(key, SK)).map(str::to_owned);
+        let views = page.items.iter().map(listed_view).collect::<Result<_, _>>();
         Ok(Found { views: views.map_err(|e| TableError::item(OPERATION, e))?, until })
     }
 }
@@ -301,12 +255,9 @@ fn write(history: &History, view: &View, partition: u16) -> Item {
 }
 
 fn read(item: &Item) -> Result<View, ItemError> {
-    let count = |name| {
-        item.get(name).and_then(|value| value.as_n().ok()?.parse().ok()).ok_or(ItemError::Attribute(name))
-    };
     Ok(View {
-        revision: count(REVISION)?,
-        version: count(VERSION)?,
+        revision: count(item, REVISION)?,
+        version: count(item, VERSION)?,
         order: text(item, ORDER_JSON)?.to_owned(),
         counted: read_counted(item).ok_or(ItemError::Attribute(COUNTED))?,
     })

@@ -11,14 +11,13 @@
 
 use std::{collections::HashMap, str::FromStr};
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use contracts::{
     Envelope, EventPayload, OrderId,
     events::{OrderCancelled, OrderCompensationFailed, OrderCompleted},
     saga::is_before_payment,
 };
 use jiff::Timestamp;
-use lambda_kit::dynamodb::{Item, PK, Partitions, SK, TableError, condition_failed, number, string};
+use lambda_kit::dynamodb::{Conflict, Expression, Item, PK, Partitions, TableError, number, string};
 
 use super::{
     Store, StoreError,
@@ -63,7 +62,7 @@ pub struct Watched {
 #[derive(Debug)]
 pub struct Page {
     pub orders: Vec<Watched>,
-    pub next: Option<HashMap<String, AttributeValue>>,
+    pub next: Option<Item>,
 }
 
 impl Watch {
@@ -128,33 +127,25 @@ impl Store {
     /// Commits may come in any order and repeatedly.
     pub async fn watch(&self, order_id: &OrderId, last: &Envelope) -> Result<(), StoreError> {
         const OPERATION: &str = "changing the watch over an order";
-        let update = self.table.client.update_item().table_name(&self.table.name);
         let update = match Watch::after(last) {
             Change::Keep => return Ok(()),
             Change::End => {
-                update.update_expression("SET watch_version = :version REMOVE watch, watched_since, #private")
+                Expression::new("SET watch_version = :version REMOVE watch, watched_since, #private")
             }
-            Change::Begin(watch) => update
-                .update_expression(
-                    "SET watch_version = :version, watch = :watch, watched_since = :since REMOVE #private",
-                )
-                .expression_attribute_values(
-                    ":watch",
-                    string(watch.partition_of(order_id, self.partitioning.watch)),
-                )
-                .expression_attribute_values(":since", string(sortable(last.occurred_at))),
+            Change::Begin(watch) => Expression::new(
+                "SET watch_version = :version, watch = :watch, watched_since = :since REMOVE #private",
+            )
+            .value(":watch", string(watch.partition_of(order_id, self.partitioning.watch)))
+            .value(":since", string(sortable(last.occurred_at))),
         };
         let update = update
-            .set_key(Some(first_key(order_id)))
-            .condition_expression("watch_version < :version")
             // A reserved word of DynamoDB.
-            .expression_attribute_names("#private", PRIVATE)
-            .expression_attribute_values(":version", number(last.sequence));
-        match update.send().await {
-            Ok(_) => Ok(()),
-            Err(error) if condition_failed(&error) => Ok(()),
-            Err(error) => Err(TableError::call(OPERATION, error).into()),
-        }
+            .name("#private", PRIVATE)
+            .value(":version", number(last.sequence));
+        let earlier = "watch_version < :version";
+        let (Ok(()) | Err(Conflict)) =
+            self.table.update_if(OPERATION, first_key(order_id), update, earlier).await?;
+        Ok(())
     }
 
     /// The index's partitions that hold the orders which are watched for this reason.
@@ -168,47 +159,32 @@ impl Store {
         partition: &str,
         until: Timestamp,
         limit: i32,
-        from: Option<HashMap<String, AttributeValue>>,
+        from: Option<Item>,
     ) -> Result<Page, StoreError> {
         const OPERATION: &str = "listing watched orders";
-        let page = self
+        let query = self
             .table
-            .client
             .query()
-            .table_name(&self.table.name)
             .index_name(WATCH)
             .key_condition_expression("watch = :partition AND watched_since < :until")
             .expression_attribute_values(":partition", string(partition))
             .expression_attribute_values(":until", string(sortable(until)))
             .limit(limit)
-            .set_exclusive_start_key(from)
-            .send()
-            .await
-            .map_err(|e| TableError::call(OPERATION, e))?;
-        let orders = page.items.unwrap_or_default().iter().map(watched_order).collect::<Result<_, _>>();
-        Ok(Page {
-            orders: orders.map_err(|e| TableError::item(OPERATION, e))?,
-            next: page.last_evaluated_key.filter(|key| key.contains_key(SK)),
-        })
+            .set_exclusive_start_key(from);
+        let page = self.table.query_page(OPERATION, query).await?;
+        let orders = page.items.iter().map(watched_order).collect::<Result<_, _>>();
+        Ok(Page { orders: orders.map_err(|e| TableError::item(OPERATION, e))?, next: page.next })
     }
 
     /// Ends the watch over a cancelled order. It may have ended before.
     pub async fn unwatch_cancelled(&self, order_id: &OrderId) -> Result<(), StoreError> {
         const OPERATION: &str = "ending the watch over an order";
-        let update = self
-            .table
-            .client
-            .update_item()
-            .table_name(&self.table.name)
-            .set_key(Some(first_key(order_id)))
-            .update_expression("REMOVE watch, watched_since")
-            .condition_expression("begins_with(watch, :cancelled)")
-            .expression_attribute_values(":cancelled", string(Watch::Cancelled.name()));
-        match update.send().await {
-            Ok(_) => Ok(()),
-            Err(error) if condition_failed(&error) => Ok(()),
-            Err(error) => Err(TableError::call(OPERATION, error).into()),
-        }
+        let cancelled = Expression::new("begins_with(watch, :cancelled)")
+            .value(":cancelled", string(Watch::Cancelled.name()));
+        let update = "REMOVE watch, watched_since";
+        let (Ok(()) | Err(Conflict)) =
+            self.table.update_if(OPERATION, first_key(order_id), update, cancelled).await?;
+        Ok(())
     }
 }
 

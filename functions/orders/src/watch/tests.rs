@@ -22,7 +22,7 @@ async fn with_order(commands: Vec<Command>) -> (Store, Table, Faults) {
     let (order_id, correlation_id) = (order_id(), correlation_id());
     place_order(&store).await;
     for (second, command) in (1..).zip(commands) {
-        store.execute(&order_id, &command, &correlation_id, at(second)).await.unwrap();
+        crate::handler::execute(&store, &order_id, &command, &correlation_id, at(second)).await.unwrap();
     }
     (store, table, faults)
 }
@@ -195,10 +195,15 @@ async fn watched_orders_are_found_by_why_and_since_when() {
     let open = found(Watch::Open, 1).await;
     assert_eq!((open.len(), &open[0].order_id), (1, &order_id()));
 
-    store
-        .execute(&order_id(), &cancel("TakePayment", "PaymentDeclined"), &correlation_id(), at(60))
-        .await
-        .unwrap();
+    crate::handler::execute(
+        &store,
+        &order_id(),
+        &cancel("TakePayment", "PaymentDeclined"),
+        &correlation_id(),
+        at(60),
+    )
+    .await
+    .unwrap();
     stream().await;
     assert!(found(Watch::Open, 100).await.is_empty());
     assert!(found(Watch::Attention, 100).await.is_empty());

@@ -158,7 +158,9 @@ async fn a_cancelled_order_gives_its_code_back() {
     let id = contracts::OrderId::try_from(first.body["order_id"].as_str().unwrap()).unwrap();
     let declined: Command = cancel("TakePayment", "PaymentDeclined");
     let correlation_id = crate::testing::correlation_id();
-    shop.store.execute(&id, &declined, &correlation_id, jiff::Timestamp::now()).await.unwrap();
+    crate::handler::execute(&shop.store, &id, &declined, &correlation_id, jiff::Timestamp::now())
+        .await
+        .unwrap();
     assert_eq!(shop.order_with("k-2", "ONCE").await.status, StatusCode::ACCEPTED, "with the same key");
 }
 

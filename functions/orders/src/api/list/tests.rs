@@ -35,7 +35,9 @@ impl World {
             let order_id = order_of(&self.store, customer, &format!("k-{n}"), n).await;
             if n % 2 == 1 {
                 let command = Command::RecordReservation;
-                self.store.execute(&order_id, &command, &correlation_id(), at(n)).await.unwrap();
+                crate::handler::execute(&self.store, &order_id, &command, &correlation_id(), at(n))
+                    .await
+                    .unwrap();
             }
             Projector::new(self.store.clone()).catch_up(&order_id).await;
             placed.insert(0, order_id);
@@ -183,7 +185,8 @@ async fn a_cursor_that_somebody_made_up_shows_nothing_of_others() {
     let annas = world.orders(&world.anna, 2).await;
     world.orders(&UserId::generate(), 2).await;
     for place in ["X", "ORDER#9", ""] {
-        let cursor = super::seal(&super::Scope::Customer(world.anna.clone()), None, place);
+        let cursor =
+            super::cursor_of(&super::Scope::Customer(world.anna.clone()), None, place.to_owned()).unwrap();
         let shown = world.pages(&world.anna(), &format!("?limit=5&cursor={cursor}")).await.concat();
         assert_eq!(shown, annas.iter().map(|order| json!(order)).collect::<Vec<_>>(), "{place}");
     }

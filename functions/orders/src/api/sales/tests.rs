@@ -35,7 +35,7 @@ async fn each_day_says_what_happened_on_it() {
     for (n, commands) in (0..).zip(lives) {
         let order_id = order_of(&store, &UserId::generate(), &format!("k-{n}"), n).await;
         for command in commands {
-            store.execute(&order_id, command, &correlation_id(), at(n)).await.unwrap();
+            crate::handler::execute(&store, &order_id, command, &correlation_id(), at(n)).await.unwrap();
             projector.catch_up(&order_id).await;
         }
         projector.catch_up(&order_id).await;

@@ -134,7 +134,8 @@ async fn overtaken<L, E>(
 
 /// Requests a cancel as the customer. Returns whether it was accepted.
 async fn ask(store: &Store) -> bool {
-    match store.execute(&order_id(), &Command::RequestCancel, &correlation_id(), at(1)).await {
+    match crate::handler::execute(store, &order_id(), &Command::RequestCancel, &correlation_id(), at(1)).await
+    {
         Ok(_) => true,
         Err(ExecuteError::Rejected(Rejected::Ended(OrderStatus::OrderCompleted))) => false,
         Err(other) => panic!("{other}"),

@@ -144,10 +144,10 @@ impl World {
             request_hash: "",
             private: PRIVATE,
         };
-        self.reconciler.store.place(&order, place(), at(0)).await.unwrap();
+        crate::handler::place(&self.reconciler.store, &order, place(), at(0)).await.unwrap();
         for (second, command) in (1..).zip(commands) {
             let store = &self.reconciler.store;
-            store.execute(&order_id, &command, &correlation_id, at(second)).await.unwrap();
+            crate::handler::execute(store, &order_id, &command, &correlation_id, at(second)).await.unwrap();
         }
         self.show().await;
         self.faults.reset();
@@ -167,7 +167,7 @@ impl World {
                 request_hash: "",
                 private: PRIVATE,
             };
-            self.reconciler.store.place(&order, place(), at(0)).await.unwrap();
+            crate::handler::place(&self.reconciler.store, &order, place(), at(0)).await.unwrap();
         }
     }
 
@@ -236,7 +236,9 @@ impl World {
 
     /// Executes a command without updating the index.
     pub async fn run_unseen(&self, command: Command) {
-        self.reconciler.store.execute(&order_id(), &command, &correlation_id(), at(2)).await.unwrap();
+        crate::handler::execute(&self.reconciler.store, &order_id(), &command, &correlation_id(), at(2))
+            .await
+            .unwrap();
     }
 
     pub async fn erase_address(&self) {

@@ -25,7 +25,7 @@ fn store_of(table: &Table, partitions: u8) -> Store {
 }
 
 async fn take(store: &Store, order_id: &OrderId, second: i64, command: Command) {
-    store.execute(order_id, &command, &correlation_id(), at(second)).await.unwrap();
+    crate::handler::execute(store, order_id, &command, &correlation_id(), at(second)).await.unwrap();
 }
 
 /// Orders that were placed from second `from` on, the oldest first.

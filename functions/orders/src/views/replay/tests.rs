@@ -54,7 +54,7 @@ fn life() -> impl Strategy<Value = Life> {
 async fn step(store: &Store, order_id: &OrderId, (n, life): (i64, Life), step: usize) {
     if let Some(command) = life.commands().get(step) {
         let second = n * DAY / 3 + i64::try_from(step).unwrap() * DAY;
-        store.execute(order_id, command, &correlation_id(), at(second)).await.unwrap();
+        crate::handler::execute(store, order_id, command, &correlation_id(), at(second)).await.unwrap();
     }
 }
 

@@ -1,0 +1,161 @@
+//! Decides about commands, and appends what was decided. When another instance appended first, it reads and
+//! decides again.
+
+use std::time::Duration;
+
+use contracts::{CorrelationId, OrderId, PricedLine};
+use jiff::Timestamp;
+use lambda_kit::dynamodb::{Budget, Conflict, TransactOutcome, retry_on_conflict, retry_on_conflict_with};
+
+use crate::{
+    domain::{Command, Commit, Event, History, NewCommit, Offer, Order, Rejected, command_id, decide},
+    store::{COMMIT, FirstCommit, NewOrder, Store, StoreError},
+};
+
+/// Decisions about a command when a concurrent one is faster. An order has about ten commits in its whole
+/// life, so that even in the worst case it meets two or three others.
+const DECISIONS: Budget = Budget::Tries(5);
+/// How long a new order retries when other orders use the same code at the same moment: the 3 s of the API
+/// function, less the worst case of reading and answering.
+const PLACING: Budget = Budget::Time(Duration::from_millis(1_500));
+
+/// Why a command was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The outcome of placing an order.
+#[derive(Debug)]
+pub enum PlaceOutcome {
+    Created(FirstCommit),
+    /// By an equal request, or by a different one with the same key.
+    AlreadyPlaced(FirstCommit),
+}
+
+/// Takes `command`, which is not [`Command::Place`], and returns the order after it. A command that was taken
+/// before is a success without effect.
+///
+/// # Errors
+/// When the order's state does not allow the command, or the table cannot be read or written.
+pub async fn execute(
+    store: &Store,
+    order_id: &OrderId,
+    command: &Command,
+    correlation_id: &CorrelationId,
+    now: Timestamp,
+) -> Result<History, ExecuteError> {
+    let command_id = command_id(order_id, command);
+    let executed = retry_on_conflict(DECISIONS, || async {
+        let history = store.load(order_id).await?.ok_or(Rejected::NotPlaced)?;
+        if history.has_taken(&command_id) {
+            return Ok(Ok(history));
+        }
+        let order = Order::Placed(history.order.clone());
+        let events = decide(&order, command.clone())?;
+        if events.is_empty() {
+            return Ok(Ok(history));
+        }
+        let new = NewCommit {
+            order_id,
+            user_id: &history.user_id,
+            correlation_id,
+            // Clocks of two instances differ: a history that ran backwards could not be cut at a time.
+            occurred_at: now.max(history.updated_at),
+        };
+        let commit = commit(order.version(), command_id.clone(), &events, new)?;
+        let appended = if releases_discount(&history, &events) {
+            store.append_and_release(&commit, new).await?
+        } else {
+            store.append(&commit, new).await?
+        };
+        if let Err(Conflict) = appended {
+            return Ok(Err(Conflict));
+        }
+        let history = history.then(commit).map_err(|source| StoreError::broken(order_id, source))?;
+        Ok::<_, ExecuteError>(Ok(history))
+    });
+    Ok(executed.await?.map_err(|Conflict| StoreError::Contended(order_id.clone()))?)
+}
+
+/// Whether these events cancel an order that used a code.
+fn releases_discount(history: &History, events: &[Event]) -> bool {
+    history.order.discount.is_some() && events.iter().any(|event| matches!(event, Event::Cancelled(_)))
+}
+
+/// Places an order, unless it was placed before. With a discount code, this is one more use of the code.
+///
+/// # Errors
+/// When the command is rejected, or the table cannot be read or written.
+pub async fn place(
+    store: &Store,
+    order: &NewOrder<'_>,
+    command: Command,
+    now: Timestamp,
+) -> Result<PlaceOutcome, ExecuteError> {
+    if let Command::Place { items, offer: Some(offer) } = command {
+        return place_with_code(store, order, items, offer, now).await;
+    }
+    let first = first_commit(order, command, now)?;
+    match store.append_first(order, &first.commit, now).await? {
+        Ok(()) => Ok(PlaceOutcome::Created(first)),
+        Err(Conflict) => Ok(PlaceOutcome::AlreadyPlaced(store.first_commit(order.order_id).await?)),
+    }
+}
+
+async fn place_with_code(
+    store: &Store,
+    order: &NewOrder<'_>,
+    items: Vec<PricedLine>,
+    offer: Offer,
+    now: Timestamp,
+) -> Result<PlaceOutcome, ExecuteError> {
+    let terms = &offer.discount.terms.clone();
+    let first = |offer: &Offer| {
+        first_commit(order, Command::Place { items: items.clone(), offer: Some(offer.clone()) }, now)
+    };
+    let placed = retry_on_conflict_with(PLACING, offer, |offer| async move {
+        let created = first(&offer)?;
+        let outcome = match store.append_first_with_use(order, &created.commit, now, terms).await? {
+            TransactOutcome::Done => PlaceOutcome::Created(created),
+            TransactOutcome::ConditionFailed { index: COMMIT } => {
+                PlaceOutcome::AlreadyPlaced(store.first_commit(order.order_id).await?)
+            }
+            // Other orders have used the code since it was read, or it was ended. Or it was our own earlier
+            // try.
+            TransactOutcome::ConditionFailed { .. } => {
+                let found = store.lookup(Some(order.order_id), order.user_id, &[], Some(&terms.code)).await?;
+                let Some(placed) = found.placed else {
+                    let offer = found.discount.offer(now)?;
+                    // Refuses at once, and not after a pause, a customer who cannot use the code any more.
+                    first(&offer)?;
+                    return Ok(Err(offer));
+                };
+                PlaceOutcome::AlreadyPlaced(placed)
+            }
+            TransactOutcome::Conflict => return Ok(Err(offer)),
+        };
+        Ok::<_, ExecuteError>(Ok(outcome))
+    });
+    Ok(placed.await?.map_err(|Conflict| StoreError::Contended(order.order_id.clone()))?)
+}
+
+/// Decides about a new order.
+fn first_commit(order: &NewOrder<'_>, command: Command, now: Timestamp) -> Result<FirstCommit, ExecuteError> {
+    let command_id = command_id(order.order_id, &command);
+    let events = decide(&Order::NotPlaced, command)?;
+    let commit = commit(0, command_id, &events, order.commit_at(now))?;
+    Ok(FirstCommit { request_hash: order.request_hash.to_owned(), commit })
+}
+
+fn commit(
+    version: u64,
+    command_id: String,
+    events: &[Event],
+    new: NewCommit<'_>,
+) -> Result<Commit, StoreError> {
+    Commit::new(version, command_id, events, new).map_err(|e| StoreError::item("writing events", e))
+}
