@@ -21,9 +21,9 @@ use serde::Serialize;
 
 use crate::{
     domain::{NextAction, Payment, Status, Waiting},
+    handler::RecordError,
     intake::{Intake, IntakeError},
     secrets::Secrets,
-    store::StoreError,
 };
 
 #[cfg(feature = "openapi")]
@@ -62,7 +62,8 @@ async fn show(
 ) -> Result<impl IntoResponse, Problem> {
     let not_found = || Problem::not_found("There is no payment of such an order of yours.");
     let order_id = OrderId::try_from(order_id).map_err(|_| not_found())?;
-    let payment = api.intake.store.get(&order_id).await?.filter(|payment| identity.may_see(&payment.user_id));
+    let payment = api.intake.store.get(&order_id).await.map_err(|e| Problem::unavailable(&e))?;
+    let payment = payment.filter(|payment| identity.may_see(&payment.user_id));
     let view = payment.and_then(|payment| view(payment, &identity.user_id)).ok_or_else(not_found)?;
     // It holds what lets the customer finish the payment.
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(view)))
@@ -80,11 +81,11 @@ fn view(payment: Payment, viewer: &UserId) -> Option<PaymentView> {
     Some(PaymentView { order_id: payment.order_id, status: payment.status, amount, refunded, next_action })
 }
 
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
+impl From<RecordError> for Problem {
+    fn from(error: RecordError) -> Self {
         match error {
-            StoreError::Table(_) | StoreError::Contended => Self::unavailable(&error),
-            StoreError::Rejected(_) => Self::internal(&error),
+            RecordError::Table(_) | RecordError::Conflict(_) => Self::unavailable(&error),
+            RecordError::Rejected(_) => Self::internal(&error),
         }
     }
 }
@@ -92,7 +93,7 @@ impl From<StoreError> for Problem {
 impl From<IntakeError> for Problem {
     fn from(error: IntakeError) -> Self {
         match error {
-            IntakeError::Store(error) => error.into(),
+            IntakeError::Record(error) => error.into(),
             IntakeError::Answer(_) | IntakeError::Queue(_) => Self::unavailable(&error),
         }
     }

@@ -16,7 +16,9 @@ use contracts::{
     saga::{CommandContext, TRANSIENT, TakePayment, Undone},
 };
 use jiff::{SignedDuration, Timestamp};
-use lambda_kit::{command::CommandError, numbers::PAYMENT_DEADLINE, provider::full_jitter};
+use lambda_kit::{
+    command::CommandError, dynamodb::TableError, numbers::PAYMENT_DEADLINE, provider::full_jitter,
+};
 use tokio::time::{Duration, Instant};
 
 pub use function::run;
@@ -25,8 +27,9 @@ use crate::{
     answers::{AnswerError, Answers},
     domain::{Charge, Fact, Occasion, Payment, Secret, Status},
     gateway::{Gateway, GatewayError},
+    handler::{self, RecordError},
     queue::{CheckPayment, Queue, QueueError},
-    store::{Store, StoreError},
+    store::Store,
 };
 use settle::Settled;
 
@@ -82,7 +85,9 @@ impl Invocation {
 #[derive(Debug, thiserror::Error)]
 pub enum PaymentsError {
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Table(#[from] TableError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
     #[error(transparent)]
     Answer(#[from] AnswerError),
     #[error(transparent)]
@@ -96,9 +101,12 @@ pub enum PaymentsError {
 impl CommandError for PaymentsError {
     fn name(&self) -> &'static str {
         match self {
-            Self::Store(_) | Self::Answer(_) | Self::Queue(_) | Self::Gateway(_) | Self::NotSettled => {
-                TRANSIENT
-            }
+            Self::Table(_)
+            | Self::Record(_)
+            | Self::Answer(_)
+            | Self::Queue(_)
+            | Self::Gateway(_)
+            | Self::NotSettled => TRANSIENT,
         }
     }
 }
@@ -122,7 +130,7 @@ impl Payments {
         };
         let cause = cause(&order_id, "TakePayment");
         let occasion = Occasion { now: invocation.now, cause: &cause };
-        let payment = self.store.record(&order_id, None, &asked, occasion).await?;
+        let payment = handler::record(&self.store, &order_id, None, &asked, occasion).await?;
         self.look_after(payment, 0, occasion, invocation).await
     }
 
@@ -155,7 +163,7 @@ impl Payments {
         let occasion = Occasion { now: invocation.now, cause: &cause };
         let known = self.store.get(&order_id).await?;
         let undo = Fact::Undo { user_id, correlation_id };
-        let payment = self.store.record(&order_id, known, &undo, occasion).await?;
+        let payment = handler::record(&self.store, &order_id, known, &undo, occasion).await?;
         self.answers.tell(&payment).await?;
         match self.settle(payment, occasion, invocation).await? {
             Settled::Done(payment) => {

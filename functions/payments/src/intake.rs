@@ -7,8 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     answers::{AnswerError, Answers},
     domain::{Fact, Occasion, Payment, Work},
+    handler::{self, RecordError},
     queue::{CheckPayment, Queue, QueueError},
-    store::{Store, StoreError},
+    store::Store,
 };
 
 #[derive(Debug, Clone)]
@@ -21,7 +22,7 @@ pub struct Intake {
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Record(#[from] RecordError),
     #[error(transparent)]
     Answer(#[from] AnswerError),
     #[error(transparent)]
@@ -41,7 +42,7 @@ impl Intake {
         fact: &Fact,
         occasion: Occasion<'_>,
     ) -> Result<(), IntakeError> {
-        let payment = self.store.record(order_id, known, fact, occasion).await?;
+        let payment = handler::record(&self.store, order_id, known, fact, occasion).await?;
         self.answers.tell(&payment).await?;
         self.leave_work(payment, occasion.now).await
     }

@@ -15,6 +15,7 @@ mod config;
 mod consumer;
 mod domain;
 mod gateway;
+mod handler;
 mod intake;
 mod queries;
 mod queue;

@@ -5,8 +5,9 @@ use contracts::{
     query::{PAYMENT_STATUSES_MAX, PaymentQuery, PaymentStanding, PaymentStatuses},
 };
 use futures::{StreamExt, TryStreamExt, stream};
+use lambda_kit::dynamodb::TableError;
 
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// Payments that are read at the same time.
 const CONCURRENCY: usize = 10;
@@ -16,7 +17,7 @@ pub enum QueryError {
     #[error("{0} payments in one question: ask for {PAYMENT_STATUSES_MAX} at most")]
     TooMany(usize),
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Table(#[from] TableError),
 }
 
 /// Answers one question.
@@ -33,7 +34,7 @@ pub async fn handle(store: &Store, query: PaymentQuery) -> Result<PaymentStatuse
     Ok(PaymentStatuses { payments: known.into_iter().flatten().collect() })
 }
 
-async fn standing(store: &Store, order_id: OrderId) -> Result<Option<PaymentStanding>, StoreError> {
+async fn standing(store: &Store, order_id: OrderId) -> Result<Option<PaymentStanding>, TableError> {
     // At rest means that an undo would have nothing to do: otherwise the payment holds money, or has an
     // intent that could take some.
     let at_rest = store.get(&order_id).await?.map(|payment| payment.undo_outcome().is_some());

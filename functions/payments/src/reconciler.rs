@@ -11,6 +11,7 @@ use std::{collections::BTreeSet, ops::Range, time::Duration};
 
 use contracts::OrderId;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use lambda_kit::dynamodb::TableError;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -19,7 +20,7 @@ pub use function::run;
 use crate::{
     domain::{Difference, Kind, Payment, compare},
     gateway::{Gateway, GatewayError, IntentObject},
-    store::{Store, StoreError},
+    store::Store,
 };
 
 /// How long a gateway call may wait for its turn, and for the breaker to close.
@@ -52,7 +53,7 @@ pub struct Report {
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Table(#[from] TableError),
     #[error("the gateway cannot be compared with")]
     Gateway(#[from] GatewayError),
     #[error("{0} is not a day that payments can be of")]

@@ -151,7 +151,8 @@ impl Api {
     }
 
     async fn learn(&self, news: &News, occasion: Occasion<'_>) -> Result<(), Problem> {
-        let Some(payment) = self.intake.store.get(&news.order_id).await? else {
+        let payment = self.intake.store.get(&news.order_id).await.map_err(|e| Problem::unavailable(&e))?;
+        let Some(payment) = payment else {
             // An intent is made only for a payment that is stored.
             tracing::error!("a webhook names an order without a payment");
             return Ok(());

@@ -13,6 +13,7 @@ use super::{Invocation, Payments, PaymentsError, jittered};
 use crate::{
     domain::{Fact, Occasion, Payment},
     gateway::GatewayError,
+    handler,
     queue::{RecordDispute, RecordRefunds},
 };
 
@@ -43,7 +44,7 @@ impl Payments {
         let version = payment.version;
         let occasion = Occasion { now: invocation.now, cause: &record.event_id };
         let disputed = Fact::Disputed(record.dispute.clone());
-        let payment = self.store.record(&order_id, Some(payment), &disputed, occasion).await?;
+        let payment = handler::record(&self.store, &order_id, Some(payment), &disputed, occasion).await?;
         if payment.version > version {
             let status = record.dispute.status;
             telemetry::record(&format!("dispute.{status}"), Outcome::Ok, Duration::ZERO);
@@ -81,7 +82,7 @@ impl Payments {
                 }
             },
         };
-        let payment = self.store.record(&order_id, Some(payment), &fact, occasion).await?;
+        let payment = handler::record(&self.store, &order_id, Some(payment), &fact, occasion).await?;
         if let Some(failed) = record.failed.filter(|_| payment.version > version) {
             telemetry::record("refund.failed", Outcome::Error, Duration::ZERO);
             tracing::error!(

@@ -8,6 +8,7 @@ use super::{Invocation, Payments, PaymentsError};
 use crate::{
     domain::{Charge, Fact, Occasion, Operation, Payment, Says, Status, Work},
     gateway::{GatewayError, IntentObject},
+    handler,
 };
 
 /// One call of the gateway, the write by which its turn is taken, the one by which its breaker learns of a failure, and the
@@ -279,7 +280,7 @@ impl Payments {
     ) -> Result<Payment, PaymentsError> {
         let order_id = payment.order_id.clone();
         let told = payment.verdict();
-        let payment = self.store.record(&order_id, Some(payment), fact, occasion).await?;
+        let payment = handler::record(&self.store, &order_id, Some(payment), fact, occasion).await?;
         if payment.verdict() != told {
             self.answers.tell(&payment).await?;
         }

@@ -30,7 +30,9 @@ impl Lab {
     async fn learn(&self, says: Says) {
         let heard = Fact::Heard { intent_id: "pi_1".to_owned(), says };
         let known = Some(self.payment().await);
-        self.payments.store.record(&self.order, known, &heard, self.occasion()).await.unwrap();
+        crate::handler::record(&self.payments.store, &self.order, known, &heard, self.occasion())
+            .await
+            .unwrap();
     }
 
     async fn last_event_type(&self) -> Option<String> {
@@ -312,7 +314,7 @@ async fn a_refund_that_was_made_in_the_dashboard_is_found_out() {
     lab.payments.gateway.refund(&payment, "pi_1", crate::testing::CALL).await.unwrap();
     let known = Some(payment);
     let spent = Fact::KeySpent { operation: Operation::Refund, n: 1 };
-    lab.payments.store.record(&lab.order, known, &spent, lab.occasion()).await.unwrap();
+    crate::handler::record(&lab.payments.store, &lab.order, known, &spent, lab.occasion()).await.unwrap();
 
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::Refunded));
     assert_eq!(lab.stripe.calls()[2..], ["refund refund.1", "refund refund.2", "retrieve"]);

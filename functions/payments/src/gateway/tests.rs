@@ -104,7 +104,8 @@ async fn a_request_names_its_key_its_version_and_who_asks() {
         .mount(&server)
         .await;
     let undo = Fact::Undo { user_id: lab.user.clone(), correlation_id: crate::testing::correlation() };
-    let payment = lab.payments.store.record(&lab.order, None, &undo, lab.occasion()).await.unwrap();
+    let payment =
+        crate::handler::record(&lab.payments.store, &lab.order, None, &undo, lab.occasion()).await.unwrap();
     let gateway = gateway(&lab, &server);
     let confirmed = gateway.confirm(&payment, "pi_1", CALL).await.unwrap();
     assert_eq!(confirmed.says(), Says::Succeeded);
@@ -127,7 +128,8 @@ async fn a_charge_is_sent_in_the_gateways_units_or_not_at_all(
     let lab = Lab::new().await;
     let server = answering(200, json!({"id": "pi_1", "status": "requires_confirmation"})).await;
     let undo = Fact::Undo { user_id: lab.user.clone(), correlation_id: crate::testing::correlation() };
-    let payment = lab.payments.store.record(&lab.order, None, &undo, lab.occasion()).await.unwrap();
+    let payment =
+        crate::handler::record(&lab.payments.store, &lab.order, None, &undo, lab.occasion()).await.unwrap();
     let charge = Charge { amount, payment_method: "pm_card_visa".to_owned(), deadline: 0 };
     let answer = gateway(&lab, &server).create(&payment, &charge, CALL).await;
     let requests = server.received_requests().await.unwrap();

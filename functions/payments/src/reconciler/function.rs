@@ -99,7 +99,7 @@ impl Reconciler {
         let recorded = self.settled(order_id, by, note, Timestamp::now()).await.map_err(|error| {
             let error_type = match &error {
                 SettleError::NoPayment(_) | SettleError::NothingFailed(_) => "NothingToSettle",
-                SettleError::Store(_) => {
+                SettleError::Table(_) | SettleError::Record(_) => {
                     tracing::error!(
                         order_id = order_id.as_str(),
                         error = chain(&error),

@@ -2,12 +2,14 @@
 
 use contracts::{Money, OrderId};
 use jiff::Timestamp;
+use lambda_kit::dynamodb::TableError;
 use serde::Serialize;
 
 use super::Reconciler;
 use crate::{
     domain::{Fact, Occasion, Payment},
-    store::{Store, StoreError},
+    handler::{self, RecordError},
+    store::Store,
 };
 
 /// The record, written now or before.
@@ -31,7 +33,9 @@ pub enum SettleError {
     )]
     NothingFailed(OrderId),
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Table(#[from] TableError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
 }
 
 impl Reconciler {
@@ -70,9 +74,9 @@ async fn record(
     by: &str,
     note: &str,
     now: Timestamp,
-) -> Result<Payment, StoreError> {
+) -> Result<Payment, RecordError> {
     let order_id = known.order_id.clone();
     let cause = format!("{order_id}.PaymentSettled");
     let fact = Fact::Settled { by: by.to_owned(), note: note.to_owned() };
-    store.record(&order_id, Some(known), &fact, Occasion { now, cause: &cause }).await
+    handler::record(store, &order_id, Some(known), &fact, Occasion { now, cause: &cause }).await
 }

@@ -56,7 +56,7 @@ async fn a_refund_that_failed_does_not_differ_although_the_charges_own_sum_count
     let failed = FailedRefund { id: "re_1".into(), amount: 4200, reason: "unknown".into() };
     let known = Some(lab.payment().await);
     let fact = Fact::RefundFailed(failed);
-    lab.payments.store.record(&lab.order, known, &fact, lab.occasion()).await.unwrap();
+    crate::handler::record(&lab.payments.store, &lab.order, known, &fact, lab.occasion()).await.unwrap();
     assert_eq!(lab.status().await, Status::RefundFailed);
     assert_eq!(lab.differences().await, []);
 
@@ -76,7 +76,15 @@ async fn what_was_paid_past_the_gateway_is_recorded_once_and_only_for_a_refund_t
     lab.stripe.refund_fails("re_1");
     let failed = FailedRefund { id: "re_1".into(), amount: 4200, reason: "unknown".into() };
     let known = Some(lab.payment().await);
-    lab.payments.store.record(&lab.order, known, &Fact::RefundFailed(failed), lab.occasion()).await.unwrap();
+    crate::handler::record(
+        &lab.payments.store,
+        &lab.order,
+        known,
+        &Fact::RefundFailed(failed),
+        lab.occasion(),
+    )
+    .await
+    .unwrap();
 
     lab.faults.lose_answers("PutItem", 1);
     let first = lab.settled("alice").await.unwrap();

@@ -3,7 +3,8 @@ use futures::future::join_all;
 
 use super::*;
 use crate::{
-    domain::{Charge, Says, Secret, Status},
+    domain::{Charge, Fact, Rejected, Says, Secret, Status},
+    handler::{self, RecordError},
     testing::{DEADLINE, Lab, correlation},
 };
 
@@ -20,7 +21,7 @@ impl Lab {
     }
 
     async fn record(&self, known: Option<Payment>, fact: &Fact) -> Payment {
-        self.payments.store.record(&self.order, known, fact, self.occasion()).await.unwrap()
+        handler::record(&self.payments.store, &self.order, known, fact, self.occasion()).await.unwrap()
     }
 
     fn undo_fact(&self) -> Fact {
@@ -103,7 +104,7 @@ async fn writers_at_the_same_moment_all_have_their_say() {
 #[tokio::test]
 async fn a_fact_without_a_payment_is_refused_and_writes_nothing() {
     let lab = Lab::new().await;
-    let refused = lab.payments.store.record(&lab.order, None, &succeeded(), lab.occasion()).await;
-    assert!(matches!(refused, Err(StoreError::Rejected(Rejected::NoPayment))));
+    let refused = handler::record(&lab.payments.store, &lab.order, None, &succeeded(), lab.occasion()).await;
+    assert!(matches!(refused, Err(RecordError::Rejected(Rejected::NoPayment))));
     assert_eq!(lab.payments.store.get(&lab.order).await.unwrap(), None);
 }

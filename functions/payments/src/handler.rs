@@ -1,0 +1,58 @@
+//! Decides what a fact changes about a payment, and writes it. When another writer was faster, it reads and
+//! decides again.
+
+use std::time::Duration;
+
+use contracts::OrderId;
+use lambda_kit::{
+    dynamodb::{Budget, Conflict, TableError, retry_on_conflict_with},
+    telemetry::{self, Outcome},
+};
+
+use crate::{
+    domain::{self, Fact, Occasion, Payment, Rejected},
+    store::Store,
+};
+
+/// Writers of one payment are few (a message, a webhook, an undo); this many conflicts in a row are a fault.
+const WRITES: Budget = Budget::Tries(10);
+
+/// Why a fact was not recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("the payment cannot take this fact")]
+    Rejected(#[from] Rejected),
+    #[error("the payment changed every time while it was being written")]
+    Conflict(#[from] Conflict),
+}
+
+/// Applies `fact` to the payment and returns the new state. `known` is the version that the caller has, or
+/// `None` for the guess that there is no payment; a wrong one costs a read. A repeated fact changes nothing, so
+/// a write whose answer was lost is recognised as done.
+///
+/// # Errors
+/// When the payment's state does not allow the fact, or the table cannot be read or written.
+pub async fn record(
+    store: &Store,
+    order_id: &OrderId,
+    known: Option<Payment>,
+    fact: &Fact,
+    occasion: Occasion<'_>,
+) -> Result<Payment, RecordError> {
+    let recorded = retry_on_conflict_with(WRITES, known, |known| async move {
+        let Some(change) = domain::decide(order_id, known.as_ref(), fact, occasion)? else {
+            // `decide` returns no change only for a payment that exists.
+            return known.map(Ok).ok_or(RecordError::from(Rejected::NoPayment));
+        };
+        if let Err(Conflict) = store.write(&change).await? {
+            return Ok(Err(store.get(order_id).await?));
+        }
+        if let Some(result) = change.result() {
+            telemetry::record(result, Outcome::Ok, Duration::ZERO);
+        }
+        Ok(Ok(change.payment))
+    });
+    Ok(recorded.await??)
+}
