@@ -7,18 +7,16 @@ mod tests;
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{Path, State},
     http::{HeaderValue, header},
     response::IntoResponse,
     routing::{get, post},
 };
-use contracts::{OrderId, OrderStatus, ShippingAddress};
+use contracts::{OrderId, ShippingAddress};
 use garde::Validate;
 use jiff::{Timestamp, civil::Date};
 use lambda_kit::{
-    dynamodb::TableError,
-    http::{Admin, Body, Correlation, Identity, Problem},
-    peers::CallError,
+    http::{Admin, Body, Correlation, Identity, Problem, Query},
     text,
 };
 use serde::{Deserialize, Serialize};
@@ -26,13 +24,11 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "openapi")]
 pub use self::describe::operations;
 use crate::{
-    domain::{Cause, Decision, OutOfOrder, Parcel, Progress, Report, Status, report},
+    domain::{OutOfOrder, Parcel, Progress, Report, Status},
+    handler::{RecordError, record},
     orders::Orders,
-    store::{Store, Written},
+    store::Store,
 };
-
-/// Tries to write when another writer changes the same parcel in between: one colleague, seldom two.
-const TRIES: u32 = 4;
 
 /// The dependencies of the REST API.
 #[derive(Debug, Clone)]
@@ -94,14 +90,13 @@ async fn show(
     State(api): State<Api>,
     identity: Identity,
     Path(order_id): Path<String>,
-    query: Result<Query<Shown>, QueryRejection>,
+    Query(Shown { include }): Query<Shown>,
 ) -> Result<impl IntoResponse, Problem> {
-    let Query(Shown { include }) = query.map_err(|error| Problem::query(&error))?;
     if include.as_ref().is_some_and(|part| part != "address") {
         return Err(Problem::field("include", "must be `address`, which adds where the parcel goes"));
     }
     let order_id = parse(&order_id)?;
-    let parcel = api.store.parcel(&order_id).await.map_err(ApiError::from)?;
+    let parcel = api.store.parcel(&order_id).await?;
     let parcel = parcel.filter(|parcel| identity.may_see(&parcel.user_id)).ok_or_else(no_such)?;
     let shipping_address = parcel.shipping_address.clone().filter(|_| include.is_some());
     let view = ShipmentView { shipping_address, ..view(parcel).ok_or_else(no_such)? };
@@ -118,51 +113,8 @@ async fn progress(
 ) -> Result<Json<ShipmentView>, Problem> {
     let order_id = parse(&order_id)?;
     let report = Report { progress: status, tracking_number };
-    let parcel = api.record(order_id, &report, correlation_id.as_str()).await?;
+    let parcel = record(&api.store, &api.orders, &order_id, &report, correlation_id.as_str()).await?;
     Ok(Json(view(parcel).ok_or_else(no_such)?))
-}
-
-impl Api {
-    async fn record(
-        &self,
-        order_id: OrderId,
-        asked: &Report,
-        causation_id: &str,
-    ) -> Result<Parcel, ApiError> {
-        let mut order_has_completed = false;
-        for _ in 0..TRIES {
-            let Some(parcel) = self.store.parcel(&order_id).await? else {
-                return Err(match self.orders.status(&order_id).await? {
-                    Some(_) => ApiError::NotCompleted,
-                    None => ApiError::Unknown,
-                });
-            };
-            let cause = Cause {
-                order_id: order_id.clone(),
-                user_id: parcel.user_id.clone(),
-                correlation_id: parcel.correlation_id.clone(),
-                causation_id: causation_id.to_owned(),
-                at: Timestamp::now(),
-            };
-            let change = match report(&parcel, asked, &cause)? {
-                Decision::Keep(parcel) => return Ok(parcel),
-                Decision::Write(change) => change,
-            };
-            // Only the first report needs the check: later ones follow it, and a completed order stays
-            // completed.
-            if parcel.status == Status::Scheduled && !order_has_completed {
-                if self.orders.status(&order_id).await? != Some(OrderStatus::OrderCompleted) {
-                    return Err(ApiError::NotCompleted);
-                }
-                order_has_completed = true;
-            }
-            if self.store.write(&change).await? == Written::Done {
-                tracing::info!(status = ?change.parcel.status, "a parcel's progress");
-                return Ok(change.parcel);
-            }
-        }
-        Err(ApiError::Busy)
-    }
 }
 
 fn parse(order_id: &str) -> Result<OrderId, Problem> {
@@ -188,38 +140,19 @@ fn view(parcel: Parcel) -> Option<ShipmentView> {
     })
 }
 
-/// Why a report was not recorded.
-#[derive(Debug, thiserror::Error)]
-enum ApiError {
-    #[error(transparent)]
-    Table(#[from] TableError),
-    #[error("orders does not answer")]
-    Orders(#[from] CallError),
-    #[error(transparent)]
-    OutOfOrder(#[from] OutOfOrder),
-    #[error("the order has not completed")]
-    NotCompleted,
-    #[error("there is no such order")]
-    Unknown,
-    #[error("the parcel is too busy")]
-    Busy,
-}
-
-impl From<ApiError> for Problem {
-    fn from(error: ApiError) -> Self {
+impl From<RecordError> for Problem {
+    fn from(error: RecordError) -> Self {
         match error {
-            ApiError::Table(TableError::Item { .. }) => Self::internal(&error),
-            ApiError::Table(TableError::Call { .. }) | ApiError::Orders(_) | ApiError::Busy => {
-                Self::unavailable(&error)
-            }
-            ApiError::OutOfOrder(OutOfOrder { is, .. }) => Self::conflict(format!(
+            RecordError::Table(error) => error.into(),
+            RecordError::Orders(_) | RecordError::Conflict(_) => Self::unavailable(&error),
+            RecordError::OutOfOrder(OutOfOrder { is, .. }) => Self::conflict(format!(
                 "The parcel is {}. It is picked, packed, shipped and delivered, in this order.",
                 format!("{is:?}").to_lowercase()
             )),
-            ApiError::NotCompleted => {
+            RecordError::NotCompleted => {
                 Self::conflict("Only the parcel of a completed order is sent. See the order's status.")
             }
-            ApiError::Unknown => no_such(),
+            RecordError::Unknown => no_such(),
         }
     }
 }

@@ -8,18 +8,15 @@ use contracts::{
     },
 };
 use jiff::{Timestamp, tz::TimeZone};
-use lambda_kit::{command::CommandError, dynamodb::TableError};
+use lambda_kit::command::CommandError;
 use serde::Serialize;
 
 use crate::{
     carrier::Carrier,
-    domain::{Cause, Command, Decision, Parcel, Refused, Schedule, decide},
-    store::{Store, Written},
+    domain::{Cause, Command, Refused, Schedule},
+    handler::{ShipmentError, execute},
+    store::Store,
 };
-
-/// Tries to write when another writer changes the same parcel in between. A parcel moves at most twice here,
-/// and only the saga moves it.
-const TRIES: u32 = 4;
 
 /// The answer of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,18 +24,6 @@ const TRIES: u32 = 4;
 pub enum Answer {
     Scheduled(Shipment),
     Undone(Undone),
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum ShipmentError {
-    #[error(transparent)]
-    Refused(#[from] Refused),
-    #[error(transparent)]
-    Table(#[from] TableError),
-    #[error("a scheduled parcel has no shipment")]
-    Incomplete,
-    #[error("the parcel is too busy")]
-    Busy,
 }
 
 /// Runs one command of the saga. A repeat gets the first answer.
@@ -57,34 +42,16 @@ pub async fn handle(
             let today = now.to_zoned(TimeZone::UTC).date();
             let booked = carrier.book(&context.order_id, &shipping_address, today);
             let schedule = Command::Schedule(Box::new(Schedule { booked, items, shipping_address }));
-            let parcel = drive(store, schedule, &cause(context, user_id, action, now)).await?;
+            let parcel = execute(store, schedule, &cause(context, user_id, action, now)).await?;
             parcel.shipment.map(Answer::Scheduled).ok_or(ShipmentError::Incomplete)
         }
         FulfillmentCommand::CancelShipment { context, user_id } => {
-            let parcel = drive(store, Command::Cancel, &cause(context, user_id, action, now)).await?;
+            let parcel = execute(store, Command::Cancel, &cause(context, user_id, action, now)).await?;
             let called_off = parcel.was_called_off();
             let outcome = if called_off { UndoOutcome::Cancelled } else { UndoOutcome::NothingScheduled };
             Ok(Answer::Undone(Undone { outcome }))
         }
     }
-}
-
-/// Decides and writes; after a lost race, reads and decides again. Does not read first, since a schedule
-/// usually finds nothing and a cancel is rare.
-async fn drive(store: &Store, command: Command, cause: &Cause) -> Result<Parcel, ShipmentError> {
-    let mut current = None;
-    for _ in 0..TRIES {
-        let change = match decide(current.as_ref(), command.clone(), cause)? {
-            Decision::Keep(parcel) => return Ok(parcel),
-            Decision::Write(change) => change,
-        };
-        current = match store.write(&change).await? {
-            // Decides again, so that the answer is the same as for a repeat.
-            Written::Done => Some(change.parcel),
-            Written::Moved => store.parcel(&cause.order_id).await?,
-        };
-    }
-    Err(ShipmentError::Busy)
 }
 
 fn cause(context: CommandContext, user_id: UserId, action: &str, now: Timestamp) -> Cause {
@@ -102,7 +69,9 @@ impl CommandError for ShipmentError {
         match self {
             Self::Refused(Refused::Rejected(_)) => SHIPMENT_REJECTED,
             Self::Refused(Refused::AlreadyCancelled) => ORDER_CANCEL_REQUESTED,
-            Self::Refused(Refused::UnderWay) | Self::Table(_) | Self::Incomplete | Self::Busy => TRANSIENT,
+            Self::Refused(Refused::UnderWay) | Self::Table(_) | Self::Incomplete | Self::Conflict(_) => {
+                TRANSIENT
+            }
         }
     }
 }

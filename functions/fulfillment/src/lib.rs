@@ -7,6 +7,7 @@ mod carrier;
 mod commands;
 mod domain;
 mod erasure;
+mod handler;
 mod orders;
 mod queries;
 mod store;

@@ -10,19 +10,11 @@ mod addresses;
 
 use contracts::OrderId;
 use lambda_kit::{
-    dynamodb::{Item, OUTBOX, Table, TableError, condition_failed, key, number, outbox},
+    dynamodb::{Conflict, Item, Table, TableError, at_version, key, to_item, with_outbox},
     health::Check,
 };
 
 use crate::domain::{Change, Parcel};
-
-/// The outcome of a conditional write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
-    Done,
-    /// The parcel has changed since the decision.
-    Moved,
-}
 
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -43,57 +35,20 @@ impl Store {
     /// # Errors
     /// When the table cannot be read.
     pub async fn parcel(&self, order: &OrderId) -> Result<Option<Parcel>, TableError> {
-        let operation = "read parcel";
-        let answer = self
-            .table
-            .client
-            .get_item()
-            .table_name(&self.table.name)
-            .set_key(Some(parcel_key(order)))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| TableError::call(operation, error))?;
-        answer
-            .item
-            .map(serde_dynamo::from_item)
-            .transpose()
-            .map_err(|error| TableError::item(operation, error))
+        self.table.get("read parcel", parcel_key(order)).await
     }
 
-    /// Writes a parcel, if it has not changed since the decision.
+    /// Writes a parcel. Conflicts when it has changed since the decision.
     ///
     /// # Errors
     /// When the call failed or its answer was lost: it may have taken effect.
-    pub async fn write(&self, change: &Change) -> Result<Written, TableError> {
-        let operation = "write parcel";
-        let put = self
-            .table
-            .client
-            .put_item()
-            .table_name(&self.table.name)
-            .set_item(Some(item(operation, change)?));
-        let put = match change.expected {
-            None => put.condition_expression("attribute_not_exists(pk)"),
-            Some(version) => put
-                .condition_expression("version = :expected")
-                .expression_attribute_values(":expected", number(version)),
-        };
-        match put.send().await {
-            Ok(_) => Ok(Written::Done),
-            Err(error) if condition_failed(&error) => Ok(Written::Moved),
-            Err(error) => Err(TableError::call(operation, error)),
-        }
+    pub async fn write(&self, change: &Change) -> Result<Result<(), Conflict>, TableError> {
+        const OPERATION: &str = "write parcel";
+        let item = to_item(OPERATION, parcel_key(&change.parcel.order_id), &change.parcel)?;
+        let events = change.events().map_err(|error| TableError::item(OPERATION, error))?;
+        let item = with_outbox(OPERATION, item, &events)?;
+        self.table.put_if(OPERATION, item, at_version(change.expected.unwrap_or(0))).await
     }
-}
-
-fn item(operation: &'static str, change: &Change) -> Result<Item, TableError> {
-    let mut item: Item =
-        serde_dynamo::to_item(&change.parcel).map_err(|error| TableError::item(operation, error))?;
-    item.extend(parcel_key(&change.parcel.order_id));
-    let events = change.events().map_err(|error| TableError::item(operation, error))?;
-    item.insert(OUTBOX.to_owned(), outbox(&events).map_err(|error| TableError::item(operation, error))?);
-    Ok(item)
 }
 
 fn parcel_key(order: &OrderId) -> Item {

@@ -6,7 +6,9 @@ use axum::{
     body::{Body as RawBody, to_bytes},
     http::{Request, StatusCode},
 };
-use contracts::{CorrelationId, IdempotencyKey, OrderLine, ShippingAddress, Sku, UserId, saga::*};
+use contracts::{
+    CorrelationId, IdempotencyKey, OrderLine, OrderStatus, ShippingAddress, Sku, UserId, saga::*,
+};
 use lambda_kit::{
     http::app,
     testing::{self, Faults, Tokens, sdk_config},

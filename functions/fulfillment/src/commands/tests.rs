@@ -8,6 +8,7 @@ use futures::future::{join, join_all};
 use lambda_kit::{
     aws::MAX_ATTEMPTS,
     command::execute,
+    dynamodb::{Conflict, TableError},
     testing::{self, Faults},
 };
 use rstest::rstest;
@@ -209,6 +210,6 @@ fn every_error_has_its_name() {
     assert_eq!(name(Refused::Rejected("no".to_owned()).into()), "ShipmentRejected");
     assert_eq!(name(Refused::AlreadyCancelled.into()), "OrderCancelRequested");
     assert_eq!(name(ShipmentError::Incomplete), "Transient");
-    assert_eq!(name(ShipmentError::Busy), "Transient");
+    assert_eq!(name(Conflict.into()), "Transient");
     assert_eq!(name(TableError::call("write", "lost").into()), "Transient");
 }
