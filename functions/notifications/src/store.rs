@@ -5,7 +5,7 @@
 mod contacts;
 mod messages;
 
-use lambda_kit::dynamodb::{Item, Table, TableError};
+use lambda_kit::dynamodb::Table;
 
 pub use messages::{LEASE_SECONDS, Lease};
 
@@ -17,12 +17,6 @@ pub struct Store {
 impl Store {
     pub const fn new(table: Table) -> Self {
         Self { table }
-    }
-
-    async fn get(&self, operation: &'static str, key: Item) -> Result<Option<Item>, TableError> {
-        let call = self.table.client.get_item().table_name(&self.table.name).set_key(Some(key));
-        let answer = call.consistent_read(true).send().await.map_err(|e| TableError::call(operation, e))?;
-        Ok(answer.item)
     }
 }
 

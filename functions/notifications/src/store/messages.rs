@@ -1,11 +1,12 @@
 //! The record of each message. A message is leased before it is sent and recorded after. After a crash in
 //! between it is sent once more, and never a third time, since whether it was sent is unknown.
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use contracts::events::{Channel, Undelivered};
 use jiff::Timestamp;
 use lambda_kit::dynamodb::{
-    Item, OUTBOX, TableError, condition_failed, key, number, outbox, refused_item, string,
+    Conflict, Expression, Item, OUTBOX, TableError, condition_failed, key, number, number_of, outbox,
+    refused_item, string,
 };
 
 use super::{RECORD_SECONDS, Store};
@@ -92,30 +93,24 @@ impl Store {
 
     /// The number of events that have been published about a message.
     pub async fn told(&self, notification: Notification<'_>) -> Result<u64, TableError> {
-        let item = self.get("reading a message", message_key(notification)).await?;
+        let item = self.table.get_item("reading a message", message_key(notification)).await?;
         Ok(item.as_ref().map_or(0, told))
     }
 
     /// Releases a message that was not sent.
     pub async fn release(&self, notification: Notification<'_>) -> Result<(), TableError> {
-        let update = self
-            .table
-            .client
-            .update_item()
-            .table_name(&self.table.name)
-            .set_key(Some(message_key(notification)))
-            .update_expression("SET #state = :waiting, unsure = unsure - :one REMOVE holder, lease_until")
-            // Idempotent: a repeat after a lost answer finds it done.
-            .condition_expression("#state = :sending AND unsure > :none")
-            .expression_attribute_names("#state", STATE)
-            .expression_attribute_values(":waiting", string(WAITING))
-            .expression_attribute_values(":sending", string(SENDING))
-            .expression_attribute_values(":none", number(0))
-            .expression_attribute_values(":one", number(1));
-        match update.send().await {
-            Err(error) if !condition_failed(&error) => Err(TableError::call("giving a message back", error)),
-            _ => Ok(()),
-        }
+        let update =
+            Expression::new("SET #state = :waiting, unsure = unsure - :one REMOVE holder, lease_until")
+                .name("#state", STATE)
+                .value(":waiting", string(WAITING))
+                .value(":one", number(1));
+        let held = Expression::new("#state = :sending AND unsure > :none")
+            .value(":sending", string(SENDING))
+            .value(":none", number(0));
+        // Idempotent: a repeat after a lost answer conflicts, because it was done.
+        let (Ok(()) | Err(Conflict)) =
+            self.table.update_if("releasing a message", message_key(notification), update, held).await?;
+        Ok(())
     }
 
     /// Records the result of a message, with its event. `told` events have been published about it.
@@ -136,34 +131,25 @@ impl Store {
             Ending::Failed(reason) => (FAILED, name(*reason)),
             Ending::GivenUp(reason) => (GIVEN_UP, name(*reason)),
         };
-        let update = self
-            .table
-            .client
-            .update_item()
-            .table_name(&self.table.name)
-            .set_key(Some(message_key(notification)))
-            .condition_expression("attribute_not_exists(#state) OR NOT #state IN (:sent, :failed)")
-            .expression_attribute_values(":sent", string(SENT))
-            .expression_attribute_values(":failed", string(FAILED))
-            .update_expression(format!(
-                "SET #state = :state, #result = :result, ended_at = :now, {TOLD} = :told, #outbox = :outbox \
-                 REMOVE {LEASE_UNTIL}, {HOLDER}, unsure"
-            ))
-            .expression_attribute_names("#state", STATE)
-            .expression_attribute_names("#result", "result")
-            .expression_attribute_names("#outbox", OUTBOX)
-            .expression_attribute_values(":state", string(state))
-            .expression_attribute_values(":result", string(result))
-            .expression_attribute_values(":now", number(now.as_second()))
-            .expression_attribute_values(":told", number(told + 1))
-            .expression_attribute_values(
-                ":outbox",
-                outbox(&[event]).map_err(|e| TableError::item(OPERATION, e))?,
-            );
-        match update.send().await {
-            Err(error) if !condition_failed(&error) => Err(TableError::call(OPERATION, error)),
-            _ => Ok(()),
-        }
+        let events = outbox(&[event]).map_err(|e| TableError::item(OPERATION, e))?;
+        let update = Expression::new(format!(
+            "SET #state = :state, #result = :result, ended_at = :now, {TOLD} = :told, #outbox = :outbox \
+             REMOVE {LEASE_UNTIL}, {HOLDER}, unsure"
+        ))
+        .name("#state", STATE)
+        .name("#result", "result")
+        .name("#outbox", OUTBOX)
+        .value(":state", string(state))
+        .value(":result", string(result))
+        .value(":now", number(now.as_second()))
+        .value(":told", number(told + 1))
+        .value(":outbox", events);
+        let not_final = Expression::new("attribute_not_exists(#state) OR NOT #state IN (:sent, :failed)")
+            .value(":sent", string(SENT))
+            .value(":failed", string(FAILED));
+        let (Ok(()) | Err(Conflict)) =
+            self.table.update_if(OPERATION, message_key(notification), update, not_final).await?;
+        Ok(())
     }
 }
 
@@ -173,17 +159,13 @@ fn refused(item: &Item, holder: &str, now: i64) -> Lease {
         () if is(STATE, SENT) || is(STATE, FAILED) => Lease::Done,
         // Our own write, whose answer was lost.
         () if is(HOLDER, holder) => Lease::Held { told: told(item) },
-        () if integer(item, LEASE_UNTIL).is_some_and(|until| until > now) => Lease::Busy,
+        () if number_of(item, LEASE_UNTIL).is_some_and(|until: i64| until > now) => Lease::Busy,
         () => Lease::Uncertain,
     }
 }
 
 fn told(item: &Item) -> u64 {
-    integer(item, TOLD).unwrap_or(0).try_into().unwrap_or(0)
-}
-
-fn integer(item: &Item, name: &str) -> Option<i64> {
-    item.get(name).and_then(|value| AttributeValue::as_n(value).ok())?.parse().ok()
+    number_of(item, TOLD).unwrap_or(0)
 }
 
 const fn name(reason: Undelivered) -> &'static str {
