@@ -17,7 +17,7 @@ use contracts::{Envelope, EventPayload, InvalidId, OrderId, UserId, events::User
 use futures::{StreamExt, stream};
 use lambda_kit::{
     command::chain,
-    dynamodb::TableError,
+    dynamodb::{Conflict, TableError},
     sqs::{self, EventTypes, MessageError, one_event},
 };
 use tracing::Instrument;
@@ -26,7 +26,7 @@ use crate::{
     domain::{Arrival, ErrorCode, Frame, NotAFrame, Subscriber},
     line::Command,
     push::{Push, PushError, Pusher, THROTTLED_BUDGET},
-    store::{BUFFER_SECONDS, OrderLine, Owed, Saved, Store},
+    store::{BUFFER_SECONDS, OrderLine, Owed, Store},
 };
 
 /// The event types that the subscription brings (infra/realtime.yaml). An order's event of a type of a later release has a
@@ -186,13 +186,13 @@ impl Consumer {
         let undelivered = connections.len();
         let owed = (undelivered > 0).then(|| Owed::of(&event.event_id, &frames, connections));
         match self.store.save(&order_id, &buffer, owed, revision, now).await? {
-            Saved::Done if undelivered == 0 && !forgot => {
+            Ok(()) if undelivered == 0 && !forgot => {
                 let of = buffer.owner().cloned();
                 let line = OrderLine { buffer, revision: revision + 1, subscribers, owed: None };
                 batch.put(order_id, Known { line, followers, of });
             }
-            Saved::Done => {}
-            Saved::Conflict => self.saved_already(event, &order_id).await?,
+            Ok(()) => {}
+            Err(Conflict) => self.saved_already(event, &order_id).await?,
         }
         if undelivered == 0 { Ok(()) } else { Err(ConsumerError::Undelivered(undelivered)) }
     }

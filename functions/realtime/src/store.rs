@@ -22,7 +22,10 @@ use aws_sdk_dynamodb::{
 };
 use contracts::{EventId, OrderId, OrderStatus, UserId};
 use lambda_kit::{
-    dynamodb::{EXPIRES_AT, Item, PK, SK, Table, TableError, condition_failed, key, number, string},
+    dynamodb::{
+        Conflict, EXPIRES_AT, Expression, Item, PK, SK, Table, TableError, from_item, key, number, string,
+        to_item,
+    },
     jwt::Audience,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -107,14 +110,6 @@ pub enum Slot {
     Unknown,
 }
 
-/// The result of writing the buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Saved {
-    Done,
-    /// Another instance wrote it meanwhile.
-    Conflict,
-}
-
 #[derive(Serialize, Deserialize)]
 struct BufferItem {
     owner: Option<UserId>,
@@ -149,7 +144,7 @@ impl Store {
         };
         let requests = items.into_iter().map(put).collect::<Result<_, _>>();
         self.write_all(OPERATION, requests.map_err(|e| TableError::call(OPERATION, e))?).await?;
-        if self.get(OPERATION, barred_key(user_id)).await?.is_none() {
+        if self.table.get_item(OPERATION, barred_key(user_id)).await?.is_none() {
             return Ok(Welcome::Yes);
         }
         self.forget(connection_id, None, Some(user_id)).await?;
@@ -158,8 +153,9 @@ impl Store {
 
     /// Lets a deleted user connect no more, for as long as a ticket may be about.
     pub async fn bar(&self, user_id: &UserId, now: i64) -> Result<(), TableError> {
-        let mark = HashMap::from([(EXPIRES_AT, now + BARRED_SECONDS)]);
-        self.put("barring a user", barred_key(user_id), &mark).await
+        let mut mark = barred_key(user_id);
+        mark.insert(EXPIRES_AT.to_owned(), number(now + BARRED_SECONDS));
+        self.table.put("barring a user", mark).await
     }
 
     /// The connections of a user.
@@ -171,7 +167,7 @@ impl Store {
     /// A connection that exists and has not expired.
     pub async fn connection(&self, connection_id: &str, now: i64) -> Result<Option<Subscriber>, TableError> {
         const OPERATION: &str = "reading a connection";
-        let item = self.get(OPERATION, connection_key(connection_id)).await?;
+        let item = self.table.get_item(OPERATION, connection_key(connection_id)).await?;
         let subscriber: Option<Subscriber> = item.map(|item| read(OPERATION, item)).transpose()?;
         Ok(subscriber.filter(|subscriber| !subscriber.is_expired(now)))
     }
@@ -221,29 +217,22 @@ impl Store {
 
     /// Lets a connection follow an order. Its slot is taken already.
     pub async fn subscribe(&self, order_id: &OrderId, subscriber: &Subscriber) -> Result<(), TableError> {
-        self.put("subscribing", subscription_key(order_id, &subscriber.connection_id), subscriber).await
+        const OPERATION: &str = "subscribing";
+        let key = subscription_key(order_id, &subscriber.connection_id);
+        self.table.put(OPERATION, item_of(OPERATION, key, subscriber)?).await
     }
 
     /// Ends it, and gives the slot back.
     pub async fn unsubscribe(&self, order_id: &OrderId, connection_id: &str) -> Result<(), TableError> {
         const OPERATION: &str = "unsubscribing";
-        self.delete(OPERATION, subscription_key(order_id, connection_id)).await?;
-        let answer = self
-            .table
-            .client
-            .update_item()
-            .table_name(&self.table.name)
-            .set_key(Some(connection_key(connection_id)))
-            .update_expression("DELETE subscriptions :orders")
-            .condition_expression("attribute_exists(pk)")
-            .expression_attribute_values(":orders", AttributeValue::Ss(vec![order_id.to_string()]))
-            .send()
-            .await;
-        match answer {
-            // A connection that has ended has no slots.
-            Err(error) if !condition_failed(&error) => Err(TableError::call(OPERATION, error)),
-            _ => Ok(()),
-        }
+        self.table.delete(OPERATION, subscription_key(order_id, connection_id)).await?;
+        let orders = AttributeValue::Ss(vec![order_id.to_string()]);
+        let update = Expression::new("DELETE subscriptions :orders").value(":orders", orders);
+        let key = connection_key(connection_id);
+        // A connection that has ended has no slots.
+        let (Ok(()) | Err(Conflict)) =
+            self.table.update_if(OPERATION, key, update, "attribute_exists(pk)").await?;
+        Ok(())
     }
 
     /// Subscribes a connection to all orders of its user. False when the connection ended meanwhile.
@@ -264,13 +253,8 @@ impl Store {
     ) -> Result<bool, TableError> {
         let key = follower_key(&subscriber.user_id, &subscriber.connection_id);
         let item = item_of(operation, key, &Connected { subscriber: subscriber.clone(), all })?;
-        let put = self.table.client.put_item().table_name(&self.table.name).set_item(Some(item));
         // Its `$disconnect` may have removed it, and nothing would remove it a second time.
-        match put.condition_expression("attribute_exists(pk)").send().await {
-            Ok(_) => Ok(true),
-            Err(error) if condition_failed(&error) => Ok(false),
-            Err(error) => Err(TableError::call(operation, error)),
-        }
+        Ok(self.table.put_if(operation, item, "attribute_exists(pk)").await?.is_ok())
     }
 
     /// The connections that follow all orders of a user.
@@ -311,7 +295,8 @@ impl Store {
         Ok(line)
     }
 
-    /// Writes an order's buffer over the one that `revision` was read with.
+    /// Writes an order's buffer over the one that `revision` was read with. Conflicts when another instance wrote
+    /// it meanwhile.
     pub async fn save(
         &self,
         order_id: &OrderId,
@@ -319,7 +304,7 @@ impl Store {
         owed: Option<Owed>,
         revision: u64,
         now: i64,
-    ) -> Result<Saved, TableError> {
+    ) -> Result<Result<(), Conflict>, TableError> {
         const OPERATION: &str = "saving an order's frames";
         let state = buffer.state();
         let item = BufferItem {
@@ -331,21 +316,10 @@ impl Store {
             revision: revision + 1,
             expires_at: now + BUFFER_SECONDS,
         };
-        let answer = self
-            .table
-            .client
-            .put_item()
-            .table_name(&self.table.name)
-            .set_item(Some(item_of(OPERATION, key(order_pk(order_id), BUFFER), &item)?))
-            .condition_expression("attribute_not_exists(pk) OR revision = :revision")
-            .expression_attribute_values(":revision", number(revision))
-            .send()
-            .await;
-        match answer {
-            Ok(_) => Ok(Saved::Done),
-            Err(error) if condition_failed(&error) => Ok(Saved::Conflict),
-            Err(error) => Err(TableError::call(OPERATION, error)),
-        }
+        let item = item_of(OPERATION, key(order_pk(order_id), BUFFER), &item)?;
+        let unchanged = Expression::new("attribute_not_exists(pk) OR revision = :revision")
+            .value(":revision", number(revision));
+        self.table.put_if(OPERATION, item, unchanged).await
     }
 
     /// Removes a connection with all that it follows. `order_id` and `user_id` are those that it was found under: the
@@ -357,7 +331,7 @@ impl Store {
         user_id: Option<&UserId>,
     ) -> Result<(), TableError> {
         const OPERATION: &str = "forgetting a connection";
-        let connection = self.get(OPERATION, connection_key(connection_id)).await?;
+        let connection = self.table.get_item(OPERATION, connection_key(connection_id)).await?;
         let mut keys = Vec::new();
         if let Some(item) = &connection {
             let listed = item.get(SUBSCRIPTIONS).and_then(|value| value.as_ss().ok()).into_iter().flatten();
@@ -376,7 +350,7 @@ impl Store {
         self.delete_all(OPERATION, keys).await?;
         // Last, so that a repeat still finds the list.
         if connection.is_some() {
-            self.delete(OPERATION, connection_key(connection_id)).await
+            self.table.delete(OPERATION, connection_key(connection_id)).await
         } else {
             Ok(())
         }
@@ -409,45 +383,10 @@ impl Store {
         Err(TableError::call(operation, "the table is too busy for a batch"))
     }
 
-    async fn put<T: Serialize>(
-        &self,
-        operation: &'static str,
-        key: Item,
-        value: &T,
-    ) -> Result<(), TableError> {
-        let item = item_of(operation, key, value)?;
-        let call = self.table.client.put_item().table_name(&self.table.name).set_item(Some(item));
-        call.send().await.map_err(|e| TableError::call(operation, e))?;
-        Ok(())
-    }
-
-    async fn get(&self, operation: &'static str, key: Item) -> Result<Option<Item>, TableError> {
-        let call = self.table.client.get_item().table_name(&self.table.name).set_key(Some(key));
-        let answer = call.consistent_read(true).send().await.map_err(|e| TableError::call(operation, e))?;
-        Ok(answer.item)
-    }
-
-    async fn delete(&self, operation: &'static str, key: Item) -> Result<(), TableError> {
-        let call = self.table.client.delete_item().table_name(&self.table.name).set_key(Some(key));
-        call.send().await.map_err(|e| TableError::call(operation, e))?;
-        Ok(())
-    }
-
     /// All items under a partition key. Consistent: a subscription that has been confirmed must be seen.
     async fn query(&self, operation: &'static str, pk: String) -> Result<Vec<Item>, TableError> {
-        self.table
-            .client
-            .query()
-            .table_name(&self.table.name)
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", string(pk))
-            .consistent_read(true)
-            .into_paginator()
-            .items()
-            .send()
-            .collect::<Result<_, _>>()
-            .await
-            .map_err(|e| TableError::call(operation, e))
+        let query = self.table.query().consistent_read(true).key_condition_expression("pk = :pk");
+        self.table.query_all(operation, query.expression_attribute_values(":pk", string(pk))).await
     }
 }
 
@@ -476,13 +415,12 @@ fn follower_key(user_id: &UserId, connection_id: &str) -> Item {
 }
 
 fn item_of<T: Serialize>(operation: &'static str, key: Item, value: &T) -> Result<Item, TableError> {
-    let mut item: Item = serde_dynamo::to_item(value).map_err(|e| TableError::item(operation, e))?;
+    let item = to_item(operation, key, value)?;
     debug_assert!(item.contains_key(EXPIRES_AT), "every item of this table ends by itself");
-    item.extend(key);
     Ok(item)
 }
 
 fn read<T: DeserializeOwned>(operation: &'static str, mut item: Item) -> Result<T, TableError> {
     item.remove(PK);
-    serde_dynamo::from_item(item).map_err(|e| TableError::item(operation, e))
+    from_item(operation, item)
 }
