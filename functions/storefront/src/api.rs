@@ -7,15 +7,16 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Json, Router,
-    extract::{Query, State, rejection::QueryRejection},
+    extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use jiff::Timestamp;
 use lambda_kit::{
+    cursor::InvalidCursor,
     health::Status,
-    http::{Correlation, Identity, OwnBody, Problem},
+    http::{Correlation, Identity, OwnBody, Problem, Query},
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -81,22 +82,20 @@ async fn export_me(
     State(storefront): State<Storefront>,
     identity: Identity,
     Correlation(correlation_id): Correlation,
-    query: Result<Query<After>, QueryRejection>,
+    Query(After { cursor }): Query<After>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(After { cursor }) = query.map_err(|error| Problem::query(&error))?;
-    let unknown = || Problem::field("cursor", "is not one that this list gave");
     // It goes into an address.
     let is_ours =
         |cursor: &String| cursor.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     if !cursor.iter().all(is_ours) {
-        return Err(unknown());
+        return Err(InvalidCursor.into());
     }
     let caller = Caller::new(identity, correlation_id, &headers);
     match export(&storefront.upstream, &caller, cursor.as_deref(), Timestamp::now()).await {
         Ok(Some(export)) => Ok((PRIVATE, Json(export)).into_response()),
         Ok(None) => Err(Problem::not_found("There is no such account any more.")),
-        Err(Down::Status(StatusCode::UNPROCESSABLE_ENTITY)) if cursor.is_some() => Err(unknown()),
+        Err(Down::Status(StatusCode::UNPROCESSABLE_ENTITY)) if cursor.is_some() => Err(InvalidCursor.into()),
         Err(down) => Err(Problem::unavailable(&down)),
     }
 }
