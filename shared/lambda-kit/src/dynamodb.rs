@@ -7,7 +7,6 @@
 
 mod batch;
 mod expression;
-mod legacy;
 mod partitions;
 mod query;
 mod retry;
@@ -28,7 +27,6 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use self::{
     batch::{BatchRead, UnprocessedKeys},
     expression::{ABSENT, Expression, at_version},
-    legacy::{Transacted, cancellation_reasons},
     partitions::{InvalidPartitions, Partitions},
     query::Page,
     retry::{Budget, retry_on_conflict, retry_on_conflict_with},
@@ -181,7 +179,7 @@ pub fn refused_item<R>(
 /// Whether the call was refused because other transactions were writing the same items or the table was
 /// throttled. It had no effect and may be retried after a short wait (DynamoDB Developer Guide, "Error handling
 /// with DynamoDB").
-pub fn is_busy<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
+fn is_busy<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
     matches!(
         error.code(),
         Some(

@@ -185,7 +185,7 @@ impl Table {
 }
 
 /// The meaning of a failed transaction; `None` when it failed for another reason than its items' state.
-pub(super) fn cancellation<R>(error: &SdkError<TransactWriteItemsError, R>) -> Option<TransactOutcome> {
+fn cancellation<R>(error: &SdkError<TransactWriteItemsError, R>) -> Option<TransactOutcome> {
     if is_busy(error) {
         return Some(TransactOutcome::Conflict);
     }

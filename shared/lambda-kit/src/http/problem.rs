@@ -93,7 +93,7 @@ impl Problem {
     }
 
     /// A query string that cannot be read: names the parameter.
-    pub fn query(rejection: &QueryRejection) -> Self {
+    pub(super) fn query(rejection: &QueryRejection) -> Self {
         let text = rejection.body_text();
         let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
         let twice = text.split_once("duplicate field `").and_then(|(_, rest)| rest.split('`').next());
