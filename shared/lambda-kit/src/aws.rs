@@ -6,6 +6,7 @@ use aws_smithy_runtime_api::client::{
     behavior_version::BehaviorVersion,
     http::{HttpClient, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector},
     runtime_components::RuntimeComponents,
+    stalled_stream_protection::StalledStreamProtectionConfig,
 };
 use aws_types::{
     region::Region,
@@ -39,6 +40,9 @@ pub fn sdk_config() -> Result<SdkConfig, ConfigError> {
         .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
         .service_config(Environment)
         .time_source(aws_smithy_async::time::SystemTimeSource::new())
+        // It watches each body's throughput, which costs every call something; ours are small, and read within the
+        // timeout of their attempt.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .retry_config(
             RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS).with_initial_backoff(INITIAL_BACKOFF),
         )
