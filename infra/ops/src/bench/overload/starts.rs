@@ -3,7 +3,6 @@
 //! A quota between the relay and the emulator answers excess calls as Step Functions does. It is below the
 //! relay's own rate (`SagaStartsPerSecond`), as if other users of the account consumed the rest, so that the
 //! relay is throttled. The emulator delivers a batch again from the first record that is reported as failed.
-//! seen is what a throttled relay does. The emulator delivers a batch again from the first record that it names as failed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
