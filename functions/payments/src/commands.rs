@@ -25,7 +25,7 @@ pub use function::run;
 
 use crate::{
     answers::{AnswerError, Answers},
-    domain::{Charge, Fact, Occasion, Payment, Secret, Status},
+    domain::{Charge, Occasion, Payment, PaymentInput, Secret, Status},
     gateway::{Gateway, GatewayError},
     handler::{self, RecordError},
     queue::{CheckPayment, Queue, QueueError},
@@ -122,7 +122,7 @@ impl Payments {
         // Step Functions' clock and ours differ by little; a time in the future must not make the deadline longer.
         let entered_at = take.entered_at.unwrap_or(invocation.now).min(invocation.now);
         let deadline = entered_at.as_second() + self.deadline_seconds;
-        let asked = Fact::Asked {
+        let requested = PaymentInput::ChargeRequested {
             user_id: take.user_id,
             correlation_id,
             charge: Charge { amount: take.amount, payment_method: take.payment_method, deadline },
@@ -130,7 +130,7 @@ impl Payments {
         };
         let cause = cause(&order_id, "TakePayment");
         let occasion = Occasion { now: invocation.now, cause: &cause };
-        let payment = handler::record(&self.store, &order_id, None, &asked, occasion).await?;
+        let payment = handler::record(&self.store, &order_id, None, &requested, occasion).await?;
         self.look_after(payment, 0, occasion, invocation).await
     }
 
@@ -162,7 +162,7 @@ impl Payments {
         let cause = cause(&order_id, "RefundPayment");
         let occasion = Occasion { now: invocation.now, cause: &cause };
         let known = self.store.get(&order_id).await?;
-        let undo = Fact::Undo { user_id, correlation_id };
+        let undo = PaymentInput::UndoRequested { user_id, correlation_id };
         let payment = handler::record(&self.store, &order_id, known, &undo, occasion).await?;
         self.answers.tell(&payment).await?;
         match self.settle(payment, occasion, invocation).await? {

@@ -1,5 +1,5 @@
-//! A payment and its transitions. The item decides: the queue, webhooks, undos and checks that learn a fact
-//! call [`decide`] for the change, and then does what the payment owes.
+//! A payment and its transitions. The item decides: the queue, webhooks, undos and checks pass their input to
+//! [`decide`], write the change, and then run the payment's pending action.
 
 mod books;
 mod owed;
@@ -170,11 +170,11 @@ impl Attempts {
 
 /// The gateway's state of an intent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Says {
+pub enum IntentState {
     /// It was never confirmed: no money can have moved.
     Unconfirmed,
     Processing,
-    NeedsCustomer(NextAction),
+    RequiresAction(NextAction),
     Succeeded,
     Declined {
         code: String,
@@ -182,32 +182,32 @@ pub enum Says {
     Canceled,
 }
 
-/// Something that was learned.
+/// An input that may change a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fact {
+pub enum PaymentInput {
     /// The saga requests the money and waits with this token.
-    Asked {
+    ChargeRequested {
         user_id: UserId,
         correlation_id: CorrelationId,
         charge: Charge,
         token: Secret,
     },
     /// The gateway made an unconfirmed intent.
-    IntentMade {
+    IntentCreated {
         id: String,
     },
     /// The gateway will not make an intent for this charge.
     IntentRefused {
         code: String,
     },
-    Heard {
+    IntentObserved {
         intent_id: String,
-        says: Says,
+        state: IntentState,
     },
     /// The deadline has passed, and the gateway cannot be called or does not know.
-    TimeUp,
+    DeadlineExpired,
     /// The saga takes the order back.
-    Undo {
+    UndoRequested {
         user_id: UserId,
         correlation_id: CorrelationId,
     },
@@ -224,23 +224,23 @@ pub enum Fact {
     /// The customer's bank has returned a refund.
     RefundFailed(FailedRefund),
     /// The amount of a failed refund was paid to the customer outside the gateway.
-    Settled {
+    SettlementRecorded {
         by: String,
         note: String,
     },
     /// The customer's bank disputes the charge.
     Disputed(Dispute),
     /// An idempotency key holds a failure that did nothing.
-    KeySpent {
+    IdempotencyKeyExhausted {
         operation: Operation,
         n: u32,
     },
 }
 
-/// A fact about a payment that there is not.
+/// Why a payment does not accept an input.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejected {
-    #[error("there is no payment that this could be about")]
+    #[error("there is no payment for this order")]
     NoPayment,
     #[error("the event has no JSON form")]
     Event(#[from] serde_json::Error),
@@ -266,7 +266,7 @@ impl Change {
     }
 }
 
-/// When a fact was learned, and the id of what brought it.
+/// When an input arrived, and the id of the event or command that caused it.
 #[derive(Debug, Clone, Copy)]
 pub struct Occasion<'a> {
     pub now: Timestamp,
@@ -286,21 +286,21 @@ enum News {
     Settled(i64),
 }
 
-/// Decides the change that a fact causes; `None` when the fact is known already or comes too late.
+/// Decides the change that an input causes; `None` for a repeat, and for an input that comes too late.
 ///
 /// # Errors
-/// `NoPayment` for a fact that requires an existing payment.
+/// `NoPayment` for an input that requires an existing payment.
 pub fn decide(
     order_id: &OrderId,
     known: Option<&Payment>,
-    fact: &Fact,
+    input: &PaymentInput,
     occasion: Occasion<'_>,
 ) -> Result<Option<Change>, Rejected> {
     let (mut payment, news) = match known {
-        None => first(order_id, fact)?,
+        None => initial_payment(order_id, input)?,
         Some(before) => {
             let mut after = before.clone();
-            let news = next(&mut after, fact, occasion.now);
+            let news = apply(&mut after, input, occasion.now);
             let more = after.refunded - before.refunded;
             after.returned = (after.returned - more.max(0)).max(0);
             refund::follow(&mut after, before.status);
@@ -318,8 +318,8 @@ pub fn decide(
     Ok(Some(Change { payment, event }))
 }
 
-/// The payment that a fact begins.
-fn first(order_id: &OrderId, fact: &Fact) -> Result<(Payment, Option<News>), Rejected> {
+/// The new payment of a first input.
+fn initial_payment(order_id: &OrderId, input: &PaymentInput) -> Result<(Payment, Option<News>), Rejected> {
     let payment = |user_id: &UserId, correlation_id: &CorrelationId, status, charge, tokens| Payment {
         order_id: order_id.clone(),
         user_id: user_id.clone(),
@@ -339,8 +339,8 @@ fn first(order_id: &OrderId, fact: &Fact) -> Result<(Payment, Option<News>), Rej
         tokens,
         version: 0,
     };
-    match fact {
-        Fact::Asked { user_id, correlation_id, charge, token } => {
+    match input {
+        PaymentInput::ChargeRequested { user_id, correlation_id, charge, token } => {
             // There is nothing to take: the gateway does not accept such payments.
             let free = charge.amount.amount == 0;
             let (status, news) =
@@ -348,80 +348,90 @@ fn first(order_id: &OrderId, fact: &Fact) -> Result<(Payment, Option<News>), Rej
             let tokens = BTreeSet::from([token.clone()]);
             Ok((payment(user_id, correlation_id, status, Some(charge.clone()), tokens), news))
         }
-        Fact::Undo { user_id, correlation_id } | Fact::CancelRequested { user_id, correlation_id } => {
+        PaymentInput::UndoRequested { user_id, correlation_id }
+        | PaymentInput::CancelRequested { user_id, correlation_id } => {
             Ok((payment(user_id, correlation_id, Status::Voided, None, BTreeSet::new()), None))
         }
-        Fact::IntentMade { .. }
-        | Fact::IntentRefused { .. }
-        | Fact::Heard { .. }
-        | Fact::TimeUp
-        | Fact::Refunded { .. }
-        | Fact::RefundFailed(_)
-        | Fact::Settled { .. }
-        | Fact::Disputed(_)
-        | Fact::KeySpent { .. } => Err(Rejected::NoPayment),
+        PaymentInput::IntentCreated { .. }
+        | PaymentInput::IntentRefused { .. }
+        | PaymentInput::IntentObserved { .. }
+        | PaymentInput::DeadlineExpired
+        | PaymentInput::Refunded { .. }
+        | PaymentInput::RefundFailed(_)
+        | PaymentInput::SettlementRecorded { .. }
+        | PaymentInput::Disputed(_)
+        | PaymentInput::IdempotencyKeyExhausted { .. } => Err(Rejected::NoPayment),
     }
 }
 
-/// Moves a payment. A fact that does not fit its status changes nothing.
-fn next(payment: &mut Payment, fact: &Fact, now: Timestamp) -> Option<News> {
+/// Applies an input to the payment. One that does not fit its status changes nothing.
+fn apply(payment: &mut Payment, input: &PaymentInput, now: Timestamp) -> Option<News> {
     let before = payment.status;
-    match fact {
-        Fact::Asked { token, .. } => {
+    match input {
+        PaymentInput::ChargeRequested { token, .. } => {
             payment.tokens.insert(token.clone());
         }
-        Fact::IntentMade { id } => {
+        PaymentInput::IntentCreated { id } => {
             if before == Status::Pending && payment.intent.is_none() {
                 payment.intent = Some(Intent { id: id.clone(), open: true });
             }
         }
-        Fact::IntentRefused { code } => {
+        PaymentInput::IntentRefused { code } => {
             if before == Status::Pending && payment.intent.is_none() {
                 payment.status = Status::Declined;
                 payment.decline_code = Some(code.clone());
             }
         }
-        Fact::Heard { intent_id, says } => return heard(payment, intent_id, says, now),
-        Fact::TimeUp => {
+        PaymentInput::IntentObserved { intent_id, state } => {
+            return observe_intent(payment, intent_id, state, now);
+        }
+        PaymentInput::DeadlineExpired => {
             if before == Status::Pending {
                 payment.status = Status::TimedOut;
             }
         }
-        Fact::Undo { .. } => payment.status = undone(before, payment.is_free()),
-        Fact::CancelRequested { .. } => {
+        PaymentInput::UndoRequested { .. } => payment.status = status_after_undo(before, payment.is_free()),
+        PaymentInput::CancelRequested { .. } => {
             if before == Status::Pending {
                 payment.status = Status::Voided;
             }
         }
-        Fact::Refunded { amount } => payment.refunded = payment.refunded.max(*amount).min(payment.total()),
-        Fact::RefundFailed(failed) => return refund::failed(payment, failed),
-        Fact::Settled { by, note } => return refund::settled(payment, by, note, now),
-        Fact::Disputed(dispute) => refund::dispute(&mut payment.disputes, dispute),
-        Fact::KeySpent { operation, n } => {
+        PaymentInput::Refunded { amount } => {
+            payment.refunded = payment.refunded.max(*amount).min(payment.total())
+        }
+        PaymentInput::RefundFailed(failed) => return refund::failed(payment, failed),
+        PaymentInput::SettlementRecorded { by, note } => return refund::settled(payment, by, note, now),
+        PaymentInput::Disputed(dispute) => refund::dispute(&mut payment.disputes, dispute),
+        PaymentInput::IdempotencyKeyExhausted { operation, n } => {
             if payment.attempts.of(*operation) == *n {
                 payment.attempts.raise(*operation);
             }
         }
     }
-    moved(payment, before)
+    event_of_status_change(payment, before)
 }
 
-fn heard(payment: &mut Payment, intent_id: &str, says: &Says, now: Timestamp) -> Option<News> {
+fn observe_intent(
+    payment: &mut Payment,
+    intent_id: &str,
+    state: &IntentState,
+    now: Timestamp,
+) -> Option<News> {
     let before = payment.status;
     let late = payment.is_late(now);
     // Another intent (one of two that were created concurrently) says nothing about this payment.
     let intent = payment.intent.as_mut().filter(|intent| intent.id == intent_id)?;
-    if matches!(says, Says::Succeeded | Says::Canceled) {
+    if matches!(state, IntentState::Succeeded | IntentState::Canceled) {
         intent.open = false;
     }
-    payment.status = after_hearing(before, says, late);
-    if let (Status::Declined, Says::Declined { code }) = (payment.status, says) {
+    payment.status = status_for_intent_state(before, state, late);
+    if let (Status::Declined, IntentState::Declined { code }) = (payment.status, state) {
         payment.decline_code.get_or_insert_with(|| code.clone());
     }
     if payment.status == Status::Pending {
-        let waiting = match says {
-            Says::Processing => Some(Waiting::Bank),
-            Says::NeedsCustomer(action) => Some(Waiting::Customer(action.clone())),
+        let waiting = match state {
+            IntentState::Processing => Some(Waiting::Bank),
+            IntentState::RequiresAction(action) => Some(Waiting::Customer(action.clone())),
             _ => None,
         };
         if waiting.is_some() && waiting != payment.waiting {
@@ -429,11 +439,11 @@ fn heard(payment: &mut Payment, intent_id: &str, says: &Says, now: Timestamp) ->
             return Some(News::Pending);
         }
     }
-    moved(payment, before)
+    event_of_status_change(payment, before)
 }
 
 /// The event for a change of status. A payment that is not pending waits for nothing.
-fn moved(payment: &mut Payment, before: Status) -> Option<News> {
+fn event_of_status_change(payment: &mut Payment, before: Status) -> Option<News> {
     if payment.status == before {
         return None;
     }
@@ -450,23 +460,25 @@ fn moved(payment: &mut Payment, before: Status) -> Option<News> {
 }
 
 /// The new status of a payment when its intent has this state. `late`: the deadline has passed.
-const fn after_hearing(status: Status, says: &Says, late: bool) -> Status {
+const fn status_for_intent_state(status: Status, state: &IntentState, late: bool) -> Status {
     use Status::{Declined, Pending, RefundFailed, Refunded, Refunding, Succeeded, TimedOut, Voided};
-    match (status, says) {
-        (Pending, Says::Succeeded) => Succeeded,
-        (Pending, Says::Declined { .. }) => Declined,
+    match (status, state) {
+        (Pending, IntentState::Succeeded) => Succeeded,
+        (Pending, IntentState::Declined { .. }) => Declined,
         // Past the deadline, we cancelled it; before, it was cancelled in the gateway's dashboard.
-        (Pending, Says::Canceled) if late => TimedOut,
-        (Pending, Says::Canceled) => Declined,
-        (Pending, Says::Unconfirmed | Says::Processing | Says::NeedsCustomer(_)) => Pending,
+        (Pending, IntentState::Canceled) if late => TimedOut,
+        (Pending, IntentState::Canceled) => Declined,
+        (Pending, IntentState::Unconfirmed | IntentState::Processing | IntentState::RequiresAction(_)) => {
+            Pending
+        }
         // Money on a payment that the order no longer counts on.
-        (Declined | TimedOut | Voided, Says::Succeeded) => Refunding,
+        (Declined | TimedOut | Voided, IntentState::Succeeded) => Refunding,
         (Declined | TimedOut | Voided | Succeeded | Refunding | Refunded | RefundFailed, _) => status,
     }
 }
 
 /// The new status of a payment when the order is undone. `free`: there was nothing to take.
-const fn undone(status: Status, free: bool) -> Status {
+const fn status_after_undo(status: Status, free: bool) -> Status {
     use Status::{Declined, Pending, RefundFailed, Refunded, Refunding, Succeeded, TimedOut, Voided};
     match status {
         Pending => Voided,
@@ -517,7 +529,7 @@ fn event(
             Envelope::new(new, &PaymentRefunded { order_id, amount, cause: RefundCause::ByStaff })
         }
         News::RefundFailed => {
-            // This event is caused by the fact that adds a failed refund, so there is one.
+            // The input of this event added a failed refund, so there is one.
             let FailedRefund { id, amount: failed, reason } =
                 payment.failed_refunds.last().cloned().unwrap_or_default();
             let money = |minor| Money::new(minor, amount.currency);

@@ -1,4 +1,4 @@
-//! Decides what a fact changes about a payment, and writes it. When another writer was faster, it reads and
+//! Decides what an input changes about a payment, and writes it. When another writer was faster, it reads and
 //! decides again.
 
 use std::time::Duration;
@@ -10,39 +10,39 @@ use lambda_kit::{
 };
 
 use crate::{
-    domain::{self, Fact, Occasion, Payment, Rejected},
+    domain::{self, Occasion, Payment, PaymentInput, Rejected},
     store::Store,
 };
 
 /// Writers of one payment are few (a message, a webhook, an undo); this many conflicts in a row are a fault.
 const WRITES: Budget = Budget::Tries(10);
 
-/// Why a fact was not recorded.
+/// Why an input was not recorded.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     #[error(transparent)]
     Table(#[from] TableError),
-    #[error("the payment cannot take this fact")]
+    #[error("the payment does not accept this input")]
     Rejected(#[from] Rejected),
-    #[error("the payment changed every time while it was being written")]
+    #[error("other writers of the payment were faster every time")]
     Conflict(#[from] Conflict),
 }
 
-/// Applies `fact` to the payment and returns the new state. `known` is the version that the caller has, or
-/// `None` for the guess that there is no payment; a wrong one costs a read. A repeated fact changes nothing, so
+/// Applies `input` to the payment and returns the new state. `known` is the version that the caller has, or
+/// `None` for the guess that there is no payment; a wrong one costs a read. A repeated input changes nothing, so
 /// a write whose answer was lost is recognised as done.
 ///
 /// # Errors
-/// When the payment's state does not allow the fact, or the table cannot be read or written.
+/// When the payment's state does not allow the input, or the table cannot be read or written.
 pub async fn record(
     store: &Store,
     order_id: &OrderId,
     known: Option<Payment>,
-    fact: &Fact,
+    input: &PaymentInput,
     occasion: Occasion<'_>,
 ) -> Result<Payment, RecordError> {
     let recorded = retry_on_conflict_with(WRITES, known, |known| async move {
-        let Some(change) = domain::decide(order_id, known.as_ref(), fact, occasion)? else {
+        let Some(change) = domain::decide(order_id, known.as_ref(), input, occasion)? else {
             // `decide` returns no change only for a payment that exists.
             return known.map(Ok).ok_or(RecordError::from(Rejected::NoPayment));
         };

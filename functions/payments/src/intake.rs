@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     answers::{AnswerError, Answers},
-    domain::{Fact, Occasion, Payment, Work},
+    domain::{Occasion, Payment, PaymentInput, Work},
     handler::{self, RecordError},
     queue::{CheckPayment, Queue, QueueError},
     store::Store,
@@ -39,10 +39,10 @@ impl Intake {
         &self,
         order_id: &OrderId,
         known: Option<Payment>,
-        fact: &Fact,
+        input: &PaymentInput,
         occasion: Occasion<'_>,
     ) -> Result<(), IntakeError> {
-        let payment = handler::record(&self.store, order_id, known, fact, occasion).await?;
+        let payment = handler::record(&self.store, order_id, known, input, occasion).await?;
         self.answers.tell(&payment).await?;
         self.leave_work(payment, occasion.now).await
     }

@@ -1,5 +1,5 @@
 //! Owns the payment of each order. It takes the money at most once, and returns it when the order does not
-//! complete. The payment item decides: the queue, webhooks, undos and checks bring facts, and all of
+//! complete. The payment item decides: the queue, webhooks, undos and checks bring inputs, and all of
 //! them act on the item's new state.
 //!
 //! Publishes `payment.pending` (the payment waits for the customer or the bank), `payment.succeeded`,

@@ -1,6 +1,6 @@
 //! The gateway's webhook. It may come before the gateway's own answer, after it, twice or never, in any order:
-//! it is one more fact for the payment to judge. It has 3 s, so that it calls AWS only; what the payment owes
-//! at the gateway is left to a check on the queue.
+//! it is one more input, and the payment decides. It has 3 s, so it calls AWS only. A check on the queue runs
+//! what is pending at the gateway.
 
 use axum::{
     body::to_bytes,
@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::Api;
 use crate::{
-    domain::{Dispute, Fact, Occasion, Says},
+    domain::{Dispute, IntentState, Occasion, PaymentInput},
     gateway::{IntentObject, RefundObject, in_minor_units},
     queue::{RecordDispute, RecordRefunds},
     signature,
@@ -79,7 +79,7 @@ struct DisputeObject {
 struct News {
     order_id: OrderId,
     intent_id: String,
-    fact: Fact,
+    input: PaymentInput,
 }
 
 pub(super) async fn receive(State(api): State<Api>, request: Request) -> Result<StatusCode, Problem> {
@@ -159,7 +159,7 @@ impl Api {
         };
         if payment.intent.as_ref().is_none_or(|intent| intent.id != news.intent_id) {
             // One of two intents that were made at once. It was never confirmed, so it can only be cancelled.
-            if matches!(&news.fact, Fact::Heard { says: Says::Succeeded, .. }) {
+            if matches!(&news.input, PaymentInput::IntentObserved { state: IntentState::Succeeded, .. }) {
                 tracing::error!(
                     intent_id = news.intent_id,
                     "money was taken by an intent that is not the payment's"
@@ -167,14 +167,14 @@ impl Api {
             }
             return Ok(());
         }
-        if matches!(news.fact, Fact::Refunded { .. }) && !payment.failed_refunds.is_empty() {
+        if matches!(news.input, PaymentInput::Refunded { .. }) && !payment.failed_refunds.is_empty() {
             // The charge's sum may count refunds that failed since, or were not yet made when this event was.
             let (intent_id, event_id) = (news.intent_id.clone(), occasion.cause.to_owned());
             let record = RecordRefunds { intent_id, failed: None, event_id };
             let sent = self.intake.queue.record_refunds(record, SignedDuration::ZERO).await;
             return sent.map_err(|e| Problem::unavailable(&e));
         }
-        Ok(self.intake.learn(&news.order_id, Some(payment), &news.fact, occasion).await?)
+        Ok(self.intake.learn(&news.order_id, Some(payment), &news.input, occasion).await?)
     }
 }
 
@@ -190,19 +190,20 @@ fn news(event: &Event<'_>) -> Result<Option<News>, Problem> {
             Ok(intent.order_id().map(|order_id| News {
                 order_id,
                 intent_id: intent.id.clone(),
-                fact: Fact::Heard { intent_id: intent.id.clone(), says: intent.says() },
+                input: PaymentInput::IntentObserved { intent_id: intent.id.clone(), state: intent.state() },
             }))
         }
         // By us, or in the gateway's dashboard. A charge has the metadata of its intent.
         "charge.refunded" => {
             let charge: ChargeObject = event.object()?;
             let order_id = charge.metadata.order_id.and_then(|id| OrderId::try_from(id).ok());
-            let fact =
-                Fact::Refunded { amount: in_minor_units(charge.amount_refunded, charge.currency.as_deref()) };
+            let input = PaymentInput::Refunded {
+                amount: in_minor_units(charge.amount_refunded, charge.currency.as_deref()),
+            };
             Ok(order_id.zip(charge.payment_intent).map(|(order_id, intent_id)| News {
                 order_id,
                 intent_id,
-                fact,
+                input,
             }))
         }
         _ => Ok(None),

@@ -11,7 +11,7 @@ use lambda_kit::{
 
 use super::{Invocation, Payments, PaymentsError, jittered};
 use crate::{
-    domain::{Fact, Occasion, Payment},
+    domain::{Occasion, Payment, PaymentInput},
     gateway::GatewayError,
     handler,
     queue::{RecordDispute, RecordRefunds},
@@ -43,7 +43,7 @@ impl Payments {
         let order_id = payment.order_id.clone();
         let version = payment.version;
         let occasion = Occasion { now: invocation.now, cause: &record.event_id };
-        let disputed = Fact::Disputed(record.dispute.clone());
+        let disputed = PaymentInput::Disputed(record.dispute.clone());
         let payment = handler::record(&self.store, &order_id, Some(payment), &disputed, occasion).await?;
         if payment.version > version {
             let status = record.dispute.status;
@@ -72,17 +72,17 @@ impl Payments {
         };
         let (order_id, version) = (payment.order_id.clone(), payment.version);
         let occasion = Occasion { now: invocation.now, cause: &record.event_id };
-        let fact = match &record.failed {
-            Some(failed) => Fact::RefundFailed(failed.clone()),
+        let input = match &record.failed {
+            Some(failed) => PaymentInput::RefundFailed(failed.clone()),
             None => match self.gateway.refunds(&record.intent_id, invocation.patience()).await {
-                Ok(refunds) => Fact::Refunded { amount: refunds.accepted(&payment.failed_refunds) },
+                Ok(refunds) => PaymentInput::Refunded { amount: refunds.accepted(&payment.failed_refunds) },
                 Err(error) => {
                     let delay = later(&error).ok_or(error)?;
                     return Ok(self.queue.record_refunds(record, delay).await?);
                 }
             },
         };
-        let payment = handler::record(&self.store, &order_id, Some(payment), &fact, occasion).await?;
+        let payment = handler::record(&self.store, &order_id, Some(payment), &input, occasion).await?;
         if let Some(failed) = record.failed.filter(|_| payment.version > version) {
             telemetry::record("refund.failed", Outcome::Error, Duration::ZERO);
             tracing::error!(

@@ -6,7 +6,7 @@ use tokio::time::Duration;
 
 use super::{Invocation, Payments, PaymentsError};
 use crate::{
-    domain::{Charge, Fact, Occasion, Operation, Payment, Says, Status, Work},
+    domain::{Charge, IntentState, Occasion, Operation, Payment, PaymentInput, Status, Work},
     gateway::{GatewayError, IntentObject},
     handler,
 };
@@ -55,7 +55,9 @@ impl Payments {
             }
             let step = match work {
                 Work::Nothing => return Ok(Settled::Done(payment)),
-                Work::Expire => Step::Moved(self.record(payment, &Fact::TimeUp, occasion).await?),
+                Work::Expire => {
+                    Step::Moved(self.record(payment, &PaymentInput::DeadlineExpired, occasion).await?)
+                }
                 Work::Create(charge) => self.create(payment, &charge, occasion, invocation).await?,
                 Work::Collect { intent_id } => {
                     let made = just_made.take().is_some_and(|made: String| made == intent_id);
@@ -93,12 +95,12 @@ impl Payments {
             }
             Err(GatewayError::Declined { code }) => {
                 tracing::warn!(code, "the gateway makes no intent with this payment method");
-                let refused = Fact::IntentRefused { code };
+                let refused = PaymentInput::IntentRefused { code };
                 return Ok(Step::Moved(self.record(payment, &refused, occasion).await?));
             }
             Err(error) => return Ok(Step::Failed(payment, error)),
         };
-        let made = Fact::IntentMade { id: intent.id.clone() };
+        let made = PaymentInput::IntentCreated { id: intent.id.clone() };
         let payment = self.record(payment, &made, occasion).await?;
         if payment.intent.as_ref().is_some_and(|ours| ours.id == intent.id) {
             return Ok(Step::Made(payment, intent.id));
@@ -121,21 +123,21 @@ impl Payments {
         invocation: Invocation,
     ) -> Result<Step, PaymentsError> {
         if !just_made {
-            let says = match self.gateway.retrieve(intent_id, invocation.patience()).await {
-                Ok(intent) => intent.says(),
+            let state = match self.gateway.retrieve(intent_id, invocation.patience()).await {
+                Ok(intent) => intent.state(),
                 Err(error) => return Ok(Step::Failed(payment, error)),
             };
-            if says != Says::Unconfirmed {
-                return self.hear(payment, intent_id, says, occasion).await;
+            if state != IntentState::Unconfirmed {
+                return self.observe(payment, intent_id, state, occasion).await;
             }
             if !invocation.has(ONE_CALL) {
                 return Ok(Step::Waits(payment));
             }
         }
         let error = match self.gateway.confirm(&payment, intent_id, invocation.patience()).await {
-            Ok(intent) => return self.hear(payment, intent_id, intent.says(), occasion).await,
+            Ok(intent) => return self.observe(payment, intent_id, intent.state(), occasion).await,
             Err(GatewayError::Declined { code }) => {
-                return self.hear(payment, intent_id, Says::Declined { code }, occasion).await;
+                return self.observe(payment, intent_id, IntentState::Declined { code }, occasion).await;
             }
             Err(error) if error.keeps_key() || !error.is_retryable() => error,
             Err(error) => return Ok(Step::Failed(payment, error)),
@@ -145,14 +147,14 @@ impl Payments {
         }
         // It failed or was refused: only the intent shows whether anything has happened.
         match (
-            self.gateway.retrieve(intent_id, invocation.patience()).await.map(|intent| intent.says()),
+            self.gateway.retrieve(intent_id, invocation.patience()).await.map(|intent| intent.state()),
             error,
         ) {
             // Not a decline: that is about the card, and this is not.
-            (Ok(Says::Unconfirmed), error) => {
+            (Ok(IntentState::Unconfirmed), error) => {
                 self.spend_key(payment, Operation::Confirm, error, occasion).await
             }
-            (Ok(says), _) => self.hear(payment, intent_id, says, occasion).await,
+            (Ok(state), _) => self.observe(payment, intent_id, state, occasion).await,
             (Err(error), _) => Ok(Step::Failed(payment, error)),
         }
     }
@@ -177,18 +179,18 @@ impl Payments {
             }
             answer => answer,
         };
-        let says = match intent.as_ref().map(IntentObject::says) {
-            Ok(says @ (Says::Succeeded | Says::Canceled)) => says,
+        let state = match intent.as_ref().map(IntentObject::state) {
+            Ok(state @ (IntentState::Succeeded | IntentState::Canceled)) => state,
             // Still open. The one who waits is not made to wait longer; what it may take, is refunded.
             _ => {
-                let payment = self.record(payment, &Fact::TimeUp, occasion).await?;
+                let payment = self.record(payment, &PaymentInput::DeadlineExpired, occasion).await?;
                 return Ok(match intent {
                     Ok(_) => Step::Waits(payment),
                     Err(error) => Step::Failed(payment, error),
                 });
             }
         };
-        self.hear(payment, intent_id, says, occasion).await
+        self.observe(payment, intent_id, state, occasion).await
     }
 
     async fn refund(
@@ -201,7 +203,7 @@ impl Payments {
         let error = match self.gateway.refund(&payment, intent_id, invocation.patience()).await {
             // It was for all that was left.
             Ok(state) if state.is_accepted() => {
-                let refunded = Fact::Refunded { amount: payment.total() };
+                let refunded = PaymentInput::Refunded { amount: payment.total() };
                 return Ok(Step::Moved(self.record(payment, &refunded, occasion).await?));
             }
             // The bank did not take it back. Trying again is a new refund.
@@ -214,13 +216,13 @@ impl Payments {
         }
         match (self.gone_back(&payment, intent_id, invocation).await, error) {
             (Ok(gone_back), _) if gone_back >= payment.total() => {
-                let refunded = Fact::Refunded { amount: payment.total() };
+                let refunded = PaymentInput::Refunded { amount: payment.total() };
                 Ok(Step::Moved(self.record(payment, &refunded, occasion).await?))
             }
             // A refusal is kept under the key, too: what it was for (a dispute) may be over by the next try.
             (Ok(_), error) => {
                 let n = payment.attempts.refund;
-                let spent = Fact::KeySpent { operation: Operation::Refund, n };
+                let spent = PaymentInput::IdempotencyKeyExhausted { operation: Operation::Refund, n };
                 let payment = self.record(payment, &spent, occasion).await?;
                 Ok(unfinished(payment, error))
             }
@@ -251,19 +253,19 @@ impl Payments {
         error: GatewayError,
         occasion: Occasion<'_>,
     ) -> Result<Step, PaymentsError> {
-        let spent = Fact::KeySpent { operation, n: payment.attempts.of(operation) };
+        let spent = PaymentInput::IdempotencyKeyExhausted { operation, n: payment.attempts.of(operation) };
         Ok(Step::Failed(self.record(payment, &spent, occasion).await?, error))
     }
 
-    async fn hear(
+    async fn observe(
         &self,
         payment: Payment,
         intent_id: &str,
-        says: Says,
+        state: IntentState,
         occasion: Occasion<'_>,
     ) -> Result<Step, PaymentsError> {
-        let heard = Fact::Heard { intent_id: intent_id.to_owned(), says };
-        let payment = self.record(payment, &heard, occasion).await?;
+        let observed = PaymentInput::IntentObserved { intent_id: intent_id.to_owned(), state };
+        let payment = self.record(payment, &observed, occasion).await?;
         Ok(match payment.status {
             Status::Pending => Step::Waits(payment),
             _ => Step::Moved(payment),
@@ -275,12 +277,12 @@ impl Payments {
     async fn record(
         &self,
         payment: Payment,
-        fact: &Fact,
+        input: &PaymentInput,
         occasion: Occasion<'_>,
     ) -> Result<Payment, PaymentsError> {
         let order_id = payment.order_id.clone();
         let told = payment.verdict();
-        let payment = handler::record(&self.store, &order_id, Some(payment), fact, occasion).await?;
+        let payment = handler::record(&self.store, &order_id, Some(payment), input, occasion).await?;
         if payment.verdict() != told {
             self.answers.tell(&payment).await?;
         }

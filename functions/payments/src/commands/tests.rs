@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    domain::{Operation, Says, Waiting},
+    domain::{IntentState, Operation, Waiting},
     testing::{DEADLINE, Lab, Trouble},
 };
 
@@ -27,10 +27,10 @@ fn undone(outcome: UndoOutcome) -> Undone {
 }
 
 impl Lab {
-    async fn learn(&self, says: Says) {
-        let heard = Fact::Heard { intent_id: "pi_1".to_owned(), says };
+    async fn learn(&self, state: IntentState) {
+        let observed = PaymentInput::IntentObserved { intent_id: "pi_1".to_owned(), state };
         let known = Some(self.payment().await);
-        crate::handler::record(&self.payments.store, &self.order, known, &heard, self.occasion())
+        crate::handler::record(&self.payments.store, &self.order, known, &observed, self.occasion())
             .await
             .unwrap();
     }
@@ -313,7 +313,7 @@ async fn a_refund_that_was_made_in_the_dashboard_is_found_out() {
     let payment = lab.payment().await;
     lab.payments.gateway.refund(&payment, "pi_1", crate::testing::CALL).await.unwrap();
     let known = Some(payment);
-    let spent = Fact::KeySpent { operation: Operation::Refund, n: 1 };
+    let spent = PaymentInput::IdempotencyKeyExhausted { operation: Operation::Refund, n: 1 };
     crate::handler::record(&lab.payments.store, &lab.order, known, &spent, lab.occasion()).await.unwrap();
 
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::Refunded));
@@ -407,7 +407,7 @@ async fn late_money_on_an_undone_payment_goes_back_by_itself() {
     lab.stripe.trouble("cancel", &[Trouble::Unreachable]);
     assert!(lab.undo().await.is_err());
     lab.stripe.becomes("pi_1", "succeeded");
-    lab.learn(Says::Succeeded).await;
+    lab.learn(IntentState::Succeeded).await;
     assert_eq!(lab.status().await, Status::Refunding);
     lab.check_at(10).await.unwrap();
     assert_eq!(lab.status().await, Status::Refunded);

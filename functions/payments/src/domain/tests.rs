@@ -28,8 +28,8 @@ fn at(seconds: i64) -> Occasion<'static> {
     Occasion { now: Timestamp::from_second(seconds).unwrap(), cause: "cause" }
 }
 
-fn asked_for(amount: i64, token: &str) -> Fact {
-    Fact::Asked {
+fn charge_requested(amount: i64, token: &str) -> PaymentInput {
+    PaymentInput::ChargeRequested {
         user_id: user(),
         correlation_id: correlation(),
         charge: Charge {
@@ -41,25 +41,25 @@ fn asked_for(amount: i64, token: &str) -> Fact {
     }
 }
 
-fn undo() -> Fact {
-    Fact::Undo { user_id: user(), correlation_id: correlation() }
+fn undo() -> PaymentInput {
+    PaymentInput::UndoRequested { user_id: user(), correlation_id: correlation() }
 }
 
-fn settled() -> Fact {
-    Fact::Settled { by: "alice".to_owned(), note: "bank transfer".to_owned() }
+fn settled() -> PaymentInput {
+    PaymentInput::SettlementRecorded { by: "alice".to_owned(), note: "bank transfer".to_owned() }
 }
 
-fn heard(says: Says) -> Fact {
-    Fact::Heard { intent_id: INTENT.to_owned(), says }
+fn observed(state: IntentState) -> PaymentInput {
+    PaymentInput::IntentObserved { intent_id: INTENT.to_owned(), state }
 }
 
-fn declined() -> Says {
-    Says::Declined { code: "card_declined".to_owned() }
+fn declined() -> IntentState {
+    IntentState::Declined { code: "card_declined".to_owned() }
 }
 
-fn needs_customer() -> Says {
+fn requires_action() -> IntentState {
     let client_secret = Some(Secret::new("secret"));
-    Says::NeedsCustomer(NextAction {
+    IntentState::RequiresAction(NextAction {
         kind: "sdk".to_owned(),
         payment_intent: INTENT.to_owned(),
         client_secret,
@@ -68,16 +68,16 @@ fn needs_customer() -> Says {
 
 /// A payment with an intent, in this status.
 fn payment(status: Status) -> Payment {
-    let asked = decide(&order(), None, &asked_for(4200, "t1"), at(NOW)).unwrap().unwrap().payment;
-    let made = Fact::IntentMade { id: INTENT.to_owned() };
-    let payment = decide(&order(), Some(&asked), &made, at(NOW)).unwrap().unwrap().payment;
+    let requested = decide(&order(), None, &charge_requested(4200, "t1"), at(NOW)).unwrap().unwrap().payment;
+    let made = PaymentInput::IntentCreated { id: INTENT.to_owned() };
+    let payment = decide(&order(), Some(&requested), &made, at(NOW)).unwrap().unwrap().payment;
     let open = !matches!(status, Status::Succeeded | Status::Refunding | Status::Refunded);
     Payment { status, intent: Some(Intent { id: INTENT.to_owned(), open }), ..payment }
 }
 
-/// The payment after the fact, and the type of the event that it brings.
-fn after(before: &Payment, fact: &Fact, seconds: i64) -> (Payment, Option<String>) {
-    match decide(&order(), Some(before), fact, at(seconds)).unwrap() {
+/// The payment after the input, and the type of the event that it brings.
+fn after(before: &Payment, input: &PaymentInput, seconds: i64) -> (Payment, Option<String>) {
+    match decide(&order(), Some(before), input, at(seconds)).unwrap() {
         Some(change) => (change.payment, change.event.map(|event| event.event_type)),
         None => (before.clone(), None),
     }
@@ -86,65 +86,65 @@ fn after(before: &Payment, fact: &Fact, seconds: i64) -> (Payment, Option<String
 use Status::{Declined, Pending, RefundFailed, Refunded, Refunding, Succeeded, TimedOut, Voided};
 const ALL: [Status; 7] = [Pending, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded];
 
-/// For each fact: the status after it, in the order of `ALL`.
+/// For each input: the status after it, in the order of `ALL`.
 #[rstest]
-#[case::unconfirmed(heard(Says::Unconfirmed), NOW, ALL)]
-#[case::processing(heard(Says::Processing), NOW, ALL)]
-#[case::needs_customer(heard(needs_customer()), NOW, ALL)]
+#[case::unconfirmed(observed(IntentState::Unconfirmed), NOW, ALL)]
+#[case::processing(observed(IntentState::Processing), NOW, ALL)]
+#[case::requires_action(observed(requires_action()), NOW, ALL)]
 #[case::succeeded(
-    heard(Says::Succeeded), NOW, [Succeeded, Succeeded, Refunding, Refunding, Refunding, Refunding, Refunded]
+    observed(IntentState::Succeeded), NOW, [Succeeded, Succeeded, Refunding, Refunding, Refunding, Refunding, Refunded]
 )]
 #[case::succeeded_late(
-    heard(Says::Succeeded), DEADLINE, [Succeeded, Succeeded, Refunding, Refunding, Refunding, Refunding, Refunded]
+    observed(IntentState::Succeeded), DEADLINE, [Succeeded, Succeeded, Refunding, Refunding, Refunding, Refunding, Refunded]
 )]
-#[case::declined(heard(declined()), NOW, [Declined, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded])]
+#[case::declined(observed(declined()), NOW, [Declined, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded])]
 #[case::canceled(
-    heard(Says::Canceled), NOW, [Declined, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded]
+    observed(IntentState::Canceled), NOW, [Declined, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded]
 )]
 #[case::canceled_late(
-    heard(Says::Canceled), DEADLINE, [TimedOut, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded]
+    observed(IntentState::Canceled), DEADLINE, [TimedOut, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded]
 )]
 #[case::undo(undo(), NOW, [Voided, Refunding, Declined, TimedOut, Voided, Refunding, Refunded])]
 #[case::cancel(
-    Fact::CancelRequested { user_id: user(), correlation_id: correlation() }, NOW,
+    PaymentInput::CancelRequested { user_id: user(), correlation_id: correlation() }, NOW,
     [Voided, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded]
 )]
-#[case::partly_refunded(Fact::Refunded { amount: 4199 }, NOW, ALL)]
-#[case::time_up(Fact::TimeUp, DEADLINE, [TimedOut, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded])]
-#[case::refunded(Fact::Refunded { amount: 4200 }, NOW, [Pending, Refunded, Declined, TimedOut, Voided, Refunded, Refunded])]
-#[case::asked_again(asked_for(4200, "t2"), NOW, ALL)]
-#[case::another_intent(Fact::IntentMade { id: "pi_2".to_owned() }, NOW, ALL)]
-#[case::refused(Fact::IntentRefused { code: "x".to_owned() }, NOW, ALL)]
+#[case::partly_refunded(PaymentInput::Refunded { amount: 4199 }, NOW, ALL)]
+#[case::time_up(PaymentInput::DeadlineExpired, DEADLINE, [TimedOut, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded])]
+#[case::refunded(PaymentInput::Refunded { amount: 4200 }, NOW, [Pending, Refunded, Declined, TimedOut, Voided, Refunded, Refunded])]
+#[case::repeated_charge(charge_requested(4200, "t2"), NOW, ALL)]
+#[case::another_intent(PaymentInput::IntentCreated { id: "pi_2".to_owned() }, NOW, ALL)]
+#[case::refused(PaymentInput::IntentRefused { code: "x".to_owned() }, NOW, ALL)]
 #[case::of_another_intent(
-    Fact::Heard { intent_id: "pi_2".to_owned(), says: Says::Succeeded }, NOW, ALL
+    PaymentInput::IntentObserved { intent_id: "pi_2".to_owned(), state: IntentState::Succeeded }, NOW, ALL
 )]
 fn every_fact_moves_every_status_as_the_table_says(
-    #[case] fact: Fact,
+    #[case] input: PaymentInput,
     #[case] seconds: i64,
     #[case] expected: [Status; 7],
 ) {
     for (before, expected) in ALL.into_iter().zip(expected) {
-        assert_eq!(after(&payment(before), &fact, seconds).0.status, expected, "{fact:?} on {before:?}");
+        assert_eq!(after(&payment(before), &input, seconds).0.status, expected, "{input:?} on {before:?}");
     }
 }
 
 #[rstest]
-#[case::paid(heard(Says::Succeeded), Some("payment.succeeded"))]
-#[case::declined(heard(declined()), Some("payment.failed"))]
-#[case::timed_out(Fact::TimeUp, Some("payment.failed"))]
+#[case::paid(observed(IntentState::Succeeded), Some("payment.succeeded"))]
+#[case::declined(observed(declined()), Some("payment.failed"))]
+#[case::timed_out(PaymentInput::DeadlineExpired, Some("payment.failed"))]
 #[case::undone(undo(), Some("payment.failed"))]
-#[case::waiting(heard(needs_customer()), Some("payment.pending"))]
-#[case::with_the_bank(heard(Says::Processing), Some("payment.pending"))]
-#[case::asked_again(asked_for(4200, "t2"), None)]
-fn a_pending_payment_tells_what_becomes_of_it(#[case] fact: Fact, #[case] event: Option<&str>) {
-    assert_eq!(after(&payment(Pending), &fact, NOW).1.as_deref(), event);
+#[case::waiting(observed(requires_action()), Some("payment.pending"))]
+#[case::with_the_bank(observed(IntentState::Processing), Some("payment.pending"))]
+#[case::repeated_charge(charge_requested(4200, "t2"), None)]
+fn a_pending_payment_tells_what_becomes_of_it(#[case] input: PaymentInput, #[case] event: Option<&str>) {
+    assert_eq!(after(&payment(Pending), &input, NOW).1.as_deref(), event);
 }
 
 #[rstest]
-#[case(needs_customer(), WaitsFor::Customer)]
-#[case(Says::Processing, WaitsFor::Bank)]
-fn a_payment_that_waits_says_for_whom(#[case] says: Says, #[case] waits_for: WaitsFor) {
-    let change = decide(&order(), Some(&payment(Pending)), &heard(says), at(NOW)).unwrap().unwrap();
+#[case(requires_action(), WaitsFor::Customer)]
+#[case(IntentState::Processing, WaitsFor::Bank)]
+fn a_payment_that_waits_says_for_whom(#[case] state: IntentState, #[case] waits_for: WaitsFor) {
+    let change = decide(&order(), Some(&payment(Pending)), &observed(state), at(NOW)).unwrap().unwrap();
     let told: PaymentPending = change.event.unwrap().decode().unwrap();
     assert_eq!(told.waits_for, waits_for);
 }
@@ -189,8 +189,8 @@ fn what_a_lost_dispute_took_is_not_owed_again_because_a_refund_failed() {
     let lost =
         Dispute { id: "dp_1".into(), amount: 4200, reason: "fraudulent".into(), status: "lost".into() };
     let failed = FailedRefund { id: "re_1".into(), amount: 1, reason: "unknown".into() };
-    let (disputed, _) = after(&payment(Succeeded), &Fact::Disputed(lost), NOW);
-    let (failed, _) = after(&disputed, &Fact::RefundFailed(failed), NOW);
+    let (disputed, _) = after(&payment(Succeeded), &PaymentInput::Disputed(lost), NOW);
+    let (failed, _) = after(&disputed, &PaymentInput::RefundFailed(failed), NOW);
     let (undone, _) = after(&failed, &undo(), NOW);
     assert_eq!((undone.status, undone.returned), (Refunded, 0));
     assert_eq!(after(&undone, &undo(), NOW).0, undone, "a repeat changes nothing");
@@ -201,7 +201,7 @@ fn refund_returned() -> Payment {
     let back =
         Payment { refunded: 4200, refund_cause: Some(RefundCause::OrderCancelled), ..payment(Refunded) };
     let failed = FailedRefund { id: "re_1".into(), amount: 4200, reason: "unknown".into() };
-    after(&back, &Fact::RefundFailed(failed), NOW).0
+    after(&back, &PaymentInput::RefundFailed(failed), NOW).0
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn a_refund_that_is_tried_again_stops_when_its_money_was_paid_in_another_way() {
 fn a_part_that_was_paid_in_another_way_is_not_refunded_a_second_time() {
     let part = Payment { refunded: 1200, ..payment(Succeeded) };
     let failed = FailedRefund { id: "re_1".into(), amount: 1200, reason: "unknown".into() };
-    let (paid, _) = after(&after(&part, &Fact::RefundFailed(failed), NOW).0, &settled(), NOW);
+    let (paid, _) = after(&after(&part, &PaymentInput::RefundFailed(failed), NOW).0, &settled(), NOW);
     assert_eq!(paid.status, Succeeded);
     let (undone, _) = after(&paid, &undo(), NOW);
     assert_eq!(
@@ -241,7 +241,7 @@ fn a_part_that_was_paid_in_another_way_is_not_refunded_a_second_time() {
         (Refunding, Work::Nothing),
         "the gateway has all of it"
     );
-    let (rest, _) = after(&undone, &Fact::Refunded { amount: 3000 }, NOW);
+    let (rest, _) = after(&undone, &PaymentInput::Refunded { amount: 3000 }, NOW);
     assert_eq!(rest.status, Refunded);
 }
 
@@ -279,8 +279,12 @@ fn a_look_is_drawn_from_the_time_up_to_its_ceiling_and_not_before_what_the_gatew
 
 #[test]
 fn facts_about_a_payment_that_there_is_not_are_refused() {
-    for fact in [heard(Says::Succeeded), Fact::TimeUp, Fact::Refunded { amount: 4200 }] {
-        assert!(matches!(decide(&order(), None, &fact, at(NOW)), Err(Rejected::NoPayment)));
+    for input in [
+        observed(IntentState::Succeeded),
+        PaymentInput::DeadlineExpired,
+        PaymentInput::Refunded { amount: 4200 },
+    ] {
+        assert!(matches!(decide(&order(), None, &input, at(NOW)), Err(Rejected::NoPayment)));
     }
 }
 
@@ -292,61 +296,61 @@ fn nothing_secret_is_shown() {
         payment_intent: INTENT.to_owned(),
         client_secret: Some(Secret::new("client-secret")),
     }));
-    let shown = format!("{payment:?} {:?}", asked_for(1, "a-token"));
+    let shown = format!("{payment:?} {:?}", charge_requested(1, "a-token"));
     assert!(
         !shown.contains("t1") && !shown.contains("a-token") && !shown.contains("client-secret"),
         "{shown}"
     );
 }
 
-fn any_says() -> impl Strategy<Value = Says> {
+fn any_state() -> impl Strategy<Value = IntentState> {
     prop_oneof![
-        Just(Says::Unconfirmed),
-        Just(Says::Processing),
-        Just(needs_customer()),
+        Just(IntentState::Unconfirmed),
+        Just(IntentState::Processing),
+        Just(requires_action()),
         Just(declined()),
-        Just(Says::Canceled),
-        Just(Says::Succeeded),
+        Just(IntentState::Canceled),
+        Just(IntentState::Succeeded),
     ]
 }
 
-fn any_fact() -> impl Strategy<Value = Fact> {
+fn any_input() -> impl Strategy<Value = PaymentInput> {
     prop_oneof![
-        4 => any_says().prop_map(heard),
-        1 => (0..4_u8).prop_map(|n| asked_for(4200, &format!("t{n}"))),
-        1 => (1..3_u8).prop_map(|n| Fact::IntentMade { id: format!("pi_{n}") }),
-        1 => Just(Fact::IntentRefused { code: "no".to_owned() }),
-        1 => Just(Fact::TimeUp),
+        4 => any_state().prop_map(observed),
+        1 => (0..4_u8).prop_map(|n| charge_requested(4200, &format!("t{n}"))),
+        1 => (1..3_u8).prop_map(|n| PaymentInput::IntentCreated { id: format!("pi_{n}") }),
+        1 => Just(PaymentInput::IntentRefused { code: "no".to_owned() }),
+        1 => Just(PaymentInput::DeadlineExpired),
         1 => Just(undo()),
-        1 => Just(Fact::CancelRequested { user_id: user(), correlation_id: correlation() }),
+        1 => Just(PaymentInput::CancelRequested { user_id: user(), correlation_id: correlation() }),
         1 => prop::sample::select(vec!["needs_response", "lost", "won"]).prop_map(|status| {
-            Fact::Disputed(Dispute { id: "dp_1".into(), amount: 4200, reason: "fraudulent".into(), status: status.into() })
+            PaymentInput::Disputed(Dispute { id: "dp_1".into(), amount: 4200, reason: "fraudulent".into(), status: status.into() })
         }),
-        1 => (1..=6000_i64).prop_map(|amount| Fact::Refunded { amount }),
+        1 => (1..=6000_i64).prop_map(|amount| PaymentInput::Refunded { amount }),
         1 => (0..3_u8, 1..=6000_i64).prop_map(|(n, amount)| {
-            Fact::RefundFailed(FailedRefund { id: format!("re_{n}"), amount, reason: "unknown".into() })
+            PaymentInput::RefundFailed(FailedRefund { id: format!("re_{n}"), amount, reason: "unknown".into() })
         }),
         1 => Just(settled()),
-        1 => Just(Fact::KeySpent { operation: Operation::Refund, n: 1 }),
+        1 => Just(PaymentInput::IdempotencyKeyExhausted { operation: Operation::Refund, n: 1 }),
     ]
 }
 
 proptest! {
     #[test]
     fn whatever_is_learned_in_whatever_order_no_money_is_kept_on_an_order_that_is_not_paid(
-        facts in proptest::collection::vec((any_fact(), 0..1800_i64), 0..24)
+        inputs in proptest::collection::vec((any_input(), 0..1800_i64), 0..24)
     ) {
-        let asked = decide(&order(), None, &asked_for(4200, "t"), at(NOW)).unwrap().unwrap().payment;
-        let mut payment = asked;
+        let requested = decide(&order(), None, &charge_requested(4200, "t"), at(NOW)).unwrap().unwrap().payment;
+        let mut payment = requested;
         let (mut taken, mut undone, mut told_refunded) = (false, false, 0);
         let mut events = Vec::new();
         let mut told: Option<Verdict> = None;
-        for (fact, later) in facts {
+        for (input, later) in inputs {
             let intent = payment.intent.as_ref().map(|intent| intent.id.clone());
-            taken |= fact == heard(Says::Succeeded) && intent.as_deref() == Some(INTENT);
-            undone |= matches!(fact, Fact::Undo { .. });
+            taken |= input == observed(IntentState::Succeeded) && intent.as_deref() == Some(INTENT);
+            undone |= matches!(input, PaymentInput::UndoRequested { .. });
             let before = payment.clone();
-            let change = decide(&order(), Some(&payment), &fact, at(NOW + later)).unwrap();
+            let change = decide(&order(), Some(&payment), &input, at(NOW + later)).unwrap();
             let event = change.as_ref().and_then(|change| change.event.clone());
             let after = change.map_or_else(|| payment.clone(), |change| change.payment);
             if let Some(event) = event.as_ref().filter(|event| event.event_type == "payment.refunded") {
@@ -357,8 +361,8 @@ proptest! {
             }
             prop_assert_eq!(after.version, before.version + u64::from(after != before));
             // A repeat changes nothing.
-            let again = decide(&order(), Some(&after), &fact, at(NOW + later)).unwrap();
-            prop_assert!(again.is_none() || matches!(fact, Fact::KeySpent { .. }), "{:?}", fact);
+            let again = decide(&order(), Some(&after), &input, at(NOW + later)).unwrap();
+            prop_assert!(again.is_none() || matches!(input, PaymentInput::IdempotencyKeyExhausted { .. }), "{:?}", input);
             events.extend(event.map(|event| event.event_type));
             payment = after;
 

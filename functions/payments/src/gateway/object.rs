@@ -3,7 +3,7 @@
 use contracts::{Currency, Money, OrderId};
 use serde::Deserialize;
 
-use crate::domain::{Account, FailedRefund, NextAction, Says, Secret};
+use crate::domain::{Account, FailedRefund, IntentState, NextAction, Secret};
 
 /// An amount of one of Stripe's objects in minor units (ISO 4217). `currency` is the object's, in lower case.
 pub fn in_minor_units(amount: i64, currency: Option<&str>) -> i64 {
@@ -81,14 +81,14 @@ enum LatestCharge {
 
 impl IntentObject {
     /// The meaning of the intent's status for a payment.
-    pub fn says(&self) -> Says {
+    pub fn state(&self) -> IntentState {
         match self.status {
-            IntentStatus::RequiresConfirmation => Says::Unconfirmed,
+            IntentStatus::RequiresConfirmation => IntentState::Unconfirmed,
             // We never request manual capture. The state is not final, and cancelling returns the money.
             IntentStatus::Processing | IntentStatus::RequiresCapture | IntentStatus::Unknown => {
-                Says::Processing
+                IntentState::Processing
             }
-            IntentStatus::RequiresAction => Says::NeedsCustomer(NextAction {
+            IntentStatus::RequiresAction => IntentState::RequiresAction(NextAction {
                 kind: self
                     .next_action
                     .as_ref()
@@ -96,13 +96,13 @@ impl IntentObject {
                 payment_intent: self.id.clone(),
                 client_secret: self.client_secret.clone(),
             }),
-            IntentStatus::Succeeded => Says::Succeeded,
-            IntentStatus::Canceled => Says::Canceled,
+            IntentStatus::Succeeded => IntentState::Succeeded,
+            IntentStatus::Canceled => IntentState::Canceled,
             // An intent is made with a method, so it lacks one only after that was refused.
             IntentStatus::RequiresPaymentMethod => {
                 let error = self.last_payment_error.as_ref();
                 let code = error.and_then(|error| error.decline_code.clone().or_else(|| error.code.clone()));
-                Says::Declined { code: code.unwrap_or_else(|| "unknown".to_owned()) }
+                IntentState::Declined { code: code.unwrap_or_else(|| "unknown".to_owned()) }
             }
         }
     }

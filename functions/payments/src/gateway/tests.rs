@@ -8,7 +8,7 @@ use wiremock::{
 
 use super::*;
 use crate::{
-    domain::{Fact, Says},
+    domain::{IntentState, PaymentInput},
     testing::{CALL, FAST, Lab},
 };
 
@@ -103,12 +103,15 @@ async fn a_request_names_its_key_its_version_and_who_asks() {
         .respond_with(ResponseTemplate::new(200).set_body_json(&intent))
         .mount(&server)
         .await;
-    let undo = Fact::Undo { user_id: lab.user.clone(), correlation_id: crate::testing::correlation() };
+    let undo = PaymentInput::UndoRequested {
+        user_id: lab.user.clone(),
+        correlation_id: crate::testing::correlation(),
+    };
     let payment =
         crate::handler::record(&lab.payments.store, &lab.order, None, &undo, lab.occasion()).await.unwrap();
     let gateway = gateway(&lab, &server);
     let confirmed = gateway.confirm(&payment, "pi_1", CALL).await.unwrap();
-    assert_eq!(confirmed.says(), Says::Succeeded);
+    assert_eq!(confirmed.state(), IntentState::Succeeded);
     assert_eq!(gateway.retrieve("pi_1", CALL).await.unwrap().refunded(), 0);
 }
 
@@ -127,7 +130,10 @@ async fn a_charge_is_sent_in_the_gateways_units_or_not_at_all(
 ) {
     let lab = Lab::new().await;
     let server = answering(200, json!({"id": "pi_1", "status": "requires_confirmation"})).await;
-    let undo = Fact::Undo { user_id: lab.user.clone(), correlation_id: crate::testing::correlation() };
+    let undo = PaymentInput::UndoRequested {
+        user_id: lab.user.clone(),
+        correlation_id: crate::testing::correlation(),
+    };
     let payment =
         crate::handler::record(&lab.payments.store, &lab.order, None, &undo, lab.occasion()).await.unwrap();
     let charge = Charge { amount, payment_method: "pm_card_visa".to_owned(), deadline: 0 };
@@ -143,21 +149,24 @@ async fn a_charge_is_sent_in_the_gateways_units_or_not_at_all(
 }
 
 #[rstest]
-#[case(json!({"status": "requires_confirmation"}), Says::Unconfirmed)]
-#[case(json!({"status": "processing"}), Says::Processing)]
-#[case(json!({"status": "requires_capture"}), Says::Processing)]
-#[case(json!({"status": "a_status_of_next_year"}), Says::Processing)]
-#[case(json!({"status": "succeeded"}), Says::Succeeded)]
-#[case(json!({"status": "canceled"}), Says::Canceled)]
+#[case(json!({"status": "requires_confirmation"}), IntentState::Unconfirmed)]
+#[case(json!({"status": "processing"}), IntentState::Processing)]
+#[case(json!({"status": "requires_capture"}), IntentState::Processing)]
+#[case(json!({"status": "a_status_of_next_year"}), IntentState::Processing)]
+#[case(json!({"status": "succeeded"}), IntentState::Succeeded)]
+#[case(json!({"status": "canceled"}), IntentState::Canceled)]
 #[case(
     json!({"status": "requires_payment_method", "last_payment_error": {"code": "card_declined", "decline_code": "fraudulent"}}),
-    Says::Declined { code: "fraudulent".to_owned() }
+    IntentState::Declined { code: "fraudulent".to_owned() }
 )]
-#[case(json!({"status": "requires_payment_method"}), Says::Declined { code: "unknown".to_owned() })]
-fn each_status_of_an_intent_means_one_thing(#[case] mut object: serde_json::Value, #[case] says: Says) {
+#[case(json!({"status": "requires_payment_method"}), IntentState::Declined { code: "unknown".to_owned() })]
+fn each_status_of_an_intent_means_one_thing(
+    #[case] mut object: serde_json::Value,
+    #[case] state: IntentState,
+) {
     object["id"] = json!("pi_1");
     let intent: IntentObject = serde_json::from_value(object).unwrap();
-    assert_eq!(intent.says(), says);
+    assert_eq!(intent.state(), state);
 }
 
 #[test]

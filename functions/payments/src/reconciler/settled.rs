@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Reconciler;
 use crate::{
-    domain::{Fact, Occasion, Payment},
+    domain::{Occasion, Payment, PaymentInput},
     handler::{self, RecordError},
     store::Store,
 };
@@ -77,6 +77,6 @@ async fn record(
 ) -> Result<Payment, RecordError> {
     let order_id = known.order_id.clone();
     let cause = format!("{order_id}.PaymentSettled");
-    let fact = Fact::Settled { by: by.to_owned(), note: note.to_owned() };
-    handler::record(store, &order_id, Some(known), &fact, Occasion { now, cause: &cause }).await
+    let input = PaymentInput::SettlementRecorded { by: by.to_owned(), note: note.to_owned() };
+    handler::record(store, &order_id, Some(known), &input, Occasion { now, cause: &cause }).await
 }

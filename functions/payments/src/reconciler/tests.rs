@@ -3,7 +3,7 @@ use jiff::SignedDuration;
 use super::{settled::SettleError, *};
 use crate::{
     commands::Payments,
-    domain::{Fact, FailedRefund, Status},
+    domain::{FailedRefund, PaymentInput, Status},
     testing::{DEADLINE, Lab, Trouble},
 };
 
@@ -55,8 +55,8 @@ async fn a_refund_that_failed_does_not_differ_although_the_charges_own_sum_count
     assert_eq!(lab.differences().await, [(Kind::Refunded, 4200, 0)], "nobody has told us");
     let failed = FailedRefund { id: "re_1".into(), amount: 4200, reason: "unknown".into() };
     let known = Some(lab.payment().await);
-    let fact = Fact::RefundFailed(failed);
-    crate::handler::record(&lab.payments.store, &lab.order, known, &fact, lab.occasion()).await.unwrap();
+    let input = PaymentInput::RefundFailed(failed);
+    crate::handler::record(&lab.payments.store, &lab.order, known, &input, lab.occasion()).await.unwrap();
     assert_eq!(lab.status().await, Status::RefundFailed);
     assert_eq!(lab.differences().await, []);
 
@@ -80,7 +80,7 @@ async fn what_was_paid_past_the_gateway_is_recorded_once_and_only_for_a_refund_t
         &lab.payments.store,
         &lab.order,
         known,
-        &Fact::RefundFailed(failed),
+        &PaymentInput::RefundFailed(failed),
         lab.occasion(),
     )
     .await

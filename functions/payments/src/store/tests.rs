@@ -3,16 +3,16 @@ use futures::future::join_all;
 
 use super::*;
 use crate::{
-    domain::{Charge, Fact, Rejected, Says, Secret, Status},
+    domain::{Charge, IntentState, PaymentInput, Rejected, Secret, Status},
     handler::{self, RecordError},
     testing::{DEADLINE, Lab, correlation},
 };
 
 impl Lab {
-    fn asked(&self, token: &str) -> Fact {
+    fn charge_requested(&self, token: &str) -> PaymentInput {
         let take = self.take_of("pm_card_visa", token);
         let deadline = self.start.as_second() + DEADLINE;
-        Fact::Asked {
+        PaymentInput::ChargeRequested {
             user_id: take.user_id,
             correlation_id: take.context.correlation_id,
             charge: Charge { amount: take.amount, payment_method: take.payment_method, deadline },
@@ -20,24 +20,24 @@ impl Lab {
         }
     }
 
-    async fn record(&self, known: Option<Payment>, fact: &Fact) -> Payment {
-        handler::record(&self.payments.store, &self.order, known, fact, self.occasion()).await.unwrap()
+    async fn record(&self, known: Option<Payment>, input: &PaymentInput) -> Payment {
+        handler::record(&self.payments.store, &self.order, known, input, self.occasion()).await.unwrap()
     }
 
-    fn undo_fact(&self) -> Fact {
-        Fact::Undo { user_id: self.user.clone(), correlation_id: correlation() }
+    fn undo_fact(&self) -> PaymentInput {
+        PaymentInput::UndoRequested { user_id: self.user.clone(), correlation_id: correlation() }
     }
 }
 
-fn succeeded() -> Fact {
-    Fact::Heard { intent_id: "pi_1".to_owned(), says: Says::Succeeded }
+fn succeeded() -> PaymentInput {
+    PaymentInput::IntentObserved { intent_id: "pi_1".to_owned(), state: IntentState::Succeeded }
 }
 
 #[tokio::test]
 async fn what_is_written_is_what_is_read_and_tokens_are_a_set() {
     let lab = Lab::new().await;
-    let first = lab.record(None, &lab.asked("t1")).await;
-    let second = lab.record(Some(first), &lab.asked("t2")).await;
+    let first = lab.record(None, &lab.charge_requested("t1")).await;
+    let second = lab.record(Some(first), &lab.charge_requested("t2")).await;
     assert_eq!(lab.payment().await, second);
     assert_eq!(second.version, 2);
 
@@ -51,9 +51,9 @@ async fn what_is_written_is_what_is_read_and_tokens_are_a_set() {
 #[tokio::test]
 async fn a_new_payment_costs_one_call_and_a_wrong_guess_a_read_more() {
     let lab = Lab::new().await;
-    lab.record(None, &lab.asked("t1")).await;
+    lab.record(None, &lab.charge_requested("t1")).await;
     assert_eq!(lab.faults.calls(), ["PutItem"]);
-    lab.record(None, &lab.asked("t2")).await;
+    lab.record(None, &lab.charge_requested("t2")).await;
     assert_eq!(lab.faults.calls(), ["PutItem", "PutItem", "GetItem", "PutItem"]);
 }
 
@@ -61,8 +61,8 @@ async fn a_new_payment_costs_one_call_and_a_wrong_guess_a_read_more() {
 async fn a_write_whose_answer_was_lost_is_found_to_be_done() {
     let lab = Lab::new().await;
     lab.faults.lose_answers("PutItem", 1);
-    let payment = lab.record(None, &lab.asked("t1")).await;
-    let made = Fact::IntentMade { id: "pi_1".to_owned() };
+    let payment = lab.record(None, &lab.charge_requested("t1")).await;
+    let made = PaymentInput::IntentCreated { id: "pi_1".to_owned() };
     let payment = lab.record(Some(payment), &made).await;
     lab.faults.lose_answers("PutItem", 1);
     let payment = lab.record(Some(payment), &succeeded()).await;
@@ -73,19 +73,19 @@ async fn a_write_whose_answer_was_lost_is_found_to_be_done() {
 #[tokio::test]
 async fn a_write_without_an_event_leaves_none_of_the_write_before() {
     let lab = Lab::new().await;
-    let payment = lab.record(None, &lab.asked("t1")).await;
-    let payment = lab.record(Some(payment), &Fact::IntentMade { id: "pi_1".to_owned() }).await;
+    let payment = lab.record(None, &lab.charge_requested("t1")).await;
+    let payment = lab.record(Some(payment), &PaymentInput::IntentCreated { id: "pi_1".to_owned() }).await;
     let payment = lab.record(Some(payment), &succeeded()).await;
     assert!(lab.last_event().await.is_some());
-    lab.record(Some(payment), &lab.asked("t2")).await;
+    lab.record(Some(payment), &lab.charge_requested("t2")).await;
     assert!(lab.last_event().await.is_none());
 }
 
 #[tokio::test]
 async fn who_decided_on_an_old_view_decides_again_on_the_new_one() {
     let lab = Lab::new().await;
-    let payment = lab.record(None, &lab.asked("t1")).await;
-    let stale = lab.record(Some(payment), &Fact::IntentMade { id: "pi_1".to_owned() }).await;
+    let payment = lab.record(None, &lab.charge_requested("t1")).await;
+    let stale = lab.record(Some(payment), &PaymentInput::IntentCreated { id: "pi_1".to_owned() }).await;
     lab.record(Some(stale.clone()), &lab.undo_fact()).await;
     let payment = lab.record(Some(stale), &succeeded()).await;
     assert_eq!(payment.status, Status::Refunding, "money on an undone order goes back");
@@ -95,7 +95,7 @@ async fn who_decided_on_an_old_view_decides_again_on_the_new_one() {
 async fn writers_at_the_same_moment_all_have_their_say() {
     let lab = Lab::new().await;
     let tokens: Vec<String> = (0..5).map(|n| format!("t{n}")).collect();
-    join_all(tokens.iter().map(|token| async { lab.record(None, &lab.asked(token)).await })).await;
+    join_all(tokens.iter().map(|token| async { lab.record(None, &lab.charge_requested(token)).await })).await;
     let payment = lab.payment().await;
     assert_eq!(payment.tokens.len(), 5);
     assert_eq!(payment.version, 5);
