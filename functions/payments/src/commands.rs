@@ -25,7 +25,7 @@ pub use function::run;
 
 use crate::{
     answers::{AnswerError, Answers},
-    domain::{Charge, Occasion, Payment, PaymentInput, Secret, Status},
+    domain::{Charge, EventContext, Payment, PaymentInput, Secret, Status},
     gateway::{Gateway, GatewayError},
     handler::{self, RecordError},
     queue::{CheckPayment, Queue, QueueError},
@@ -128,10 +128,10 @@ impl Payments {
             charge: Charge { amount: take.amount, payment_method: take.payment_method, deadline },
             token: Secret::new(take.task_token),
         };
-        let cause = cause(&order_id, "TakePayment");
-        let occasion = Occasion { now: invocation.now, cause: &cause };
-        let payment = handler::record(&self.store, &order_id, None, &requested, occasion).await?;
-        self.look_after(payment, 0, occasion, invocation).await
+        let command_id = command_id(&order_id, "TakePayment");
+        let context = EventContext { now: invocation.now, causation_id: &command_id };
+        let payment = handler::record(&self.store, &order_id, None, &requested, context).await?;
+        self.look_after(payment, 0, context, invocation).await
     }
 
     /// Checks a payment again and does what it owes by now.
@@ -143,9 +143,9 @@ impl Payments {
             tracing::error!("a check came for a payment that there is not");
             return Ok(());
         };
-        let cause = cause(&check.order_id, "CheckPayment");
-        let occasion = Occasion { now: invocation.now, cause: &cause };
-        self.look_after(payment, check.looks, occasion, invocation).await
+        let command_id = command_id(&check.order_id, "CheckPayment");
+        let context = EventContext { now: invocation.now, causation_id: &command_id };
+        self.look_after(payment, check.looks, context, invocation).await
     }
 
     /// Undoes a payment: gives back what was taken, and sees to it that nothing is taken any more.
@@ -159,13 +159,13 @@ impl Payments {
         invocation: Invocation,
     ) -> Result<Undone, PaymentsError> {
         let CommandContext { order_id, correlation_id } = context;
-        let cause = cause(&order_id, "RefundPayment");
-        let occasion = Occasion { now: invocation.now, cause: &cause };
+        let command_id = command_id(&order_id, "RefundPayment");
+        let context = EventContext { now: invocation.now, causation_id: &command_id };
         let known = self.store.get(&order_id).await?;
         let undo = PaymentInput::UndoRequested { user_id, correlation_id };
-        let payment = handler::record(&self.store, &order_id, known, &undo, occasion).await?;
+        let payment = handler::record(&self.store, &order_id, known, &undo, context).await?;
         self.answers.tell(&payment).await?;
-        match self.settle(payment, occasion, invocation).await? {
+        match self.settle(payment, context, invocation).await? {
             Settled::Done(payment) => {
                 let outcome = payment.undo_outcome().ok_or(PaymentsError::NotSettled)?;
                 Ok(Undone { outcome })
@@ -180,12 +180,12 @@ impl Payments {
         &self,
         payment: Payment,
         looks: u32,
-        occasion: Occasion<'_>,
+        context: EventContext<'_>,
         invocation: Invocation,
     ) -> Result<(), PaymentsError> {
         self.answers.tell(&payment).await?;
         let looked = looks.saturating_add(1);
-        let (payment, least, next) = match self.settle(payment, occasion, invocation).await? {
+        let (payment, least, next) = match self.settle(payment, context, invocation).await? {
             Settled::Done(payment) => {
                 tracing::info!(status = ?payment.status, "the payment owes nothing");
                 return Ok(());
@@ -230,6 +230,6 @@ fn jittered(wait: SignedDuration) -> SignedDuration {
 }
 
 /// The id of a command: an order has one of each.
-fn cause(order_id: &OrderId, action: &str) -> String {
+fn command_id(order_id: &OrderId, action: &str) -> String {
     format!("{order_id}.{action}")
 }

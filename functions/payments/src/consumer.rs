@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use lambda_kit::sqs::{EventTypes, MessageError};
 
 use crate::{
-    domain::{Occasion, PaymentInput},
+    domain::{EventContext, PaymentInput},
     intake::Intake,
 };
 
@@ -28,8 +28,8 @@ pub async fn handle(intake: &Intake, event: Envelope, now: Timestamp) -> Result<
     tracing::Span::current().record("order_id", order_id.as_str());
     let user_id = event.metadata.user_id.ok_or_else(|| MessageError::handler("the event names no user"))?;
     let requested = PaymentInput::CancelRequested { user_id, correlation_id: event.correlation_id };
-    let cause: String = event.event_id.into();
+    let event_id: String = event.event_id.into();
     let known = intake.store.get(&order_id).await.map_err(MessageError::handler)?;
-    let occasion = Occasion { now, cause: &cause };
-    intake.learn(&order_id, known, &requested, occasion).await.map_err(MessageError::handler)
+    let context = EventContext { now, causation_id: &event_id };
+    intake.learn(&order_id, known, &requested, context).await.map_err(MessageError::handler)
 }

@@ -268,9 +268,9 @@ impl Change {
 
 /// When an input arrived, and the id of the event or command that caused it.
 #[derive(Debug, Clone, Copy)]
-pub struct Occasion<'a> {
+pub struct EventContext<'a> {
     pub now: Timestamp,
-    pub cause: &'a str,
+    pub causation_id: &'a str,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -294,13 +294,13 @@ pub fn decide(
     order_id: &OrderId,
     known: Option<&Payment>,
     input: &PaymentInput,
-    occasion: Occasion<'_>,
+    context: EventContext<'_>,
 ) -> Result<Option<Change>, Rejected> {
     let (mut payment, news) = match known {
         None => initial_payment(order_id, input)?,
         Some(before) => {
             let mut after = before.clone();
-            let news = apply(&mut after, input, occasion.now);
+            let news = apply(&mut after, input, context.now);
             let more = after.refunded - before.refunded;
             after.returned = (after.returned - more.max(0)).max(0);
             refund::follow(&mut after, before.status);
@@ -312,7 +312,7 @@ pub fn decide(
     };
     payment.version += 1;
     let event = match (news, &payment.charge) {
-        (Some(news), Some(charge)) => Some(event(&payment, charge.amount, news, occasion)?),
+        (Some(news), Some(charge)) => Some(event(&payment, charge.amount, news, context)?),
         _ => None,
     };
     Ok(Some(Change { payment, event }))
@@ -497,16 +497,16 @@ fn event(
     payment: &Payment,
     amount: Money,
     news: News,
-    occasion: Occasion<'_>,
+    context: EventContext<'_>,
 ) -> Result<Envelope, serde_json::Error> {
     let order_id = payment.order_id.clone();
     let new = NewEvent {
         source: "payments",
         subject: payment.order_id.as_str(),
         sequence: payment.version,
-        occurred_at: occasion.now,
+        occurred_at: context.now,
         correlation_id: &payment.correlation_id,
-        causation_id: occasion.cause,
+        causation_id: context.causation_id,
         user_id: Some(&payment.user_id),
     };
     match news {

@@ -10,7 +10,7 @@ use lambda_kit::{
 };
 
 use crate::{
-    domain::{self, Occasion, Payment, PaymentInput, Rejected},
+    domain::{self, EventContext, Payment, PaymentInput, Rejected},
     store::Store,
 };
 
@@ -39,10 +39,10 @@ pub async fn record(
     order_id: &OrderId,
     known: Option<Payment>,
     input: &PaymentInput,
-    occasion: Occasion<'_>,
+    context: EventContext<'_>,
 ) -> Result<Payment, RecordError> {
     let recorded = retry_on_conflict_with(WRITES, known, |known| async move {
-        let Some(change) = domain::decide(order_id, known.as_ref(), input, occasion)? else {
+        let Some(change) = domain::decide(order_id, known.as_ref(), input, context)? else {
             // `decide` returns no change only for a payment that exists.
             return known.map(Ok).ok_or(RecordError::from(Rejected::NoPayment));
         };

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     answers::{AnswerError, Answers},
-    domain::{Occasion, Payment, PaymentInput, Work},
+    domain::{EventContext, Payment, PaymentInput, Work},
     handler::{self, RecordError},
     queue::{CheckPayment, Queue, QueueError},
     store::Store,
@@ -40,11 +40,11 @@ impl Intake {
         order_id: &OrderId,
         known: Option<Payment>,
         input: &PaymentInput,
-        occasion: Occasion<'_>,
+        context: EventContext<'_>,
     ) -> Result<(), IntakeError> {
-        let payment = handler::record(&self.store, order_id, known, input, occasion).await?;
+        let payment = handler::record(&self.store, order_id, known, input, context).await?;
         self.answers.tell(&payment).await?;
-        self.leave_work(payment, occasion.now).await
+        self.leave_work(payment, context.now).await
     }
 
     async fn leave_work(&self, payment: Payment, now: Timestamp) -> Result<(), IntakeError> {

@@ -31,7 +31,7 @@ use crate::{
     answers::Answers,
     api::Api,
     commands::{Invocation, Payments, PaymentsError},
-    domain::{Occasion, Payment, Status},
+    domain::{EventContext, Payment, Status},
     gateway::{Gateway, Limits, Timeouts},
     intake::Intake,
     queue::{CheckPayment, Queue},
@@ -182,8 +182,8 @@ impl Lab {
         self.payments.undo(self.context(), self.user.clone(), self.at(1)).await
     }
 
-    pub fn occasion(&self) -> Occasion<'static> {
-        Occasion { now: self.start, cause: "test" }
+    pub fn event_context(&self) -> EventContext<'static> {
+        EventContext { now: self.start, causation_id: "test" }
     }
 
     pub async fn payment(&self) -> Payment {

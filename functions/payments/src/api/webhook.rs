@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::Api;
 use crate::{
-    domain::{Dispute, IntentState, Occasion, PaymentInput},
+    domain::{Dispute, EventContext, IntentState, PaymentInput},
     gateway::{IntentObject, RefundObject, in_minor_units},
     queue::{RecordDispute, RecordRefunds},
     signature,
@@ -105,7 +105,7 @@ pub(super) async fn receive(State(api): State<Api>, request: Request) -> Result<
     };
     tracing::Span::current().record("order_id", news.order_id.as_str());
     tracing::Span::current().record("event_id", event.id.as_str());
-    api.learn(&news, Occasion { now, cause: &event.id }).await?;
+    api.learn(&news, EventContext { now, causation_id: &event.id }).await?;
     Ok(StatusCode::OK)
 }
 
@@ -150,7 +150,7 @@ impl Api {
         Ok(StatusCode::OK)
     }
 
-    async fn learn(&self, news: &News, occasion: Occasion<'_>) -> Result<(), Problem> {
+    async fn learn(&self, news: &News, context: EventContext<'_>) -> Result<(), Problem> {
         let payment = self.intake.store.get(&news.order_id).await.map_err(|e| Problem::unavailable(&e))?;
         let Some(payment) = payment else {
             // An intent is made only for a payment that is stored.
@@ -169,12 +169,12 @@ impl Api {
         }
         if matches!(news.input, PaymentInput::Refunded { .. }) && !payment.failed_refunds.is_empty() {
             // The charge's sum may count refunds that failed since, or were not yet made when this event was.
-            let (intent_id, event_id) = (news.intent_id.clone(), occasion.cause.to_owned());
+            let (intent_id, event_id) = (news.intent_id.clone(), context.causation_id.to_owned());
             let record = RecordRefunds { intent_id, failed: None, event_id };
             let sent = self.intake.queue.record_refunds(record, SignedDuration::ZERO).await;
             return sent.map_err(|e| Problem::unavailable(&e));
         }
-        Ok(self.intake.learn(&news.order_id, Some(payment), &news.input, occasion).await?)
+        Ok(self.intake.learn(&news.order_id, Some(payment), &news.input, context).await?)
     }
 }
 

@@ -11,7 +11,7 @@ use lambda_kit::{
 
 use super::{Invocation, Payments, PaymentsError, jittered};
 use crate::{
-    domain::{Occasion, Payment, PaymentInput},
+    domain::{EventContext, Payment, PaymentInput},
     gateway::GatewayError,
     handler,
     queue::{RecordDispute, RecordRefunds},
@@ -42,9 +42,9 @@ impl Payments {
         };
         let order_id = payment.order_id.clone();
         let version = payment.version;
-        let occasion = Occasion { now: invocation.now, cause: &record.event_id };
+        let context = EventContext { now: invocation.now, causation_id: &record.event_id };
         let disputed = PaymentInput::Disputed(record.dispute.clone());
-        let payment = handler::record(&self.store, &order_id, Some(payment), &disputed, occasion).await?;
+        let payment = handler::record(&self.store, &order_id, Some(payment), &disputed, context).await?;
         if payment.version > version {
             let status = record.dispute.status;
             telemetry::record(&format!("dispute.{status}"), Outcome::Ok, Duration::ZERO);
@@ -57,7 +57,7 @@ impl Payments {
             );
         }
         // A refund that the gateway refused while the charge was disputed may be possible now.
-        self.look_after(payment, 0, occasion, invocation).await
+        self.look_after(payment, 0, context, invocation).await
     }
 
     /// Records that a refund failed, or which refunds the gateway has. A repeat changes nothing.
@@ -71,7 +71,7 @@ impl Payments {
             Owner::Later(delay) => return Ok(self.queue.record_refunds(record, delay).await?),
         };
         let (order_id, version) = (payment.order_id.clone(), payment.version);
-        let occasion = Occasion { now: invocation.now, cause: &record.event_id };
+        let context = EventContext { now: invocation.now, causation_id: &record.event_id };
         let input = match &record.failed {
             Some(failed) => PaymentInput::RefundFailed(failed.clone()),
             None => match self.gateway.refunds(&record.intent_id, invocation.patience()).await {
@@ -82,7 +82,7 @@ impl Payments {
                 }
             },
         };
-        let payment = handler::record(&self.store, &order_id, Some(payment), &input, occasion).await?;
+        let payment = handler::record(&self.store, &order_id, Some(payment), &input, context).await?;
         if let Some(failed) = record.failed.filter(|_| payment.version > version) {
             telemetry::record("refund.failed", Outcome::Error, Duration::ZERO);
             tracing::error!(
@@ -92,7 +92,7 @@ impl Payments {
                 "a refund failed at the customer's bank: the customer is owed this money"
             );
         }
-        self.look_after(payment, 0, occasion, invocation).await
+        self.look_after(payment, 0, context, invocation).await
     }
 
     /// The payment that an intent belongs to.

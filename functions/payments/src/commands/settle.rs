@@ -6,7 +6,7 @@ use tokio::time::Duration;
 
 use super::{Invocation, Payments, PaymentsError};
 use crate::{
-    domain::{Charge, IntentState, Occasion, Operation, Payment, PaymentInput, Status, Work},
+    domain::{Charge, EventContext, IntentState, Operation, Payment, PaymentInput, Status, Work},
     gateway::{GatewayError, IntentObject},
     handler,
 };
@@ -43,28 +43,28 @@ impl Payments {
     pub(super) async fn settle(
         &self,
         payment: Payment,
-        occasion: Occasion<'_>,
+        context: EventContext<'_>,
         invocation: Invocation,
     ) -> Result<Settled, PaymentsError> {
         let mut payment = payment;
         let mut just_made = None;
         for _ in 0..STEPS {
-            let work = payment.owes(occasion.now);
+            let work = payment.owes(context.now);
             if !matches!(work, Work::Nothing | Work::Expire) && !invocation.has(ONE_CALL) {
                 return Ok(Settled::Waiting(payment));
             }
             let step = match work {
                 Work::Nothing => return Ok(Settled::Done(payment)),
                 Work::Expire => {
-                    Step::Moved(self.record(payment, &PaymentInput::DeadlineExpired, occasion).await?)
+                    Step::Moved(self.record(payment, &PaymentInput::DeadlineExpired, context).await?)
                 }
-                Work::Create(charge) => self.create(payment, &charge, occasion, invocation).await?,
+                Work::Create(charge) => self.create(payment, &charge, context, invocation).await?,
                 Work::Collect { intent_id } => {
                     let made = just_made.take().is_some_and(|made: String| made == intent_id);
-                    self.collect(payment, &intent_id, made, occasion, invocation).await?
+                    self.collect(payment, &intent_id, made, context, invocation).await?
                 }
-                Work::Close { intent_id } => self.close(payment, &intent_id, occasion, invocation).await?,
-                Work::Refund { intent_id } => self.refund(payment, &intent_id, occasion, invocation).await?,
+                Work::Close { intent_id } => self.close(payment, &intent_id, context, invocation).await?,
+                Work::Refund { intent_id } => self.refund(payment, &intent_id, context, invocation).await?,
             };
             payment = match step {
                 Step::Moved(payment) => payment,
@@ -84,24 +84,24 @@ impl Payments {
         &self,
         payment: Payment,
         charge: &Charge,
-        occasion: Occasion<'_>,
+        context: EventContext<'_>,
         invocation: Invocation,
     ) -> Result<Step, PaymentsError> {
         let intent = match self.gateway.create(&payment, charge, invocation.patience()).await {
             Ok(intent) => intent,
             Err(error) if error.keeps_key() => {
                 // Whatever it made is unconfirmed and unknown to the customer: it takes no money, ever.
-                return self.spend_key(payment, Operation::Create, error, occasion).await;
+                return self.spend_key(payment, Operation::Create, error, context).await;
             }
             Err(GatewayError::Declined { code }) => {
                 tracing::warn!(code, "the gateway makes no intent with this payment method");
                 let refused = PaymentInput::IntentRefused { code };
-                return Ok(Step::Moved(self.record(payment, &refused, occasion).await?));
+                return Ok(Step::Moved(self.record(payment, &refused, context).await?));
             }
             Err(error) => return Ok(Step::Failed(payment, error)),
         };
         let made = PaymentInput::IntentCreated { id: intent.id.clone() };
-        let payment = self.record(payment, &made, occasion).await?;
+        let payment = self.record(payment, &made, context).await?;
         if payment.intent.as_ref().is_some_and(|ours| ours.id == intent.id) {
             return Ok(Step::Made(payment, intent.id));
         }
@@ -119,7 +119,7 @@ impl Payments {
         payment: Payment,
         intent_id: &str,
         just_made: bool,
-        occasion: Occasion<'_>,
+        context: EventContext<'_>,
         invocation: Invocation,
     ) -> Result<Step, PaymentsError> {
         if !just_made {
@@ -128,16 +128,16 @@ impl Payments {
                 Err(error) => return Ok(Step::Failed(payment, error)),
             };
             if state != IntentState::Unconfirmed {
-                return self.observe(payment, intent_id, state, occasion).await;
+                return self.observe(payment, intent_id, state, context).await;
             }
             if !invocation.has(ONE_CALL) {
                 return Ok(Step::Waits(payment));
             }
         }
         let error = match self.gateway.confirm(&payment, intent_id, invocation.patience()).await {
-            Ok(intent) => return self.observe(payment, intent_id, intent.state(), occasion).await,
+            Ok(intent) => return self.observe(payment, intent_id, intent.state(), context).await,
             Err(GatewayError::Declined { code }) => {
-                return self.observe(payment, intent_id, IntentState::Declined { code }, occasion).await;
+                return self.observe(payment, intent_id, IntentState::Declined { code }, context).await;
             }
             Err(error) if error.keeps_key() || !error.is_retryable() => error,
             Err(error) => return Ok(Step::Failed(payment, error)),
@@ -152,9 +152,9 @@ impl Payments {
         ) {
             // Not a decline: that is about the card, and this is not.
             (Ok(IntentState::Unconfirmed), error) => {
-                self.spend_key(payment, Operation::Confirm, error, occasion).await
+                self.spend_key(payment, Operation::Confirm, error, context).await
             }
-            (Ok(state), _) => self.observe(payment, intent_id, state, occasion).await,
+            (Ok(state), _) => self.observe(payment, intent_id, state, context).await,
             (Err(error), _) => Ok(Step::Failed(payment, error)),
         }
     }
@@ -164,7 +164,7 @@ impl Payments {
         &self,
         payment: Payment,
         intent_id: &str,
-        occasion: Occasion<'_>,
+        context: EventContext<'_>,
         invocation: Invocation,
     ) -> Result<Step, PaymentsError> {
         let canceled = self.gateway.cancel(intent_id, invocation.patience()).await;
@@ -183,28 +183,28 @@ impl Payments {
             Ok(state @ (IntentState::Succeeded | IntentState::Canceled)) => state,
             // Still open. The one who waits is not made to wait longer; what it may take, is refunded.
             _ => {
-                let payment = self.record(payment, &PaymentInput::DeadlineExpired, occasion).await?;
+                let payment = self.record(payment, &PaymentInput::DeadlineExpired, context).await?;
                 return Ok(match intent {
                     Ok(_) => Step::Waits(payment),
                     Err(error) => Step::Failed(payment, error),
                 });
             }
         };
-        self.observe(payment, intent_id, state, occasion).await
+        self.observe(payment, intent_id, state, context).await
     }
 
     async fn refund(
         &self,
         payment: Payment,
         intent_id: &str,
-        occasion: Occasion<'_>,
+        context: EventContext<'_>,
         invocation: Invocation,
     ) -> Result<Step, PaymentsError> {
         let error = match self.gateway.refund(&payment, intent_id, invocation.patience()).await {
             // It was for all that was left.
             Ok(state) if state.is_accepted() => {
                 let refunded = PaymentInput::Refunded { amount: payment.total() };
-                return Ok(Step::Moved(self.record(payment, &refunded, occasion).await?));
+                return Ok(Step::Moved(self.record(payment, &refunded, context).await?));
             }
             // The bank did not take it back. Trying again is a new refund.
             Ok(_) => None,
@@ -217,13 +217,13 @@ impl Payments {
         match (self.gone_back(&payment, intent_id, invocation).await, error) {
             (Ok(gone_back), _) if gone_back >= payment.total() => {
                 let refunded = PaymentInput::Refunded { amount: payment.total() };
-                Ok(Step::Moved(self.record(payment, &refunded, occasion).await?))
+                Ok(Step::Moved(self.record(payment, &refunded, context).await?))
             }
             // A refusal is kept under the key, too: what it was for (a dispute) may be over by the next try.
             (Ok(_), error) => {
                 let n = payment.attempts.refund;
                 let spent = PaymentInput::IdempotencyKeyExhausted { operation: Operation::Refund, n };
-                let payment = self.record(payment, &spent, occasion).await?;
+                let payment = self.record(payment, &spent, context).await?;
                 Ok(unfinished(payment, error))
             }
             (Err(error), _) => Ok(Step::Failed(payment, error)),
@@ -251,10 +251,10 @@ impl Payments {
         payment: Payment,
         operation: Operation,
         error: GatewayError,
-        occasion: Occasion<'_>,
+        context: EventContext<'_>,
     ) -> Result<Step, PaymentsError> {
         let spent = PaymentInput::IdempotencyKeyExhausted { operation, n: payment.attempts.of(operation) };
-        Ok(Step::Failed(self.record(payment, &spent, occasion).await?, error))
+        Ok(Step::Failed(self.record(payment, &spent, context).await?, error))
     }
 
     async fn observe(
@@ -262,10 +262,10 @@ impl Payments {
         payment: Payment,
         intent_id: &str,
         state: IntentState,
-        occasion: Occasion<'_>,
+        context: EventContext<'_>,
     ) -> Result<Step, PaymentsError> {
         let observed = PaymentInput::IntentObserved { intent_id: intent_id.to_owned(), state };
-        let payment = self.record(payment, &observed, occasion).await?;
+        let payment = self.record(payment, &observed, context).await?;
         Ok(match payment.status {
             Status::Pending => Step::Waits(payment),
             _ => Step::Moved(payment),
@@ -278,11 +278,11 @@ impl Payments {
         &self,
         payment: Payment,
         input: &PaymentInput,
-        occasion: Occasion<'_>,
+        context: EventContext<'_>,
     ) -> Result<Payment, PaymentsError> {
         let order_id = payment.order_id.clone();
         let told = payment.verdict();
-        let payment = handler::record(&self.store, &order_id, Some(payment), input, occasion).await?;
+        let payment = handler::record(&self.store, &order_id, Some(payment), input, context).await?;
         if payment.verdict() != told {
             self.answers.tell(&payment).await?;
         }

@@ -30,7 +30,7 @@ impl Lab {
     async fn learn(&self, state: IntentState) {
         let observed = PaymentInput::IntentObserved { intent_id: "pi_1".to_owned(), state };
         let known = Some(self.payment().await);
-        crate::handler::record(&self.payments.store, &self.order, known, &observed, self.occasion())
+        crate::handler::record(&self.payments.store, &self.order, known, &observed, self.event_context())
             .await
             .unwrap();
     }
@@ -314,7 +314,9 @@ async fn a_refund_that_was_made_in_the_dashboard_is_found_out() {
     lab.payments.gateway.refund(&payment, "pi_1", crate::testing::CALL).await.unwrap();
     let known = Some(payment);
     let spent = PaymentInput::IdempotencyKeyExhausted { operation: Operation::Refund, n: 1 };
-    crate::handler::record(&lab.payments.store, &lab.order, known, &spent, lab.occasion()).await.unwrap();
+    crate::handler::record(&lab.payments.store, &lab.order, known, &spent, lab.event_context())
+        .await
+        .unwrap();
 
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::Refunded));
     assert_eq!(lab.stripe.calls()[2..], ["refund refund.1", "refund refund.2", "retrieve"]);
@@ -380,8 +382,8 @@ async fn an_intent_made_while_the_order_was_undone_is_cancelled_and_never_confir
     lab.take("pm_card_visa", "t1").await.unwrap();
     let stale = lab.payment().await;
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::NothingTaken));
-    let occasion = lab.occasion();
-    lab.payments.settle(stale, occasion, lab.at(5)).await.unwrap();
+    let context = lab.event_context();
+    lab.payments.settle(stale, context, lab.at(5)).await.unwrap();
     assert_eq!(lab.stripe.calls(), ["create create.1", "create create.1", "cancel"]);
     assert_eq!((lab.stripe.kept(), lab.stripe.open()), (0, 0));
     assert_eq!(lab.payment().await.intent, None);
@@ -394,7 +396,7 @@ async fn a_worker_that_has_not_heard_of_the_undo_cannot_take_money() {
     lab.take("pm_card_visa", "t1").await.unwrap();
     let stale = lab.payment().await;
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::Voided));
-    lab.payments.settle(stale, lab.occasion(), lab.at(5)).await.unwrap();
+    lab.payments.settle(stale, lab.event_context(), lab.at(5)).await.unwrap();
     assert_eq!(lab.status().await, Status::Voided);
     assert_eq!((lab.stripe.kept(), lab.stripe.open()), (0, 0));
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::Voided));

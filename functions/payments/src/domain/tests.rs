@@ -24,8 +24,8 @@ fn correlation() -> CorrelationId {
     CorrelationId::try_from("cor").unwrap()
 }
 
-fn at(seconds: i64) -> Occasion<'static> {
-    Occasion { now: Timestamp::from_second(seconds).unwrap(), cause: "cause" }
+fn at(seconds: i64) -> EventContext<'static> {
+    EventContext { now: Timestamp::from_second(seconds).unwrap(), causation_id: "cause" }
 }
 
 fn charge_requested(amount: i64, token: &str) -> PaymentInput {

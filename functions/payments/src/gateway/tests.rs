@@ -107,8 +107,9 @@ async fn a_request_names_its_key_its_version_and_who_asks() {
         user_id: lab.user.clone(),
         correlation_id: crate::testing::correlation(),
     };
-    let payment =
-        crate::handler::record(&lab.payments.store, &lab.order, None, &undo, lab.occasion()).await.unwrap();
+    let payment = crate::handler::record(&lab.payments.store, &lab.order, None, &undo, lab.event_context())
+        .await
+        .unwrap();
     let gateway = gateway(&lab, &server);
     let confirmed = gateway.confirm(&payment, "pi_1", CALL).await.unwrap();
     assert_eq!(confirmed.state(), IntentState::Succeeded);
@@ -134,8 +135,9 @@ async fn a_charge_is_sent_in_the_gateways_units_or_not_at_all(
         user_id: lab.user.clone(),
         correlation_id: crate::testing::correlation(),
     };
-    let payment =
-        crate::handler::record(&lab.payments.store, &lab.order, None, &undo, lab.occasion()).await.unwrap();
+    let payment = crate::handler::record(&lab.payments.store, &lab.order, None, &undo, lab.event_context())
+        .await
+        .unwrap();
     let charge = Charge { amount, payment_method: "pm_card_visa".to_owned(), deadline: 0 };
     let answer = gateway(&lab, &server).create(&payment, &charge, CALL).await;
     let requests = server.received_requests().await.unwrap();

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Reconciler;
 use crate::{
-    domain::{Occasion, Payment, PaymentInput},
+    domain::{EventContext, Payment, PaymentInput},
     handler::{self, RecordError},
     store::Store,
 };
@@ -76,7 +76,8 @@ async fn record(
     now: Timestamp,
 ) -> Result<Payment, RecordError> {
     let order_id = known.order_id.clone();
-    let cause = format!("{order_id}.PaymentSettled");
+    let command_id = format!("{order_id}.PaymentSettled");
     let input = PaymentInput::SettlementRecorded { by: by.to_owned(), note: note.to_owned() };
-    handler::record(store, &order_id, Some(known), &input, Occasion { now, cause: &cause }).await
+    handler::record(store, &order_id, Some(known), &input, EventContext { now, causation_id: &command_id })
+        .await
 }

@@ -56,7 +56,9 @@ async fn a_refund_that_failed_does_not_differ_although_the_charges_own_sum_count
     let failed = FailedRefund { id: "re_1".into(), amount: 4200, reason: "unknown".into() };
     let known = Some(lab.payment().await);
     let input = PaymentInput::RefundFailed(failed);
-    crate::handler::record(&lab.payments.store, &lab.order, known, &input, lab.occasion()).await.unwrap();
+    crate::handler::record(&lab.payments.store, &lab.order, known, &input, lab.event_context())
+        .await
+        .unwrap();
     assert_eq!(lab.status().await, Status::RefundFailed);
     assert_eq!(lab.differences().await, []);
 
@@ -81,7 +83,7 @@ async fn what_was_paid_past_the_gateway_is_recorded_once_and_only_for_a_refund_t
         &lab.order,
         known,
         &PaymentInput::RefundFailed(failed),
-        lab.occasion(),
+        lab.event_context(),
     )
     .await
     .unwrap();
