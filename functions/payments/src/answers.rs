@@ -5,7 +5,7 @@ use contracts::OrderId;
 use futures::future::try_join_all;
 use serde_json::json;
 
-use crate::domain::{Payment, Secret, Verdict};
+use crate::domain::{Payment, Secret, StepResult};
 
 /// The step has ended without us: answered before, timed out, or its execution is gone.
 const NOBODY_WAITS: [&str; 3] = ["TaskDoesNotExist", "TaskTimedOut", "InvalidToken"];
@@ -29,25 +29,27 @@ impl Answers {
     /// # Errors
     /// When one of them may not have been answered.
     pub async fn tell(&self, payment: &Payment) -> Result<(), AnswerError> {
-        let Some(verdict) = payment.verdict() else { return Ok(()) };
-        try_join_all(payment.tokens.iter().map(|token| self.tell_one(&payment.order_id, &verdict, token)))
-            .await?;
+        let Some(step_result) = payment.step_result() else { return Ok(()) };
+        try_join_all(
+            payment.tokens.iter().map(|token| self.tell_one(&payment.order_id, &step_result, token)),
+        )
+        .await?;
         Ok(())
     }
 
     async fn tell_one(
         &self,
         order_id: &OrderId,
-        verdict: &Verdict,
+        step_result: &StepResult,
         token: &Secret,
     ) -> Result<(), AnswerError> {
-        match verdict {
-            Verdict::Paid => {
+        match step_result {
+            StepResult::Paid => {
                 let output = json!({"status": "succeeded", "order_id": order_id}).to_string();
                 let call = self.sfn.send_task_success().task_token(token.expose()).output(output);
                 heard(call.send().await)
             }
-            Verdict::NotPaid { error, cause } => {
+            StepResult::NotPaid { error, cause } => {
                 let call = self.sfn.send_task_failure().task_token(token.expose());
                 heard(call.error(*error).cause(cause).send().await)
             }

@@ -73,7 +73,7 @@ async fn show(
 /// for the customer only: anyone with its secret can complete the payment.
 fn view(payment: Payment, viewer: &UserId) -> Option<PaymentView> {
     let amount = payment.charge.as_ref()?.amount;
-    let refunded = Money::new(payment.given_back(), amount.currency);
+    let refunded = Money::new(payment.total_refunded(), amount.currency);
     let next_action = match payment.waiting {
         Some(Waiting::Customer(action)) if payment.user_id == *viewer => Some(action),
         Some(Waiting::Customer(_) | Waiting::Bank) | None => None,

@@ -1,13 +1,13 @@
 //! Takes payments and undoes them, and runs the checks behind both.
 //!
-//! Every path has three parts: record what was learned, answer the waiting task tokens, and do what the
-//! payment owes. Work that cannot be done now (the gateway is down, the customer has not acted) is left to a
-//! delayed check on the queue. Failing the message instead would use up its receives, and it goes to the
+//! Every path has three parts: record the input, send the result to the waiting task tokens, and run the
+//! payment's pending action. An action that cannot run now (the gateway is down, the customer has not acted) is
+//! left to a delayed check on the queue. Failing the message instead would use up its receives, and it goes to the
 //! dead-letter queue after 20.
 
 mod dispute;
 mod function;
-mod settle;
+mod pending;
 #[cfg(test)]
 mod tests;
 
@@ -31,7 +31,7 @@ use crate::{
     queue::{CheckPayment, Queue, QueueError},
     store::Store,
 };
-use settle::Settled;
+use pending::Progress;
 
 /// The default time that customer and bank have for a payment.
 #[expect(clippy::cast_possible_wrap, reason = "fifteen minutes")]
@@ -40,7 +40,7 @@ pub const DEADLINE_SECONDS: i64 = PAYMENT_DEADLINE.as_secs() as i64;
 /// How long a call waits for its turn at the gateway. Ten workers with five messages each wait for a few
 /// seconds at a rate of 20 a second. A message that would wait for longer goes back to the queue, where
 /// waiting costs less.
-const LONGEST_TURN: Duration = Duration::from_secs(10);
+const MAX_TURN_WAIT: Duration = Duration::from_secs(10);
 
 /// The dependencies for taking payments.
 #[derive(Debug, Clone)]
@@ -75,8 +75,8 @@ impl Invocation {
     }
 
     /// How long a gateway call may wait for its turn and still have time to run.
-    fn patience(self) -> Duration {
-        self.left().saturating_sub(settle::ONE_CALL).min(LONGEST_TURN)
+    fn max_wait(self) -> Duration {
+        self.left().saturating_sub(pending::ONE_CALL).min(MAX_TURN_WAIT)
     }
 }
 
@@ -92,10 +92,10 @@ pub enum PaymentsError {
     Answer(#[from] AnswerError),
     #[error(transparent)]
     Queue(#[from] QueueError),
-    #[error("the gateway did not do what the payment owes")]
+    #[error("the gateway did not run the pending action")]
     Gateway(#[from] GatewayError),
     #[error("the gateway has not finished with the payment")]
-    NotSettled,
+    StillPending,
 }
 
 impl CommandError for PaymentsError {
@@ -106,14 +106,14 @@ impl CommandError for PaymentsError {
             | Self::Answer(_)
             | Self::Queue(_)
             | Self::Gateway(_)
-            | Self::NotSettled => TRANSIENT,
+            | Self::StillPending => TRANSIENT,
         }
     }
 }
 
 impl Payments {
-    /// Takes an order's payment. However often it is called, money moves once, and every token is answered. The deadline
-    /// counts from when the saga entered its step; without that time, from now. Behind it, no card is touched.
+    /// Takes an order's payment. A repeat takes no more money, and every token gets the result. The deadline counts
+    /// from when the saga entered its step; without that time, from now. After the deadline no card is charged.
     ///
     /// # Errors
     /// When the message has to be delivered again.
@@ -131,24 +131,24 @@ impl Payments {
         let command_id = command_id(&order_id, "TakePayment");
         let context = EventContext { now: invocation.now, causation_id: &command_id };
         let payment = handler::record(&self.store, &order_id, None, &requested, context).await?;
-        self.look_after(payment, 0, context, invocation).await
+        self.advance(payment, 0, context, invocation).await
     }
 
-    /// Checks a payment again and does what it owes by now.
+    /// Checks a payment again and runs its pending action.
     ///
     /// # Errors
     /// When the message must be retried.
     pub async fn check(&self, check: CheckPayment, invocation: Invocation) -> Result<(), PaymentsError> {
         let Some(payment) = self.store.get(&check.order_id).await? else {
-            tracing::error!("a check came for a payment that there is not");
+            tracing::error!("a check names an order without a payment");
             return Ok(());
         };
         let command_id = command_id(&check.order_id, "CheckPayment");
         let context = EventContext { now: invocation.now, causation_id: &command_id };
-        self.look_after(payment, check.looks, context, invocation).await
+        self.advance(payment, check.attempt, context, invocation).await
     }
 
-    /// Undoes a payment: gives back what was taken, and sees to it that nothing is taken any more.
+    /// Undoes a payment: refunds what was taken, and makes sure that nothing is taken any more.
     ///
     /// # Errors
     /// While that is not certain.
@@ -165,62 +165,69 @@ impl Payments {
         let undo = PaymentInput::UndoRequested { user_id, correlation_id };
         let payment = handler::record(&self.store, &order_id, known, &undo, context).await?;
         self.answers.tell(&payment).await?;
-        match self.settle(payment, context, invocation).await? {
-            Settled::Done(payment) => {
-                let outcome = payment.undo_outcome().ok_or(PaymentsError::NotSettled)?;
+        match self.run_pending(payment, context, invocation).await? {
+            Progress::Done(payment) => {
+                let outcome = payment.undo_outcome().ok_or(PaymentsError::StillPending)?;
                 Ok(Undone { outcome })
             }
-            Settled::Waiting(_) => Err(PaymentsError::NotSettled),
-            Settled::Stopped(_, error) => Err(error.into()),
+            Progress::Waiting(_) => Err(PaymentsError::StillPending),
+            Progress::Blocked(_, error) => Err(error.into()),
         }
     }
 
-    /// Tells those who wait, does what is owed, and leaves the rest to a later check.
-    async fn look_after(
+    /// Sends the result to the task tokens, runs what is pending, and queues a check for the rest.
+    async fn advance(
         &self,
         payment: Payment,
-        looks: u32,
+        attempt: u32,
         context: EventContext<'_>,
         invocation: Invocation,
     ) -> Result<(), PaymentsError> {
         self.answers.tell(&payment).await?;
-        let looked = looks.saturating_add(1);
-        let (payment, least, next) = match self.settle(payment, context, invocation).await? {
-            Settled::Done(payment) => {
-                tracing::info!(status = ?payment.status, "the payment owes nothing");
+        let next_attempt = attempt.saturating_add(1);
+        let (payment, min_delay, attempt_after) = match self.run_pending(payment, context, invocation).await?
+        {
+            Progress::Done(payment) => {
+                tracing::info!(status = ?payment.status, "nothing is pending for the payment");
                 return Ok(());
             }
-            Settled::Waiting(payment) => (payment, SignedDuration::ZERO, looked),
-            // The gateway was not called, so that is no look: the next one is not put off for longer.
-            Settled::Stopped(payment, GatewayError::Open(open)) => {
-                tracing::warn!("the gateway's breaker is open");
-                (payment, open.put_back(), looks)
+            Progress::Waiting(payment) => (payment, SignedDuration::ZERO, next_attempt),
+            // The gateway was not called, so this does not count as an attempt, and the delay does not grow.
+            Progress::Blocked(payment, GatewayError::Open(open)) => {
+                tracing::warn!("the gateway's circuit breaker is open");
+                (payment, open.put_back(), attempt)
             }
-            Settled::Stopped(payment, GatewayError::Crowded { wait }) => {
+            Progress::Blocked(payment, GatewayError::RateLimited { wait }) => {
                 tracing::info!(wait = wait.as_secs_f64(), "the gateway's rate is used up");
-                (payment, jittered(wait), looks)
+                (payment, jittered(wait), attempt)
             }
-            // While the saga waits, the deadline ends it, not this.
-            Settled::Stopped(payment, error) if error.is_retryable() || payment.status == Status::Pending => {
+            // While the saga waits, only the deadline ends the payment.
+            Progress::Blocked(payment, error)
+                if error.is_retryable() || payment.status == Status::Pending =>
+            {
                 tracing::warn!(
                     error = lambda_kit::command::chain(&error),
-                    "the gateway is asked again later"
+                    "gateway call failed, will be retried"
                 );
-                (payment, SignedDuration::ZERO, looked)
+                (payment, SignedDuration::ZERO, next_attempt)
             }
-            Settled::Stopped(_, error) => {
-                // Waiting does not help: a person has to inspect this intent.
+            Progress::Blocked(_, error) => {
+                // A retry would fail again. A person has to inspect this intent.
                 tracing::error!(
                     error = lambda_kit::command::chain(&error),
-                    "the gateway refuses what the payment owes"
+                    "the gateway refused the pending action"
                 );
                 return Ok(());
             }
         };
-        let delay = payment.next_look(looks, least, invocation.now, |ceiling| fastrand::i64(1..=ceiling));
-        tracing::info!(status = ?payment.status, seconds = delay.as_secs(), "the payment is looked at again");
-        let check =
-            CheckPayment { order_id: payment.order_id, correlation_id: payment.correlation_id, looks: next };
+        let delay =
+            payment.next_poll_delay(attempt, min_delay, invocation.now, |ceiling| fastrand::i64(1..=ceiling));
+        tracing::info!(status = ?payment.status, seconds = delay.as_secs(), "the payment will be checked again");
+        let check = CheckPayment {
+            order_id: payment.order_id,
+            correlation_id: payment.correlation_id,
+            attempt: attempt_after,
+        };
         Ok(self.queue.check_after(check, delay).await?)
     }
 }

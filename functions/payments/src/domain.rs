@@ -2,7 +2,7 @@
 //! [`decide`], write the change, and then run the payment's pending action.
 
 mod books;
-mod owed;
+mod pending;
 mod refund;
 mod secret;
 #[cfg(test)]
@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use books::{Account, Difference, Kind, compare};
-pub use owed::{Verdict, Work};
+pub use pending::{PendingAction, StepResult};
 pub use refund::{Dispute, FailedRefund, Settlement};
 pub use secret::Secret;
 
@@ -533,7 +533,7 @@ fn event(
             let FailedRefund { id, amount: failed, reason } =
                 payment.failed_refunds.last().cloned().unwrap_or_default();
             let money = |minor| Money::new(minor, amount.currency);
-            let (amount, refunded) = (money(failed), money(payment.given_back()));
+            let (amount, refunded) = (money(failed), money(payment.total_refunded()));
             let payload = PaymentRefundFailed { order_id, amount, refunded, refund_id: id, reason };
             Envelope::new(new, &payload)
         }

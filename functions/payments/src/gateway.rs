@@ -37,7 +37,7 @@ const UNEXPECTED_STATE: &str = "payment_intent_unexpected_state";
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Calls Stripe with the API key from Secrets Manager, at most at its rate, and not while the breaker is
-/// open. Each call waits up to its `patience` for its turn.
+/// open. Each call waits up to its `max_wait` for its turn.
 ///
 /// `create`, `confirm` and `refund` send the payment's idempotency key. `cancel` has none: it is idempotent
 /// by itself, and a key would repeat the refusal that it got while the payment was processing.
@@ -99,7 +99,7 @@ impl Gateway {
         &self,
         payment: &Payment,
         charge: &Charge,
-        patience: Duration,
+        max_wait: Duration,
     ) -> Result<IntentObject, GatewayError> {
         let Money { currency, .. } = charge.amount;
         // Orders are refused before; one that was placed under other rules cannot be paid by any card.
@@ -116,7 +116,7 @@ impl Gateway {
         ];
         let key = payment.idempotency_key(Operation::Create);
         let call = Call::post(Endpoint::Create, "/v1/payment_intents".to_owned(), form, Some(key));
-        match self.call(&call, patience).await {
+        match self.call(&call, max_wait).await {
             // No object is named but the payment method, and what is wrong with that is `Declined`.
             Err(GatewayError::Refused { status, code }) => Err(misused(Endpoint::Create, status, code)),
             answer => answer,
@@ -128,11 +128,11 @@ impl Gateway {
         &self,
         payment: &Payment,
         intent_id: &str,
-        patience: Duration,
+        max_wait: Duration,
     ) -> Result<IntentObject, GatewayError> {
         let key = payment.idempotency_key(Operation::Confirm);
         let path = format!("/v1/payment_intents/{intent_id}/confirm");
-        match self.call(&Call::post(Endpoint::Confirm, path, vec![], Some(key)), patience).await {
+        match self.call(&Call::post(Endpoint::Confirm, path, vec![], Some(key)), max_wait).await {
             Err(GatewayError::Refused { status, code }) if code != UNEXPECTED_STATE => {
                 Err(misused(Endpoint::Confirm, status, code))
             }
@@ -141,15 +141,15 @@ impl Gateway {
     }
 
     /// Reads an intent, with its refunds.
-    pub async fn retrieve(&self, intent_id: &str, patience: Duration) -> Result<IntentObject, GatewayError> {
+    pub async fn retrieve(&self, intent_id: &str, max_wait: Duration) -> Result<IntentObject, GatewayError> {
         let path = format!("/v1/payment_intents/{intent_id}?expand%5B%5D=latest_charge");
-        self.call(&Call::get(Endpoint::Retrieve, path), patience).await
+        self.call(&Call::get(Endpoint::Retrieve, path), max_wait).await
     }
 
     /// Closes an intent that has taken no money. Refused when it has, or when it is closed already.
-    pub async fn cancel(&self, intent_id: &str, patience: Duration) -> Result<IntentObject, GatewayError> {
+    pub async fn cancel(&self, intent_id: &str, max_wait: Duration) -> Result<IntentObject, GatewayError> {
         let path = format!("/v1/payment_intents/{intent_id}/cancel");
-        self.call(&Call::post(Endpoint::Cancel, path, vec![], None), patience).await
+        self.call(&Call::post(Endpoint::Cancel, path, vec![], None), max_wait).await
     }
 
     /// Gives back all that is left of what an intent took.
@@ -157,19 +157,19 @@ impl Gateway {
         &self,
         payment: &Payment,
         intent_id: &str,
-        patience: Duration,
+        max_wait: Duration,
     ) -> Result<RefundState, GatewayError> {
         let form = vec![("payment_intent", intent_id.to_owned())];
         let key = payment.idempotency_key(Operation::Refund);
         let call = Call::post(Endpoint::Refund, "/v1/refunds".to_owned(), form, Some(key));
-        let refund: RefundObject = self.call(&call, patience).await?;
+        let refund: RefundObject = self.call(&call, max_wait).await?;
         Ok(refund.state())
     }
 
     /// The refunds of an intent: a hundred, more than a payment has.
-    pub async fn refunds(&self, intent_id: &str, patience: Duration) -> Result<Refunds, GatewayError> {
+    pub async fn refunds(&self, intent_id: &str, max_wait: Duration) -> Result<Refunds, GatewayError> {
         let path = format!("/v1/refunds?payment_intent={intent_id}&limit=100");
-        self.call(&Call::get(Endpoint::Refunds, path), patience).await
+        self.call(&Call::get(Endpoint::Refunds, path), max_wait).await
     }
 
     /// The intents that were made within a time, in Unix seconds, behind the one that a page before ended with.
@@ -177,7 +177,7 @@ impl Gateway {
         &self,
         made: Range<i64>,
         after: Option<&str>,
-        patience: Duration,
+        max_wait: Duration,
     ) -> Result<Intents, GatewayError> {
         let Range { start, end } = made;
         let after = after.map_or_else(String::new, |id| format!("&starting_after={id}"));
@@ -185,7 +185,7 @@ impl Gateway {
             "/v1/payment_intents?limit=100&created%5Bgte%5D={start}&created%5Blt%5D={end}\
              &expand%5B%5D=data.latest_charge{after}"
         );
-        self.call(&Call::get(Endpoint::List, path), patience).await
+        self.call(&Call::get(Endpoint::List, path), max_wait).await
     }
 
     /// Checks that Stripe accepts our key.
@@ -210,13 +210,13 @@ impl Gateway {
     async fn call<T: DeserializeOwned>(
         &self,
         call: &Call<'_>,
-        patience: Duration,
+        max_wait: Duration,
     ) -> Result<T, GatewayError> {
         // A turn takes a token from other callers, so none is taken while the breaker is open.
         if let Some(open) = self.breaker.refuses().await {
             return Err(GatewayError::Open(open));
         }
-        self.limits.wait(call.endpoint, Timestamp::now(), patience).await?;
+        self.limits.wait(call.endpoint, Timestamp::now(), max_wait).await?;
         let secret = self.secrets.get(Timestamp::now()).await?;
         let answer = match self.send(call, secret.api_key.expose()).await {
             Err(GatewayError::Unauthorized) => {

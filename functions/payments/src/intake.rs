@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     answers::{AnswerError, Answers},
-    domain::{EventContext, Payment, PaymentInput, Work},
+    domain::{EventContext, Payment, PaymentInput, PendingAction},
     handler::{self, RecordError},
     queue::{CheckPayment, Queue, QueueError},
     store::Store,
@@ -48,14 +48,17 @@ impl Intake {
     }
 
     async fn leave_work(&self, payment: Payment, now: Timestamp) -> Result<(), IntakeError> {
-        match payment.owes(now) {
-            Work::Close { .. } | Work::Refund { .. } => {
+        match payment.pending_action(now) {
+            PendingAction::CancelIntent { .. } | PendingAction::Refund { .. } => {
                 let Payment { order_id, correlation_id, .. } = payment;
-                let check = CheckPayment { order_id, correlation_id, looks: 0 };
+                let check = CheckPayment { order_id, correlation_id, attempt: 0 };
                 Ok(self.queue.check_after(check, SignedDuration::ZERO).await?)
             }
             // A pending payment has its check on the way already.
-            Work::Nothing | Work::Create(_) | Work::Collect { .. } | Work::Expire => Ok(()),
+            PendingAction::None
+            | PendingAction::CreateIntent(_)
+            | PendingAction::Confirm { .. }
+            | PendingAction::Expire => Ok(()),
         }
     }
 }

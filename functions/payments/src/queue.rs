@@ -1,4 +1,4 @@
-//! The payments' own queue: what the saga puts into it, and what payments put into it for later.
+//! The queue of payments-commands: commands of the saga, and delayed commands of payments itself.
 
 use aws_sdk_sqs::Client;
 use contracts::{CorrelationId, OrderId, saga::TakePayment};
@@ -17,13 +17,14 @@ pub enum Message {
     RecordRefunds(RecordRefunds),
 }
 
-/// Asks to look at a payment again and do what it owes.
+/// A command to check a payment again and run its pending action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckPayment {
     pub order_id: OrderId,
     pub correlation_id: CorrelationId,
     /// The number of earlier checks.
-    pub looks: u32,
+    #[serde(rename = "looks")]
+    pub attempt: u32,
 }
 
 /// A command to record the gateway's dispute about this intent.
@@ -35,7 +36,7 @@ pub struct RecordDispute {
     pub event_id: String,
 }
 
-/// Asks to record what became of the refunds of this intent.
+/// A command to record the refunds of this intent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordRefunds {
     pub intent_id: String,
@@ -56,7 +57,7 @@ pub struct Queue {
 pub enum QueueError {
     #[error("a message has no JSON form")]
     Form(#[from] serde_json::Error),
-    #[error("the payments queue did not take a message")]
+    #[error("the message could not be sent to the payments queue")]
     Send(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -106,7 +107,7 @@ impl Queue {
         self.send(&Message::RecordDispute(record), delay).await
     }
 
-    /// Puts what is to be recorded about refunds into the queue, to come out after `delay`.
+    /// Puts a record of refunds into the queue that comes out after `delay`.
     pub async fn record_refunds(
         &self,
         record: RecordRefunds,
@@ -117,7 +118,7 @@ impl Queue {
 
     async fn send(&self, message: &Message, delay: SignedDuration) -> Result<(), QueueError> {
         let body = serde_json::to_string(message)?;
-        // The domain never asks for more than SQS's 900 seconds.
+        // The domain never requests more than SQS's 900 seconds.
         let seconds = i32::try_from(delay.as_secs()).unwrap_or(900);
         let send = self.sqs.send_message().queue_url(&self.url).message_body(body).delay_seconds(seconds);
         send.send().await.map_err(|e| QueueError::Send(e.into()))?;

@@ -174,7 +174,7 @@ impl Lab {
     }
 
     pub async fn check_at(&self, seconds: i64) -> Result<(), PaymentsError> {
-        let check = CheckPayment { order_id: self.order.clone(), correlation_id: correlation(), looks: 0 };
+        let check = CheckPayment { order_id: self.order.clone(), correlation_id: correlation(), attempt: 0 };
         self.payments.check(check, self.at(seconds)).await
     }
 

@@ -57,7 +57,7 @@ impl Payments {
             );
         }
         // A refund that the gateway refused while the charge was disputed may be possible now.
-        self.look_after(payment, 0, context, invocation).await
+        self.advance(payment, 0, context, invocation).await
     }
 
     /// Records that a refund failed, or which refunds the gateway has. A repeat changes nothing.
@@ -74,7 +74,7 @@ impl Payments {
         let context = EventContext { now: invocation.now, causation_id: &record.event_id };
         let input = match &record.failed {
             Some(failed) => PaymentInput::RefundFailed(failed.clone()),
-            None => match self.gateway.refunds(&record.intent_id, invocation.patience()).await {
+            None => match self.gateway.refunds(&record.intent_id, invocation.max_wait()).await {
                 Ok(refunds) => PaymentInput::Refunded { amount: refunds.accepted(&payment.failed_refunds) },
                 Err(error) => {
                     let delay = later(&error).ok_or(error)?;
@@ -92,12 +92,12 @@ impl Payments {
                 "a refund failed at the customer's bank: the customer is owed this money"
             );
         }
-        self.look_after(payment, 0, context, invocation).await
+        self.advance(payment, 0, context, invocation).await
     }
 
     /// The payment that an intent belongs to.
     async fn owner(&self, intent_id: &str, invocation: Invocation) -> Result<Owner, PaymentsError> {
-        let intent = match self.gateway.retrieve(intent_id, invocation.patience()).await {
+        let intent = match self.gateway.retrieve(intent_id, invocation.max_wait()).await {
             Ok(intent) => intent,
             Err(error) => return Ok(Owner::Later(later(&error).ok_or(error)?)),
         };

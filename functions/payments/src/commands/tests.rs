@@ -224,7 +224,7 @@ async fn a_bank_that_has_not_decided_by_the_deadline_is_watched_on() {
     assert_eq!(lab.payment().await.waiting, Some(Waiting::Bank));
     lab.check_at(DEADLINE).await.unwrap();
     assert_eq!(lab.aws.results(), [failed("t1", "PaymentTimeout")]);
-    assert!(matches!(lab.undo().await, Err(PaymentsError::NotSettled)), "the money may still come");
+    assert!(matches!(lab.undo().await, Err(PaymentsError::StillPending)), "the money may still come");
     lab.stripe.becomes("pi_1", "succeeded");
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::Refunded));
     assert_eq!(lab.stripe.kept(), 0);
@@ -383,7 +383,7 @@ async fn an_intent_made_while_the_order_was_undone_is_cancelled_and_never_confir
     let stale = lab.payment().await;
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::NothingTaken));
     let context = lab.event_context();
-    lab.payments.settle(stale, context, lab.at(5)).await.unwrap();
+    lab.payments.run_pending(stale, context, lab.at(5)).await.unwrap();
     assert_eq!(lab.stripe.calls(), ["create create.1", "create create.1", "cancel"]);
     assert_eq!((lab.stripe.kept(), lab.stripe.open()), (0, 0));
     assert_eq!(lab.payment().await.intent, None);
@@ -396,7 +396,7 @@ async fn a_worker_that_has_not_heard_of_the_undo_cannot_take_money() {
     lab.take("pm_card_visa", "t1").await.unwrap();
     let stale = lab.payment().await;
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::Voided));
-    lab.payments.settle(stale, lab.event_context(), lab.at(5)).await.unwrap();
+    lab.payments.run_pending(stale, lab.event_context(), lab.at(5)).await.unwrap();
     assert_eq!(lab.status().await, Status::Voided);
     assert_eq!((lab.stripe.kept(), lab.stripe.open()), (0, 0));
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::Voided));

@@ -99,15 +99,15 @@ pub(super) fn follow(payment: &mut Payment, before: Status) {
     if payment.status == Status::RefundFailed && payment.returned == 0 {
         // The money that had come back is with the customer now.
         payment.status = match payment.refund_cause {
-            _ if payment.given_back() >= payment.total() => Status::Refunded,
+            _ if payment.total_refunded() >= payment.total() => Status::Refunded,
             Some(_) => Status::Refunding,
             None => Status::Succeeded,
         };
     }
     let lost = payment.disputes.iter().filter(|dispute| dispute.status == LOST).map(|dispute| dispute.amount);
     let all = match payment.status {
-        Status::Succeeded => payment.given_back() >= payment.total(),
-        Status::Refunding => payment.given_back() + lost.sum::<i64>() >= payment.total(),
+        Status::Succeeded => payment.total_refunded() >= payment.total(),
+        Status::Refunding => payment.total_refunded() + lost.sum::<i64>() >= payment.total(),
         _ => false,
     };
     if all && payment.total() > 0 {

@@ -158,12 +158,12 @@ fn a_payment_that_waits_says_for_whom(#[case] state: IntentState, #[case] waits_
 #[case(Voided, Some("OrderCancelRequested"))]
 #[case(Refunding, Some("OrderCancelRequested"))]
 #[case(Refunded, Some("OrderCancelRequested"))]
-fn who_waits_is_told_by_the_names_of_the_contract(#[case] status: Status, #[case] told: Option<&str>) {
-    let verdict = payment(status).verdict().map(|verdict| match verdict {
-        Verdict::Paid => "paid",
-        Verdict::NotPaid { error, .. } => error,
+fn the_result_has_the_names_of_the_contract(#[case] status: Status, #[case] expected: Option<&str>) {
+    let step_result = payment(status).step_result().map(|step_result| match step_result {
+        StepResult::Paid => "paid",
+        StepResult::NotPaid { error, .. } => error,
     });
-    assert_eq!(verdict, told);
+    assert_eq!(step_result, expected);
 }
 
 #[rstest]
@@ -209,7 +209,7 @@ fn what_came_back_and_was_paid_in_another_way_is_with_the_customer_and_not_at_th
     let owed = refund_returned();
     assert_eq!((owed.status, owed.returned), (RefundFailed, 4200));
     let (paid, event) = after(&owed, &settled(), NOW);
-    assert_eq!((paid.status, paid.returned, paid.refunded, paid.given_back()), (Refunded, 0, 0, 4200));
+    assert_eq!((paid.status, paid.returned, paid.refunded, paid.total_refunded()), (Refunded, 0, 0, 4200));
     let settlement = Settlement { amount: 4200, at: NOW, by: "alice".into(), note: "bank transfer".into() };
     assert_eq!(paid.settlements, [settlement]);
     assert_eq!(event.as_deref(), Some("payment.refunded"));
@@ -224,9 +224,9 @@ fn what_came_back_and_was_paid_in_another_way_is_with_the_customer_and_not_at_th
 #[test]
 fn a_refund_that_is_tried_again_stops_when_its_money_was_paid_in_another_way() {
     let (tried, _) = after(&refund_returned(), &undo(), NOW);
-    assert!(matches!(tried.owes(at(NOW).now), Work::Refund { .. }));
+    assert!(matches!(tried.pending_action(at(NOW).now), PendingAction::Refund { .. }));
     let (paid, _) = after(&tried, &settled(), NOW);
-    assert_eq!((paid.status, paid.owes(at(NOW).now)), (Refunded, Work::Nothing));
+    assert_eq!((paid.status, paid.pending_action(at(NOW).now)), (Refunded, PendingAction::None));
 }
 
 #[test]
@@ -237,8 +237,8 @@ fn a_part_that_was_paid_in_another_way_is_not_refunded_a_second_time() {
     assert_eq!(paid.status, Succeeded);
     let (undone, _) = after(&paid, &undo(), NOW);
     assert_eq!(
-        (undone.status, undone.owes(at(NOW).now)),
-        (Refunding, Work::Nothing),
+        (undone.status, undone.pending_action(at(NOW).now)),
+        (Refunding, PendingAction::None),
         "the gateway has all of it"
     );
     let (rest, _) = after(&undone, &PaymentInput::Refunded { amount: 3000 }, NOW);
@@ -255,12 +255,12 @@ fn nothing_is_settled_while_nothing_has_come_back() {
 }
 
 #[test]
-fn looks_become_rarer_and_do_not_miss_the_deadline() {
-    let seconds = |payment: &Payment, looks, now| {
-        payment.next_look(looks, SignedDuration::ZERO, at(now).now, |ceiling| ceiling).as_secs()
+fn checks_become_rarer_and_do_not_miss_the_deadline() {
+    let seconds = |payment: &Payment, attempt, now| {
+        payment.next_poll_delay(attempt, SignedDuration::ZERO, at(now).now, |ceiling| ceiling).as_secs()
     };
     let pending = payment(Pending);
-    let waits: Vec<i64> = (0..6).map(|looks| seconds(&pending, looks, NOW)).collect();
+    let waits: Vec<i64> = (0..6).map(|attempt| seconds(&pending, attempt, NOW)).collect();
     assert_eq!(waits, [5, 10, 20, 40, 60, 60]);
     assert_eq!(seconds(&pending, 9, DEADLINE - 7), 7);
     assert_eq!(seconds(&pending, 9, DEADLINE + 7), 1);
@@ -268,13 +268,15 @@ fn looks_become_rarer_and_do_not_miss_the_deadline() {
 }
 
 #[test]
-fn a_look_is_drawn_from_the_time_up_to_its_ceiling_and_not_before_what_the_gateway_needs() {
-    let least = SignedDuration::from_secs(30);
+fn a_delay_is_drawn_from_the_time_up_to_its_ceiling_and_not_before_what_the_gateway_needs() {
+    let min_delay = SignedDuration::from_secs(30);
     let pending = payment(Pending);
-    let look = |drawn: i64| pending.next_look(2, least, at(NOW).now, |ceiling| drawn.min(ceiling)).as_secs();
-    assert_eq!((look(1), look(13), look(99)), (31, 43, 50));
+    let delay = |drawn: i64| {
+        pending.next_poll_delay(2, min_delay, at(NOW).now, |ceiling| drawn.min(ceiling)).as_secs()
+    };
+    assert_eq!((delay(1), delay(13), delay(99)), (31, 43, 50));
     let long = SignedDuration::from_hours(1);
-    assert_eq!(payment(Refunding).next_look(0, long, at(NOW).now, |ceiling| ceiling).as_secs(), 900);
+    assert_eq!(payment(Refunding).next_poll_delay(0, long, at(NOW).now, |ceiling| ceiling).as_secs(), 900);
 }
 
 #[test]
@@ -344,7 +346,7 @@ proptest! {
         let mut payment = requested;
         let (mut taken, mut undone, mut told_refunded) = (false, false, 0);
         let mut events = Vec::new();
-        let mut told: Option<Verdict> = None;
+        let mut sent: Option<StepResult> = None;
         for (input, later) in inputs {
             let intent = payment.intent.as_ref().map(|intent| intent.id.clone());
             taken |= input == observed(IntentState::Succeeded) && intent.as_deref() == Some(INTENT);
@@ -367,33 +369,33 @@ proptest! {
             payment = after;
 
             // Money on a payment that does not count is on its way back, or back.
-            let given_back = matches!(payment.status, Refunding | Refunded | RefundFailed);
-            prop_assert!(!taken || payment.status == Succeeded || given_back);
-            prop_assert!(!(taken && undone) || given_back);
+            let total_refunded = matches!(payment.status, Refunding | Refunded | RefundFailed);
+            prop_assert!(!taken || payment.status == Succeeded || total_refunded);
+            prop_assert!(!(taken && undone) || total_refunded);
             prop_assert!(!undone || !matches!(payment.status, Pending | Succeeded));
             // One that failed without money still has its intent closed.
             if matches!(payment.status, Declined | TimedOut | Voided) && payment.open_intent().is_some() {
-                let closes = matches!(payment.owes(at(NOW).now), Work::Close { .. });
+                let closes = matches!(payment.pending_action(at(NOW).now), PendingAction::CancelIntent { .. });
                 prop_assert!(closes);
             }
             // The result never changes once it is sent, except that a paid order can be undone.
-            let verdict = payment.verdict();
-            match (&told, &verdict) {
-                (Some(Verdict::NotPaid { .. }), verdict) => {
-                    let still_not = matches!(verdict, Some(Verdict::NotPaid { .. }));
+            let step_result = payment.step_result();
+            match (&sent, &step_result) {
+                (Some(StepResult::NotPaid { .. }), step_result) => {
+                    let still_not = matches!(step_result, Some(StepResult::NotPaid { .. }));
                     prop_assert!(still_not);
                 }
-                (Some(Verdict::Paid), Some(Verdict::NotPaid { error, .. })) => {
+                (Some(StepResult::Paid), Some(StepResult::NotPaid { error, .. })) => {
                     prop_assert_eq!(*error, ORDER_CANCEL_REQUESTED);
                 }
-                (Some(_), None) => prop_assert!(false, "a result was taken back"),
+                (Some(_), None) => prop_assert!(false, "a result changed after it was sent"),
                 _ => {}
             }
-            told = verdict;
+            sent = step_result;
         }
         let count = |kind: &str| events.iter().filter(|event| event.as_str() == kind).count();
         prop_assert!(count("payment.succeeded") + count("payment.failed") <= 1, "{:?}", events);
         prop_assert!(payment.refunded <= 4200, "more has gone back at the gateway than was taken");
-        prop_assert_eq!(told_refunded, payment.given_back());
+        prop_assert_eq!(told_refunded, payment.total_refunded());
     }
 }

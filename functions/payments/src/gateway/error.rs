@@ -19,7 +19,7 @@ pub enum GatewayError {
     Open(Open),
     /// It was not called, because others' calls take all that its rate allows for longer than this one could wait.
     #[error("the gateway's rate is used up for {} s", wait.as_secs())]
-    Crowded { wait: SignedDuration },
+    RateLimited { wait: SignedDuration },
     /// 5xx: the call may have taken effect, and its idempotency key returns the same failure again.
     #[error("the gateway failed with {0}")]
     Failed(u16),
@@ -30,7 +30,7 @@ pub enum GatewayError {
     #[error("the gateway does not take our key")]
     Unauthorized,
     #[error("the gateway's key cannot be had")]
-    NoKey(#[from] SecretError),
+    ApiKeyUnavailable(#[from] SecretError),
     /// An answer of success that is not one of an intent or a refund.
     #[error("the gateway's answer cannot be read")]
     Unreadable,
@@ -55,7 +55,7 @@ impl GatewayError {
     pub const fn retry_after(&self) -> SignedDuration {
         match self {
             Self::Open(open) => open.retry_after,
-            Self::Crowded { wait } => *wait,
+            Self::RateLimited { wait } => *wait,
             _ => SignedDuration::ZERO,
         }
     }
@@ -63,7 +63,7 @@ impl GatewayError {
     /// Whether the idempotency key is bound to this failure, so that a retry needs a new key: Stripe stores
     /// the response of every request that began to execute, a 400 as well as a 500
     /// (<https://docs.stripe.com/api/idempotent_requests>).
-    pub const fn keeps_key(&self) -> bool {
+    pub const fn is_cached_under_key(&self) -> bool {
         matches!(self, Self::Failed(_) | Self::Misused { .. })
     }
 }
@@ -72,11 +72,11 @@ impl ProviderError for GatewayError {
     fn ending(&self) -> Ending {
         match self {
             Self::NoAnswer(_) | Self::Failed(_) => Ending::Failed,
-            Self::Throttled(_) | Self::Crowded { .. } => Ending::Throttled,
+            Self::Throttled(_) | Self::RateLimited { .. } => Ending::Throttled,
             // The gateway works, but did not do what was requested.
             Self::Open(_)
             | Self::Unauthorized
-            | Self::NoKey(_)
+            | Self::ApiKeyUnavailable(_)
             | Self::Unreadable
             | Self::Declined { .. }
             | Self::Refused { .. }

@@ -65,10 +65,10 @@ impl Limits {
         &self,
         endpoint: Endpoint,
         now: Timestamp,
-        patience: Duration,
+        max_wait: Duration,
     ) -> Result<(), GatewayError> {
         // The place in `ALL`: it has them in the order of the enum.
-        let turn = self.0[endpoint as usize].wait(now, patience).await;
-        turn.map_err(|wait| GatewayError::Crowded { wait })
+        let turn = self.0[endpoint as usize].wait(now, max_wait).await;
+        turn.map_err(|wait| GatewayError::RateLimited { wait })
     }
 }

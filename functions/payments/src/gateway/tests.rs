@@ -61,13 +61,13 @@ async fn each_answer_means_one_thing(
     #[case] body: serde_json::Value,
     #[case] text: &str,
     #[case] retryable: bool,
-    #[case] keeps_key: bool,
+    #[case] is_cached_under_key: bool,
 ) {
     let lab = Lab::new().await;
     let server = answering(status, body).await;
     let error = gateway(&lab, &server).retrieve("pi_1", CALL).await.unwrap_err();
     assert_eq!(error.to_string(), text);
-    assert_eq!((error.is_retryable(), error.keeps_key()), (retryable, keeps_key));
+    assert_eq!((error.is_retryable(), error.is_cached_under_key()), (retryable, is_cached_under_key));
 }
 
 #[tokio::test]
@@ -190,7 +190,7 @@ async fn a_gateway_without_a_key_in_the_secret_says_so_and_looks_again() {
     let lab = Lab::new().await;
     lab.aws.set_secret(json!({"api_key": "", "webhook_secrets": []}));
     let error = lab.payments.gateway.cancel("pi_1", CALL).await.unwrap_err();
-    assert!(matches!(error, GatewayError::NoKey(_)) && error.is_retryable());
+    assert!(matches!(error, GatewayError::ApiKeyUnavailable(_)) && error.is_retryable());
     lab.aws.set_secret(json!({"api_key": "sk_test_right", "webhook_secrets": []}));
     assert!(matches!(lab.payments.gateway.cancel("pi_1", CALL).await, Err(GatewayError::Refused { .. })));
 }

@@ -24,10 +24,10 @@ async fn while_the_breaker_is_open_the_gateway_is_not_called_and_the_payment_com
     lab.opened_by_another().await;
     lab.take("pm_card_visa", "t1").await.unwrap();
     assert_eq!((lab.stripe.calls().len(), lab.aws.results().len()), (0, 0));
-    // When the breaker may let it through, and spread over half a minute and the first look's few seconds after that.
+    // When the breaker may let it through, and spread over half a minute and the first check's few seconds after that.
     assert!((30..=65).contains(&lab.last_delay()), "{}", lab.last_delay());
     let (check, _) = lab.aws.sent().pop().expect("a check is on its way");
-    assert_eq!(check["looks"], 0, "the gateway was not asked, so the next look is not put off for longer");
+    assert_eq!(check["looks"], 0, "the gateway was not called, so the delay does not grow");
 
     lab.wait(30);
     lab.check_at(30).await.unwrap();
@@ -40,18 +40,18 @@ async fn a_gateway_that_stays_down_opens_the_breaker_and_at_the_deadline_the_pay
     lab.stripe.trouble("create", &DOWN);
     lab.take("pm_card_visa", "t1").await.unwrap();
     let mut delays = vec![lab.last_delay()];
-    for looks in 1..8 {
+    for attempt in 1..8 {
         let check = CheckPayment {
             order_id: lab.order.clone(),
             correlation_id: crate::testing::correlation(),
-            looks,
+            attempt,
         };
-        lab.payments.check(check, lab.at(i64::from(looks))).await.unwrap();
+        lab.payments.check(check, lab.at(i64::from(attempt))).await.unwrap();
         delays.push(lab.last_delay());
     }
     assert_eq!(lab.stripe.calls().len(), 5, "then it is not called any more");
-    for (looks, delay) in delays.iter().enumerate().take(5) {
-        assert!((1..=5 << looks).contains(delay), "look {looks} comes after {delay} s");
+    for (attempt, delay) in delays.iter().enumerate().take(5) {
+        assert!((1..=5 << attempt).contains(delay), "attempt {attempt} comes after {delay} s");
     }
     assert!(delays[5..].iter().all(|delay| *delay >= 29), "the breaker is open: {delays:?}");
 
@@ -115,7 +115,7 @@ async fn throttled_messages_come_back_spread_over_a_time_that_grows() {
         let check = CheckPayment {
             order_id: lab.order.clone(),
             correlation_id: crate::testing::correlation(),
-            looks: 3,
+            attempt: 3,
         };
         lab.payments.check(check, lab.at(1)).await.unwrap();
         delays.push(lab.last_delay());
@@ -142,7 +142,7 @@ async fn calls_wait_for_the_gateways_rate_and_go_back_to_the_queue_when_that_wou
     // Time for one call and no waiting.
     let orders: Vec<Lab> = (0..8).map(|_| lab.another_order()).collect();
     let mut short = lab.at(1);
-    short.ends = Instant::now() + settle::ONE_CALL + Duration::from_millis(300);
+    short.ends = Instant::now() + pending::ONE_CALL + Duration::from_millis(300);
     let taken = orders.iter().map(|order| order.payments.take(order.take_of("pm_card_visa", "t"), short));
     futures::future::try_join_all(taken).await.unwrap();
     assert!(!lab.aws.sent().is_empty(), "the others wait in the queue");

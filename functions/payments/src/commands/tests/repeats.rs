@@ -47,7 +47,7 @@ impl Lab {
                 break;
             }
         }
-        // A failed check is retried, as here; a check of a payment that owes nothing does nothing.
+        // A failed check is retried, as here; a check of a payment without a pending action does nothing.
         for seconds in 2..6 {
             let _ = self.check_at(seconds).await;
         }

@@ -1,4 +1,4 @@
-//! The obligations of a payment: answers to task tokens, and actions at the gateway.
+//! What is pending for a payment: the result for the saga's step, and the next action at the gateway.
 
 use contracts::saga::{ORDER_CANCEL_REQUESTED, PAYMENT_DECLINED, PAYMENT_TIMEOUT, UndoOutcome};
 use jiff::{SignedDuration, Timestamp};
@@ -7,17 +7,17 @@ use super::{Charge, Operation, Payment, Status};
 
 /// The ceiling of the first check's delay in seconds. It doubles for each further check, and the delay is
 /// drawn uniformly below it (full jitter), because a cause that delays one payment delays many.
-const FIRST_LOOK_SECONDS: i64 = 5;
+const FIRST_POLL_SECONDS: i64 = 5;
 /// The saga waits for the result: a lost webhook, or a gateway that is back, is noticed within a minute.
-const LONGEST_WAIT_SECONDS: i64 = 60;
+const MAX_POLL_SECONDS: i64 = 60;
 /// The saga does not wait any more, only money may have to go back.
-const LONGEST_WAIT_AFTER_DEADLINE_SECONDS: i64 = 900;
+const MAX_POLL_AFTER_DEADLINE_SECONDS: i64 = 900;
 /// The most that SQS delays a message (`DelaySeconds`, SQS API reference).
-const LONGEST_DELAY_SECONDS: i64 = 900;
+const MAX_SQS_DELAY_SECONDS: i64 = 900;
 
 /// The result for the saga's step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum StepResult {
     Paid,
     /// An error name of the saga's contract, with its cause.
     NotPaid {
@@ -28,22 +28,22 @@ pub enum Verdict {
 
 /// The next action at the gateway, or a change that is due because of time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Work {
-    Nothing,
+pub enum PendingAction {
+    None,
     /// Make an intent.
-    Create(Charge),
-    /// Find out what happened to the intent, and confirm it if that was not done.
-    Collect {
+    CreateIntent(Charge),
+    /// Read the intent's state, and confirm the intent if that was not done.
+    Confirm {
         intent_id: String,
     },
-    /// See to it that the intent takes no money any more.
-    Close {
+    /// Cancel the intent, so that it cannot take money any more.
+    CancelIntent {
         intent_id: String,
     },
     Refund {
         intent_id: String,
     },
-    /// Record that the deadline is over: there is nothing to close.
+    /// Record that the deadline has passed. There is no intent to cancel.
     Expire,
 }
 
@@ -59,7 +59,7 @@ impl Payment {
     }
 
     /// The amount that the customer has back, in minor units.
-    pub fn given_back(&self) -> i64 {
+    pub fn total_refunded(&self) -> i64 {
         self.refunded + self.settled()
     }
 
@@ -82,46 +82,50 @@ impl Payment {
     }
 
     /// The result for all task tokens, once it is known.
-    pub fn verdict(&self) -> Option<Verdict> {
-        let not_paid = |error, cause: &str| Some(Verdict::NotPaid { error, cause: cause.to_owned() });
+    pub fn step_result(&self) -> Option<StepResult> {
+        let not_paid = |error, cause: &str| Some(StepResult::NotPaid { error, cause: cause.to_owned() });
         match self.status {
             Status::Pending => None,
-            Status::Succeeded => Some(Verdict::Paid),
+            Status::Succeeded => Some(StepResult::Paid),
             Status::Declined => {
                 not_paid(PAYMENT_DECLINED, self.decline_code.as_deref().unwrap_or("the gateway cancelled it"))
             }
             Status::TimedOut => not_paid(PAYMENT_TIMEOUT, "not paid before the deadline"),
-            // A part that the staff gave back, and that came back: the order is paid all the same.
+            // Staff refunded a part and that refund failed. The order is still paid.
             Status::RefundFailed
                 if self.refund_cause.is_none() && self.refunded + self.returned < self.total() =>
             {
-                Some(Verdict::Paid)
+                Some(StepResult::Paid)
             }
             Status::Voided | Status::Refunding | Status::Refunded | Status::RefundFailed => {
-                not_paid(ORDER_CANCEL_REQUESTED, "the order was taken back")
+                not_paid(ORDER_CANCEL_REQUESTED, "the order was undone")
             }
         }
     }
 
     /// The action that is due at `now`.
-    pub fn owes(&self, now: Timestamp) -> Work {
-        let close = || self.open_intent().map_or(Work::Nothing, |intent_id| Work::Close { intent_id });
+    pub fn pending_action(&self, now: Timestamp) -> PendingAction {
+        let cancel = || {
+            self.open_intent()
+                .map_or(PendingAction::None, |intent_id| PendingAction::CancelIntent { intent_id })
+        };
         match (self.status, &self.charge, &self.intent) {
-            (Status::Pending, _, Some(_)) if self.is_late(now) => close(),
-            (Status::Pending, _, None) if self.is_late(now) => Work::Expire,
-            (Status::Pending, _, Some(intent)) => Work::Collect { intent_id: intent.id.clone() },
-            (Status::Pending, Some(charge), None) => Work::Create(charge.clone()),
-            (Status::Declined | Status::TimedOut | Status::Voided, _, _) => close(),
-            // The gateway gives back all that it has left: some of that is with the customer, and the rest is a person's.
-            (Status::Refunding, _, Some(_)) if !self.settlements.is_empty() => Work::Nothing,
-            (Status::Refunding, _, Some(intent)) => Work::Refund { intent_id: intent.id.clone() },
+            (Status::Pending, _, Some(_)) if self.is_late(now) => cancel(),
+            (Status::Pending, _, None) if self.is_late(now) => PendingAction::Expire,
+            (Status::Pending, _, Some(intent)) => PendingAction::Confirm { intent_id: intent.id.clone() },
+            (Status::Pending, Some(charge), None) => PendingAction::CreateIntent(charge.clone()),
+            (Status::Declined | Status::TimedOut | Status::Voided, _, _) => cancel(),
+            // A refund at the gateway returns everything that is left there. The customer already has a part of it, so
+            // a person must refund the rest.
+            (Status::Refunding, _, Some(_)) if !self.settlements.is_empty() => PendingAction::None,
+            (Status::Refunding, _, Some(intent)) => PendingAction::Refund { intent_id: intent.id.clone() },
             (Status::Pending | Status::Refunding, _, None)
             // A refund that failed would fail again: a person decides.
-            | (Status::Succeeded | Status::Refunded | Status::RefundFailed, _, _) => Work::Nothing,
+            | (Status::Succeeded | Status::Refunded | Status::RefundFailed, _, _) => PendingAction::None,
         }
     }
 
-    /// How the undo ended; `None` while it has not, and work is owed.
+    /// The outcome of the undo; `None` while an action is pending.
     pub fn undo_outcome(&self) -> Option<UndoOutcome> {
         match self.status {
             Status::Refunded => Some(UndoOutcome::Refunded),
@@ -132,24 +136,24 @@ impl Payment {
         }
     }
 
-    /// The delay until the next check, after `looks` checks: at least `least`, and up to a ceiling that
-    /// doubles with each check, drawn by `draw`. Not past the deadline while the payment is open.
-    pub fn next_look(
+    /// The delay until the next check: at least `min_delay`, plus a random part that `draw` chooses below a
+    /// ceiling. The ceiling doubles with each `attempt`. Never past the deadline while the payment is pending.
+    pub fn next_poll_delay(
         &self,
-        looks: u32,
-        least: SignedDuration,
+        attempt: u32,
+        min_delay: SignedDuration,
         now: Timestamp,
         draw: impl FnOnce(i64) -> i64,
     ) -> SignedDuration {
-        let doubled = FIRST_LOOK_SECONDS.saturating_mul(1_i64 << looks.min(10));
-        let wait = |ceiling: i64| least.as_secs().saturating_add(draw(doubled.min(ceiling)));
+        let doubled = FIRST_POLL_SECONDS.saturating_mul(1_i64 << attempt.min(10));
+        let wait = |ceiling: i64| min_delay.as_secs().saturating_add(draw(doubled.min(ceiling)));
         let seconds = match &self.charge {
             Some(charge) if self.status == Status::Pending => {
-                wait(LONGEST_WAIT_SECONDS).min((charge.deadline - now.as_second()).max(1))
+                wait(MAX_POLL_SECONDS).min((charge.deadline - now.as_second()).max(1))
             }
-            _ => wait(LONGEST_WAIT_AFTER_DEADLINE_SECONDS),
+            _ => wait(MAX_POLL_AFTER_DEADLINE_SECONDS),
         };
-        SignedDuration::from_secs(seconds.clamp(1, LONGEST_DELAY_SECONDS))
+        SignedDuration::from_secs(seconds.clamp(1, MAX_SQS_DELAY_SECONDS))
     }
 
     /// The key of this operation's current attempt.

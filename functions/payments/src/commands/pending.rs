@@ -1,0 +1,307 @@
+//! Runs the pending actions of a payment at the gateway, one call after the other, until none is left or the
+//! next one must wait. Each answer is recorded before the next call.
+
+use lambda_kit::numbers::{ATTEMPT_TIMEOUT, BREAKER, GATEWAY_CALL};
+use tokio::time::Duration;
+
+use super::{Invocation, Payments, PaymentsError};
+use crate::{
+    domain::{Charge, EventContext, IntentState, Operation, Payment, PaymentInput, PendingAction, Status},
+    gateway::{GatewayError, IntentObject},
+    handler,
+};
+
+/// One call of the gateway with three writes: the rate limit's, the breaker's report of a failure, and the record
+/// of the answer.
+pub(super) const ONE_CALL: Duration =
+    Duration::from_secs(GATEWAY_CALL.as_secs() + BREAKER.write.as_secs() + 2 * ATTEMPT_TIMEOUT.as_secs());
+/// The longest sequence is 4 steps: create, confirm, cancel and refund. Twice as many is a loop.
+const STEPS: usize = 8;
+
+/// How far the pending actions have come.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// Nothing is pending.
+    Done(Payment),
+    /// The customer or the bank must act first, or the invocation has no time for the next call.
+    Waiting(Payment),
+    /// The gateway did not run the action.
+    Blocked(Payment, GatewayError),
+}
+
+/// The result of one step.
+enum StepOutcome {
+    /// The payment has changed, so another action may be pending.
+    Changed(Payment),
+    /// This process has just created the intent, so it can confirm it without reading its state first.
+    IntentCreated(Payment, String),
+    Waiting(Payment),
+    Failed(Payment, GatewayError),
+}
+
+impl Payments {
+    pub(super) async fn run_pending(
+        &self,
+        payment: Payment,
+        context: EventContext<'_>,
+        invocation: Invocation,
+    ) -> Result<Progress, PaymentsError> {
+        let mut payment = payment;
+        let mut just_made = None;
+        for _ in 0..STEPS {
+            let action = payment.pending_action(context.now);
+            if !matches!(action, PendingAction::None | PendingAction::Expire) && !invocation.has(ONE_CALL) {
+                return Ok(Progress::Waiting(payment));
+            }
+            let step = match action {
+                PendingAction::None => return Ok(Progress::Done(payment)),
+                PendingAction::Expire => {
+                    StepOutcome::Changed(self.record(payment, &PaymentInput::DeadlineExpired, context).await?)
+                }
+                PendingAction::CreateIntent(charge) => {
+                    self.create(payment, &charge, context, invocation).await?
+                }
+                PendingAction::Confirm { intent_id } => {
+                    let made = just_made.take().is_some_and(|made: String| made == intent_id);
+                    self.confirm(payment, &intent_id, made, context, invocation).await?
+                }
+                PendingAction::CancelIntent { intent_id } => {
+                    self.cancel(payment, &intent_id, context, invocation).await?
+                }
+                PendingAction::Refund { intent_id } => {
+                    self.refund(payment, &intent_id, context, invocation).await?
+                }
+            };
+            payment = match step {
+                StepOutcome::Changed(payment) => payment,
+                StepOutcome::IntentCreated(payment, intent_id) => {
+                    just_made = Some(intent_id);
+                    payment
+                }
+                StepOutcome::Waiting(payment) => return Ok(Progress::Waiting(payment)),
+                StepOutcome::Failed(payment, error) => return Ok(Progress::Blocked(payment, error)),
+            };
+        }
+        Ok(Progress::Waiting(payment))
+    }
+
+    /// Creates an unconfirmed intent and stores its id. No money can move before that.
+    async fn create(
+        &self,
+        payment: Payment,
+        charge: &Charge,
+        context: EventContext<'_>,
+        invocation: Invocation,
+    ) -> Result<StepOutcome, PaymentsError> {
+        let intent = match self.gateway.create(&payment, charge, invocation.max_wait()).await {
+            Ok(intent) => intent,
+            Err(error) if error.is_cached_under_key() => {
+                // An intent that was created nevertheless is unconfirmed and unknown to the customer, so it can never
+                // take money.
+                return self.rotate_idempotency_key(payment, Operation::Create, error, context).await;
+            }
+            Err(GatewayError::Declined { code }) => {
+                tracing::warn!(code, "the gateway declined the payment method");
+                let refused = PaymentInput::IntentRefused { code };
+                return Ok(StepOutcome::Changed(self.record(payment, &refused, context).await?));
+            }
+            Err(error) => return Ok(StepOutcome::Failed(payment, error)),
+        };
+        let made = PaymentInput::IntentCreated { id: intent.id.clone() };
+        let payment = self.record(payment, &made, context).await?;
+        if payment.intent.as_ref().is_some_and(|ours| ours.id == intent.id) {
+            return Ok(StepOutcome::IntentCreated(payment, intent.id));
+        }
+        // The order was undone meanwhile, or another worker's intent was stored first. This intent is not
+        // confirmed and its id is stored nowhere, so cancelling it is only a clean-up.
+        if let Err(error) = self.gateway.cancel(&intent.id, invocation.max_wait()).await {
+            tracing::warn!(intent_id = intent.id, %error, "an unused intent could not be cancelled; it stays unconfirmed");
+        }
+        Ok(StepOutcome::Changed(payment))
+    }
+
+    /// Confirms the intent, unless that was done, and records its state.
+    async fn confirm(
+        &self,
+        payment: Payment,
+        intent_id: &str,
+        just_made: bool,
+        context: EventContext<'_>,
+        invocation: Invocation,
+    ) -> Result<StepOutcome, PaymentsError> {
+        if !just_made {
+            let state = match self.gateway.retrieve(intent_id, invocation.max_wait()).await {
+                Ok(intent) => intent.state(),
+                Err(error) => return Ok(StepOutcome::Failed(payment, error)),
+            };
+            if state != IntentState::Unconfirmed {
+                return self.observe(payment, intent_id, state, context).await;
+            }
+            if !invocation.has(ONE_CALL) {
+                return Ok(StepOutcome::Waiting(payment));
+            }
+        }
+        let error = match self.gateway.confirm(&payment, intent_id, invocation.max_wait()).await {
+            Ok(intent) => return self.observe(payment, intent_id, intent.state(), context).await,
+            Err(GatewayError::Declined { code }) => {
+                return self.observe(payment, intent_id, IntentState::Declined { code }, context).await;
+            }
+            Err(error) if error.is_cached_under_key() || !error.is_retryable() => error,
+            Err(error) => return Ok(StepOutcome::Failed(payment, error)),
+        };
+        if !invocation.has(ONE_CALL) {
+            return Ok(StepOutcome::Failed(payment, error));
+        }
+        // The call failed or was refused. Only the intent shows whether it took effect.
+        match (
+            self.gateway.retrieve(intent_id, invocation.max_wait()).await.map(|intent| intent.state()),
+            error,
+        ) {
+            // This is not a decline, since the error is not about the card.
+            (Ok(IntentState::Unconfirmed), error) => {
+                self.rotate_idempotency_key(payment, Operation::Confirm, error, context).await
+            }
+            (Ok(state), _) => self.observe(payment, intent_id, state, context).await,
+            (Err(error), _) => Ok(StepOutcome::Failed(payment, error)),
+        }
+    }
+
+    /// Cancels the intent. If it has taken money already, records that.
+    async fn cancel(
+        &self,
+        payment: Payment,
+        intent_id: &str,
+        context: EventContext<'_>,
+        invocation: Invocation,
+    ) -> Result<StepOutcome, PaymentsError> {
+        let canceled = self.gateway.cancel(intent_id, invocation.max_wait()).await;
+        let intent = match canceled {
+            // Refused: the intent has taken money, was cancelled before, or is being processed. Its state shows
+            // which.
+            Err(error) if !error.is_retryable() || error.is_cached_under_key() => {
+                if !invocation.has(ONE_CALL) {
+                    return Ok(StepOutcome::Failed(payment, error));
+                }
+                self.gateway.retrieve(intent_id, invocation.max_wait()).await
+            }
+            answer => answer,
+        };
+        let state = match intent.as_ref().map(IntentObject::state) {
+            Ok(state @ (IntentState::Succeeded | IntentState::Canceled)) => state,
+            // The intent is still open. The saga does not wait longer for it; money that it takes later is
+            // refunded.
+            _ => {
+                let payment = self.record(payment, &PaymentInput::DeadlineExpired, context).await?;
+                return Ok(match intent {
+                    Ok(_) => StepOutcome::Waiting(payment),
+                    Err(error) => StepOutcome::Failed(payment, error),
+                });
+            }
+        };
+        self.observe(payment, intent_id, state, context).await
+    }
+
+    async fn refund(
+        &self,
+        payment: Payment,
+        intent_id: &str,
+        context: EventContext<'_>,
+        invocation: Invocation,
+    ) -> Result<StepOutcome, PaymentsError> {
+        let error = match self.gateway.refund(&payment, intent_id, invocation.max_wait()).await {
+            // The refund was for the whole rest.
+            Ok(state) if state.is_accepted() => {
+                let refunded = PaymentInput::Refunded { amount: payment.total() };
+                return Ok(StepOutcome::Changed(self.record(payment, &refunded, context).await?));
+            }
+            // The bank did not accept the refund. The next try is a new refund.
+            Ok(_) => None,
+            Err(error) if error.is_cached_under_key() || !error.is_retryable() => Some(error),
+            Err(error) => return Ok(StepOutcome::Failed(payment, error)),
+        };
+        if !invocation.has(ONE_CALL) {
+            return Ok(unfinished(payment, error));
+        }
+        match (self.refunded_amount(&payment, intent_id, invocation).await, error) {
+            (Ok(refunded_amount), _) if refunded_amount >= payment.total() => {
+                let refunded = PaymentInput::Refunded { amount: payment.total() };
+                Ok(StepOutcome::Changed(self.record(payment, &refunded, context).await?))
+            }
+            // The gateway caches a refusal under the key, too. Its reason (a dispute) may be over at the next try.
+            (Ok(_), error) => {
+                let n = payment.attempts.refund;
+                let exhausted = PaymentInput::IdempotencyKeyExhausted { operation: Operation::Refund, n };
+                let payment = self.record(payment, &exhausted, context).await?;
+                Ok(unfinished(payment, error))
+            }
+            (Err(error), _) => Ok(StepOutcome::Failed(payment, error)),
+        }
+    }
+
+    /// The refunded amount in minor units. A charge's own sum may still count refunds that failed.
+    async fn refunded_amount(
+        &self,
+        payment: &Payment,
+        intent_id: &str,
+        invocation: Invocation,
+    ) -> Result<i64, GatewayError> {
+        if payment.failed_refunds.is_empty() {
+            return Ok(self.gateway.retrieve(intent_id, invocation.max_wait()).await?.refunded());
+        }
+        let refunds = self.gateway.refunds(intent_id, invocation.max_wait()).await?;
+        Ok(refunds.accepted(&payment.failed_refunds))
+    }
+
+    /// The call had no effect, and its idempotency key would return the same failure. The next try uses a new
+    /// key.
+    async fn rotate_idempotency_key(
+        &self,
+        payment: Payment,
+        operation: Operation,
+        error: GatewayError,
+        context: EventContext<'_>,
+    ) -> Result<StepOutcome, PaymentsError> {
+        let exhausted =
+            PaymentInput::IdempotencyKeyExhausted { operation, n: payment.attempts.of(operation) };
+        Ok(StepOutcome::Failed(self.record(payment, &exhausted, context).await?, error))
+    }
+
+    async fn observe(
+        &self,
+        payment: Payment,
+        intent_id: &str,
+        state: IntentState,
+        context: EventContext<'_>,
+    ) -> Result<StepOutcome, PaymentsError> {
+        let observed = PaymentInput::IntentObserved { intent_id: intent_id.to_owned(), state };
+        let payment = self.record(payment, &observed, context).await?;
+        Ok(match payment.status {
+            Status::Pending => StepOutcome::Waiting(payment),
+            _ => StepOutcome::Changed(payment),
+        })
+    }
+
+    /// Records the input. When it brings a result, sends that to the task tokens before the next call, which
+    /// may be slow.
+    async fn record(
+        &self,
+        payment: Payment,
+        input: &PaymentInput,
+        context: EventContext<'_>,
+    ) -> Result<Payment, PaymentsError> {
+        let order_id = payment.order_id.clone();
+        let before = payment.step_result();
+        let payment = handler::record(&self.store, &order_id, Some(payment), input, context).await?;
+        if payment.step_result() != before {
+            self.answers.tell(&payment).await?;
+        }
+        Ok(payment)
+    }
+}
+
+fn unfinished(payment: Payment, error: Option<GatewayError>) -> StepOutcome {
+    match error {
+        Some(error) => StepOutcome::Failed(payment, error),
+        None => StepOutcome::Waiting(payment),
+    }
+}
