@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::{
     domain::{NextAction, Payment, Status, Waiting},
     handler::RecordError,
-    intake::{Intake, IntakeError},
+    recorder::{InputRecorder, RecorderError},
     secrets::Secrets,
 };
 
@@ -32,7 +32,7 @@ pub use describe::operations;
 /// The dependencies of the REST function.
 #[derive(Debug, Clone)]
 pub struct Api {
-    pub intake: Intake,
+    pub recorder: InputRecorder,
     pub secrets: Arc<Secrets>,
 }
 
@@ -62,7 +62,7 @@ async fn show(
 ) -> Result<impl IntoResponse, Problem> {
     let not_found = || Problem::not_found("There is no payment of such an order of yours.");
     let order_id = OrderId::try_from(order_id).map_err(|_| not_found())?;
-    let payment = api.intake.store.get(&order_id).await.map_err(|e| Problem::unavailable(&e))?;
+    let payment = api.recorder.store.get(&order_id).await.map_err(|e| Problem::unavailable(&e))?;
     let payment = payment.filter(|payment| identity.may_see(&payment.user_id));
     let view = payment.and_then(|payment| view(payment, &identity.user_id)).ok_or_else(not_found)?;
     // It holds what lets the customer finish the payment.
@@ -90,11 +90,11 @@ impl From<RecordError> for Problem {
     }
 }
 
-impl From<IntakeError> for Problem {
-    fn from(error: IntakeError) -> Self {
+impl From<RecorderError> for Problem {
+    fn from(error: RecorderError) -> Self {
         match error {
-            IntakeError::Record(error) => error.into(),
-            IntakeError::Answer(_) | IntakeError::Queue(_) => Self::unavailable(&error),
+            RecorderError::Record(error) => error.into(),
+            RecorderError::TaskToken(_) | RecorderError::Queue(_) => Self::unavailable(&error),
         }
     }
 }

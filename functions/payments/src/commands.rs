@@ -24,12 +24,12 @@ use tokio::time::{Duration, Instant};
 pub use function::run;
 
 use crate::{
-    answers::{AnswerError, Answers},
     domain::{Charge, EventContext, Payment, PaymentInput, Secret, Status},
     gateway::{Gateway, GatewayError},
     handler::{self, RecordError},
     queue::{CheckPayment, Queue, QueueError},
     store::Store,
+    task_tokens::{TaskTokenError, TaskTokens},
 };
 use pending::Progress;
 
@@ -47,7 +47,7 @@ const MAX_TURN_WAIT: Duration = Duration::from_secs(10);
 pub struct Payments {
     pub store: Store,
     pub gateway: Gateway,
-    pub answers: Answers,
+    pub task_tokens: TaskTokens,
     pub queue: Queue,
     pub deadline_seconds: i64,
 }
@@ -89,7 +89,7 @@ pub enum PaymentsError {
     #[error(transparent)]
     Record(#[from] RecordError),
     #[error(transparent)]
-    Answer(#[from] AnswerError),
+    TaskToken(#[from] TaskTokenError),
     #[error(transparent)]
     Queue(#[from] QueueError),
     #[error("the gateway did not run the pending action")]
@@ -103,7 +103,7 @@ impl CommandError for PaymentsError {
         match self {
             Self::Table(_)
             | Self::Record(_)
-            | Self::Answer(_)
+            | Self::TaskToken(_)
             | Self::Queue(_)
             | Self::Gateway(_)
             | Self::StillPending => TRANSIENT,
@@ -164,7 +164,7 @@ impl Payments {
         let known = self.store.get(&order_id).await?;
         let undo = PaymentInput::UndoRequested { user_id, correlation_id };
         let payment = handler::record(&self.store, &order_id, known, &undo, context).await?;
-        self.answers.tell(&payment).await?;
+        self.task_tokens.send_result(&payment).await?;
         match self.run_pending(payment, context, invocation).await? {
             Progress::Done(payment) => {
                 let outcome = payment.undo_outcome().ok_or(PaymentsError::StillPending)?;
@@ -183,7 +183,7 @@ impl Payments {
         context: EventContext<'_>,
         invocation: Invocation,
     ) -> Result<(), PaymentsError> {
-        self.answers.tell(&payment).await?;
+        self.task_tokens.send_result(&payment).await?;
         let next_attempt = attempt.saturating_add(1);
         let (payment, min_delay, attempt_after) = match self.run_pending(payment, context, invocation).await?
         {

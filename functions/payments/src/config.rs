@@ -11,19 +11,19 @@ use lambda_kit::{
 };
 
 use crate::{
-    answers::Answers,
     api::Api,
     commands::{DEADLINE_SECONDS, Payments},
     gateway::{Gateway, Limits, REQUESTS_PER_SECOND, Timeouts},
-    intake::Intake,
     queue::Queue,
     reconciler::Reconciler,
+    recorder::InputRecorder,
     secrets::Secrets,
     store::Store,
+    task_tokens::TaskTokens,
 };
 
-fn answers(sdk: &SdkConfig) -> Answers {
-    Answers::new(aws_sdk_sfn::Client::new(sdk))
+fn task_tokens(sdk: &SdkConfig) -> TaskTokens {
+    TaskTokens::new(aws_sdk_sfn::Client::new(sdk))
 }
 
 fn queue(sdk: &SdkConfig) -> Result<Queue, ConfigError> {
@@ -52,17 +52,17 @@ impl Api {
     /// # Errors
     /// When a variable is missing.
     pub fn from_env(sdk: &SdkConfig, table: Table) -> Result<Self, ConfigError> {
-        Ok(Self { intake: Intake::from_env(sdk, table)?, secrets: secrets(sdk)? })
+        Ok(Self { recorder: InputRecorder::from_env(sdk, table)?, secrets: secrets(sdk)? })
     }
 }
 
-impl Intake {
+impl InputRecorder {
     /// With the table of `table`, and the queue that the environment names.
     ///
     /// # Errors
     /// When a variable is missing.
     pub fn from_env(sdk: &SdkConfig, table: Table) -> Result<Self, ConfigError> {
-        Ok(Self { store: Store::new(table), answers: answers(sdk), queue: queue(sdk)? })
+        Ok(Self { store: Store::new(table), task_tokens: task_tokens(sdk), queue: queue(sdk)? })
     }
 }
 
@@ -75,7 +75,7 @@ impl Payments {
         Ok(Self {
             gateway: gateway(sdk, &table)?,
             store: Store::new(table),
-            answers: answers(sdk),
+            task_tokens: task_tokens(sdk),
             queue: queue(sdk)?,
             deadline_seconds: deadline_seconds()?,
         })

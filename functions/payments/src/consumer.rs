@@ -9,7 +9,7 @@ use lambda_kit::sqs::{EventTypes, MessageError};
 
 use crate::{
     domain::{EventContext, PaymentInput},
-    intake::Intake,
+    recorder::InputRecorder,
 };
 
 /// The event types that the subscription brings (infra/payments.yaml).
@@ -21,7 +21,7 @@ pub const EVENT_TYPES: EventTypes = &[OrderCancelRequested::TYPE];
 ///
 /// # Errors
 /// When the event must be retried.
-pub async fn handle(intake: &Intake, event: Envelope, now: Timestamp) -> Result<(), MessageError> {
+pub async fn handle(recorder: &InputRecorder, event: Envelope, now: Timestamp) -> Result<(), MessageError> {
     // Read for its version only.
     event.decode::<OrderCancelRequested>()?;
     let order_id = OrderId::try_from(event.subject).map_err(MessageError::handler)?;
@@ -29,7 +29,7 @@ pub async fn handle(intake: &Intake, event: Envelope, now: Timestamp) -> Result<
     let user_id = event.metadata.user_id.ok_or_else(|| MessageError::handler("the event names no user"))?;
     let requested = PaymentInput::CancelRequested { user_id, correlation_id: event.correlation_id };
     let event_id: String = event.event_id.into();
-    let known = intake.store.get(&order_id).await.map_err(MessageError::handler)?;
+    let known = recorder.store.get(&order_id).await.map_err(MessageError::handler)?;
     let context = EventContext { now, causation_id: &event_id };
-    intake.learn(&order_id, known, &requested, context).await.map_err(MessageError::handler)
+    recorder.record(&order_id, known, &requested, context).await.map_err(MessageError::handler)
 }

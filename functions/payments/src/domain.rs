@@ -35,16 +35,16 @@ pub enum Status {
     Succeeded,
     Declined,
     TimedOut,
-    /// Undone before money was taken: nothing may be taken any more.
+    /// Undone before money was taken. No money may be taken any more.
     Voided,
-    /// Money was taken and has to go back.
+    /// Money was taken and must be refunded.
     Refunding,
     Refunded,
     /// Money that had gone back was returned by the customer's bank, and is owed to the customer.
     RefundFailed,
 }
 
-/// One payment: of one order, for ever. An undo that comes first makes one without a charge.
+/// The only payment of an order. An undo that arrives first creates one without a charge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payment {
     pub order_id: OrderId,
@@ -65,7 +65,7 @@ pub struct Payment {
     /// The refunded amount in minor units: by us, or in the gateway's dashboard.
     #[serde(default)]
     pub refunded: i64,
-    /// Why we give it back, once we have to.
+    /// Why it is refunded, once it must be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refund_cause: Option<RefundCause>,
     /// Refunds that the customer's bank returned.
@@ -79,7 +79,7 @@ pub struct Payment {
     pub settlements: Vec<Settlement>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disputes: Vec<Dispute>,
-    /// The task tokens that wait for the result. They are kept after they were answered: a second answer is
+    /// The task tokens that wait for the result. They are kept after they got it: a second answer is
     /// refused by Step Functions and does no harm, while a missing one delays an order.
     #[serde(with = "serde_dynamo::string_set", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tokens: BTreeSet<Secret>,
@@ -274,16 +274,16 @@ pub struct EventContext<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum News {
+enum PaymentEvent {
     Pending,
     Succeeded,
     Failed(PaymentFailure),
-    /// So much, this time.
+    /// The amount of this refund, in minor units.
     Refunded(i64),
-    /// By the last of the failed refunds.
+    /// The last one of `failed_refunds`.
     RefundFailed,
-    /// So much was paid to the customer past the gateway.
-    Settled(i64),
+    /// The amount, in minor units, that was paid to the customer outside the gateway.
+    Settlement(i64),
 }
 
 /// Decides the change that an input causes; `None` for a repeat, and for an input that comes too late.
@@ -296,30 +296,33 @@ pub fn decide(
     input: &PaymentInput,
     context: EventContext<'_>,
 ) -> Result<Option<Change>, Rejected> {
-    let (mut payment, news) = match known {
+    let (mut payment, event_kind) = match known {
         None => initial_payment(order_id, input)?,
         Some(before) => {
             let mut after = before.clone();
-            let news = apply(&mut after, input, context.now);
+            let event_kind = apply(&mut after, input, context.now);
             let more = after.refunded - before.refunded;
             after.returned = (after.returned - more.max(0)).max(0);
-            refund::follow(&mut after, before.status);
+            refund::update_status(&mut after, before.status);
             if after == *before {
                 return Ok(None);
             }
-            (after, if more > 0 { Some(News::Refunded(more)) } else { news })
+            (after, if more > 0 { Some(PaymentEvent::Refunded(more)) } else { event_kind })
         }
     };
     payment.version += 1;
-    let event = match (news, &payment.charge) {
-        (Some(news), Some(charge)) => Some(event(&payment, charge.amount, news, context)?),
+    let event = match (event_kind, &payment.charge) {
+        (Some(event_kind), Some(charge)) => Some(event(&payment, charge.amount, event_kind, context)?),
         _ => None,
     };
     Ok(Some(Change { payment, event }))
 }
 
 /// The new payment of a first input.
-fn initial_payment(order_id: &OrderId, input: &PaymentInput) -> Result<(Payment, Option<News>), Rejected> {
+fn initial_payment(
+    order_id: &OrderId,
+    input: &PaymentInput,
+) -> Result<(Payment, Option<PaymentEvent>), Rejected> {
     let payment = |user_id: &UserId, correlation_id: &CorrelationId, status, charge, tokens| Payment {
         order_id: order_id.clone(),
         user_id: user_id.clone(),
@@ -341,12 +344,15 @@ fn initial_payment(order_id: &OrderId, input: &PaymentInput) -> Result<(Payment,
     };
     match input {
         PaymentInput::ChargeRequested { user_id, correlation_id, charge, token } => {
-            // There is nothing to take: the gateway does not accept such payments.
+            // There is nothing to charge, and the gateway does not accept such payments.
             let free = charge.amount.amount == 0;
-            let (status, news) =
-                if free { (Status::Succeeded, Some(News::Succeeded)) } else { (Status::Pending, None) };
+            let (status, event_kind) = if free {
+                (Status::Succeeded, Some(PaymentEvent::Succeeded))
+            } else {
+                (Status::Pending, None)
+            };
             let tokens = BTreeSet::from([token.clone()]);
-            Ok((payment(user_id, correlation_id, status, Some(charge.clone()), tokens), news))
+            Ok((payment(user_id, correlation_id, status, Some(charge.clone()), tokens), event_kind))
         }
         PaymentInput::UndoRequested { user_id, correlation_id }
         | PaymentInput::CancelRequested { user_id, correlation_id } => {
@@ -365,7 +371,7 @@ fn initial_payment(order_id: &OrderId, input: &PaymentInput) -> Result<(Payment,
 }
 
 /// Applies an input to the payment. One that does not fit its status changes nothing.
-fn apply(payment: &mut Payment, input: &PaymentInput, now: Timestamp) -> Option<News> {
+fn apply(payment: &mut Payment, input: &PaymentInput, now: Timestamp) -> Option<PaymentEvent> {
     let before = payment.status;
     match input {
         PaymentInput::ChargeRequested { token, .. } => {
@@ -416,7 +422,7 @@ fn observe_intent(
     intent_id: &str,
     state: &IntentState,
     now: Timestamp,
-) -> Option<News> {
+) -> Option<PaymentEvent> {
     let before = payment.status;
     let late = payment.is_late(now);
     // Another intent (one of two that were created concurrently) says nothing about this payment.
@@ -436,25 +442,27 @@ fn observe_intent(
         };
         if waiting.is_some() && waiting != payment.waiting {
             payment.waiting = waiting;
-            return Some(News::Pending);
+            return Some(PaymentEvent::Pending);
         }
     }
     event_of_status_change(payment, before)
 }
 
 /// The event for a change of status. A payment that is not pending waits for nothing.
-fn event_of_status_change(payment: &mut Payment, before: Status) -> Option<News> {
+fn event_of_status_change(payment: &mut Payment, before: Status) -> Option<PaymentEvent> {
     if payment.status == before {
         return None;
     }
     payment.waiting = None;
     match payment.status {
         Status::Pending | Status::Refunding | Status::Refunded | Status::RefundFailed => None,
-        Status::Succeeded => Some(News::Succeeded),
-        Status::Declined => Some(News::Failed(PaymentFailure::Declined)),
-        Status::TimedOut => Some(News::Failed(PaymentFailure::TimedOut)),
+        Status::Succeeded => Some(PaymentEvent::Succeeded),
+        Status::Declined => Some(PaymentEvent::Failed(PaymentFailure::Declined)),
+        Status::TimedOut => Some(PaymentEvent::Failed(PaymentFailure::TimedOut)),
         // A payment that had succeeded (an order that costs nothing) has not failed.
-        Status::Voided if before == Status::Pending => Some(News::Failed(PaymentFailure::OrderCancelled)),
+        Status::Voided if before == Status::Pending => {
+            Some(PaymentEvent::Failed(PaymentFailure::OrderCancelled))
+        }
         Status::Voided => None,
     }
 }
@@ -496,7 +504,7 @@ const fn is_zero(amount: &i64) -> bool {
 fn event(
     payment: &Payment,
     amount: Money,
-    news: News,
+    event_kind: PaymentEvent,
     context: EventContext<'_>,
 ) -> Result<Envelope, serde_json::Error> {
     let order_id = payment.order_id.clone();
@@ -509,26 +517,26 @@ fn event(
         causation_id: context.causation_id,
         user_id: Some(&payment.user_id),
     };
-    match news {
-        News::Pending => {
+    match event_kind {
+        PaymentEvent::Pending => {
             let waits_for = match payment.waiting {
                 Some(Waiting::Customer(_)) => WaitsFor::Customer,
                 Some(Waiting::Bank) | None => WaitsFor::Bank,
             };
             Envelope::new(new, &PaymentPending { order_id, amount, waits_for })
         }
-        News::Succeeded => Envelope::new(new, &PaymentSucceeded { order_id, amount }),
-        News::Failed(reason) => Envelope::new(new, &PaymentFailed { order_id, amount, reason }),
-        News::Refunded(more) => {
+        PaymentEvent::Succeeded => Envelope::new(new, &PaymentSucceeded { order_id, amount }),
+        PaymentEvent::Failed(reason) => Envelope::new(new, &PaymentFailed { order_id, amount, reason }),
+        PaymentEvent::Refunded(more) => {
             let amount = Money::new(more, amount.currency);
             let cause = payment.refund_cause.unwrap_or(RefundCause::ByStaff);
             Envelope::new(new, &PaymentRefunded { order_id, amount, cause })
         }
-        News::Settled(paid) => {
+        PaymentEvent::Settlement(paid) => {
             let amount = Money::new(paid, amount.currency);
             Envelope::new(new, &PaymentRefunded { order_id, amount, cause: RefundCause::ByStaff })
         }
-        News::RefundFailed => {
+        PaymentEvent::RefundFailed => {
             // The input of this event added a failed refund, so there is one.
             let FailedRefund { id, amount: failed, reason } =
                 payment.failed_refunds.last().cloned().unwrap_or_default();

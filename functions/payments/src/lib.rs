@@ -8,7 +8,6 @@
 //! Listens to `order.cancel_requested`. Other input comes as a command, through its queue, or from the
 //! gateway. Answers queries about payments.
 
-mod answers;
 mod api;
 mod commands;
 mod config;
@@ -16,13 +15,14 @@ mod consumer;
 mod domain;
 mod gateway;
 mod handler;
-mod intake;
 mod queries;
 mod queue;
 mod reconciler;
+mod recorder;
 mod secrets;
 mod signature;
 mod store;
+mod task_tokens;
 #[cfg(test)]
 mod testing;
 
@@ -31,5 +31,5 @@ pub use api::operations;
 pub use api::{Api, routes};
 pub use commands::{Payments, run};
 pub use consumer::{EVENT_TYPES, handle as handle_event};
-pub use intake::Intake;
 pub use reconciler::{Reconciler, run as reconcile};
+pub use recorder::InputRecorder;

@@ -1,9 +1,9 @@
-//! Compares the payments of a day with the gateway (`payments-reconciler`): money in the books is money at the gateway. Run
-//! by a schedule for the day before, and by `cargo ops payments check`. It changes nothing: what differs is a person's. And
-//! what a person has paid to a customer past the gateway is recorded here, by `cargo ops payments settled`.
+//! Compares the payments of a day with the gateway (`payments-reconciler`). A schedule runs it for the day before, and so
+//! does `cargo ops payments check`. It changes nothing: a person decides about differences. It also records what a
+//! person has paid to a customer outside the gateway (`cargo ops payments settled`).
 
 mod function;
-mod settled;
+mod settlement;
 #[cfg(test)]
 mod tests;
 
@@ -24,8 +24,8 @@ use crate::{
 };
 
 /// How long a gateway call may wait for its turn, and for the breaker to close.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Most that are listed; the count is of all.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+/// The most differences in a report. The counts include all.
 const LISTED: usize = 1000;
 
 /// The dependencies of the comparison.
@@ -54,7 +54,7 @@ pub struct Report {
 pub enum CheckError {
     #[error(transparent)]
     Table(#[from] TableError),
-    #[error("the gateway cannot be compared with")]
+    #[error("the gateway cannot be read")]
     Gateway(#[from] GatewayError),
     #[error("{0} is not a day that payments can be of")]
     Date(Date),
@@ -75,13 +75,13 @@ impl Reconciler {
                 report.complete = false;
                 return Ok(report);
             }
-            let page = self.gateway.intents(day.clone(), after.as_deref(), PATIENCE).await?;
+            let page = self.gateway.intents(day.clone(), after.as_deref(), MAX_WAIT).await?;
             after = page.data.last().map(|intent| intent.id.clone());
             for intent in &page.data {
-                // Others may use the account for something else.
+                // The account may be used for other things, too.
                 let Some(order_id) = intent.order_id() else { continue };
                 let payment = self.store.get(&order_id).await?;
-                report.note(self.compared(&order_id, payment.as_ref(), intent, now).await?);
+                report.record(self.compared(&order_id, payment.as_ref(), intent, now).await?);
                 seen.insert(intent.id.clone());
             }
             if !page.has_more || after.is_none() {
@@ -92,7 +92,7 @@ impl Reconciler {
         Ok(report)
     }
 
-    /// The payments that the gateway's list of the day does not have.
+    /// Compares the payments that the gateway's list of the day does not have.
     async fn check_books(
         &self,
         report: &mut Report,
@@ -114,7 +114,7 @@ impl Reconciler {
                     return Ok(());
                 }
                 // Perhaps it was made on the day after, a moment before or after midnight.
-                let difference = match self.gateway.retrieve(&intent.id, PATIENCE).await {
+                let difference = match self.gateway.retrieve(&intent.id, MAX_WAIT).await {
                     Ok(found) => self.compared(&payment.order_id, Some(payment), &found, now).await?,
                     Err(GatewayError::Refused { .. }) => Some(Difference {
                         order_id: payment.order_id.clone(),
@@ -125,7 +125,7 @@ impl Reconciler {
                     }),
                     Err(error) => return Err(error.into()),
                 };
-                report.note(difference);
+                report.record(difference);
             }
             match next {
                 Some(next) => from = Some(next),
@@ -145,7 +145,7 @@ impl Reconciler {
     ) -> Result<Option<Difference>, CheckError> {
         let mut account = intent.account();
         if let Some(payment) = payment.filter(|payment| payment.refunded + account.refunded > 0) {
-            let refunds = self.gateway.refunds(&intent.id, PATIENCE).await?;
+            let refunds = self.gateway.refunds(&intent.id, MAX_WAIT).await?;
             account.refunded = refunds.accepted(&payment.failed_refunds);
         }
         Ok(compare(order_id, payment, &account, now))
@@ -153,7 +153,7 @@ impl Reconciler {
 }
 
 impl Report {
-    fn note(&mut self, difference: Option<Difference>) {
+    fn record(&mut self, difference: Option<Difference>) {
         self.compared += 1;
         let Some(difference) = difference else { return };
         tracing::error!(

@@ -25,18 +25,18 @@ use lambda_kit::{
 };
 
 pub use aws::FakeAws;
-pub use stripe::{FakeStripe, Trouble};
+pub use stripe::{FakeStripe, Fault};
 
 use crate::{
-    answers::Answers,
     api::Api,
     commands::{Invocation, Payments, PaymentsError},
     domain::{EventContext, Payment, Status},
     gateway::{Gateway, Limits, Timeouts},
-    intake::Intake,
     queue::{CheckPayment, Queue},
+    recorder::InputRecorder,
     secrets::Secrets,
     store::Store,
+    task_tokens::TaskTokens,
 };
 
 pub const DEADLINE: i64 = 900;
@@ -89,7 +89,7 @@ impl Lab {
                 breaker(&table, &later),
                 Limits::new(&table, FAST),
             ),
-            answers: Answers::new(aws_sdk_sfn::Client::new(&sdk)),
+            task_tokens: TaskTokens::new(aws_sdk_sfn::Client::new(&sdk)),
             queue: Queue::new(aws_sdk_sqs::Client::new(&sdk), format!("{}/1/payments", aws.url())),
             deadline_seconds: DEADLINE,
         };
@@ -124,12 +124,12 @@ impl Lab {
     }
 
     pub fn api(&self) -> Api {
-        Api { intake: self.intake(), secrets: Arc::clone(&self.secrets) }
+        Api { recorder: self.recorder(), secrets: Arc::clone(&self.secrets) }
     }
 
-    pub fn intake(&self) -> Intake {
-        let Payments { store, answers, queue, .. } = self.payments.clone();
-        Intake { store, answers, queue }
+    pub fn recorder(&self) -> InputRecorder {
+        let Payments { store, task_tokens, queue, .. } = self.payments.clone();
+        InputRecorder { store, task_tokens, queue }
     }
 
     /// Another instance's breaker of the same gateway.

@@ -82,7 +82,7 @@ async fn a_customer_sees_their_payment_and_what_to_do_for_it_and_others_see_noth
     assert_eq!(lab.get(&tokens, "Bearer x", order).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(lab.get(&tokens, &tokens.expired(&lab.user), order).await.status, StatusCode::UNAUTHORIZED);
 
-    lab.stripe.becomes("pi_1", "succeeded");
+    lab.stripe.set_status("pi_1", "succeeded");
     lab.check_at(5).await.unwrap();
     lab.undo().await.unwrap();
     let refunded = lab.get(&tokens, &mine, order).await.body;
@@ -128,7 +128,7 @@ async fn a_webhook_that_is_not_signed_by_the_gateway_now_is_refused_and_changes_
 ) {
     let lab = Lab::new().await;
     lab.take("pm_3ds", "t1").await.unwrap();
-    lab.stripe.becomes("pi_1", "succeeded");
+    lab.stripe.set_status("pi_1", "succeeded");
     let event = json!({
         "id": "evt_1", "type": "payment_intent.succeeded", "data": {"object": lab.stripe.object("pi_1")}
     });
@@ -166,7 +166,7 @@ async fn a_signed_body_that_is_no_event_or_too_large_is_refused() {
 
 #[rstest]
 #[case::of_another_type("customer.created", json!({"id": "cus_1"}))]
-#[case::of_somebody_elses_intent("payment_intent.succeeded", json!({"id": "pi_9", "status": "succeeded"}))]
+#[case::of_another_accounts_intent("payment_intent.succeeded", json!({"id": "pi_9", "status": "succeeded"}))]
 #[case::of_an_order_that_there_is_not(
     "payment_intent.succeeded",
     json!({"id": "pi_9", "status": "succeeded", "metadata": {"order_id": "ord_0123456789abcdef0123456789abcdef"}})
@@ -185,7 +185,7 @@ async fn an_event_that_is_not_about_a_payment_of_ours_is_taken_and_forgotten(
 async fn a_customer_who_finishes_late_is_noticed_by_the_webhook_and_repeats_change_nothing() {
     let lab = Lab::new().await;
     lab.take("pm_3ds", "t1").await.unwrap();
-    lab.stripe.becomes("pi_1", "succeeded");
+    lab.stripe.set_status("pi_1", "succeeded");
     assert_eq!(lab.event("payment_intent.succeeded", lab.stripe.object("pi_1")).await, StatusCode::OK);
     assert_eq!(lab.failures(), [None]);
     assert_eq!(lab.last_event().await.unwrap().causation_id, "evt_1");
@@ -199,13 +199,13 @@ async fn a_customer_who_finishes_late_is_noticed_by_the_webhook_and_repeats_chan
 async fn a_webhook_before_the_gateways_own_answer_answers_the_step_and_the_answer_changes_nothing() {
     let lab = Lab::new().await;
     // The intent was confirmed, and the answer was lost, so the worker does not know.
-    lab.stripe.trouble("confirm", &[crate::testing::Trouble::LostAnswer]);
+    lab.stripe.fail("confirm", &[crate::testing::Fault::LostAnswer]);
     lab.take("pm_card_visa", "t1").await.unwrap();
     assert_eq!(lab.event("payment_intent.succeeded", lab.stripe.object("pi_1")).await, StatusCode::OK);
     assert_eq!(lab.failures(), [None]);
     lab.check_at(5).await.unwrap();
     assert_eq!(lab.status().await, Status::Succeeded);
-    assert_eq!(lab.stripe.kept(), 4200);
+    assert_eq!(lab.stripe.money_held(), 4200);
     assert!(!lab.stripe.calls().contains(&"retrieve".to_owned()), "nothing is owed any more");
 }
 
@@ -214,7 +214,7 @@ async fn webhooks_in_the_wrong_order_do_not_take_a_success_back() {
     let lab = Lab::new().await;
     lab.take("pm_3ds", "t1").await.unwrap();
     let before = lab.stripe.object("pi_1");
-    lab.stripe.becomes("pi_1", "succeeded");
+    lab.stripe.set_status("pi_1", "succeeded");
     lab.event("payment_intent.succeeded", lab.stripe.object("pi_1")).await;
     assert_eq!(lab.event("payment_intent.requires_action", before).await, StatusCode::OK);
     assert_eq!(lab.status().await, Status::Succeeded);
@@ -224,7 +224,7 @@ async fn webhooks_in_the_wrong_order_do_not_take_a_success_back() {
 async fn a_failure_by_webhook_fails_the_step_at_once_and_leaves_the_closing_to_the_queue() {
     let lab = Lab::new().await;
     lab.take("pm_3ds", "t1").await.unwrap();
-    lab.stripe.becomes("pi_1", "requires_payment_method");
+    lab.stripe.set_status("pi_1", "requires_payment_method");
     let calls = lab.stripe.calls();
     lab.event("payment_intent.payment_failed", lab.stripe.object("pi_1")).await;
     assert_eq!(lab.failures(), [Some("PaymentDeclined".to_owned())]);
@@ -239,18 +239,18 @@ async fn late_money_after_a_time_out_is_given_back_by_the_queue() {
     let lab = Lab::new().await;
     lab.take("pm_slow", "t1").await.unwrap();
     lab.check_at(DEADLINE).await.unwrap();
-    lab.stripe.becomes("pi_1", "succeeded");
+    lab.stripe.set_status("pi_1", "succeeded");
     lab.event("payment_intent.succeeded", lab.stripe.object("pi_1")).await;
     assert_eq!(lab.status().await, Status::Refunding);
     lab.check_at(DEADLINE + 1).await.unwrap();
-    assert_eq!((lab.status().await, lab.stripe.kept()), (Status::Refunded, 0));
+    assert_eq!((lab.status().await, lab.stripe.money_held()), (Status::Refunded, 0));
 }
 
 #[tokio::test]
-async fn a_webhook_whose_answer_to_the_saga_fails_is_asked_for_again() {
+async fn a_webhook_that_cannot_answer_the_saga_fails_and_is_retried() {
     let lab = Lab::new().await;
     lab.take("pm_3ds", "t1").await.unwrap();
-    lab.stripe.becomes("pi_1", "succeeded");
+    lab.stripe.set_status("pi_1", "succeeded");
     lab.aws.refuse("t1", 400, "AccessDeniedException");
     let object = lab.stripe.object("pi_1");
     assert_eq!(lab.event("payment_intent.succeeded", object.clone()).await, StatusCode::SERVICE_UNAVAILABLE);

@@ -75,8 +75,8 @@ struct DisputeObject {
     dispute: Dispute,
 }
 
-/// The content of an event about one of our payments.
-struct News {
+/// The input that an event brings to one of our payments.
+struct WebhookInput {
     order_id: OrderId,
     intent_id: String,
     input: PaymentInput,
@@ -93,19 +93,19 @@ pub(super) async fn receive(State(api): State<Api>, request: Request) -> Result<
     let event: Event<'_> = serde_json::from_slice(&body)
         .map_err(|_| Problem::bad_request("The body is not an event of Stripe's."))?;
     if event.kind.starts_with("charge.dispute.") {
-        return api.hear_of_dispute(&event).await;
+        return api.queue_dispute(&event).await;
     }
     // The second is what the first was called before 2024; Stripe sends both.
     if ["refund.failed", "charge.refund.updated", "refund.updated"].contains(&event.kind.as_str()) {
-        return api.hear_of_refund(&event).await;
+        return api.queue_failed_refund(&event).await;
     }
-    let Some(news) = news(&event)? else {
-        tracing::info!(stripe_event_type = event.kind, "a webhook that is not about a payment of ours");
+    let Some(webhook) = parse(&event)? else {
+        tracing::info!(stripe_event_type = event.kind, "a webhook about no payment of ours");
         return Ok(StatusCode::OK);
     };
-    tracing::Span::current().record("order_id", news.order_id.as_str());
+    tracing::Span::current().record("order_id", webhook.order_id.as_str());
     tracing::Span::current().record("event_id", event.id.as_str());
-    api.learn(&news, EventContext { now, causation_id: &event.id }).await?;
+    api.record(&webhook, EventContext { now, causation_id: &event.id }).await?;
     Ok(StatusCode::OK)
 }
 
@@ -124,62 +124,63 @@ impl Api {
     }
 
     /// Queues the dispute: the gateway must be called to find its order, and a webhook has no time for that.
-    async fn hear_of_dispute(&self, event: &Event<'_>) -> Result<StatusCode, Problem> {
+    async fn queue_dispute(&self, event: &Event<'_>) -> Result<StatusCode, Problem> {
         let object: DisputeObject = event.object()?;
         let DisputeObject { payment_intent: Some(intent_id), currency, mut dispute } = object else {
-            tracing::info!("a dispute that is not about a payment of ours");
+            tracing::info!("a dispute about no payment of ours");
             return Ok(StatusCode::OK);
         };
         dispute.amount = in_minor_units(dispute.amount, currency.as_deref());
         let record = RecordDispute { intent_id, dispute, event_id: event.id.clone() };
-        let sent = self.intake.queue.record_dispute(record, SignedDuration::ZERO).await;
+        let sent = self.recorder.queue.record_dispute(record, SignedDuration::ZERO).await;
         sent.map_err(|e| Problem::unavailable(&e))?;
         Ok(StatusCode::OK)
     }
 
     /// A refund that was made may still fail, up to a month later, at the customer's bank; the money is then ours again
     /// (<https://docs.stripe.com/refunds#failed-refunds>). Left to the queue, as a dispute is.
-    async fn hear_of_refund(&self, event: &Event<'_>) -> Result<StatusCode, Problem> {
+    async fn queue_failed_refund(&self, event: &Event<'_>) -> Result<StatusCode, Problem> {
         let refund: RefundObject = event.object()?;
         let (Some(failed), Some(intent_id)) = (refund.failed(), refund.payment_intent) else {
             return Ok(StatusCode::OK);
         };
         let record = RecordRefunds { intent_id, failed: Some(failed), event_id: event.id.clone() };
-        let sent = self.intake.queue.record_refunds(record, SignedDuration::ZERO).await;
+        let sent = self.recorder.queue.record_refunds(record, SignedDuration::ZERO).await;
         sent.map_err(|e| Problem::unavailable(&e))?;
         Ok(StatusCode::OK)
     }
 
-    async fn learn(&self, news: &News, context: EventContext<'_>) -> Result<(), Problem> {
-        let payment = self.intake.store.get(&news.order_id).await.map_err(|e| Problem::unavailable(&e))?;
+    async fn record(&self, webhook: &WebhookInput, context: EventContext<'_>) -> Result<(), Problem> {
+        let payment =
+            self.recorder.store.get(&webhook.order_id).await.map_err(|e| Problem::unavailable(&e))?;
         let Some(payment) = payment else {
             // An intent is made only for a payment that is stored.
             tracing::error!("a webhook names an order without a payment");
             return Ok(());
         };
-        if payment.intent.as_ref().is_none_or(|intent| intent.id != news.intent_id) {
-            // One of two intents that were made at once. It was never confirmed, so it can only be cancelled.
-            if matches!(&news.input, PaymentInput::IntentObserved { state: IntentState::Succeeded, .. }) {
+        if payment.intent.as_ref().is_none_or(|intent| intent.id != webhook.intent_id) {
+            // One of two intents that were created at the same time. It was never confirmed, so it can only be cancelled.
+            if matches!(&webhook.input, PaymentInput::IntentObserved { state: IntentState::Succeeded, .. }) {
                 tracing::error!(
-                    intent_id = news.intent_id,
+                    intent_id = webhook.intent_id,
                     "money was taken by an intent that is not the payment's"
                 );
             }
             return Ok(());
         }
-        if matches!(news.input, PaymentInput::Refunded { .. }) && !payment.failed_refunds.is_empty() {
+        if matches!(webhook.input, PaymentInput::Refunded { .. }) && !payment.failed_refunds.is_empty() {
             // The charge's sum may count refunds that failed since, or were not yet made when this event was.
-            let (intent_id, event_id) = (news.intent_id.clone(), context.causation_id.to_owned());
+            let (intent_id, event_id) = (webhook.intent_id.clone(), context.causation_id.to_owned());
             let record = RecordRefunds { intent_id, failed: None, event_id };
-            let sent = self.intake.queue.record_refunds(record, SignedDuration::ZERO).await;
+            let sent = self.recorder.queue.record_refunds(record, SignedDuration::ZERO).await;
             return sent.map_err(|e| Problem::unavailable(&e));
         }
-        Ok(self.intake.learn(&news.order_id, Some(payment), &news.input, context).await?)
+        Ok(self.recorder.record(&webhook.order_id, Some(payment), &webhook.input, context).await?)
     }
 }
 
 /// Parses the event; `None` for types and orders that are not ours.
-fn news(event: &Event<'_>) -> Result<Option<News>, Problem> {
+fn parse(event: &Event<'_>) -> Result<Option<WebhookInput>, Problem> {
     match event.kind.as_str() {
         "payment_intent.succeeded"
         | "payment_intent.payment_failed"
@@ -187,7 +188,7 @@ fn news(event: &Event<'_>) -> Result<Option<News>, Problem> {
         | "payment_intent.requires_action"
         | "payment_intent.canceled" => {
             let intent: IntentObject = event.object()?;
-            Ok(intent.order_id().map(|order_id| News {
+            Ok(intent.order_id().map(|order_id| WebhookInput {
                 order_id,
                 intent_id: intent.id.clone(),
                 input: PaymentInput::IntentObserved { intent_id: intent.id.clone(), state: intent.state() },
@@ -200,7 +201,7 @@ fn news(event: &Event<'_>) -> Result<Option<News>, Problem> {
             let input = PaymentInput::Refunded {
                 amount: in_minor_units(charge.amount_refunded, charge.currency.as_deref()),
             };
-            Ok(order_id.zip(charge.payment_intent).map(|(order_id, intent_id)| News {
+            Ok(order_id.zip(charge.payment_intent).map(|(order_id, intent_id)| WebhookInput {
                 order_id,
                 intent_id,
                 input,

@@ -1,6 +1,6 @@
 use jiff::Timestamp;
 use lambda_kit::{MainResult, aws, dynamodb::Table, sqs, telemetry};
-use payments::Intake;
+use payments::InputRecorder;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -8,11 +8,11 @@ async fn main() -> MainResult {
     let sdk = aws::sdk_config()?;
     let table = Table::from_env(&sdk)?;
     let table_health = table.health();
-    let intake = Intake::from_env(&sdk, table)?;
+    let recorder = InputRecorder::from_env(&sdk, table)?;
 
     sqs::run_events(payments::EVENT_TYPES, vec![table_health], |event| {
-        let intake = intake.clone();
-        async move { payments::handle_event(&intake, event, Timestamp::now()).await }
+        let recorder = recorder.clone();
+        async move { payments::handle_event(&recorder, event, Timestamp::now()).await }
     })
     .await
 }

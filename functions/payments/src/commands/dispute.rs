@@ -18,13 +18,13 @@ use crate::{
 };
 
 /// No caller waits for these records, so a retry may take its time.
-const AGAIN: SignedDuration = SignedDuration::from_secs(60);
+const RETRY_DELAY: SignedDuration = SignedDuration::from_secs(60);
 
-/// Whose an intent is.
+/// The payment that an intent belongs to.
 enum Owner {
     Payment(Box<Payment>),
     /// Not a payment of ours.
-    Stranger,
+    NotOurs,
     /// The gateway cannot be called now; retry after this.
     Later(SignedDuration),
 }
@@ -37,7 +37,7 @@ impl Payments {
     pub async fn dispute(&self, record: RecordDispute, invocation: Invocation) -> Result<(), PaymentsError> {
         let payment = match self.owner(&record.intent_id, invocation).await? {
             Owner::Payment(payment) => *payment,
-            Owner::Stranger => return Ok(()),
+            Owner::NotOurs => return Ok(()),
             Owner::Later(delay) => return Ok(self.queue.record_dispute(record, delay).await?),
         };
         let order_id = payment.order_id.clone();
@@ -67,7 +67,7 @@ impl Payments {
     pub async fn refunds(&self, record: RecordRefunds, invocation: Invocation) -> Result<(), PaymentsError> {
         let payment = match self.owner(&record.intent_id, invocation).await? {
             Owner::Payment(payment) => *payment,
-            Owner::Stranger => return Ok(()),
+            Owner::NotOurs => return Ok(()),
             Owner::Later(delay) => return Ok(self.queue.record_refunds(record, delay).await?),
         };
         let (order_id, version) = (payment.order_id.clone(), payment.version);
@@ -77,7 +77,7 @@ impl Payments {
             None => match self.gateway.refunds(&record.intent_id, invocation.max_wait()).await {
                 Ok(refunds) => PaymentInput::Refunded { amount: refunds.accepted(&payment.failed_refunds) },
                 Err(error) => {
-                    let delay = later(&error).ok_or(error)?;
+                    let delay = retry_delay(&error).ok_or(error)?;
                     return Ok(self.queue.record_refunds(record, delay).await?);
                 }
             },
@@ -99,7 +99,7 @@ impl Payments {
     async fn owner(&self, intent_id: &str, invocation: Invocation) -> Result<Owner, PaymentsError> {
         let intent = match self.gateway.retrieve(intent_id, invocation.max_wait()).await {
             Ok(intent) => intent,
-            Err(error) => return Ok(Owner::Later(later(&error).ok_or(error)?)),
+            Err(error) => return Ok(Owner::Later(retry_delay(&error).ok_or(error)?)),
         };
         let known = match intent.order_id() {
             Some(order_id) => self.store.get(&order_id).await?,
@@ -109,19 +109,19 @@ impl Payments {
         Ok(match ours {
             Some(payment) => Owner::Payment(Box::new(payment)),
             None => {
-                tracing::info!(intent_id, "a webhook that is not about a payment of ours");
-                Owner::Stranger
+                tracing::info!(intent_id, "a webhook about no payment of ours");
+                Owner::NotOurs
             }
         })
     }
 }
 
-/// When to retry. The message is put back instead of failed, so that a gateway that is down does not use up
-/// its receives.
-fn later(error: &GatewayError) -> Option<SignedDuration> {
+/// The delay before the retry of a retryable error. The message is sent again instead of failed, so that a
+/// gateway that is down does not use up its receives.
+fn retry_delay(error: &GatewayError) -> Option<SignedDuration> {
     if !error.is_retryable() {
         return None;
     }
-    tracing::warn!(error = chain(error), "what a webhook told waits for the gateway");
-    Some(error.retry_after().max(AGAIN) + jittered(AGAIN))
+    tracing::warn!(error = chain(error), "the gateway cannot be called; the webhook will be recorded later");
+    Some(error.retry_after().max(RETRY_DELAY) + jittered(RETRY_DELAY))
 }

@@ -293,7 +293,7 @@ impl Payments {
         let before = payment.step_result();
         let payment = handler::record(&self.store, &order_id, Some(payment), input, context).await?;
         if payment.step_result() != before {
-            self.answers.tell(&payment).await?;
+            self.task_tokens.send_result(&payment).await?;
         }
         Ok(payment)
     }

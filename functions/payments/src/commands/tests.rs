@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     domain::{IntentState, Operation, Waiting},
-    testing::{DEADLINE, Lab, Trouble},
+    testing::{DEADLINE, Fault, Lab},
 };
 
 mod breaker;
@@ -27,7 +27,7 @@ fn undone(outcome: UndoOutcome) -> Undone {
 }
 
 impl Lab {
-    async fn learn(&self, state: IntentState) {
+    async fn record(&self, state: IntentState) {
         let observed = PaymentInput::IntentObserved { intent_id: "pi_1".to_owned(), state };
         let known = Some(self.payment().await);
         crate::handler::record(&self.payments.store, &self.order, known, &observed, self.event_context())
@@ -41,7 +41,7 @@ impl Lab {
 }
 
 #[tokio::test]
-async fn a_good_card_is_charged_once_and_the_step_hears_it() {
+async fn a_good_card_is_charged_once_and_the_step_gets_the_result() {
     let lab = Lab::new().await;
     lab.take("pm_card_visa", "t1").await.unwrap();
 
@@ -55,10 +55,10 @@ async fn a_good_card_is_charged_once_and_the_step_hears_it() {
             lab.order
         )]
     );
-    assert_eq!(lab.stripe.kept(), 4200);
-    let told = lab.aws.told();
+    assert_eq!(lab.stripe.money_held(), 4200);
+    let sent = lab.aws.sent_results();
     assert_eq!(lab.aws.results(), [paid("t1")]);
-    let output: serde_json::Value = serde_json::from_str(told[0].body["output"].as_str().unwrap()).unwrap();
+    let output: serde_json::Value = serde_json::from_str(sent[0].body["output"].as_str().unwrap()).unwrap();
     assert_eq!(output, json!({"status": "succeeded", "order_id": lab.order}));
     let event = lab.last_event().await.unwrap();
     assert_eq!(
@@ -89,7 +89,7 @@ async fn two_messages_at_the_same_moment_charge_once_and_answer_both_tokens() {
     let (one, two) = join(lab.take("pm_card_visa", "t1"), lab.take("pm_card_visa", "t2")).await;
     one.and(two).unwrap();
 
-    assert_eq!(lab.stripe.kept(), 4200);
+    assert_eq!(lab.stripe.money_held(), 4200);
     for token in ["t1", "t2"] {
         assert!(lab.aws.results().contains(&paid(token)), "{token} was not answered");
     }
@@ -101,7 +101,7 @@ async fn two_messages_at_the_same_moment_charge_once_and_answer_both_tokens() {
 #[case::gone(400, "TaskDoesNotExist")]
 #[case::ended(400, "InvalidToken")]
 #[tokio::test]
-async fn a_token_that_nobody_waits_on_is_ignored(#[case] status: u16, #[case] error: &str) {
+async fn a_token_whose_step_has_ended_is_ignored(#[case] status: u16, #[case] error: &str) {
     let lab = Lab::new().await;
     lab.aws.refuse("t1", status, error);
     lab.take("pm_card_visa", "t1").await.unwrap();
@@ -110,13 +110,13 @@ async fn a_token_that_nobody_waits_on_is_ignored(#[case] status: u16, #[case] er
 }
 
 #[tokio::test]
-async fn a_result_that_could_not_be_told_is_told_by_the_next_try() {
+async fn a_result_that_could_not_be_sent_is_sent_by_the_next_try() {
     let lab = Lab::new().await;
     lab.aws.refuse("t1", 400, "AccessDeniedException");
-    assert!(matches!(lab.take("pm_card_visa", "t1").await, Err(PaymentsError::Answer(_))));
+    assert!(matches!(lab.take("pm_card_visa", "t1").await, Err(PaymentsError::TaskToken(_))));
     lab.take("pm_card_visa", "t1").await.unwrap();
     assert_eq!(lab.aws.results(), [paid("t1")]);
-    assert_eq!(lab.stripe.kept(), 4200);
+    assert_eq!(lab.stripe.money_held(), 4200);
 }
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn a_declined_card_fails_the_step_and_its_intent_is_closed() {
     let lab = Lab::new().await;
     lab.take("pm_declined", "t1").await.unwrap();
     assert_eq!(lab.aws.results(), [failed("t1", "PaymentDeclined")]);
-    assert_eq!(lab.aws.told()[0].body["cause"], "card_declined");
+    assert_eq!(lab.aws.sent_results()[0].body["cause"], "card_declined");
     assert_eq!(lab.stripe.open(), 0);
     assert_eq!(lab.status().await, Status::Declined);
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::NothingTaken));
@@ -156,7 +156,9 @@ async fn a_payment_method_that_does_not_exist_is_declined() {
 async fn a_payment_that_needs_the_customer_waits_and_a_check_finds_it_paid_without_a_webhook() {
     let lab = Lab::new().await;
     lab.take("pm_3ds", "t1").await.unwrap();
-    let Some(Waiting::Customer(action)) = lab.payment().await.waiting else { panic!("it waits for nobody") };
+    let Some(Waiting::Customer(action)) = lab.payment().await.waiting else {
+        panic!("it does not wait for the customer")
+    };
     assert_eq!(action.kind, "use_stripe_sdk");
     assert_eq!(action.client_secret.unwrap().expose(), "pi_1_secret_of_the_customer");
     assert_eq!(lab.last_event_type().await.as_deref(), Some("payment.pending"));
@@ -169,10 +171,14 @@ async fn a_payment_that_needs_the_customer_waits_and_a_check_finds_it_paid_witho
     assert!((1..=5).contains(delay), "{delay}");
 
     lab.check_at(5).await.unwrap();
-    assert_eq!(lab.last_event_type().await.as_deref(), Some("payment.pending"), "and told so once");
+    assert_eq!(
+        lab.last_event_type().await.as_deref(),
+        Some("payment.pending"),
+        "and that was published once"
+    );
     assert_eq!(lab.payment().await.version, 3);
 
-    lab.stripe.becomes("pi_1", "succeeded");
+    lab.stripe.set_status("pi_1", "succeeded");
     lab.check_at(15).await.unwrap();
     assert_eq!(lab.aws.results(), [paid("t1")]);
     assert_eq!(lab.payment().await.waiting, None);
@@ -195,25 +201,25 @@ async fn past_the_deadline_the_intent_is_closed_and_the_step_times_out() {
 async fn past_the_deadline_money_that_was_taken_after_all_wins() {
     let lab = Lab::new().await;
     lab.take("pm_3ds", "t1").await.unwrap();
-    lab.stripe.becomes("pi_1", "succeeded");
+    lab.stripe.set_status("pi_1", "succeeded");
     lab.check_at(DEADLINE).await.unwrap();
     assert_eq!(lab.aws.results(), [paid("t1")]);
-    assert_eq!(lab.stripe.kept(), 4200);
+    assert_eq!(lab.stripe.money_held(), 4200);
 }
 
 #[tokio::test]
 async fn past_the_deadline_a_gateway_that_is_away_does_not_hold_the_order_up_and_late_money_goes_back() {
     let lab = Lab::new().await;
     lab.take("pm_3ds", "t1").await.unwrap();
-    lab.stripe.trouble("cancel", &[Trouble::Unreachable]);
+    lab.stripe.fail("cancel", &[Fault::Unreachable]);
     lab.check_at(DEADLINE).await.unwrap();
     assert_eq!(lab.aws.results(), [failed("t1", "PaymentTimeout")]);
     assert_eq!(lab.aws.sent().len(), 2, "the intent is still to be closed");
 
-    lab.stripe.becomes("pi_1", "succeeded");
+    lab.stripe.set_status("pi_1", "succeeded");
     lab.check_at(DEADLINE + 5).await.unwrap();
     assert_eq!(lab.status().await, Status::Refunded);
-    assert_eq!(lab.stripe.kept(), 0);
+    assert_eq!(lab.stripe.money_held(), 0);
     assert_eq!(lab.last_event_type().await.as_deref(), Some("payment.refunded"));
 }
 
@@ -225,84 +231,81 @@ async fn a_bank_that_has_not_decided_by_the_deadline_is_watched_on() {
     lab.check_at(DEADLINE).await.unwrap();
     assert_eq!(lab.aws.results(), [failed("t1", "PaymentTimeout")]);
     assert!(matches!(lab.undo().await, Err(PaymentsError::StillPending)), "the money may still come");
-    lab.stripe.becomes("pi_1", "succeeded");
+    lab.stripe.set_status("pi_1", "succeeded");
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::Refunded));
-    assert_eq!(lab.stripe.kept(), 0);
+    assert_eq!(lab.stripe.money_held(), 0);
 }
 
 #[rstest]
 #[case::creating("create")]
 #[case::confirming("confirm")]
 #[tokio::test]
-async fn a_gateway_that_does_not_answer_is_asked_again_later_with_the_same_key(
+async fn a_gateway_that_does_not_answer_is_called_again_later_with_the_same_key(
     #[case] operation: &str,
-    #[values(Trouble::Unreachable, Trouble::LostAnswer, Trouble::Busy)] trouble: Trouble,
+    #[values(Fault::Unreachable, Fault::LostAnswer, Fault::Busy)] fault: Fault,
 ) {
     let lab = Lab::new().await;
-    lab.stripe.trouble(operation, &[trouble]);
+    lab.stripe.fail(operation, &[fault]);
     lab.take("pm_card_visa", "t1").await.expect("the message itself is done");
     assert_eq!(lab.aws.results(), []);
     assert!((1..=5).contains(&lab.aws.sent()[0].1));
 
     lab.check_at(5).await.unwrap();
     assert_eq!(lab.aws.results(), [paid("t1")]);
-    assert_eq!(lab.stripe.kept(), 4200);
+    assert_eq!(lab.stripe.money_held(), 4200);
     assert!(lab.stripe.keys().iter().all(|key| key.ends_with(".1")));
 }
 
 #[rstest]
-#[case::it_had_happened(Trouble::FailedAfter, 1)]
-#[case::it_had_not_happened(Trouble::FailedBefore, 2)]
+#[case::it_had_happened(Fault::FailedAfter, 1)]
+#[case::it_had_not_happened(Fault::FailedBefore, 2)]
 #[tokio::test]
 async fn after_a_5xx_the_intent_is_read_and_only_if_nothing_happened_is_the_key_raised(
-    #[case] trouble: Trouble,
+    #[case] fault: Fault,
     #[case] n: u32,
 ) {
     let lab = Lab::new().await;
-    lab.stripe.trouble("confirm", &[trouble]);
+    lab.stripe.fail("confirm", &[fault]);
     lab.take("pm_card_visa", "t1").await.unwrap();
     assert_eq!(lab.stripe.calls(), ["create create.1", "confirm confirm.1", "retrieve"]);
     assert_eq!(lab.payment().await.attempts.of(Operation::Confirm), n);
 
     lab.check_at(5).await.unwrap();
     assert_eq!(lab.aws.results().last(), Some(&paid("t1")));
-    assert_eq!(lab.stripe.kept(), 4200);
+    assert_eq!(lab.stripe.money_held(), 4200);
     assert_eq!(lab.stripe.calls().iter().any(|call| call == "confirm confirm.2"), n == 2);
 }
 
 #[rstest]
-#[case(Trouble::FailedAfter)]
-#[case(Trouble::FailedBefore)]
+#[case(Fault::FailedAfter)]
+#[case(Fault::FailedBefore)]
 #[tokio::test]
-async fn an_intent_that_could_not_be_made_is_made_with_the_next_key(#[case] trouble: Trouble) {
+async fn an_intent_that_could_not_be_made_is_made_with_the_next_key(#[case] fault: Fault) {
     let lab = Lab::new().await;
-    lab.stripe.trouble("create", &[trouble]);
+    lab.stripe.fail("create", &[fault]);
     lab.take("pm_card_visa", "t1").await.unwrap();
     lab.check_at(5).await.unwrap();
     assert_eq!(lab.stripe.calls(), ["create create.1", "create create.2", "confirm confirm.1"]);
-    assert_eq!(lab.stripe.kept(), 4200);
+    assert_eq!(lab.stripe.money_held(), 4200);
     assert_eq!(lab.aws.results(), [paid("t1")]);
 }
 
 #[rstest]
-#[case::it_had_happened(Trouble::FailedAfter, &["refund refund.1", "retrieve"])]
-#[case::it_had_not_happened(Trouble::FailedBefore, &["refund refund.1", "retrieve", "refund refund.2"])]
-#[case::the_bank_refused(Trouble::RefundFails, &["refund refund.1", "retrieve", "refund refund.2"])]
-#[case::nobody_answered(Trouble::Unreachable, &["refund refund.1", "refund refund.1"])]
-#[case::the_answer_was_lost(Trouble::LostAnswer, &["refund refund.1", "refund refund.1"])]
+#[case::it_had_happened(Fault::FailedAfter, &["refund refund.1", "retrieve"])]
+#[case::it_had_not_happened(Fault::FailedBefore, &["refund refund.1", "retrieve", "refund refund.2"])]
+#[case::the_bank_refused(Fault::RefundFails, &["refund refund.1", "retrieve", "refund refund.2"])]
+#[case::no_answer(Fault::Unreachable, &["refund refund.1", "refund refund.1"])]
+#[case::the_answer_was_lost(Fault::LostAnswer, &["refund refund.1", "refund refund.1"])]
 #[tokio::test]
-async fn a_refund_is_made_once_whatever_the_gateway_answers(
-    #[case] trouble: Trouble,
-    #[case] calls: &[&str],
-) {
+async fn a_refund_is_made_once_whatever_the_gateway_answers(#[case] fault: Fault, #[case] calls: &[&str]) {
     let lab = Lab::new().await;
     lab.take("pm_card_visa", "t1").await.unwrap();
-    lab.stripe.trouble("refund", &[trouble]);
+    lab.stripe.fail("refund", &[fault]);
     let first = lab.undo().await;
-    assert_eq!(first.is_ok(), trouble == Trouble::FailedAfter, "{first:?}");
+    assert_eq!(first.is_ok(), fault == Fault::FailedAfter, "{first:?}");
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::Refunded));
     assert_eq!(lab.stripe.calls()[2..], *calls);
-    assert_eq!(lab.stripe.kept(), 0);
+    assert_eq!(lab.stripe.money_held(), 0);
     assert_eq!(lab.last_event_type().await.as_deref(), Some("payment.refunded"));
 }
 
@@ -356,49 +359,49 @@ async fn an_undo_of_a_waiting_payment_closes_its_intent_and_frees_who_waits() {
 async fn an_undo_that_meets_money_when_it_closes_the_intent_gives_it_back() {
     let lab = Lab::new().await;
     lab.take("pm_3ds", "t1").await.unwrap();
-    lab.stripe.becomes("pi_1", "succeeded");
+    lab.stripe.set_status("pi_1", "succeeded");
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::Refunded));
-    assert_eq!(lab.stripe.kept(), 0);
+    assert_eq!(lab.stripe.money_held(), 0);
     assert_eq!(lab.aws.results().first(), Some(&failed("t1", "OrderCancelRequested")));
 }
 
 #[tokio::test]
 async fn an_undo_while_the_gateway_is_away_is_tried_again_and_nothing_is_taken_meanwhile() {
     let lab = Lab::new().await;
-    lab.stripe.trouble("confirm", &[Trouble::Unreachable]);
+    lab.stripe.fail("confirm", &[Fault::Unreachable]);
     lab.take("pm_card_visa", "t1").await.unwrap();
-    lab.stripe.trouble("cancel", &[Trouble::Unreachable]);
+    lab.stripe.fail("cancel", &[Fault::Unreachable]);
     assert!(matches!(lab.undo().await, Err(PaymentsError::Gateway(_))));
     lab.check_at(5).await.unwrap();
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::Voided));
-    assert_eq!((lab.stripe.kept(), lab.stripe.open()), (0, 0));
+    assert_eq!((lab.stripe.money_held(), lab.stripe.open()), (0, 0));
 }
 
 #[tokio::test]
 async fn an_intent_made_while_the_order_was_undone_is_cancelled_and_never_confirmed() {
     let lab = Lab::new().await;
     // The intent is made, its answer is lost, and the order is undone before the next try.
-    lab.stripe.trouble("create", &[Trouble::LostAnswer]);
+    lab.stripe.fail("create", &[Fault::LostAnswer]);
     lab.take("pm_card_visa", "t1").await.unwrap();
     let stale = lab.payment().await;
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::NothingTaken));
     let context = lab.event_context();
     lab.payments.run_pending(stale, context, lab.at(5)).await.unwrap();
     assert_eq!(lab.stripe.calls(), ["create create.1", "create create.1", "cancel"]);
-    assert_eq!((lab.stripe.kept(), lab.stripe.open()), (0, 0));
+    assert_eq!((lab.stripe.money_held(), lab.stripe.open()), (0, 0));
     assert_eq!(lab.payment().await.intent, None);
 }
 
 #[tokio::test]
-async fn a_worker_that_has_not_heard_of_the_undo_cannot_take_money() {
+async fn a_worker_with_a_payment_from_before_the_undo_cannot_take_money() {
     let lab = Lab::new().await;
-    lab.stripe.trouble("confirm", &[Trouble::Unreachable]);
+    lab.stripe.fail("confirm", &[Fault::Unreachable]);
     lab.take("pm_card_visa", "t1").await.unwrap();
     let stale = lab.payment().await;
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::Voided));
     lab.payments.run_pending(stale, lab.event_context(), lab.at(5)).await.unwrap();
     assert_eq!(lab.status().await, Status::Voided);
-    assert_eq!((lab.stripe.kept(), lab.stripe.open()), (0, 0));
+    assert_eq!((lab.stripe.money_held(), lab.stripe.open()), (0, 0));
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::Voided));
 }
 
@@ -406,14 +409,14 @@ async fn a_worker_that_has_not_heard_of_the_undo_cannot_take_money() {
 async fn late_money_on_an_undone_payment_goes_back_by_itself() {
     let lab = Lab::new().await;
     lab.take("pm_3ds", "t1").await.unwrap();
-    lab.stripe.trouble("cancel", &[Trouble::Unreachable]);
+    lab.stripe.fail("cancel", &[Fault::Unreachable]);
     assert!(lab.undo().await.is_err());
-    lab.stripe.becomes("pi_1", "succeeded");
-    lab.learn(IntentState::Succeeded).await;
+    lab.stripe.set_status("pi_1", "succeeded");
+    lab.record(IntentState::Succeeded).await;
     assert_eq!(lab.status().await, Status::Refunding);
     lab.check_at(10).await.unwrap();
     assert_eq!(lab.status().await, Status::Refunded);
-    assert_eq!(lab.stripe.kept(), 0);
+    assert_eq!(lab.stripe.money_held(), 0);
 }
 
 #[tokio::test]
@@ -437,14 +440,14 @@ async fn a_check_that_cannot_be_queued_brings_the_message_back() {
 async fn a_key_that_was_replaced_is_read_again() {
     let lab = Lab::new().await;
     lab.take("pm_3ds", "t1").await.unwrap();
-    lab.stripe.take_only("sk_test_new");
+    lab.stripe.accept_only("sk_test_new");
     lab.aws.set_secret(json!({"api_key": "sk_test_new", "webhook_secrets": []}));
     let known = lab.secrets.get(lab.start).await.unwrap();
     let later = lab.start + jiff::SignedDuration::from_secs(120);
     let newer = lab.secrets.get_after(&known, later).await.unwrap().unwrap();
     assert_eq!(newer.api_key.expose(), "sk_test_new");
     assert!(lab.secrets.get_after(&newer, later).await.unwrap().is_none(), "not twice in a minute");
-    lab.stripe.becomes("pi_1", "succeeded");
+    lab.stripe.set_status("pi_1", "succeeded");
     lab.check_at(5).await.unwrap();
     assert_eq!(lab.aws.results(), [paid("t1")]);
     assert_eq!(lab.aws.secret_reads(), 2);
@@ -453,7 +456,7 @@ async fn a_key_that_was_replaced_is_read_again() {
 #[tokio::test]
 async fn a_wrong_key_is_waited_out_like_a_gateway_that_is_away() {
     let lab = Lab::new().await;
-    lab.stripe.take_only("another");
+    lab.stripe.accept_only("another");
     lab.take("pm_card_visa", "t1").await.unwrap();
     assert_eq!((lab.aws.sent().len(), lab.aws.results().len()), (1, 0));
     lab.check_at(DEADLINE).await.unwrap();

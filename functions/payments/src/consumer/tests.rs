@@ -20,10 +20,10 @@ impl Lab {
         };
         let event =
             Envelope::new(new, &OrderCancelRequested { requested_by: "customer".to_owned() }).unwrap();
-        handle(&self.intake(), event, self.start).await
+        handle(&self.recorder(), event, self.start).await
     }
 
-    fn told(&self) -> Vec<Option<String>> {
+    fn sent_errors(&self) -> Vec<Option<String>> {
         self.aws.results().into_iter().map(|(_, error)| error).collect()
     }
 }
@@ -38,11 +38,11 @@ async fn a_cancel_ends_a_payment_that_waits_for_the_customer_at_once_and_its_int
     lab.take("pm_3ds", "t1").await.unwrap();
     let calls = lab.stripe.calls();
     lab.cancel().await.unwrap();
-    assert_eq!((lab.status().await, lab.told()), (Status::Voided, vec![cancelled()]));
+    assert_eq!((lab.status().await, lab.sent_errors()), (Status::Voided, vec![cancelled()]));
     assert_eq!(lab.stripe.calls(), calls, "the gateway is left to the queue");
     assert_eq!(lab.aws.sent().last().unwrap().1, 0);
     lab.check_at(1).await.unwrap();
-    assert_eq!((lab.stripe.open(), lab.stripe.kept()), (0, 0));
+    assert_eq!((lab.stripe.open(), lab.stripe.money_held()), (0, 0));
     assert_eq!(lab.undo().await.unwrap().outcome, UndoOutcome::Voided);
 }
 
@@ -50,10 +50,10 @@ async fn a_cancel_ends_a_payment_that_waits_for_the_customer_at_once_and_its_int
 async fn money_that_came_while_the_cancel_was_on_its_way_goes_back() {
     let lab = Lab::new().await;
     lab.take("pm_3ds", "t1").await.unwrap();
-    lab.stripe.becomes("pi_1", "succeeded");
+    lab.stripe.set_status("pi_1", "succeeded");
     lab.cancel().await.unwrap();
     lab.check_at(1).await.unwrap();
-    assert_eq!((lab.status().await, lab.stripe.kept()), (Status::Refunded, 0));
+    assert_eq!((lab.status().await, lab.stripe.money_held()), (Status::Refunded, 0));
     assert_eq!(lab.undo().await.unwrap().outcome, UndoOutcome::Refunded);
 }
 
@@ -62,7 +62,7 @@ async fn a_cancel_before_the_payment_leaves_its_mark_and_the_payment_is_not_take
     let lab = Lab::new().await;
     lab.cancel().await.unwrap();
     lab.take("pm_card_visa", "t1").await.unwrap();
-    assert_eq!((lab.told(), lab.stripe.calls().len()), (vec![cancelled()], 0));
+    assert_eq!((lab.sent_errors(), lab.stripe.calls().len()), (vec![cancelled()], 0));
     assert_eq!(lab.undo().await.unwrap().outcome, UndoOutcome::NothingTaken);
 }
 
@@ -73,7 +73,7 @@ async fn a_payment_that_succeeded_before_the_cancel_is_the_sagas_to_give_back() 
     let calls = lab.stripe.calls();
     lab.cancel().await.unwrap();
     assert_eq!((lab.status().await, lab.stripe.calls()), (Status::Succeeded, calls));
-    assert!(lab.told().iter().all(Option::is_none));
+    assert!(lab.sent_errors().iter().all(Option::is_none));
     assert_eq!(lab.undo().await.unwrap().outcome, UndoOutcome::Refunded);
 }
 
@@ -82,10 +82,10 @@ async fn a_repeated_cancel_changes_nothing_and_answers_again_what_may_not_have_b
     let lab = Lab::new().await;
     lab.take("pm_3ds", "t1").await.unwrap();
     lab.aws.refuse("t1", 400, "AccessDeniedException");
-    assert!(lab.cancel().await.is_err(), "the event comes again");
+    assert!(lab.cancel().await.is_err(), "the event will be retried");
     let version = lab.payment().await.version;
     lab.cancel().await.unwrap();
-    assert_eq!((lab.payment().await.version, lab.told()), (version, vec![cancelled()]));
+    assert_eq!((lab.payment().await.version, lab.sent_errors()), (version, vec![cancelled()]));
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn lost_answers_of_a_cancel_end_the_payment_once() {
             lab.cancel().await.unwrap();
         }
         assert_eq!((lab.status().await, lab.payment().await.version), (Status::Voided, 4), "{operation}");
-        assert_eq!(lab.told(), [cancelled()], "{operation}");
+        assert_eq!(lab.sent_errors(), [cancelled()], "{operation}");
     }
 }
 
@@ -107,6 +107,6 @@ async fn another_event_is_not_taken_for_a_cancel() {
     let lab = Lab::new().await;
     lab.take("pm_3ds", "t1").await.unwrap();
     let pending = lab.last_event().await.unwrap();
-    assert!(handle(&lab.intake(), pending, lab.start).await.is_err());
+    assert!(handle(&lab.recorder(), pending, lab.start).await.is_err());
     assert_eq!(lab.status().await, Status::Pending);
 }

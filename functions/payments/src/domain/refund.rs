@@ -4,7 +4,7 @@ use contracts::events::RefundCause;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{News, Operation, Payment, Status};
+use super::{Operation, Payment, PaymentEvent, Status};
 
 const LOST: &str = "lost";
 
@@ -50,45 +50,46 @@ pub struct Settlement {
     pub note: String,
 }
 
-/// Records that what came back was paid in another way. Nothing changes when nothing is owed to the customer.
-pub(super) fn settled(payment: &mut Payment, by: &str, note: &str, now: Timestamp) -> Option<News> {
+/// Records that the amount of failed refunds was paid in another way. Changes nothing when the customer is owed
+/// nothing.
+pub(super) fn settled(payment: &mut Payment, by: &str, note: &str, now: Timestamp) -> Option<PaymentEvent> {
     let amount = std::mem::take(&mut payment.returned);
     if amount == 0 {
         return None;
     }
     let (by, note) = (by.to_owned(), note.to_owned());
     payment.settlements.push(Settlement { amount, at: now.as_second(), by, note });
-    Some(News::Settled(amount))
+    Some(PaymentEvent::Settlement(amount))
 }
 
-/// Takes a refund that failed out of what has gone back. A repeat changes nothing.
-pub(super) fn failed(payment: &mut Payment, failed: &FailedRefund) -> Option<News> {
+/// Subtracts a failed refund from the refunded amount. A repeat changes nothing.
+pub(super) fn failed(payment: &mut Payment, failed: &FailedRefund) -> Option<PaymentEvent> {
     if payment.failed_refunds.iter().any(|known| known.id == failed.id) {
         return None;
     }
     payment.failed_refunds.push(failed.clone());
     payment.refunded = (payment.refunded - failed.amount).max(0);
     payment.returned = (payment.returned + failed.amount).min(payment.refundable());
-    // The key of our own refund would answer with the one that failed.
+    // The idempotency key of our own refund would return the one that failed.
     payment.attempts.raise(Operation::Refund);
-    Some(News::RefundFailed)
+    Some(PaymentEvent::RefundFailed)
 }
 
-/// Records how a dispute stands. Webhooks come in any order: one that is closed is not opened by an older one.
-pub(super) fn dispute(known: &mut Vec<Dispute>, news: &Dispute) {
-    match known.iter_mut().find(|known| known.id == news.id) {
+/// Records the state of a dispute. Webhooks arrive in any order: an older one does not reopen a closed dispute.
+pub(super) fn dispute(known: &mut Vec<Dispute>, reported: &Dispute) {
+    match known.iter_mut().find(|known| known.id == reported.id) {
         Some(known) if known.is_closed() => {}
-        Some(known) => known.clone_from(news),
-        None => known.push(news.clone()),
+        Some(known) => known.clone_from(reported),
+        None => known.push(reported.clone()),
     }
 }
 
 /// Updates the status after a refund: the cause of the refund, and whether everything is refunded. The
 /// customer already has the amount of a lost dispute, so it is not owed again when the order is undone.
-pub(super) fn follow(payment: &mut Payment, before: Status) {
+pub(super) fn update_status(payment: &mut Payment, before: Status) {
     if payment.status == Status::Refunding && before != Status::Refunding {
         payment.refund_cause.get_or_insert(match before {
-            // The saga, and perhaps the customer, was told that nothing was taken.
+            // The saga, and perhaps the customer, has learned that nothing was taken.
             Status::Declined | Status::TimedOut => RefundCause::LatePayment,
             _ => RefundCause::OrderCancelled,
         });
@@ -97,7 +98,7 @@ pub(super) fn follow(payment: &mut Payment, before: Status) {
         payment.status = Status::RefundFailed;
     }
     if payment.status == Status::RefundFailed && payment.returned == 0 {
-        // The money that had come back is with the customer now.
+        // The customer has the money of the failed refunds now.
         payment.status = match payment.refund_cause {
             _ if payment.total_refunded() >= payment.total() => Status::Refunded,
             Some(_) => Status::Refunding,

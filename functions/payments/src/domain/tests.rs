@@ -136,7 +136,10 @@ fn every_fact_moves_every_status_as_the_table_says(
 #[case::waiting(observed(requires_action()), Some("payment.pending"))]
 #[case::with_the_bank(observed(IntentState::Processing), Some("payment.pending"))]
 #[case::repeated_charge(charge_requested(4200, "t2"), None)]
-fn a_pending_payment_tells_what_becomes_of_it(#[case] input: PaymentInput, #[case] event: Option<&str>) {
+fn each_end_of_a_pending_payment_publishes_its_event(
+    #[case] input: PaymentInput,
+    #[case] event: Option<&str>,
+) {
     assert_eq!(after(&payment(Pending), &input, NOW).1.as_deref(), event);
 }
 
@@ -145,8 +148,8 @@ fn a_pending_payment_tells_what_becomes_of_it(#[case] input: PaymentInput, #[cas
 #[case(IntentState::Processing, WaitsFor::Bank)]
 fn a_payment_that_waits_says_for_whom(#[case] state: IntentState, #[case] waits_for: WaitsFor) {
     let change = decide(&order(), Some(&payment(Pending)), &observed(state), at(NOW)).unwrap().unwrap();
-    let told: PaymentPending = change.event.unwrap().decode().unwrap();
-    assert_eq!(told.waits_for, waits_for);
+    let event: PaymentPending = change.event.unwrap().decode().unwrap();
+    assert_eq!(event.waits_for, waits_for);
 }
 
 /// The saga's error names, and the answers, by status.
@@ -339,12 +342,12 @@ fn any_input() -> impl Strategy<Value = PaymentInput> {
 
 proptest! {
     #[test]
-    fn whatever_is_learned_in_whatever_order_no_money_is_kept_on_an_order_that_is_not_paid(
+    fn after_any_inputs_in_any_order_no_money_is_kept_on_an_order_that_is_not_paid(
         inputs in proptest::collection::vec((any_input(), 0..1800_i64), 0..24)
     ) {
         let requested = decide(&order(), None, &charge_requested(4200, "t"), at(NOW)).unwrap().unwrap().payment;
         let mut payment = requested;
-        let (mut taken, mut undone, mut told_refunded) = (false, false, 0);
+        let (mut taken, mut undone, mut published_refunds) = (false, false, 0);
         let mut events = Vec::new();
         let mut sent: Option<StepResult> = None;
         for (input, later) in inputs {
@@ -356,10 +359,10 @@ proptest! {
             let event = change.as_ref().and_then(|change| change.event.clone());
             let after = change.map_or_else(|| payment.clone(), |change| change.payment);
             if let Some(event) = event.as_ref().filter(|event| event.event_type == "payment.refunded") {
-                told_refunded += event.decode::<PaymentRefunded>().unwrap().amount.amount;
+                published_refunds += event.decode::<PaymentRefunded>().unwrap().amount.amount;
             }
             if let Some(event) = event.as_ref().filter(|event| event.event_type == "payment.refund_failed") {
-                told_refunded = event.decode::<PaymentRefundFailed>().unwrap().refunded.amount;
+                published_refunds = event.decode::<PaymentRefundFailed>().unwrap().refunded.amount;
             }
             prop_assert_eq!(after.version, before.version + u64::from(after != before));
             // A repeat changes nothing.
@@ -396,6 +399,6 @@ proptest! {
         let count = |kind: &str| events.iter().filter(|event| event.as_str() == kind).count();
         prop_assert!(count("payment.succeeded") + count("payment.failed") <= 1, "{:?}", events);
         prop_assert!(payment.refunded <= 4200, "more has gone back at the gateway than was taken");
-        prop_assert_eq!(told_refunded, payment.total_refunded());
+        prop_assert_eq!(published_refunds, payment.total_refunded());
     }
 }

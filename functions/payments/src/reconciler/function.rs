@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::{
     CheckError, Reconciler, Report,
-    settled::{Recorded, SettleError},
+    settlement::{RecordedSettlement, SettlementError},
 };
 
 /// Left of an invocation's time for its last calls and its answer.
@@ -35,7 +35,7 @@ enum Request {
         #[serde(default)]
         date: Option<Date>,
     },
-    /// Record that the money of a refund that failed was paid to the customer past the gateway.
+    /// Record that the money of a refund that failed was paid to the customer outside the gateway.
     SettleRefund { order_id: OrderId, by: String, note: String },
 }
 
@@ -43,7 +43,7 @@ enum Request {
 #[serde(untagged)]
 enum Answer {
     Report(Report),
-    Recorded(Recorded),
+    RecordedSettlement(RecordedSettlement),
 }
 
 /// Serves until the process ends.
@@ -57,10 +57,10 @@ pub async fn run(checks: Vec<Check>, reconciler: Reconciler) -> MainResult {
         async move {
             match parse::<Request>(payload.get())? {
                 Request::CheckPayments { date } => {
-                    reconciler.checked(date, &context).await.map(Answer::Report)
+                    reconciler.run_check(date, &context).await.map(Answer::Report)
                 }
                 Request::SettleRefund { order_id, by, note } => {
-                    reconciler.recorded(&order_id, &by, &note).await.map(Answer::Recorded)
+                    reconciler.settle_refund(&order_id, &by, &note).await.map(Answer::RecordedSettlement)
                 }
             }
         }
@@ -69,7 +69,7 @@ pub async fn run(checks: Vec<Check>, reconciler: Reconciler) -> MainResult {
 }
 
 impl Reconciler {
-    async fn checked(&self, date: Option<Date>, context: &Context) -> Result<Report, Diagnostic> {
+    async fn run_check(&self, date: Option<Date>, context: &Context) -> Result<Report, Diagnostic> {
         let (now, started) = (Timestamp::now(), Instant::now());
         let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
         let ends = started + left.saturating_sub(RESERVE);
@@ -95,25 +95,31 @@ impl Reconciler {
         Ok(report)
     }
 
-    async fn recorded(&self, order_id: &OrderId, by: &str, note: &str) -> Result<Recorded, Diagnostic> {
-        let recorded = self.settled(order_id, by, note, Timestamp::now()).await.map_err(|error| {
-            let error_type = match &error {
-                SettleError::NoPayment(_) | SettleError::NothingFailed(_) => "NothingToSettle",
-                SettleError::Table(_) | SettleError::Record(_) => {
-                    tracing::error!(
-                        order_id = order_id.as_str(),
-                        error = chain(&error),
-                        "a payment past the gateway could not be recorded"
-                    );
-                    "Transient"
-                }
-            };
-            Diagnostic { error_type: error_type.to_owned(), error_message: chain(&error) }
-        })?;
+    async fn settle_refund(
+        &self,
+        order_id: &OrderId,
+        by: &str,
+        note: &str,
+    ) -> Result<RecordedSettlement, Diagnostic> {
+        let recorded =
+            self.record_settlement(order_id, by, note, Timestamp::now()).await.map_err(|error| {
+                let error_type = match &error {
+                    SettlementError::NoPayment(_) | SettlementError::NothingFailed(_) => "NothingToSettle",
+                    SettlementError::Table(_) | SettlementError::Record(_) => {
+                        tracing::error!(
+                            order_id = order_id.as_str(),
+                            error = chain(&error),
+                            "a payment outside the gateway could not be recorded"
+                        );
+                        "Transient"
+                    }
+                };
+                Diagnostic { error_type: error_type.to_owned(), error_message: chain(&error) }
+            })?;
         tracing::info!(
             order_id = order_id.as_str(),
             new = recorded.new,
-            "a payment past the gateway is recorded"
+            "a payment outside the gateway is recorded"
         );
         Ok(recorded)
     }

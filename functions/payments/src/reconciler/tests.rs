@@ -1,10 +1,10 @@
 use jiff::SignedDuration;
 
-use super::{settled::SettleError, *};
+use super::{settlement::SettlementError, *};
 use crate::{
     commands::Payments,
     domain::{FailedRefund, PaymentInput, Status},
-    testing::{DEADLINE, Lab, Trouble},
+    testing::{DEADLINE, Fault, Lab},
 };
 
 impl Lab {
@@ -13,8 +13,8 @@ impl Lab {
         Reconciler { store, gateway, deadline_seconds: DEADLINE }
     }
 
-    async fn settled(&self, by: &str) -> Result<settled::Recorded, SettleError> {
-        self.reconciler().settled(&self.order, by, "transfer of 42 USD", self.start).await
+    async fn settled(&self, by: &str) -> Result<settlement::RecordedSettlement, SettlementError> {
+        self.reconciler().record_settlement(&self.order, by, "transfer of 42 USD", self.start).await
     }
 
     async fn books(&self) -> Report {
@@ -52,7 +52,7 @@ async fn a_refund_that_failed_does_not_differ_although_the_charges_own_sum_count
     lab.take("pm_card_visa", "t").await.unwrap();
     lab.undo().await.unwrap();
     lab.stripe.refund_fails("re_1");
-    assert_eq!(lab.differences().await, [(Kind::Refunded, 4200, 0)], "nobody has told us");
+    assert_eq!(lab.differences().await, [(Kind::Refunded, 4200, 0)], "no webhook came");
     let failed = FailedRefund { id: "re_1".into(), amount: 4200, reason: "unknown".into() };
     let known = Some(lab.payment().await);
     let input = PaymentInput::RefundFailed(failed);
@@ -70,11 +70,11 @@ async fn a_refund_that_failed_does_not_differ_although_the_charges_own_sum_count
 #[tokio::test]
 async fn what_was_paid_past_the_gateway_is_recorded_once_and_only_for_a_refund_that_failed() {
     let lab = Lab::new().await;
-    assert!(matches!(lab.settled("alice").await, Err(SettleError::NoPayment(_))));
+    assert!(matches!(lab.settled("alice").await, Err(SettlementError::NoPayment(_))));
     lab.take("pm_card_visa", "t").await.unwrap();
-    assert!(matches!(lab.settled("alice").await, Err(SettleError::NothingFailed(_))));
+    assert!(matches!(lab.settled("alice").await, Err(SettlementError::NothingFailed(_))));
     lab.undo().await.unwrap();
-    assert!(matches!(lab.settled("alice").await, Err(SettleError::NothingFailed(_))));
+    assert!(matches!(lab.settled("alice").await, Err(SettlementError::NothingFailed(_))));
     lab.stripe.refund_fails("re_1");
     let failed = FailedRefund { id: "re_1".into(), amount: 4200, reason: "unknown".into() };
     let known = Some(lab.payment().await);
@@ -100,11 +100,11 @@ async fn what_was_paid_past_the_gateway_is_recorded_once_and_only_for_a_refund_t
         contracts::saga::UndoOutcome::Refunded,
         "the order can end"
     );
-    assert_eq!(lab.stripe.kept(), 4200, "and nothing goes back by the gateway");
+    assert_eq!(lab.stripe.money_held(), 4200, "and nothing goes back by the gateway");
 }
 
 #[tokio::test]
-async fn a_refund_in_the_dashboard_that_nobody_told_us_of_differs() {
+async fn a_refund_in_the_dashboard_without_a_webhook_differs() {
     let lab = Lab::new().await;
     lab.take("pm_card_visa", "t").await.unwrap();
     lab.stripe.refund_in_dashboard("pi_1", 1000);
@@ -115,9 +115,9 @@ async fn a_refund_in_the_dashboard_that_nobody_told_us_of_differs() {
 async fn money_that_the_books_do_not_have_differs() {
     let lab = Lab::new().await;
     lab.take("pm_3ds", "t").await.unwrap();
-    lab.stripe.trouble("cancel", &[Trouble::Unreachable]);
+    lab.stripe.fail("cancel", &[Fault::Unreachable]);
     lab.check_at(DEADLINE).await.unwrap();
-    lab.stripe.becomes("pi_1", "succeeded");
+    lab.stripe.set_status("pi_1", "succeeded");
     assert_eq!(lab.differences().await, [(Kind::NotRecorded, 0, 4200)]);
 }
 
@@ -133,7 +133,7 @@ async fn another_amount_differs() {
 async fn a_payment_whose_intent_the_gateway_does_not_know_or_did_not_take_differs() {
     let lab = Lab::new().await;
     lab.take("pm_card_visa", "t").await.unwrap();
-    lab.stripe.becomes("pi_1", "canceled");
+    lab.stripe.set_status("pi_1", "canceled");
     assert_eq!(lab.differences().await, [(Kind::NotTaken, 4200, 0)]);
     lab.stripe.forget("pi_1");
     assert_eq!(lab.differences().await, [(Kind::NoIntent, 4200, 0)]);

@@ -24,7 +24,7 @@ impl Lab {
         handler::record(&self.payments.store, &self.order, known, input, self.event_context()).await.unwrap()
     }
 
-    fn undo_fact(&self) -> PaymentInput {
+    fn undo_requested(&self) -> PaymentInput {
         PaymentInput::UndoRequested { user_id: self.user.clone(), correlation_id: correlation() }
     }
 }
@@ -86,7 +86,7 @@ async fn who_decided_on_an_old_view_decides_again_on_the_new_one() {
     let lab = Lab::new().await;
     let payment = lab.record(None, &lab.charge_requested("t1")).await;
     let stale = lab.record(Some(payment), &PaymentInput::IntentCreated { id: "pi_1".to_owned() }).await;
-    lab.record(Some(stale.clone()), &lab.undo_fact()).await;
+    lab.record(Some(stale.clone()), &lab.undo_requested()).await;
     let payment = lab.record(Some(stale), &succeeded()).await;
     assert_eq!(payment.status, Status::Refunding, "money on an undone order goes back");
 }

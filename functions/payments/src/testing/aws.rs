@@ -10,7 +10,7 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::a
 
 /// An answer to a task token: the token, and the error's name unless it succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct SentResult {
     pub token: String,
     pub error: Option<String>,
     pub body: Value,
@@ -18,7 +18,7 @@ pub struct Told {
 
 #[derive(Default)]
 struct State {
-    told: Vec<Told>,
+    results: Vec<SentResult>,
     /// Step Functions' refusal for a token, used once.
     refusals: HashMap<String, (u16, String)>,
     sent: Vec<(Value, i64)>,
@@ -49,13 +49,13 @@ impl FakeAws {
     }
 
     /// All answers so far, by token.
-    pub fn told(&self) -> Vec<Told> {
-        self.state.lock().unwrap().told.clone()
+    pub fn sent_results(&self) -> Vec<SentResult> {
+        self.state.lock().unwrap().results.clone()
     }
 
     /// Each token with the error that it was answered with, in the order of the answers.
     pub fn results(&self) -> Vec<(String, Option<String>)> {
-        self.told().into_iter().map(|told| (told.token, told.error)).collect()
+        self.sent_results().into_iter().map(|result| (result.token, result.error)).collect()
     }
 
     /// The next answer to `token` is refused with this error.
@@ -95,7 +95,7 @@ impl Respond for Responder {
                 }
                 let error =
                     (operation == "SendTaskFailure").then(|| body["error"].as_str().unwrap().to_owned());
-                state.told.push(Told { token, error, body });
+                state.results.push(SentResult { token, error, body });
                 ResponseTemplate::new(200).set_body_json(json!({}))
             }
             "SendMessage" if state.queue_is_down => {

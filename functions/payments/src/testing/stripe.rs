@@ -17,7 +17,7 @@ const NEVER: Duration = Duration::from_secs(60);
 
 /// The fault of the next request of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum Fault {
     /// No effect and no answer.
     Unreachable,
     /// The request takes effect, and the answer is lost.
@@ -63,7 +63,7 @@ struct State {
     /// `re_1` is the first.
     refunds: Vec<Refund>,
     answers: HashMap<String, (u16, Value)>,
-    trouble: HashMap<String, Vec<Trouble>>,
+    faults: HashMap<String, Vec<Fault>>,
     /// Operation and idempotency key of each request.
     calls: Vec<(String, Option<String>)>,
     forms: Vec<String>,
@@ -92,11 +92,11 @@ impl FakeStripe {
     }
 
     /// The next requests of `operation` (`create`, `confirm`, `retrieve`, `cancel`, `refund`) go wrong like this.
-    pub fn trouble(&self, operation: &str, trouble: &[Trouble]) {
-        self.state.lock().unwrap().trouble.insert(operation.to_owned(), trouble.to_vec());
+    pub fn fail(&self, operation: &str, faults: &[Fault]) {
+        self.state.lock().unwrap().faults.insert(operation.to_owned(), faults.to_vec());
     }
 
-    pub fn take_only(&self, api_key: &str) {
+    pub fn accept_only(&self, api_key: &str) {
         self.state.lock().unwrap().api_key = api_key.to_owned();
     }
 
@@ -119,7 +119,7 @@ impl FakeStripe {
     }
 
     /// Money that was taken and has not gone back, over all intents.
-    pub fn kept(&self) -> i64 {
+    pub fn money_held(&self) -> i64 {
         let state = self.state.lock().unwrap();
         let taken = state.intents.values().filter(|intent| intent.status == "succeeded");
         taken.map(|intent| intent.amount - intent.refunded).sum()
@@ -132,7 +132,7 @@ impl FakeStripe {
     }
 
     /// Changes an intent's status, as the customer, the bank or a user of the dashboard does.
-    pub fn becomes(&self, intent_id: &str, status: &'static str) {
+    pub fn set_status(&self, intent_id: &str, status: &'static str) {
         self.state.lock().unwrap().intents.get_mut(intent_id).unwrap().status = status;
     }
 
@@ -214,27 +214,27 @@ impl Respond for Responder {
         if let Some(kept) = key.as_ref().and_then(|key| state.answers.get(key)) {
             return answer(kept.clone());
         }
-        let trouble = state.trouble.get_mut(operation).filter(|t| !t.is_empty()).map(|t| t.remove(0));
+        let fault = state.faults.get_mut(operation).filter(|t| !t.is_empty()).map(|t| t.remove(0));
         let failed = (500, json!({"error": {"type": "api_error"}}));
         let mut late = Duration::ZERO;
-        let result = match trouble {
-            Some(Trouble::Unreachable) => {
+        let result = match fault {
+            Some(Fault::Unreachable) => {
                 return answer((500, json!({}))).set_delay(NEVER);
             }
-            Some(Trouble::Busy) => return answer((429, json!({"error": {"code": "rate_limit"}}))),
-            Some(Trouble::FailedBefore) => failed,
-            Some(Trouble::FailedAfter) => {
+            Some(Fault::Busy) => return answer((429, json!({"error": {"code": "rate_limit"}}))),
+            Some(Fault::FailedBefore) => failed,
+            Some(Fault::FailedAfter) => {
                 state.execute(operation, &path, query, &form);
                 failed
             }
-            Some(Trouble::AlreadyRefunded) => (400, json!({"error": {"code": "charge_already_refunded"}})),
-            Some(Trouble::Disputed) => (400, json!({"error": {"code": "charge_disputed"}})),
-            Some(Trouble::Misused) => {
+            Some(Fault::AlreadyRefunded) => (400, json!({"error": {"code": "charge_already_refunded"}})),
+            Some(Fault::Disputed) => (400, json!({"error": {"code": "charge_disputed"}})),
+            Some(Fault::Misused) => {
                 let error = json!({"type": "invalid_request_error", "code": "testmode_charges_only"});
                 (400, json!({"error": error}))
             }
-            Some(Trouble::RefundFails) => (200, json!({"id": "re_0", "status": "failed"})),
-            Some(Trouble::LostAnswer) => {
+            Some(Fault::RefundFails) => (200, json!({"id": "re_0", "status": "failed"})),
+            Some(Fault::LostAnswer) => {
                 late = NEVER;
                 state.execute(operation, &path, query, &form)
             }

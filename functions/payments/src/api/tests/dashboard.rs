@@ -7,7 +7,7 @@ use crate::{
     commands::Invocation,
     domain::Dispute,
     queue::{Message, RecordDispute},
-    testing::Trouble,
+    testing::Fault,
 };
 
 impl Lab {
@@ -47,13 +47,13 @@ impl Lab {
 }
 
 #[tokio::test]
-async fn refunds_made_in_the_dashboard_are_shown_as_they_add_up_and_told_one_by_one() {
+async fn refunds_made_in_the_dashboard_are_shown_as_they_add_up_and_published_one_by_one() {
     let lab = Lab::new().await;
     lab.take("pm_card_visa", "t1").await.unwrap();
     lab.refund_in_dashboard(1200).await;
     assert_eq!(lab.shown().await, (json!("succeeded"), json!(1200)));
-    let told = lab.last_refund().await;
-    assert_eq!((&told["amount"]["amount"], &told["cause"]), (&json!(1200), &json!("by_staff")));
+    let event = lab.last_refund().await;
+    assert_eq!((&event["amount"]["amount"], &event["cause"]), (&json!(1200), &json!("by_staff")));
 
     lab.refund_in_dashboard(3000).await;
     assert_eq!(lab.shown().await, (json!("refunded"), json!(4200)));
@@ -78,16 +78,16 @@ async fn an_undo_after_a_whole_refund_in_the_dashboard_gives_nothing_back_again(
     lab.refund_in_dashboard(4200).await;
     let calls = lab.stripe.calls();
     assert_eq!(lab.undo().await.unwrap().outcome, UndoOutcome::Refunded);
-    assert_eq!((lab.stripe.calls(), lab.stripe.kept()), (calls, 0));
+    assert_eq!((lab.stripe.calls(), lab.stripe.money_held()), (calls, 0));
 }
 
 #[tokio::test]
-async fn an_undo_after_a_refund_in_the_dashboard_that_nobody_told_us_of_is_done_too() {
+async fn an_undo_after_a_refund_in_the_dashboard_without_a_webhook_succeeds() {
     let lab = Lab::new().await;
     lab.take("pm_card_visa", "t1").await.unwrap();
     lab.stripe.refund_in_dashboard("pi_1", 4200);
     assert_eq!(lab.undo().await.unwrap().outcome, UndoOutcome::Refunded);
-    assert_eq!((lab.stripe.kept(), lab.shown().await.1), (0, json!(4200)));
+    assert_eq!((lab.stripe.money_held(), lab.shown().await.1), (0, json!(4200)));
 }
 
 #[tokio::test]
@@ -96,9 +96,9 @@ async fn an_undo_after_a_partial_refund_in_the_dashboard_gives_back_the_rest() {
     lab.take("pm_card_visa", "t1").await.unwrap();
     lab.refund_in_dashboard(1200).await;
     assert_eq!(lab.undo().await.unwrap().outcome, UndoOutcome::Refunded);
-    assert_eq!((lab.stripe.kept(), lab.shown().await.1), (0, json!(4200)));
-    let told = lab.last_refund().await;
-    assert_eq!((&told["amount"]["amount"], &told["cause"]), (&json!(3000), &json!("order_cancelled")));
+    assert_eq!((lab.stripe.money_held(), lab.shown().await.1), (0, json!(4200)));
+    let event = lab.last_refund().await;
+    assert_eq!((&event["amount"]["amount"], &event["cause"]), (&json!(3000), &json!("order_cancelled")));
     // The webhook of our own refund brings nothing new.
     let version = lab.payment().await.version;
     lab.event("charge.refunded", lab.stripe.refund_in_dashboard("pi_1", 0)).await;
@@ -111,18 +111,18 @@ async fn money_that_comes_after_the_deadline_goes_back_by_itself_and_the_event_s
     lab.take("pm_slow", "t1").await.unwrap();
     lab.check_at(DEADLINE).await.unwrap();
     assert_eq!(lab.failures(), [Some("PaymentTimeout".to_owned())]);
-    lab.stripe.becomes("pi_1", "succeeded");
+    lab.stripe.set_status("pi_1", "succeeded");
     lab.event("payment_intent.succeeded", lab.stripe.object("pi_1")).await;
     lab.check_at(DEADLINE + 1).await.unwrap();
-    assert_eq!((lab.stripe.kept(), lab.shown().await), (0, (json!("refunded"), json!(4200))));
+    assert_eq!((lab.stripe.money_held(), lab.shown().await), (0, (json!("refunded"), json!(4200))));
     assert_eq!(lab.last_refund().await["cause"], "late_payment");
 }
 
 #[tokio::test]
-async fn a_refund_that_is_heard_of_before_the_payments_success_ends_the_payment_as_refunded() {
+async fn a_refund_webhook_before_the_payments_success_ends_the_payment_as_refunded() {
     let lab = Lab::new().await;
     lab.take("pm_3ds", "t1").await.unwrap();
-    lab.stripe.becomes("pi_1", "succeeded");
+    lab.stripe.set_status("pi_1", "succeeded");
     lab.refund_in_dashboard(4200).await;
     assert_eq!(lab.status().await, Status::Pending);
     lab.event("payment_intent.succeeded", lab.stripe.object("pi_1")).await;
@@ -168,19 +168,19 @@ async fn a_refund_that_waits_for_a_dispute_to_end_is_settled_by_its_end(
 ) {
     let lab = Lab::new().await;
     lab.take("pm_card_visa", "t1").await.unwrap();
-    lab.stripe.trouble("refund", &[Trouble::Disputed]);
+    lab.stripe.fail("refund", &[Fault::Disputed]);
     assert!(lab.undo().await.is_err(), "the gateway refunds no disputed charge");
     lab.event("charge.dispute.closed", lab.disputed(status)).await;
     lab.work_on_dispute().await.unwrap();
-    assert_eq!((lab.status().await, lab.stripe.kept()), (Status::Refunded, kept));
+    assert_eq!((lab.status().await, lab.stripe.money_held()), (Status::Refunded, kept));
     assert_eq!(lab.undo().await.unwrap().outcome, UndoOutcome::Refunded);
 }
 
 #[tokio::test]
-async fn a_dispute_waits_for_a_gateway_that_is_away_and_one_of_somebody_else_is_let_go() {
+async fn a_dispute_waits_for_a_gateway_that_is_away_and_one_of_another_account_is_ignored() {
     let lab = Lab::new().await;
     lab.take("pm_card_visa", "t1").await.unwrap();
-    lab.stripe.trouble("retrieve", &[Trouble::FailedBefore]);
+    lab.stripe.fail("retrieve", &[Fault::FailedBefore]);
     lab.event("charge.dispute.created", lab.disputed("needs_response")).await;
     assert_eq!(lab.aws.sent().last().unwrap().1, 0);
     lab.work_on_dispute().await.unwrap();
@@ -230,7 +230,7 @@ async fn a_webhook_that_died_before_it_left_its_work_leaves_it_when_it_comes_aga
     let lab = Lab::new().await;
     lab.take("pm_slow", "t1").await.unwrap();
     lab.check_at(DEADLINE).await.unwrap();
-    lab.stripe.becomes("pi_1", "succeeded");
+    lab.stripe.set_status("pi_1", "succeeded");
     let object = lab.stripe.object("pi_1");
     lab.aws_faults.refuse("SendMessage", lambda_kit::aws::MAX_ATTEMPTS);
     let sent = lab.aws.sent().len();
@@ -239,5 +239,5 @@ async fn a_webhook_that_died_before_it_left_its_work_leaves_it_when_it_comes_aga
     assert_eq!(lab.event("payment_intent.succeeded", object).await, StatusCode::OK);
     assert_eq!(lab.aws.sent().len(), sent + 1);
     lab.check_at(DEADLINE + 1).await.unwrap();
-    assert_eq!(lab.stripe.kept(), 0);
+    assert_eq!(lab.stripe.money_held(), 0);
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     commands::PaymentsError,
     queue::{Message, RecordRefunds},
-    testing::Trouble,
+    testing::Fault,
 };
 
 impl Lab {
@@ -20,7 +20,7 @@ impl Lab {
     }
 
     /// The gateway's webhook about a refund, and the work that it leaves.
-    async fn hear_of_refund(&self, kind: &str, refund: Value) {
+    async fn receive_refund(&self, kind: &str, refund: Value) {
         assert_eq!(self.event(kind, refund).await, StatusCode::OK);
         self.work_on_refunds().await.unwrap();
     }
@@ -46,7 +46,7 @@ impl Lab {
 async fn a_refund_that_fails_later_is_taken_out_of_what_went_back_and_the_event_says_so(#[case] kind: &str) {
     let lab = Lab::refunded().await;
     let failed = lab.stripe.refund_fails("re_1");
-    lab.hear_of_refund(kind, failed.clone()).await;
+    lab.receive_refund(kind, failed.clone()).await;
     assert_eq!(lab.shown().await, (json!("refund_failed"), json!(0)));
     let event = lab.last_event().await.unwrap();
     assert_eq!(event.event_type, "payment.refund_failed");
@@ -62,7 +62,7 @@ async fn a_refund_that_fails_later_is_taken_out_of_what_went_back_and_the_event_
     // Stripe sends several events about it, each perhaps more than once.
     let version = lab.payment().await.version;
     for kind in ["refund.failed", "charge.refund.updated"] {
-        lab.hear_of_refund(kind, failed.clone()).await;
+        lab.receive_refund(kind, failed.clone()).await;
     }
     assert_eq!(lab.payment().await.version, version);
 }
@@ -70,10 +70,10 @@ async fn a_refund_that_fails_later_is_taken_out_of_what_went_back_and_the_event_
 #[tokio::test]
 async fn an_undo_after_a_refund_that_failed_makes_another_one() {
     let lab = Lab::refunded().await;
-    lab.hear_of_refund("refund.failed", lab.stripe.refund_fails("re_1")).await;
-    assert_eq!(lab.stripe.kept(), 4200);
+    lab.receive_refund("refund.failed", lab.stripe.refund_fails("re_1")).await;
+    assert_eq!(lab.stripe.money_held(), 4200);
     assert_eq!(lab.undo().await.unwrap().outcome, UndoOutcome::Refunded);
-    assert_eq!((lab.shown().await, lab.stripe.kept()), ((json!("refunded"), json!(4200)), 0));
+    assert_eq!((lab.shown().await, lab.stripe.money_held()), ((json!("refunded"), json!(4200)), 0));
     assert_eq!(lab.last_event().await.unwrap().event_type, "payment.refunded");
     assert_eq!(lab.stripe.calls().iter().filter(|call| call.starts_with("refund refund.")).count(), 2);
 }
@@ -81,8 +81,8 @@ async fn an_undo_after_a_refund_that_failed_makes_another_one() {
 #[tokio::test]
 async fn another_refund_that_the_gateway_refuses_is_not_taken_for_done() {
     let lab = Lab::refunded().await;
-    lab.hear_of_refund("refund.failed", lab.stripe.refund_fails("re_1")).await;
-    lab.stripe.trouble("refund", &[Trouble::AlreadyRefunded]);
+    lab.receive_refund("refund.failed", lab.stripe.refund_fails("re_1")).await;
+    lab.stripe.fail("refund", &[Fault::AlreadyRefunded]);
     assert!(lab.undo().await.is_err(), "the charge's own sum says 4200, and none of it is with the customer");
     assert_eq!(lab.shown().await, (json!("refunding"), json!(0)));
 }
@@ -92,14 +92,14 @@ async fn a_refund_of_the_staff_that_fails_leaves_the_order_paid_once_it_is_made_
     let lab = Lab::new().await;
     lab.take("pm_card_visa", "t1").await.unwrap();
     lab.refund_in_dashboard(1200).await;
-    lab.hear_of_refund("refund.failed", lab.stripe.refund_fails("re_1")).await;
+    lab.receive_refund("refund.failed", lab.stripe.refund_fails("re_1")).await;
     assert_eq!(lab.shown().await, (json!("refund_failed"), json!(0)));
-    assert_eq!(lab.stripe.kept(), 4200);
+    assert_eq!(lab.stripe.money_held(), 4200);
 
     lab.refund_in_dashboard(1200).await;
     lab.work_on_refunds().await.unwrap();
     assert_eq!(lab.shown().await, (json!("succeeded"), json!(1200)));
-    assert_eq!(lab.stripe.kept(), 3000);
+    assert_eq!(lab.stripe.money_held(), 3000);
 }
 
 #[tokio::test]
@@ -107,18 +107,18 @@ async fn a_webhook_of_the_refund_itself_that_comes_after_its_failure_does_not_br
     let lab = Lab::new().await;
     lab.take("pm_card_visa", "t1").await.unwrap();
     let made = lab.stripe.refund_in_dashboard("pi_1", 4200);
-    lab.hear_of_refund("refund.failed", lab.stripe.refund_fails("re_1")).await;
+    lab.receive_refund("refund.failed", lab.stripe.refund_fails("re_1")).await;
     assert_eq!(lab.event("charge.refunded", made).await, StatusCode::OK);
     lab.work_on_refunds().await.unwrap();
     assert_eq!(lab.shown().await, (json!("refund_failed"), json!(0)));
 }
 
 #[tokio::test]
-async fn what_a_webhook_tells_of_a_refund_waits_for_a_gateway_that_is_away() {
+async fn a_refund_webhook_is_recorded_once_the_gateway_is_back() {
     let lab = Lab::refunded().await;
     let failed = lab.stripe.refund_fails("re_1");
-    lab.stripe.trouble("retrieve", &[Trouble::FailedBefore]);
-    lab.hear_of_refund("refund.failed", failed).await;
+    lab.stripe.fail("retrieve", &[Fault::FailedBefore]);
+    lab.receive_refund("refund.failed", failed).await;
     assert_eq!(lab.shown().await.0, json!("refunded"));
     assert!((60..=120).contains(&lab.aws.sent().last().unwrap().1));
     lab.work_on_refunds().await.unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const DOWN: [Trouble; 30] = [Trouble::FailedBefore; 30];
+const DOWN: [Fault; 30] = [Fault::FailedBefore; 30];
 
 impl Lab {
     /// Five failures of another instance's calls.
@@ -31,13 +31,13 @@ async fn while_the_breaker_is_open_the_gateway_is_not_called_and_the_payment_com
 
     lab.wait(30);
     lab.check_at(30).await.unwrap();
-    assert_eq!((lab.aws.results(), lab.stripe.kept()), (vec![paid("t1")], 4200));
+    assert_eq!((lab.aws.results(), lab.stripe.money_held()), (vec![paid("t1")], 4200));
 }
 
 #[tokio::test]
 async fn a_gateway_that_stays_down_opens_the_breaker_and_at_the_deadline_the_payment_is_given_up() {
     let lab = Lab::new().await;
-    lab.stripe.trouble("create", &DOWN);
+    lab.stripe.fail("create", &DOWN);
     lab.take("pm_card_visa", "t1").await.unwrap();
     let mut delays = vec![lab.last_delay()];
     for attempt in 1..8 {
@@ -68,12 +68,12 @@ async fn an_intent_that_was_made_before_the_gateway_went_down_is_voided_when_it_
     // This instance uses the breaker's state that it has read for a second.
     lab.wait(1);
     lab.check_at(DEADLINE).await.unwrap();
-    assert_eq!(lab.aws.results(), [failed("t1", "PaymentTimeout")], "nobody waits for the gateway's return");
+    assert_eq!(lab.aws.results(), [failed("t1", "PaymentTimeout")], "the saga does not wait for the gateway");
     assert!(matches!(lab.undo().await, Err(PaymentsError::Gateway(GatewayError::Open(_)))));
 
     lab.wait(30);
     assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::NothingTaken));
-    assert_eq!((lab.stripe.open(), lab.stripe.kept()), (0, 0));
+    assert_eq!((lab.stripe.open(), lab.stripe.money_held()), (0, 0));
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn declined_cards_and_refused_requests_do_not_open_the_breaker() {
 #[tokio::test]
 async fn a_gateway_that_has_too_many_requests_is_not_taken_to_be_down() {
     let lab = Lab::new().await;
-    lab.stripe.trouble("create", &[Trouble::Busy; 30]);
+    lab.stripe.fail("create", &[Fault::Busy; 30]);
     for seconds in 0..30 {
         lab.payments.take(lab.take_of("pm_card_visa", "t1"), lab.at(seconds)).await.unwrap();
     }
@@ -102,13 +102,13 @@ async fn a_gateway_that_has_too_many_requests_is_not_taken_to_be_down() {
     lab.wait(2);
     assert!(lab.breaker().enter().await.is_ok());
     lab.check_at(31).await.unwrap();
-    assert_eq!((lab.aws.results(), lab.stripe.kept()), (vec![paid("t1")], 4200));
+    assert_eq!((lab.aws.results(), lab.stripe.money_held()), (vec![paid("t1")], 4200));
 }
 
 #[tokio::test]
 async fn throttled_messages_come_back_spread_over_a_time_that_grows() {
     let lab = Lab::new().await;
-    lab.stripe.trouble("create", &[Trouble::Busy; 100]);
+    lab.stripe.fail("create", &[Fault::Busy; 100]);
     lab.take("pm_card_visa", "t1").await.unwrap();
     let mut delays = Vec::new();
     for _ in 0..40 {
@@ -135,7 +135,7 @@ async fn calls_wait_for_the_gateways_rate_and_go_back_to_the_queue_when_that_wou
     let taken = orders.iter().map(|order| order.take("pm_card_visa", "t"));
     futures::future::try_join_all(taken).await.unwrap();
     let took = started.elapsed();
-    assert_eq!(lab.stripe.kept(), 8 * 4200);
+    assert_eq!(lab.stripe.money_held(), 8 * 4200);
     assert!(took >= Duration::from_millis(7 * 250), "eight payments at four a second, in {took:?}");
     assert_eq!(lab.aws.sent(), [], "all had a turn in time");
 

@@ -32,7 +32,7 @@ impl Lab {
             Lost::Nothing => {}
             Lost::Table(operation, skip) => self.faults.lose_answers_after(skip, operation, MAX_ATTEMPTS),
             Lost::Aws(operation) => self.aws_faults.lose_answers(operation, MAX_ATTEMPTS),
-            Lost::Gateway(operation) => self.stripe.trouble(operation, &[Trouble::LostAnswer]),
+            Lost::Gateway(operation) => self.stripe.fail(operation, &[Fault::LostAnswer]),
         }
     }
 
@@ -68,7 +68,7 @@ const TAKE_WITH_CUSTOMER: Do = Do::Take("pm_3ds");
 async fn the_money_is_right_however_often_and_in_whatever_order_and_whichever_answer_is_lost(
     #[case] commands: &[Do],
     #[case] kept: i64,
-    #[case] told: Option<&str>,
+    #[case] expected: Option<&str>,
     #[values(
         Lost::Nothing,
         Lost::Table("PutItem", 0),
@@ -95,10 +95,10 @@ async fn the_money_is_right_however_often_and_in_whatever_order_and_whichever_an
         lab.run(*command).await;
     }
     assert!(lab.stripe.charges() <= 1, "charged more than once");
-    assert_eq!(lab.stripe.kept(), kept);
+    assert_eq!(lab.stripe.money_held(), kept);
     // The saga uses the first result that it gets.
     let results = lab.aws.results();
-    assert_eq!(results.first().expect("the step hears something").1.as_deref(), told);
+    assert_eq!(results.first().expect("the step gets a result").1.as_deref(), expected);
     if matches!(commands.last(), Some(Do::Undo)) {
         let outcome = lab.undo().await.unwrap().outcome;
         assert_ne!(outcome == UndoOutcome::Refunded, lab.stripe.charges() == 0, "{outcome:?}");

@@ -44,7 +44,7 @@ async fn a_message_behind_its_deadline_is_answered_with_the_timeout_and_touches_
 }
 
 #[tokio::test]
-async fn a_dead_letter_that_is_redriven_days_later_charges_nobody() {
+async fn a_dead_letter_that_is_redriven_days_later_charges_no_card() {
     let lab = Lab::new().await;
     lab.aws.refuse("t1", 400, "TaskTimedOut");
     let days = 3 * 24 * 3600;

@@ -1,60 +1,60 @@
-//! Records a fact, answers the waiting task tokens, and queues a check for what the payment owes at the
-//! gateway. It calls AWS only, so that its callers are fast.
+//! Records an input, sends the result to the waiting task tokens, and queues a check for an action that is pending
+//! at the gateway. It calls AWS only, so that its callers are fast.
 
 use contracts::OrderId;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    answers::{AnswerError, Answers},
     domain::{EventContext, Payment, PaymentInput, PendingAction},
     handler::{self, RecordError},
     queue::{CheckPayment, Queue, QueueError},
     store::Store,
+    task_tokens::{TaskTokenError, TaskTokens},
 };
 
 #[derive(Debug, Clone)]
-pub struct Intake {
+pub struct InputRecorder {
     pub store: Store,
-    pub answers: Answers,
+    pub task_tokens: TaskTokens,
     pub queue: Queue,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum IntakeError {
+pub enum RecorderError {
     #[error(transparent)]
     Record(#[from] RecordError),
     #[error(transparent)]
-    Answer(#[from] AnswerError),
+    TaskToken(#[from] TaskTokenError),
     #[error(transparent)]
     Queue(#[from] QueueError),
 }
 
-impl Intake {
-    /// Applies a fact to the payment, of which the caller passes the version that it knows. A repeat does
-    /// everything again, since the first try may have failed half way.
+impl InputRecorder {
+    /// Applies an input to the payment. `known` is the payment as the caller has read it. A repeat does everything
+    /// again, since the first try may have failed half way.
     ///
     /// # Errors
     /// When the caller must retry.
-    pub async fn learn(
+    pub async fn record(
         &self,
         order_id: &OrderId,
         known: Option<Payment>,
         input: &PaymentInput,
         context: EventContext<'_>,
-    ) -> Result<(), IntakeError> {
+    ) -> Result<(), RecorderError> {
         let payment = handler::record(&self.store, order_id, known, input, context).await?;
-        self.answers.tell(&payment).await?;
-        self.leave_work(payment, context.now).await
+        self.task_tokens.send_result(&payment).await?;
+        self.queue_check(payment, context.now).await
     }
 
-    async fn leave_work(&self, payment: Payment, now: Timestamp) -> Result<(), IntakeError> {
+    async fn queue_check(&self, payment: Payment, now: Timestamp) -> Result<(), RecorderError> {
         match payment.pending_action(now) {
             PendingAction::CancelIntent { .. } | PendingAction::Refund { .. } => {
                 let Payment { order_id, correlation_id, .. } = payment;
                 let check = CheckPayment { order_id, correlation_id, attempt: 0 };
                 Ok(self.queue.check_after(check, SignedDuration::ZERO).await?)
             }
-            // A pending payment has its check on the way already.
+            // A pending payment has a check in the queue already.
             PendingAction::None
             | PendingAction::CreateIntent(_)
             | PendingAction::Confirm { .. }

@@ -14,7 +14,7 @@ use crate::{
 
 /// The record, written now or before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Recorded {
+pub struct RecordedSettlement {
     pub order_id: OrderId,
     pub amount: Money,
     pub at: Timestamp,
@@ -25,7 +25,7 @@ pub struct Recorded {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum SettleError {
+pub enum SettlementError {
     #[error("order {0} has no payment")]
     NoPayment(OrderId),
     #[error(
@@ -44,20 +44,20 @@ impl Reconciler {
     ///
     /// # Errors
     /// When there is no such refund, or the table cannot be read or written.
-    pub async fn settled(
+    pub async fn record_settlement(
         &self,
         order_id: &OrderId,
         by: &str,
         note: &str,
         now: Timestamp,
-    ) -> Result<Recorded, SettleError> {
+    ) -> Result<RecordedSettlement, SettlementError> {
         let known = self.store.get(order_id).await?;
-        let known = known.ok_or_else(|| SettleError::NoPayment(order_id.clone()))?;
+        let known = known.ok_or_else(|| SettlementError::NoPayment(order_id.clone()))?;
         let before = known.settlements.len();
         let payment = record(&self.store, known, by, note, now).await?;
         let last = payment.settlements.last().zip(payment.charge.as_ref());
-        let (last, charge) = last.ok_or_else(|| SettleError::NothingFailed(order_id.clone()))?;
-        Ok(Recorded {
+        let (last, charge) = last.ok_or_else(|| SettlementError::NothingFailed(order_id.clone()))?;
+        Ok(RecordedSettlement {
             order_id: order_id.clone(),
             amount: Money::new(last.amount, charge.amount.currency),
             at: Timestamp::from_second(last.at).unwrap_or(now),
