@@ -25,8 +25,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
-        Adjustment, AdjustmentId, Author, Setting, Stock, Target, Unfit, adjust as decide_adjustment,
-        set as decide_setting,
+        Adjustment, AdjustmentContext, AdjustmentId, Setting, Stock, Target, Unfit,
+        adjust as decide_adjustment, set as decide_setting,
     },
     store::Store,
 };
@@ -138,16 +138,22 @@ async fn set(
     Path(sku): Path<String>,
     Body(SetStock { available, shards, low_stock }): Body<SetStock>,
 ) -> Result<Json<StockView>, Problem> {
-    let author = Author { by: &admin.user_id, correlation_id: &correlation_id, at: Timestamp::now() };
+    let context =
+        AdjustmentContext { by: &admin.user_id, correlation_id: &correlation_id, at: Timestamp::now() };
     let target = Target { available, shards, low_stock };
-    let stock = set_stock(&store, &parse(&sku)?, target, author).await?;
+    let stock = set_stock(&store, &parse(&sku)?, target, context).await?;
     Ok(Json(stock.into()))
 }
 
 /// Sets the stock. Reads it again whenever an order changed it in between.
-async fn set_stock(store: &Store, sku: &Sku, target: Target, author: Author<'_>) -> Result<Stock, ApiError> {
+async fn set_stock(
+    store: &Store,
+    sku: &Sku,
+    target: Target,
+    context: AdjustmentContext<'_>,
+) -> Result<Stock, ApiError> {
     let set = retry_on_conflict(BUDGET, || async {
-        let change = match decide_setting(store.stock(sku).await?, sku, target, author)? {
+        let change = match decide_setting(store.stock(sku).await?, sku, target, context)? {
             Setting::Keep(stock) => return Ok(Ok(stock)),
             Setting::Write(change) => change,
         };
@@ -164,9 +170,10 @@ async fn adjust(
     Idempotency(key): Idempotency,
     Body(body): Body<AdjustStock>,
 ) -> Result<Response, Problem> {
-    let author = Author { by: &admin.user_id, correlation_id: &correlation_id, at: Timestamp::now() };
-    let id = AdjustmentId::of_request(author.by, &key);
-    match adjust_stock(&store, &parse(&sku)?, &id, &body, author).await? {
+    let context =
+        AdjustmentContext { by: &admin.user_id, correlation_id: &correlation_id, at: Timestamp::now() };
+    let id = AdjustmentId::of_request(context.by, &key);
+    match adjust_stock(&store, &parse(&sku)?, &id, &body, context).await? {
         Adjusted::Done(adjustment) => Ok(Json(StockView::from(adjustment)).into_response()),
         Adjusted::Before(first) if first.delta == body.delta && first.reason == body.reason.as_str() => {
             Ok(replayed(Json(StockView::from(first))))
@@ -191,20 +198,21 @@ async fn adjust_stock(
     sku: &Sku,
     id: &AdjustmentId,
     body: &AdjustStock,
-    author: Author<'_>,
+    context: AdjustmentContext<'_>,
 ) -> Result<Adjusted, ApiError> {
     let adjusted = retry_on_conflict_with(BUDGET, Attempt::default(), |mut attempt| async move {
         loop {
             if let Some(made) = store.adjustment(sku, id).await? {
                 // If a try of this request wrote it and lost the answer, it belongs to this request.
-                let ours = attempt.written && made.correlation_id == *author.correlation_id;
+                let ours = attempt.written && made.correlation_id == *context.correlation_id;
                 return Ok(Ok(if ours { Adjusted::Done(made) } else { Adjusted::Before(made) }));
             }
             let stock =
                 if attempt.at_one_moment { store.snapshot(sku).await? } else { Ok(store.stock(sku).await?) };
             let Ok(stock) = stock else { return Ok(Err(attempt)) };
             let stock = stock.ok_or_else(|| ApiError::Unknown(sku.clone()))?;
-            match decide_adjustment(&stock, id.clone(), body.delta, body.reason.as_str().to_owned(), author) {
+            match decide_adjustment(&stock, id.clone(), body.delta, body.reason.as_str().to_owned(), context)
+            {
                 Ok(adjusting) => {
                     attempt.written = true;
                     let written = store.write_adjustment(&adjusting).await?;

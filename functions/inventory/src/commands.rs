@@ -12,7 +12,7 @@ use lambda_kit::command::CommandError;
 use serde::Serialize;
 
 use crate::{
-    domain::{Cause, Command, Refused, Status},
+    domain::{Command, EventContext, Refused, Status},
     handler::{SettleError, reserve, settle},
     store::Store,
 };
@@ -33,23 +33,27 @@ pub async fn handle(store: &Store, command: InventoryCommand, now: Timestamp) ->
     let action = command.action();
     match command {
         InventoryCommand::ReserveInventory { context, user_id, items } => {
-            reserve_inventory(store, &items, cause(context, user_id, action, now)).await
+            reserve_inventory(store, &items, event_context(context, user_id, action, now)).await
         }
         InventoryCommand::ReleaseInventory { context, user_id } => {
-            release_inventory(store, cause(context, user_id, action, now)).await
+            release_inventory(store, event_context(context, user_id, action, now)).await
         }
     }
 }
 
-async fn reserve_inventory(store: &Store, lines: &[OrderLine], cause: Cause) -> Result<Answer, SettleError> {
-    reserve(store, lines, &cause).await?;
+async fn reserve_inventory(
+    store: &Store,
+    lines: &[OrderLine],
+    event_context: EventContext,
+) -> Result<Answer, SettleError> {
+    reserve(store, lines, &event_context).await?;
     // Also when it is sold by now: the saga repeats a step whose answer it lost, and for it both are a
     // success.
-    Ok(Answer::Reserved { order_id: cause.order_id, status: Status::Held })
+    Ok(Answer::Reserved { order_id: event_context.order_id, status: Status::Held })
 }
 
-async fn release_inventory(store: &Store, cause: Cause) -> Result<Answer, SettleError> {
-    let released = settle(store, Command::Release, &cause).await;
+async fn release_inventory(store: &Store, event_context: EventContext) -> Result<Answer, SettleError> {
+    let released = settle(store, Command::Release, &event_context).await;
     if let Err(SettleError::Refused(refused)) = &released {
         tracing::error!(%refused, "a completed order was to be undone");
     }
@@ -57,8 +61,8 @@ async fn release_inventory(store: &Store, cause: Cause) -> Result<Answer, Settle
     Ok(Answer::Undone(Undone { outcome }))
 }
 
-fn cause(context: CommandContext, user_id: UserId, action: &str, now: Timestamp) -> Cause {
-    Cause {
+fn event_context(context: CommandContext, user_id: UserId, action: &str, now: Timestamp) -> EventContext {
+    EventContext {
         causation_id: format!("{}.{action}", context.order_id),
         order_id: context.order_id,
         user_id: Some(user_id),

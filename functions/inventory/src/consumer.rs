@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use lambda_kit::sqs::{EventTypes, MessageError};
 
 use crate::{
-    domain::{Cause, Command},
+    domain::{Command, EventContext},
     handler::settle,
     store::Store,
 };
@@ -22,14 +22,14 @@ pub async fn handle(store: &Store, event: Envelope, now: Timestamp) -> Result<()
     // Read for its version only.
     event.decode::<OrderCompleted>()?;
     let order_id = OrderId::try_from(event.subject).map_err(MessageError::handler)?;
-    let cause = Cause {
+    let context = EventContext {
         order_id,
         user_id: event.metadata.user_id,
         correlation_id: event.correlation_id,
         causation_id: event.event_id.into(),
         at: now,
     };
-    settle(store, Command::Commit, &cause).await.map_err(MessageError::handler)?;
+    settle(store, Command::Commit, &context).await.map_err(MessageError::handler)?;
     Ok(())
 }
 

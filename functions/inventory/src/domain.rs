@@ -7,10 +7,12 @@ mod stock;
 mod summary;
 
 pub use adjust::{
-    Adjusting, Adjustment, AdjustmentId, Author, Setting, StockChange, Target, Unfit, adjust, set,
+    Adjusting, Adjustment, AdjustmentContext, AdjustmentId, Setting, StockChange, Target, Unfit, adjust, set,
 };
 pub use plan::{Plan, first_try, merged, plan};
-pub use reservation::{Cause, Change, Command, Decision, Move, Refused, Reservation, Status, Taken, decide};
+pub use reservation::{
+    Change, Command, Decision, EventContext, Move, Refused, Reservation, Status, Taken, decide,
+};
 pub use stock::{Settings, Shard, Stock, shard_items};
 pub use summary::{Summary, SummaryChange, may_have_changed, reclassify};
 

@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 use lambda_kit::dynamodb::{Budget, Conflict, TableError, TransactOutcome, retry_on_conflict_with};
 
 use crate::{
-    domain::{Cause, Command, Decision, Plan, Refused, Reservation, Shard, Stock, decide, plan},
+    domain::{Command, Decision, EventContext, Plan, Refused, Reservation, Shard, Stock, decide, plan},
     store::Store,
 };
 
@@ -32,21 +32,25 @@ pub enum SettleError {
 ///
 /// # Errors
 /// `Refused` when there is too little stock, or the order was undone before.
-pub async fn reserve(store: &Store, lines: &[OrderLine], cause: &Cause) -> Result<Reservation, SettleError> {
-    let short = store.known_short(lines, cause.at);
+pub async fn reserve(
+    store: &Store,
+    lines: &[OrderLine],
+    context: &EventContext,
+) -> Result<Reservation, SettleError> {
+    let short = store.known_short(lines, context.at);
     let next = if short.is_empty() { Next::First } else { Next::Try(Command::Reject { short }) };
     let first = Attempt { shards_tried: 0, current: None, next };
     let reserved = retry_on_conflict_with(BUDGET, first, |mut attempt| async move {
         let command = match &attempt.next {
             Next::First => {
-                let taken = store.first_try(lines, &cause.order_id, attempt.shards_tried, cause.at).await;
+                let taken = store.first_try(lines, &context.order_id, attempt.shards_tried, context.at).await;
                 Some(Command::Reserve { taken })
             }
-            Next::Look => look(store, lines, cause).await?,
+            Next::Look => look(store, lines, context).await?,
             Next::Try(command) => Some(command.clone()),
         };
         let Some(command) = command else { return Ok(Err(attempt)) };
-        let written = match apply(store, &mut attempt.current, &command, cause).await? {
+        let written = match apply(store, &mut attempt.current, &command, context).await? {
             Ok(reservation) => return Ok(Ok(reservation)),
             Err(written) => written,
         };
@@ -70,10 +74,10 @@ async fn apply(
     store: &Store,
     current: &mut Option<Reservation>,
     command: &Command,
-    cause: &Cause,
+    context: &EventContext,
 ) -> Result<Result<Reservation, TransactOutcome>, SettleError> {
     loop {
-        let change = match decide(current.as_ref(), command.clone(), cause)? {
+        let change = match decide(current.as_ref(), command.clone(), context)? {
             Decision::Write(change) => change,
             Decision::Keep(reservation) => return Ok(Ok(reservation)),
         };
@@ -81,7 +85,7 @@ async fn apply(
         match outcome {
             TransactOutcome::Done => *current = Some(change.reservation),
             TransactOutcome::ConditionFailed { index: RESERVATION } => {
-                *current = store.reservation(&cause.order_id).await?;
+                *current = store.reservation(&context.order_id).await?;
                 return Ok(Err(outcome));
             }
             TransactOutcome::ConditionFailed { .. } | TransactOutcome::Conflict => return Ok(Err(outcome)),
@@ -107,8 +111,12 @@ enum Next {
 
 /// The command to run with the current stock; `None` when the stock must be read again. Rejects only when all
 /// shards of a SKU together, read in one transaction, have too little.
-async fn look(store: &Store, lines: &[OrderLine], cause: &Cause) -> Result<Option<Command>, SettleError> {
-    let short = match plan(lines, &cause.order_id, &shards(store, lines).await?) {
+async fn look(
+    store: &Store,
+    lines: &[OrderLine],
+    context: &EventContext,
+) -> Result<Option<Command>, SettleError> {
+    let short = match plan(lines, &context.order_id, &shards(store, lines).await?) {
         Plan::Take(taken) => return Ok(Some(Command::Reserve { taken })),
         Plan::Gather(moves) => {
             // The outcome does not matter: another process may have moved the stock, or taken some of it.
@@ -125,9 +133,9 @@ async fn look(store: &Store, lines: &[OrderLine], cause: &Cause) -> Result<Optio
         };
     }
     let doubtful: Vec<OrderLine> = lines.iter().filter(|line| short.contains(&line.sku)).cloned().collect();
-    Ok(match plan(&doubtful, &cause.order_id, &seen) {
+    Ok(match plan(&doubtful, &context.order_id, &seen) {
         Plan::Short(short) => {
-            store.learn_short(&short, lines, cause.at);
+            store.learn_short(&short, lines, context.at);
             Some(Command::Reject { short })
         }
         Plan::Take(_) | Plan::Gather(_) => None,
@@ -138,11 +146,15 @@ async fn look(store: &Store, lines: &[OrderLine], cause: &Cause) -> Result<Optio
 ///
 /// # Errors
 /// `Refused` when its state does not allow that.
-pub async fn settle(store: &Store, command: Command, cause: &Cause) -> Result<Reservation, SettleError> {
-    let current = store.reservation(&cause.order_id).await?;
+pub async fn settle(
+    store: &Store,
+    command: Command,
+    context: &EventContext,
+) -> Result<Reservation, SettleError> {
+    let current = store.reservation(&context.order_id).await?;
     let command = &command;
     let settled = retry_on_conflict_with(BUDGET, current, |mut current| async move {
-        let applied = apply(store, &mut current, command, cause).await?;
+        let applied = apply(store, &mut current, command, context).await?;
         Ok::<_, SettleError>(applied.map_err(|_| current))
     });
     Ok(settled.await??)

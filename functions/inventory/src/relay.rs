@@ -37,9 +37,9 @@ pub async fn tell_classes(store: &Store, batch: &StreamEvent, now: Timestamp) ->
         }
     }
     let told = records.into_iter().map(async |(sku, numbers)| {
-        // Several changes in a batch are handled together, by the state after them; any of them is the cause.
-        let cause = numbers.last().copied().unwrap_or_default();
-        match tell(store, &sku, cause, now).await {
+        // Several changes in a batch are handled together, by the state after them. The last one is named as the cause.
+        let causation_id = numbers.last().copied().unwrap_or_default();
+        match tell(store, &sku, causation_id, now).await {
             Ok(()) => Vec::new(),
             Err(error) => {
                 tracing::error!(%sku, error = chain(&error), "the class of a stock could not be told");
@@ -54,7 +54,7 @@ pub async fn tell_classes(store: &Store, batch: &StreamEvent, now: Timestamp) ->
 /// change that the first read missed has its own record, which is processed later. Either that processing
 /// sees the class published here; or this publishing came after its read, and then the second read here sees
 /// the change.
-async fn tell(store: &Store, sku: &Sku, cause: &str, now: Timestamp) -> Result<(), TellError> {
+async fn tell(store: &Store, sku: &Sku, causation_id: &str, now: Timestamp) -> Result<(), TellError> {
     for _ in 0..ROUNDS {
         // The summary is read first: its version is the write's condition, so that stock read after it is not
         // older.
@@ -62,7 +62,7 @@ async fn tell(store: &Store, sku: &Sku, cause: &str, now: Timestamp) -> Result<(
         // Stock was returned to a SKU that was never set: there is nothing to publish.
         let Some(stock) = store.stock(sku).await? else { return Ok(()) };
         let correlation_id = CorrelationId::generate();
-        let Some(change) = reclassify(told.as_ref(), &stock, &correlation_id, cause, now)? else {
+        let Some(change) = reclassify(told.as_ref(), &stock, &correlation_id, causation_id, now)? else {
             return Ok(());
         };
         if store.write_summary(&change).await?.is_ok() {

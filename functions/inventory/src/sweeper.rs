@@ -14,7 +14,7 @@ use serde::Serialize;
 
 pub use self::orders::Orders;
 use crate::{
-    domain::{Cause, Command, Status},
+    domain::{Command, EventContext, Status},
     handler::{SettleError, settle},
     store::{Held, Store},
 };
@@ -180,14 +180,14 @@ async fn settle_held(
     if reservation.status != Status::Held {
         return Ok(false);
     }
-    let cause = Cause {
+    let context = EventContext {
         order_id: reservation.order_id,
         user_id: reservation.user_id,
         correlation_id: reservation.correlation_id,
         causation_id: format!("{}.Sweep", held.order_id),
         at: now,
     };
-    settle(store, command, &cause).await?;
+    settle(store, command, &context).await?;
     Ok(true)
 }
 

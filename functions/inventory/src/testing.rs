@@ -8,7 +8,7 @@ use lambda_kit::{
 };
 
 use crate::{
-    domain::{Author, Setting, Target, set},
+    domain::{AdjustmentContext, Setting, Target, set},
     store::{HELD_INDEX, HeldPartitions, Store},
 };
 
@@ -35,10 +35,10 @@ pub fn store(table: Table) -> Store {
 /// Sets the stock of a SKU, in this many shards.
 pub async fn stocked(store: &Store, name: &str, available: u32, shards: u32) {
     let (by, correlation_id) = (user(), CorrelationId::generate());
-    let author = Author { by: &by, correlation_id: &correlation_id, at: Timestamp::UNIX_EPOCH };
+    let context = AdjustmentContext { by: &by, correlation_id: &correlation_id, at: Timestamp::UNIX_EPOCH };
     let target = Target { available, shards: Some(shards), low_stock: None };
     let before = store.stock(&sku(name)).await.unwrap();
-    match set(before, &sku(name), target, author).unwrap() {
+    match set(before, &sku(name), target, context).unwrap() {
         Setting::Keep(_) => {}
         Setting::Write(change) => assert_eq!(store.write_stock(&change).await.unwrap(), Ok(())),
     }

@@ -67,8 +67,8 @@ impl Warehouse {
 
     async fn commit(&self, order: &OrderId) {
         let context = context(order);
-        let cause = cause(context, user(), "test", Timestamp::UNIX_EPOCH);
-        settle(&self.store, Command::Commit, &cause).await.unwrap();
+        let event_context = event_context(context, user(), "test", Timestamp::UNIX_EPOCH);
+        settle(&self.store, Command::Commit, &event_context).await.unwrap();
     }
 
     async fn available(&self, name: &str) -> u64 {

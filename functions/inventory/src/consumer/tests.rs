@@ -32,8 +32,8 @@ fn user() -> UserId {
     UserId::try_from("usr_00000000000000000000000000000001").unwrap()
 }
 
-fn cause() -> Cause {
-    Cause {
+fn event_context() -> EventContext {
+    EventContext {
         order_id: OrderId::try_from(ORDER).unwrap(),
         user_id: Some(user()),
         correlation_id: CorrelationId::try_from("cor").unwrap(),
@@ -47,7 +47,7 @@ async fn store_with_one_held() -> (Store, testing::Faults) {
     let store = crate::testing::store(table);
     let sku = Sku::try_from("MUG").unwrap();
     stocked(&store, "MUG", 3, 1).await;
-    reserve(&store, &[OrderLine { sku, quantity: 1 }], &cause()).await.unwrap();
+    reserve(&store, &[OrderLine { sku, quantity: 1 }], &event_context()).await.unwrap();
     faults.reset();
     (store, faults)
 }
@@ -57,11 +57,11 @@ async fn a_completed_order_sells_what_it_holds_by_one_plain_write_and_a_repeat_c
     let (store, faults) = store_with_one_held().await;
     handle(&store, completed(), Timestamp::UNIX_EPOCH).await.unwrap();
     assert_eq!(faults.calls(), ["GetItem", "PutItem"]);
-    let sold = store.reservation(&cause().order_id).await.unwrap().unwrap();
+    let sold = store.reservation(&event_context().order_id).await.unwrap().unwrap();
     assert_eq!((sold.status, sold.version), (Status::Committed, 2));
 
     handle(&store, completed(), Timestamp::UNIX_EPOCH).await.unwrap();
-    assert_eq!(store.reservation(&cause().order_id).await.unwrap().unwrap(), sold);
+    assert_eq!(store.reservation(&event_context().order_id).await.unwrap().unwrap(), sold);
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn an_order_that_nothing_is_held_for_comes_again() {
 #[tokio::test]
 async fn an_order_whose_stock_was_given_back_is_not_sold() {
     let (store, _) = store_with_one_held().await;
-    settle(&store, Command::Release, &cause()).await.unwrap();
+    settle(&store, Command::Release, &event_context()).await.unwrap();
     assert!(handle(&store, completed(), Timestamp::UNIX_EPOCH).await.is_err());
 }
 
@@ -94,5 +94,5 @@ async fn events_of_another_type_are_not_taken_for_a_completion() {
     let (store, _) = store_with_one_held().await;
     let other = event(&OrderCreated { items: vec![], total: Money::zero(Currency::USD), discount: None });
     assert!(handle(&store, other, Timestamp::UNIX_EPOCH).await.is_err());
-    assert_eq!(store.reservation(&cause().order_id).await.unwrap().unwrap().status, Status::Held);
+    assert_eq!(store.reservation(&event_context().order_id).await.unwrap().unwrap().status, Status::Held);
 }

@@ -15,9 +15,9 @@ const MOST: u64 = 1_000_000;
 /// The default threshold: stock up to this quantity is "low".
 const LOW_STOCK: u32 = 5;
 
-/// Who changes a stock, and in which request.
+/// Who adjusts a stock, when, and in which request.
 #[derive(Debug, Clone, Copy)]
-pub struct Author<'a> {
+pub struct AdjustmentContext<'a> {
     pub by: &'a UserId,
     pub correlation_id: &'a CorrelationId,
     pub at: Timestamp,
@@ -107,7 +107,12 @@ pub enum Unfit {
 ///
 /// # Errors
 /// When it is spread over more shards already.
-pub fn set(before: Option<Stock>, sku: &Sku, target: Target, author: Author<'_>) -> Result<Setting, Unfit> {
+pub fn set(
+    before: Option<Stock>,
+    sku: &Sku,
+    target: Target,
+    context: AdjustmentContext<'_>,
+) -> Result<Setting, Unfit> {
     let had = before.as_ref().map(|stock| &stock.settings);
     let shards = had.map_or(1, |settings| settings.shards);
     if target.shards.is_some_and(|wanted| wanted < shards) {
@@ -118,7 +123,7 @@ pub fn set(before: Option<Stock>, sku: &Sku, target: Target, author: Author<'_>)
         shards: target.shards.unwrap_or(shards),
         low_stock: target.low_stock.or(had.map(|settings| settings.low_stock)).unwrap_or(LOW_STOCK),
         version: had.map_or(0, |settings| settings.version) + 1,
-        updated_at: author.at,
+        updated_at: context.at,
     };
     let before = match before {
         Some(stock)
@@ -134,7 +139,7 @@ pub fn set(before: Option<Stock>, sku: &Sku, target: Target, author: Author<'_>)
     let delta = i64::from(target.available) - signed(before.as_ref().map_or(0, Stock::available));
     let shards = spread(target.available, settings.shards);
     let after = Stock { settings, shards };
-    let adjustment = trace(&after, author, id, delta, "set".to_owned(), after.available());
+    let adjustment = trace(&after, context, id, delta, "set".to_owned(), after.available());
     Ok(Setting::Write(Box::new(StockChange { before, after, adjustment })))
 }
 
@@ -161,7 +166,7 @@ pub fn adjust(
     id: AdjustmentId,
     delta: i64,
     reason: String,
-    author: Author<'_>,
+    context: AdjustmentContext<'_>,
 ) -> Result<Adjusting, Unfit> {
     let available = stock.available();
     let after = available.checked_add_signed(delta).ok_or(Unfit::BelowZero { available })?;
@@ -169,7 +174,7 @@ pub fn adjust(
         return Err(Unfit::TooMany { available });
     }
     let moves = if delta > 0 { add(stock, delta) } else { take(stock, delta) };
-    Ok(Adjusting { adjustment: trace(stock, author, id, delta, reason, after), moves })
+    Ok(Adjusting { adjustment: trace(stock, context, id, delta, reason, after), moves })
 }
 
 fn add(stock: &Stock, delta: i64) -> Vec<Move> {
@@ -202,7 +207,7 @@ fn step(stock: &Stock, shard: u32, delta: i64) -> Move {
 
 fn trace(
     stock: &Stock,
-    author: Author<'_>,
+    context: AdjustmentContext<'_>,
     id: AdjustmentId,
     delta: i64,
     reason: String,
@@ -213,9 +218,9 @@ fn trace(
         id,
         delta,
         reason,
-        by: author.by.clone(),
-        correlation_id: author.correlation_id.clone(),
-        at: author.at,
+        by: context.by.clone(),
+        correlation_id: context.correlation_id.clone(),
+        at: context.at,
         available,
         availability: Availability::of(available, u64::from(stock.settings.low_stock)),
     }

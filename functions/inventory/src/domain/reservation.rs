@@ -57,9 +57,9 @@ pub enum Command {
     Commit,
 }
 
-/// The source of a command, and its time.
+/// The event or command that caused a change, and the time of the change.
 #[derive(Debug, Clone)]
-pub struct Cause {
+pub struct EventContext {
     pub order_id: OrderId,
     pub user_id: Option<UserId>,
     pub correlation_id: CorrelationId,
@@ -126,16 +126,20 @@ fn list(skus: &[Sku]) -> String {
 ///
 /// # Errors
 /// When the state does not allow the command.
-pub fn decide(current: Option<&Reservation>, command: Command, cause: &Cause) -> Result<Decision, Refused> {
-    let Some(current) = current else { return first(command, cause).map(Decision::Write) };
+pub fn decide(
+    current: Option<&Reservation>,
+    command: Command,
+    context: &EventContext,
+) -> Result<Decision, Refused> {
+    let Some(current) = current else { return first(command, context).map(Decision::Write) };
     match (current.status, command) {
         (Status::Held, Command::Release) => {
-            let change = next(current, Status::Released, Fact::Released, cause);
+            let change = next(current, Status::Released, Fact::Released, context);
             let moves = current.taken.iter().map(|taken| taken.moved(1)).collect();
             Ok(Decision::Write(Change { moves, ..change }))
         }
         (Status::Held, Command::Commit) => {
-            Ok(Decision::Write(next(current, Status::Committed, Fact::Committed, cause)))
+            Ok(Decision::Write(next(current, Status::Committed, Fact::Committed, context)))
         }
         (Status::Held, Command::Reserve { .. } | Command::Reject { .. })
         | (Status::Committed, Command::Reserve { .. } | Command::Reject { .. } | Command::Commit)
@@ -150,7 +154,7 @@ pub fn decide(current: Option<&Reservation>, command: Command, cause: &Cause) ->
 }
 
 /// The first write of a reservation.
-fn first(command: Command, cause: &Cause) -> Result<Change, Refused> {
+fn first(command: Command, context: &EventContext) -> Result<Change, Refused> {
     let (status, taken, short, fact) = match command {
         Command::Reserve { taken } => (Status::Held, taken, Vec::new(), Some(Fact::Reserved)),
         Command::Reject { short } => (Status::Rejected, Vec::new(), short, Some(Fact::NotAvailable)),
@@ -160,33 +164,33 @@ fn first(command: Command, cause: &Cause) -> Result<Change, Refused> {
     };
     let moves = taken.iter().map(|taken| taken.moved(-1)).collect();
     let reservation = Reservation {
-        order_id: cause.order_id.clone(),
-        user_id: cause.user_id.clone(),
-        correlation_id: cause.correlation_id.clone(),
+        order_id: context.order_id.clone(),
+        user_id: context.user_id.clone(),
+        correlation_id: context.correlation_id.clone(),
         status,
         taken,
         short,
         version: 1,
-        created_at: cause.at,
-        updated_at: cause.at,
+        created_at: context.at,
+        updated_at: context.at,
     };
-    Ok(Change { expected: None, reservation, moves, fact, causation_id: cause.causation_id.clone() })
+    Ok(Change { expected: None, reservation, moves, fact, causation_id: context.causation_id.clone() })
 }
 
 /// A later write, which moves no stock.
-fn next(current: &Reservation, status: Status, fact: Fact, cause: &Cause) -> Change {
+fn next(current: &Reservation, status: Status, fact: Fact, context: &EventContext) -> Change {
     Change {
         expected: Some(current.version),
         reservation: Reservation {
             status,
             version: current.version + 1,
-            correlation_id: cause.correlation_id.clone(),
-            updated_at: cause.at,
+            correlation_id: context.correlation_id.clone(),
+            updated_at: context.at,
             ..current.clone()
         },
         moves: Vec::new(),
         fact: Some(fact),
-        causation_id: cause.causation_id.clone(),
+        causation_id: context.causation_id.clone(),
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    domain::{Cause, Command},
+    domain::{Command, EventContext},
     handler::{reserve, settle},
     testing::{order, sku, stocked, table, user},
 };
@@ -30,7 +30,7 @@ impl Warehouse {
     }
 
     async fn reserve(&self, n: usize, quantity: u32) {
-        reserve(&self.store, &[OrderLine { sku: sku("MUG"), quantity }], &cause(n)).await.unwrap();
+        reserve(&self.store, &[OrderLine { sku: sku("MUG"), quantity }], &event_context(n)).await.unwrap();
     }
 
     /// Passes a change of one shard to the relay. Returns the records to retry.
@@ -62,8 +62,8 @@ impl Warehouse {
     }
 }
 
-fn cause(n: usize) -> Cause {
-    Cause {
+fn event_context(n: usize) -> EventContext {
+    EventContext {
         order_id: order(n),
         user_id: Some(user()),
         correlation_id: CorrelationId::try_from("cor").unwrap(),
@@ -89,7 +89,7 @@ async fn a_class_is_told_when_it_changes_and_not_on_every_reservation() {
     warehouse.reserve(3, 1).await;
     warehouse.relay(5, 4).await;
     assert_eq!(warehouse.told().await, Some((Availability::LowStock, 2)));
-    settle(&warehouse.store, Command::Release, &cause(1)).await.unwrap();
+    settle(&warehouse.store, Command::Release, &event_context(1)).await.unwrap();
     warehouse.relay(4, 6).await;
     assert_eq!(warehouse.told().await, Some((Availability::InStock, 3)));
 }

@@ -72,7 +72,7 @@ impl Shop {
     async fn reserve(&self, orders: Range<usize>) {
         for n in orders {
             let line = OrderLine { sku: sku("MUG"), quantity: 1 };
-            reserve(&self.store, &[line], &cause(&order(n))).await.unwrap();
+            reserve(&self.store, &[line], &event_context(&order(n))).await.unwrap();
         }
     }
 
@@ -91,8 +91,8 @@ impl Shop {
     }
 }
 
-fn cause(order_id: &OrderId) -> Cause {
-    Cause {
+fn event_context(order_id: &OrderId) -> EventContext {
+    EventContext {
         order_id: order_id.clone(),
         user_id: Some(user()),
         correlation_id: CorrelationId::try_from("cor").unwrap(),

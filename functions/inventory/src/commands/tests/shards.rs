@@ -41,7 +41,9 @@ async fn shards_that_were_added_are_found_after_a_minute() {
     warehouse.faults.reset();
     let later = Timestamp::now() + jiff::SignedDuration::from_secs(61);
     let items = vec![OrderLine { sku: sku("MUG"), quantity: 1 }];
-    reserve(&warehouse.store, &items, &cause(context(&order(2)), user(), "test", later)).await.unwrap();
+    reserve(&warehouse.store, &items, &event_context(context(&order(2)), user(), "test", later))
+        .await
+        .unwrap();
     assert_eq!(warehouse.faults.calls(), ["GetItem", "TransactWriteItems"]);
 }
 

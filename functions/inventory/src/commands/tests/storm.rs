@@ -165,8 +165,8 @@ async fn live(warehouse: &Warehouse, n: usize, fate: &Fate, trouble: u32) {
     match fate.then {
         Then::Release => releasing.await,
         Then::Commit if reserved => {
-            let cause = || cause(context(&order), user(), "test", Timestamp::UNIX_EPOCH);
-            while settle(&warehouse.store, Command::Commit, &cause()).await.is_err() {}
+            let event_context = || event_context(context(&order), user(), "test", Timestamp::UNIX_EPOCH);
+            while settle(&warehouse.store, Command::Commit, &event_context()).await.is_err() {}
         }
         _ => {}
     }

@@ -29,7 +29,7 @@ fn set_to(before: Option<Stock>, target: Target) -> Result<Setting, Unfit> {
         before,
         &sku(),
         target,
-        Author { by: &by, correlation_id: &correlation_id, at: Timestamp::UNIX_EPOCH },
+        AdjustmentContext { by: &by, correlation_id: &correlation_id, at: Timestamp::UNIX_EPOCH },
     )
 }
 
@@ -47,8 +47,8 @@ fn written(before: Option<Stock>, target: Target) -> StockChange {
 fn adjusted(stock: &Stock, delta: i64) -> Result<Adjusting, Unfit> {
     let (by, correlation_id) = (user(), CorrelationId::try_from("cor").unwrap());
     let id = AdjustmentId::of_request(&by, &IdempotencyKey::try_from("key").unwrap());
-    let author = Author { by: &by, correlation_id: &correlation_id, at: Timestamp::UNIX_EPOCH };
-    adjust(stock, id, delta, "count".to_owned(), author)
+    let context = AdjustmentContext { by: &by, correlation_id: &correlation_id, at: Timestamp::UNIX_EPOCH };
+    adjust(stock, id, delta, "count".to_owned(), context)
 }
 
 #[test]

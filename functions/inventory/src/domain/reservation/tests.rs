@@ -7,8 +7,8 @@ use super::*;
 const MUG: &str = "MUG";
 const CUP: &str = "CUP";
 
-fn cause() -> Cause {
-    Cause {
+fn event_context() -> EventContext {
+    EventContext {
         order_id: OrderId::try_from("ord_00000000000000000000000000000001").unwrap(),
         user_id: Some(UserId::try_from("usr_00000000000000000000000000000002").unwrap()),
         correlation_id: CorrelationId::try_from("cor").unwrap(),
@@ -22,7 +22,7 @@ fn taken(sku: &str, shard: u32, quantity: u32) -> Taken {
 }
 
 fn written(current: Option<&Reservation>, command: Command) -> Change {
-    match decide(current, command, &cause()) {
+    match decide(current, command, &event_context()) {
         Ok(Decision::Write(change)) => change,
         other => panic!("expected a write, got {other:?}"),
     }
@@ -50,7 +50,7 @@ fn committed() -> Reservation {
 
 /// The effect of a command on a state, in one word.
 fn word(current: Option<&Reservation>, command: Command) -> String {
-    match decide(current, command, &cause()) {
+    match decide(current, command, &event_context()) {
         Ok(Decision::Keep(reservation)) => {
             assert_eq!(Some(&reservation), current, "keeping changes nothing");
             "keep".to_owned()
@@ -97,11 +97,11 @@ fn a_write_brings_the_event_of_what_happened_with_the_version_as_its_sequence() 
     let of = |change: &Change| {
         let events = change.events().unwrap();
         assert_eq!(events.len(), 1);
-        assert_eq!(events[0].subject, cause().order_id.as_str());
-        assert_eq!(events[0].metadata.user_id, cause().user_id);
+        assert_eq!(events[0].subject, event_context().order_id.as_str());
+        assert_eq!(events[0].metadata.user_id, event_context().user_id);
         (events[0].event_type.clone(), events[0].sequence, events[0].data.clone())
     };
-    let order_id = cause().order_id;
+    let order_id = event_context().order_id;
     let items = serde_json::json!([{"sku": MUG, "quantity": 3}, {"sku": CUP, "quantity": 1}]);
     assert_eq!(
         of(&reserve),
@@ -153,7 +153,9 @@ impl Model {
     }
 
     fn run(&mut self, order: usize, command: Command) {
-        let Ok(Decision::Write(change)) = decide(self.reservations[order].as_ref(), command, &cause()) else {
+        let Ok(Decision::Write(change)) =
+            decide(self.reservations[order].as_ref(), command, &event_context())
+        else {
             return;
         };
         assert_eq!(change.expected, self.reservations[order].as_ref().map(|current| current.version));
