@@ -12,8 +12,8 @@ use lambda_kit::command::CommandError;
 use serde::Serialize;
 
 use crate::{
-    domain::{Command, EventContext, Refused, Status},
-    handler::{SettleError, reserve, settle},
+    domain::{Command, EventContext, Rejected, Status},
+    handler::{ReservationError, end_reservation, reserve},
     store::Store,
 };
 
@@ -29,7 +29,11 @@ pub enum Answer {
 ///
 /// # Errors
 /// Named by `CommandError::name`.
-pub async fn handle(store: &Store, command: InventoryCommand, now: Timestamp) -> Result<Answer, SettleError> {
+pub async fn handle(
+    store: &Store,
+    command: InventoryCommand,
+    now: Timestamp,
+) -> Result<Answer, ReservationError> {
     let action = command.action();
     match command {
         InventoryCommand::ReserveInventory { context, user_id, items } => {
@@ -45,19 +49,19 @@ async fn reserve_inventory(
     store: &Store,
     lines: &[OrderLine],
     event_context: EventContext,
-) -> Result<Answer, SettleError> {
+) -> Result<Answer, ReservationError> {
     reserve(store, lines, &event_context).await?;
     // Also when it is sold by now: the saga repeats a step whose answer it lost, and for it both are a
     // success.
     Ok(Answer::Reserved { order_id: event_context.order_id, status: Status::Held })
 }
 
-async fn release_inventory(store: &Store, event_context: EventContext) -> Result<Answer, SettleError> {
-    let released = settle(store, Command::Release, &event_context).await;
-    if let Err(SettleError::Refused(refused)) = &released {
-        tracing::error!(%refused, "a completed order was to be undone");
+async fn release_inventory(store: &Store, event_context: EventContext) -> Result<Answer, ReservationError> {
+    let released = end_reservation(store, Command::Release, &event_context).await;
+    if let Err(ReservationError::Rejected(rejected)) = &released {
+        tracing::error!(%rejected, "undo of a completed order rejected");
     }
-    let outcome = if released?.gave_back() { UndoOutcome::Released } else { UndoOutcome::NothingHeld };
+    let outcome = if released?.released_stock() { UndoOutcome::Released } else { UndoOutcome::NothingHeld };
     Ok(Answer::Undone(Undone { outcome }))
 }
 
@@ -71,14 +75,14 @@ fn event_context(context: CommandContext, user_id: UserId, action: &str, now: Ti
     }
 }
 
-impl CommandError for SettleError {
+impl CommandError for ReservationError {
     fn name(&self) -> &'static str {
         match self {
-            Self::Refused(Refused::NotAvailable { .. }) => INVENTORY_NOT_AVAILABLE,
-            Self::Refused(Refused::AlreadyReleased) => ORDER_CANCEL_REQUESTED,
-            Self::Refused(Refused::AlreadyCommitted) => RESERVATION_COMMITTED,
-            // Refusals of a commit, which is no command of the saga.
-            Self::Refused(Refused::NothingReserved | Refused::NotHeld(_)) => TRANSIENT,
+            Self::Rejected(Rejected::NotAvailable { .. }) => INVENTORY_NOT_AVAILABLE,
+            Self::Rejected(Rejected::AlreadyReleased) => ORDER_CANCEL_REQUESTED,
+            Self::Rejected(Rejected::AlreadyCommitted) => RESERVATION_COMMITTED,
+            // Only a commit is rejected like this, and a commit is no command of the saga.
+            Self::Rejected(Rejected::NothingReserved | Rejected::NotHeld(_)) => TRANSIENT,
             Self::Table(_) | Self::Conflict(_) => TRANSIENT,
         }
     }

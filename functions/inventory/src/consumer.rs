@@ -6,7 +6,7 @@ use lambda_kit::sqs::{EventTypes, MessageError};
 
 use crate::{
     domain::{Command, EventContext},
-    handler::settle,
+    handler::end_reservation,
     store::Store,
 };
 
@@ -29,7 +29,7 @@ pub async fn handle(store: &Store, event: Envelope, now: Timestamp) -> Result<()
         causation_id: event.event_id.into(),
         at: now,
     };
-    settle(store, Command::Commit, &context).await.map_err(MessageError::handler)?;
+    end_reservation(store, Command::Commit, &context).await.map_err(MessageError::handler)?;
     Ok(())
 }
 

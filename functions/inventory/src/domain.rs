@@ -11,7 +11,7 @@ pub use adjust::{
 };
 pub use plan::{Plan, first_try, merged, plan};
 pub use reservation::{
-    Change, Command, Decision, EventContext, Move, Refused, Reservation, Status, Taken, decide,
+    Allocation, Change, Command, Decision, EventContext, Move, Rejected, Reservation, Status, decide,
 };
 pub use stock::{Settings, Shard, Stock, shard_items};
 pub use summary::{Summary, SummaryChange, may_have_changed, reclassify};

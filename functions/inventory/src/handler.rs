@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 use lambda_kit::dynamodb::{Budget, Conflict, TableError, TransactOutcome, retry_on_conflict_with};
 
 use crate::{
-    domain::{Command, Decision, EventContext, Plan, Refused, Reservation, Shard, Stock, decide, plan},
+    domain::{Command, Decision, EventContext, Plan, Rejected, Reservation, Shard, Stock, decide, plan},
     store::Store,
 };
 
@@ -18,25 +18,25 @@ const BUDGET: Budget = Budget::Time(Duration::from_secs(20));
 const RESERVATION: usize = 0;
 
 #[derive(Debug, thiserror::Error)]
-pub enum SettleError {
+pub enum ReservationError {
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Rejected(#[from] Rejected),
     #[error(transparent)]
     Table(#[from] TableError),
-    #[error("the stock is too busy")]
+    #[error("other writers of the stock were faster every time")]
     Conflict(#[from] Conflict),
 }
 
 /// Holds all lines for the order, or none. Does not read first, since most orders find no reservation and
-/// enough stock. A SKU that was sold out a moment ago is refused without a look.
+/// enough stock. A SKU that was sold out a moment ago is rejected without a read.
 ///
 /// # Errors
-/// `Refused` when there is too little stock, or the order was undone before.
+/// `Rejected` when there is too little stock, or the order was undone before.
 pub async fn reserve(
     store: &Store,
     lines: &[OrderLine],
     context: &EventContext,
-) -> Result<Reservation, SettleError> {
+) -> Result<Reservation, ReservationError> {
     let short = store.known_short(lines, context.at);
     let next = if short.is_empty() { Next::First } else { Next::Try(Command::Reject { short }) };
     let first = Attempt { shards_tried: 0, current: None, next };
@@ -63,7 +63,7 @@ pub async fn reserve(
             TransactOutcome::Conflict if matches!(attempt.next, Next::First) => attempt.shards_tried += 1,
             TransactOutcome::Conflict => attempt.next = Next::Try(command),
         }
-        Ok::<_, SettleError>(Err(attempt))
+        Ok::<_, ReservationError>(Err(attempt))
     });
     Ok(reserved.await??)
 }
@@ -75,7 +75,7 @@ async fn apply(
     current: &mut Option<Reservation>,
     command: &Command,
     context: &EventContext,
-) -> Result<Result<Reservation, TransactOutcome>, SettleError> {
+) -> Result<Result<Reservation, TransactOutcome>, ReservationError> {
     loop {
         let change = match decide(current.as_ref(), command.clone(), context)? {
             Decision::Write(change) => change,
@@ -115,7 +115,7 @@ async fn look(
     store: &Store,
     lines: &[OrderLine],
     context: &EventContext,
-) -> Result<Option<Command>, SettleError> {
+) -> Result<Option<Command>, ReservationError> {
     let short = match plan(lines, &context.order_id, &shards(store, lines).await?) {
         Plan::Take(taken) => return Ok(Some(Command::Reserve { taken })),
         Plan::Gather(moves) => {
@@ -142,20 +142,20 @@ async fn look(
     })
 }
 
-/// Moves the order's reservation by `Release` or `Commit`.
+/// Ends the order's reservation by `Release` or `Commit`.
 ///
 /// # Errors
-/// `Refused` when its state does not allow that.
-pub async fn settle(
+/// `Rejected` when its state does not allow that.
+pub async fn end_reservation(
     store: &Store,
     command: Command,
     context: &EventContext,
-) -> Result<Reservation, SettleError> {
+) -> Result<Reservation, ReservationError> {
     let current = store.reservation(&context.order_id).await?;
     let command = &command;
     let settled = retry_on_conflict_with(BUDGET, current, |mut current| async move {
         let applied = apply(store, &mut current, command, context).await?;
-        Ok::<_, SettleError>(applied.map_err(|_| current))
+        Ok::<_, ReservationError>(applied.map_err(|_| current))
     });
     Ok(settled.await??)
 }

@@ -15,7 +15,7 @@ use serde::Serialize;
 pub use self::orders::Orders;
 use crate::{
     domain::{Command, EventContext, Status},
-    handler::{SettleError, settle},
+    handler::{ReservationError, end_reservation},
     store::{Held, Store},
 };
 
@@ -175,7 +175,7 @@ async fn settle_held(
     held: &Held,
     command: Command,
     now: Timestamp,
-) -> Result<bool, SettleError> {
+) -> Result<bool, ReservationError> {
     let Some(reservation) = store.reservation(&held.order_id).await? else { return Ok(false) };
     if reservation.status != Status::Held {
         return Ok(false);
@@ -187,7 +187,7 @@ async fn settle_held(
         causation_id: format!("{}.Sweep", held.order_id),
         at: now,
     };
-    settle(store, command, &context).await?;
+    end_reservation(store, command, &context).await?;
     Ok(true)
 }
 

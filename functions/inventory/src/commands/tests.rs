@@ -68,7 +68,7 @@ impl Warehouse {
     async fn commit(&self, order: &OrderId) {
         let context = context(order);
         let event_context = event_context(context, user(), "test", Timestamp::UNIX_EPOCH);
-        settle(&self.store, Command::Commit, &event_context).await.unwrap();
+        end_reservation(&self.store, Command::Commit, &event_context).await.unwrap();
     }
 
     async fn available(&self, name: &str) -> u64 {
@@ -293,13 +293,13 @@ async fn what_is_sold_is_not_released_and_reserving_it_again_is_a_success() {
 
 #[test]
 fn every_error_has_its_name() {
-    let name = |error: SettleError| error.name();
-    let refused = |refused: Refused| name(SettleError::Refused(refused));
-    assert_eq!(refused(Refused::NotAvailable { short: vec![sku("MUG")] }), "InventoryNotAvailable");
-    assert_eq!(refused(Refused::AlreadyReleased), "OrderCancelRequested");
-    assert_eq!(refused(Refused::AlreadyCommitted), "ReservationCommitted");
-    assert_eq!(refused(Refused::NothingReserved), "Transient");
-    assert_eq!(refused(Refused::NotHeld(Status::Released)), "Transient");
+    let name = |error: ReservationError| error.name();
+    let rejected = |rejected: Rejected| name(ReservationError::Rejected(rejected));
+    assert_eq!(rejected(Rejected::NotAvailable { short: vec![sku("MUG")] }), "InventoryNotAvailable");
+    assert_eq!(rejected(Rejected::AlreadyReleased), "OrderCancelRequested");
+    assert_eq!(rejected(Rejected::AlreadyCommitted), "ReservationCommitted");
+    assert_eq!(rejected(Rejected::NothingReserved), "Transient");
+    assert_eq!(rejected(Rejected::NotHeld(Status::Released)), "Transient");
     assert_eq!(name(lambda_kit::dynamodb::Conflict.into()), "Transient");
-    assert_eq!(name(SettleError::Table(TableError::call("write", "lost"))), "Transient");
+    assert_eq!(name(ReservationError::Table(TableError::call("write", "lost"))), "Transient");
 }

@@ -85,7 +85,7 @@ async fn an_order_that_nothing_is_held_for_comes_again() {
 #[tokio::test]
 async fn an_order_whose_stock_was_given_back_is_not_sold() {
     let (store, _) = store_with_one_held().await;
-    settle(&store, Command::Release, &event_context()).await.unwrap();
+    end_reservation(&store, Command::Release, &event_context()).await.unwrap();
     assert!(handle(&store, completed(), Timestamp::UNIX_EPOCH).await.is_err());
 }
 

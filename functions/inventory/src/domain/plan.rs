@@ -8,7 +8,7 @@ use std::{
 use contracts::{OrderId, OrderLine, Sku};
 
 use super::{
-    reservation::{Move, Taken},
+    reservation::{Allocation, Move},
     stock::{Shard, first_item, seed},
 };
 
@@ -19,7 +19,7 @@ const SHARDS_PER_LINE: usize = 4;
 /// How the stock, as it was read, can serve the lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
-    Take(Vec<Taken>),
+    Take(Vec<Allocation>),
     /// There is enough, but in more shards than a line may use: these moves gather some of it.
     Gather(Vec<Move>),
     /// All shards of these SKUs together have too little.
@@ -33,12 +33,12 @@ pub fn first_try(
     order: &OrderId,
     attempt: u32,
     shards: impl Fn(&Sku) -> u32,
-) -> Vec<Taken> {
+) -> Vec<Allocation> {
     merged(lines)
         .into_iter()
         .map(|(sku, quantity)| {
             let shard = first_item(shards(&sku), order, attempt);
-            Taken { sku, shard, quantity }
+            Allocation { sku, shard, quantity }
         })
         .collect()
 }
@@ -55,7 +55,7 @@ pub fn plan(lines: &[OrderLine], order: &OrderId, stock: &BTreeMap<Sku, Vec<Shar
         for shard in shards.iter().take(SHARDS_PER_LINE) {
             let part = u32::try_from(missing).map_or(shard.available, |missing| missing.min(shard.available));
             if part > 0 {
-                taken.push(Taken { sku: sku.clone(), shard: shard.shard, quantity: part });
+                taken.push(Allocation { sku: sku.clone(), shard: shard.shard, quantity: part });
             }
             missing -= u64::from(part);
         }

@@ -11,7 +11,7 @@ use super::SOURCE;
 
 /// A quantity taken from one shard of a SKU's stock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Taken {
+pub struct Allocation {
     pub sku: Sku,
     pub shard: u32,
     pub quantity: u32,
@@ -39,7 +39,7 @@ pub struct Reservation {
     pub correlation_id: CorrelationId,
     pub status: Status,
     /// Kept after a release, as the record of the change of stock.
-    pub taken: Vec<Taken>,
+    pub taken: Vec<Allocation>,
     /// The SKUs with too little stock.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub short: Vec<Sku>,
@@ -51,7 +51,7 @@ pub struct Reservation {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    Reserve { taken: Vec<Taken> },
+    Reserve { taken: Vec<Allocation> },
     Reject { short: Vec<Sku> },
     Release,
     Commit,
@@ -82,7 +82,7 @@ pub struct Change {
     pub expected: Option<u64>,
     pub reservation: Reservation,
     pub moves: Vec<Move>,
-    fact: Option<Fact>,
+    event_kind: Option<EventKind>,
     causation_id: String,
 }
 
@@ -95,7 +95,7 @@ pub struct Move {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fact {
+enum EventKind {
     Reserved,
     NotAvailable,
     Released,
@@ -104,12 +104,12 @@ enum Fact {
 
 /// Why the reservation's state does not allow a command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum Rejected {
     #[error("there is too little stock of {}", list(.short))]
     NotAvailable { short: Vec<Sku> },
     #[error("the order's stock was released before")]
     AlreadyReleased,
-    #[error("the order's stock is sold: after completion the only way is forward")]
+    #[error("the order's stock is sold and cannot be released")]
     AlreadyCommitted,
     #[error("nothing was reserved for the order")]
     NothingReserved,
@@ -130,37 +130,39 @@ pub fn decide(
     current: Option<&Reservation>,
     command: Command,
     context: &EventContext,
-) -> Result<Decision, Refused> {
+) -> Result<Decision, Rejected> {
     let Some(current) = current else { return first(command, context).map(Decision::Write) };
     match (current.status, command) {
         (Status::Held, Command::Release) => {
-            let change = next(current, Status::Released, Fact::Released, context);
+            let change = next(current, Status::Released, EventKind::Released, context);
             let moves = current.taken.iter().map(|taken| taken.moved(1)).collect();
             Ok(Decision::Write(Change { moves, ..change }))
         }
         (Status::Held, Command::Commit) => {
-            Ok(Decision::Write(next(current, Status::Committed, Fact::Committed, context)))
+            Ok(Decision::Write(next(current, Status::Committed, EventKind::Committed, context)))
         }
         (Status::Held, Command::Reserve { .. } | Command::Reject { .. })
         | (Status::Committed, Command::Reserve { .. } | Command::Reject { .. } | Command::Commit)
         | (Status::Rejected | Status::Released, Command::Release) => Ok(Decision::Keep(current.clone())),
         (Status::Rejected, Command::Reserve { .. } | Command::Reject { .. }) => {
-            Err(Refused::NotAvailable { short: current.short.clone() })
+            Err(Rejected::NotAvailable { short: current.short.clone() })
         }
-        (Status::Released, Command::Reserve { .. } | Command::Reject { .. }) => Err(Refused::AlreadyReleased),
-        (Status::Committed, Command::Release) => Err(Refused::AlreadyCommitted),
-        (status @ (Status::Rejected | Status::Released), Command::Commit) => Err(Refused::NotHeld(status)),
+        (Status::Released, Command::Reserve { .. } | Command::Reject { .. }) => {
+            Err(Rejected::AlreadyReleased)
+        }
+        (Status::Committed, Command::Release) => Err(Rejected::AlreadyCommitted),
+        (status @ (Status::Rejected | Status::Released), Command::Commit) => Err(Rejected::NotHeld(status)),
     }
 }
 
 /// The first write of a reservation.
-fn first(command: Command, context: &EventContext) -> Result<Change, Refused> {
-    let (status, taken, short, fact) = match command {
-        Command::Reserve { taken } => (Status::Held, taken, Vec::new(), Some(Fact::Reserved)),
-        Command::Reject { short } => (Status::Rejected, Vec::new(), short, Some(Fact::NotAvailable)),
+fn first(command: Command, context: &EventContext) -> Result<Change, Rejected> {
+    let (status, taken, short, event_kind) = match command {
+        Command::Reserve { taken } => (Status::Held, taken, Vec::new(), Some(EventKind::Reserved)),
+        Command::Reject { short } => (Status::Rejected, Vec::new(), short, Some(EventKind::NotAvailable)),
         // The mark that makes a late reserve fail. No stock changed, so there is no event.
         Command::Release => (Status::Released, Vec::new(), Vec::new(), None),
-        Command::Commit => return Err(Refused::NothingReserved),
+        Command::Commit => return Err(Rejected::NothingReserved),
     };
     let moves = taken.iter().map(|taken| taken.moved(-1)).collect();
     let reservation = Reservation {
@@ -174,11 +176,11 @@ fn first(command: Command, context: &EventContext) -> Result<Change, Refused> {
         created_at: context.at,
         updated_at: context.at,
     };
-    Ok(Change { expected: None, reservation, moves, fact, causation_id: context.causation_id.clone() })
+    Ok(Change { expected: None, reservation, moves, event_kind, causation_id: context.causation_id.clone() })
 }
 
 /// A later write, which moves no stock.
-fn next(current: &Reservation, status: Status, fact: Fact, context: &EventContext) -> Change {
+fn next(current: &Reservation, status: Status, event_kind: EventKind, context: &EventContext) -> Change {
     Change {
         expected: Some(current.version),
         reservation: Reservation {
@@ -189,12 +191,12 @@ fn next(current: &Reservation, status: Status, fact: Fact, context: &EventContex
             ..current.clone()
         },
         moves: Vec::new(),
-        fact: Some(fact),
+        event_kind: Some(event_kind),
         causation_id: context.causation_id.clone(),
     }
 }
 
-impl Taken {
+impl Allocation {
     fn moved(&self, sign: i64) -> Move {
         Move { sku: self.sku.clone(), shard: self.shard, delta: sign * i64::from(self.quantity) }
     }
@@ -202,7 +204,7 @@ impl Taken {
 
 impl Reservation {
     /// Whether stock was returned, and not only a late reserve prevented.
-    pub fn gave_back(&self) -> bool {
+    pub fn released_stock(&self) -> bool {
         self.status == Status::Released && !self.taken.is_empty()
     }
 
@@ -226,16 +228,16 @@ impl Change {
     /// When a payload has no JSON form.
     pub fn events(&self) -> Result<Vec<Envelope>, serde_json::Error> {
         let order_id = self.reservation.order_id.clone();
-        let event = match self.fact {
+        let event = match self.event_kind {
             None => return Ok(Vec::new()),
-            Some(Fact::Reserved) => {
+            Some(EventKind::Reserved) => {
                 self.event(&InventoryReserved { order_id, items: self.reservation.lines() })
             }
-            Some(Fact::NotAvailable) => {
+            Some(EventKind::NotAvailable) => {
                 self.event(&InventoryNotAvailable { order_id, skus: self.reservation.short.clone() })
             }
-            Some(Fact::Released) => self.event(&InventoryReleased { order_id }),
-            Some(Fact::Committed) => self.event(&InventoryCommitted { order_id }),
+            Some(EventKind::Released) => self.event(&InventoryReleased { order_id }),
+            Some(EventKind::Committed) => self.event(&InventoryCommitted { order_id }),
         };
         Ok(vec![event?])
     }

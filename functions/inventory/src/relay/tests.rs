@@ -11,7 +11,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     domain::{Command, EventContext},
-    handler::{reserve, settle},
+    handler::{end_reservation, reserve},
     testing::{order, sku, stocked, table, user},
 };
 
@@ -89,7 +89,7 @@ async fn a_class_is_told_when_it_changes_and_not_on_every_reservation() {
     warehouse.reserve(3, 1).await;
     warehouse.relay(5, 4).await;
     assert_eq!(warehouse.told().await, Some((Availability::LowStock, 2)));
-    settle(&warehouse.store, Command::Release, &event_context(1)).await.unwrap();
+    end_reservation(&warehouse.store, Command::Release, &event_context(1)).await.unwrap();
     warehouse.relay(4, 6).await;
     assert_eq!(warehouse.told().await, Some((Availability::InStock, 3)));
 }

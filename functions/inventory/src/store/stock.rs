@@ -13,8 +13,8 @@ use serde::Deserialize;
 
 use super::{Store, sku_key, stock_key, stock_move};
 use crate::domain::{
-    Adjusting, Adjustment, AdjustmentId, Move, Settings, Shard, Stock, StockChange, Taken, first_try, merged,
-    shard_items,
+    Adjusting, Adjustment, AdjustmentId, Allocation, Move, Settings, Shard, Stock, StockChange, first_try,
+    merged, shard_items,
 };
 
 pub(super) const SETTINGS: &str = "SETTINGS";
@@ -72,7 +72,7 @@ impl Store {
         order: &OrderId,
         attempt: u32,
         now: Timestamp,
-    ) -> Vec<Taken> {
+    ) -> Vec<Allocation> {
         let lines_of = merged(lines);
         let stale = lines_of.keys().filter(|sku| self.spread.is_stale(sku, now));
         join_all(stale.map(async |sku| {

@@ -166,7 +166,7 @@ async fn live(warehouse: &Warehouse, n: usize, fate: &Fate, trouble: u32) {
         Then::Release => releasing.await,
         Then::Commit if reserved => {
             let event_context = || event_context(context(&order), user(), "test", Timestamp::UNIX_EPOCH);
-            while settle(&warehouse.store, Command::Commit, &event_context()).await.is_err() {}
+            while end_reservation(&warehouse.store, Command::Commit, &event_context()).await.is_err() {}
         }
         _ => {}
     }

@@ -71,7 +71,10 @@ fn a_sku_on_two_lines_is_taken_once() {
     let spread = |sku: &Sku| if sku.as_str() == "MUG" { 4 } else { 1 };
     assert_eq!(
         first_try(&lines, &order(1), 0, spread),
-        [Taken { sku: sku("CUP"), shard: 0, quantity: 1 }, Taken { sku: sku("MUG"), shard: 2, quantity: 3 }]
+        [
+            Allocation { sku: sku("CUP"), shard: 0, quantity: 1 },
+            Allocation { sku: sku("MUG"), shard: 2, quantity: 3 }
+        ]
     );
 }
 

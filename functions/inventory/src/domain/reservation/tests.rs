@@ -17,8 +17,8 @@ fn event_context() -> EventContext {
     }
 }
 
-fn taken(sku: &str, shard: u32, quantity: u32) -> Taken {
-    Taken { sku: Sku::try_from(sku).unwrap(), shard, quantity }
+fn taken(sku: &str, shard: u32, quantity: u32) -> Allocation {
+    Allocation { sku: Sku::try_from(sku).unwrap(), shard, quantity }
 }
 
 fn written(current: Option<&Reservation>, command: Command) -> Change {
@@ -56,8 +56,8 @@ fn word(current: Option<&Reservation>, command: Command) -> String {
             "keep".to_owned()
         }
         Ok(Decision::Write(change)) => format!("{:?}", change.reservation.status).to_lowercase(),
-        Err(refused) => {
-            let debug = format!("{refused:?}");
+        Err(rejected) => {
+            let debug = format!("{rejected:?}");
             debug.split([' ', '(']).next().unwrap_or_default().to_owned()
         }
     }
@@ -79,10 +79,10 @@ fn every_state_answers_every_command() {
 }
 
 #[test]
-fn only_a_release_of_held_stock_gave_something_back() {
-    assert!(released().gave_back());
+fn only_a_release_of_held_stock_released_something() {
+    assert!(released().released_stock());
     for other in [held(), rejected(), forestalled(), committed()] {
-        assert!(!other.gave_back(), "{other:?}");
+        assert!(!other.released_stock(), "{other:?}");
     }
 }
 
