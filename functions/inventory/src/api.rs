@@ -208,7 +208,7 @@ async fn adjust_stock(
                 return Ok(Ok(if ours { Adjusted::Done(made) } else { Adjusted::Before(made) }));
             }
             let stock =
-                if attempt.at_one_moment { store.snapshot(sku).await? } else { Ok(store.stock(sku).await?) };
+                if attempt.from_snapshot { store.snapshot(sku).await? } else { Ok(store.stock(sku).await?) };
             let Ok(stock) = stock else { return Ok(Err(attempt)) };
             let stock = stock.ok_or_else(|| ApiError::Unknown(sku.clone()))?;
             match decide_adjustment(&stock, id.clone(), body.delta, body.reason.as_str().to_owned(), context)
@@ -219,22 +219,22 @@ async fn adjust_stock(
                     let done = written.map(|()| Adjusted::Done(adjusting.adjustment));
                     return Ok::<_, ApiError>(done.map_err(|Conflict| attempt));
                 }
-                Err(unfit) if attempt.at_one_moment => return Err(unfit.into()),
-                // The shards were read one by one. Only a snapshot of all of them may lead to a refusal.
-                Err(_) => attempt.at_one_moment = true,
+                Err(unfit) if attempt.from_snapshot => return Err(unfit.into()),
+                // The shards were read one by one. Only a snapshot of all of them may lead to a rejection.
+                Err(_) => attempt.from_snapshot = true,
             }
         }
     });
     Ok(adjusted.await??)
 }
 
-/// What the tries of an adjustment so far have found.
+/// The state of an adjustment between its tries.
 #[derive(Clone, Copy, Default)]
 struct Attempt {
     /// It may have been written.
     written: bool,
     /// The stock must be read at one moment.
-    at_one_moment: bool,
+    from_snapshot: bool,
 }
 
 fn parse(sku: &str) -> Result<Sku, Problem> {

@@ -9,7 +9,7 @@ mod summary;
 pub use adjust::{
     Adjusting, Adjustment, AdjustmentContext, AdjustmentId, Setting, StockChange, Target, Unfit, adjust, set,
 };
-pub use plan::{Plan, first_try, merged, plan};
+pub use plan::{Plan, merged, optimistic_allocation, plan};
 pub use reservation::{
     Allocation, Change, Command, Decision, EventContext, Move, Rejected, Reservation, Status, decide,
 };

@@ -37,17 +37,19 @@ pub async fn reserve(
     lines: &[OrderLine],
     context: &EventContext,
 ) -> Result<Reservation, ReservationError> {
-    let short = store.known_short(lines, context.at);
-    let next = if short.is_empty() { Next::First } else { Next::Try(Command::Reject { short }) };
+    let short = store.known_sold_out(lines, context.at);
+    let next = if short.is_empty() { Next::Optimistic } else { Next::Run(Command::Reject { short }) };
     let first = Attempt { shards_tried: 0, current: None, next };
     let reserved = retry_on_conflict_with(BUDGET, first, |mut attempt| async move {
         let command = match &attempt.next {
-            Next::First => {
-                let taken = store.first_try(lines, &context.order_id, attempt.shards_tried, context.at).await;
+            Next::Optimistic => {
+                let taken = store
+                    .optimistic_allocation(lines, &context.order_id, attempt.shards_tried, context.at)
+                    .await;
                 Some(Command::Reserve { taken })
             }
-            Next::Look => look(store, lines, context).await?,
-            Next::Try(command) => Some(command.clone()),
+            Next::ReadStock => plan_from_stock(store, lines, context).await?,
+            Next::Run(command) => Some(command.clone()),
         };
         let Some(command) = command else { return Ok(Err(attempt)) };
         let written = match apply(store, &mut attempt.current, &command, context).await? {
@@ -58,10 +60,12 @@ pub async fn reserve(
             // The reservation has changed, and was read again.
             TransactOutcome::Done | TransactOutcome::ConditionFailed { index: RESERVATION } => {}
             // A shard has less than was to be taken.
-            TransactOutcome::ConditionFailed { .. } => attempt.next = Next::Look,
+            TransactOutcome::ConditionFailed { .. } => attempt.next = Next::ReadStock,
             // Another shard of the SKU may be less busy.
-            TransactOutcome::Conflict if matches!(attempt.next, Next::First) => attempt.shards_tried += 1,
-            TransactOutcome::Conflict => attempt.next = Next::Try(command),
+            TransactOutcome::Conflict if matches!(attempt.next, Next::Optimistic) => {
+                attempt.shards_tried += 1
+            }
+            TransactOutcome::Conflict => attempt.next = Next::Run(command),
         }
         Ok::<_, ReservationError>(Err(attempt))
     });
@@ -93,7 +97,7 @@ async fn apply(
     }
 }
 
-/// What the tries of a reservation so far have found.
+/// The state of a reservation between its tries.
 struct Attempt {
     shards_tried: u32,
     current: Option<Reservation>,
@@ -102,25 +106,25 @@ struct Attempt {
 
 /// The next action of a reservation.
 enum Next {
-    /// Guesses.
-    First,
-    /// Reads the current stock.
-    Look,
-    Try(Command),
+    /// Allocate without a read.
+    Optimistic,
+    /// Read the current stock and plan from it.
+    ReadStock,
+    Run(Command),
 }
 
 /// The command to run with the current stock; `None` when the stock must be read again. Rejects only when all
 /// shards of a SKU together, read in one transaction, have too little.
-async fn look(
+async fn plan_from_stock(
     store: &Store,
     lines: &[OrderLine],
     context: &EventContext,
 ) -> Result<Option<Command>, ReservationError> {
     let short = match plan(lines, &context.order_id, &shards(store, lines).await?) {
         Plan::Take(taken) => return Ok(Some(Command::Reserve { taken })),
-        Plan::Gather(moves) => {
+        Plan::Rebalance(moves) => {
             // The outcome does not matter: another process may have moved the stock, or taken some of it.
-            let (Ok(()) | Err(Conflict)) = store.gather(&moves).await?;
+            let (Ok(()) | Err(Conflict)) = store.rebalance(&moves).await?;
             return Ok(None);
         }
         Plan::Short(short) => short,
@@ -132,13 +136,13 @@ async fn look(
             Err(Conflict) => return Ok(None),
         };
     }
-    let doubtful: Vec<OrderLine> = lines.iter().filter(|line| short.contains(&line.sku)).cloned().collect();
-    Ok(match plan(&doubtful, &context.order_id, &seen) {
+    let uncertain: Vec<OrderLine> = lines.iter().filter(|line| short.contains(&line.sku)).cloned().collect();
+    Ok(match plan(&uncertain, &context.order_id, &seen) {
         Plan::Short(short) => {
-            store.learn_short(&short, lines, context.at);
+            store.record_sold_out(&short, lines, context.at);
             Some(Command::Reject { short })
         }
-        Plan::Take(_) | Plan::Gather(_) => None,
+        Plan::Take(_) | Plan::Rebalance(_) => None,
     })
 }
 

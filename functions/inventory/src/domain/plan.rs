@@ -20,15 +20,15 @@ const SHARDS_PER_LINE: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
     Take(Vec<Allocation>),
-    /// There is enough, but in more shards than a line may use: these moves gather some of it.
-    Gather(Vec<Move>),
+    /// There is enough, but in more shards than a line may use: these moves bring some of it together.
+    Rebalance(Vec<Move>),
     /// All shards of these SKUs together have too little.
     Short(Vec<Sku>),
 }
 
 /// Takes each line from one shard of its SKU. An optimistic allocation that costs no read; the write's
 /// conditions verify it. `shards` returns the number of shards of a SKU, as far as it is known.
-pub fn first_try(
+pub fn optimistic_allocation(
     lines: &[OrderLine],
     order: &OrderId,
     attempt: u32,
@@ -48,7 +48,7 @@ pub fn first_try(
 pub fn plan(lines: &[OrderLine], order: &OrderId, stock: &BTreeMap<Sku, Vec<Shard>>) -> Plan {
     let mut taken = Vec::new();
     let mut short = Vec::new();
-    let mut gather = None;
+    let mut rebalance = None;
     for (sku, quantity) in merged(lines) {
         let shards = fullest_first(stock.get(&sku).map(Vec::as_slice).unwrap_or_default(), order);
         let mut missing = u64::from(quantity);
@@ -62,14 +62,14 @@ pub fn plan(lines: &[OrderLine], order: &OrderId, stock: &BTreeMap<Sku, Vec<Shar
         if missing == 0 {
             continue;
         }
-        match gathered(&sku, &shards, missing) {
-            Some(moves) => gather = gather.or(Some(moves)),
+        match rebalancing_moves(&sku, &shards, missing) {
+            Some(moves) => rebalance = rebalance.or(Some(moves)),
             None => short.push(sku),
         }
     }
-    match gather {
+    match rebalance {
         _ if !short.is_empty() => Plan::Short(short),
-        Some(moves) => Plan::Gather(moves),
+        Some(moves) => Plan::Rebalance(moves),
         None => Plan::Take(taken),
     }
 }
@@ -77,7 +77,7 @@ pub fn plan(lines: &[OrderLine], order: &OrderId, stock: &BTreeMap<Sku, Vec<Shar
 /// The moves that bring `missing` more pieces into the fullest shard. They come from the shards beyond those
 /// that a line may use, and empty each of them, so that the next large line needs no moves. `None` when those
 /// shards have less than `missing`.
-fn gathered(sku: &Sku, shards: &[Shard], missing: u64) -> Option<Vec<Move>> {
+fn rebalancing_moves(sku: &Sku, shards: &[Shard], missing: u64) -> Option<Vec<Move>> {
     let mut moves = VecDeque::new();
     let mut found = 0;
     for shard in shards.iter().skip(SHARDS_PER_LINE).take_while(|shard| shard.available > 0) {

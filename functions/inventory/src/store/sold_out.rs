@@ -25,7 +25,7 @@ struct Seen {
 
 impl SoldOut {
     /// Remembers that all shards together had less than `wanted`.
-    pub fn learn(&self, sku: &Sku, wanted: u32, at: Timestamp) {
+    pub fn record(&self, sku: &Sku, wanted: u32, at: Timestamp) {
         self.with(|seen| {
             seen.retain(|_, seen| seen.is_fresh(at));
             seen.insert(sku.clone(), Seen { wanted, at });
@@ -57,7 +57,7 @@ mod tests {
     fn what_was_seen_counts_for_as_much_or_more_and_for_a_moment() {
         let (sold_out, mug) = (SoldOut::default(), Sku::try_from("MUG").unwrap());
         let at = |ms| Timestamp::from_millisecond(ms).unwrap();
-        sold_out.learn(&mug, 3, at(1000));
+        sold_out.record(&mug, 3, at(1000));
         assert_eq!([2, 3, 4].map(|wanted| sold_out.covers(&mug, wanted, at(1000))), [false, true, true]);
         assert_eq!([1249, 1250, 999].map(|ms| sold_out.covers(&mug, 3, at(ms))), [true, false, false]);
         assert!(!sold_out.covers(&Sku::try_from("CUP").unwrap(), 3, at(1000)));

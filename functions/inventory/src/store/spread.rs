@@ -20,13 +20,13 @@ pub struct Spread(Arc<Mutex<HashMap<Sku, Known>>>);
 #[derive(Debug, Clone, Copy)]
 struct Known {
     shards: u32,
-    learned_at: Timestamp,
+    read_at: Timestamp,
 }
 
 impl Spread {
-    pub fn learn(&self, sku: &Sku, shards: u32, at: Timestamp) {
+    pub fn record(&self, sku: &Sku, shards: u32, at: Timestamp) {
         if shards > 1 {
-            self.with(|known| known.insert(sku.clone(), Known { shards, learned_at: at }));
+            self.with(|known| known.insert(sku.clone(), Known { shards, read_at: at }));
         }
     }
 
@@ -37,7 +37,7 @@ impl Spread {
 
     /// Whether the SKU is known to have several shards, and that was read too long ago.
     pub fn is_stale(&self, sku: &Sku, now: Timestamp) -> bool {
-        self.with(|known| known.get(sku).is_some_and(|known| now.duration_since(known.learned_at) > FRESH))
+        self.with(|known| known.get(sku).is_some_and(|known| now.duration_since(known.read_at) > FRESH))
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut HashMap<Sku, Known>) -> R) -> R {
@@ -53,8 +53,8 @@ mod tests {
     fn only_spread_skus_are_remembered_and_looked_up_again_after_a_minute() {
         let (spread, mug, cup) =
             (Spread::default(), Sku::try_from("MUG").unwrap(), Sku::try_from("CUP").unwrap());
-        spread.learn(&mug, 4, Timestamp::UNIX_EPOCH);
-        spread.learn(&cup, 1, Timestamp::UNIX_EPOCH);
+        spread.record(&mug, 4, Timestamp::UNIX_EPOCH);
+        spread.record(&cup, 1, Timestamp::UNIX_EPOCH);
         assert_eq!((spread.shards(&mug), spread.shards(&cup)), (4, 1));
         let after = |seconds| Timestamp::from_second(seconds).unwrap();
         assert_eq!([60, 61].map(|seconds| spread.is_stale(&mug, after(seconds))), [false, true]);

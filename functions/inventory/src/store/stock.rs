@@ -13,8 +13,8 @@ use serde::Deserialize;
 
 use super::{Store, sku_key, stock_key, stock_move};
 use crate::domain::{
-    Adjusting, Adjustment, AdjustmentId, Allocation, Move, Settings, Shard, Stock, StockChange, first_try,
-    merged, shard_items,
+    Adjusting, Adjustment, AdjustmentId, Allocation, Move, Settings, Shard, Stock, StockChange, merged,
+    optimistic_allocation, shard_items,
 };
 
 pub(super) const SETTINGS: &str = "SETTINGS";
@@ -66,7 +66,7 @@ impl Store {
 
     /// Takes each line from the shard that this order tries first. Reads nothing, except for a spread SKU
     /// once a minute; if that read fails, the known number of shards is used.
-    pub async fn first_try(
+    pub async fn optimistic_allocation(
         &self,
         lines: &[OrderLine],
         order: &OrderId,
@@ -78,23 +78,23 @@ impl Store {
         join_all(stale.map(async |sku| {
             let settings = self.table.get::<Settings>("stock settings", sku_key(sku, SETTINGS));
             if let Ok(Some(settings)) = settings.await {
-                self.spread.learn(sku, settings.shards, now);
+                self.spread.record(sku, settings.shards, now);
             }
         }))
         .await;
-        first_try(lines, order, attempt, |sku| self.spread.shards(sku))
+        optimistic_allocation(lines, order, attempt, |sku| self.spread.shards(sku))
     }
 
     /// The SKUs of these lines that were seen to be sold out a moment ago. Reads nothing.
-    pub fn known_short(&self, lines: &[OrderLine], now: Timestamp) -> Vec<Sku> {
+    pub fn known_sold_out(&self, lines: &[OrderLine], now: Timestamp) -> Vec<Sku> {
         let lines = merged(lines).into_iter();
         lines.filter(|(sku, wanted)| self.sold_out.covers(sku, *wanted, now)).map(|(sku, _)| sku).collect()
     }
 
     /// Remembers for a moment that there was too little of these SKUs for these lines.
-    pub fn learn_short(&self, short: &[Sku], lines: &[OrderLine], now: Timestamp) {
+    pub fn record_sold_out(&self, short: &[Sku], lines: &[OrderLine], now: Timestamp) {
         for (sku, wanted) in merged(lines).into_iter().filter(|(sku, _)| short.contains(sku)) {
-            self.sold_out.learn(&sku, wanted, now);
+            self.sold_out.record(&sku, wanted, now);
         }
     }
 
@@ -140,9 +140,9 @@ impl Store {
     ///
     /// # Errors
     /// As `write_stock`.
-    pub async fn gather(&self, moves: &[Move]) -> Result<Result<(), Conflict>, TableError> {
+    pub async fn rebalance(&self, moves: &[Move]) -> Result<Result<(), Conflict>, TableError> {
         let writes = moves.iter().map(stock_move).collect();
-        Ok(self.table.transact("gather stock", writes).await?.done())
+        Ok(self.table.transact("rebalance stock", writes).await?.done())
     }
 
     /// Parses the found items, and remembers the number of the SKU's shards.
@@ -152,7 +152,7 @@ impl Store {
             items.into_iter().map(|item| (partition(&item), item)).collect();
         let Some(settings) = found.remove(&partition(&sku_key(sku, SETTINGS))) else { return Ok(None) };
         let settings: Settings = from_item(OPERATION, settings)?;
-        self.spread.learn(sku, settings.shards, Timestamp::now());
+        self.spread.record(sku, settings.shards, Timestamp::now());
         let mut shards = Vec::new();
         for shard in shard_items(settings.shards) {
             if let Some(row) = found.remove(&partition(&stock_key(sku, shard))) {

@@ -30,7 +30,7 @@ impl Warehouse {
 #[rstest]
 #[case::of_one_shard(8, 1, 3)]
 #[case::of_several_shards(8, 4, 7)]
-#[case::that_must_be_gathered(8, 8, 7)]
+#[case::that_must_be_rebalanced(8, 8, 7)]
 #[case::of_which_there_is_too_little(8, 4, 9)]
 #[tokio::test]
 async fn whichever_answer_is_lost_an_order_is_reserved_once_and_released_once(

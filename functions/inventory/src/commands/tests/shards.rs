@@ -17,7 +17,7 @@ impl Warehouse {
 }
 
 #[tokio::test]
-async fn a_process_learns_once_that_a_sku_is_spread_and_then_reserves_by_one_call() {
+async fn a_process_reads_once_that_a_sku_is_spread_and_then_reserves_by_one_call() {
     let warehouse = Warehouse::spread(&[("MUG", 80, 8)]).await;
     warehouse.reserve(&order(1), &[("MUG", 1)]).await.unwrap();
     assert_eq!(
@@ -73,10 +73,10 @@ async fn what_lies_in_more_than_four_shards_is_brought_together_and_sold() {
 #[case::seen_by_the_client_alone(1)]
 #[case::seen_by_the_saga(MAX_ATTEMPTS)]
 #[tokio::test]
-async fn a_gathering_whose_answer_is_lost_loses_no_stock(#[case] lost: u32) {
+async fn a_rebalancing_whose_answer_is_lost_loses_no_stock(#[case] lost: u32) {
     let warehouse = Warehouse::spread(&[("MUG", 16, 16)]).await;
     // Reads the shards first, so that the order's first transaction is the one that fails, and the second is
-    // the gathering.
+    // the rebalancing.
     warehouse.store.stock(&sku("MUG")).await.unwrap();
     warehouse.faults.lose_answers("TransactWriteItems", lost + 1);
     let mut answer = warehouse.reserve(&order(1), &[("MUG", 16)]).await;

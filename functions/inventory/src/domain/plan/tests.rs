@@ -51,14 +51,14 @@ fn orders_that_see_the_same_do_not_all_take_from_the_same_shard() {
 #[test]
 fn what_lies_in_too_many_shards_is_brought_together_and_not_called_too_little() {
     let moved = |shard, delta| Move { sku: sku("MUG"), shard, delta };
-    let gather = plan(&[line("MUG", 5)], &order(0), &mugs(&[1, 1, 1, 1, 1, 1]));
-    assert_eq!(gather, Plan::Gather(vec![moved(0, 1), moved(4, -1)]));
-    let gather = plan(&[line("MUG", 9)], &order(0), &mugs(&[2, 2, 2, 2, 2]));
-    assert_eq!(gather, Plan::Gather(vec![moved(0, 2), moved(4, -2)]), "whole shards");
+    let rebalance = plan(&[line("MUG", 5)], &order(0), &mugs(&[1, 1, 1, 1, 1, 1]));
+    assert_eq!(rebalance, Plan::Rebalance(vec![moved(0, 1), moved(4, -1)]));
+    let rebalance = plan(&[line("MUG", 9)], &order(0), &mugs(&[2, 2, 2, 2, 2]));
+    assert_eq!(rebalance, Plan::Rebalance(vec![moved(0, 2), moved(4, -2)]), "whole shards");
 }
 
 #[test]
-fn too_little_of_one_sku_outweighs_another_that_could_be_gathered() {
+fn too_little_of_one_sku_outweighs_another_that_could_be_rebalanced() {
     let mut stock = mugs(&[1, 1, 1, 1, 1]);
     stock.insert(sku("CUP"), shards(&[1]));
     let lines = [line("MUG", 5), line("CUP", 2), line("POT", 1)];
@@ -70,7 +70,7 @@ fn a_sku_on_two_lines_is_taken_once() {
     let lines = [line("MUG", 1), line("CUP", 1), line("MUG", 2)];
     let spread = |sku: &Sku| if sku.as_str() == "MUG" { 4 } else { 1 };
     assert_eq!(
-        first_try(&lines, &order(1), 0, spread),
+        optimistic_allocation(&lines, &order(1), 0, spread),
         [
             Allocation { sku: sku("CUP"), shard: 0, quantity: 1 },
             Allocation { sku: sku("MUG"), shard: 2, quantity: 3 }
@@ -87,7 +87,7 @@ proptest! {
     ) {
         let sum: u32 = available.iter().sum();
         let mut stock = mugs(&available);
-        // Each gathering fills the fullest shard, so that four are soon enough.
+        // Each rebalancing fills the fullest shard, so that four are soon enough.
         for _ in 0..=available.len() {
             match plan(&[line("MUG", quantity)], &order(seed), &stock) {
                 Plan::Take(taken) => {
@@ -102,7 +102,7 @@ proptest! {
                     prop_assert_eq!(short, vec![sku("MUG")]);
                     return Ok(());
                 }
-                Plan::Gather(moves) => {
+                Plan::Rebalance(moves) => {
                     prop_assert_eq!(moves.iter().map(|step| step.delta).sum::<i64>(), 0);
                     let shards = stock.get_mut(&sku("MUG")).unwrap();
                     for step in moves {
@@ -112,6 +112,6 @@ proptest! {
                 }
             }
         }
-        prop_assert!(false, "it was gathered for ever");
+        prop_assert!(false, "rebalancing never ends");
     }
 }
