@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
-        Adjustment, AdjustmentContext, AdjustmentId, Setting, Stock, Target, Unfit,
+        Adjustment, AdjustmentContext, AdjustmentId, InvalidAdjustment, Setting, Stock, Target,
         adjust as decide_adjustment, set as decide_setting,
     },
     store::Store,
@@ -38,7 +38,7 @@ pub use describe::operations;
 const BUDGET: Budget = Budget::Time(Duration::from_secs(1));
 
 /// Stocks that an instance keeps for times when the table does not answer: a megabyte or two.
-const KEPT: usize = 10_000;
+const CACHED_STOCKS: usize = 10_000;
 
 type LastStocks = LastKnown<Sku, StockView>;
 
@@ -47,7 +47,7 @@ pub fn routes(store: Store) -> Router {
     Router::new()
         .route("/v1/inventory/{sku}", get(show).put(set))
         .route("/v1/inventory/{sku}/adjustments", post(adjust))
-        .layer(Extension(LastStocks::new(KEPT)))
+        .layer(Extension(LastStocks::new(CACHED_STOCKS)))
         .with_state(store)
 }
 
@@ -63,7 +63,7 @@ struct StockView {
 }
 
 impl StockView {
-    fn earlier(self, at: Timestamp) -> Self {
+    fn last_known_at(self, at: Timestamp) -> Self {
         Self { availability: self.availability.limited(), as_of: Some(at), ..self }
     }
 }
@@ -121,12 +121,12 @@ async fn show(
     let (sku, now) = (parse(&sku)?, Timestamp::now());
     let read = async { store.stock(&sku).await.map(|stock| stock.map(StockView::from)) };
     let stock = last.or_last(sku.clone(), now, TableError::is_outage, read).await.map_err(ApiError::from)?;
-    let (stock, earlier) = stock.ok_or_else(|| no_such(&sku))?.into_parts();
+    let (stock, last_known_at) = stock.ok_or_else(|| no_such(&sku))?.into_parts();
     // A stock is read anew each time.
-    let cache = cache_control(Duration::ZERO, earlier.unwrap_or(now), now);
-    let stock = match earlier {
+    let cache = cache_control(Duration::ZERO, last_known_at.unwrap_or(now), now);
+    let stock = match last_known_at {
         None => stock,
-        Some(at) => stock.earlier(at),
+        Some(at) => stock.last_known_at(at),
     };
     Ok(([(header::CACHE_CONTROL, cache)], Json(stock)))
 }
@@ -174,11 +174,11 @@ async fn adjust(
         AdjustmentContext { by: &admin.user_id, correlation_id: &correlation_id, at: Timestamp::now() };
     let id = AdjustmentId::of_request(context.by, &key);
     match adjust_stock(&store, &parse(&sku)?, &id, &body, context).await? {
-        Adjusted::Done(adjustment) => Ok(Json(StockView::from(adjustment)).into_response()),
-        Adjusted::Before(first) if first.delta == body.delta && first.reason == body.reason.as_str() => {
+        Adjusted::Now(adjustment) => Ok(Json(StockView::from(adjustment)).into_response()),
+        Adjusted::Earlier(first) if first.delta == body.delta && first.reason == body.reason.as_str() => {
             Ok(replayed(Json(StockView::from(first))))
         }
-        Adjusted::Before(_) => Err(Problem::new(
+        Adjusted::Earlier(_) => Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "This Idempotency-Key was used for another adjustment of this SKU. Repeat a request with the same body, and send a new key for a new adjustment.",
         )),
@@ -186,9 +186,9 @@ async fn adjust(
 }
 
 enum Adjusted {
-    Done(Adjustment),
+    Now(Adjustment),
     /// An earlier request made it, with this result.
-    Before(Adjustment),
+    Earlier(Adjustment),
 }
 
 /// Adjusts the stock, once for each id. The write's condition is that the shards have enough, not that they
@@ -205,7 +205,7 @@ async fn adjust_stock(
             if let Some(made) = store.adjustment(sku, id).await? {
                 // If a try of this request wrote it and lost the answer, it belongs to this request.
                 let ours = attempt.written && made.correlation_id == *context.correlation_id;
-                return Ok(Ok(if ours { Adjusted::Done(made) } else { Adjusted::Before(made) }));
+                return Ok(Ok(if ours { Adjusted::Now(made) } else { Adjusted::Earlier(made) }));
             }
             let stock =
                 if attempt.from_snapshot { store.snapshot(sku).await? } else { Ok(store.stock(sku).await?) };
@@ -213,13 +213,13 @@ async fn adjust_stock(
             let stock = stock.ok_or_else(|| ApiError::Unknown(sku.clone()))?;
             match decide_adjustment(&stock, id.clone(), body.delta, body.reason.as_str().to_owned(), context)
             {
-                Ok(adjusting) => {
+                Ok(planned) => {
                     attempt.written = true;
-                    let written = store.write_adjustment(&adjusting).await?;
-                    let done = written.map(|()| Adjusted::Done(adjusting.adjustment));
+                    let written = store.write_adjustment(&planned).await?;
+                    let done = written.map(|()| Adjusted::Now(planned.adjustment));
                     return Ok::<_, ApiError>(done.map_err(|Conflict| attempt));
                 }
-                Err(unfit) if attempt.from_snapshot => return Err(unfit.into()),
+                Err(invalid) if attempt.from_snapshot => return Err(invalid.into()),
                 // The shards were read one by one. Only a snapshot of all of them may lead to a rejection.
                 Err(_) => attempt.from_snapshot = true,
             }
@@ -250,10 +250,10 @@ fn no_such(sku: &Sku) -> Problem {
 enum ApiError {
     #[error(transparent)]
     Table(#[from] TableError),
-    #[error("the stock is too busy to be changed")]
+    #[error("other writers of the stock were faster every time")]
     Conflict(#[from] Conflict),
     #[error(transparent)]
-    Unfit(#[from] Unfit),
+    Invalid(#[from] InvalidAdjustment),
     #[error("there is no stock record of {0}")]
     Unknown(Sku),
 }
@@ -263,9 +263,13 @@ impl From<ApiError> for Problem {
         match error {
             ApiError::Table(error) => error.into(),
             ApiError::Conflict(_) => Self::unavailable(&error),
-            ApiError::Unfit(unfit) => {
-                let field = if matches!(unfit, Unfit::Shrinks { .. }) { "shards" } else { "delta" };
-                Self::field(field, unfit.to_string())
+            ApiError::Invalid(invalid) => {
+                let field = if matches!(invalid, InvalidAdjustment::ShardCountDecreased { .. }) {
+                    "shards"
+                } else {
+                    "delta"
+                };
+                Self::field(field, invalid.to_string())
             }
             ApiError::Unknown(sku) => no_such(&sku),
         }

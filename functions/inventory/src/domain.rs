@@ -7,7 +7,8 @@ mod stock;
 mod summary;
 
 pub use adjust::{
-    Adjusting, Adjustment, AdjustmentContext, AdjustmentId, Setting, StockChange, Target, Unfit, adjust, set,
+    Adjustment, AdjustmentContext, AdjustmentId, InvalidAdjustment, PlannedAdjustment, Setting, StockChange,
+    Target, adjust, set,
 };
 pub use plan::{Plan, merged, optimistic_allocation, plan};
 pub use reservation::{

@@ -223,7 +223,7 @@ async fn a_table_that_does_not_answer_is_503_and_says_nothing_internal() {
 }
 
 #[tokio::test]
-async fn while_the_table_does_not_answer_a_stock_is_told_as_it_was_and_low_at_best() {
+async fn while_the_table_does_not_answer_the_last_known_stock_is_shown_and_low_at_best() {
     let shop = Shop::open().await;
     shop.set("MUG", json!({"available": 40})).await;
     shop.set("CUP", json!({"available": 0})).await;
@@ -233,10 +233,10 @@ async fn while_the_table_does_not_answer_a_stock_is_told_as_it_was_and_low_at_be
     shop.get("/v1/inventory/CUP").await;
 
     shop.faults.refuse("BatchGetItem", 3 * MAX_ATTEMPTS);
-    let earlier = shop.get("/v1/inventory/MUG").await;
-    assert_eq!((earlier.status, &earlier.json["available"]), (StatusCode::OK, &json!(40)));
-    assert_eq!(earlier.json["availability"], "low_stock");
-    assert!(earlier.json["as_of"].is_string());
+    let last_known_at = shop.get("/v1/inventory/MUG").await;
+    assert_eq!((last_known_at.status, &last_known_at.json["available"]), (StatusCode::OK, &json!(40)));
+    assert_eq!(last_known_at.json["availability"], "low_stock");
+    assert!(last_known_at.json["as_of"].is_string());
     assert_eq!(shop.get("/v1/inventory/CUP").await.json["availability"], "out_of_stock");
     assert_problem(&shop.get("/v1/inventory/TEA").await, StatusCode::SERVICE_UNAVAILABLE);
 

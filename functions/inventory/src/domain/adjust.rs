@@ -10,8 +10,8 @@ use super::{
     stock::{Settings, Shard, Stock, filled_items, shard_items},
 };
 
-/// The most that an administrator can set or adjust a SKU to: also the limit of the API's `available`.
-const MOST: u64 = 1_000_000;
+/// The highest quantity that an administrator can set or adjust a SKU to: also the limit of the API's `available`.
+const MAX_AVAILABLE: u64 = 1_000_000;
 /// The default threshold: stock up to this quantity is "low".
 const LOW_STOCK: u32 = 5;
 
@@ -87,19 +87,19 @@ pub struct StockChange {
 
 /// One adjustment with its record and its moves: all or nothing, whatever the stock is by then.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Adjusting {
+pub struct PlannedAdjustment {
     pub adjustment: Adjustment,
     pub moves: Vec<Move>,
 }
 
-/// Why a stock cannot be changed like this.
+/// Why an adjustment is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub enum InvalidAdjustment {
     #[error("never shrinks: the stock is spread over {shards} shards already")]
-    Shrinks { shards: u32 },
+    ShardCountDecreased { shards: u32 },
     #[error("would leave less than nothing: {available} can be sold now")]
     BelowZero { available: u64 },
-    #[error("would leave more than {MOST}: {available} can be sold now")]
+    #[error("would leave more than {MAX_AVAILABLE}: {available} can be sold now")]
     TooMany { available: u64 },
 }
 
@@ -112,11 +112,11 @@ pub fn set(
     sku: &Sku,
     target: Target,
     context: AdjustmentContext<'_>,
-) -> Result<Setting, Unfit> {
+) -> Result<Setting, InvalidAdjustment> {
     let had = before.as_ref().map(|stock| &stock.settings);
     let shards = had.map_or(1, |settings| settings.shards);
     if target.shards.is_some_and(|wanted| wanted < shards) {
-        return Err(Unfit::Shrinks { shards });
+        return Err(InvalidAdjustment::ShardCountDecreased { shards });
     }
     let settings = Settings {
         sku: sku.clone(),
@@ -139,7 +139,7 @@ pub fn set(
     let delta = i64::from(target.available) - signed(before.as_ref().map_or(0, Stock::available));
     let shards = spread(target.available, settings.shards);
     let after = Stock { settings, shards };
-    let adjustment = trace(&after, context, id, delta, "set".to_owned(), after.available());
+    let adjustment = audit_record(&after, context, id, delta, "set".to_owned(), after.available());
     Ok(Setting::Write(Box::new(StockChange { before, after, adjustment })))
 }
 
@@ -167,14 +167,14 @@ pub fn adjust(
     delta: i64,
     reason: String,
     context: AdjustmentContext<'_>,
-) -> Result<Adjusting, Unfit> {
+) -> Result<PlannedAdjustment, InvalidAdjustment> {
     let available = stock.available();
-    let after = available.checked_add_signed(delta).ok_or(Unfit::BelowZero { available })?;
-    if delta > 0 && after > MOST {
-        return Err(Unfit::TooMany { available });
+    let after = available.checked_add_signed(delta).ok_or(InvalidAdjustment::BelowZero { available })?;
+    if delta > 0 && after > MAX_AVAILABLE {
+        return Err(InvalidAdjustment::TooMany { available });
     }
     let moves = if delta > 0 { add(stock, delta) } else { take(stock, delta) };
-    Ok(Adjusting { adjustment: trace(stock, context, id, delta, reason, after), moves })
+    Ok(PlannedAdjustment { adjustment: audit_record(stock, context, id, delta, reason, after), moves })
 }
 
 fn add(stock: &Stock, delta: i64) -> Vec<Move> {
@@ -205,7 +205,7 @@ fn step(stock: &Stock, shard: u32, delta: i64) -> Move {
     Move { sku: stock.settings.sku.clone(), shard, delta }
 }
 
-fn trace(
+fn audit_record(
     stock: &Stock,
     context: AdjustmentContext<'_>,
     id: AdjustmentId,

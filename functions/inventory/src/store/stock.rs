@@ -13,8 +13,8 @@ use serde::Deserialize;
 
 use super::{Store, sku_key, stock_key, stock_move};
 use crate::domain::{
-    Adjusting, Adjustment, AdjustmentId, Allocation, Move, Settings, Shard, Stock, StockChange, merged,
-    optimistic_allocation, shard_items,
+    Adjustment, AdjustmentId, Allocation, Move, PlannedAdjustment, Settings, Shard, Stock, StockChange,
+    merged, optimistic_allocation, shard_items,
 };
 
 pub(super) const SETTINGS: &str = "SETTINGS";
@@ -121,9 +121,12 @@ impl Store {
     ///
     /// # Errors
     /// As `write_stock`.
-    pub async fn write_adjustment(&self, adjusting: &Adjusting) -> Result<Result<(), Conflict>, TableError> {
-        let mut writes = vec![audit(&adjusting.adjustment)?];
-        writes.extend(adjusting.moves.iter().map(stock_move));
+    pub async fn write_adjustment(
+        &self,
+        planned: &PlannedAdjustment,
+    ) -> Result<Result<(), Conflict>, TableError> {
+        let mut writes = vec![audit(&planned.adjustment)?];
+        writes.extend(planned.moves.iter().map(stock_move));
         Ok(self.table.transact("adjust stock", writes).await?.done())
     }
 

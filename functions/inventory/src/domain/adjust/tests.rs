@@ -23,7 +23,7 @@ fn stock(available: &[u32], version: u64) -> Stock {
     Stock { settings, shards: shards.collect() }
 }
 
-fn set_to(before: Option<Stock>, target: Target) -> Result<Setting, Unfit> {
+fn set_to(before: Option<Stock>, target: Target) -> Result<Setting, InvalidAdjustment> {
     let (by, correlation_id) = (user(), CorrelationId::try_from("cor").unwrap());
     set(
         before,
@@ -44,7 +44,7 @@ fn written(before: Option<Stock>, target: Target) -> StockChange {
     }
 }
 
-fn adjusted(stock: &Stock, delta: i64) -> Result<Adjusting, Unfit> {
+fn adjusted(stock: &Stock, delta: i64) -> Result<PlannedAdjustment, InvalidAdjustment> {
     let (by, correlation_id) = (user(), CorrelationId::try_from("cor").unwrap());
     let id = AdjustmentId::of_request(&by, &IdempotencyKey::try_from("key").unwrap());
     let context = AdjustmentContext { by: &by, correlation_id: &correlation_id, at: Timestamp::UNIX_EPOCH };
@@ -91,14 +91,17 @@ fn stock_is_spread_over_all_shards_and_none_is_left_in_the_first_item() {
 #[test]
 fn the_number_of_shards_never_shrinks() {
     let fewer = Target { shards: Some(2), ..to(8) };
-    assert_eq!(set_to(Some(stock(&[0, 3, 3, 2], 1)), fewer), Err(Unfit::Shrinks { shards: 3 }));
+    assert_eq!(
+        set_to(Some(stock(&[0, 3, 3, 2], 1)), fewer),
+        Err(InvalidAdjustment::ShardCountDecreased { shards: 3 })
+    );
 }
 
 #[test]
 fn an_adjustment_keeps_the_shards_even() {
     let moves = |delta| {
-        let adjusting = adjusted(&stock(&[0, 1, 5, 6], 1), delta).unwrap();
-        adjusting.moves.into_iter().map(|step| (step.shard, step.delta)).collect::<Vec<_>>()
+        let planned = adjusted(&stock(&[0, 1, 5, 6], 1), delta).unwrap();
+        planned.moves.into_iter().map(|step| (step.shard, step.delta)).collect::<Vec<_>>()
     };
     assert_eq!(moves(4), [(1, 2), (2, 1), (3, 1)]);
     assert_eq!(moves(-5), [(1, -1), (2, -2), (3, -2)]);
@@ -107,8 +110,8 @@ fn an_adjustment_keeps_the_shards_even() {
 
 #[test]
 fn an_adjustment_leaves_neither_less_than_nothing_nor_more_than_fits() {
-    assert_eq!(adjusted(&stock(&[7], 1), -8), Err(Unfit::BelowZero { available: 7 }));
-    assert_eq!(adjusted(&stock(&[7], 1), 1_000_000), Err(Unfit::TooMany { available: 7 }));
+    assert_eq!(adjusted(&stock(&[7], 1), -8), Err(InvalidAdjustment::BelowZero { available: 7 }));
+    assert_eq!(adjusted(&stock(&[7], 1), 1_000_000), Err(InvalidAdjustment::TooMany { available: 7 }));
     assert_eq!(adjusted(&stock(&[7], 1), -7).unwrap().adjustment.availability, Availability::OutOfStock);
 }
 
@@ -130,14 +133,14 @@ proptest! {
     ) {
         let before = stock(&available, 1);
         match adjusted(&before, delta) {
-            Ok(adjusting) => {
-                prop_assert_eq!(adjusting.moves.iter().map(|step| step.delta).sum::<i64>(), delta);
-                for step in &adjusting.moves {
+            Ok(planned) => {
+                prop_assert_eq!(planned.moves.iter().map(|step| step.delta).sum::<i64>(), delta);
+                for step in &planned.moves {
                     prop_assert!(i64::from(available[step.shard as usize]) + step.delta >= 0);
                 }
             }
-            Err(unfit) => {
-                prop_assert_eq!(unfit, Unfit::BelowZero { available: before.available() });
+            Err(invalid) => {
+                prop_assert_eq!(invalid, InvalidAdjustment::BelowZero { available: before.available() });
                 prop_assert!(delta.unsigned_abs() > before.available());
             }
         }
