@@ -15,7 +15,7 @@ pub use reservation::{
     Allocation, Change, Command, Decision, EventContext, Move, Rejected, Reservation, Status, decide,
 };
 pub use stock::{Settings, Shard, Stock, shard_items};
-pub use summary::{Summary, SummaryChange, may_have_changed, reclassify};
+pub use summary::{Summary, SummaryChange, availability_change, may_have_changed};
 
 /// The `source` of this context's events.
 const SOURCE: &str = "inventory";

@@ -1,12 +1,12 @@
 //! The table of inventory: with the modules under it the only place that knows its keys and expressions.
 //!
-//! | pk | sk | what |
+//! | pk | sk | holds |
 //! |---|---|---|
 //! | `STOCK#<sku>#<shard>` | `STOCK` | `available` of one shard, and a copy of the SKU's `low_stock` for the relay |
-//! | `SKU#<sku>` | `SETTINGS` | over how many shards it is spread, what is called low |
-//! | `SKU#<sku>` | `SUMMARY` | the class that was told last, with its outbox; written by the relay alone |
-//! | `SKU#<sku>` | `ADJUSTMENT#<id>` | the trace of one setting or adjustment |
-//! | `RESERVATION#<order>` | `RESERVATION` | what is held for an order, with its outbox; in the index `held` while it is held |
+//! | `SKU#<sku>` | `SETTINGS` | the number of its shards, and the quantity up to which its stock is low |
+//! | `SKU#<sku>` | `SUMMARY` | the availability that was published last, with its outbox; written by the relay alone |
+//! | `SKU#<sku>` | `ADJUSTMENT#<id>` | the record of one setting or adjustment |
+//! | `RESERVATION#<order>` | `RESERVATION` | the stock that is held for an order, with its outbox; in the index `held` while it is held |
 //!
 //! `domain::shard_items` lists the shards of a SKU.
 
@@ -31,7 +31,7 @@ pub use self::held::HELD_INDEX;
 use self::{held::HELD, sold_out::SoldOut, spread::Spread};
 pub use self::{
     held::{Held, HeldPartitions},
-    stream::touched,
+    stream::changed_sku,
 };
 use crate::domain::{Change, Move, Reservation, Status};
 

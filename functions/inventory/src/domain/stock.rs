@@ -1,4 +1,4 @@
-//! The stock of a SKU: its settings, its shards, their sum and its class.
+//! The stock of a SKU: its settings, its shards, their sum and its availability.
 
 use std::ops::RangeInclusive;
 

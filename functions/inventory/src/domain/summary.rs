@@ -1,4 +1,4 @@
-//! The class of a SKU's stock, which is published when it changes.
+//! The availability of a SKU, which is published when it changes.
 
 use contracts::{Availability, CorrelationId, Envelope, NewEvent, Sku, events::InventoryStockChanged};
 use jiff::Timestamp;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{SOURCE, stock::Stock};
 
-/// The class of a SKU's stock, as it was last published.
+/// The availability of a SKU, as it was last published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     pub sku: Sku,
@@ -23,17 +23,17 @@ pub struct SummaryChange {
     pub event: Envelope,
 }
 
-/// Whether a change of one shard may have changed the class of the SKU, as far as the shard alone can show:
+/// Whether a change of one shard may have changed the availability of the SKU, as far as the shard alone can show:
 /// one shard above the threshold means that the total is above it, whatever the other shards have.
 pub fn may_have_changed(before: Option<u32>, after: u32, low_stock: u32) -> bool {
     before.is_none_or(|before| before != after && before.min(after) <= low_stock)
 }
 
-/// The summary of the current stock. `None` when its class has been published already.
+/// The summary of the current stock. `None` when its availability has been published already.
 ///
 /// # Errors
 /// When the event has no JSON form.
-pub fn reclassify(
+pub fn availability_change(
     before: Option<&Summary>,
     stock: &Stock,
     correlation_id: &CorrelationId,
@@ -81,17 +81,18 @@ mod tests {
         Stock { settings, shards: shards.collect() }
     }
 
-    fn told(before: Option<&Summary>, available: &[u32]) -> Option<SummaryChange> {
+    fn published(before: Option<&Summary>, available: &[u32]) -> Option<SummaryChange> {
         let correlation_id = CorrelationId::try_from("cor").unwrap();
-        reclassify(before, &stock(available), &correlation_id, "test", Timestamp::UNIX_EPOCH).unwrap()
+        availability_change(before, &stock(available), &correlation_id, "test", Timestamp::UNIX_EPOCH)
+            .unwrap()
     }
 
     #[test]
-    fn a_class_is_told_once_and_each_change_with_the_next_version() {
-        let first = told(None, &[9]).unwrap();
+    fn an_availability_is_published_once_and_each_change_with_the_next_version() {
+        let first = published(None, &[9]).unwrap();
         assert_eq!((first.summary.availability, first.summary.version), (Availability::InStock, 1));
-        assert_eq!(told(Some(&first.summary), &[6]), None);
-        let second = told(Some(&first.summary), &[3, 2]).unwrap();
+        assert_eq!(published(Some(&first.summary), &[6]), None);
+        let second = published(Some(&first.summary), &[3, 2]).unwrap();
         assert_eq!((second.event.sequence, second.event.subject.as_str()), (2, "MUG"));
         let payload: InventoryStockChanged = second.event.decode().unwrap();
         assert_eq!(payload.availability, Availability::LowStock);
@@ -114,7 +115,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_change_of_class_is_missed(others in 0..20_u32, before in 0..20_u32, after in 0..20_u32) {
+        fn no_change_of_availability_is_missed(others in 0..20_u32, before in 0..20_u32, after in 0..20_u32) {
             let changed = stock(&[others, before]).availability() != stock(&[others, after]).availability();
             prop_assert!(!changed || may_have_changed(Some(before), after, 5));
         }

@@ -1,4 +1,4 @@
-//! The relay with a real table: the classes that it publishes for the stream's records.
+//! The relay with a real table: the availabilities that it publishes for the stream's records.
 
 use contracts::{Availability, CorrelationId, OrderLine, events::InventoryStockChanged};
 use lambda_kit::{
@@ -45,11 +45,16 @@ impl Warehouse {
             "SequenceNumber": "7", "NewImage": image(after), "OldImage": image(before),
         }});
         let batch = json!({"Records": [record]}).to_string();
-        tell_classes(&self.store, &serde_json::from_str(&batch).unwrap(), Timestamp::UNIX_EPOCH).await
+        publish_availability_changes(
+            &self.store,
+            &serde_json::from_str(&batch).unwrap(),
+            Timestamp::UNIX_EPOCH,
+        )
+        .await
     }
 
-    /// The last published class, and its version.
-    async fn told(&self) -> Option<(Availability, u64)> {
+    /// The last published availability, and its version.
+    async fn published(&self) -> Option<(Availability, u64)> {
         let key = key("SKU#MUG", "SUMMARY");
         let found = self.table.client.get_item().table_name(&self.table.name).set_key(Some(key)).send().await;
         let item = found.unwrap().item?;
@@ -73,10 +78,10 @@ fn event_context(n: usize) -> EventContext {
 }
 
 #[tokio::test]
-async fn a_class_is_told_when_it_changes_and_not_on_every_reservation() {
+async fn an_availability_is_published_when_it_changes_and_not_on_every_reservation() {
     let warehouse = Warehouse::with(8, 1).await;
     assert!(warehouse.relay(0, 8).await.is_empty());
-    assert_eq!(warehouse.told().await, Some((Availability::InStock, 1)));
+    assert_eq!(warehouse.published().await, Some((Availability::InStock, 1)));
 
     warehouse.reserve(1, 2).await;
     warehouse.faults.reset();
@@ -85,48 +90,48 @@ async fn a_class_is_told_when_it_changes_and_not_on_every_reservation() {
 
     warehouse.reserve(2, 1).await;
     warehouse.relay(6, 5).await;
-    assert_eq!(warehouse.told().await, Some((Availability::LowStock, 2)));
+    assert_eq!(warehouse.published().await, Some((Availability::LowStock, 2)));
     warehouse.reserve(3, 1).await;
     warehouse.relay(5, 4).await;
-    assert_eq!(warehouse.told().await, Some((Availability::LowStock, 2)));
+    assert_eq!(warehouse.published().await, Some((Availability::LowStock, 2)));
     end_reservation(&warehouse.store, Command::Release, &event_context(1)).await.unwrap();
     warehouse.relay(4, 6).await;
-    assert_eq!(warehouse.told().await, Some((Availability::InStock, 3)));
+    assert_eq!(warehouse.published().await, Some((Availability::InStock, 3)));
 }
 
 #[tokio::test]
 async fn of_a_spread_sku_all_shards_are_summed_up() {
     let warehouse = Warehouse::with(12, 4).await;
     warehouse.relay(0, 3).await;
-    assert_eq!(warehouse.told().await, Some((Availability::InStock, 1)));
+    assert_eq!(warehouse.published().await, Some((Availability::InStock, 1)));
     warehouse.reserve(1, 7).await;
     warehouse.relay(3, 0).await;
-    assert_eq!(warehouse.told().await, Some((Availability::LowStock, 2)));
+    assert_eq!(warehouse.published().await, Some((Availability::LowStock, 2)));
 }
 
 #[tokio::test]
-async fn records_that_come_late_or_twice_tell_what_is_and_tell_it_once() {
+async fn records_that_come_late_or_twice_publish_the_current_availability_once() {
     let warehouse = Warehouse::with(8, 1).await;
     warehouse.reserve(1, 8).await;
     for (before, after) in [(8, 0), (0, 8), (8, 0)] {
         assert!(warehouse.relay(before, after).await.is_empty());
-        assert_eq!(warehouse.told().await, Some((Availability::OutOfStock, 1)));
+        assert_eq!(warehouse.published().await, Some((Availability::OutOfStock, 1)));
     }
 }
 
 #[tokio::test]
-async fn two_relays_at_once_tell_a_class_once() {
+async fn two_concurrent_relays_publish_an_availability_once() {
     let warehouse = Warehouse::with(8, 1).await;
     let (one, other) = tokio::join!(warehouse.relay(0, 8), warehouse.relay(0, 8));
     assert!(one.is_empty() && other.is_empty());
-    assert_eq!(warehouse.told().await, Some((Availability::InStock, 1)));
+    assert_eq!(warehouse.published().await, Some((Availability::InStock, 1)));
 }
 
 #[tokio::test]
-async fn a_class_whose_answer_is_lost_is_told_once_when_its_record_comes_again() {
+async fn an_availability_whose_write_loses_its_answer_is_published_once_by_the_retry() {
     let warehouse = Warehouse::with(8, 1).await;
     warehouse.faults.lose_answers("PutItem", MAX_ATTEMPTS);
     assert_eq!(warehouse.relay(0, 8).await, BTreeSet::from(["7".to_owned()]));
     assert!(warehouse.relay(0, 8).await.is_empty());
-    assert_eq!(warehouse.told().await, Some((Availability::InStock, 1)));
+    assert_eq!(warehouse.published().await, Some((Availability::InStock, 1)));
 }

@@ -9,8 +9,8 @@ use lambda_kit::{
 use super::{STOCK, stock::SETTINGS};
 use crate::domain::may_have_changed;
 
-/// The SKU whose class this record may have changed, if any.
-pub fn touched(record: &StreamRecord) -> Option<Sku> {
+/// The SKU whose availability this record may have changed, if any.
+pub fn changed_sku(record: &StreamRecord) -> Option<Sku> {
     let new = record.dynamodb.new_image.as_ref()?;
     let pk = new.string(PK)?;
     match new.string(SK)?.as_str() {
@@ -51,16 +51,19 @@ mod tests {
     #[test]
     fn a_shard_that_stays_above_low_does_not_matter() {
         let mug = Some(Sku::try_from("MUG").unwrap());
-        assert_eq!(touched(&shard(Some(100), 99)), None);
-        assert_eq!(touched(&shard(Some(6), 5)), mug);
-        assert_eq!(touched(&shard(None, 100)), mug);
-        assert_eq!(touched(&record("STOCK#MUG#0", "STOCK", json!({"available": {"N": "9"}}), Some(8))), mug);
+        assert_eq!(changed_sku(&shard(Some(100), 99)), None);
+        assert_eq!(changed_sku(&shard(Some(6), 5)), mug);
+        assert_eq!(changed_sku(&shard(None, 100)), mug);
+        assert_eq!(
+            changed_sku(&record("STOCK#MUG#0", "STOCK", json!({"available": {"N": "9"}}), Some(8))),
+            mug
+        );
     }
 
     #[test]
     fn a_setting_matters_and_what_is_no_stock_does_not() {
-        assert_eq!(touched(&record("SKU#MUG", "SETTINGS", json!({}), None)), Sku::try_from("MUG").ok());
-        assert_eq!(touched(&record("SKU#MUG", "SUMMARY", json!({}), None)), None);
-        assert_eq!(touched(&record("RESERVATION#x", "RESERVATION", json!({}), None)), None);
+        assert_eq!(changed_sku(&record("SKU#MUG", "SETTINGS", json!({}), None)), Sku::try_from("MUG").ok());
+        assert_eq!(changed_sku(&record("SKU#MUG", "SUMMARY", json!({}), None)), None);
+        assert_eq!(changed_sku(&record("RESERVATION#x", "RESERVATION", json!({}), None)), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The last published class of a SKU's stock.
+//! The last published availability of a SKU.
 
 use contracts::Sku;
 use lambda_kit::dynamodb::{Conflict, TableError, at_version, to_item, with_outbox};
@@ -17,7 +17,7 @@ impl Store {
         self.table.get("stock summary", sku_key(sku, SUMMARY)).await
     }
 
-    /// Publishes a new class, under the condition that the version before it is still the last one. Conflicts
+    /// Publishes a new availability, under the condition that the version before it is still the last one. Conflicts
     /// when another one was published meanwhile.
     ///
     /// # Errors
