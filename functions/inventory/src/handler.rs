@@ -63,7 +63,7 @@ pub async fn reserve(
             TransactOutcome::ConditionFailed { .. } => attempt.next = Next::ReadStock,
             // Another shard of the SKU may be less busy.
             TransactOutcome::Conflict if matches!(attempt.next, Next::Optimistic) => {
-                attempt.shards_tried += 1
+                attempt.shards_tried += 1;
             }
             TransactOutcome::Conflict => attempt.next = Next::Run(command),
         }

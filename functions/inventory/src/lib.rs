@@ -24,4 +24,4 @@ pub use consumer::{EVENT_TYPES, handle as handle_event};
 pub use queries::handle as handle_query;
 pub use relay::publish_availability_changes;
 pub use store::{HeldPartitions, Store};
-pub use sweeper::{Orders, Swept, sweep};
+pub use sweeper::{OrdersClient, SweepReport, sweep};

@@ -12,7 +12,7 @@ use lambda_kit::{command::chain, dynamodb::TableError, peers::CallError, telemet
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 
-pub use self::orders::Orders;
+pub use self::orders::OrdersClient;
 use crate::{
     domain::{Command, EventContext, Status},
     handler::{ReservationError, end_reservation},
@@ -31,7 +31,7 @@ const CONCURRENCY: usize = 10;
 
 /// The reservations that a sweep found held for too long, by outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Swept {
+pub struct SweepReport {
     /// The order had completed.
     pub committed: u64,
     /// The order was cancelled.
@@ -54,15 +54,15 @@ enum SweepError {
     #[error(transparent)]
     Table(#[from] TableError),
     #[error("orders does not answer")]
-    Ask(#[from] CallError),
+    Call(#[from] CallError),
 }
 
 /// The outcome of one reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
+enum SweepOutcome {
     Committed,
     Released,
-    Settled,
+    AlreadyEnded,
     Open,
     Attention,
     Stuck,
@@ -76,39 +76,39 @@ enum Found {
 /// When not everything could be read and settled: the function's errors raise an alarm.
 pub async fn sweep(
     store: &Store,
-    orders: &Orders,
+    orders: &OrdersClient,
     now: Timestamp,
     deadline: SystemTime,
-) -> Result<Swept, Diagnostic> {
-    let mut swept = Swept::default();
-    let ended = sweep_partitions(store, orders, now, deadline, &mut swept).await;
-    for (kind, count) in swept.counts() {
+) -> Result<SweepReport, Diagnostic> {
+    let mut report = SweepReport::default();
+    let ended = sweep_partitions(store, orders, now, deadline, &mut report).await;
+    for (kind, count) in report.counts() {
         telemetry::found("sweep", kind, count);
     }
-    tracing::info!(swept = serde_json::to_string(&swept).unwrap_or_default(), "swept");
+    tracing::info!(report = serde_json::to_string(&report).unwrap_or_default(), "swept");
     let reason = match ended {
-        Ok(true) if swept.failed == 0 => return Ok(swept),
-        Ok(true) => format!("{} reservations could not be settled", swept.failed),
-        Ok(false) => "there was no time to look at everything".to_owned(),
+        Ok(true) if report.failed == 0 => return Ok(report),
+        Ok(true) => format!("{} reservations could not be settled", report.failed),
+        Ok(false) => "there was no time to check everything".to_owned(),
         Err(error) => chain(&error),
     };
-    tracing::error!(reason, "the sweep is not complete; the next one goes on");
+    tracing::error!(reason, "the sweep is not complete; the next one continues");
     Err(Diagnostic { error_type: "SweepIncomplete".to_owned(), error_message: reason })
 }
 
 /// Returns whether there was time for all of them.
 async fn sweep_partitions(
     store: &Store,
-    orders: &Orders,
+    orders: &OrdersClient,
     now: Timestamp,
     deadline: SystemTime,
-    swept: &mut Swept,
+    report: &mut SweepReport,
 ) -> Result<bool, SweepError> {
     let partitions = store.held_partitions();
     // Begins at another partition each minute, so that failures in one of them do not delay the others for
     // ever.
-    let turn = usize::try_from(now.as_second() / 60).unwrap_or_default() % partitions.len();
-    for partition in partitions.iter().cycle().skip(turn).take(partitions.len()) {
+    let first = usize::try_from(now.as_second() / 60).unwrap_or_default() % partitions.len();
+    for partition in partitions.iter().cycle().skip(first).take(partitions.len()) {
         let mut start = None;
         loop {
             if deadline.duration_since(SystemTime::now()).unwrap_or_default() < PAGE_TIME {
@@ -116,7 +116,7 @@ async fn sweep_partitions(
             }
             let limit = i32::try_from(ORDER_STATUSES_MAX).unwrap_or(i32::MAX);
             let page = store.held_since_before(partition, now - GRACE, start, limit).await?;
-            settle_page(store, orders, page.held, now, swept).await?;
+            end_page(store, orders, page.held, now, report).await?;
             start = page.next;
             if start.is_none() {
                 break;
@@ -126,51 +126,51 @@ async fn sweep_partitions(
     Ok(true)
 }
 
-async fn settle_page(
+async fn end_page(
     store: &Store,
-    orders: &Orders,
+    orders: &OrdersClient,
     held: Vec<Held>,
     now: Timestamp,
-    swept: &mut Swept,
+    report: &mut SweepReport,
 ) -> Result<(), SweepError> {
     if held.is_empty() {
         return Ok(());
     }
     let standings = orders.statuses(held.iter().map(|held| held.order_id.clone()).collect()).await?;
     let settled = stream::iter(held)
-        .map(|held| settle_one(store, standings.get(&held.order_id).copied(), held, now))
+        .map(|held| end_one(store, standings.get(&held.order_id).copied(), held, now))
         .buffer_unordered(CONCURRENCY);
-    settled.collect::<Vec<Found>>().await.into_iter().for_each(|found| swept.count(found));
+    settled.collect::<Vec<SweepOutcome>>().await.into_iter().for_each(|outcome| report.count(outcome));
     Ok(())
 }
 
 /// An order that completed or was cancelled stays so, so acting on its status is right at any later time.
-async fn settle_one(store: &Store, status: Option<OrderStatus>, held: Held, now: Timestamp) -> Found {
+async fn end_one(store: &Store, status: Option<OrderStatus>, held: Held, now: Timestamp) -> SweepOutcome {
     let since = held.since;
-    let (command, found) = match status {
-        Some(OrderStatus::OrderCompleted) => (Command::Commit, Found::Committed),
-        Some(OrderStatus::OrderCancelled) => (Command::Release, Found::Released),
-        Some(OrderStatus::NeedsAttention) => return Found::Attention,
-        Some(_) if now.duration_since(since) <= STUCK => return Found::Open,
+    let (command, outcome) = match status {
+        Some(OrderStatus::OrderCompleted) => (Command::Commit, SweepOutcome::Committed),
+        Some(OrderStatus::OrderCancelled) => (Command::Release, SweepOutcome::Released),
+        Some(OrderStatus::NeedsAttention) => return SweepOutcome::Attention,
+        Some(_) if now.duration_since(since) <= STUCK => return SweepOutcome::Open,
         // The saga reserves only for existing orders, and orders are never deleted. Returning the stock would
         // hide whatever is wrong here.
         None | Some(_) => {
             tracing::error!(order_id = %held.order_id, status = status.map(OrderStatus::as_str), %since, "stock is stuck");
-            return Found::Stuck;
+            return SweepOutcome::Stuck;
         }
     };
-    match settle_held(store, &held, command, now).await {
-        Ok(true) => found,
-        Ok(false) => Found::Settled,
+    match end_held(store, &held, command, now).await {
+        Ok(true) => outcome,
+        Ok(false) => SweepOutcome::AlreadyEnded,
         Err(error) => {
             tracing::error!(order_id = %held.order_id, error = chain(&error), "a reservation could not be settled");
-            Found::Failed
+            SweepOutcome::Failed
         }
     }
 }
 
 /// Returns whether the stock was still held.
-async fn settle_held(
+async fn end_held(
     store: &Store,
     held: &Held,
     command: Command,
@@ -191,16 +191,16 @@ async fn settle_held(
     Ok(true)
 }
 
-impl Swept {
-    fn count(&mut self, found: Found) {
-        *match found {
-            Found::Committed => &mut self.committed,
-            Found::Released => &mut self.released,
-            Found::Settled => &mut self.settled,
-            Found::Open => &mut self.open,
-            Found::Attention => &mut self.attention,
-            Found::Stuck => &mut self.stuck,
-            Found::Failed => &mut self.failed,
+impl SweepReport {
+    fn count(&mut self, outcome: SweepOutcome) {
+        *match outcome {
+            SweepOutcome::Committed => &mut self.committed,
+            SweepOutcome::Released => &mut self.released,
+            SweepOutcome::AlreadyEnded => &mut self.settled,
+            SweepOutcome::Open => &mut self.open,
+            SweepOutcome::Attention => &mut self.attention,
+            SweepOutcome::Stuck => &mut self.stuck,
+            SweepOutcome::Failed => &mut self.failed,
         } += 1;
     }
 

@@ -1,4 +1,4 @@
-use inventory::{HeldPartitions, Orders, Store, sweep};
+use inventory::{HeldPartitions, OrdersClient, Store, sweep};
 use jiff::Timestamp;
 use lambda_kit::{MainResult, aws, config, dynamodb::Table, invoke, telemetry};
 
@@ -7,7 +7,7 @@ async fn main() -> MainResult {
     telemetry::init();
     let sdk = aws::sdk_config()?;
     let store = Store::new(Table::from_env(&sdk)?, HeldPartitions::from_env()?);
-    let orders = Orders::new(&(&sdk).into(), config::required("STAGE")?);
+    let orders = OrdersClient::new(&(&sdk).into(), config::required("STAGE")?);
 
     invoke::run(vec![store.health()], |_, context| {
         let (store, orders) = (store.clone(), orders.clone());

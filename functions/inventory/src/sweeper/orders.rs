@@ -14,9 +14,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A client for orders' queries.
 #[derive(Debug, Clone)]
-pub struct Orders(Peers);
+pub struct OrdersClient(Peers);
 
-impl Orders {
+impl OrdersClient {
     pub fn new(config: &Config, stage: String) -> Self {
         Self(Peers::new(config, stage, DEADLINE))
     }
@@ -29,8 +29,8 @@ impl Orders {
         &self,
         order_ids: Vec<OrderId>,
     ) -> Result<HashMap<OrderId, OrderStatus>, CallError> {
-        let question = OrderQuery::OrderStatuses { order_ids };
-        let answer: OrderStatuses = self.0.call("orders-commands", &question).await?;
+        let query = OrderQuery::OrderStatuses { order_ids };
+        let answer: OrderStatuses = self.0.call("orders-commands", &query).await?;
         Ok(answer.orders.into_iter().map(|order| (order.order_id, order.status)).collect())
     }
 }

@@ -33,8 +33,8 @@ struct Shop {
     store: Store,
     table: Table,
     faults: Faults,
-    orders: Orders,
-    asked: Arc<Mutex<Vec<usize>>>,
+    orders: OrdersClient,
+    requests: Arc<Mutex<Vec<usize>>>,
     _lambda: MockServer,
 }
 
@@ -46,8 +46,8 @@ impl Shop {
         let (table, faults) = table().await;
         let store = crate::testing::store(table.clone());
         stocked(&store, "MUG", 500, 1).await;
-        let (lambda, asked) = (MockServer::start().await, Arc::new(Mutex::new(Vec::new())));
-        let log = Arc::clone(&asked);
+        let (lambda, requests) = (MockServer::start().await, Arc::new(Mutex::new(Vec::new())));
+        let log = Arc::clone(&requests);
         Mock::given(method("POST"))
             .and(path(format!("/2015-03-31/functions/{FUNCTION}/invocations")))
             .respond_with(move |request: &Request| {
@@ -63,8 +63,8 @@ impl Shop {
             .mount(&lambda)
             .await;
         let (sdk, _) = sdk_config(&lambda.uri());
-        let orders = Orders::new(&(&sdk).into(), "test".to_owned());
-        let shop = Self { store, table, faults, orders, asked, _lambda: lambda };
+        let orders = OrdersClient::new(&(&sdk).into(), "test".to_owned());
+        let shop = Self { store, table, faults, orders, requests, _lambda: lambda };
         shop.reserve(0..held).await;
         shop
     }
@@ -76,7 +76,7 @@ impl Shop {
         }
     }
 
-    async fn sweep_after(&self, seconds: i64) -> Result<Swept, String> {
+    async fn sweep_after(&self, seconds: i64) -> Result<SweepReport, String> {
         let deadline = SystemTime::now() + Duration::from_secs(30);
         let now = Timestamp::from_second(seconds).unwrap();
         sweep(&self.store, &self.orders, now, deadline).await.map_err(|diagnostic| diagnostic.error_message)
@@ -102,7 +102,7 @@ fn event_context(order_id: &OrderId) -> EventContext {
 }
 
 #[tokio::test]
-async fn what_is_held_too_long_is_settled_by_where_its_order_stands() {
+async fn a_reservation_held_too_long_is_settled_by_the_status_of_its_order() {
     use OrderStatus::{NeedsAttention, OrderCancelled, OrderCompleted, PaymentPending};
     let shop = Shop::with(5, |id| {
         let statuses =
@@ -111,26 +111,27 @@ async fn what_is_held_too_long_is_settled_by_where_its_order_stands() {
         statuses[n]
     })
     .await;
-    let swept = Swept { committed: 1, released: 1, open: 1, attention: 1, stuck: 1, ..Swept::default() };
-    assert_eq!(shop.sweep_after(31 * MINUTE).await, Ok(swept));
+    let report =
+        SweepReport { committed: 1, released: 1, open: 1, attention: 1, stuck: 1, ..SweepReport::default() };
+    assert_eq!(shop.sweep_after(31 * MINUTE).await, Ok(report));
     assert_eq!(shop.available().await, 500 - 5 + 1);
     let statuses = [shop.status(0).await, shop.status(1).await, shop.status(2).await];
     assert_eq!(statuses, [Status::Committed, Status::Released, Status::Held]);
 
     // A settled reservation is not found again.
-    let swept = Swept { open: 1, attention: 1, stuck: 1, ..Swept::default() };
-    assert_eq!(shop.sweep_after(31 * MINUTE).await, Ok(swept));
+    let report = SweepReport { open: 1, attention: 1, stuck: 1, ..SweepReport::default() };
+    assert_eq!(shop.sweep_after(31 * MINUTE).await, Ok(report));
     // After the time in which a saga may run, an open one is stuck.
-    let swept = Swept { attention: 1, stuck: 2, ..Swept::default() };
-    assert_eq!(shop.sweep_after(13 * 60 * MINUTE).await, Ok(swept));
+    let report = SweepReport { attention: 1, stuck: 2, ..SweepReport::default() };
+    assert_eq!(shop.sweep_after(13 * 60 * MINUTE).await, Ok(report));
     assert_eq!(shop.available().await, 496);
 }
 
 #[tokio::test]
 async fn what_is_held_for_less_than_half_an_hour_is_not_asked_about() {
     let shop = Shop::with(1, |_| Some(OrderStatus::OrderCancelled)).await;
-    assert_eq!(shop.sweep_after(30 * MINUTE).await, Ok(Swept::default()));
-    assert!(shop.asked.lock().unwrap().is_empty());
+    assert_eq!(shop.sweep_after(30 * MINUTE).await, Ok(SweepReport::default()));
+    assert!(shop.requests.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -140,9 +141,9 @@ async fn every_reservation_is_reached_whatever_lies_before_it() {
         Some(if open { OrderStatus::PaymentPending } else { OrderStatus::OrderCancelled })
     })
     .await;
-    let swept = Swept { open: 110, released: 10, ..Swept::default() };
-    assert_eq!(shop.sweep_after(31 * MINUTE).await, Ok(swept));
-    assert_eq!(shop.asked.lock().unwrap().iter().sum::<usize>(), 120);
+    let report = SweepReport { open: 110, released: 10, ..SweepReport::default() };
+    assert_eq!(shop.sweep_after(31 * MINUTE).await, Ok(report));
+    assert_eq!(shop.requests.lock().unwrap().iter().sum::<usize>(), 120);
 }
 
 #[tokio::test]
@@ -150,8 +151,8 @@ async fn every_reservation_is_reached_while_the_number_of_partitions_grows() {
     let mut shop = Shop::with(40, |_| Some(OrderStatus::OrderCancelled)).await;
     shop.store = Store::new(shop.table.clone(), HeldPartitions(Partitions::new(25)));
     shop.reserve(40..60).await;
-    let swept = Swept { released: 60, ..Swept::default() };
-    assert_eq!(shop.sweep_after(31 * MINUTE).await, Ok(swept));
+    let report = SweepReport { released: 60, ..SweepReport::default() };
+    assert_eq!(shop.sweep_after(31 * MINUTE).await, Ok(report));
     assert_eq!(shop.available().await, 500);
 }
 
@@ -164,7 +165,7 @@ async fn two_sweeps_at_once_give_back_once() {
 }
 
 #[tokio::test]
-async fn a_settlement_that_fails_is_left_for_the_next_sweep_and_said() {
+async fn a_failed_settlement_is_reported_and_left_for_the_next_sweep() {
     let shop = Shop::with(1, |_| Some(OrderStatus::OrderCancelled)).await;
     shop.faults.lose_answers("TransactWriteItems", lambda_kit::aws::MAX_ATTEMPTS);
     assert_eq!(shop.sweep_after(31 * MINUTE).await.unwrap_err(), "1 reservations could not be settled");
@@ -177,7 +178,7 @@ async fn nothing_is_settled_while_orders_does_not_answer() {
     let shop = Shop::with(1, |_| Some(OrderStatus::OrderCancelled)).await;
     let nobody = MockServer::start().await;
     let (sdk, _) = sdk_config(&nobody.uri());
-    let shop = Shop { orders: Orders::new(&(&sdk).into(), "test".to_owned()), ..shop };
+    let shop = Shop { orders: OrdersClient::new(&(&sdk).into(), "test".to_owned()), ..shop };
     assert!(shop.sweep_after(31 * MINUTE).await.unwrap_err().starts_with("orders does not answer"));
     assert_eq!(shop.status(0).await, Status::Held);
 }
@@ -186,6 +187,6 @@ async fn nothing_is_settled_while_orders_does_not_answer() {
 async fn a_sweep_without_time_says_so_instead_of_being_cut_off() {
     let shop = Shop::with(1, |_| Some(OrderStatus::OrderCancelled)).await;
     let now = Timestamp::from_second(31 * MINUTE).unwrap();
-    let swept = sweep(&shop.store, &shop.orders, now, SystemTime::now() + Duration::from_secs(3)).await;
-    assert_eq!(swept.unwrap_err().error_type, "SweepIncomplete");
+    let report = sweep(&shop.store, &shop.orders, now, SystemTime::now() + Duration::from_secs(3)).await;
+    assert_eq!(report.unwrap_err().error_type, "SweepIncomplete");
 }
