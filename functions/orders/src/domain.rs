@@ -15,7 +15,7 @@ pub use command::{Command, command_id};
 pub use decide::{Rejected, decide, quote};
 pub use discount::{Discount, DiscountCode, DiscountError, Offer, Reduction, Terms};
 pub use event::Event;
-pub use history::{Commit, History, NewCommit, Recorded, ReplayError};
+pub use history::{Commit, EventContext, History, Recorded, ReplayError};
 pub use lines::{LineError, check_lines, price_lines};
 pub use order::{Order, Placed, apply};
 pub use tally::{Measure, Tally, tallies};

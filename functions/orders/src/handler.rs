@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use lambda_kit::dynamodb::{Budget, Conflict, TransactOutcome, retry_on_conflict, retry_on_conflict_with};
 
 use crate::{
-    domain::{Command, Commit, Event, History, NewCommit, Offer, Order, Rejected, command_id, decide},
+    domain::{Command, Commit, Event, EventContext, History, Offer, Order, Rejected, command_id, decide},
     store::{COMMIT, FirstCommit, NewOrder, Store, StoreError},
 };
 
@@ -59,18 +59,18 @@ pub async fn execute(
         if events.is_empty() {
             return Ok(Ok(history));
         }
-        let new = NewCommit {
+        let context = EventContext {
             order_id,
             user_id: &history.user_id,
             correlation_id,
             // Clocks of two instances differ: a history that ran backwards could not be cut at a time.
             occurred_at: now.max(history.updated_at),
         };
-        let commit = commit(order.version(), command_id.clone(), &events, new)?;
+        let commit = commit(order.version(), command_id.clone(), &events, context)?;
         let appended = if releases_discount(&history, &events) {
-            store.append_and_release(&commit, new).await?
+            store.append_and_release(&commit, context).await?
         } else {
-            store.append(&commit, new).await?
+            store.append(&commit, context).await?
         };
         if let Err(Conflict) = appended {
             return Ok(Err(Conflict));
@@ -147,7 +147,7 @@ async fn place_with_code(
 fn first_commit(order: &NewOrder<'_>, command: Command, now: Timestamp) -> Result<FirstCommit, ExecuteError> {
     let command_id = command_id(order.order_id, &command);
     let events = decide(&Order::NotPlaced, command)?;
-    let commit = commit(0, command_id, &events, order.commit_at(now))?;
+    let commit = commit(0, command_id, &events, order.event_context(now))?;
     Ok(FirstCommit { request_hash: order.request_hash.to_owned(), commit })
 }
 
@@ -155,7 +155,7 @@ fn commit(
     version: u64,
     command_id: String,
     events: &[Event],
-    new: NewCommit<'_>,
+    context: EventContext<'_>,
 ) -> Result<Commit, StoreError> {
-    Commit::new(version, command_id, events, new).map_err(|e| StoreError::item("writing events", e))
+    Commit::new(version, command_id, events, context).map_err(|e| StoreError::item("writing events", e))
 }

@@ -38,7 +38,7 @@ pub use self::{
     views::{Scope, View},
     watch::{Page, Watch, Watched},
 };
-use crate::domain::{Commit, DiscountCode, History, NewCommit, ReplayError};
+use crate::domain::{Commit, DiscountCode, EventContext, History, ReplayError};
 
 /// A read of commits, prices and discount codes. With its two tries, placing an order stays at 3 calls.
 const LOOKUP: BatchRead =
@@ -166,9 +166,9 @@ impl Store {
     pub async fn append(
         &self,
         commit: &Commit,
-        new: NewCommit<'_>,
+        context: EventContext<'_>,
     ) -> Result<Result<(), Conflict>, StoreError> {
-        Ok(self.table.put_if(APPENDING, item_of(commit, new)?, ABSENT).await?)
+        Ok(self.table.put_if(APPENDING, item_of(commit, context)?, ABSENT).await?)
     }
 
     fn first_item(
@@ -177,7 +177,7 @@ impl Store {
         commit: &Commit,
         placed_at: Timestamp,
     ) -> Result<Item, StoreError> {
-        let mut item = item_of(commit, order.commit_at(placed_at))?;
+        let mut item = item_of(commit, order.event_context(placed_at))?;
         item.extend(item::beginning(order.request_hash, order.private));
         item.extend(watch::from_the_beginning(order.order_id, placed_at, self.partitioning.watch));
         Ok(item)
@@ -217,8 +217,8 @@ impl Store {
 
 impl<'a> NewOrder<'a> {
     /// The common fields of the envelopes of its first commit.
-    pub fn commit_at(&self, placed_at: Timestamp) -> NewCommit<'a> {
-        NewCommit {
+    pub fn event_context(&self, placed_at: Timestamp) -> EventContext<'a> {
+        EventContext {
             order_id: self.order_id,
             user_id: self.user_id,
             correlation_id: self.correlation_id,
@@ -227,8 +227,8 @@ impl<'a> NewOrder<'a> {
     }
 }
 
-fn item_of(commit: &Commit, new: NewCommit<'_>) -> Result<Item, StoreError> {
-    item::write(commit, new).map_err(|e| StoreError::item(APPENDING, e))
+fn item_of(commit: &Commit, context: EventContext<'_>) -> Result<Item, StoreError> {
+    item::write(commit, context).map_err(|e| StoreError::item(APPENDING, e))
 }
 
 #[cfg(test)]

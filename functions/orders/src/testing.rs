@@ -17,7 +17,7 @@ use lambda_kit::{
 
 use crate::{
     api::{Limits, routes},
-    domain::{Command, Commit, NewCommit, Order, Placed, apply, command_id, decide},
+    domain::{Command, Commit, EventContext, Order, Placed, apply, command_id, decide},
     forecast::Forecast,
     store::{NewOrder, Partitioning, Store},
 };
@@ -112,13 +112,13 @@ pub fn refund_failed(refund_id: &str) -> Command {
 pub fn commit(order: &Order, command: Command, second: i64) -> Commit {
     let id = command_id(&order_id(), &command);
     let events = decide(order, command).unwrap();
-    let new = NewCommit {
+    let context = EventContext {
         order_id: &order_id(),
         user_id: &user_id(),
         correlation_id: &correlation_id(),
         occurred_at: at(second),
     };
-    Commit::new(order.version(), id, &events, new).unwrap()
+    Commit::new(order.version(), id, &events, context).unwrap()
 }
 
 /// The commits of these commands, one after the other, a second between them.

@@ -59,7 +59,7 @@ impl Commit {
         version: u64,
         command_id: String,
         events: &[Event],
-        new: NewCommit<'_>,
+        context: EventContext<'_>,
     ) -> Result<Self, serde_json::Error> {
         let first_version = version + 1;
         let events = (first_version..)
@@ -67,12 +67,12 @@ impl Commit {
             .map(|(sequence, event)| {
                 event.wrap(NewEvent {
                     source: SOURCE,
-                    subject: new.order_id.as_str(),
+                    subject: context.order_id.as_str(),
                     sequence,
-                    occurred_at: new.occurred_at,
-                    correlation_id: new.correlation_id,
+                    occurred_at: context.occurred_at,
+                    correlation_id: context.correlation_id,
                     causation_id: &command_id,
-                    user_id: Some(new.user_id),
+                    user_id: Some(context.user_id),
                 })
             })
             .collect::<Result<_, _>>()?;
@@ -87,7 +87,7 @@ impl Commit {
 
 /// The common fields of a commit's envelopes.
 #[derive(Debug, Clone, Copy)]
-pub struct NewCommit<'a> {
+pub struct EventContext<'a> {
     pub order_id: &'a OrderId,
     pub user_id: &'a UserId,
     pub correlation_id: &'a CorrelationId,

@@ -26,7 +26,7 @@ use super::{
     item::{ItemError, count, text},
     item_of,
 };
-use crate::domain::{Commit, Discount, DiscountCode, DiscountError, NewCommit, Offer, Rejected, Terms};
+use crate::domain::{Commit, Discount, DiscountCode, DiscountError, EventContext, Offer, Rejected, Terms};
 
 const DISCOUNT: &str = "DISCOUNT";
 const CUSTOMER: &str = "CUSTOMER";
@@ -174,16 +174,16 @@ impl Store {
     pub async fn append_and_release(
         &self,
         commit: &Commit,
-        new: NewCommit<'_>,
+        context: EventContext<'_>,
     ) -> Result<Result<(), Conflict>, StoreError> {
-        let (order_id, item) = (new.order_id, item_of(commit, new)?);
+        let (order_id, item) = (context.order_id, item_of(commit, context)?);
         let appended = retry_on_conflict(RELEASING, || async {
             let used = self.table.get_item("reading the use of a code", use_key(order_id)).await?;
             let Some(used) = used else {
                 // Another instance has just cancelled the order, which the append will find; or the item was
                 // deleted by hand.
                 tracing::warn!(order_id = order_id.as_str(), "the order has no use of a code to release");
-                return Ok(Ok(self.append(commit, new).await?));
+                return Ok(Ok(self.append(commit, context).await?));
             };
             let writes = releases(order_id, &used, &item)?;
             Ok::<_, StoreError>(match self.table.transact(APPENDING, writes).await? {

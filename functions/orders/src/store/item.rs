@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use contracts::{Envelope, OrderId};
 use lambda_kit::dynamodb::{Item, OUTBOX, SK, key, number, number_of, outbox, string, string_of};
 
-use crate::domain::{Commit, NewCommit};
+use crate::domain::{Commit, EventContext};
 
 /// The prefix of a commit's sort key.
 pub(super) const COMMIT: &str = "COMMIT#";
@@ -43,14 +43,14 @@ pub(super) fn first_key(order_id: &OrderId) -> Item {
     commit_key(order_id, 1)
 }
 
-pub(super) fn write(commit: &Commit, new: NewCommit<'_>) -> Result<Item, serde_json::Error> {
-    let mut item = commit_key(new.order_id, commit.first_version);
+pub(super) fn write(commit: &Commit, context: EventContext<'_>) -> Result<Item, serde_json::Error> {
+    let mut item = commit_key(context.order_id, commit.first_version);
     item.extend(
         [
             (COMMAND_ID, string(&commit.command_id)),
             (FIRST_VERSION, number(commit.first_version)),
             ("last_version", number(commit.last_version())),
-            ("user_id", string(new.user_id.as_str())),
+            ("user_id", string(context.user_id.as_str())),
             (OUTBOX, outbox(&commit.events)?),
         ]
         .map(|(name, value)| (name.to_owned(), value)),

@@ -204,13 +204,13 @@ async fn a_new_order_whose_answer_was_lost_is_found_by_the_repeat(#[case] lost: 
 
 /// Writes a commit as another instance could have, with `filler` additional bytes.
 async fn put(store: &Store, commit: &Commit, filler: usize) {
-    let new = NewCommit {
+    let context = EventContext {
         order_id: &order_id(),
         user_id: &user_id(),
         correlation_id: &correlation_id(),
         occurred_at: at(0),
     };
-    let mut item = item::write(commit, new).unwrap();
+    let mut item = item::write(commit, context).unwrap();
     item.insert("filler".to_owned(), AttributeValue::S("x".repeat(filler)));
     let table = &store.table;
     table.client.put_item().table_name(&table.name).set_item(Some(item)).send().await.unwrap();
