@@ -120,7 +120,7 @@ async fn place(
         user_id: &identity.user_id,
         correlation_id: &correlation_id,
         request_hash: &request_hash,
-        private: &body.private().map_err(|e| Problem::internal(&e))?,
+        checkout_details: &body.checkout_details().map_err(|e| Problem::internal(&e))?,
     };
     match handler::place(&store, &order, Command::Place { items, offer }, now).await? {
         PlaceOutcome::Created(first) => accepted(&order_id, first),
@@ -184,7 +184,9 @@ async fn show(
     let order = OrderView::from(&history);
     let mut response = match include {
         // Not by its version alone: the address can be erased.
-        Some(_) => Json(AddressedView::new(order, store.private(&history.order_id).await?)).into_response(),
+        Some(_) => {
+            Json(AddressedView::new(order, store.checkout_details(&history.order_id).await?)).into_response()
+        }
         None => conditional(&headers, &etag(history.order.version), Json(order)),
     };
     response.headers_mut().insert(header::CACHE_CONTROL, CACHE);

@@ -1,5 +1,6 @@
 //! An event-sourced order: `decide` turns commands into events, and the order is the fold of its events.
 
+mod checkout;
 mod command;
 mod decide;
 mod discount;
@@ -11,6 +12,7 @@ mod order;
 mod properties;
 mod tally;
 
+pub use checkout::CheckoutDetails;
 pub use command::{Command, command_id};
 pub use decide::{Rejected, decide, quote};
 pub use discount::{Discount, DiscountCode, DiscountError, Offer, Reduction, Terms};

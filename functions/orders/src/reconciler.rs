@@ -157,9 +157,9 @@ impl Reconciler {
             return Ok(Found::Ended);
         }
         if execution == Execution::NeverStarted {
-            let private = self.store.private(order_id).await?;
+            let checkout_details = self.store.checkout_details(order_id).await?;
             let [created, ..] = &history.events[..] else { return Err(ReconcileError::NoOrder) };
-            match self.starter.start(&created.envelope, private.as_deref()).await? {
+            match self.starter.start(&created.envelope, checkout_details.as_deref()).await? {
                 Started::Yes | Started::Before => return Ok(Found::Started),
                 Started::Erased => {}
             }

@@ -13,8 +13,7 @@ use aws_sdk_sfn::{
     config::http::HttpResponse, error::SdkError, operation::start_execution::StartExecutionError,
 };
 use contracts::{
-    DecodeError, Envelope, EventPayload, InvalidId, OrderId, ShippingAddress, events::OrderCreated,
-    saga::SagaInput,
+    DecodeError, Envelope, EventPayload, InvalidId, OrderId, events::OrderCreated, saga::SagaInput,
 };
 use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
@@ -23,21 +22,13 @@ use lambda_kit::{
     dynamodb::Table,
     relay::{Handled, Outgoing, StreamEvent, StreamRecord},
 };
-use serde::{Deserialize, Serialize};
 
 use self::waves::{Ended, Recent, Start, start_in_order};
-use crate::store::PRIVATE;
+use crate::{domain::CheckoutDetails, store::CHECKOUT_DETAILS};
 
 /// A batch begins no wave of starts later than this: a wave takes 3.3 s when every start needs three tries of a second,
 /// and the function has 30 s.
 const BUDGET: Duration = Duration::from_secs(15);
-
-/// The data of an order that is in no event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Private {
-    pub shipping_address: ShippingAddress,
-    pub payment_method: String,
-}
 
 /// Starts executions of the order saga, at the pace that all who start them share.
 #[derive(Debug, Clone)]
@@ -66,8 +57,8 @@ pub enum StartError {
     OrderId(#[from] InvalidId),
     #[error("the order has no customer")]
     NoCustomer,
-    #[error("the order's private part cannot be read")]
-    Private(#[source] serde_json::Error),
+    #[error("the order's checkout details cannot be read")]
+    CheckoutDetails(#[source] serde_json::Error),
     #[error("the saga's input has no JSON form")]
     Input(#[source] serde_json::Error),
     #[error("the saga cannot be started")]
@@ -86,7 +77,11 @@ impl StartError {
                     || error.is_invalid_name()
                     || error.is_validation_exception()
             }),
-            Self::Event(_) | Self::OrderId(_) | Self::NoCustomer | Self::Private(_) | Self::Input(_) => true,
+            Self::Event(_)
+            | Self::OrderId(_)
+            | Self::NoCustomer
+            | Self::CheckoutDetails(_)
+            | Self::Input(_) => true,
         }
     }
 }
@@ -113,8 +108,8 @@ impl Starter {
         let (mut starts, mut unprocessable) = (Vec::new(), Handled::default());
         for (record, created) in batch.records.iter().filter_map(creation) {
             let image = record.dynamodb.new_image.as_ref();
-            let private = image.and_then(|image| image.string(PRIVATE));
-            match start_of(&created.event, private.as_deref()) {
+            let checkout_details = image.and_then(|image| image.string(CHECKOUT_DETAILS));
+            match start_of(&created.event, checkout_details.as_deref()) {
                 Ok(Some(start)) => starts.push(Start { origin: created.origin, ..start }),
                 Ok(None) => {}
                 Err(error) => {
@@ -142,8 +137,12 @@ impl Starter {
     ///
     /// # Errors
     /// When it cannot be started, or was and the answer was lost: starting it again is a success.
-    pub async fn start(&self, created: &Envelope, private: Option<&str>) -> Result<Started, StartError> {
-        let Some(start) = start_of(created, private)? else { return Ok(Started::Erased) };
+    pub async fn start(
+        &self,
+        created: &Envelope,
+        checkout_details: Option<&str>,
+    ) -> Result<Started, StartError> {
+        let Some(start) = start_of(created, checkout_details)? else { return Ok(Started::Erased) };
         self.wait_for_turn(1, BUDGET).await?;
         self.call(&start).await
     }
@@ -191,17 +190,21 @@ fn tell(order_id: &str, correlation_id: &str, error: &StartError) {
 }
 
 /// The start of the order that was created by this event; nothing when its address is erased.
-fn start_of(created: &Envelope, private: Option<&str>) -> Result<Option<Start>, StartError> {
+fn start_of(created: &Envelope, checkout_details: Option<&str>) -> Result<Option<Start>, StartError> {
     let (order_id, correlation_id) = (created.subject.as_str(), created.correlation_id.as_str());
-    let Some(private) = private else {
-        tracing::error!(order_id, correlation_id, "the order's address is erased: its saga is not started");
+    let Some(checkout_details) = checkout_details else {
+        tracing::error!(
+            order_id,
+            correlation_id,
+            "the order's checkout details are erased; its saga is not started"
+        );
         return Ok(None);
     };
     Ok(Some(Start {
         origin: String::new(),
         order_id: order_id.to_owned(),
         correlation_id: correlation_id.to_owned(),
-        input: serde_json::to_string(&input(created, private)?).map_err(StartError::Input)?,
+        input: serde_json::to_string(&input(created, checkout_details)?).map_err(StartError::Input)?,
     }))
 }
 
@@ -212,10 +215,10 @@ fn creation(record: &StreamRecord) -> Option<(&StreamRecord, Outgoing)> {
     Some((record, created))
 }
 
-fn input(event: &Envelope, private: &str) -> Result<SagaInput, StartError> {
+fn input(event: &Envelope, checkout_details: &str) -> Result<SagaInput, StartError> {
     let OrderCreated { items, total, .. } = event.decode()?;
-    let Private { shipping_address, payment_method } =
-        serde_json::from_str(private).map_err(StartError::Private)?;
+    let CheckoutDetails { shipping_address, payment_method } =
+        serde_json::from_str(checkout_details).map_err(StartError::CheckoutDetails)?;
     Ok(SagaInput {
         order_id: OrderId::try_from(event.subject.as_str())?,
         user_id: event.metadata.user_id.clone().ok_or(StartError::NoCustomer)?,

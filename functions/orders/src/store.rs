@@ -28,7 +28,7 @@ use contracts::{CorrelationId, Money, OrderId, Sku, UserId};
 use jiff::Timestamp;
 use lambda_kit::dynamodb::{ABSENT, BatchRead, Conflict, Item, Table, TableError, string, string_of};
 
-pub(crate) use self::item::PRIVATE;
+pub(crate) use self::item::CHECKOUT_DETAILS;
 pub use self::{
     discounts::{COMMIT, Found},
     item::FirstCommit,
@@ -110,7 +110,7 @@ pub struct NewOrder<'a> {
     /// Tells a repeated request from another one with the same key.
     pub request_hash: &'a str,
     /// The customer's address and payment method, as JSON.
-    pub private: &'a str,
+    pub checkout_details: &'a str,
 }
 
 impl Store {
@@ -178,15 +178,15 @@ impl Store {
         placed_at: Timestamp,
     ) -> Result<Item, StoreError> {
         let mut item = item_of(commit, order.event_context(placed_at))?;
-        item.extend(item::beginning(order.request_hash, order.private));
+        item.extend(item::beginning(order.request_hash, order.checkout_details));
         item.extend(watch::from_the_beginning(order.order_id, placed_at, self.partitioning.watch));
         Ok(item)
     }
 
     /// The customer's address and payment method as JSON, unless they were erased.
-    pub async fn private(&self, order_id: &OrderId) -> Result<Option<String>, StoreError> {
+    pub async fn checkout_details(&self, order_id: &OrderId) -> Result<Option<String>, StoreError> {
         let first = self.table.get_item("reading an order's address", item::first_key(order_id)).await?;
-        Ok(first.as_ref().and_then(|first| string_of(first, PRIVATE)).map(str::to_owned))
+        Ok(first.as_ref().and_then(|first| string_of(first, CHECKOUT_DETAILS)).map(str::to_owned))
     }
 
     /// The first commit of an order that was placed.
@@ -198,7 +198,7 @@ impl Store {
         Ok(FirstCommit::read(&item).map_err(|e| TableError::item(OPERATION, e))?)
     }
 
-    /// All commits in their order, without what is private.
+    /// All commits in their order, without the checkout details.
     async fn commits(&self, order_id: &OrderId) -> Result<Vec<Commit>, TableError> {
         const OPERATION: &str = "reading an order";
         let query = self

@@ -49,7 +49,7 @@ pub async fn place_order(store: &Store) {
         user_id: &user_id(),
         correlation_id: &correlation_id(),
         request_hash: "",
-        private: "{}",
+        checkout_details: "{}",
     };
     crate::handler::place(store, &order, place(), at(0)).await.unwrap();
 }
@@ -172,7 +172,7 @@ pub async fn order_of(store: &Store, customer: &UserId, name: &str, second: i64)
         user_id: customer,
         correlation_id: &correlation_id(),
         request_hash: "",
-        private: "{}",
+        checkout_details: "{}",
     };
     crate::handler::place(store, &order, place(), at(second)).await.unwrap();
     order_id

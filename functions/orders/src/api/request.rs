@@ -9,10 +9,7 @@ use lambda_kit::text::{self, Code, Line};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{
-    domain::{DiscountCode, check_lines},
-    relay::Private,
-};
+use crate::domain::{CheckoutDetails, DiscountCode, check_lines};
 
 /// Beyond the longest name, street or town that carriers print on a label.
 const TEXT_MAX: usize = 100;
@@ -80,12 +77,12 @@ impl PlaceOrder {
         Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// The data that the saga needs and no event may hold.
+    /// The checkout details as JSON: the saga needs them, and no event may contain them.
     ///
     /// # Errors
     /// When it has no JSON form.
-    pub fn private(&self) -> Result<String, serde_json::Error> {
-        serde_json::to_string(&Private {
+    pub fn checkout_details(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(&CheckoutDetails {
             shipping_address: self.shipping_address.clone().into(),
             payment_method: self.payment_method.0.clone(),
         })
@@ -322,7 +319,7 @@ mod tests {
                 Ok(Body(order)) => {
                     assert!((1..=20).contains(&order.lines().len()));
                     assert_eq!(order.hash().unwrap().len(), 64);
-                    order.private().unwrap();
+                    order.checkout_details().unwrap();
                 }
                 Err(problem) => assert!(matches!(problem.status().as_u16(), 400 | 413 | 422), "{problem:?}"),
             }

@@ -9,10 +9,7 @@ use lambda_kit::http::List;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{
-    domain::{History, Recorded},
-    relay::Private,
-};
+use crate::domain::{CheckoutDetails, History, Recorded};
 
 /// An order that was just placed. The same for every repeat of the request.
 #[derive(Serialize)]
@@ -96,20 +93,24 @@ impl OrderView<'_> {
     }
 }
 
-/// An order with what its customer gave for it, as long as that is kept.
+/// An order with its checkout details, until they are erased.
 #[derive(Serialize)]
 pub(super) struct AddressedView<'a> {
     #[serde(flatten)]
     order: OrderView<'a>,
     #[serde(flatten)]
-    private: Option<Private>,
+    checkout_details: Option<CheckoutDetails>,
 }
 
 impl<'a> AddressedView<'a> {
-    /// Parses `private` as it is stored.
-    pub fn new(order: OrderView<'a>, private: Option<String>) -> Self {
-        // The saga could parse it, so it is valid; an order whose address was erased has none.
-        Self { order, private: private.and_then(|private| serde_json::from_str(&private).ok()) }
+    /// Parses the checkout details as they are stored.
+    pub fn new(order: OrderView<'a>, checkout_details: Option<String>) -> Self {
+        // The saga could parse them, so they are valid. An order whose details were erased has none.
+        Self {
+            order,
+            checkout_details: checkout_details
+                .and_then(|checkout_details| serde_json::from_str(&checkout_details).ok()),
+        }
     }
 }
 

@@ -34,14 +34,14 @@ fn started() -> Value {
 }
 
 /// The image of an order's commit, as the stream shows it.
-fn image(commit: usize, private: Option<&str>) -> Value {
+fn image(commit: usize, checkout_details: Option<&str>) -> Value {
     let all = commits(vec![place(), crate::domain::Command::RecordReservation]);
     let outbox = dynamodb::outbox(&all[commit].events).unwrap();
     let entries: Vec<Value> =
         outbox.as_l().unwrap().iter().map(|event| json!({"S": event.as_s().unwrap()})).collect();
     let mut image = json!({"pk": {"S": "ORDER"}, "first_version": {"N": "1"}, "outbox": {"L": entries}});
-    if let Some(private) = private {
-        image["private"] = json!({"S": private});
+    if let Some(checkout_details) = checkout_details {
+        image["private"] = json!({"S": checkout_details});
     }
     image
 }

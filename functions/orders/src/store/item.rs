@@ -12,7 +12,7 @@ const COMMAND_ID: &str = "command_id";
 const FIRST_VERSION: &str = "first_version";
 const REQUEST_HASH: &str = "request_hash";
 /// Read by the relay, which hands it to the saga, and by nothing else.
-pub(crate) const PRIVATE: &str = "private";
+pub(crate) const CHECKOUT_DETAILS: &str = "private";
 
 /// The attributes for reading an order.
 pub(super) const COMMIT_ATTRIBUTES: &str = "sk, command_id, first_version, outbox";
@@ -59,8 +59,8 @@ pub(super) fn write(commit: &Commit, context: EventContext<'_>) -> Result<Item, 
 }
 
 /// The attributes of the first commit in addition to its events.
-pub(super) fn beginning(request_hash: &str, private: &str) -> Item {
-    [(REQUEST_HASH, request_hash), (PRIVATE, private)]
+pub(super) fn beginning(request_hash: &str, checkout_details: &str) -> Item {
+    [(REQUEST_HASH, request_hash), (CHECKOUT_DETAILS, checkout_details)]
         .map(|(name, value)| (name.to_owned(), string(value)))
         .into()
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 const HASH: &str = "0011";
-const PRIVATE: &str = r#"{"payment_method":"pm_1"}"#;
+const CHECKOUT_DETAILS: &str = r#"{"payment_method":"pm_1"}"#;
 
 async fn store() -> (Store, Faults) {
     let (table, faults) = table(&[]).await;
@@ -32,7 +32,7 @@ async fn place_in(store: &Store, request_hash: &str) -> PlaceOutcome {
         user_id: &user_id,
         correlation_id: &correlation_id,
         request_hash,
-        private: PRIVATE,
+        checkout_details: CHECKOUT_DETAILS,
     };
     handler::place(store, &order, place(), at(0)).await.unwrap()
 }
@@ -193,7 +193,7 @@ async fn a_new_order_whose_answer_was_lost_is_found_by_the_repeat(#[case] lost: 
             user_id: &user_id,
             correlation_id: &correlation_id,
             request_hash: HASH,
-            private: PRIVATE,
+            checkout_details: CHECKOUT_DETAILS,
         };
         assert!(handler::place(&store, &order, place(), at(0)).await.is_err());
     }
@@ -284,7 +284,7 @@ async fn reading_an_order_does_not_read_what_is_private() {
     let table = &store.table;
     let answer = table.client.get_item().table_name(&table.name).set_key(Some(key)).send().await.unwrap();
     let item = answer.item.unwrap();
-    assert_eq!(item.get("private"), Some(&AttributeValue::S(PRIVATE.to_owned())));
+    assert_eq!(item.get("private"), Some(&AttributeValue::S(CHECKOUT_DETAILS.to_owned())));
     assert!(!format!("{:?}", item.get("outbox")).contains("pm_1"));
     assert!(!item::COMMIT_ATTRIBUTES.contains("private") && !item::LOOKUP_ATTRIBUTES.contains("private"));
 }

@@ -21,7 +21,7 @@ use lambda_kit::dynamodb::{Conflict, Expression, Item, PK, Partitions, TableErro
 
 use super::{
     Store, StoreError,
-    item::{ItemError, PRIVATE, first_key, text},
+    item::{CHECKOUT_DETAILS, ItemError, first_key, text},
     partitioning::last_digits,
 };
 
@@ -140,7 +140,7 @@ impl Store {
         };
         let update = update
             // A reserved word of DynamoDB.
-            .name("#private", PRIVATE)
+            .name("#private", CHECKOUT_DETAILS)
             .value(":version", number(last.sequence));
         let earlier = "watch_version < :version";
         let (Ok(()) | Err(Conflict)) =

@@ -135,7 +135,7 @@ async fn a_view_holds_no_personal_data() {
         user_id: &user_id(),
         correlation_id: &correlation_id(),
         request_hash: "",
-        private: r#"{"shipping_address":{"name":"Anna Marie"},"payment_method":"pm_card"}"#,
+        checkout_details: r#"{"shipping_address":{"name":"Anna Marie"},"payment_method":"pm_card"}"#,
     };
     crate::handler::place(&store, &order, crate::testing::place(), at(0)).await.unwrap();
     Projector::new(store.clone()).catch_up(&order_id).await;

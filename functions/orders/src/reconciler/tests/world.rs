@@ -31,7 +31,7 @@ use crate::{
 /// The version of an order that was only placed.
 pub const PLACED: u64 = 1;
 const SAGA: &str = "arn:aws:states:us-east-1:1:stateMachine:saga";
-const PRIVATE: &str = r#"{"payment_method":"pm_card_visa","shipping_address":{"name":"Anna","line1":"Hauptstr. 1","city":"Berlin","postal_code":"10115","country":"DE"}}"#;
+const CHECKOUT_DETAILS: &str = r#"{"payment_method":"pm_card_visa","shipping_address":{"name":"Anna","line1":"Hauptstr. 1","city":"Berlin","postal_code":"10115","country":"DE"}}"#;
 
 #[derive(Default)]
 struct State {
@@ -142,7 +142,7 @@ impl World {
             user_id: &user_id,
             correlation_id: &correlation_id,
             request_hash: "",
-            private: PRIVATE,
+            checkout_details: CHECKOUT_DETAILS,
         };
         crate::handler::place(&self.reconciler.store, &order, place(), at(0)).await.unwrap();
         for (second, command) in (1..).zip(commands) {
@@ -165,7 +165,7 @@ impl World {
                 user_id: &user_id,
                 correlation_id: &correlation_id,
                 request_hash: "",
-                private: PRIVATE,
+                checkout_details: CHECKOUT_DETAILS,
             };
             crate::handler::place(&self.reconciler.store, &order, place(), at(0)).await.unwrap();
         }

@@ -54,7 +54,7 @@ async fn place(store: &Store, user: &UserId, n: usize) -> Result<PlaceOutcome, E
         user_id: user,
         correlation_id: &correlation_id(),
         request_hash: "00",
-        private: "{}",
+        checkout_details: "{}",
     };
     handler::place(store, &order, Command::Place { items: two_mugs(), offer: Some(offer) }, at(1)).await
 }
@@ -252,7 +252,7 @@ async fn a_code_that_ends_while_an_order_is_on_its_way_is_not_used() {
         user_id: &anna,
         correlation_id: &correlation_id(),
         request_hash: "00",
-        private: "{}",
+        checkout_details: "{}",
     };
     let placed =
         handler::place(&store, &order, Command::Place { items: two_mugs(), offer: Some(offer) }, at(1)).await;
