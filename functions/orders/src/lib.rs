@@ -16,12 +16,12 @@ mod forecast;
 mod handler;
 mod queries;
 mod reconciler;
+mod reconciliation_index;
 mod relay;
 mod store;
 #[cfg(test)]
 mod testing;
 mod views;
-mod watch;
 
 #[cfg(feature = "openapi")]
 pub use api::operations;
@@ -31,7 +31,7 @@ pub use consumer::{EVENT_TYPES, handle as handle_event};
 pub use forecast::Forecast;
 pub use queries::handle as handle_query;
 pub use reconciler::{Contexts, Executions, Reconciler, run as reconcile};
+pub use reconciliation_index::update_index;
 pub use relay::Starter;
 pub use store::{Partitioning, Store};
 pub use views::run as keep_views;
-pub use watch::watch_all;

@@ -31,7 +31,7 @@ use crate::{
     domain::History,
     handler::ExecuteError,
     relay::{StartError, Started, Starter},
-    store::{Page, Store, StoreError, Watch, Watched},
+    store::{IndexReason, IndexedOrder, Page, Store, StoreError},
 };
 
 /// Orders reconciled concurrently. Most take two reads; one that is undone may wait for three functions.
@@ -83,16 +83,16 @@ impl Reconciler {
     ) -> Result<Report, ReconcileError> {
         let mut report = Report::default();
         let overdue = invocation.now - older_than;
-        for partition in self.store.watch_partitions(Watch::Open) {
+        for partition in self.store.index_partitions(IndexReason::Open) {
             self.each_page(&partition, overdue, PAGE, async |page| {
                 let found = stream::iter(page).map(|order| self.look_at(order, invocation));
-                let found: Vec<(Watched, Found)> = found.buffer_unordered(CONCURRENCY).collect().await;
+                let found: Vec<(IndexedOrder, Found)> = found.buffer_unordered(CONCURRENCY).collect().await;
                 found.into_iter().for_each(|(order, found)| report.open(&order.order_id, found));
             })
             .await?;
         }
         self.check_money(invocation, &mut report).await?;
-        for partition in self.store.watch_partitions(Watch::Attention) {
+        for partition in self.store.index_partitions(IndexReason::Attention) {
             self.each_page(&partition, invocation.now, PAGE, async |page| {
                 report.in_attention += page.len();
             })
@@ -101,17 +101,18 @@ impl Reconciler {
         Ok(report)
     }
 
-    /// Hands all watched orders of a partition over, page by page.
+    /// Calls `take` with each page of the orders in a partition.
     async fn each_page(
         &self,
         partition: &str,
         until: Timestamp,
         limit: i32,
-        mut take: impl AsyncFnMut(Vec<Watched>),
+        mut take: impl AsyncFnMut(Vec<IndexedOrder>),
     ) -> Result<(), StoreError> {
         let mut from = None;
         loop {
-            let Page { orders, next } = self.store.watched(partition, until, limit, from.take()).await?;
+            let Page { orders, next } =
+                self.store.indexed_orders(partition, until, limit, from.take()).await?;
             if !orders.is_empty() {
                 take(orders).await;
             }
@@ -122,7 +123,7 @@ impl Reconciler {
         }
     }
 
-    async fn look_at(&self, order: Watched, invocation: Invocation) -> (Watched, Found) {
+    async fn look_at(&self, order: IndexedOrder, invocation: Invocation) -> (IndexedOrder, Found) {
         if !invocation.has_time_to_undo() {
             return (order, Found::NotLookedAt);
         }
@@ -150,9 +151,9 @@ impl Reconciler {
         // Read after the execution was seen to have ended: what it did is in here.
         let history = self.store.load(order_id).await?.ok_or(ReconcileError::NoOrder)?;
         if !is_open(history.order.status) {
-            // The relay has not updated the watch index, or its record was lost.
+            // The relay has not updated the index yet, or its record was lost.
             if let Some(last) = history.events.last() {
-                self.store.watch(order_id, &last.envelope).await?;
+                self.store.update_index_entry(order_id, &last.envelope).await?;
             }
             return Ok(Found::Ended);
         }
@@ -172,7 +173,7 @@ impl Reconciler {
         let until = invocation.now - MONEY_IS_BACK_AFTER;
         // As many as one question may name.
         let limit = i32::try_from(contracts::query::PAYMENT_STATUSES_MAX).unwrap_or(PAGE);
-        for partition in self.store.watch_partitions(Watch::Cancelled) {
+        for partition in self.store.index_partitions(IndexReason::Cancelled) {
             self.each_page(&partition, until, limit, async |page| {
                 if !invocation.has_time_to_undo() {
                     report.not_looked_at += page.len();
@@ -190,7 +191,7 @@ impl Reconciler {
 
     async fn money_of(
         &self,
-        orders: &[Watched],
+        orders: &[IndexedOrder],
         invocation: Invocation,
         report: &mut Report,
     ) -> Result<(), ReconcileError> {
@@ -212,18 +213,21 @@ impl Reconciler {
             }
             at_rest.push(&order.order_id);
         }
-        let unwatched = stream::iter(at_rest).map(|order_id| self.store.unwatch_cancelled(order_id));
-        let mut unwatched = unwatched.buffer_unordered(CONCURRENCY);
-        while let Some(unwatched) = unwatched.next().await {
-            if let Err(error) = unwatched {
-                tracing::error!(error = chain(&error), "the watch over a cancelled order could not be ended");
+        let removals = stream::iter(at_rest).map(|order_id| self.store.remove_cancelled(order_id));
+        let mut removals = removals.buffer_unordered(CONCURRENCY);
+        while let Some(removals) = removals.next().await {
+            if let Err(error) = removals {
+                tracing::error!(
+                    error = chain(&error),
+                    "a cancelled order could not be removed from the reconciliation index"
+                );
                 report.failed += 1;
             }
         }
         Ok(())
     }
 
-    async fn refund(&self, order: &Watched) -> bool {
+    async fn refund(&self, order: &IndexedOrder) -> bool {
         let order_id = order.order_id.as_str();
         let history = match self.store.load(&order.order_id).await {
             Ok(Some(history)) => history,

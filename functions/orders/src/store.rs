@@ -17,10 +17,10 @@ mod discounts;
 mod item;
 mod partitioning;
 mod prices;
+mod reconciliation_index;
 mod sales;
 mod scan;
 mod views;
-mod watch;
 
 use std::collections::HashMap;
 
@@ -33,10 +33,10 @@ pub use self::{
     discounts::{COMMIT, Found},
     item::FirstCommit,
     partitioning::Partitioning,
+    reconciliation_index::{IndexReason, IndexedOrder, Page},
     sales::{Counts, Generations},
     scan::{Place, Stray},
     views::{Scope, View},
-    watch::{Page, Watch, Watched},
 };
 use crate::domain::{Commit, DiscountCode, EventContext, History, ReplayError};
 
@@ -179,7 +179,11 @@ impl Store {
     ) -> Result<Item, StoreError> {
         let mut item = item_of(commit, order.event_context(placed_at))?;
         item.extend(item::beginning(order.request_hash, order.checkout_details));
-        item.extend(watch::from_the_beginning(order.order_id, placed_at, self.partitioning.watch));
+        item.extend(reconciliation_index::initial_entry(
+            order.order_id,
+            placed_at,
+            self.partitioning.reconciliation,
+        ));
         Ok(item)
     }
 

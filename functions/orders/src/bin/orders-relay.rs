@@ -1,5 +1,5 @@
 use lambda_kit::{MainResult, aws, config, dynamodb::Table, relay, telemetry};
-use orders::{Partitioning, Starter, Store, watch_all};
+use orders::{Partitioning, Starter, Store, update_index};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -16,8 +16,9 @@ async fn main() -> MainResult {
     relay::run(table, checks, publisher, move |batch| {
         let (starter, store) = (starter.clone(), store.clone());
         async move {
-            let (mut started, watched) = tokio::join!(starter.start_all(&batch), watch_all(&store, &batch));
-            started.extend(watched);
+            let (mut started, indexed) =
+                tokio::join!(starter.start_all(&batch), update_index(&store, &batch));
+            started.extend(indexed);
             started
         }
     })

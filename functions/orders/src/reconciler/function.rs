@@ -24,7 +24,7 @@ use super::{
     report::Report,
     unwind::{Retried, RetryError, last_failure},
 };
-use crate::store::{Watch, Watched};
+use crate::store::{IndexReason, IndexedOrder};
 
 /// The default length of a list.
 const LISTED: usize = 50;
@@ -55,7 +55,7 @@ pub enum Answer {
     Retry { order_id: OrderId, status: OrderStatus, failed: Vec<String> },
 }
 
-/// Some of the watched orders.
+/// Some of the orders in the index.
 #[derive(Debug, Serialize)]
 pub struct Orders {
     orders: Vec<Listed>,
@@ -149,20 +149,20 @@ impl Reconciler {
         Ok(Answer::Retry { order_id, status, failed })
     }
 
-    /// The orders that have been watched the longest, up to `limit`, with their current state.
+    /// The orders that have been in the index the longest, up to `limit`, with their current state.
     async fn list(&self, attention: bool, limit: usize, now: Timestamp) -> Result<Orders, ReconcileError> {
-        let watches: &[Watch] =
-            if attention { &[Watch::Attention] } else { &[Watch::Attention, Watch::Open] };
-        let mut watched: Vec<Watched> = vec![];
-        for partition in watches.iter().flat_map(|watch| self.store.watch_partitions(*watch)) {
+        let reasons: &[IndexReason] =
+            if attention { &[IndexReason::Attention] } else { &[IndexReason::Attention, IndexReason::Open] };
+        let mut indexed: Vec<IndexedOrder> = vec![];
+        for partition in reasons.iter().flat_map(|reason| self.store.index_partitions(*reason)) {
             // Reads one more than is shown, to find out whether there are more.
             let page = i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX);
-            watched.extend(self.store.watched(&partition, now, page, None).await?.orders);
+            indexed.extend(self.store.indexed_orders(&partition, now, page, None).await?.orders);
         }
-        watched.sort_by(|a, b| a.since.cmp(&b.since));
-        let more = watched.len() > limit;
+        indexed.sort_by(|a, b| a.since.cmp(&b.since));
+        let more = indexed.len() > limit;
         let mut orders = vec![];
-        for order in watched.into_iter().take(limit) {
+        for order in indexed.into_iter().take(limit) {
             let Some(history) = self.store.load(&order.order_id).await? else { continue };
             let failure = last_failure(&history).filter(|_| !history.order.status.is_final());
             let (failure, failed) = failure.map(|event| (event.failure, event.failed)).unzip();

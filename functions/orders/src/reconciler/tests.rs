@@ -170,7 +170,7 @@ async fn an_undo_that_fails_for_hours_is_raised_to_a_person() {
     assert_eq!(history.order.status, OrderStatus::NeedsAttention);
     assert_eq!(history.events.last().unwrap().envelope.data["failed"], json!(["payment"]));
 
-    world.show().await;
+    world.update_index().await;
     let report = world.check(2 * DAY).await;
     assert_eq!((report.overdue, report.in_attention), (0, 1));
 }

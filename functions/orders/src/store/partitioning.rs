@@ -9,8 +9,8 @@ use lambda_kit::{
 /// Settings that only grow.
 #[derive(Debug, Clone, Copy)]
 pub struct Partitioning {
-    /// Of the index `watch`, for each reason to watch an order.
-    pub watch: Partitions,
+    /// Of the index `watch`, for each reason to be in it.
+    pub reconciliation: Partitions,
     /// Of the index `listed`, and of the sales sums.
     pub list: Partitions,
 }
@@ -21,9 +21,9 @@ impl Partitioning {
     /// # Errors
     /// When one of them is not from 1 to 64.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let Self { watch, list } = Self::default();
+        let Self { reconciliation, list } = Self::default();
         Ok(Self {
-            watch: config::parsed_or("WATCH_PARTITIONS", watch)?,
+            reconciliation: config::parsed_or("WATCH_PARTITIONS", reconciliation)?,
             list: config::parsed_or("LIST_PARTITIONS", list)?,
         })
     }
@@ -32,7 +32,7 @@ impl Partitioning {
 impl Default for Partitioning {
     fn default() -> Self {
         // 16,000 writes a second into the one index and 8,000 into the other: more than sagas can be started for.
-        Self { watch: Partitions::new(16), list: Partitions::new(8) }
+        Self { reconciliation: Partitions::new(16), list: Partitions::new(8) }
     }
 }
 

@@ -20,8 +20,8 @@ use super::{
     Store, StoreError,
     item::{ItemError, count, text},
     partitioning::last_digits,
+    reconciliation_index::sortable,
     sales::{Counts, add},
-    watch::sortable,
 };
 use crate::domain::History;
 

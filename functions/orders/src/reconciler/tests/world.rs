@@ -228,10 +228,14 @@ impl World {
         self.reconciler.store.load(&order_id()).await.unwrap().unwrap()
     }
 
-    /// Brings the watch up to date, as the relay does.
-    pub async fn show(&self) {
+    /// Updates the reconciliation index, as the relay does.
+    pub async fn update_index(&self) {
         let history = self.history().await;
-        self.reconciler.store.watch(&order_id(), &history.events.last().unwrap().envelope).await.unwrap();
+        self.reconciler
+            .store
+            .update_index_entry(&order_id(), &history.events.last().unwrap().envelope)
+            .await
+            .unwrap();
     }
 
     /// Executes a command without updating the index.

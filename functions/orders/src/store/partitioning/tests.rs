@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::*;
 use crate::{
     domain::{Command, Measure},
-    store::{Scope, Store, Watch},
+    store::{IndexReason, Scope, Store},
     testing::{at, cancel, complete, correlation_id, listed_store, order_of},
     views::Projector,
 };
@@ -21,7 +21,7 @@ const BEFORE: u8 = 8;
 
 fn store_of(table: &Table, partitions: u8) -> Store {
     let partitions = Partitions::new(partitions);
-    Store::new(table.clone(), Partitioning { watch: partitions, list: partitions })
+    Store::new(table.clone(), Partitioning { reconciliation: partitions, list: partitions })
 }
 
 async fn take(store: &Store, order_id: &OrderId, second: i64, command: Command) {
@@ -99,10 +99,10 @@ async fn lists_and_reports_are_right_while_the_setting_grows(#[case] after: u8) 
     assert_eq!(sums, 0, "the sums of the first generation are deleted, wherever they are");
 }
 
-async fn watched(store: &Store, watch: Watch) -> Vec<OrderId> {
+async fn indexed(store: &Store, reason: IndexReason) -> Vec<OrderId> {
     let mut found = vec![];
-    for partition in store.watch_partitions(watch) {
-        found.extend(store.watched(&partition, at(1000), 100, None).await.unwrap().orders);
+    for partition in store.index_partitions(reason) {
+        found.extend(store.indexed_orders(&partition, at(1000), 100, None).await.unwrap().orders);
     }
     found.into_iter().map(|order| order.order_id).collect()
 }
@@ -115,12 +115,12 @@ fn set(orders: &[OrderId]) -> BTreeSet<OrderId> {
 #[case::twice_as_many(16)]
 #[case::no_power_of_two(11)]
 #[tokio::test]
-async fn watched_orders_are_found_while_the_setting_grows(#[case] after: u8) {
+async fn indexed_orders_are_found_while_the_setting_grows(#[case] after: u8) {
     let (table, _) = table(&[("watch", "watch", "watched_since")]).await;
     let (few, many) = (store_of(&table, BEFORE), store_of(&table, after));
     let mut orders = place(&few, 0, 30).await;
     orders.extend(place(&many, 30, 10).await);
-    let open = watched(&many, Watch::Open).await;
+    let open = indexed(&many, IndexReason::Open).await;
     assert_eq!((open.len(), set(&open)), (40, set(&orders)), "each once");
 
     let (declined, kept) = orders.split_at(25);
@@ -128,12 +128,12 @@ async fn watched_orders_are_found_while_the_setting_grows(#[case] after: u8) {
         take(&many, order_id, 100, Command::RecordReservation).await;
         take(&many, order_id, 101, cancel("TakePayment", "PaymentDeclined")).await;
         let history = many.load(order_id).await.unwrap().unwrap();
-        many.watch(order_id, &history.events.last().unwrap().envelope).await.unwrap();
+        many.update_index_entry(order_id, &history.events.last().unwrap().envelope).await.unwrap();
     }
-    assert_eq!(set(&watched(&many, Watch::Open).await), set(kept));
-    assert_eq!(set(&watched(&many, Watch::Cancelled).await), set(declined));
+    assert_eq!(set(&indexed(&many, IndexReason::Open).await), set(kept));
+    assert_eq!(set(&indexed(&many, IndexReason::Cancelled).await), set(declined));
     for order_id in declined {
-        many.unwatch_cancelled(order_id).await.unwrap();
+        many.remove_cancelled(order_id).await.unwrap();
     }
-    assert!(watched(&many, Watch::Cancelled).await.is_empty());
+    assert!(indexed(&many, IndexReason::Cancelled).await.is_empty());
 }

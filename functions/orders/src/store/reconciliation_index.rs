@@ -1,4 +1,4 @@
-//! The watch index: orders that have not been brought to their end. A sparse index over first commits.
+//! The reconciliation index (`watch`): the orders that the reconciler has to check. A sparse index over first commits.
 //!
 //! An order is in the index from the write that places it, so that none can be lost, whatever happens to the
 //! stream. The relay removes or changes the entry when the order ends. An order costs 4 write units here:
@@ -25,15 +25,15 @@ use super::{
     partitioning::last_digits,
 };
 
-/// The sparse index, and its keys.
-const WATCH: &str = "watch";
-const WATCHED_SINCE: &str = "watched_since";
-/// The version of the order that the watch is as of.
-const WATCH_VERSION: &str = "watch_version";
+/// The name of the index, and of its partition key.
+const INDEX: &str = "watch";
+const SINCE: &str = "watched_since";
+/// The version of the order that its entry reflects.
+const VERSION: &str = "watch_version";
 
-/// Why an order is watched.
+/// Why an order is in the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Watch {
+pub enum IndexReason {
     /// It has not ended. Since it was placed.
     Open,
     /// An undo failed. Since then.
@@ -44,28 +44,28 @@ pub enum Watch {
 
 /// The change of an order's entry that an event causes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum IndexChange {
     Keep,
-    End,
-    Begin(Watch),
+    Remove,
+    Put(IndexReason),
 }
 
-/// A watched order. As of a read that may be a second late: load the order before anything is done about it.
+/// An order in the index. The index may be a second behind, so load the order before acting on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Watched {
+pub struct IndexedOrder {
     pub order_id: OrderId,
-    /// As the index has it.
+    /// The sort key of its entry.
     pub since: String,
 }
 
-/// A page of watched orders, and where the next one begins.
+/// A page of the index, and the start of the next one.
 #[derive(Debug)]
 pub struct Page {
-    pub orders: Vec<Watched>,
+    pub orders: Vec<IndexedOrder>,
     pub next: Option<Item>,
 }
 
-impl Watch {
+impl IndexReason {
     const fn name(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -94,16 +94,16 @@ impl Watch {
     }
 
     /// The order's entry after a commit with this last event.
-    pub fn after(last: &Envelope) -> Change {
+    pub fn after(last: &Envelope) -> IndexChange {
         match last.event_type.as_str() {
-            OrderCompleted::TYPE => Change::End,
-            OrderCompensationFailed::TYPE => Change::Begin(Self::Attention),
+            OrderCompleted::TYPE => IndexChange::Remove,
+            OrderCompensationFailed::TYPE => IndexChange::Put(Self::Attention),
             OrderCancelled::TYPE => match last.decode::<OrderCancelled>() {
                 // Most of those that are cancelled at once, out of stock. No money can have moved.
-                Ok(end) if is_before_payment(&end.step) => Change::End,
-                _ => Change::Begin(Self::Cancelled),
+                Ok(end) if is_before_payment(&end.step) => IndexChange::Remove,
+                _ => IndexChange::Put(Self::Cancelled),
             },
-            _ => Change::Keep,
+            _ => IndexChange::Keep,
         }
     }
 }
@@ -114,28 +114,28 @@ pub(super) fn sortable(at: Timestamp) -> String {
 }
 
 /// The index attributes of an order's first commit.
-pub(super) fn from_the_beginning(order_id: &OrderId, placed_at: Timestamp, partitions: Partitions) -> Item {
+pub(super) fn initial_entry(order_id: &OrderId, placed_at: Timestamp, partitions: Partitions) -> Item {
     HashMap::from([
-        (WATCH.to_owned(), string(Watch::Open.partition_of(order_id, partitions))),
-        (WATCHED_SINCE.to_owned(), string(sortable(placed_at))),
-        (WATCH_VERSION.to_owned(), number(1)),
+        (INDEX.to_owned(), string(IndexReason::Open.partition_of(order_id, partitions))),
+        (SINCE.to_owned(), string(sortable(placed_at))),
+        (VERSION.to_owned(), number(1)),
     ])
 }
 
 impl Store {
     /// Updates the order's index entry to its state after this commit, unless a later one was applied.
     /// Commits may come in any order and repeatedly.
-    pub async fn watch(&self, order_id: &OrderId, last: &Envelope) -> Result<(), StoreError> {
-        const OPERATION: &str = "changing the watch over an order";
-        let update = match Watch::after(last) {
-            Change::Keep => return Ok(()),
-            Change::End => {
+    pub async fn update_index_entry(&self, order_id: &OrderId, last: &Envelope) -> Result<(), StoreError> {
+        const OPERATION: &str = "updating the reconciliation index";
+        let update = match IndexReason::after(last) {
+            IndexChange::Keep => return Ok(()),
+            IndexChange::Remove => {
                 Expression::new("SET watch_version = :version REMOVE watch, watched_since, #private")
             }
-            Change::Begin(watch) => Expression::new(
+            IndexChange::Put(reason) => Expression::new(
                 "SET watch_version = :version, watch = :watch, watched_since = :since REMOVE #private",
             )
-            .value(":watch", string(watch.partition_of(order_id, self.partitioning.watch)))
+            .value(":watch", string(reason.partition_of(order_id, self.partitioning.reconciliation)))
             .value(":since", string(sortable(last.occurred_at))),
         };
         let update = update
@@ -148,39 +148,39 @@ impl Store {
         Ok(())
     }
 
-    /// The index's partitions that hold the orders which are watched for this reason.
-    pub fn watch_partitions(&self, watch: Watch) -> Vec<String> {
-        watch.partitions(self.partitioning.watch)
+    /// The index's partitions that hold the orders with this reason.
+    pub fn index_partitions(&self, reason: IndexReason) -> Vec<String> {
+        reason.partitions(self.partitioning.reconciliation)
     }
 
-    /// One page of the orders of a partition that are watched since before `until`, the longest watched first.
-    pub async fn watched(
+    /// One page of the orders of a partition that entered it before `until`, the oldest entry first.
+    pub async fn indexed_orders(
         &self,
         partition: &str,
         until: Timestamp,
         limit: i32,
         from: Option<Item>,
     ) -> Result<Page, StoreError> {
-        const OPERATION: &str = "listing watched orders";
+        const OPERATION: &str = "reading the reconciliation index";
         let query = self
             .table
             .query()
-            .index_name(WATCH)
+            .index_name(INDEX)
             .key_condition_expression("watch = :partition AND watched_since < :until")
             .expression_attribute_values(":partition", string(partition))
             .expression_attribute_values(":until", string(sortable(until)))
             .limit(limit)
             .set_exclusive_start_key(from);
         let page = self.table.query_page(OPERATION, query).await?;
-        let orders = page.items.iter().map(watched_order).collect::<Result<_, _>>();
+        let orders = page.items.iter().map(indexed_order).collect::<Result<_, _>>();
         Ok(Page { orders: orders.map_err(|e| TableError::item(OPERATION, e))?, next: page.next })
     }
 
-    /// Ends the watch over a cancelled order. It may have ended before.
-    pub async fn unwatch_cancelled(&self, order_id: &OrderId) -> Result<(), StoreError> {
-        const OPERATION: &str = "ending the watch over an order";
+    /// Removes a cancelled order from the index. A repeat changes nothing.
+    pub async fn remove_cancelled(&self, order_id: &OrderId) -> Result<(), StoreError> {
+        const OPERATION: &str = "removing an order from the reconciliation index";
         let cancelled = Expression::new("begins_with(watch, :cancelled)")
-            .value(":cancelled", string(Watch::Cancelled.name()));
+            .value(":cancelled", string(IndexReason::Cancelled.name()));
         let update = "REMOVE watch, watched_since";
         let (Ok(()) | Err(Conflict)) =
             self.table.update_if(OPERATION, first_key(order_id), update, cancelled).await?;
@@ -188,9 +188,9 @@ impl Store {
     }
 }
 
-/// The index holds keys only: all else is in them.
-fn watched_order(item: &Item) -> Result<Watched, ItemError> {
+/// Reads an entry. The index projects keys only, and they have all that is needed.
+fn indexed_order(item: &Item) -> Result<IndexedOrder, ItemError> {
     let order_id = text(item, PK)?.strip_prefix("ORDER#").map(OrderId::from_str);
     let Some(Ok(order_id)) = order_id else { return Err(ItemError::Attribute(PK)) };
-    Ok(Watched { order_id, since: text(item, WATCHED_SINCE)?.to_owned() })
+    Ok(IndexedOrder { order_id, since: text(item, SINCE)?.to_owned() })
 }

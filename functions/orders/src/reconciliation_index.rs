@@ -1,4 +1,4 @@
-//! Updates the watch index (`orders-relay`, concurrently with publishing): each order is in it from its first
+//! Updates the reconciliation index (`orders-relay`, concurrently with publishing): each order is in it from its first
 //! commit until it ends.
 
 use std::collections::BTreeMap;
@@ -15,18 +15,17 @@ use crate::store::{Store, StoreError};
 /// Writes at the same time: a full batch (infra/orders.yaml) takes five turns, as starting its sagas does.
 const CONCURRENCY: usize = 10;
 
-/// Why a watch could not be changed.
+/// Why an entry could not be updated.
 #[derive(Debug, thiserror::Error)]
-enum WatchError {
+enum IndexError {
     #[error("the order's id cannot be read")]
     OrderId(#[from] InvalidId),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Ends the watch over every order of the batch that has ended, or changes it, and returns what became of the
-/// records.
-pub async fn watch_all(store: &Store, batch: &StreamEvent) -> Handled {
+/// Updates or removes the entry of each order of the batch. Returns the records that failed.
+pub async fn update_index(store: &Store, batch: &StreamEvent) -> Handled {
     // Records that cannot be parsed are reported by the relay itself.
     let commits = batch.records.iter().filter_map(|record| record.new_events().ok()?.pop());
     let mut latest: BTreeMap<String, Outgoing> = BTreeMap::new();
@@ -36,31 +35,31 @@ pub async fn watch_all(store: &Store, batch: &StreamEvent) -> Handled {
             latest.insert(last.event.subject.clone(), last);
         }
     }
-    let watched = stream::iter(latest.into_values()).map(|last| async move {
-        match watch(store, &last).await {
+    let updates = stream::iter(latest.into_values()).map(|last| async move {
+        match update(store, &last).await {
             Ok(()) => None,
             Err(error) => {
                 tracing::error!(
                     order_id = last.event.subject,
                     correlation_id = last.event.correlation_id.as_str(),
                     error = chain(&error),
-                    "the watch over an order could not be changed"
+                    "the reconciliation index could not be updated"
                 );
-                Some((last.origin, matches!(error, WatchError::OrderId(_))))
+                Some((last.origin, matches!(error, IndexError::OrderId(_))))
             }
         }
     });
-    let mut watched = watched.buffer_unordered(CONCURRENCY).filter_map(std::future::ready);
+    let mut updates = updates.buffer_unordered(CONCURRENCY).filter_map(std::future::ready);
     let mut handled = Handled::default();
-    while let Some((origin, is_final)) = watched.next().await {
+    while let Some((origin, is_final)) = updates.next().await {
         if is_final { &mut handled.unprocessable } else { &mut handled.failed }.insert(origin);
     }
     handled
 }
 
-async fn watch(store: &Store, last: &Outgoing) -> Result<(), WatchError> {
+async fn update(store: &Store, last: &Outgoing) -> Result<(), IndexError> {
     let order_id = OrderId::try_from(last.event.subject.as_str())?;
-    Ok(store.watch(&order_id, &last.event).await?)
+    Ok(store.update_index_entry(&order_id, &last.event).await?)
 }
 
 #[cfg(test)]

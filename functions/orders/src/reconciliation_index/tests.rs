@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     domain::Command,
-    store::Watch,
+    store::IndexReason,
     testing::{at, cancel, cancel_after, complete, correlation_id, order_id, place_order},
 };
 use contracts::saga::UndoOutcome;
@@ -61,8 +61,8 @@ fn batch(records: Vec<Value>) -> StreamEvent {
     serde_json::from_value(json!({"Records": records})).unwrap()
 }
 
-/// Why the order is watched.
-async fn watched(table: &Table) -> Option<String> {
+/// The partition that the order's entry is in.
+async fn entry(table: &Table) -> Option<String> {
     of_the_first_commit(table, "watch").await
 }
 
@@ -95,26 +95,26 @@ fn failed() -> Command {
 #[case::in_need(vec![Command::RecordReservation, failed()], Some("attention#f"))]
 #[case::repaired(vec![Command::RecordReservation, failed(), repaired()], Some("cancelled#f"))]
 #[tokio::test]
-async fn an_order_is_watched_until_it_ends_whatever_comes_when(
+async fn an_order_is_in_the_index_until_it_ends_in_any_order_of_records(
     #[case] commands: Vec<Command>,
-    #[case] watch: Option<&str>,
+    #[case] expected: Option<&str>,
 ) {
     let (store, table, faults) = with_order(commands).await;
-    assert_eq!(watched(&table).await.as_deref(), Some("open#f"), "before anything came through the stream");
+    assert_eq!(entry(&table).await.as_deref(), Some("open#f"), "before anything came through the stream");
     let mut records = records(&table).await;
 
     // One by one, all of them again, and backwards.
     for record in records.clone() {
-        assert!(watch_all(&store, &batch(vec![record])).await.is_empty());
+        assert!(update_index(&store, &batch(vec![record])).await.is_empty());
     }
-    assert_eq!(watched(&table).await.as_deref(), watch);
+    assert_eq!(entry(&table).await.as_deref(), expected);
     faults.reset();
-    assert!(watch_all(&store, &batch(records.clone())).await.is_empty());
+    assert!(update_index(&store, &batch(records.clone())).await.is_empty());
     assert!(faults.calls().len() <= 1, "one write an order at most");
     records.reverse();
     for record in records {
-        assert!(watch_all(&store, &batch(vec![record])).await.is_empty());
-        assert_eq!(watched(&table).await.as_deref(), watch);
+        assert!(update_index(&store, &batch(vec![record])).await.is_empty());
+        assert_eq!(entry(&table).await.as_deref(), expected);
     }
 }
 
@@ -137,7 +137,7 @@ async fn an_address_is_kept_as_long_as_the_saga_may_need_it(
     let mut records = records(&table).await;
     records.reverse();
     for record in records {
-        assert!(watch_all(&store, &batch(vec![record])).await.is_empty());
+        assert!(update_index(&store, &batch(vec![record])).await.is_empty());
     }
     assert_eq!(of_the_first_commit(&table, "private").await.is_some(), kept);
     assert_eq!(store.load(&order_id()).await.unwrap(), before, "the order is what it was");
@@ -149,8 +149,8 @@ async fn a_late_record_of_an_order_that_has_ended_does_not_open_it_again() {
     let mut records = records(&table).await;
     records.reverse();
     for record in records {
-        assert!(watch_all(&store, &batch(vec![record])).await.is_empty());
-        assert_eq!(watched(&table).await.as_deref(), Some("cancelled#f"));
+        assert!(update_index(&store, &batch(vec![record])).await.is_empty());
+        assert_eq!(entry(&table).await.as_deref(), Some("cancelled#f"));
     }
 }
 
@@ -162,37 +162,37 @@ async fn what_is_no_end_of_an_order_writes_nothing() {
     faults.reset();
     let erased = json!({"eventName": "MODIFY", "dynamodb": {"SequenceNumber": "1", "OldImage": image, "NewImage": image}});
     let price = json!({"eventName": "INSERT", "dynamodb": {"SequenceNumber": "2", "NewImage": {"pk": {"S": "PRICE#MUG"}}}});
-    assert!(watch_all(&store, &batch(vec![erased, price])).await.is_empty());
+    assert!(update_index(&store, &batch(vec![erased, price])).await.is_empty());
     assert!(faults.calls().is_empty());
 }
 
 #[tokio::test]
-async fn a_watch_that_could_not_be_changed_brings_its_record_again() {
+async fn an_entry_that_could_not_be_updated_fails_its_record() {
     let (store, table, faults) = with_order(vec![Command::RecordReservation, complete()]).await;
     let records = records(&table).await;
     faults.refuse("UpdateItem", lambda_kit::aws::MAX_ATTEMPTS);
-    assert_eq!(watch_all(&store, &batch(records.clone())).await, BTreeSet::from(["2".to_owned()]).into());
+    assert_eq!(update_index(&store, &batch(records.clone())).await, BTreeSet::from(["2".to_owned()]).into());
     faults.lose_answers("UpdateItem", lambda_kit::aws::MAX_ATTEMPTS);
-    assert_eq!(watch_all(&store, &batch(records.clone())).await, BTreeSet::from(["2".to_owned()]).into());
+    assert_eq!(update_index(&store, &batch(records.clone())).await, BTreeSet::from(["2".to_owned()]).into());
     faults.reset();
-    assert!(watch_all(&store, &batch(records)).await.is_empty());
-    assert_eq!(watched(&table).await, None);
+    assert!(update_index(&store, &batch(records)).await.is_empty());
+    assert_eq!(entry(&table).await, None);
 }
 
 #[tokio::test]
-async fn watched_orders_are_found_by_why_and_since_when() {
+async fn indexed_orders_are_found_by_reason_and_time() {
     let (store, table, _) = with_order(vec![Command::RecordReservation]).await;
-    let found = async |watch: Watch, until| {
+    let found = async |reason: IndexReason, until| {
         let mut orders = vec![];
-        for partition in store.watch_partitions(watch) {
-            orders.extend(store.watched(&partition, at(until), 10, None).await.unwrap().orders);
+        for partition in store.index_partitions(reason) {
+            orders.extend(store.indexed_orders(&partition, at(until), 10, None).await.unwrap().orders);
         }
         orders
     };
-    let stream = async || assert!(watch_all(&store, &batch(records(&table).await)).await.is_empty());
+    let stream = async || assert!(update_index(&store, &batch(records(&table).await)).await.is_empty());
     stream().await;
-    assert!(found(Watch::Open, 0).await.is_empty());
-    let open = found(Watch::Open, 1).await;
+    assert!(found(IndexReason::Open, 0).await.is_empty());
+    let open = found(IndexReason::Open, 1).await;
     assert_eq!((open.len(), &open[0].order_id), (1, &order_id()));
 
     crate::handler::execute(
@@ -205,15 +205,15 @@ async fn watched_orders_are_found_by_why_and_since_when() {
     .await
     .unwrap();
     stream().await;
-    assert!(found(Watch::Open, 100).await.is_empty());
-    assert!(found(Watch::Attention, 100).await.is_empty());
-    assert!(found(Watch::Cancelled, 60).await.is_empty());
-    let cancelled = found(Watch::Cancelled, 61).await;
+    assert!(found(IndexReason::Open, 100).await.is_empty());
+    assert!(found(IndexReason::Attention, 100).await.is_empty());
+    assert!(found(IndexReason::Cancelled, 60).await.is_empty());
+    let cancelled = found(IndexReason::Cancelled, 61).await;
     assert_eq!(cancelled.len(), 1);
     for _ in 0..2 {
-        store.unwatch_cancelled(&cancelled[0].order_id).await.unwrap();
-        // Redelivered records do not restart the watch.
+        store.remove_cancelled(&cancelled[0].order_id).await.unwrap();
+        // Redelivered records do not add the entry again.
         stream().await;
-        assert!(found(Watch::Cancelled, 100).await.is_empty());
+        assert!(found(IndexReason::Cancelled, 100).await.is_empty());
     }
 }
