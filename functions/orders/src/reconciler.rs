@@ -9,9 +9,9 @@ mod contexts;
 mod executions;
 mod function;
 mod report;
+mod roll_back;
 #[cfg(test)]
 mod tests;
-mod unwind;
 
 use contracts::{
     OrderId, OrderStatus,
@@ -25,7 +25,7 @@ pub use self::{contexts::Contexts, executions::Executions, function::run};
 use self::{
     executions::{Execution, ExecutionError},
     function::Invocation,
-    report::{Found, Report},
+    report::{ReconcileOutcome, Report},
 };
 use crate::{
     domain::History,
@@ -40,10 +40,10 @@ const CONCURRENCY: usize = 10;
 const PAGE: i32 = 100;
 /// How long after its cancellation an order's payment is checked. Payments retries what it owes every 15
 /// minutes at the latest, and what it settles by itself should not be reported.
-const MONEY_IS_BACK_AFTER: SignedDuration = SignedDuration::from_mins(20);
+const MONEY_CHECK_DELAY: SignedDuration = SignedDuration::from_mins(20);
 /// How long undos are retried, counted from the cancel request, before a person is called: at least as long
 /// as the saga's own undos (statemachine/README.md).
-const UNDO_PATIENCE: SignedDuration = SignedDuration::from_hours(4);
+const UNDO_RETRY_PERIOD: SignedDuration = SignedDuration::from_hours(4);
 
 /// The reconciler's dependencies.
 #[derive(Debug, Clone)]
@@ -85,9 +85,10 @@ impl Reconciler {
         let overdue = invocation.now - older_than;
         for partition in self.store.index_partitions(IndexReason::Open) {
             self.each_page(&partition, overdue, PAGE, async |page| {
-                let found = stream::iter(page).map(|order| self.look_at(order, invocation));
-                let found: Vec<(IndexedOrder, Found)> = found.buffer_unordered(CONCURRENCY).collect().await;
-                found.into_iter().for_each(|(order, found)| report.open(&order.order_id, found));
+                let outcomes = stream::iter(page).map(|order| self.inspect(order, invocation));
+                let outcomes: Vec<(IndexedOrder, ReconcileOutcome)> =
+                    outcomes.buffer_unordered(CONCURRENCY).collect().await;
+                outcomes.into_iter().for_each(|(order, outcome)| report.open(&order.order_id, outcome));
             })
             .await?;
         }
@@ -123,64 +124,75 @@ impl Reconciler {
         }
     }
 
-    async fn look_at(&self, order: IndexedOrder, invocation: Invocation) -> (IndexedOrder, Found) {
+    async fn inspect(&self, order: IndexedOrder, invocation: Invocation) -> (IndexedOrder, ReconcileOutcome) {
         if !invocation.has_time_to_undo() {
-            return (order, Found::NotLookedAt);
+            return (order, ReconcileOutcome::Skipped);
         }
         let order_id = order.order_id.as_str();
-        let found = match self.mend(&order.order_id, invocation.now).await {
-            Ok(Found::Running) => Found::Running,
-            Ok(found) => {
-                tracing::warn!(order_id, found = found.as_str(), "an order without a saga was looked after");
-                found
+        let outcome = match self.reconcile(&order.order_id, invocation.now).await {
+            Ok(ReconcileOutcome::Running) => ReconcileOutcome::Running,
+            Ok(outcome) => {
+                tracing::warn!(
+                    order_id,
+                    outcome = outcome.as_str(),
+                    "an order without a running saga was reconciled"
+                );
+                outcome
             }
             Err(error) => {
-                tracing::error!(order_id, error = chain(&error), "an order could not be looked after");
-                Found::Failed
+                tracing::error!(order_id, error = chain(&error), "an order could not be reconciled");
+                ReconcileOutcome::Failed
             }
         };
-        (order, found)
+        (order, outcome)
     }
 
-    /// Starts or takes back an open order that no execution works on.
-    async fn mend(&self, order_id: &OrderId, now: Timestamp) -> Result<Found, ReconcileError> {
+    /// Starts or rolls back an open order without a running execution.
+    async fn reconcile(
+        &self,
+        order_id: &OrderId,
+        now: Timestamp,
+    ) -> Result<ReconcileOutcome, ReconcileError> {
         let execution = self.executions.of(order_id).await?;
         if execution == Execution::Running {
-            return Ok(Found::Running);
+            return Ok(ReconcileOutcome::Running);
         }
-        // Read after the execution was seen to have ended: what it did is in here.
+        // Read after the execution had ended, so this includes everything that it did.
         let history = self.store.load(order_id).await?.ok_or(ReconcileError::NoOrder)?;
         if !is_open(history.order.status) {
             // The relay has not updated the index yet, or its record was lost.
             if let Some(last) = history.events.last() {
                 self.store.update_index_entry(order_id, &last.envelope).await?;
             }
-            return Ok(Found::Ended);
+            return Ok(ReconcileOutcome::Ended);
         }
         if execution == Execution::NeverStarted {
             let checkout_details = self.store.checkout_details(order_id).await?;
             let [created, ..] = &history.events[..] else { return Err(ReconcileError::NoOrder) };
             match self.starter.start(&created.envelope, checkout_details.as_deref()).await? {
-                Started::Yes | Started::Before => return Ok(Found::Started),
+                Started::Yes | Started::Before => return Ok(ReconcileOutcome::Started),
                 Started::Erased => {}
             }
         }
-        self.take_back(history, now).await
+        self.roll_back(history, now).await
     }
 
-    /// Asks for the money of every order that was cancelled a while ago, and sends back what is still there.
+    /// Queries the payment of every order that was cancelled a while ago, and refunds what is still held.
     async fn check_money(&self, invocation: Invocation, report: &mut Report) -> Result<(), ReconcileError> {
-        let until = invocation.now - MONEY_IS_BACK_AFTER;
-        // As many as one question may name.
+        let until = invocation.now - MONEY_CHECK_DELAY;
+        // The most that one query may name.
         let limit = i32::try_from(contracts::query::PAYMENT_STATUSES_MAX).unwrap_or(PAGE);
         for partition in self.store.index_partitions(IndexReason::Cancelled) {
             self.each_page(&partition, until, limit, async |page| {
                 if !invocation.has_time_to_undo() {
-                    report.not_looked_at += page.len();
+                    report.skipped += page.len();
                     return;
                 }
                 if let Err(error) = self.money_of(&page, invocation, report).await {
-                    tracing::error!(error = chain(&error), "the money of cancelled orders is not known");
+                    tracing::error!(
+                        error = chain(&error),
+                        "the payments of cancelled orders could not be queried"
+                    );
                     report.failed += page.len();
                 }
             })
@@ -202,7 +214,7 @@ impl Reconciler {
             report.money_checked += 1;
             if holding.contains(&order.order_id) {
                 if !invocation.has_time_to_undo() {
-                    report.not_looked_at += 1;
+                    report.skipped += 1;
                     continue;
                 }
                 let refunded = self.refund(order).await;

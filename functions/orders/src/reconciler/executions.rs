@@ -23,7 +23,7 @@ pub struct Executions {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the order's execution cannot be asked for")]
+#[error("the order's execution cannot be read")]
 pub struct ExecutionError(#[source] Box<SdkError<DescribeExecutionError, HttpResponse>>);
 
 impl Executions {

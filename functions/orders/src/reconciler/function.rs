@@ -22,7 +22,7 @@ use super::{
     contexts::LONGEST_CALL,
     overdue,
     report::Report,
-    unwind::{Retried, RetryError, last_failure},
+    roll_back::{Retried, RetryError, last_failure},
 };
 use crate::store::{IndexReason, IndexedOrder};
 
@@ -35,15 +35,15 @@ pub const TIME_TO_UNDO: Duration = Duration::from_secs(3 * LONGEST_CALL.as_secs(
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "action")]
 pub enum Request {
-    /// Look after every order that is overdue: placed more than `older_than_seconds` ago.
+    /// Reconcile every order that was placed more than `older_than_seconds` ago.
     CheckSagas { older_than_seconds: Option<u32> },
-    /// Say which orders need attention, or which are open.
+    /// List the orders that need attention, or those that are open.
     ListSagas {
         #[serde(default)]
         attention: bool,
         limit: Option<usize>,
     },
-    /// Try the undos of this order again.
+    /// Retry the undos of this order.
     RetrySaga { order_id: OrderId },
 }
 
@@ -51,13 +51,13 @@ pub enum Request {
 #[serde(untagged)]
 pub enum Answer {
     Report(Report),
-    Orders(Orders),
+    Orders(OrderList),
     Retry { order_id: OrderId, status: OrderStatus, failed: Vec<String> },
 }
 
 /// Some of the orders in the index.
 #[derive(Debug, Serialize)]
-pub struct Orders {
+pub struct OrderList {
     orders: Vec<Listed>,
     /// Whether there are more orders.
     more: bool,
@@ -140,7 +140,7 @@ impl Reconciler {
                 Diagnostic { error_type: "NothingToRetry".to_owned(), error_message: refused.to_string() }
             }
         })?;
-        tracing::info!(order_id = order_id.as_str(), ?retried, "undos tried again");
+        tracing::info!(order_id = order_id.as_str(), ?retried, "undos retried");
         let (status, failed) = match retried {
             Retried::Cancelled => (OrderStatus::OrderCancelled, vec![]),
             Retried::Completed => (OrderStatus::OrderCompleted, vec![]),
@@ -150,7 +150,7 @@ impl Reconciler {
     }
 
     /// The orders that have been in the index the longest, up to `limit`, with their current state.
-    async fn list(&self, attention: bool, limit: usize, now: Timestamp) -> Result<Orders, ReconcileError> {
+    async fn list(&self, attention: bool, limit: usize, now: Timestamp) -> Result<OrderList, ReconcileError> {
         let reasons: &[IndexReason] =
             if attention { &[IndexReason::Attention] } else { &[IndexReason::Attention, IndexReason::Open] };
         let mut indexed: Vec<IndexedOrder> = vec![];
@@ -174,11 +174,11 @@ impl Reconciler {
                 failure,
             });
         }
-        Ok(Orders { orders, more })
+        Ok(OrderList { orders, more })
     }
 }
 
 fn failed(error: &ReconcileError) -> Diagnostic {
-    tracing::error!(error = chain(error), "the sagas could not be looked after");
+    tracing::error!(error = chain(error), "saga reconciliation failed");
     Diagnostic { error_type: "Transient".to_owned(), error_message: chain(error) }
 }

@@ -8,10 +8,10 @@ use serde::Serialize;
 /// person reads more.
 const NAMED: usize = 200;
 
-/// The finding about an open order, and the action taken.
+/// The outcome for an open order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Found {
+pub enum ReconcileOutcome {
     /// Its execution works on it: left alone.
     Running,
     /// It had ended, but was still in the index.
@@ -28,8 +28,9 @@ pub enum Found {
     UndoFailed,
     /// It could not be checked; the next run tries again.
     Failed,
-    /// The time was over.
-    NotLookedAt,
+    /// There was no time to inspect it.
+    #[serde(rename = "not_looked_at")]
+    Skipped,
 }
 
 /// One run's findings.
@@ -45,7 +46,8 @@ pub struct Report {
     pub needs_attention: usize,
     pub undo_failed: usize,
     pub failed: usize,
-    pub not_looked_at: usize,
+    #[serde(rename = "not_looked_at")]
+    pub skipped: usize,
     /// Cancelled orders whose money was checked.
     pub money_checked: usize,
     pub refunded: usize,
@@ -62,7 +64,7 @@ pub struct Named {
     pub found: &'static str,
 }
 
-impl Found {
+impl ReconcileOutcome {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -73,27 +75,27 @@ impl Found {
             Self::NeedsAttention => "needs_attention",
             Self::UndoFailed => "undo_failed",
             Self::Failed => "failed",
-            Self::NotLookedAt => "not_looked_at",
+            Self::Skipped => "not_looked_at",
         }
     }
 }
 
 impl Report {
-    pub fn open(&mut self, order_id: &OrderId, found: Found) {
+    pub fn open(&mut self, order_id: &OrderId, outcome: ReconcileOutcome) {
         self.overdue += 1;
-        *match found {
-            Found::Running => &mut self.running,
-            Found::Ended => &mut self.ended,
-            Found::Started => &mut self.started,
-            Found::Completed => &mut self.completed,
-            Found::Cancelled => &mut self.cancelled,
-            Found::NeedsAttention => &mut self.needs_attention,
-            Found::UndoFailed => &mut self.undo_failed,
-            Found::Failed => &mut self.failed,
-            Found::NotLookedAt => &mut self.not_looked_at,
+        *match outcome {
+            ReconcileOutcome::Running => &mut self.running,
+            ReconcileOutcome::Ended => &mut self.ended,
+            ReconcileOutcome::Started => &mut self.started,
+            ReconcileOutcome::Completed => &mut self.completed,
+            ReconcileOutcome::Cancelled => &mut self.cancelled,
+            ReconcileOutcome::NeedsAttention => &mut self.needs_attention,
+            ReconcileOutcome::UndoFailed => &mut self.undo_failed,
+            ReconcileOutcome::Failed => &mut self.failed,
+            ReconcileOutcome::Skipped => &mut self.skipped,
         } += 1;
-        if found != Found::Running {
-            self.name(order_id, found.as_str());
+        if outcome != ReconcileOutcome::Running {
+            self.name(order_id, outcome.as_str());
         }
     }
 
@@ -103,20 +105,20 @@ impl Report {
         self.name(order_id, if done { "refunded" } else { "refund_failed" });
     }
 
-    fn name(&mut self, order_id: &OrderId, found: &'static str) {
+    fn name(&mut self, order_id: &OrderId, outcome: &'static str) {
         if self.orders.len() < NAMED {
-            self.orders.push(Named { order_id: order_id.clone(), found });
+            self.orders.push(Named { order_id: order_id.clone(), found: outcome });
         }
     }
 
     /// Five metrics: CloudWatch charges for each.
     pub fn record(&self) {
-        let mended = self.started + self.completed + self.cancelled + self.refunded;
-        let unmended = self.undo_failed + self.failed + self.not_looked_at + self.refund_failed;
+        let resolved = self.started + self.completed + self.cancelled + self.refunded;
+        let unresolved = self.undo_failed + self.failed + self.skipped + self.refund_failed;
         for (kind, number) in [
             ("overdue", self.overdue),
-            ("mended", mended),
-            ("unmended", unmended),
+            ("mended", resolved),
+            ("unmended", unresolved),
             ("money_not_back", self.refunded + self.refund_failed),
             ("in_attention", self.in_attention),
         ] {

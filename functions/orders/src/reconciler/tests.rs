@@ -153,7 +153,7 @@ async fn an_undo_that_fails_is_tried_again_and_keeps_no_other_from_being_done() 
     assert!(history.order.cancel_requested, "it cannot complete any more");
     assert_eq!(history.order.status, OrderStatus::PaymentPending);
 
-    world.mend("RefundPayment");
+    world.repair("RefundPayment");
     assert_eq!(world.check(DAY + 600).await.cancelled, 1);
     assert_eq!(world.history().await.order.status, OrderStatus::OrderCancelled);
 }
@@ -164,8 +164,8 @@ async fn an_undo_that_fails_for_hours_is_raised_to_a_person() {
     world.execution("ABORTED");
     world.fail("RefundPayment");
     assert_eq!(world.check(DAY).await.undo_failed, 1);
-    assert_eq!(world.check(DAY + UNDO_PATIENCE.as_secs() - 1).await.undo_failed, 1);
-    assert_eq!(world.check(DAY + UNDO_PATIENCE.as_secs()).await.needs_attention, 1);
+    assert_eq!(world.check(DAY + UNDO_RETRY_PERIOD.as_secs() - 1).await.undo_failed, 1);
+    assert_eq!(world.check(DAY + UNDO_RETRY_PERIOD.as_secs()).await.needs_attention, 1);
     let history = world.history().await;
     assert_eq!(history.order.status, OrderStatus::NeedsAttention);
     assert_eq!(history.events.last().unwrap().envelope.data["failed"], json!(["payment"]));
@@ -213,14 +213,14 @@ async fn what_there_is_no_time_for_is_left_to_the_next_run() {
     let ends = Instant::now() + TIME_TO_UNDO - Duration::from_secs(1);
     let late = Invocation { now: at(DAY), ends };
     let report = world.reconciler.check(SignedDuration::ZERO, late).await.unwrap();
-    assert_eq!((report.overdue, report.not_looked_at, world.calls().len()), (1, 1, 0));
+    assert_eq!((report.overdue, report.skipped, world.calls().len()), (1, 1, 0));
 }
 
 #[tokio::test]
 async fn the_money_of_a_cancelled_order_is_asked_for_once() {
     let declined = cancel("TakePayment", "PaymentDeclined");
     let world = World::new().await.with_order(vec![Command::RecordReservation, declined]).await;
-    let soon = MONEY_IS_BACK_AFTER.as_secs();
+    let soon = MONEY_CHECK_DELAY.as_secs();
     assert_eq!(world.check(soon).await.money_checked, 0);
     let report = world.check(soon + 10).await;
     assert_eq!((report.money_checked, report.refunded), (1, 0));
@@ -258,7 +258,7 @@ async fn money_that_a_cancelled_order_still_holds_is_sent_back() {
         let report = world.check(DAY).await;
         assert_eq!((report.money_checked, report.refunded, report.refund_failed), (1, 0, 1));
     }
-    world.mend("RefundPayment");
+    world.repair("RefundPayment");
     let report = world.check(DAY).await;
     assert_eq!((report.refunded, report.refund_failed), (1, 0));
     assert_eq!(world.check(DAY).await.money_checked, 0);
@@ -271,7 +271,7 @@ async fn money_that_nobody_can_be_asked_for_is_asked_for_again() {
     let world = World::new().await.with_order(vec![Command::RecordReservation, declined]).await;
     world.fail("PaymentStatuses");
     assert_eq!(world.check(DAY).await.failed, 1);
-    world.mend("PaymentStatuses");
+    world.repair("PaymentStatuses");
     assert_eq!(world.check(DAY).await.money_checked, 1);
 }
 
@@ -310,7 +310,7 @@ async fn a_retry_that_fails_again_says_what_and_changes_nothing_that_is_known() 
     assert_eq!(half.events.last().unwrap().envelope.data["failed"], json!(["payment"]));
     assert_eq!(retry().await, Retried::StillFailing(vec!["payment".to_owned()]));
     assert_eq!(world.history().await, half);
-    world.mend("RefundPayment");
+    world.repair("RefundPayment");
     assert_eq!(retry().await, Retried::Cancelled);
 }
 
@@ -336,7 +336,7 @@ async fn an_order_whose_refund_failed_is_listed_and_a_retry_refunds_it_again() {
     world.fail("RefundPayment");
     let retry = async || world.reconciler.retry(&order_id(), at(DAY)).await.unwrap();
     assert_eq!(retry().await, Retried::StillFailing(vec!["payment".to_owned()]));
-    world.mend("RefundPayment");
+    world.repair("RefundPayment");
     assert_eq!(retry().await, Retried::Cancelled);
     assert!(world.undone().iter().all(|undo| undo == "RefundPayment"), "{:?}", world.undone());
     assert_eq!(world.history().await.order.status, OrderStatus::OrderCancelled);

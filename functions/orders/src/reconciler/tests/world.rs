@@ -202,7 +202,7 @@ impl World {
         self.with_state(|state| state.failing.insert(action.to_owned()));
     }
 
-    pub fn mend(&self, action: &str) {
+    pub fn repair(&self, action: &str) {
         self.with_state(|state| state.failing.remove(action));
     }
 

@@ -1,4 +1,4 @@
-//! Takes an order back as the saga would have: no completion any more, the undos in their order, then its end.
+//! Rolls an order back as the saga would have: it can no longer complete, the undos run in their order, then it ends.
 
 use contracts::{
     OrderStatus,
@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use lambda_kit::command::chain;
 
 use super::{
-    ReconcileError, Reconciler, UNDO_PATIENCE, correlation_id, executions::Execution, is_open, report::Found,
+    ReconcileError, Reconciler, UNDO_RETRY_PERIOD, correlation_id, executions::Execution, is_open,
+    report::ReconcileOutcome,
 };
 use crate::{
     commands,
@@ -32,7 +33,7 @@ pub enum Retried {
     Completed,
 }
 
-/// Why there is nothing to try again.
+/// Why there is nothing to retry.
 #[derive(Debug, thiserror::Error)]
 pub enum RetryError {
     #[error("the order has ended as {0}: there is nothing to retry")]
@@ -46,23 +47,27 @@ pub enum RetryError {
 }
 
 impl Reconciler {
-    /// Takes back an open order that no execution works on.
-    pub(super) async fn take_back(&self, history: History, now: Timestamp) -> Result<Found, ReconcileError> {
+    /// Rolls back an open order without a running execution.
+    pub(super) async fn roll_back(
+        &self,
+        history: History,
+        now: Timestamp,
+    ) -> Result<ReconcileOutcome, ReconcileError> {
         let history = self.abort(&history, now).await?;
         match history.order.status {
-            OrderStatus::OrderCompleted => return Ok(Found::Completed),
-            status if !is_open(status) => return Ok(Found::Ended),
+            OrderStatus::OrderCompleted => return Ok(ReconcileOutcome::Completed),
+            status if !is_open(status) => return Ok(ReconcileOutcome::Ended),
             _ => {}
         }
         let failure = failure(&history);
         let compensations = self.undo(&history, &failure, undos()).await;
-        let patient = now.duration_since(history.updated_at) < UNDO_PATIENCE;
-        if patient && !failed(&compensations).is_empty() {
-            return Ok(Found::UndoFailed);
+        let retries_left = now.duration_since(history.updated_at) < UNDO_RETRY_PERIOD;
+        if retries_left && !failed(&compensations).is_empty() {
+            return Ok(ReconcileOutcome::UndoFailed);
         }
         match self.cancel(&history, failure, compensations, now).await? {
-            OrderStatus::NeedsAttention => Ok(Found::NeedsAttention),
-            _ => Ok(Found::Cancelled),
+            OrderStatus::NeedsAttention => Ok(ReconcileOutcome::NeedsAttention),
+            _ => Ok(ReconcileOutcome::Cancelled),
         }
     }
 
@@ -108,13 +113,13 @@ impl Reconciler {
         }
     }
 
-    /// Sees to it that the order does not complete any more, unless it did: a step that is still under way is refused.
+    /// Makes sure that the order does not complete any more, unless it has: a step that is still running is rejected.
     async fn abort(&self, history: &History, now: Timestamp) -> Result<History, ReconcileError> {
         let (order_id, correlation_id) = (&history.order_id, correlation_id(history));
         Ok(handler::execute(&self.store, order_id, &Command::Abort, correlation_id, now).await?)
     }
 
-    /// Runs these undos, one after the other; one that fails does not keep the others from being done.
+    /// Runs these undos one after the other. After one has failed, the others still run.
     async fn undo(
         &self,
         history: &History,
@@ -136,7 +141,7 @@ impl Reconciler {
         compensations
     }
 
-    /// Ends the order as the saga's last step does, and answers how it stands.
+    /// Ends the order as the saga's last step does. Returns its status.
     async fn cancel(
         &self,
         history: &History,
@@ -164,10 +169,13 @@ fn failed(compensations: &Compensations) -> Vec<String> {
 /// The reason for cancelling an order without a running saga: its customer requested it, or its saga was
 /// lost.
 fn failure(history: &History) -> Failure {
-    let wished = history.events.iter().any(|event| {
-        event.envelope.decode::<OrderCancelRequested>().is_ok_and(|asked| asked.requested_by == "customer")
+    let requested = history.events.iter().any(|event| {
+        event
+            .envelope
+            .decode::<OrderCancelRequested>()
+            .is_ok_and(|request| request.requested_by == "customer")
     });
-    let error = if wished { ORDER_CANCEL_REQUESTED } else { SAGA_ABORTED };
+    let error = if requested { ORDER_CANCEL_REQUESTED } else { SAGA_ABORTED };
     Failure {
         step: SAGA.to_owned(),
         error: error.to_owned(),
