@@ -2,6 +2,7 @@
 
 mod checkout;
 mod command;
+mod daily_totals;
 mod decide;
 mod discount;
 mod event;
@@ -10,17 +11,16 @@ mod lines;
 mod order;
 #[cfg(test)]
 mod properties;
-mod tally;
 
 pub use checkout::CheckoutDetails;
 pub use command::{Command, command_id};
+pub use daily_totals::{DailyTotals, SalesMetric, daily_totals};
 pub use decide::{Rejected, decide, quote};
 pub use discount::{Discount, DiscountCode, DiscountError, Offer, Reduction, Terms};
 pub use event::Event;
 pub use history::{Commit, EventContext, History, Recorded, ReplayError};
 pub use lines::{LineError, check_lines, price_lines};
 pub use order::{Order, Placed, apply};
-pub use tally::{Measure, Tally, tallies};
 
 /// `source` of every event that an order is made of.
 pub const SOURCE: &str = "orders";

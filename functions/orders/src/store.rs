@@ -5,9 +5,9 @@
 //! | `ORDER#<id>` | `COMMIT#<first version, 8 digits>` | one commit: `command_id`, `outbox` (its envelopes: the events, stored once), `first_version`, `last_version`, `user_id`; the first one also `request_hash`, `private`, and while the reconciler has to check the order `watch` and `watched_since`, the keys of the sparse index `watch` |
 //! | `CUSTOMER#<user>` | `DELETED` | the customer was deleted; lives as long as an access token from before |
 //! | `PRICE#<sku>` | `PRICE` | what the SKU costs, as of `product_version`; without `amount` and `currency` it is no longer sold |
-//! | `CUSTOMER#<user id>` | `ORDER#<created at>#<id>` | the view of an order: `version` and `status` of the order, `order` (its JSON, as it is shown), `revision` (counts the view's writes), `counted` (by generation of the sales, the version up to which the order is counted), and `listed`, the key of the index `listed` |
-//! | `SALES#<generation>#<shard>` | `<day>` | what these orders add to that day: one sum for each of `Measure` |
-//! | `PROJECTION#sales` | `GENERATIONS` | `live`, `building` while a replay builds one, `oldest` |
+//! | `CUSTOMER#<user id>` | `ORDER#<created at>#<id>` | the view of an order: `version` and `status` of the order, `order` (its JSON, as it is shown), `revision` (counts the view's writes), `counted` (by version of the sales projection, the order's version up to which it is counted), and `listed`, the key of the index `listed` |
+//! | `SALES#<generation>#<shard>` | `<day>` | the totals of these orders for that day: one sum for each `SalesMetric` |
+//! | `PROJECTION#sales` | `GENERATIONS` | the versions of the sales projection: `live` (the active one), `building` during a replay, `oldest` |
 //! | `DISCOUNT…` | | discount codes and their uses (`discounts`) |
 //!
 //! `private` is the customer's address and payment method as JSON: outside the events, and erased when the order ends.
@@ -34,7 +34,7 @@ pub use self::{
     item::FirstCommit,
     partitioning::Partitioning,
     reconciliation_index::{IndexReason, IndexedOrder, Page},
-    sales::{Counts, Generations},
+    sales::{ProjectionVersions, TotalsByDay},
     scan::{Place, Stray},
     views::{Scope, View},
 };

@@ -26,8 +26,8 @@ use lambda_kit::{
 pub use self::function::run;
 use crate::{
     api::OrderView,
-    domain::{History, tallies},
-    store::{Counts, Generations, Store, StoreError, View},
+    domain::{History, daily_totals},
+    store::{ProjectionVersions, Store, StoreError, TotalsByDay, View},
 };
 
 /// Tries to write a view when another writer is faster. The stream gives an order to one projector at a time,
@@ -42,7 +42,7 @@ const CONFLICT_PAUSE: Duration = Duration::from_millis(30);
 pub struct Projected {
     /// The sequence numbers of the records to retry.
     pub failed: BTreeSet<String>,
-    /// Orders whose view cannot be written, and could not on a retry.
+    /// Orders whose view cannot be written, not even by a retry.
     pub unreadable: u64,
 }
 
@@ -51,7 +51,7 @@ pub struct Projected {
 enum Purpose {
     /// Skips views that are up to date.
     CatchUp,
-    /// Whatever is there, it is written anew.
+    /// Writes every view again.
     Rebuild,
 }
 
@@ -59,40 +59,40 @@ enum Purpose {
 #[derive(Debug)]
 pub struct Projector {
     store: Store,
-    /// The generations, as read at the end of the previous batch.
-    generations: Mutex<Option<Generations>>,
+    /// The versions of the sales projection, as read at the end of the previous batch.
+    projection_versions: Mutex<Option<ProjectionVersions>>,
 }
 
 impl Projector {
     pub fn new(store: Store) -> Self {
-        Self { store, generations: Mutex::default() }
+        Self { store, projection_versions: Mutex::default() }
     }
 
-    /// Brings the view of every order of the batch up to date, and counts what is new about it.
+    /// Brings the view of every order of the batch up to date, and counts its new events.
     ///
-    /// The generations of the sales are read again after the writes: either that read sees one that a replay has begun, and
-    /// the batch is counted there, too, or the replay began later, and finds what was written here.
+    /// The versions of the sales projection are read again after the writes. Either that read sees one that a replay has
+    /// begun, and the batch is counted there, too; or the replay began later, and finds what was written here.
     pub async fn project_all(&self, batch: &StreamEvent) -> Projected {
         let mut orders: BTreeMap<OrderId, &str> = BTreeMap::new();
         for (order_id, record) in batch.records.iter().filter_map(order_of) {
             // A failure brings back the order's first record, and what comes after it.
             orders.entry(order_id).or_insert(&record.dynamodb.sequence_number);
         }
-        let known = *self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = *self.projection_versions.lock().unwrap_or_else(PoisonError::into_inner);
         let mut projected = Projected::default();
         let settled: Result<(), StoreError> = async {
-            let mut generations = match known {
-                Some(generations) => generations,
-                None => self.store.generations().await?,
+            let mut projection_versions = match known {
+                Some(projection_versions) => projection_versions,
+                None => self.store.projection_versions().await?,
             };
             loop {
-                projected = self.project_orders(&orders, generations).await;
-                let now = self.store.generations().await?;
-                *self.generations.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
-                if now == generations {
+                projected = self.project_orders(&orders, projection_versions).await;
+                let now = self.store.projection_versions().await?;
+                *self.projection_versions.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+                if now == projection_versions {
                     return Ok(());
                 }
-                generations = now;
+                projection_versions = now;
             }
         }
         .await;
@@ -103,16 +103,24 @@ impl Projector {
         projected
     }
 
-    async fn project_orders(&self, orders: &BTreeMap<OrderId, &str>, generations: Generations) -> Projected {
+    async fn project_orders(
+        &self,
+        orders: &BTreeMap<OrderId, &str>,
+        projection_versions: ProjectionVersions,
+    ) -> Projected {
         let mut projected = Projected::default();
         let orders = orders.iter().map(|(order_id, number)| (order_id.clone(), *number));
         let results = by_partition(&self.store, orders, |order_id| {
-            self.project(order_id, generations, Purpose::CatchUp)
+            self.project(order_id, projection_versions, Purpose::CatchUp)
         })
         .await;
         for (sequence_number, order_id, result) in results {
             let Err(error) = result else { continue };
-            tracing::error!(order_id = order_id.as_str(), error = chain(&error), "an order has no new view");
+            tracing::error!(
+                order_id = order_id.as_str(),
+                error = chain(&error),
+                "the view of an order could not be written"
+            );
             // A history that cannot be parsed stays so. It must not block all other views.
             if error.is_retryable() {
                 projected.failed.insert(sequence_number.to_owned());
@@ -123,11 +131,11 @@ impl Projector {
         projected
     }
 
-    /// Brings one order's view up to date, and counts it in these generations.
+    /// Brings one order's view up to date, and counts it in these versions of the sales projection.
     async fn project(
         &self,
         order_id: OrderId,
-        generations: Generations,
+        projection_versions: ProjectionVersions,
         purpose: Purpose,
     ) -> Result<(), StoreError> {
         let order_id = &order_id;
@@ -140,11 +148,11 @@ impl Projector {
                 history = newer;
             }
             if purpose == Purpose::CatchUp
-                && before.as_ref().is_some_and(|view| is_current(view, &history, generations))
+                && before.as_ref().is_some_and(|view| is_current(view, &history, projection_versions))
             {
                 return Ok(Ok(()));
             }
-            let (view, counts) = next(&history, before, generations)?;
+            let (view, counts) = next(&history, before, projection_versions)?;
             let outcome = self.store.put_view(&history, &view, &counts).await?;
             if outcome == TransactOutcome::Conflict {
                 tokio::time::sleep(CONFLICT_PAUSE * attempt).await;
@@ -186,31 +194,33 @@ where
     join_all(partitions).await.into_iter().flatten().collect()
 }
 
-fn is_current(view: &View, history: &History, generations: Generations) -> bool {
+fn is_current(view: &View, history: &History, projection_versions: ProjectionVersions) -> bool {
     let version = history.order.version;
     view.version == version
-        && generations.wanted().all(|generation| view.counted.get(&generation) >= Some(&version))
+        && projection_versions
+            .wanted()
+            .all(|projection_version| view.counted.get(&projection_version) >= Some(&version))
 }
 
-/// The view of an order after the one that is there, and what the order adds to the sums of each generation.
+/// The next view of an order, and what the order adds to the sums of each projection version.
 fn next(
     history: &History,
     before: Option<View>,
-    generations: Generations,
-) -> Result<(View, Vec<(u64, Counts)>), StoreError> {
+    projection_versions: ProjectionVersions,
+) -> Result<(View, Vec<(u64, TotalsByDay)>), StoreError> {
     const OPERATION: &str = "folding a view";
     let version = history.order.version;
     let (revision, mut counted) = before.map_or_else(Default::default, |view| (view.revision, view.counted));
-    // The process that began a newer generation counted this order there. The count is kept, also by
-    // processes that do not know that generation yet.
-    counted.retain(|generation, _| *generation >= generations.oldest);
-    for generation in generations.wanted() {
-        counted.entry(generation).or_insert(0);
+    // The process that began a newer version counted this order there. The count is kept, also by processes
+    // that do not know that version yet.
+    counted.retain(|projection_version, _| *projection_version >= projection_versions.oldest);
+    for projection_version in projection_versions.wanted() {
+        counted.entry(projection_version).or_insert(0);
     }
     let mut counts = vec![];
-    for (generation, until) in &mut counted {
-        let count = tallies(history, *until).map_err(|e| StoreError::item(OPERATION, e))?;
-        counts.extend((!count.is_empty()).then_some((*generation, count)));
+    for (projection_version, until) in &mut counted {
+        let count = daily_totals(history, *until).map_err(|e| StoreError::item(OPERATION, e))?;
+        counts.extend((!count.is_empty()).then_some((*projection_version, count)));
         *until = version;
     }
     let order = OrderView::json(history).map_err(|e| StoreError::item(OPERATION, e))?;

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use super::CACHE;
 use crate::{
-    domain::{Measure, Tally},
+    domain::{DailyTotals, SalesMetric},
     store::Store,
 };
 
@@ -66,18 +66,18 @@ fn date_of(name: &str, date: Option<String>) -> Result<Date, Problem> {
 }
 
 impl DayView {
-    fn new(date: Date, tally: Tally) -> Self {
+    fn new(date: Date, totals: DailyTotals) -> Self {
         let empty = Self { date, orders: 0, completed: 0, revenue: vec![], cancellations: BTreeMap::new() };
-        tally.into_iter().fold(empty, |mut day, (measure, count)| {
-            match measure {
-                Measure::Orders => day.orders = count,
-                Measure::Completed => day.completed = count,
-                Measure::Revenue(code) => {
+        totals.into_iter().fold(empty, |mut day, (metric, count)| {
+            match metric {
+                SalesMetric::Orders => day.orders = count,
+                SalesMetric::Completed => day.completed = count,
+                SalesMetric::Revenue(code) => {
                     // Only codes of currencies are counted.
                     day.revenue
                         .extend(Currency::from_code(&code).map(|currency| Money::new(count, currency)));
                 }
-                Measure::Cancelled(reason) => drop(day.cancellations.insert(reason, count)),
+                SalesMetric::Cancelled(reason) => drop(day.cancellations.insert(reason, count)),
             }
             day
         })

@@ -1,10 +1,10 @@
-//! Sales by day. orders-views adds to these sums in the transaction that stores, in the order's view, up to
-//! which version the order is counted. So each event counts once, however often it is delivered. (Deleting a
+//! Sales by day. orders-views adds to these sums in the transaction that also stores, in the order's view, the
+//! version up to which the order is counted. So each event counts once, however often it is delivered. (Deleting a
 //! view deletes this version with it: the order is counted again, until the sales are replayed.)
 //!
-//! The sums exist in generations, of which one is live. A replay builds the next one order by order, and
-//! makes it live when it is complete; meanwhile orders are counted in both. The previous generation stays
-//! until the next replay, for requests that are reading it at that moment.
+//! The projection has versions, of which one is active. A replay rebuilds the next one order by order, and
+//! activates it when it is complete; meanwhile orders are counted in both. The previous version stays until the
+//! next replay, for requests that are reading it at that moment. The table calls them generations.
 
 use std::collections::BTreeMap;
 
@@ -19,33 +19,33 @@ use super::{
     Store, StoreError,
     item::{ItemError, count, text},
 };
-use crate::domain::{Measure, Tally};
+use crate::domain::{DailyTotals, SalesMetric};
 
 const OPERATION: &str = "reading the sales";
-/// The number of sums of an abandoned generation that are deleted at a time.
+/// The number of sums of an abandoned version that are deleted at a time.
 const DELETED_AT_ONCE: usize = 25;
 
-/// An order's contribution to one generation's sums.
-pub type Counts = BTreeMap<Date, Tally>;
+/// An order's contribution to the sums of one projection version.
+pub type TotalsByDay = BTreeMap<Date, DailyTotals>;
 
-/// The generations of the sums.
+/// The versions of the sales projection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Generations {
+pub struct ProjectionVersions {
     /// The one that is read.
-    pub live: u64,
+    pub active: u64,
     /// The one that a replay is building.
-    pub building: Option<u64>,
+    pub rebuilding: Option<u64>,
     /// None is older.
     pub oldest: u64,
 }
 
-impl Generations {
+impl ProjectionVersions {
     /// Before the first replay.
-    const FIRST: Self = Self { live: 1, building: None, oldest: 1 };
+    const FIRST: Self = Self { active: 1, rebuilding: None, oldest: 1 };
 
-    /// Those that an order has to be counted in.
+    /// The versions that an order must be counted in.
     pub fn wanted(self) -> impl Iterator<Item = u64> {
-        std::iter::once(self.live).chain(self.building)
+        std::iter::once(self.active).chain(self.rebuilding)
     }
 }
 
@@ -55,73 +55,78 @@ fn pointer() -> Item {
 }
 
 /// `pk = SALES#<generation>#<number>`, `sk = <day>`.
-fn partition(generation: u64, number: u16) -> String {
+fn partition(projection_version: u64, number: u16) -> String {
     format!("SALES#{generation}#{number}")
 }
 
 impl Store {
-    /// The generations, read consistently.
-    pub async fn generations(&self) -> Result<Generations, StoreError> {
+    /// The versions of the projection, read consistently.
+    pub async fn projection_versions(&self) -> Result<ProjectionVersions, StoreError> {
         let Some(item) = self.table.get_item(OPERATION, pointer()).await? else {
-            return Ok(Generations::FIRST);
+            return Ok(ProjectionVersions::FIRST);
         };
         let read = || Ok::<_, ItemError>((count(&item, "live")?, count(&item, "oldest")?));
-        let (live, oldest) = read().map_err(|e| TableError::item(OPERATION, e))?;
-        Ok(Generations { live, building: number_of(&item, "building"), oldest })
+        let (active, oldest) = read().map_err(|e| TableError::item(OPERATION, e))?;
+        Ok(ProjectionVersions { active, rebuilding: number_of(&item, "building"), oldest })
     }
 
-    /// Begins a new generation, in the place of one that was begun and never finished; its number. Those before the live
-    /// one are deleted.
-    pub async fn begin_generation(&self) -> Result<u64, StoreError> {
-        let known = self.generations().await?;
-        let new = known.building.unwrap_or(known.live) + 1;
-        for old in (known.oldest..new).filter(|generation| *generation != known.live) {
-            self.delete_generation(old).await?;
+    /// Begins a new version, instead of one that was begun and never finished. Returns its number. Deletes the
+    /// versions before the active one.
+    pub async fn begin_projection_version(&self) -> Result<u64, StoreError> {
+        let known = self.projection_versions().await?;
+        let new = known.rebuilding.unwrap_or(known.active) + 1;
+        for old in (known.oldest..new).filter(|projection_version| *projection_version != known.active) {
+            self.delete_projection_version(old).await?;
         }
-        let next = Generations { live: known.live, building: Some(new), oldest: known.live };
-        if self.put_generations(next, known).await? { Ok(new) } else { Err(StoreError::Replayed) }
+        let next = ProjectionVersions { active: known.active, rebuilding: Some(new), oldest: known.active };
+        if self.put_projection_versions(next, known).await? { Ok(new) } else { Err(StoreError::Replayed) }
     }
 
-    /// Makes a generation that was built the live one. A repeat is a success.
-    pub async fn finish_generation(&self, generation: u64) -> Result<(), StoreError> {
-        let known = self.generations().await?;
-        if known.live == generation {
+    /// Activates the version that was rebuilt. A repeat is a success.
+    pub async fn activate_projection_version(&self, projection_version: u64) -> Result<(), StoreError> {
+        let known = self.projection_versions().await?;
+        if known.active == projection_version {
             return Ok(());
         }
-        let next = Generations { live: generation, building: None, oldest: known.live };
-        let done = known.building == Some(generation) && self.put_generations(next, known).await?;
+        let next = ProjectionVersions { active: projection_version, rebuilding: None, oldest: known.active };
+        let done =
+            known.rebuilding == Some(projection_version) && self.put_projection_versions(next, known).await?;
         if done { Ok(()) } else { Err(StoreError::Replayed) }
     }
 
-    /// Returns whether the generations were still `known`.
-    async fn put_generations(&self, next: Generations, known: Generations) -> Result<bool, StoreError> {
+    /// Returns whether the versions were still `known`.
+    async fn put_projection_versions(
+        &self,
+        next: ProjectionVersions,
+        known: ProjectionVersions,
+    ) -> Result<bool, StoreError> {
         let mut item = pointer();
-        let numbers = [("live", Some(next.live)), ("oldest", Some(next.oldest)), ("building", next.building)];
+        let numbers =
+            [("live", Some(next.active)), ("oldest", Some(next.oldest)), ("building", next.rebuilding)];
         item.extend(numbers.into_iter().filter_map(|(name, n)| Some((name.to_owned(), number(n?)))));
-        let unchanged = match known.building {
-            Some(building) => {
-                Expression::new("live = :live AND building = :building").value(":building", number(building))
-            }
+        let unchanged = match known.rebuilding {
+            Some(rebuilding) => Expression::new("live = :live AND building = :building")
+                .value(":building", number(rebuilding)),
             None => Expression::new(
                 "attribute_not_exists(pk) OR (live = :live AND attribute_not_exists(building))",
             ),
         };
-        let unchanged = unchanged.value(":live", number(known.live));
+        let unchanged = unchanged.value(":live", number(known.active));
         match self.table.put_if("changing the generations of the sales", item, unchanged).await? {
             Ok(()) => Ok(true),
             // The condition may have failed because of this very write, whose answer was lost.
-            Err(Conflict) => Ok(self.generations().await? == next),
+            Err(Conflict) => Ok(self.projection_versions().await? == next),
         }
     }
 
     /// The sales of each day from `first` to `last` that has any.
-    pub async fn sales(&self, first: Date, last: Date) -> Result<BTreeMap<Date, Tally>, StoreError> {
-        let live = self.generations().await?.live;
+    pub async fn sales(&self, first: Date, last: Date) -> Result<BTreeMap<Date, DailyTotals>, StoreError> {
+        let active = self.projection_versions().await?.active;
         let partitions = self.partitioning.list.all();
-        let sums = partitions.map(|number| self.days(partition(live, number), first, last));
-        let mut sales: BTreeMap<Date, Tally> = BTreeMap::new();
-        for (day, measure, count) in try_join_all(sums).await?.into_iter().flatten() {
-            *sales.entry(day).or_default().entry(measure).or_default() += count;
+        let sums = partitions.map(|number| self.days(partition(active, number), first, last));
+        let mut sales: BTreeMap<Date, DailyTotals> = BTreeMap::new();
+        for (day, metric, count) in try_join_all(sums).await?.into_iter().flatten() {
+            *sales.entry(day).or_default().entry(metric).or_default() += count;
         }
         Ok(sales)
     }
@@ -131,7 +136,7 @@ impl Store {
         partition: String,
         first: Date,
         last: Date,
-    ) -> Result<Vec<(Date, Measure, i64)>, TableError> {
+    ) -> Result<Vec<(Date, SalesMetric, i64)>, TableError> {
         let query = self
             .table
             .query()
@@ -146,9 +151,9 @@ impl Store {
         Ok(sums)
     }
 
-    async fn delete_generation(&self, generation: u64) -> Result<(), StoreError> {
+    async fn delete_projection_version(&self, projection_version: u64) -> Result<(), StoreError> {
         for number in self.partitioning.list.all() {
-            let partition = partition(generation, number);
+            let partition = partition(projection_version, number);
             let sums = self.days(partition.clone(), Date::MIN, Date::MAX).await?;
             let days: std::collections::BTreeSet<Date> = sums.into_iter().map(|(day, ..)| day).collect();
             for days in days.into_iter().collect::<Vec<_>>().chunks(DELETED_AT_ONCE) {
@@ -161,24 +166,24 @@ impl Store {
     }
 }
 
-/// The writes that add these counts to a generation's sums.
-pub(super) fn add(generation: u64, numbered: u16, counts: &Counts) -> Vec<Write> {
-    let write = |(day, tally): (&Date, &Tally)| {
-        let sums: Vec<String> = (0..tally.len()).map(|n| format!("#{n} :{n}")).collect();
+/// The writes that add these totals to the sums of a projection version.
+pub(super) fn add(projection_version: u64, numbered: u16, counts: &TotalsByDay) -> Vec<Write> {
+    let write = |(day, totals): (&Date, &DailyTotals)| {
+        let sums: Vec<String> = (0..totals.len()).map(|n| format!("#{n} :{n}")).collect();
         let mut update = Expression::new(format!("ADD {}", sums.join(", ")));
-        for (n, (measure, count)) in tally.iter().enumerate() {
-            update = update.name(format!("#{n}"), measure.name()).value(format!(":{n}"), number(count));
+        for (n, (metric, count)) in totals.iter().enumerate() {
+            update = update.name(format!("#{n}"), metric.name()).value(format!(":{n}"), number(count));
         }
-        Write::update(key(partition(generation, numbered), day.to_string()), update)
+        Write::update(key(partition(projection_version, numbered), day.to_string()), update)
     };
     counts.iter().map(write).collect()
 }
 
-fn sums_of(item: &Item) -> Result<Vec<(Date, Measure, i64)>, ItemError> {
+fn sums_of(item: &Item) -> Result<Vec<(Date, SalesMetric, i64)>, ItemError> {
     let day: Date = text(item, SK)?.parse().map_err(|_| ItemError::Attribute(SK))?;
     let sum = |(name, value): (&String, &AttributeValue)| {
         let count = value.as_n().ok()?.parse().ok()?;
-        Some((day, Measure::named(name)?, count))
+        Some((day, SalesMetric::named(name)?, count))
     };
     Ok(item.iter().filter_map(sum).collect())
 }

@@ -21,7 +21,7 @@ use super::{
     item::{ItemError, count, text},
     partitioning::last_digits,
     reconciliation_index::sortable,
-    sales::{Counts, add},
+    sales::{TotalsByDay, add},
 };
 use crate::domain::History;
 
@@ -50,7 +50,7 @@ pub struct View {
     pub version: u64,
     /// As `GET /v1/orders/{id}` shows it.
     pub order: String,
-    /// By generation of the sales: the version up to which the order is counted there.
+    /// By version of the sales projection: the order's version up to which it is counted there.
     pub counted: BTreeMap<u64, u64>,
 }
 
@@ -108,20 +108,24 @@ impl Store {
         Ok(view.map_err(|e| TableError::item(OPERATION, e))?)
     }
 
-    /// Writes a view over the one of the revision before, and with it what the order adds to generations of the
-    /// sales: all or nothing. The view is the write at index 0, the only one with a condition. A conflict is one
+    /// Writes a view over the one of the revision before, and with it what the order adds to the versions of
+    /// the sales projection: all or nothing. The view is the write at index 0, the only one with a condition. A conflict is one
     /// at the sums, to which other projectors add.
     pub async fn put_view(
         &self,
         history: &History,
         view: &View,
-        counts: &[(u64, Counts)],
+        counts: &[(u64, TotalsByDay)],
     ) -> Result<TransactOutcome, StoreError> {
         let partition = self.list_partition_of(&history.order_id);
         let unchanged = Expression::new("attribute_not_exists(pk) OR revision = :before")
             .value(":before", number(view.revision - 1));
         let mut writes = vec![Write::put(write(history, view, partition)).when(unchanged)];
-        writes.extend(counts.iter().flat_map(|(generation, counts)| add(*generation, partition, counts)));
+        writes.extend(
+            counts
+                .iter()
+                .flat_map(|(projection_version, counts)| add(*projection_version, partition, counts)),
+        );
         Ok(self.table.transact("writing a view", writes).await?)
     }
 
@@ -263,14 +267,16 @@ fn read(item: &Item) -> Result<View, ItemError> {
     })
 }
 
-fn counted((generation, version): (&u64, &u64)) -> (String, AttributeValue) {
-    (generation.to_string(), number(version))
+fn counted((projection_version, version): (&u64, &u64)) -> (String, AttributeValue) {
+    (projection_version.to_string(), number(version))
 }
 
 fn read_counted(item: &Item) -> Option<BTreeMap<u64, u64>> {
     let counted = item.get(COUNTED)?.as_m().ok()?.iter();
     counted
-        .map(|(generation, version)| Some((generation.parse().ok()?, version.as_n().ok()?.parse().ok()?)))
+        .map(|(projection_version, version)| {
+            Some((projection_version.parse().ok()?, version.as_n().ok()?.parse().ok()?))
+        })
         .collect()
 }
 

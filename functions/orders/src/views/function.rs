@@ -83,10 +83,10 @@ async fn replay(
     let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
     telemetry::record("Replay", outcome, started.elapsed());
     let part = result.map_err(|error| {
-        tracing::error!(error = chain(&error), ?projection, "a replay did not go on");
+        tracing::error!(error = chain(&error), ?projection, "replay failed");
         let error_type = if error.is_retryable() { "Transient" } else { "Refused" };
         Diagnostic { error_type: error_type.to_owned(), error_message: chain(&error) }
     })?;
-    tracing::info!(?projection, orders = part.orders, removed = part.removed, "a part of a replay is done");
+    tracing::info!(?projection, orders = part.orders, removed = part.removed, "part of a replay completed");
     Ok(part)
 }

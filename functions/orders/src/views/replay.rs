@@ -1,7 +1,7 @@
 //! Rebuilds a projection from the events in parts, while the live one stays in use (`cargo ops replay`).
 //!
 //! Views are folded again and overwritten, and views without an order are removed. Sales are counted into a
-//! new generation, which replaces the live one at the end (`store/sales.rs`).
+//! new projection version, which replaces the active one at the end (`store/sales.rs`).
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use lambda_kit::command::chain;
 use serde::{Deserialize, Serialize};
 
 use super::{Projector, Purpose, by_partition};
-use crate::store::{Generations, Place, StoreError, Stray};
+use crate::store::{Place, ProjectionVersions, StoreError, Stray};
 
 /// Items that one read brings. A view or a commit has about 1 KB, and a tenth of them are first commits.
 const PAGE: i32 = 500;
@@ -26,8 +26,9 @@ pub enum Projection {
 /// The progress of a replay, which the caller passes to the next part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// The generation that is being built, of what has generations.
-    generation: Option<u64>,
+    /// The version that is being rebuilt, of a projection that has versions.
+    #[serde(rename = "generation")]
+    projection_version: Option<u64>,
     /// The item that was read last; `None` before the first read.
     after: Option<Place>,
 }
@@ -45,8 +46,8 @@ pub struct Part {
 }
 
 impl Projector {
-    /// Goes on with a replay from `position`, or begins one, until it is done or `ends` has come. The same part can be
-    /// done again.
+    /// Continues a replay from `position`, or begins one, until it is complete or the time is `ends`. A part can be
+    /// repeated.
     ///
     /// # Errors
     /// When the table cannot be read or written, or another replay of the projection was begun.
@@ -56,20 +57,21 @@ impl Projector {
         position: Option<Position>,
         ends: Instant,
     ) -> Result<Part, StoreError> {
-        let Position { generation, mut after } = match position {
+        let Position { projection_version, mut after } = match position {
             Some(position) => position,
             None => self.begin(projection).await?,
         };
         let mut part = Part::default();
         loop {
-            let generations = self.store.generations().await?;
-            if generation.is_some_and(|generation| {
-                generations.building != Some(generation) && generations.live != generation
+            let projection_versions = self.store.projection_versions().await?;
+            if projection_version.is_some_and(|projection_version| {
+                projection_versions.rebuilding != Some(projection_version)
+                    && projection_versions.active != projection_version
             }) {
                 return Err(StoreError::Replayed);
             }
             let page = self.store.scan(after.as_ref(), PAGE).await?;
-            self.replay_orders(projection, page.orders, generations, &mut part).await?;
+            self.replay_orders(projection, page.orders, projection_versions, &mut part).await?;
             if projection == Projection::Orders {
                 for stray in &page.views {
                     part.removed += u64::from(self.remove_stray(stray).await?);
@@ -80,29 +82,29 @@ impl Projector {
                 break;
             }
             if Instant::now() >= ends {
-                part.position = Some(Position { generation, after });
+                part.position = Some(Position { projection_version, after });
                 return Ok(part);
             }
         }
-        if let Some(generation) = generation {
-            self.store.finish_generation(generation).await?;
+        if let Some(projection_version) = projection_version {
+            self.store.activate_projection_version(projection_version).await?;
         }
         Ok(part)
     }
 
     async fn begin(&self, projection: Projection) -> Result<Position, StoreError> {
-        let generation = match projection {
+        let projection_version = match projection {
             Projection::Orders => None,
-            Projection::Sales => Some(self.store.begin_generation().await?),
+            Projection::Sales => Some(self.store.begin_projection_version().await?),
         };
-        Ok(Position { generation, after: None })
+        Ok(Position { projection_version, after: None })
     }
 
     async fn replay_orders(
         &self,
         projection: Projection,
         orders: Vec<OrderId>,
-        generations: Generations,
+        projection_versions: ProjectionVersions,
         part: &mut Part,
     ) -> Result<(), StoreError> {
         let purpose = match projection {
@@ -112,14 +114,15 @@ impl Projector {
         part.orders += u64::try_from(orders.len()).unwrap_or(u64::MAX);
         let orders = orders.into_iter().map(|order_id| (order_id, ()));
         for ((), order_id, result) in
-            by_partition(&self.store, orders, |order_id| self.project(order_id, generations, purpose)).await
+            by_partition(&self.store, orders, |order_id| self.project(order_id, projection_versions, purpose))
+                .await
         {
             match result {
                 Err(error) if !error.is_retryable() => {
                     tracing::error!(
                         order_id = order_id.as_str(),
                         error = chain(&error),
-                        "an order has no new view"
+                        "the view of an order could not be written"
                     );
                     part.unreadable += 1;
                 }

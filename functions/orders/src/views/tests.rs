@@ -82,7 +82,7 @@ async fn an_older_fold_does_not_take_the_place_of_a_newer_one() {
     let nothing_there = store.view(&old).await.unwrap();
     take(&store, &order_id, 1, Command::RecordReservation).await;
     Projector::new(store.clone()).catch_up(&order_id).await;
-    let (late, counts) = next(&old, nothing_there, store.generations().await.unwrap()).unwrap();
+    let (late, counts) = next(&old, nothing_there, store.projection_versions().await.unwrap()).unwrap();
     let outcome = store.put_view(&old, &late, &counts).await.unwrap();
     assert_eq!(outcome, TransactOutcome::ConditionFailed { index: 0 });
     assert_eq!(statuses(&store).await, ["PaymentPending"]);

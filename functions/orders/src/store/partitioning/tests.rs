@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    domain::{Command, Measure},
+    domain::{Command, SalesMetric},
     store::{IndexReason, Scope, Store},
     testing::{at, cancel, complete, correlation_id, listed_store, order_of},
     views::Projector,
@@ -59,9 +59,9 @@ fn newest_first(orders: &[OrderId], status: OrderStatus) -> Vec<(OrderId, String
     orders.iter().rev().map(|order_id| (order_id.clone(), status.to_string())).collect()
 }
 
-async fn counted(store: &Store, measure: Measure) -> i64 {
+async fn counted(store: &Store, metric: SalesMetric) -> i64 {
     let days = store.sales(Date::MIN, Date::MAX).await.unwrap();
-    days.into_values().filter_map(|mut tally| tally.remove(&measure)).sum()
+    days.into_values().filter_map(|mut totals| totals.remove(&metric)).sum()
 }
 
 #[rstest]
@@ -76,7 +76,7 @@ async fn lists_and_reports_are_right_while_the_setting_grows(#[case] after: u8) 
         Projector::new(few.clone()).catch_up(order_id).await;
     }
     assert_eq!(listed(&many).await, newest_first(&orders, OrderStatus::OrderCreated));
-    assert_eq!(counted(&many, Measure::Orders).await, 30);
+    assert_eq!(counted(&many, SalesMetric::Orders).await, 30);
 
     let new = place(&many, 30, 10).await;
     orders.extend(new);
@@ -86,17 +86,17 @@ async fn lists_and_reports_are_right_while_the_setting_grows(#[case] after: u8) 
         Projector::new(many.clone()).catch_up(order_id).await;
     }
     assert_eq!(listed(&many).await, newest_first(&orders, OrderStatus::OrderCompleted), "each once");
-    assert_eq!(counted(&many, Measure::Orders).await, 40);
-    assert_eq!(counted(&many, Measure::Completed).await, 40);
+    assert_eq!(counted(&many, SalesMetric::Orders).await, 40);
+    assert_eq!(counted(&many, SalesMetric::Completed).await, 40);
 
-    let rebuilt = many.begin_generation().await.unwrap();
-    many.finish_generation(rebuilt).await.unwrap();
-    assert_eq!(counted(&many, Measure::Orders).await, 0);
-    let next = many.begin_generation().await.unwrap();
-    many.finish_generation(next).await.unwrap();
+    let rebuilt = many.begin_projection_version().await.unwrap();
+    many.activate_projection_version(rebuilt).await.unwrap();
+    assert_eq!(counted(&many, SalesMetric::Orders).await, 0);
+    let next = many.begin_projection_version().await.unwrap();
+    many.activate_projection_version(next).await.unwrap();
     let left = table.client.scan().table_name(&table.name).send().await.unwrap();
     let sums = left.items().iter().filter(|item| item["pk"].as_s().unwrap().starts_with("SALES#")).count();
-    assert_eq!(sums, 0, "the sums of the first generation are deleted, wherever they are");
+    assert_eq!(sums, 0, "the sums of the first version are deleted, wherever they are");
 }
 
 async fn indexed(store: &Store, reason: IndexReason) -> Vec<OrderId> {

@@ -10,7 +10,7 @@ use proptest::{prelude::*, test_runner::TestRunner};
 
 use super::*;
 use crate::{
-    domain::{Command, Measure, Tally},
+    domain::{Command, DailyTotals, SalesMetric},
     store::Store,
     testing::{at, cancel, complete, correlation_id, listed_store, order_of},
 };
@@ -83,7 +83,10 @@ async fn live(lives: &[Life]) -> (Store, Table, Projector, Vec<OrderId>) {
 }
 
 /// Everything that is shown: the views without their bookkeeping, and the sales.
-async fn shown(store: &Store, table: &Table) -> (BTreeMap<(String, String), Item>, BTreeMap<Date, Tally>) {
+async fn shown(
+    store: &Store,
+    table: &Table,
+) -> (BTreeMap<(String, String), Item>, BTreeMap<Date, DailyTotals>) {
     let all = table.client.scan().table_name(&table.name).send().await.unwrap();
     let views =
         all.items.unwrap().into_iter().filter(|item| item["pk"].as_s().unwrap().starts_with("CUSTOMER#"));
@@ -131,7 +134,7 @@ fn a_replay_ends_equal_to_what_was_followed_live() {
             let before = shown(&store, &table).await;
             assert_eq!(before.0.len(), lives.len());
             assert_eq!(replay(&projector, Projection::Sales).await.orders, orders.len() as u64);
-            assert_eq!(store.generations().await.unwrap().live, 2);
+            assert_eq!(store.projection_versions().await.unwrap().active, 2);
             assert_eq!(shown(&store, &table).await, before);
             assert_eq!(replay(&projector, Projection::Orders).await.removed, 0);
             assert_eq!(shown(&store, &table).await, before);
@@ -142,7 +145,7 @@ fn a_replay_ends_equal_to_what_was_followed_live() {
 }
 
 #[tokio::test]
-async fn a_replay_mends_what_is_missing_wrong_or_of_no_order() {
+async fn a_replay_repairs_missing_wrong_and_orphaned_views() {
     let (store, table, projector, _) = live(&[Life::Completed, Life::Paying, Life::Declined]).await;
     let before = shown(&store, &table).await;
     let keys: Vec<_> = before.0.keys().cloned().collect();
@@ -164,10 +167,10 @@ async fn a_replay_mends_what_is_missing_wrong_or_of_no_order() {
 async fn what_happens_during_a_replay_is_counted_once() {
     let (store, table, unaware, orders) = live(&[Life::Placed, Life::Placed, Life::Placed]).await;
     let replayer = Projector::new(store.clone());
-    let generation = store.begin_generation().await.unwrap();
-    let generations = store.generations().await.unwrap();
+    let projection_version = store.begin_projection_version().await.unwrap();
+    let projection_versions = store.projection_versions().await.unwrap();
     // The first order is replayed, then goes on; the second goes on and is then replayed; the third does not.
-    replayer.project(orders[0].clone(), generations, Purpose::CatchUp).await.unwrap();
+    replayer.project(orders[0].clone(), projection_versions, Purpose::CatchUp).await.unwrap();
     for order_id in &orders[..2] {
         for part in 0..2 {
             step(&store, order_id, (0, Life::Completed), part).await;
@@ -176,7 +179,7 @@ async fn what_happens_during_a_replay_is_counted_once() {
     }
     let new = order_of(&store, &UserId::generate(), "new", 0).await;
     unaware.catch_up(&new).await;
-    let position = Position { generation: Some(generation), after: None };
+    let position = Position { projection_version: Some(projection_version), after: None };
     let part =
         replayer.replay(Projection::Sales, Some(position), Instant::now() + Duration::from_secs(60)).await;
     assert_eq!(part.unwrap().position, None);
@@ -188,14 +191,14 @@ async fn what_happens_during_a_replay_is_counted_once() {
         counted
             .values()
             .flatten()
-            .filter(|(measure, _)| measure.name() == name)
+            .filter(|(metric, _)| metric.name() == name)
             .map(|(_, count)| count)
             .sum::<i64>()
     };
     assert_eq!((sum("orders"), sum("completed"), sum("revenue.USD")), (4, 2, 16800));
 }
 
-/// A projector read the generations, a replay began and passed by, and only then the projector wrote a new order.
+/// A projector read the projection versions, a replay began and passed by, and only then the projector wrote a new order.
 #[tokio::test]
 async fn an_order_that_was_written_behind_a_replay_is_counted_by_its_projector() {
     let (store, table, unaware, _) = live(&[Life::Completed]).await;
@@ -203,7 +206,7 @@ async fn an_order_that_was_written_behind_a_replay_is_counted_by_its_projector()
     let late = order_of(&store, &UserId::generate(), "late", 0).await;
     unaware.catch_up(&late).await;
     let (_, sales) = shown(&store, &table).await;
-    assert_eq!(sales.values().filter_map(|day| day.get(&Measure::Orders)).sum::<i64>(), 2);
+    assert_eq!(sales.values().filter_map(|day| day.get(&SalesMetric::Orders)).sum::<i64>(), 2);
 }
 
 #[tokio::test]
@@ -215,19 +218,23 @@ async fn a_replay_that_another_one_replaced_does_not_go_on() {
     assert!(matches!(went_on, Err(StoreError::Replayed)));
     let second = projector.begin(Projection::Sales).await.unwrap();
     assert_ne!(first, second);
-    assert_eq!(store.generations().await.unwrap().live, 3, "the first one's number is not used again");
+    assert_eq!(
+        store.projection_versions().await.unwrap().active,
+        3,
+        "the first one's number is not used again"
+    );
 }
 
 #[tokio::test]
-async fn generations_that_nobody_reads_are_deleted() {
+async fn projection_versions_that_are_no_longer_read_are_deleted() {
     let (_, table, projector, _) = live(&[Life::Completed, Life::Declined]).await;
     for _ in 0..3 {
         replay(&projector, Projection::Sales).await;
     }
     let all = table.client.scan().table_name(&table.name).send().await.unwrap();
     let of_sales = all.items().iter().filter_map(|item| item["pk"].as_s().unwrap().strip_prefix("SALES#"));
-    let generations: std::collections::BTreeSet<&str> = of_sales.map(|rest| &rest[..1]).collect();
-    assert_eq!(generations.into_iter().collect::<Vec<_>>(), ["3", "4"]);
+    let projection_versions: std::collections::BTreeSet<&str> = of_sales.map(|rest| &rest[..1]).collect();
+    assert_eq!(projection_versions.into_iter().collect::<Vec<_>>(), ["3", "4"]);
 }
 
 #[tokio::test]
@@ -240,5 +247,5 @@ async fn the_end_of_a_replay_whose_answer_is_lost_is_its_end() {
     assert_eq!(part.position, None);
     // The answer of the whole part was lost, too: the caller repeats it.
     assert!(projector.replay(Projection::Sales, Some(position), Instant::now()).await.is_ok());
-    assert_eq!(store.generations().await.unwrap().live, 2);
+    assert_eq!(store.projection_versions().await.unwrap().active, 2);
 }

@@ -12,9 +12,9 @@ fn history(commands: Vec<Command>) -> History {
 
 /// The counts of one day, by their names.
 fn counted(history: &History, after: u64) -> Vec<(String, i64)> {
-    let days = tallies(history, after).unwrap();
+    let days = daily_totals(history, after).unwrap();
     assert!(days.len() <= 1);
-    days.into_values().flatten().map(|(measure, count)| (measure.name(), count)).collect()
+    days.into_values().flatten().map(|(metric, count)| (metric.name(), count)).collect()
 }
 
 fn named(counts: &[(&str, i64)]) -> Vec<(String, i64)> {
@@ -68,22 +68,22 @@ fn an_event_counts_on_its_own_day() {
         event.occurred_at = "2030-01-02T00:00:00Z".parse().unwrap();
     }
     let history = History::replay(&order_id(), commits).unwrap().unwrap();
-    let days = tallies(&history, 0).unwrap();
-    let of_day = |day: jiff::civil::Date| days[&day].keys().map(Measure::name).collect::<Vec<_>>();
+    let days = daily_totals(&history, 0).unwrap();
+    let of_day = |day: jiff::civil::Date| days[&day].keys().map(SalesMetric::name).collect::<Vec<_>>();
     assert_eq!(of_day(jiff::civil::date(2026, 11, 18)), ["orders"]);
     assert_eq!(of_day(jiff::civil::date(2030, 1, 2)), ["completed", "revenue.USD"]);
 }
 
 #[test]
-fn a_measure_is_found_by_its_name() {
+fn a_metric_is_found_by_its_name() {
     let all = [
-        Measure::Orders,
-        Measure::Completed,
-        Measure::Revenue("USD".to_owned()),
-        Measure::Cancelled("Other".to_owned()),
+        SalesMetric::Orders,
+        SalesMetric::Completed,
+        SalesMetric::Revenue("USD".to_owned()),
+        SalesMetric::Cancelled("Other".to_owned()),
     ];
-    for measure in all {
-        assert_eq!(Measure::named(&measure.name()), Some(measure));
+    for metric in all {
+        assert_eq!(SalesMetric::named(&metric.name()), Some(metric));
     }
-    assert_eq!(Measure::named("pk"), None);
+    assert_eq!(SalesMetric::named("pk"), None);
 }

@@ -11,12 +11,12 @@ use jiff::{civil::Date, tz::TimeZone};
 
 use super::History;
 
-/// Every reason without a name of its own: a fault of ours, with as many names as there are faults.
+/// All reasons that are faults of ours. They have too many names to be counted by name.
 const OTHER: &str = "Other";
 
-/// One thing that is counted.
+/// A figure of the sales report.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Measure {
+pub enum SalesMetric {
     Orders,
     Completed,
     /// In minor units of this currency (ISO 4217).
@@ -25,10 +25,10 @@ pub enum Measure {
     Cancelled(String),
 }
 
-/// The counts of one day.
-pub type Tally = BTreeMap<Measure, i64>;
+/// The totals of one day.
+pub type DailyTotals = BTreeMap<SalesMetric, i64>;
 
-impl Measure {
+impl SalesMetric {
     /// Its name where it is stored.
     pub fn name(&self) -> String {
         match self {
@@ -39,7 +39,7 @@ impl Measure {
         }
     }
 
-    /// The measure of that name, if it is one.
+    /// The metric of that name, if there is one.
     pub fn named(name: &str) -> Option<Self> {
         Some(match (name, name.split_once('.')) {
             ("orders", _) => Self::Orders,
@@ -55,30 +55,30 @@ impl Measure {
 ///
 /// # Errors
 /// When an event cannot be parsed.
-pub fn tallies(history: &History, after: u64) -> Result<BTreeMap<Date, Tally>, DecodeError> {
-    let mut days: BTreeMap<Date, Tally> = BTreeMap::new();
+pub fn daily_totals(history: &History, after: u64) -> Result<BTreeMap<Date, DailyTotals>, DecodeError> {
+    let mut days: BTreeMap<Date, DailyTotals> = BTreeMap::new();
     // An order that needed attention after it was cancelled is cancelled again, and counts once.
     let cancelled = history.events.iter().map(|event| &event.envelope);
     let cancelled =
         cancelled.filter(|event| event.event_type == OrderCancelled::TYPE).map(|event| event.sequence);
     let first_cancelled = cancelled.min();
     for event in history.events.iter().map(|event| &event.envelope).filter(|event| event.sequence > after) {
-        let mut add = |measure, amount| {
+        let mut add = |metric, amount| {
             let day = event.occurred_at.to_zoned(TimeZone::UTC).date();
-            *days.entry(day).or_default().entry(measure).or_default() += amount;
+            *days.entry(day).or_default().entry(metric).or_default() += amount;
         };
         match event.event_type.as_str() {
-            OrderCreated::TYPE => add(Measure::Orders, 1),
+            OrderCreated::TYPE => add(SalesMetric::Orders, 1),
             OrderCompleted::TYPE => {
                 let OrderCompleted { total, .. } = event.decode()?;
-                add(Measure::Completed, 1);
-                add(Measure::Revenue(total.currency.code().to_owned()), total.amount);
+                add(SalesMetric::Completed, 1);
+                add(SalesMetric::Revenue(total.currency.code().to_owned()), total.amount);
             }
             OrderCancelled::TYPE if first_cancelled == Some(event.sequence) => {
                 let OrderCancelled { reason, .. } = event.decode()?;
                 let reason =
                     reasons().map(|known| known.name).find(|known| *known == reason).unwrap_or(OTHER);
-                add(Measure::Cancelled(reason.to_owned()), 1);
+                add(SalesMetric::Cancelled(reason.to_owned()), 1);
             }
             _ => {}
         }
