@@ -35,7 +35,7 @@ pub use self::{
     partitioning::Partitioning,
     reconciliation_index::{IndexReason, IndexedOrder, Page},
     sales::{ProjectionVersions, TotalsByDay},
-    scan::{Place, Stray},
+    scan::{ItemKey, ScannedView},
     views::{Scope, View},
 };
 use crate::domain::{Commit, DiscountCode, EventContext, History, ReplayError};

@@ -13,46 +13,46 @@ use super::{
 };
 use crate::domain::History;
 
-/// A place in the table.
+/// The primary key of an item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct ItemKey {
     pk: String,
     sk: String,
 }
 
-/// A view as the scan found it; its order may not exist.
+/// A view that a scan found. It may be orphaned: without an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stray {
+pub struct ScannedView {
     pub order_id: OrderId,
-    place: Place,
+    item_key: ItemKey,
     revision: u64,
 }
 
-/// A part of the table.
+/// One page of a scan.
 #[derive(Debug, Default)]
 pub struct Scanned {
     pub orders: Vec<OrderId>,
-    pub views: Vec<Stray>,
-    /// The place after which it goes on, if it does.
-    pub last: Option<Place>,
+    pub views: Vec<ScannedView>,
+    /// The key after which the next page begins, if there is one.
+    pub last: Option<ItemKey>,
 }
 
-impl Place {
+impl ItemKey {
     fn key(&self) -> Item {
         key(&*self.pk, &*self.sk)
     }
 }
 
-impl Stray {
-    /// Whether the view of that order belongs here.
+impl ScannedView {
+    /// Whether it is the view of that order, and has its key.
     pub fn is_view_of(&self, history: &History) -> bool {
-        key_of(history) == self.place.key()
+        key_of(history) == self.item_key.key()
     }
 }
 
 impl Store {
-    /// The orders and the views among the next `limit` items after a place, read consistently.
-    pub async fn scan(&self, after: Option<&Place>, limit: i32) -> Result<Scanned, StoreError> {
+    /// The orders and the views among the next `limit` items after a key, read consistently.
+    pub async fn scan(&self, after: Option<&ItemKey>, limit: i32) -> Result<Scanned, StoreError> {
         const OPERATION: &str = "reading all orders";
         let scan = self
             .table
@@ -60,39 +60,39 @@ impl Store {
             .consistent_read(true)
             .projection_expression("pk, sk, revision")
             .limit(limit)
-            .set_exclusive_start_key(after.map(Place::key));
+            .set_exclusive_start_key(after.map(ItemKey::key));
         let page = self.table.scan_page(OPERATION, scan).await?;
         let mut scanned = Scanned::default();
         for item in &page.items {
             sort(item, &mut scanned).map_err(|e| TableError::item(OPERATION, e))?;
         }
-        let last = page.next.as_ref().map(place).transpose();
+        let last = page.next.as_ref().map(item_key).transpose();
         Ok(Scanned { last: last.map_err(|e| TableError::item(OPERATION, e))?, ..scanned })
     }
 
     /// Removes a view, unless it has changed.
-    pub async fn remove_view(&self, view: &Stray) -> Result<(), StoreError> {
+    pub async fn remove_view(&self, view: &ScannedView) -> Result<(), StoreError> {
         let seen = Expression::new("revision = :seen").value(":seen", number(view.revision));
         let (Ok(()) | Err(Conflict)) =
-            self.table.delete_if("removing a view", view.place.key(), seen).await?;
+            self.table.delete_if("removing a view", view.item_key.key(), seen).await?;
         Ok(())
     }
 }
 
 fn sort(item: &Item, scanned: &mut Scanned) -> Result<(), ItemError> {
-    let place = place(item)?;
-    if let Some(order_id) = place.pk.strip_prefix(ORDER) {
-        if place.sk == format!("{COMMIT}{:08}", 1) {
+    let item_key = item_key(item)?;
+    if let Some(order_id) = item_key.pk.strip_prefix(ORDER) {
+        if item_key.sk == format!("{COMMIT}{:08}", 1) {
             scanned.orders.push(OrderId::from_str(order_id).map_err(|_| ItemError::Attribute(PK))?);
         }
-    } else if place.pk.starts_with(CUSTOMER) && place.sk.starts_with(ORDER) {
-        let order_id = place.sk.rsplit('#').next().map(OrderId::from_str);
+    } else if item_key.pk.starts_with(CUSTOMER) && item_key.sk.starts_with(ORDER) {
+        let order_id = item_key.sk.rsplit('#').next().map(OrderId::from_str);
         let Some(Ok(order_id)) = order_id else { return Err(ItemError::Attribute(SK)) };
-        scanned.views.push(Stray { order_id, place, revision: count(item, REVISION)? });
+        scanned.views.push(ScannedView { order_id, item_key, revision: count(item, REVISION)? });
     }
     Ok(())
 }
 
-fn place(item: &Item) -> Result<Place, ItemError> {
-    Ok(Place { pk: text(item, PK)?.to_owned(), sk: text(item, SK)?.to_owned() })
+fn item_key(item: &Item) -> Result<ItemKey, ItemError> {
+    Ok(ItemKey { pk: text(item, PK)?.to_owned(), sk: text(item, SK)?.to_owned() })
 }

@@ -10,7 +10,7 @@ use lambda_kit::command::chain;
 use serde::{Deserialize, Serialize};
 
 use super::{Projector, Purpose, by_partition};
-use crate::store::{Place, ProjectionVersions, StoreError, Stray};
+use crate::store::{ItemKey, ProjectionVersions, ScannedView, StoreError};
 
 /// Items that one read brings. A view or a commit has about 1 KB, and a tenth of them are first commits.
 const PAGE: i32 = 500;
@@ -30,7 +30,7 @@ pub struct Position {
     #[serde(rename = "generation")]
     projection_version: Option<u64>,
     /// The item that was read last; `None` before the first read.
-    after: Option<Place>,
+    after: Option<ItemKey>,
 }
 
 /// The result of one part.
@@ -73,8 +73,8 @@ impl Projector {
             let page = self.store.scan(after.as_ref(), PAGE).await?;
             self.replay_orders(projection, page.orders, projection_versions, &mut part).await?;
             if projection == Projection::Orders {
-                for stray in &page.views {
-                    part.removed += u64::from(self.remove_stray(stray).await?);
+                for view in &page.views {
+                    part.removed += u64::from(self.remove_if_orphaned(view).await?);
                 }
             }
             after = page.last;
@@ -133,17 +133,17 @@ impl Projector {
     }
 
     /// Removes a view whose order does not exist or has its view elsewhere. Returns whether there was one.
-    async fn remove_stray(&self, stray: &Stray) -> Result<bool, StoreError> {
-        let history = match self.store.load(&stray.order_id).await {
+    async fn remove_if_orphaned(&self, view: &ScannedView) -> Result<bool, StoreError> {
+        let history = match self.store.load(&view.order_id).await {
             Ok(history) => history,
-            // It cannot be distinguished from a stray view, and has been reported already.
+            // It cannot be distinguished from an orphaned view, and has been reported already.
             Err(error) if !error.is_retryable() => return Ok(false),
             Err(error) => return Err(error),
         };
-        if history.is_some_and(|history| stray.is_view_of(&history)) {
+        if history.is_some_and(|history| view.is_view_of(&history)) {
             return Ok(false);
         }
-        self.store.remove_view(stray).await?;
+        self.store.remove_view(view).await?;
         Ok(true)
     }
 }

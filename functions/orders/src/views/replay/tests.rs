@@ -152,10 +152,10 @@ async fn a_replay_repairs_missing_wrong_and_orphaned_views() {
     let (pk, sk) = &keys[0];
     table.client.delete_item().table_name(&table.name).set_key(Some(key(&**pk, &**sk))).send().await.unwrap();
     spoil(&table, &keys[1].0, &keys[1].1).await;
-    let mut stray = before.0[&keys[2]].clone();
-    stray.insert("sk".to_owned(), string(format!("ORDER#2020-01-01T00:00:00.000Z#ord_{:032x}", 7)));
-    stray.insert("revision".to_owned(), number(1));
-    table.client.put_item().table_name(&table.name).set_item(Some(stray)).send().await.unwrap();
+    let mut view = before.0[&keys[2]].clone();
+    view.insert("sk".to_owned(), string(format!("ORDER#2020-01-01T00:00:00.000Z#ord_{:032x}", 7)));
+    view.insert("revision".to_owned(), number(1));
+    table.client.put_item().table_name(&table.name).set_item(Some(view)).send().await.unwrap();
     assert_ne!(shown(&store, &table).await.0, before.0);
     let part = replay(&projector, Projection::Orders).await;
     assert_eq!((part.orders, part.removed), (3, 1));
