@@ -59,13 +59,13 @@ pub async fn take(store: &Store, command: OrderCommand, now: Timestamp) -> Resul
         OrderCommand::CompleteOrder { context, shipment } => (context, Command::Complete { shipment }),
         OrderCommand::AbortOrder { context } => (context, Command::Abort),
         OrderCommand::CancelOrder { context, failure, compensations } => {
-            count_fault(&failure);
+            report_fault(&failure);
             (context, Command::Cancel { failure, compensations })
         }
     };
     let history = handler::execute(store, &context.order_id, &command, &context.correlation_id, now).await?;
     let status = history.order.status;
-    call_for_attention(&history);
+    report_needs_attention(&history);
     Ok(if aborting {
         Answer::Aborted(Aborted { completed: status == OrderStatus::OrderCompleted })
     } else {
@@ -75,7 +75,7 @@ pub async fn take(store: &Store, command: OrderCommand, now: Timestamp) -> Resul
 
 /// Raises the alarm for a step that has failed at all its tries (infra/orders.yaml): its function crashes or
 /// is throttled, or a dependency is down. Lambda's own error count does not distinguish that from a refusal.
-fn count_fault(failure: &Failure) {
+fn report_fault(failure: &Failure) {
     if is_fault(&failure.error) {
         tracing::error!(step = failure.step, error = last_error(failure), "a step of the saga has failed");
         telemetry::found("CancelOrder", "step_failed", 1);
@@ -98,7 +98,7 @@ fn last_error(Failure { error, cause, .. }: &Failure) -> &str {
 
 /// Raises the alarm that calls a person (infra/orders.yaml) for an order that needs attention. The order's
 /// event records the same permanently.
-pub(crate) fn call_for_attention(history: &History) {
+pub(crate) fn report_needs_attention(history: &History) {
     if history.order.status != OrderStatus::NeedsAttention {
         return;
     }

@@ -30,14 +30,14 @@ pub const EVENT_TYPES: EventTypes = &[
 pub async fn handle(store: &Store, event: Envelope) -> Result<(), MessageError> {
     if event.event_type == UserDeleted::TYPE {
         let UserDeleted { user_id } = event.decode()?;
-        return store.bar(&user_id, event.occurred_at).await.map_err(MessageError::handler);
+        return store.block_orders_of(&user_id, event.occurred_at).await.map_err(MessageError::handler);
     }
     if event.event_type == PaymentRefundFailed::TYPE {
         return refund_failed(store, &event, Timestamp::now()).await;
     }
     let (sku, price) = read(&event)?;
-    let noted = store.note_price(&sku, event.sequence, price).await.map_err(MessageError::handler)?;
-    if let Err(Conflict) = noted {
+    let recorded = store.record_price(&sku, event.sequence, price).await.map_err(MessageError::handler)?;
+    if let Err(Conflict) = recorded {
         tracing::info!(version = event.sequence, "stale event ignored");
     }
     Ok(())
@@ -49,7 +49,7 @@ async fn refund_failed(store: &Store, event: &Envelope, now: Timestamp) -> Resul
     tracing::Span::current().record("order_id", order_id.as_str());
     let failed = Command::RefundFailed { refund_id, reason };
     let history = handler::execute(store, &order_id, &failed, &event.correlation_id, now).await;
-    commands::call_for_attention(&history.map_err(MessageError::handler)?);
+    commands::report_needs_attention(&history.map_err(MessageError::handler)?);
     Ok(())
 }
 

@@ -19,7 +19,7 @@ const DECISIONS: Budget = Budget::Tries(5);
 /// function, less the worst case of reading and answering.
 const PLACING: Budget = Budget::Time(Duration::from_millis(1_500));
 
-/// Why a command was not taken.
+/// Why a command was not executed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError {
     #[error(transparent)]
@@ -36,8 +36,8 @@ pub enum PlaceOutcome {
     AlreadyPlaced(FirstCommit),
 }
 
-/// Takes `command`, which is not [`Command::Place`], and returns the order after it. A command that was taken
-/// before is a success without effect.
+/// Executes `command`, which is not [`Command::Place`], and returns the order after it. A command that was
+/// executed before is a success without effect.
 ///
 /// # Errors
 /// When the order's state does not allow the command, or the table cannot be read or written.
@@ -51,7 +51,7 @@ pub async fn execute(
     let command_id = command_id(order_id, command);
     let executed = retry_on_conflict(DECISIONS, || async {
         let history = store.load(order_id).await?.ok_or(Rejected::NotPlaced)?;
-        if history.has_taken(&command_id) {
+        if history.has_executed(&command_id) {
             return Ok(Ok(history));
         }
         let order = Order::Placed(history.order.clone());

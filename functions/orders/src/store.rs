@@ -30,7 +30,7 @@ use lambda_kit::dynamodb::{ABSENT, BatchRead, Conflict, Item, Table, TableError,
 
 pub(crate) use self::item::CHECKOUT_DETAILS;
 pub use self::{
-    discounts::{COMMIT, Found},
+    discounts::{COMMIT, DiscountLookup},
     item::FirstCommit,
     partitioning::Partitioning,
     reconciliation_index::{IndexReason, IndexedOrder, Page},
@@ -64,8 +64,8 @@ pub enum StoreError {
     },
     #[error("other commands for order {0} were faster every time")]
     Contended(OrderId),
-    #[error("another replay was begun meanwhile")]
-    Replayed,
+    #[error("another replay was begun")]
+    ReplaySuperseded,
 }
 
 impl StoreError {
@@ -83,7 +83,7 @@ impl StoreError {
     /// Whether a retry may succeed. An item that cannot be parsed stays so.
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Table(TableError::Item { .. }) | Self::Broken { .. } | Self::Replayed => false,
+            Self::Table(TableError::Item { .. }) | Self::Broken { .. } | Self::ReplaySuperseded => false,
             Self::Table(TableError::Call { .. }) | Self::Contended(_) => true,
         }
     }
@@ -98,7 +98,7 @@ pub struct Lookup {
     pub prices: HashMap<Sku, Money>,
     /// Whether the customer's account was deleted.
     pub customer_deleted: bool,
-    pub discount: Found,
+    pub discount: DiscountLookup,
 }
 
 /// A new order, with what belongs to it and is no event.
@@ -107,7 +107,7 @@ pub struct NewOrder<'a> {
     pub order_id: &'a OrderId,
     pub user_id: &'a UserId,
     pub correlation_id: &'a CorrelationId,
-    /// Tells a repeated request from another one with the same key.
+    /// Distinguishes a repeated request from another one with the same key.
     pub request_hash: &'a str,
     /// The customer's address and payment method, as JSON.
     pub checkout_details: &'a str,
@@ -118,7 +118,7 @@ impl Store {
         Self { table, partitioning }
     }
 
-    /// All that happened to an order; nothing when there is no such order.
+    /// The history of an order; `None` when it does not exist.
     pub async fn load(&self, order_id: &OrderId) -> Result<Option<History>, StoreError> {
         let commits = self.commits(order_id).await?;
         History::replay(order_id, commits).map_err(|source| StoreError::broken(order_id, source))
@@ -147,7 +147,7 @@ impl Store {
             placed: placed.map_err(|e| TableError::item(OPERATION, e))?,
             prices: prices::read(prices).map_err(|e| TableError::item(OPERATION, e))?,
             customer_deleted: !marks.is_empty(),
-            discount: Found::read(discount).map_err(|e| TableError::item(OPERATION, e))?,
+            discount: DiscountLookup::read(discount).map_err(|e| TableError::item(OPERATION, e))?,
         })
     }
 
@@ -197,8 +197,8 @@ impl Store {
     pub async fn first_commit(&self, order_id: &OrderId) -> Result<FirstCommit, StoreError> {
         const OPERATION: &str = "reading an order's beginning";
         let item = self.table.get_item(OPERATION, item::first_key(order_id)).await?;
-        // The write met it a moment ago, and commits are never deleted.
-        let item = item.ok_or_else(|| TableError::item(OPERATION, "it is gone"))?;
+        // The write found it a moment ago, and commits are never deleted.
+        let item = item.ok_or_else(|| TableError::item(OPERATION, "the order has no first commit"))?;
         Ok(FirstCommit::read(&item).map_err(|e| TableError::item(OPERATION, e))?)
     }
 

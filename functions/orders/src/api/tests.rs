@@ -53,11 +53,11 @@ pub(super) async fn shop() -> Shop {
 pub(super) async fn shop_with(forecast: Forecast) -> Shop {
     let (table, faults) = table(&[]).await;
     let (store, tokens) = (crate::testing::store(table.clone()), Tokens::new());
-    store.note_price(&sku("MUG"), 1, Some(usd(4200))).await.unwrap().unwrap();
-    store.note_price(&sku("CUP"), 1, Some(usd(500))).await.unwrap().unwrap();
+    store.record_price(&sku("MUG"), 1, Some(usd(4200))).await.unwrap().unwrap();
+    store.record_price(&sku("CUP"), 1, Some(usd(500))).await.unwrap().unwrap();
     let euros = contracts::Money::new(300, contracts::Currency::EUR);
-    store.note_price(&sku("TEA"), 1, Some(euros)).await.unwrap().unwrap();
-    store.note_price(&sku("OLD"), 2, None).await.unwrap().unwrap();
+    store.record_price(&sku("TEA"), 1, Some(euros)).await.unwrap().unwrap();
+    store.record_price(&sku("OLD"), 2, None).await.unwrap().unwrap();
     faults.reset();
     let limits = Limits::new(&table);
     let app = lambda_kit::http::app(routes(store.clone(), limits, forecast), tokens.verifier());
@@ -185,7 +185,7 @@ async fn an_order_is_taken_by_a_read_and_a_write_and_its_limit_is_asked_beside_t
 async fn a_repeat_is_answered_as_the_first_was_even_when_the_product_is_gone() {
     let shop = shop().await;
     let first = shop.order("k-1", &two_mugs()).await;
-    shop.store.note_price(&sku("MUG"), 2, None).await.unwrap().unwrap();
+    shop.store.record_price(&sku("MUG"), 2, None).await.unwrap().unwrap();
     let id = OrderId::try_from(first.body["order_id"].as_str().unwrap()).unwrap();
     let reserved = Command::RecordReservation;
     crate::handler::execute(&shop.store, &id, &reserved, &correlation_id(), Timestamp::now()).await.unwrap();
@@ -214,7 +214,7 @@ async fn a_repeat_is_answered_as_the_first_was_even_when_the_product_is_gone() {
 async fn whoever_was_deleted_orders_nothing_with_a_token_from_before_and_hears_of_earlier_orders() {
     let shop = shop().await;
     let first = shop.order("k-1", &two_mugs()).await;
-    shop.store.bar(&shop.anna, Timestamp::now()).await.unwrap();
+    shop.store.block_orders_of(&shop.anna, Timestamp::now()).await.unwrap();
     let next = shop.order("k-2", &two_mugs()).await;
     assert_eq!((next.status, shop.commits().await), (StatusCode::UNAUTHORIZED, 1));
     assert_eq!(shop.order("k-1", &two_mugs()).await.body, first.body);

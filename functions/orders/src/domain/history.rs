@@ -156,7 +156,7 @@ impl History {
     }
 
     /// Whether this command has been executed before.
-    pub fn has_taken(&self, command_id: &str) -> bool {
+    pub fn has_executed(&self, command_id: &str) -> bool {
         self.command_ids.iter().any(|id| id == command_id)
     }
 
@@ -209,8 +209,8 @@ mod tests {
         let history = History::replay(&order_id(), three_commits()).unwrap().unwrap();
         assert_eq!(history.order.version, 5);
         assert_eq!(history.order.status, OrderStatus::OrderCancelled);
-        assert!(history.has_taken(&format!("{}.RecordReservation", order_id())));
-        assert!(!history.has_taken(&format!("{}.CompleteOrder", order_id())));
+        assert!(history.has_executed(&format!("{}.RecordReservation", order_id())));
+        assert!(!history.has_executed(&format!("{}.CompleteOrder", order_id())));
         assert!(History::replay(&order_id(), []).unwrap().is_none());
     }
 

@@ -23,10 +23,10 @@ pub(super) fn is_deleted(item: &Item) -> bool {
 }
 
 impl Store {
-    /// Takes no more orders from a customer who was deleted at that time. May be repeated.
-    pub async fn bar(&self, customer: &UserId, deleted_at: Timestamp) -> Result<(), StoreError> {
+    /// Rejects new orders of a customer who was deleted at that time. A repeat changes nothing.
+    pub async fn block_orders_of(&self, customer: &UserId, deleted_at: Timestamp) -> Result<(), StoreError> {
         let mut mark = deleted_key(customer);
         mark.insert(EXPIRES_AT.to_owned(), number(deleted_at.as_second() + DELETED_SECONDS));
-        Ok(self.table.put("barring a customer", mark).await?)
+        Ok(self.table.put("blocking the orders of a customer", mark).await?)
     }
 }

@@ -48,13 +48,13 @@ const RELEASING: Budget = Budget::Time(Duration::from_secs(10));
 
 /// A discount code with this customer's usage.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct DiscountLookup {
     discount: Option<Discount>,
     ended: bool,
     used_by_customer: u64,
 }
 
-impl Found {
+impl DiscountLookup {
     /// The code at this moment.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The price book: a copy of the catalogue's prices, kept by its events.
+//! A copy of the catalogue's prices, kept by its events.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ impl Store {
     /// Records the price of a SKU as of `product_version`, or with `None` that it is no longer sold. Events may
     /// come in any order and repeatedly. Conflicts when the same or a newer version is stored already, perhaps
     /// by our own earlier try.
-    pub async fn note_price(
+    pub async fn record_price(
         &self,
         sku: &Sku,
         product_version: u64,
@@ -31,7 +31,7 @@ impl Store {
         }
         let newer = Expression::new("attribute_not_exists(pk) OR product_version < :version")
             .value(":version", number(product_version));
-        self.table.put_if("noting a price", item, newer).await
+        self.table.put_if("recording a price", item, newer).await
     }
 }
 

@@ -79,7 +79,11 @@ impl Store {
             self.delete_projection_version(old).await?;
         }
         let next = ProjectionVersions { active: known.active, rebuilding: Some(new), oldest: known.active };
-        if self.put_projection_versions(next, known).await? { Ok(new) } else { Err(StoreError::Replayed) }
+        if self.put_projection_versions(next, known).await? {
+            Ok(new)
+        } else {
+            Err(StoreError::ReplaySuperseded)
+        }
     }
 
     /// Activates the version that was rebuilt. A repeat is a success.
@@ -91,7 +95,7 @@ impl Store {
         let next = ProjectionVersions { active: projection_version, rebuilding: None, oldest: known.active };
         let done =
             known.rebuilding == Some(projection_version) && self.put_projection_versions(next, known).await?;
-        if done { Ok(()) } else { Err(StoreError::Replayed) }
+        if done { Ok(()) } else { Err(StoreError::ReplaySuperseded) }
     }
 
     /// Returns whether the versions were still `known`.

@@ -293,8 +293,8 @@ async fn reading_an_order_does_not_read_what_is_private() {
 async fn one_call_finds_the_order_and_the_prices() {
     let (store, faults) = with_order(vec![]).await;
     let (mug, cup, tea) = (sku("MUG"), sku("CUP"), sku("TEA"));
-    store.note_price(&mug, 1, Some(usd(4200))).await.unwrap().unwrap();
-    store.note_price(&cup, 2, None).await.unwrap().unwrap();
+    store.record_price(&mug, 1, Some(usd(4200))).await.unwrap().unwrap();
+    store.record_price(&cup, 2, None).await.unwrap().unwrap();
     faults.reset();
     let found = store.lookup(Some(&order_id()), &user_id(), &[&mug, &cup, &tea], None).await.unwrap();
     assert_eq!(faults.calls(), ["BatchGetItem"]);
@@ -309,13 +309,13 @@ async fn one_call_finds_the_order_and_the_prices() {
 #[case::twice([1, 2, 2], [true, true, false])]
 #[case::late([1, 3, 2], [true, true, false])]
 #[tokio::test]
-async fn the_newest_price_stays_whatever_comes_when(#[case] versions: [u64; 3], #[case] noted: [bool; 3]) {
+async fn the_newest_price_stays_whatever_comes_when(#[case] versions: [u64; 3], #[case] recorded: [bool; 3]) {
     let (store, _) = store().await;
     let mug = sku("MUG");
-    for (version, noted) in versions.into_iter().zip(noted) {
+    for (version, recorded) in versions.into_iter().zip(recorded) {
         let amount = i64::try_from(version).unwrap() * 100;
-        let result = store.note_price(&mug, version, Some(usd(amount))).await.unwrap();
-        assert_eq!(result.is_ok(), noted, "version {version}");
+        let result = store.record_price(&mug, version, Some(usd(amount))).await.unwrap();
+        assert_eq!(result.is_ok(), recorded, "version {version}");
     }
     let newest = i64::try_from(*versions.iter().max().unwrap()).unwrap() * 100;
     let found = store.lookup(Some(&order_id()), &user_id(), &[&mug], None).await.unwrap();
@@ -326,10 +326,10 @@ async fn the_newest_price_stays_whatever_comes_when(#[case] versions: [u64; 3], 
 async fn a_product_that_is_no_longer_sold_does_not_come_back_by_an_old_event() {
     let (store, _) = store().await;
     let mug = sku("MUG");
-    store.note_price(&mug, 2, None).await.unwrap().unwrap();
-    assert_eq!(store.note_price(&mug, 1, Some(usd(1))).await.unwrap(), Err(Conflict));
+    store.record_price(&mug, 2, None).await.unwrap().unwrap();
+    assert_eq!(store.record_price(&mug, 1, Some(usd(1))).await.unwrap(), Err(Conflict));
     assert!(store.lookup(Some(&order_id()), &user_id(), &[&mug], None).await.unwrap().prices.is_empty());
-    store.note_price(&mug, 3, Some(usd(5))).await.unwrap().unwrap();
+    store.record_price(&mug, 3, Some(usd(5))).await.unwrap().unwrap();
     assert_eq!(
         store.lookup(Some(&order_id()), &user_id(), &[&mug], None).await.unwrap().prices.get(&mug),
         Some(&usd(5))

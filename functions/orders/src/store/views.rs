@@ -71,7 +71,7 @@ pub struct Listed {
 
 /// The views found in one partition, the newest first.
 #[derive(Debug, Default)]
-struct Found {
+struct PartitionPage {
     views: Vec<(String, Box<RawValue>)>,
     /// The position down to which the partition was read; `None` when it was read to its end.
     until: Option<String>,
@@ -140,18 +140,18 @@ impl Store {
     ) -> Result<Listed, StoreError> {
         let mut orders = Vec::new();
         for _ in 0..ROUNDS {
-            let found = match scope {
+            let page = match scope {
                 Scope::Customer(user_id) => {
                     vec![self.of_customer(user_id, status, limit, after.as_deref()).await?]
                 }
                 Scope::All => {
                     let partitions = self.partitioning.list.all();
-                    let found =
+                    let page =
                         partitions.map(|partition| self.of_all(partition, status, limit, after.as_deref()));
-                    try_join_all(found).await?
+                    try_join_all(page).await?
                 }
             };
-            let (views, next) = merge(found, limit - orders.len());
+            let (views, next) = merge(page, limit - orders.len());
             orders.extend(views);
             after = next;
             if orders.len() == limit || after.is_none() {
@@ -167,7 +167,7 @@ impl Store {
         status: Option<OrderStatus>,
         limit: usize,
         after: Option<&str>,
-    ) -> Result<Found, TableError> {
+    ) -> Result<PartitionPage, TableError> {
         let partition = customers(user_id);
         let query = self
             .table
@@ -188,7 +188,7 @@ impl Store {
         status: Option<OrderStatus>,
         limit: usize,
         after: Option<&str>,
-    ) -> Result<Found, TableError> {
+    ) -> Result<PartitionPage, TableError> {
         let query = self.table.query().index_name(LISTED);
         let query = match after {
             Some(after) => query
@@ -205,7 +205,7 @@ impl Store {
         partition: String,
         status: Option<OrderStatus>,
         limit: usize,
-    ) -> Result<Found, TableError> {
+    ) -> Result<PartitionPage, TableError> {
         const OPERATION: &str = "listing orders";
         let query = query
             .scan_index_forward(false)
@@ -223,15 +223,15 @@ impl Store {
         let page = self.table.query_page(OPERATION, query.projection_expression("sk, #order")).await?;
         let until = page.next.as_ref().and_then(|key| string_of(key, SK)).map(str::to_owned);
         let views = page.items.iter().map(listed_view).collect::<Result<_, _>>();
-        Ok(Found { views: views.map_err(|e| TableError::item(OPERATION, e))?, until })
+        Ok(PartitionPage { views: views.map_err(|e| TableError::item(OPERATION, e))?, until })
     }
 }
 
 /// The newest views, up to `limit`, and the position where the list continues. Below a position down to which
 /// only some partitions were read, another partition may have newer views.
-fn merge(found: Vec<Found>, limit: usize) -> (Vec<Box<RawValue>>, Option<String>) {
-    let horizon = found.iter().filter_map(|found| found.until.clone()).max();
-    let mut views: Vec<_> = found.into_iter().flat_map(|found| found.views).collect();
+fn merge(page: Vec<PartitionPage>, limit: usize) -> (Vec<Box<RawValue>>, Option<String>) {
+    let horizon = page.iter().filter_map(|page| page.until.clone()).max();
+    let mut views: Vec<_> = page.into_iter().flat_map(|page| page.views).collect();
     views.retain(|(place, _)| horizon.as_ref().is_none_or(|horizon| place >= horizon));
     views.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
     let next = match views.get(limit) {

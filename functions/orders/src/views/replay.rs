@@ -68,7 +68,7 @@ impl Projector {
                 projection_versions.rebuilding != Some(projection_version)
                     && projection_versions.active != projection_version
             }) {
-                return Err(StoreError::Replayed);
+                return Err(StoreError::ReplaySuperseded);
             }
             let page = self.store.scan(after.as_ref(), PAGE).await?;
             self.replay_orders(projection, page.orders, projection_versions, &mut part).await?;

@@ -7,7 +7,7 @@ use super::*;
 #[tokio::test]
 async fn more_than_a_payment_takes_is_refused() {
     let shop = shop().await;
-    shop.store.note_price(&sku("CAR"), 1, Some(usd(100_000))).await.unwrap().unwrap();
+    shop.store.record_price(&sku("CAR"), 1, Some(usd(100_000))).await.unwrap().unwrap();
     let answer = shop.order("k-1", &body(json!([{"sku": "CAR", "quantity": 1000}]))).await;
     assert_eq!((answer.status, answer.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["items"]));
 }
@@ -15,7 +15,7 @@ async fn more_than_a_payment_takes_is_refused() {
 /// The shop, and a product of this price.
 async fn shop_with_product(amount: i64, currency: Currency) -> Shop {
     let shop = shop().await;
-    shop.store.note_price(&sku("ODD"), 1, Some(Money::new(amount, currency))).await.unwrap().unwrap();
+    shop.store.record_price(&sku("ODD"), 1, Some(Money::new(amount, currency))).await.unwrap().unwrap();
     shop
 }
 
@@ -86,7 +86,7 @@ async fn an_order_with_another_total_is_a_conflict_that_says_the_total(
 async fn a_repeat_is_the_first_order_whatever_the_price_is_now() {
     let shop = shop().await;
     let first = shop.order("k-1", &expecting(8400, "USD")).await;
-    shop.store.note_price(&sku("MUG"), 2, Some(usd(4500))).await.unwrap().unwrap();
+    shop.store.record_price(&sku("MUG"), 2, Some(usd(4500))).await.unwrap().unwrap();
     let again = shop.order("k-1", &expecting(8400, "USD")).await;
     assert_eq!((again.status, &again.body), (StatusCode::ACCEPTED, &first.body));
     let renewed = shop.order("k-1", &expecting(9000, "USD")).await;

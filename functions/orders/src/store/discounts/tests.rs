@@ -184,7 +184,7 @@ async fn a_cancelled_order_gives_its_use_back_and_a_completed_one_keeps_it() {
 }
 
 #[tokio::test]
-async fn an_order_that_needs_attention_gives_back_once_it_is_mended() {
+async fn an_order_that_needs_attention_releases_its_code_once_it_is_cancelled() {
     use UndoOutcome::{Failed, NotNeeded, Released};
     let (store, _) = with(terms()).await;
     let anna = UserId::generate();

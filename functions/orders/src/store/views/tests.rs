@@ -2,12 +2,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn found(places: &[&str], until: Option<&str>) -> Found {
+fn page(places: &[&str], until: Option<&str>) -> PartitionPage {
     let view = |place: &&str| ((*place).to_owned(), RawValue::from_string(format!("{place:?}")).unwrap());
-    Found { views: places.iter().map(view).collect(), until: until.map(str::to_owned) }
+    PartitionPage { views: places.iter().map(view).collect(), until: until.map(str::to_owned) }
 }
 
-fn merged(all: Vec<Found>, limit: usize) -> (Vec<String>, Option<String>) {
+fn merged(all: Vec<PartitionPage>, limit: usize) -> (Vec<String>, Option<String>) {
     let (views, next) = merge(all, limit);
     (views.iter().map(|view| view.get().trim_matches('"').to_owned()).collect(), next)
 }
@@ -18,17 +18,17 @@ fn owned(places: &[&str]) -> Vec<String> {
 
 #[test]
 fn the_newest_of_all_partitions_come_first() {
-    let all = || vec![found(&["9", "5"], None), found(&["8", "7"], None), found(&[], None)];
+    let all = || vec![page(&["9", "5"], None), page(&["8", "7"], None), page(&[], None)];
     assert_eq!(merged(all(), 3), (owned(&["9", "8", "7"]), Some("7".to_owned())));
     assert_eq!(merged(all(), 4), (owned(&["9", "8", "7", "5"]), None));
 }
 
 #[test]
 fn nothing_is_shown_from_below_a_place_that_another_partition_was_not_looked_at() {
-    let all = vec![found(&["9", "8"], Some("8")), found(&["7", "3"], None)];
+    let all = vec![page(&["9", "8"], Some("8")), page(&["7", "3"], None)];
     assert_eq!(merged(all, 10), (owned(&["9", "8"]), Some("8".to_owned())));
     // No view down to this position has the wanted status: the list still continues.
-    assert_eq!(merged(vec![found(&[], Some("4"))], 10), (vec![], Some("4".to_owned())));
+    assert_eq!(merged(vec![page(&[], Some("4"))], 10), (vec![], Some("4".to_owned())));
 }
 
 proptest! {
@@ -51,7 +51,7 @@ proptest! {
                 let rest = places.iter().filter(|place| after.as_ref().is_none_or(|after| *place < after));
                 let looked_at: Vec<&str> = rest.map(String::as_str).take(limit + 1).collect();
                 let until = (looked_at.len() > limit).then(|| looked_at[limit]);
-                found(&looked_at, until)
+                page(&looked_at, until)
             };
             let (views, next) = merged(partitions.iter().map(look).collect(), limit);
             shown.extend(views);

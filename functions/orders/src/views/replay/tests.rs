@@ -215,7 +215,7 @@ async fn a_replay_that_another_one_replaced_does_not_go_on() {
     let first = projector.begin(Projection::Sales).await.unwrap();
     replay(&projector, Projection::Sales).await;
     let went_on = projector.replay(Projection::Sales, Some(first.clone()), Instant::now()).await;
-    assert!(matches!(went_on, Err(StoreError::Replayed)));
+    assert!(matches!(went_on, Err(StoreError::ReplaySuperseded)));
     let second = projector.begin(Projection::Sales).await.unwrap();
     assert_ne!(first, second);
     assert_eq!(
