@@ -30,7 +30,7 @@ use self::{
 use crate::{
     domain::History,
     handler::ExecuteError,
-    relay::{StartError, Started, Starter},
+    relay::{StartError, StartResult, Starter},
     store::{IndexReason, IndexedOrder, Page, Store, StoreError},
 };
 
@@ -170,8 +170,8 @@ impl Reconciler {
             let checkout_details = self.store.checkout_details(order_id).await?;
             let [created, ..] = &history.events[..] else { return Err(ReconcileError::NoOrder) };
             match self.starter.start(&created.envelope, checkout_details.as_deref()).await? {
-                Started::Yes | Started::Before => return Ok(ReconcileOutcome::Started),
-                Started::Erased => {}
+                StartResult::Started | StartResult::AlreadyStarted => return Ok(ReconcileOutcome::Started),
+                StartResult::DetailsErased => {}
             }
         }
         self.roll_back(history, now).await

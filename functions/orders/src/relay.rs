@@ -23,7 +23,7 @@ use lambda_kit::{
     relay::{Handled, Outgoing, StreamEvent, StreamRecord},
 };
 
-use self::waves::{Ended, Recent, Start, start_in_order};
+use self::waves::{RecentStarts, Start, StartOutcome, start_in_order};
 use crate::{domain::CheckoutDetails, store::CHECKOUT_DETAILS};
 
 /// A batch begins no wave of starts later than this: a wave takes 3.3 s when every start needs three tries of a second,
@@ -36,16 +36,16 @@ pub struct Starter {
     client: aws_sdk_sfn::Client,
     state_machine_arn: String,
     pace: Arc<Bucket>,
-    recent: Arc<Recent>,
+    recent: Arc<RecentStarts>,
 }
 
-/// Whether a saga is running.
+/// The result of starting a saga.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Started {
-    Yes,
-    Before,
-    /// The order's address is erased: there is nothing that could be sent anywhere.
-    Erased,
+pub enum StartResult {
+    Started,
+    AlreadyStarted,
+    /// The order's checkout details are erased, so there is nowhere to send it.
+    DetailsErased,
 }
 
 /// Why an order's saga was not started.
@@ -63,15 +63,15 @@ pub enum StartError {
     Input(#[source] serde_json::Error),
     #[error("the saga cannot be started")]
     Call(#[source] Box<SdkError<StartExecutionError, HttpResponse>>),
-    #[error("too many sagas are to be started at this time")]
-    NoTurn,
+    #[error("the rate of saga starts is used up")]
+    RateLimited,
 }
 
 impl StartError {
     /// Whether another try would fail in the same way.
     fn is_final(&self) -> bool {
         match self {
-            Self::NoTurn => false,
+            Self::RateLimited => false,
             Self::Call(error) => error.as_service_error().is_some_and(|error| {
                 error.is_invalid_execution_input()
                     || error.is_invalid_name()
@@ -113,7 +113,7 @@ impl Starter {
                 Ok(Some(start)) => starts.push(Start { origin: created.origin, ..start }),
                 Ok(None) => {}
                 Err(error) => {
-                    tell(&created.event.subject, created.event.correlation_id.as_str(), &error);
+                    log_failure(&created.event.subject, created.event.correlation_id.as_str(), &error);
                     unprocessable.unprocessable.insert(created.origin);
                 }
             }
@@ -122,10 +122,10 @@ impl Starter {
         let turn =
             async |count| self.wait_for_turn(count, BUDGET.saturating_sub(started.elapsed())).await.is_ok();
         let call = async |start: &Start| match self.call(start).await {
-            Ok(_) => Ended::Started,
+            Ok(_) => StartOutcome::Started,
             Err(error) => {
-                tell(&start.order_id, &start.correlation_id, &error);
-                if error.is_final() { Ended::Refused } else { Ended::Failed }
+                log_failure(&start.order_id, &start.correlation_id, &error);
+                if error.is_final() { StartOutcome::Rejected } else { StartOutcome::Failed }
             }
         };
         let mut handled = start_in_order(&starts, &self.recent, turn, call).await;
@@ -141,27 +141,27 @@ impl Starter {
         &self,
         created: &Envelope,
         checkout_details: Option<&str>,
-    ) -> Result<Started, StartError> {
-        let Some(start) = start_of(created, checkout_details)? else { return Ok(Started::Erased) };
+    ) -> Result<StartResult, StartError> {
+        let Some(start) = start_of(created, checkout_details)? else { return Ok(StartResult::DetailsErased) };
         self.wait_for_turn(1, BUDGET).await?;
         self.call(&start).await
     }
 
-    async fn wait_for_turn(&self, count: u32, patience: Duration) -> Result<(), StartError> {
-        let patience = SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX);
-        match self.pace.turns(count, Timestamp::now(), patience).await {
+    async fn wait_for_turn(&self, count: u32, max_wait: Duration) -> Result<(), StartError> {
+        let max_wait = SignedDuration::try_from(max_wait).unwrap_or(SignedDuration::MAX);
+        match self.pace.turns(count, Timestamp::now(), max_wait).await {
             Turn::After(wait) => {
                 tokio::time::sleep(wait.unsigned_abs()).await;
                 Ok(())
             }
             Turn::TooFar(_) => {
-                tracing::warn!(count, "sagas wait: as many are started as SagaStartsPerSecond allows");
-                Err(StartError::NoTurn)
+                tracing::warn!(count, "saga starts are rate limited (SagaStartsPerSecond)");
+                Err(StartError::RateLimited)
             }
         }
     }
 
-    async fn call(&self, start: &Start) -> Result<Started, StartError> {
+    async fn call(&self, start: &Start) -> Result<StartResult, StartError> {
         let Start { order_id, correlation_id, input, .. } = start;
         let started = self
             .client
@@ -174,19 +174,19 @@ impl Starter {
         match started {
             Ok(_) => {
                 tracing::info!(order_id, correlation_id, "saga started");
-                Ok(Started::Yes)
+                Ok(StartResult::Started)
             }
             Err(error) if already_started(&error) => {
-                tracing::info!(order_id, correlation_id, "the saga was started before");
-                Ok(Started::Before)
+                tracing::info!(order_id, correlation_id, "the saga had been started already");
+                Ok(StartResult::AlreadyStarted)
             }
             Err(error) => Err(StartError::Call(Box::new(error))),
         }
     }
 }
 
-fn tell(order_id: &str, correlation_id: &str, error: &StartError) {
-    tracing::error!(order_id, correlation_id, error = chain(error), "an order's saga did not start");
+fn log_failure(order_id: &str, correlation_id: &str, error: &StartError) {
+    tracing::error!(order_id, correlation_id, error = chain(error), "an order's saga could not be started");
 }
 
 /// The start of the order that was created by this event; nothing when its address is erased.

@@ -78,7 +78,7 @@ async fn broken_events_are_delivered_again() {
 }
 
 #[tokio::test]
-async fn who_was_deleted_is_known_as_long_as_an_access_token_lives_and_nobody_else_is() {
+async fn a_deleted_customer_is_known_as_long_as_an_access_token_is_valid() {
     let (table, _) = table(&[]).await;
     let store = crate::testing::store(table.clone());
     for _ in 0..2 {

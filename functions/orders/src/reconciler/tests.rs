@@ -59,7 +59,7 @@ async fn an_order_whose_execution_runs_is_never_touched(#[case] commands: Vec<Co
 }
 
 #[tokio::test]
-async fn an_order_that_is_young_is_not_looked_at() {
+async fn an_order_that_is_young_is_not_inspected() {
     let world = World::new().await.with_order(vec![]).await;
     let report = world.check(i64::from(LONGEST_WAY_FORWARD_SECONDS)).await;
     assert_eq!((report.overdue, world.calls().len()), (0, 0));

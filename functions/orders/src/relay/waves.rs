@@ -30,24 +30,24 @@ pub struct Start {
 
 /// The result of a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum StartOutcome {
     Started,
     /// Throttled, or failed for another reason that may pass.
     Failed,
     /// Never to be started with this input.
-    Refused,
+    Rejected,
 }
 
 /// The orders whose saga this process started last.
 #[derive(Debug, Default)]
-pub struct Recent(Mutex<(HashSet<String>, VecDeque<String>)>);
+pub struct RecentStarts(Mutex<(HashSet<String>, VecDeque<String>)>);
 
-impl Recent {
+impl RecentStarts {
     fn has(&self, order_id: &str) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).0.contains(order_id)
     }
 
-    fn note(&self, order_id: &str) {
+    fn record(&self, order_id: &str) {
         let (known, order) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.insert(order_id.to_owned()) {
             order.push_back(order_id.to_owned());
@@ -64,9 +64,9 @@ impl Recent {
 /// until that many starts are allowed, and returns whether they are.
 pub async fn start_in_order(
     starts: &[Start],
-    recent: &Recent,
+    recent: &RecentStarts,
     turn: impl AsyncFn(u32) -> bool,
-    start: impl AsyncFn(&Start) -> Ended,
+    start: impl AsyncFn(&Start) -> StartOutcome,
 ) -> Handled {
     let waiting: Vec<&Start> = starts.iter().filter(|start| !recent.has(&start.order_id)).collect();
     let mut handled = Handled::default();
@@ -79,9 +79,9 @@ pub async fn start_in_order(
         let ended = join_all(wave.iter().map(|each| start(each))).await;
         for (start, ended) in wave.iter().zip(ended) {
             match ended {
-                Ended::Started => recent.note(&start.order_id),
-                Ended::Failed => drop(handled.failed.insert(start.origin.clone())),
-                Ended::Refused => drop(handled.unprocessable.insert(start.origin.clone())),
+                StartOutcome::Started => recent.record(&start.order_id),
+                StartOutcome::Failed => drop(handled.failed.insert(start.origin.clone())),
+                StartOutcome::Rejected => drop(handled.unprocessable.insert(start.origin.clone())),
             }
         }
     }

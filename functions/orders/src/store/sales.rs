@@ -56,7 +56,7 @@ fn pointer() -> Item {
 
 /// `pk = SALES#<generation>#<number>`, `sk = <day>`.
 fn partition(projection_version: u64, number: u16) -> String {
-    format!("SALES#{generation}#{number}")
+    format!("SALES#{projection_version}#{number}")
 }
 
 impl Store {

@@ -36,7 +36,7 @@ const ORDER_JSON: &str = "order";
 const COUNTED: &str = "counted";
 
 /// Views that one call looks at when only those of one status are wanted: at 1 KB each well below DynamoDB's page of 1 MB.
-const LOOKED_AT: i32 = 250;
+const SCANNED_AT_ONCE: i32 = 250;
 /// Consecutive calls of a list before it returns a cursor. With slow calls of 200 ms, this is well within the
 /// API's 3 s.
 const ROUNDS: usize = 4;
@@ -140,18 +140,18 @@ impl Store {
     ) -> Result<Listed, StoreError> {
         let mut orders = Vec::new();
         for _ in 0..ROUNDS {
-            let page = match scope {
+            let pages = match scope {
                 Scope::Customer(user_id) => {
                     vec![self.of_customer(user_id, status, limit, after.as_deref()).await?]
                 }
                 Scope::All => {
                     let partitions = self.partitioning.list.all();
-                    let page =
+                    let pages =
                         partitions.map(|partition| self.of_all(partition, status, limit, after.as_deref()));
-                    try_join_all(page).await?
+                    try_join_all(pages).await?
                 }
             };
-            let (views, next) = merge(page, limit - orders.len());
+            let (views, next) = merge(pages, limit - orders.len());
             orders.extend(views);
             after = next;
             if orders.len() == limit || after.is_none() {
@@ -216,7 +216,7 @@ impl Store {
                 .filter_expression("#status = :status")
                 .expression_attribute_names("#status", STATUS)
                 .expression_attribute_values(":status", string(status.as_str()))
-                .limit(LOOKED_AT),
+                .limit(SCANNED_AT_ONCE),
             // Reads one more than is shown, to find out whether there are more.
             None => query.limit(i32::try_from(limit + 1).unwrap_or(i32::MAX)),
         };
@@ -229,9 +229,9 @@ impl Store {
 
 /// The newest views, up to `limit`, and the position where the list continues. Below a position down to which
 /// only some partitions were read, another partition may have newer views.
-fn merge(page: Vec<PartitionPage>, limit: usize) -> (Vec<Box<RawValue>>, Option<String>) {
-    let horizon = page.iter().filter_map(|page| page.until.clone()).max();
-    let mut views: Vec<_> = page.into_iter().flat_map(|page| page.views).collect();
+fn merge(pages: Vec<PartitionPage>, limit: usize) -> (Vec<Box<RawValue>>, Option<String>) {
+    let horizon = pages.iter().filter_map(|page| page.until.clone()).max();
+    let mut views: Vec<_> = pages.into_iter().flat_map(|page| page.views).collect();
     views.retain(|(place, _)| horizon.as_ref().is_none_or(|horizon| place >= horizon));
     views.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
     let next = match views.get(limit) {

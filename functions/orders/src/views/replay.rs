@@ -1,4 +1,4 @@
-//! Rebuilds a projection from the events in parts, while the live one stays in use (`cargo ops replay`).
+//! Rebuilds a projection from the events in parts, while the active one stays in use (`cargo ops replay`).
 //!
 //! Views are folded again and overwritten, and views without an order are removed. Sales are counted into a
 //! new projection version, which replaces the active one at the end (`store/sales.rs`).

@@ -87,25 +87,25 @@ impl StepFunctions {
     }
 
     /// As the SDK calls it.
-    async fn start(&self, start: &Start) -> Ended {
+    async fn start(&self, start: &Start) -> StartOutcome {
         for attempt in 0..TRIES {
             self.clock.sleep(CALL).await;
             if self.takes() {
                 if !self.executions.borrow_mut().insert(start.order_id.clone()) {
                     self.repeated.set(self.repeated.get() + 1);
                 }
-                return Ended::Started;
+                return StartOutcome::Started;
             }
             self.throttled.set(self.throttled.get() + 1);
             self.clock.sleep(PAUSE << attempt).await;
         }
-        Ended::Failed
+        StartOutcome::Failed
     }
 }
 
 /// A stream's shard: delivers batches as Lambda does, each from the first record that failed.
 async fn shard(step_functions: Rc<StepFunctions>, orders: Vec<Start>, turn: impl AsyncFn(u32) -> bool) {
-    let (clock, recent) = (Rc::clone(&step_functions.clock), Recent::default());
+    let (clock, recent) = (Rc::clone(&step_functions.clock), RecentStarts::default());
     let mut next = 0;
     while next < orders.len() {
         let batch = &orders[next..orders.len().min(next + BATCH)];
@@ -173,7 +173,11 @@ fn starts_at_a_pace_below_the_quota_are_never_throttled() {
 }
 
 /// The calls of one batch of 25 in which these orders end like this, and what became of it.
-fn one_batch(ended: impl Fn(usize) -> Ended, turns: usize, recent: &Recent) -> (Vec<usize>, Handled) {
+fn one_batch(
+    ended: impl Fn(usize) -> StartOutcome,
+    turns: usize,
+    recent: &RecentStarts,
+) -> (Vec<usize>, Handled) {
     let (calls, turns) = (RefCell::new(Vec::new()), Cell::new(turns));
     let starts: Vec<Start> = (0..25).map(start).collect();
     let turn = async |_| turns.get() > 0 && turns.replace(turns.get() - 1) > 0;
@@ -192,29 +196,29 @@ fn origins(orders: impl IntoIterator<Item = usize>) -> std::collections::BTreeSe
 
 #[test]
 fn nothing_behind_a_throttled_start_is_called_and_nothing_that_was_started_is_called_again() {
-    let recent = Recent::default();
-    let throttled = |n| if n == 13 { Ended::Failed } else { Ended::Started };
+    let recent = RecentStarts::default();
+    let throttled = |n| if n == 13 { StartOutcome::Failed } else { StartOutcome::Started };
     let (calls, handled) = one_batch(throttled, usize::MAX, &recent);
     assert_eq!(calls, (0..20).collect::<Vec<_>>());
     assert_eq!(handled, origins([13].into_iter().chain(20..25)).into());
 
     // The whole batch again: as after an answer that was lost.
-    let (calls, handled) = one_batch(|_| Ended::Started, usize::MAX, &recent);
+    let (calls, handled) = one_batch(|_| StartOutcome::Started, usize::MAX, &recent);
     assert_eq!(calls, [13, 20, 21, 22, 23, 24]);
     assert_eq!(handled, Handled::default());
 }
 
 #[test]
 fn a_batch_that_gets_no_turn_in_time_is_delivered_again_from_there() {
-    let (calls, handled) = one_batch(|_| Ended::Started, 1, &Recent::default());
+    let (calls, handled) = one_batch(|_| StartOutcome::Started, 1, &RecentStarts::default());
     assert_eq!(calls, (0..10).collect::<Vec<_>>());
     assert_eq!(handled, origins(10..25).into());
 }
 
 #[test]
 fn a_saga_that_can_never_be_started_holds_up_no_other() {
-    let refused = |n| if n == 3 { Ended::Refused } else { Ended::Started };
-    let (calls, handled) = one_batch(refused, usize::MAX, &Recent::default());
+    let refused = |n| if n == 3 { StartOutcome::Rejected } else { StartOutcome::Started };
+    let (calls, handled) = one_batch(refused, usize::MAX, &RecentStarts::default());
     assert_eq!((calls.len(), handled.failed.len()), (25, 0));
     assert_eq!(handled.unprocessable, origins([3]));
 }
