@@ -38,7 +38,7 @@ mod tests {
     use crate::testing::{sku, stocked, table};
 
     #[tokio::test]
-    async fn what_is_asked_for_is_available_as_far_as_there_is_enough_of_it() {
+    async fn a_quantity_is_available_when_there_is_enough_stock() {
         let store = crate::testing::store(table().await.0);
         stocked(&store, "MUG", 20, 4).await;
         stocked(&store, "CUP", 3, 1).await;

@@ -38,7 +38,7 @@ use pending::Progress;
 pub const DEADLINE_SECONDS: i64 = PAYMENT_DEADLINE.as_secs() as i64;
 
 /// How long a call waits for its turn at the gateway. Ten workers with five messages each wait for a few
-/// seconds at a rate of 20 a second. A message that would wait for longer goes back to the queue, where
+/// seconds at a rate of 20 a second. A message that would wait for longer returns to the queue, where
 /// waiting costs less.
 const MAX_TURN_WAIT: Duration = Duration::from_secs(10);
 

@@ -141,7 +141,7 @@ fn assert_problem(answer: &Answer, status: StatusCode) {
 }
 
 #[rstest]
-#[case::nobody(401, "PUT", None, JSON, r#"{"available":1}"#)]
+#[case::no_token(401, "PUT", None, JSON, r#"{"available":1}"#)]
 #[case::a_forged_token(401, "PUT", Some("Bearer a.b.c"), JSON, r#"{"available":1}"#)]
 #[case::a_customer(403, "PUT", Some("customer"), JSON, r#"{"available":1}"#)]
 #[case::another_method(405, "POST", Some("admin"), JSON, r#"{"available":1}"#)]

@@ -113,7 +113,7 @@ fn refused(name: &str) -> Result<Value, String> {
 }
 
 #[tokio::test]
-async fn reserving_takes_the_stock_once_however_often_it_is_asked_for() {
+async fn a_repeated_reserve_takes_the_stock_once() {
     let warehouse = Warehouse::with(&[("MUG", 10)]).await;
     for _ in 0..3 {
         assert_eq!(warehouse.reserve(&order(1), &[("MUG", 4)]).await, held(&order(1)));
@@ -130,7 +130,7 @@ async fn a_first_reserve_is_one_call() {
 }
 
 #[tokio::test]
-async fn releasing_gives_the_stock_back_once_however_often_it_is_asked_for() {
+async fn a_repeated_release_returns_the_stock_once() {
     let warehouse = Warehouse::with(&[("MUG", 10), ("CUP", 3)]).await;
     warehouse.reserve(&order(1), &[("MUG", 4), ("CUP", 3)]).await.unwrap();
     for _ in 0..3 {

@@ -65,7 +65,7 @@ async fn a_completed_order_sells_what_it_holds_by_one_plain_write_and_a_repeat_c
 }
 
 #[tokio::test]
-async fn a_commit_whose_answer_is_lost_is_a_success_when_the_event_comes_again() {
+async fn a_commit_whose_answer_is_lost_succeeds_when_retried() {
     let (store, faults) = store_with_one_held().await;
     faults.lose_answers("PutItem", lambda_kit::aws::MAX_ATTEMPTS);
     assert!(handle(&store, completed(), Timestamp::UNIX_EPOCH).await.is_err());
@@ -73,7 +73,7 @@ async fn a_commit_whose_answer_is_lost_is_a_success_when_the_event_comes_again()
 }
 
 #[tokio::test]
-async fn an_order_that_nothing_is_held_for_comes_again() {
+async fn an_order_without_a_held_reservation_is_retried() {
     let (table, _) = testing::table(&[]).await;
     let store = crate::testing::store(table.clone());
     assert!(handle(&store, completed(), Timestamp::UNIX_EPOCH).await.is_err());

@@ -1,5 +1,5 @@
-//! What this process has just seen to be sold out, so that a rush for a SKU that is gone costs one write an order, and not
-//! a failed transaction and a read of every shard.
+//! The SKUs that this process has just seen to be sold out. A rush for such a SKU then costs one write an order, and not a
+//! failed transaction and a read of every shard.
 
 use std::{
     collections::HashMap,
@@ -32,7 +32,7 @@ impl SoldOut {
         });
     }
 
-    /// Whether so much was not there a moment ago.
+    /// Whether there was less than `wanted` a moment ago.
     pub fn covers(&self, sku: &Sku, wanted: u32, now: Timestamp) -> bool {
         self.with(|seen| seen.get(sku).is_some_and(|seen| seen.is_fresh(now) && wanted >= seen.wanted))
     }

@@ -128,7 +128,7 @@ async fn a_reservation_held_too_long_is_settled_by_the_status_of_its_order() {
 }
 
 #[tokio::test]
-async fn what_is_held_for_less_than_half_an_hour_is_not_asked_about() {
+async fn a_reservation_of_less_than_half_an_hour_is_not_queried() {
     let shop = Shop::with(1, |_| Some(OrderStatus::OrderCancelled)).await;
     assert_eq!(shop.sweep_after(30 * MINUTE).await, Ok(SweepReport::default()));
     assert!(shop.requests.lock().unwrap().is_empty());
@@ -176,8 +176,8 @@ async fn a_failed_settlement_is_reported_and_left_for_the_next_sweep() {
 #[tokio::test]
 async fn nothing_is_settled_while_orders_does_not_answer() {
     let shop = Shop::with(1, |_| Some(OrderStatus::OrderCancelled)).await;
-    let nobody = MockServer::start().await;
-    let (sdk, _) = sdk_config(&nobody.uri());
+    let silent = MockServer::start().await;
+    let (sdk, _) = sdk_config(&silent.uri());
     let shop = Shop { orders: OrdersClient::new(&(&sdk).into(), "test".to_owned()), ..shop };
     assert!(shop.sweep_after(31 * MINUTE).await.unwrap_err().starts_with("orders does not answer"));
     assert_eq!(shop.status(0).await, Status::Held);

@@ -265,7 +265,7 @@ mod tests {
     #[case::not_used("HK", "", &[])]
     #[case::not_used_and_there("HK", "000", &[])]
     #[case::in_lower_case("ae", " ", &[])]
-    fn a_postal_code_is_asked_for_where_there_is_one(
+    fn a_postal_code_is_required_where_one_exists(
         #[case] country: &str,
         #[case] postal_code: &str,
         #[case] expected: &[&str],

@@ -159,7 +159,7 @@ fn without(pointer: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_order_is_taken_by_a_read_and_a_write_and_its_limit_is_asked_beside_the_read() {
+async fn an_order_is_taken_by_a_read_and_a_write_and_its_limit_is_checked_during_the_read() {
     let shop = shop().await;
     let answer =
         shop.order("k-1", &body(json!([{"sku": "MUG", "quantity": 2}, {"sku": "CUP", "quantity": 1}]))).await;
@@ -545,7 +545,7 @@ async fn an_order_that_needs_attention_is_being_cancelled_already() {
 }
 
 #[tokio::test]
-async fn nobody_else_cancels_an_order() {
+async fn other_customers_cannot_cancel_an_order() {
     let shop = shop().await;
     let id = shop.with_order(vec![]).await;
     let path = format!("/v1/orders/{id}/cancel");

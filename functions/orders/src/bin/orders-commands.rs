@@ -7,7 +7,7 @@ async fn main() -> MainResult {
     telemetry::init();
     let table = Table::from_env(&aws::sdk_config()?)?;
     let (checks, store) = (vec![table.health()], Store::new(table, Partitioning::from_env()?));
-    let asked = store.clone();
+    let queried = store.clone();
     command::run_with_queries(
         checks,
         |command| {
@@ -15,7 +15,7 @@ async fn main() -> MainResult {
             async move { handle_command(&store, command, Timestamp::now()).await }
         },
         |query| {
-            let store = asked.clone();
+            let store = queried.clone();
             async move { handle_query(&store, query).await }
         },
     )

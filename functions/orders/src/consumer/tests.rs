@@ -62,7 +62,7 @@ async fn events_that_come_late_or_twice_change_nothing() {
 }
 
 #[tokio::test]
-async fn a_product_that_is_sold_again_has_its_new_price_in_whichever_order_it_is_told() {
+async fn a_product_that_is_sold_again_has_its_new_price_in_any_order_of_events() {
     let (gone, again) = (discontinued(2), created(3, 3500));
     assert_eq!(price_after(vec![created(1, 4200), gone.clone(), again.clone()]).await, Some(usd(3500)));
     assert_eq!(price_after(vec![again.clone(), gone.clone(), created(1, 4200)]).await, Some(usd(3500)));

@@ -32,7 +32,7 @@ pub enum Rejected {
     #[error("the discount code {0}")]
     Discount(#[from] DiscountError),
     /// Also when the order is cancelled already, or on its way there: a step that comes late must not be done.
-    #[error("a cancel was asked for")]
+    #[error("a cancel was requested")]
     CancelRequested,
     #[error("the order's stock is not recorded as reserved")]
     NotReserved,

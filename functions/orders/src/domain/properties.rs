@@ -93,7 +93,7 @@ proptest! {
     }
 
     #[test]
-    fn an_order_is_never_both_completed_and_asked_to_be_cancelled(
+    fn an_order_is_never_both_completed_and_requested_to_be_cancelled(
         commands in prop::collection::vec(any_command(), 1..14),
     ) {
         let mut order = given(Order::NotPlaced, vec![place()]);

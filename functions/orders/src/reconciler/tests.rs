@@ -217,7 +217,7 @@ async fn what_there_is_no_time_for_is_left_to_the_next_run() {
 }
 
 #[tokio::test]
-async fn the_money_of_a_cancelled_order_is_asked_for_once() {
+async fn the_payment_of_a_cancelled_order_is_queried_once() {
     let declined = cancel("TakePayment", "PaymentDeclined");
     let world = World::new().await.with_order(vec![Command::RecordReservation, declined]).await;
     let soon = MONEY_CHECK_DELAY.as_secs();
@@ -266,7 +266,7 @@ async fn money_that_a_cancelled_order_still_holds_is_sent_back() {
 }
 
 #[tokio::test]
-async fn money_that_nobody_can_be_asked_for_is_asked_for_again() {
+async fn payments_that_could_not_be_queried_are_queried_again() {
     let declined = cancel("TakePayment", "PaymentDeclined");
     let world = World::new().await.with_order(vec![Command::RecordReservation, declined]).await;
     world.fail("PaymentStatuses");

@@ -8,7 +8,7 @@
 //! | `DISCOUNTS` | `<CODE>` | that the code is in the list of codes |
 //!
 //! A counter and the uses that it counts change in one transaction with the order's own commit: the one that places it,
-//! and the one that ends it as cancelled, of which there is one at most. So nothing is lost or given back twice, whatever
+//! and the one that ends it as cancelled, of which there is one at most. So no use is lost or released twice, whatever
 //! is repeated or dies in between.
 
 use std::time::Duration;

@@ -126,7 +126,7 @@ async fn of_two_commands_at_the_same_moment_the_second_decides_again() {
     let mut collisions = 0;
     for _ in 0..20 {
         let (store, faults) = with_order(vec![Command::RecordReservation]).await;
-        let (asked, done) = tokio::join!(run(&store, Command::RequestCancel), run(&store, complete()));
+        let (requested, done) = tokio::join!(run(&store, Command::RequestCancel), run(&store, complete()));
         // Both read the same version and tried to write it: one write was refused and decided anew.
         collisions += usize::from(faults.calls().iter().filter(|call| *call == "PutItem").count() == 2);
         // The second command saw the first one: an order that completed and has a cancel request is
@@ -135,10 +135,10 @@ async fn of_two_commands_at_the_same_moment_the_second_decides_again() {
         match done {
             Ok(_) => {
                 assert_eq!(history.order.status, OrderStatus::OrderCompleted);
-                assert!(matches!(asked, Err(ExecuteError::Rejected(Rejected::Ended(_)))));
+                assert!(matches!(requested, Err(ExecuteError::Rejected(Rejected::Ended(_)))));
             }
             Err(ExecuteError::Rejected(Rejected::CancelRequested)) => {
-                assert!(asked.is_ok());
+                assert!(requested.is_ok());
                 assert!(history.order.cancel_requested);
             }
             Err(other) => panic!("{other}"),
@@ -360,7 +360,7 @@ async fn throttled(times: u64) -> (Store, wiremock::MockServer) {
 }
 
 #[tokio::test]
-async fn keys_that_were_left_out_are_asked_for_again() {
+async fn unprocessed_keys_are_read_again() {
     let (store, server) = throttled(1).await;
     let found = store.lookup(Some(&order_id()), &user_id(), &[&sku("MUG"), &sku("CUP")], None).await.unwrap();
     assert_eq!(found.prices.len(), 2);

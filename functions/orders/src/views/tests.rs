@@ -63,7 +63,7 @@ async fn a_view_follows_its_order() {
 }
 
 #[tokio::test]
-async fn a_record_that_comes_again_writes_nothing() {
+async fn a_repeated_record_writes_nothing() {
     let (store, order_id, faults) = with_order().await;
     take(&store, &order_id, 1, cancel("ReserveInventory", "InventoryNotAvailable")).await;
     Projector::new(store.clone()).project_all(&batch(&[&order_id])).await;
@@ -101,7 +101,7 @@ async fn a_write_whose_answer_is_lost_is_found() {
 #[case("GetItem")]
 #[case("TransactWriteItems")]
 #[tokio::test]
-async fn a_view_that_cannot_be_written_comes_again(#[case] operation: &str) {
+async fn a_view_that_cannot_be_written_is_retried(#[case] operation: &str) {
     let (store, order_id, faults) = with_order().await;
     faults.refuse(operation, lambda_kit::aws::MAX_ATTEMPTS);
     let projected = Projector::new(store.clone()).project_all(&batch(&[&order_id])).await;
@@ -208,7 +208,7 @@ async fn take_nothing_new(projector: &Projector, order_id: &OrderId) {
 }
 
 #[tokio::test]
-async fn what_others_keep_counting_at_comes_again() {
+async fn a_view_that_conflicts_at_every_try_is_retried() {
     let (store, order_id, faults) = with_order().await;
     faults.conflict(TRIES);
     let projected = Projector::new(store.clone()).project_all(&batch(&[&order_id])).await;

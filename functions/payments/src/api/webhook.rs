@@ -47,7 +47,7 @@ impl Event<'_> {
     }
 }
 
-/// A charge, of which only what was given back is of interest here.
+/// A charge: only its refunds are read.
 #[derive(Deserialize)]
 struct ChargeObject {
     payment_intent: Option<String>,

@@ -205,7 +205,7 @@ pub enum RefundState {
 }
 
 impl RefundState {
-    /// Whether the money goes back without further action.
+    /// Whether the money is refunded without further action.
     pub const fn is_accepted(self) -> bool {
         matches!(self, Self::Succeeded | Self::Pending)
     }

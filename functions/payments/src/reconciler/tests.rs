@@ -100,7 +100,7 @@ async fn what_was_paid_past_the_gateway_is_recorded_once_and_only_for_a_refund_t
         contracts::saga::UndoOutcome::Refunded,
         "the order can end"
     );
-    assert_eq!(lab.stripe.money_held(), 4200, "and nothing goes back by the gateway");
+    assert_eq!(lab.stripe.money_held(), 4200, "and the gateway refunds nothing");
 }
 
 #[tokio::test]

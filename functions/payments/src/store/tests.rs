@@ -88,7 +88,7 @@ async fn who_decided_on_an_old_view_decides_again_on_the_new_one() {
     let stale = lab.record(Some(payment), &PaymentInput::IntentCreated { id: "pi_1".to_owned() }).await;
     lab.record(Some(stale.clone()), &lab.undo_requested()).await;
     let payment = lab.record(Some(stale), &succeeded()).await;
-    assert_eq!(payment.status, Status::Refunding, "money on an undone order goes back");
+    assert_eq!(payment.status, Status::Refunding, "money on an undone order is refunded");
 }
 
 #[tokio::test]

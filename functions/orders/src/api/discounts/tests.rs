@@ -70,7 +70,7 @@ async fn a_repeat_is_answered_as_the_first_was_whatever_became_of_the_code() {
         shop.admin("DELETE", "/v1/discounts/once", &Value::Null).await;
     }
     let other = shop.order("k-1", &two_mugs()).await;
-    assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY, "the code is a part of what is asked for");
+    assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY, "the code is a part of the request");
 }
 
 #[rstest]

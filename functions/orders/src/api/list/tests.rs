@@ -165,7 +165,7 @@ async fn nobody_sees_a_list_without_a_token() {
 }
 
 #[tokio::test]
-async fn an_administrator_can_look_at_one_customer_and_nobody_else_can() {
+async fn only_an_administrator_can_list_another_customers_orders() {
     let world = World::new().await;
     let annas = world.orders(&world.anna, 2).await;
     world.orders(&UserId::generate(), 2).await;
@@ -180,7 +180,7 @@ async fn an_administrator_can_look_at_one_customer_and_nobody_else_can() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_somebody_made_up_shows_nothing_of_others() {
+async fn a_forged_cursor_shows_no_orders_of_others() {
     let world = World::new().await;
     let annas = world.orders(&world.anna, 2).await;
     world.orders(&UserId::generate(), 2).await;

@@ -53,7 +53,7 @@ async fn a_quote_says_what_an_order_would_be_and_writes_nothing() {
     assert_eq!(quote.status, StatusCode::OK, "{}", quote.body);
     let mut calls = shop.faults.calls();
     calls.sort();
-    assert_eq!(calls, ["BatchGetItem", "UpdateItem"], "the read, and beside it the customer's limit");
+    assert_eq!(calls, ["BatchGetItem", "UpdateItem"], "the read, and concurrently the customer's limit");
     let money = |amount: i64| json!({"amount": amount, "currency": "USD"});
     let line = json!({"sku": "MUG", "quantity": 2, "unit_price": money(4200), "availability": "low_stock"});
     let expected = json!({
@@ -84,7 +84,7 @@ async fn a_quote_says_what_a_code_takes_off_and_leaves_its_use_to_the_order() {
 }
 
 #[tokio::test]
-async fn a_customer_who_asks_for_too_many_quotes_is_told_when_to_ask_again() {
+async fn a_customer_who_asks_for_too_many_quotes_learns_when_to_retry() {
     let (shop, server) = shop(&[]).await;
     let quote = shop.quote(&two_mugs()).await;
     let limits = |quote: &Answer| {
@@ -98,7 +98,10 @@ async fn a_customer_who_asks_for_too_many_quotes_is_told_when_to_ask_again() {
     let refused = shop.quote(&two_mugs()).await;
     assert_eq!((refused.status, &refused.body["status"]), (StatusCode::TOO_MANY_REQUESTS, &json!(429)));
     assert_eq!(limits(&refused), ["1", "60", "0"]);
-    assert!(server.received_requests().await.unwrap().is_empty(), "inventory and fulfillment are not asked");
+    assert!(
+        server.received_requests().await.unwrap().is_empty(),
+        "inventory and fulfillment are not queried"
+    );
     assert_eq!(shop.order("k-1", &two_mugs()).await.status, StatusCode::ACCEPTED, "orders have their own");
 }
 
@@ -116,7 +119,7 @@ async fn a_quote_says_that_a_country_is_not_served_and_a_line_is_sold_out() {
 }
 
 #[tokio::test]
-async fn what_does_not_answer_is_unknown_and_the_rest_is_told() {
+async fn a_context_that_does_not_answer_is_unknown_and_the_rest_is_shown() {
     let (shop, _server) = shop(&["Availabilities", "CountryServed"]).await;
     let quote = shop.quote(&two_mugs()).await;
     assert_eq!(quote.status, StatusCode::OK);
@@ -125,7 +128,7 @@ async fn what_does_not_answer_is_unknown_and_the_rest_is_told() {
 }
 
 #[tokio::test]
-async fn while_inventory_does_not_answer_a_quote_tells_what_was_known_last() {
+async fn while_inventory_does_not_answer_a_quote_shows_the_last_known_values() {
     let (shop, server) = shop(&[]).await;
     let body = |sku: &str, quantity: u32| with("/items", json!([{"sku": sku, "quantity": quantity}]));
     shop.quote(&body("CUP", 2)).await;

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn who_orders_too_often_is_told_when_to_come_back() {
+async fn a_customer_who_orders_too_often_learns_when_to_retry() {
     let shop = shop().await;
     shop.empty_bucket("orders", 40).await;
     let refused = shop.order("k-1", &two_mugs()).await;
@@ -15,7 +15,7 @@ async fn who_orders_too_often_is_told_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_limit_that_cannot_be_asked_refuses_nobody() {
+async fn a_limit_that_cannot_be_read_refuses_no_order() {
     let shop = shop().await;
     shop.faults.refuse("UpdateItem", 10);
     assert_eq!(shop.order("k-1", &two_mugs()).await.status, StatusCode::ACCEPTED);

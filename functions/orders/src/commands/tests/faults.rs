@@ -167,12 +167,13 @@ async fn a_cancel_that_races_the_completion_ends_in_one_of_two_ways(
         let (disturbed, table, faults) = with_order_in().await;
         let other = undisturbed(&table);
         handle(&other, record(), at(1)).await.unwrap();
-        let (completed, asked) = if cancel_first {
+        let (completed, requested) = if cancel_first {
             faults.lose_answers("PutItem", lost_answers_of_complete);
             overtaken(&faults, answer(&disturbed, complete()), ask(&other)).await
         } else if lost_answers_of_complete == 0 {
-            let (asked, completed) = overtaken(&faults, ask(&disturbed), answer(&other, complete())).await;
-            (completed, asked)
+            let (requested, completed) =
+                overtaken(&faults, ask(&disturbed), answer(&other, complete())).await;
+            (completed, requested)
         } else {
             faults.lose_answers("PutItem", lost_answers_of_complete);
             let completed = answer(&disturbed, complete()).await;
@@ -181,7 +182,7 @@ async fn a_cancel_that_races_the_completion_ends_in_one_of_two_ways(
         // The command that lost the race read the order again.
         met += usize::from(faults.calls().iter().filter(|call| *call == "Query").count() == 2);
         let end = finish(&other, completed).await;
-        match (end, asked) {
+        match (end, requested) {
             (OrderStatus::OrderCompleted, false) | (OrderStatus::OrderCancelled, true) => {}
             other => panic!("{other:?}"),
         }

@@ -12,7 +12,7 @@ use crate::testing::{cancel, cancel_after, complete, given, place, placed, refun
 enum On {
     Nothing,
     Created,
-    CreatedCancelAsked,
+    CreatedCancelRequested,
     Reserved,
     ReservedCancelAsked,
     Completed,
@@ -26,7 +26,7 @@ impl On {
         let commands = match self {
             Self::Nothing => vec![],
             Self::Created => vec![place()],
-            Self::CreatedCancelAsked => vec![place(), Command::RequestCancel],
+            Self::CreatedCancelRequested => vec![place(), Command::RequestCancel],
             Self::Reserved => reserved,
             Self::ReservedCancelAsked => [reserved, vec![Command::RequestCancel]].concat(),
             Self::Completed => [reserved, vec![complete()]].concat(),
@@ -63,7 +63,7 @@ const CANCELLED: &str = "Ended(OrderCancelled)";
 #[rstest]
 #[case(On::Nothing, "created")]
 #[case(On::Created, "AlreadyPlaced")]
-#[case(On::CreatedCancelAsked, "AlreadyPlaced")]
+#[case(On::CreatedCancelRequested, "AlreadyPlaced")]
 #[case(On::Reserved, "AlreadyPlaced")]
 #[case(On::Completed, "AlreadyPlaced")]
 #[case(On::NeedsAttention, "AlreadyPlaced")]
@@ -75,33 +75,33 @@ fn an_order_is_placed_once(#[case] on: On, #[case] expected: &str) {
 #[rstest]
 #[case(On::Nothing, "NotPlaced")]
 #[case(On::Created, "inventory_reserved payment_pending")]
-#[case(On::CreatedCancelAsked, ASKED)]
+#[case(On::CreatedCancelRequested, ASKED)]
 #[case(On::Reserved, "")]
 #[case(On::ReservedCancelAsked, "")]
 #[case(On::Completed, "")]
 #[case(On::NeedsAttention, ASKED)]
 #[case(On::Cancelled, ASKED)]
-fn a_reservation_is_recorded_unless_a_cancel_was_asked_for(#[case] on: On, #[case] expected: &str) {
+fn a_reservation_is_recorded_unless_a_cancel_was_requested(#[case] on: On, #[case] expected: &str) {
     assert_eq!(outcome(&on.order(), Command::RecordReservation), expected);
 }
 
 #[rstest]
 #[case(On::Nothing, "NotPlaced")]
 #[case(On::Created, "NotReserved")]
-#[case(On::CreatedCancelAsked, ASKED)]
+#[case(On::CreatedCancelRequested, ASKED)]
 #[case(On::Reserved, "payment_succeeded shipment_scheduled completed")]
 #[case(On::ReservedCancelAsked, ASKED)]
 #[case(On::Completed, "")]
 #[case(On::NeedsAttention, ASKED)]
 #[case(On::Cancelled, ASKED)]
-fn an_order_completes_unless_a_cancel_was_asked_for(#[case] on: On, #[case] expected: &str) {
+fn an_order_completes_unless_a_cancel_was_requested(#[case] on: On, #[case] expected: &str) {
     assert_eq!(outcome(&on.order(), complete()), expected);
 }
 
 #[rstest]
 #[case(On::Nothing, "NotPlaced")]
 #[case(On::Created, "cancel_requested")]
-#[case(On::CreatedCancelAsked, "")]
+#[case(On::CreatedCancelRequested, "")]
 #[case(On::Reserved, "cancel_requested")]
 #[case(On::ReservedCancelAsked, "")]
 #[case(On::Completed, "")]
@@ -114,7 +114,7 @@ fn an_abort_asks_for_a_cancel_unless_the_order_has_ended(#[case] on: On, #[case]
 #[rstest]
 #[case(On::Nothing, "NotPlaced")]
 #[case(On::Created, "cancel_requested")]
-#[case(On::CreatedCancelAsked, "")]
+#[case(On::CreatedCancelRequested, "")]
 #[case(On::Reserved, "cancel_requested")]
 #[case(On::ReservedCancelAsked, "")]
 #[case(On::Completed, COMPLETED)]
@@ -127,11 +127,11 @@ fn a_customer_may_ask_for_a_cancel_until_the_order_has_ended(#[case] on: On, #[c
 #[rstest]
 #[case(On::Nothing, "NotPlaced")]
 #[case(On::Created, "payment_failed inventory_released cancelled")]
-#[case(On::CreatedCancelAsked, "payment_failed inventory_released cancelled")]
+#[case(On::CreatedCancelRequested, "payment_failed inventory_released cancelled")]
 #[case(On::Reserved, "payment_failed inventory_released cancelled")]
 #[case(On::ReservedCancelAsked, "payment_failed inventory_released cancelled")]
 #[case(On::Completed, COMPLETED)]
-#[case::what_was_told_is_not_told_again(On::NeedsAttention, "inventory_released cancelled")]
+#[case::recorded_events_are_not_recorded_again(On::NeedsAttention, "inventory_released cancelled")]
 #[case(On::Cancelled, "")]
 fn a_cancel_ends_every_order_that_has_not_completed(#[case] on: On, #[case] expected: &str) {
     assert_eq!(outcome(&on.order(), release_succeeded()), expected);
@@ -149,7 +149,7 @@ fn a_cancel_ends_every_order_that_has_not_completed(#[case] on: On, #[case] expe
 #[case::cancelled_at_the_end("CompleteOrder", "OrderCancelRequested", [Unbooked, Refunded, Released], "payment_refunded inventory_released cancelled")]
 #[case::refund_failed("ScheduleShipment", "ShipmentRejected", [NotNeeded, Failed, Released], "inventory_released compensation_failed")]
 #[case::all_failed("CompleteOrder", "OrderCancelRequested", [Failed, Failed, Failed], "compensation_failed")]
-fn a_cancel_tells_the_reason_and_what_was_undone(
+fn a_cancel_records_the_reason_and_what_was_undone(
     #[case] step: &str,
     #[case] error: &str,
     #[case] undone: [UndoOutcome; 3],
@@ -171,7 +171,7 @@ fn what_a_cancel_says_is_true_of_the_order() {
 #[rstest]
 #[case::the_same_again([NotNeeded, Failed, Failed], "")]
 #[case::one_of_two([NotNeeded, Refunded, Failed], "payment_refunded compensation_failed")]
-#[case::one_of_two_with_nothing_to_tell([NotNeeded, NothingTaken, Failed], "compensation_failed")]
+#[case::one_of_two_without_an_event([NotNeeded, NothingTaken, Failed], "compensation_failed")]
 #[case::only_one_was_tried([NotNeeded, NotNeeded, Released], "inventory_released compensation_failed")]
 #[case::none_was_tried([NotNeeded; 3], "")]
 #[case::both([NotNeeded, Refunded, Released], "payment_refunded inventory_released cancelled")]
@@ -266,7 +266,7 @@ fn an_order_whose_refund_failed_says_what_for_and_is_cancelled_again_once_it_is_
         ids.push(crate::domain::command_id(&crate::testing::order_id(), &again));
         order = given(order, vec![refund_failed(refund)]);
         assert_eq!(placed(&order).status, OrderStatus::NeedsAttention);
-        assert_eq!(outcome(&order, again.clone()), "cancelled", "what was told is not told again");
+        assert_eq!(outcome(&order, again.clone()), "cancelled", "an event is not recorded twice");
         order = given(order, vec![again]);
         assert_eq!(placed(&order).status, OrderStatus::OrderCancelled);
     }

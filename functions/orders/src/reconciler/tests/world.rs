@@ -99,9 +99,9 @@ impl State {
         let (function, answer) = match undos().find(|undo| undo.name == action) {
             Some(undo) => (undo.context.function(), json!({"outcome": undo.done[0]})),
             None if action == "PaymentStatuses" => {
-                let asked = body["order_ids"].as_array().unwrap().iter();
+                let queried = body["order_ids"].as_array().unwrap().iter();
                 let standing = |id: &Value| json!({"order_id": id, "at_rest": !self.money.contains(id.as_str().unwrap())});
-                ("payments-commands", json!({"payments": asked.map(standing).collect::<Vec<_>>()}))
+                ("payments-commands", json!({"payments": queried.map(standing).collect::<Vec<_>>()}))
             }
             None => panic!("{action}"),
         };

@@ -226,7 +226,7 @@ async fn webhooks_signed_with_the_old_secret_or_the_new_one_are_both_taken_while
 }
 
 #[tokio::test]
-async fn a_webhook_that_died_before_it_left_its_work_leaves_it_when_it_comes_again() {
+async fn a_webhook_that_died_before_it_queued_a_check_queues_it_when_retried() {
     let lab = Lab::new().await;
     lab.take("pm_slow", "t1").await.unwrap();
     lab.check_at(DEADLINE).await.unwrap();

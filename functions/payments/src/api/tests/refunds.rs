@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Lab {
-    /// A payment that was taken and given back by us, as `re_1`.
+    /// A payment that we refunded, by the refund `re_1`.
     async fn refunded() -> Self {
         let lab = Self::new().await;
         lab.take("pm_card_visa", "t1").await.unwrap();
