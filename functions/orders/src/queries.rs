@@ -13,13 +13,13 @@ const CONCURRENCY: usize = 10;
 
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
-    #[error("{0} orders in one question: ask for {ORDER_STATUSES_MAX} at most")]
+    #[error("{0} orders in one query: the limit is {ORDER_STATUSES_MAX}")]
     TooMany(usize),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Answers one question.
+/// Answers one query.
 ///
 /// # Errors
 /// When it names too many orders, or one of them cannot be read: nothing is answered in part.
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_question_that_is_too_long_is_refused_before_anything_is_read() {
+    async fn a_query_that_is_too_long_is_refused_before_anything_is_read() {
         let (store, faults) = with_order().await;
         faults.reset();
         let result = ask(&store, (0..=ORDER_STATUSES_MAX).map(unknown).collect()).await;

@@ -14,13 +14,13 @@ const CONCURRENCY: usize = 10;
 
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
-    #[error("{0} payments in one question: ask for {PAYMENT_STATUSES_MAX} at most")]
+    #[error("{0} payments in one query: the limit is {PAYMENT_STATUSES_MAX}")]
     TooMany(usize),
     #[error(transparent)]
     Table(#[from] TableError),
 }
 
-/// Answers one question.
+/// Answers one query.
 ///
 /// # Errors
 /// When it names too many orders, or a payment cannot be read: nothing is answered in part.
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_question_that_is_too_long_is_refused_before_anything_is_read() {
+    async fn a_query_that_is_too_long_is_refused_before_anything_is_read() {
         let lab = Lab::new().await;
         lab.faults.reset();
         let order_ids = vec![lab.order.clone(); PAYMENT_STATUSES_MAX + 1];

@@ -56,7 +56,7 @@ pub enum CheckError {
     Table(#[from] TableError),
     #[error("the gateway cannot be read")]
     Gateway(#[from] GatewayError),
-    #[error("{0} is not a day that payments can be of")]
+    #[error("{0} is not a valid day")]
     Date(Date),
 }
 

@@ -1,4 +1,4 @@
-//! The function payments-commands: batches of its queue, and by direct invocation the undo, and questions.
+//! The function payments-commands: batches of its queue, and by direct invocation the undo, and queries.
 
 use std::{
     sync::Arc,

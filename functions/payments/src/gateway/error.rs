@@ -27,9 +27,9 @@ pub enum GatewayError {
     #[error("the gateway is busy ({0})")]
     Throttled(u16),
     /// 401 and 403: our key is not good. It has not happened.
-    #[error("the gateway does not take our key")]
+    #[error("the gateway rejected our API key")]
     Unauthorized,
-    #[error("the gateway's key cannot be had")]
+    #[error("the gateway's API key cannot be read")]
     ApiKeyUnavailable(#[from] SecretError),
     /// An answer of success that is not one of an intent or a refund.
     #[error("the gateway's answer cannot be read")]
@@ -41,7 +41,7 @@ pub enum GatewayError {
     #[error("the gateway refused with {status}: {code}")]
     Refused { status: u16, code: String },
     /// Another 4xx: a fault of the request or of the account, and not of the customer. It has not happened.
-    #[error("the gateway does not take our request: {status} {code}")]
+    #[error("the gateway rejected our request: {status} {code}")]
     Misused { status: u16, code: String },
 }
 
