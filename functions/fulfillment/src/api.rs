@@ -1,4 +1,4 @@
-//! REST: where a parcel is, and the progress that staff report.
+//! REST: where a shipment is, and the progress that staff report.
 
 #[cfg(feature = "openapi")]
 mod describe;
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "openapi")]
 pub use self::describe::operations;
 use crate::{
-    domain::{OutOfOrder, Parcel, Progress, Report, Status},
+    domain::{OutOfOrder, Progress, Report, Shipment, Status},
     handler::{RecordError, record},
     orders::Orders,
     store::Store,
@@ -93,17 +93,17 @@ async fn show(
     Query(Shown { include }): Query<Shown>,
 ) -> Result<impl IntoResponse, Problem> {
     if include.as_ref().is_some_and(|part| part != "address") {
-        return Err(Problem::field("include", "must be `address`, which adds where the parcel goes"));
+        return Err(Problem::field("include", "must be `address`, which adds where the shipment goes"));
     }
     let order_id = parse(&order_id)?;
-    let parcel = api.store.parcel(&order_id).await?;
-    let parcel = parcel.filter(|parcel| identity.may_see(&parcel.user_id)).ok_or_else(no_such)?;
-    let shipping_address = parcel.shipping_address.clone().filter(|_| include.is_some());
-    let view = ShipmentView { shipping_address, ..view(parcel).ok_or_else(no_such)? };
+    let shipment = api.store.shipment(&order_id).await?;
+    let shipment = shipment.filter(|shipment| identity.may_see(&shipment.user_id)).ok_or_else(no_such)?;
+    let shipping_address = shipment.shipping_address.clone().filter(|_| include.is_some());
+    let view = ShipmentView { shipping_address, ..view(shipment).ok_or_else(no_such)? };
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"))], Json(view)))
 }
 
-/// Records the parcel's progress. A repeat gets the first answer.
+/// Records the shipment's progress. A repeat gets the first answer.
 async fn progress(
     State(api): State<Api>,
     Admin(_): Admin,
@@ -113,8 +113,8 @@ async fn progress(
 ) -> Result<Json<ShipmentView>, Problem> {
     let order_id = parse(&order_id)?;
     let report = Report { progress: status, tracking_number };
-    let parcel = record(&api.store, &api.orders, &order_id, &report, correlation_id.as_str()).await?;
-    Ok(Json(view(parcel).ok_or_else(no_such)?))
+    let shipment = record(&api.store, &api.orders, &order_id, &report, correlation_id.as_str()).await?;
+    Ok(Json(view(shipment).ok_or_else(no_such)?))
 }
 
 fn parse(order_id: &str) -> Result<OrderId, Problem> {
@@ -125,17 +125,17 @@ fn no_such() -> Problem {
     Problem::not_found("There is no shipment of such an order of yours.")
 }
 
-/// A parcel that was refused, or cancelled before it was booked, has no shipment to follow.
-fn view(parcel: Parcel) -> Option<ShipmentView> {
-    let shipment = parcel.shipment?;
+/// A shipment that was rejected, or cancelled before it was booked, has no view.
+fn view(shipment: Shipment) -> Option<ShipmentView> {
+    let booking = shipment.booking?;
     Some(ShipmentView {
-        order_id: parcel.order_id,
-        shipment_id: shipment.shipment_id,
-        status: parcel.status,
-        carrier: shipment.carrier,
-        tracking_number: shipment.tracking_number,
-        estimated_delivery: shipment.estimated_delivery,
-        updated_at: parcel.updated_at,
+        order_id: shipment.order_id,
+        shipment_id: booking.shipment_id,
+        status: shipment.status,
+        carrier: booking.carrier,
+        tracking_number: booking.tracking_number,
+        estimated_delivery: booking.estimated_delivery,
+        updated_at: shipment.updated_at,
         shipping_address: None,
     })
 }
@@ -145,12 +145,12 @@ impl From<RecordError> for Problem {
         match error {
             RecordError::Table(error) => error.into(),
             RecordError::Orders(_) | RecordError::Conflict(_) => Self::unavailable(&error),
-            RecordError::OutOfOrder(OutOfOrder { is, .. }) => Self::conflict(format!(
-                "The parcel is {}. It is picked, packed, shipped and delivered, in this order.",
-                format!("{is:?}").to_lowercase()
+            RecordError::OutOfOrder(OutOfOrder { current, .. }) => Self::conflict(format!(
+                "The shipment is {}. It is picked, packed, shipped and delivered, in this order.",
+                format!("{current:?}").to_lowercase()
             )),
             RecordError::NotCompleted => {
-                Self::conflict("Only the parcel of a completed order is sent. See the order's status.")
+                Self::conflict("Only the shipment of a completed order is sent. See the order's status.")
             }
             RecordError::Unknown => no_such(),
         }

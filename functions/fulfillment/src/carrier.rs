@@ -1,6 +1,6 @@
-//! The carrier that takes the parcels.
+//! The carrier that takes the shipments.
 
-use contracts::{OrderId, ShippingAddress, saga::Shipment};
+use contracts::{OrderId, ShippingAddress, saga::Shipment as Booking};
 use jiff::{ToSpan, civil::Date};
 
 /// Days from booking to the estimated delivery.
@@ -26,7 +26,7 @@ const SERVED: &[&str] = &[
     "VI", "VN", "VU", "WF", "WS", "XK", "YE", "YT", "ZA", "ZM", "ZW",
 ];
 
-/// Books shipments. Booking is idempotent: the same order gets the same parcel on any day.
+/// Books shipments. Booking is idempotent: the same order gets the same shipment on any day.
 pub trait Carrier {
     /// Whether the carrier delivers to this country (ISO 3166-1 alpha-2).
     fn serves(&self, country: &str) -> bool;
@@ -35,7 +35,7 @@ pub trait Carrier {
     ///
     /// # Errors
     /// When this carrier does not serve the address.
-    fn book(&self, order: &OrderId, to: &ShippingAddress, today: Date) -> Result<Shipment, NotServed>;
+    fn book(&self, order: &OrderId, to: &ShippingAddress, today: Date) -> Result<Booking, NotServed>;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,7 +47,7 @@ pub enum NotServed {
     Calendar(Date),
 }
 
-/// The shop's own carrier: a list of countries, with no outside system behind it. Staff hand over the parcels
+/// The shop's own carrier: a list of countries, with no outside system behind it. Staff hand over the shipments
 /// and report their progress.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HouseCarrier;
@@ -57,14 +57,14 @@ impl Carrier for HouseCarrier {
         SERVED.contains(&country)
     }
 
-    fn book(&self, order: &OrderId, to: &ShippingAddress, today: Date) -> Result<Shipment, NotServed> {
+    fn book(&self, order: &OrderId, to: &ShippingAddress, today: Date) -> Result<Booking, NotServed> {
         if !self.serves(&to.country) {
             return Err(NotServed::Country(to.country.clone()));
         }
         let estimated_delivery =
             today.checked_add(DELIVERY_DAYS.days()).map_err(|_| NotServed::Calendar(today))?;
         let digits = order.as_str().trim_start_matches("ord_");
-        Ok(Shipment {
+        Ok(Booking {
             shipment_id: format!("shp_{digits}"),
             carrier: "Ordersaga Parcel".to_owned(),
             tracking_number: format!("OP{}", digits.to_uppercase()),
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_has_one_parcel_and_each_its_own() {
+    fn an_order_has_one_shipment_and_each_its_own() {
         let book = |digit| HouseCarrier.book(&order(digit), &to("DE"), TODAY).unwrap();
         assert_eq!(book('a'), book('a'));
         assert_ne!(book('a').tracking_number, book('b').tracking_number);

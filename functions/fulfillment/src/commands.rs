@@ -3,8 +3,8 @@
 use contracts::{
     UserId,
     saga::{
-        CommandContext, FulfillmentCommand, ORDER_CANCEL_REQUESTED, SHIPMENT_REJECTED, SagaCommand, Shipment,
-        TRANSIENT, UndoOutcome, Undone,
+        CommandContext, FulfillmentCommand, ORDER_CANCEL_REQUESTED, SHIPMENT_REJECTED, SagaCommand,
+        Shipment as Booking, TRANSIENT, UndoOutcome, Undone,
     },
 };
 use jiff::{Timestamp, tz::TimeZone};
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     carrier::Carrier,
-    domain::{Cause, Command, Refused, Schedule},
+    domain::{Command, EventContext, Rejected, Schedule},
     handler::{ShipmentError, execute},
     store::Store,
 };
@@ -22,7 +22,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
-    Scheduled(Shipment),
+    Scheduled(Booking),
     Undone(Undone),
 }
 
@@ -42,20 +42,21 @@ pub async fn handle(
             let today = now.to_zoned(TimeZone::UTC).date();
             let booked = carrier.book(&context.order_id, &shipping_address, today);
             let schedule = Command::Schedule(Box::new(Schedule { booked, items, shipping_address }));
-            let parcel = execute(store, schedule, &cause(context, user_id, action, now)).await?;
-            parcel.shipment.map(Answer::Scheduled).ok_or(ShipmentError::Incomplete)
+            let shipment = execute(store, schedule, &event_context(context, user_id, action, now)).await?;
+            shipment.booking.map(Answer::Scheduled).ok_or(ShipmentError::Incomplete)
         }
         FulfillmentCommand::CancelShipment { context, user_id } => {
-            let parcel = execute(store, Command::Cancel, &cause(context, user_id, action, now)).await?;
-            let called_off = parcel.was_called_off();
-            let outcome = if called_off { UndoOutcome::Cancelled } else { UndoOutcome::NothingScheduled };
+            let shipment =
+                execute(store, Command::Cancel, &event_context(context, user_id, action, now)).await?;
+            let cancelled = shipment.was_cancelled();
+            let outcome = if cancelled { UndoOutcome::Cancelled } else { UndoOutcome::NothingScheduled };
             Ok(Answer::Undone(Undone { outcome }))
         }
     }
 }
 
-fn cause(context: CommandContext, user_id: UserId, action: &str, now: Timestamp) -> Cause {
-    Cause {
+fn event_context(context: CommandContext, user_id: UserId, action: &str, now: Timestamp) -> EventContext {
+    EventContext {
         causation_id: format!("{}.{action}", context.order_id),
         order_id: context.order_id,
         user_id,
@@ -67,9 +68,9 @@ fn cause(context: CommandContext, user_id: UserId, action: &str, now: Timestamp)
 impl CommandError for ShipmentError {
     fn name(&self) -> &'static str {
         match self {
-            Self::Refused(Refused::Rejected(_)) => SHIPMENT_REJECTED,
-            Self::Refused(Refused::AlreadyCancelled) => ORDER_CANCEL_REQUESTED,
-            Self::Refused(Refused::UnderWay) | Self::Table(_) | Self::Incomplete | Self::Conflict(_) => {
+            Self::Rejected(Rejected::NotServed(_)) => SHIPMENT_REJECTED,
+            Self::Rejected(Rejected::AlreadyCancelled) => ORDER_CANCEL_REQUESTED,
+            Self::Rejected(Rejected::InProgress) | Self::Table(_) | Self::Incomplete | Self::Conflict(_) => {
                 TRANSIENT
             }
         }

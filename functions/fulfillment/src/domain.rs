@@ -1,4 +1,4 @@
-//! A parcel: `none → scheduled | rejected | cancelled`, `scheduled → cancelled` by the saga, and
+//! A shipment: `none → scheduled | rejected | cancelled`, `scheduled → cancelled` by the saga, and
 //! `scheduled → picked → packed → shipped → delivered` by staff. Nothing else. Pure.
 
 mod progress;
@@ -33,20 +33,20 @@ pub enum Status {
     Delivered,
     /// No carrier takes it; kept, so that a second attempt says the same.
     Rejected,
-    /// Called off, or never scheduled: either way nothing may be scheduled for this order any more.
+    /// Cancelled, or never scheduled: either way nothing may be scheduled for this order any more.
     Cancelled,
 }
 
-/// The parcel of one order.
+/// The shipment of one order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Parcel {
+pub struct Shipment {
     pub order_id: OrderId,
     pub user_id: UserId,
     pub correlation_id: CorrelationId,
     pub status: Status,
-    /// The booking. It stays when the shipment is cancelled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shipment: Option<Shipment>,
+    /// It stays when the shipment is cancelled.
+    #[serde(rename = "shipment", default, skip_serializing_if = "Option::is_none")]
+    pub booking: Option<Booking>,
     /// Why no carrier takes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -72,14 +72,14 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
     /// The carrier's answer.
-    pub booked: Result<Shipment, NotServed>,
+    pub booked: Result<Booking, NotServed>,
     pub items: Vec<OrderLine>,
     pub shipping_address: ShippingAddress,
 }
 
-/// The source of a command, and its time.
+/// What caused a change, and when.
 #[derive(Debug, Clone)]
-pub struct Cause {
+pub struct EventContext {
     pub order_id: OrderId,
     pub user_id: UserId,
     pub correlation_id: CorrelationId,
@@ -90,49 +90,53 @@ pub struct Cause {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// The parcel is already in the state that the command wants.
-    Keep(Parcel),
+    /// The shipment is already in the state that the command wants.
+    Keep(Shipment),
     Write(Change),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The version that the decision is based on; `None` when there was no parcel.
+    /// The version that the decision is based on; `None` when there was no shipment.
     pub expected: Option<u64>,
-    pub parcel: Parcel,
+    pub shipment: Shipment,
     causation_id: String,
 }
 
-/// Why the parcel's state does not allow a command.
+/// Why the shipment's state does not allow a command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    #[error("the parcel cannot be sent: {0}")]
-    Rejected(String),
-    #[error("the order's parcel was called off before")]
+pub enum Rejected {
+    #[error("the shipment cannot be sent: {0}")]
+    NotServed(String),
+    #[error("the order's shipment was cancelled before")]
     AlreadyCancelled,
-    #[error("the order's parcel is being sent")]
-    UnderWay,
+    #[error("the order's shipment is being sent")]
+    InProgress,
 }
 
-/// Decides how `command` changes the parcel, or why it may not. Total and deterministic: a repeated command
+/// Decides how `command` changes the shipment, or why it may not. Total and deterministic: a repeated command
 /// is `Keep`.
 ///
 /// # Errors
 /// When the state does not allow the command.
-pub fn decide(current: Option<&Parcel>, command: Command, cause: &Cause) -> Result<Decision, Refused> {
-    let Some(current) = current else { return Ok(Decision::Write(first(command, cause))) };
+pub fn decide(
+    current: Option<&Shipment>,
+    command: Command,
+    context: &EventContext,
+) -> Result<Decision, Rejected> {
+    let Some(current) = current else { return Ok(Decision::Write(first(command, context))) };
     match (current.status, command) {
         (Status::Scheduled, Command::Cancel) => Ok(Decision::Write(Change {
             expected: Some(current.version),
-            parcel: Parcel {
+            shipment: Shipment {
                 status: Status::Cancelled,
-                correlation_id: cause.correlation_id.clone(),
+                correlation_id: context.correlation_id.clone(),
                 shipping_address: None,
                 version: current.version + 1,
-                updated_at: cause.at,
+                updated_at: context.at,
                 ..current.clone()
             },
-            causation_id: cause.causation_id.clone(),
+            causation_id: context.causation_id.clone(),
         })),
         (
             Status::Scheduled | Status::Picked | Status::Packed | Status::Shipped | Status::Delivered,
@@ -141,51 +145,51 @@ pub fn decide(current: Option<&Parcel>, command: Command, cause: &Cause) -> Resu
         | (Status::Cancelled | Status::Rejected, Command::Cancel) => Ok(Decision::Keep(current.clone())),
         // Staff send what was sold, and no saga undoes a completed order: this needs a person.
         (Status::Picked | Status::Packed | Status::Shipped | Status::Delivered, Command::Cancel) => {
-            Err(Refused::UnderWay)
+            Err(Rejected::InProgress)
         }
         (Status::Rejected, Command::Schedule(_)) => {
-            Err(Refused::Rejected(current.reason.clone().unwrap_or_default()))
+            Err(Rejected::NotServed(current.reason.clone().unwrap_or_default()))
         }
-        (Status::Cancelled, Command::Schedule(_)) => Err(Refused::AlreadyCancelled),
+        (Status::Cancelled, Command::Schedule(_)) => Err(Rejected::AlreadyCancelled),
     }
 }
 
-/// The first write of a parcel.
-fn first(command: Command, cause: &Cause) -> Change {
-    let empty = Parcel {
-        order_id: cause.order_id.clone(),
-        user_id: cause.user_id.clone(),
-        correlation_id: cause.correlation_id.clone(),
+/// The first write of a shipment.
+fn first(command: Command, context: &EventContext) -> Change {
+    let empty = Shipment {
+        order_id: context.order_id.clone(),
+        user_id: context.user_id.clone(),
+        correlation_id: context.correlation_id.clone(),
         status: Status::Cancelled,
-        shipment: None,
+        booking: None,
         reason: None,
         items: Vec::new(),
         shipping_address: None,
         version: 1,
-        created_at: cause.at,
-        updated_at: cause.at,
+        created_at: context.at,
+        updated_at: context.at,
     };
-    let parcel = match command {
+    let shipment = match command {
         Command::Schedule(schedule) => match schedule.booked {
-            Ok(shipment) => Parcel {
+            Ok(booking) => Shipment {
                 status: Status::Scheduled,
-                shipment: Some(shipment),
+                booking: Some(booking),
                 items: schedule.items,
                 shipping_address: Some(schedule.shipping_address),
                 ..empty
             },
-            Err(refused) => Parcel { status: Status::Rejected, reason: Some(refused.to_string()), ..empty },
+            Err(error) => Shipment { status: Status::Rejected, reason: Some(error.to_string()), ..empty },
         },
         // The mark that makes a late schedule fail.
         Command::Cancel => empty,
     };
-    Change { expected: None, parcel, causation_id: cause.causation_id.clone() }
+    Change { expected: None, shipment, causation_id: context.causation_id.clone() }
 }
 
-impl Parcel {
+impl Shipment {
     /// Whether a booked shipment was cancelled, and not only a late schedule prevented.
-    pub fn was_called_off(&self) -> bool {
-        self.status == Status::Cancelled && self.shipment.is_some()
+    pub fn was_cancelled(&self) -> bool {
+        self.status == Status::Cancelled && self.booking.is_some()
     }
 }
 
@@ -195,20 +199,20 @@ impl Change {
     /// # Errors
     /// When a payload has no JSON form.
     pub fn events(&self) -> Result<Vec<Envelope>, serde_json::Error> {
-        let order_id = self.parcel.order_id.clone();
-        let event = match (self.parcel.status, &self.parcel.shipment) {
-            (Status::Scheduled, Some(shipment)) => self.event(&ShipmentScheduled {
+        let order_id = self.shipment.order_id.clone();
+        let event = match (self.shipment.status, &self.shipment.booking) {
+            (Status::Scheduled, Some(booking)) => self.event(&ShipmentScheduled {
                 order_id,
-                carrier: shipment.carrier.clone(),
-                tracking_number: shipment.tracking_number.clone(),
-                estimated_delivery: shipment.estimated_delivery,
+                carrier: booking.carrier.clone(),
+                tracking_number: booking.tracking_number.clone(),
+                estimated_delivery: booking.estimated_delivery,
             })?,
             (Status::Picked, Some(_)) => self.event(&ShipmentPicked { order_id })?,
             (Status::Packed, Some(_)) => self.event(&ShipmentPacked { order_id })?,
-            (Status::Shipped, Some(shipment)) => self.event(&ShipmentShipped {
+            (Status::Shipped, Some(booking)) => self.event(&ShipmentShipped {
                 order_id,
-                carrier: shipment.carrier.clone(),
-                tracking_number: shipment.tracking_number.clone(),
+                carrier: booking.carrier.clone(),
+                tracking_number: booking.tracking_number.clone(),
             })?,
             (Status::Delivered, Some(_)) => self.event(&ShipmentDelivered { order_id })?,
             (Status::Cancelled, Some(_)) => self.event(&ShipmentCancelled { order_id })?,
@@ -219,16 +223,16 @@ impl Change {
     }
 
     fn event<P: EventPayload>(&self, payload: &P) -> Result<Envelope, serde_json::Error> {
-        let parcel = &self.parcel;
+        let shipment = &self.shipment;
         Envelope::new(
             NewEvent {
                 source: SOURCE,
-                subject: parcel.order_id.as_str(),
-                sequence: parcel.version,
-                occurred_at: parcel.updated_at,
-                correlation_id: &parcel.correlation_id,
+                subject: shipment.order_id.as_str(),
+                sequence: shipment.version,
+                occurred_at: shipment.updated_at,
+                correlation_id: &shipment.correlation_id,
                 causation_id: &self.causation_id,
-                user_id: Some(&parcel.user_id),
+                user_id: Some(&shipment.user_id),
             },
             payload,
         )

@@ -1,8 +1,8 @@
-//! Erases the address of a deleted customer from all parcels, including those that are booked later: once a
-//! parcel is booked, its label has the address.
+//! Erases the address of a deleted customer from all shipments, including those that are booked later: once a
+//! shipment is booked, its label has the address.
 //!
-//! A new parcel is recorded first, and the deletion mark read after that; a deletion is marked first, and the
-//! parcels read after that. So either this code sees the mark, or the deletion sees the parcel.
+//! A new shipment is recorded first, and the deletion mark read after that; a deletion is marked first, and the
+//! shipments read after that. So either this code sees the mark, or the deletion sees the shipment.
 
 use contracts::{Envelope, EventPayload, InvalidId, OrderId, UserId, events::UserDeleted};
 use lambda_kit::{
@@ -17,9 +17,9 @@ use crate::store::Store;
 /// The event types of the subscription (infra/fulfillment.yaml).
 pub const EVENT_TYPES: EventTypes = &[UserDeleted::TYPE];
 
-/// Why the index of addresses could not be updated for a parcel.
+/// Why the index of addresses could not be updated for a shipment.
 #[derive(Debug, thiserror::Error)]
-enum FollowError {
+enum IndexError {
     #[error("an id cannot be read")]
     Id(#[from] InvalidId),
     #[error(transparent)]
@@ -54,22 +54,22 @@ async fn erase_all(store: &Store, customer: &UserId) -> Result<usize, TableError
     }
 }
 
-/// The index entry is deleted last: until then, a repeat finds the parcel again.
+/// The index entry is deleted last: until then, a repeat finds the shipment again.
 async fn erase(store: &Store, customer: &UserId, order: &OrderId) -> Result<(), TableError> {
     store.erase_address(order).await?;
-    store.forget_address(customer, order).await
+    store.delete_address_entry(customer, order).await
 }
 
-/// Updates the index of addresses for the batch's parcels (`fulfillment-relay`, concurrently with
+/// Updates the index of addresses for the batch's shipments (`fulfillment-relay`, concurrently with
 /// publishing), and returns the result for each record.
-pub async fn follow_addresses(store: &Store, batch: &StreamEvent) -> Handled {
+pub async fn index_addresses(store: &Store, batch: &StreamEvent) -> Handled {
     let mut handled = Handled::default();
     for record in &batch.records {
-        if let Err(error) = follow(store, record).await {
-            tracing::error!(error = chain(&error), "a parcel's address could not be followed");
+        if let Err(error) = index_address(store, record).await {
+            tracing::error!(error = chain(&error), "a shipment's address could not be indexed");
             let records = match error {
-                FollowError::Id(_) => &mut handled.unprocessable,
-                FollowError::Table(_) => &mut handled.failed,
+                IndexError::Id(_) => &mut handled.unprocessable,
+                IndexError::Table(_) => &mut handled.failed,
             };
             records.insert(record.dynamodb.sequence_number.clone());
         }
@@ -77,16 +77,16 @@ pub async fn follow_addresses(store: &Store, batch: &StreamEvent) -> Handled {
     handled
 }
 
-async fn follow(store: &Store, record: &StreamRecord) -> Result<(), FollowError> {
+async fn index_address(store: &Store, record: &StreamRecord) -> Result<(), IndexError> {
     let (old, new) = (record.dynamodb.old_image.as_ref(), record.dynamodb.new_image.as_ref());
     let has_address = |image: Option<&Image>| image.is_some_and(|image| image.has("shipping_address"));
-    let Some(parcel) = new.filter(|_| has_address(old) != has_address(new)) else { return Ok(()) };
-    let id = |name| parcel.string(name).unwrap_or_default();
+    let Some(shipment) = new.filter(|_| has_address(old) != has_address(new)) else { return Ok(()) };
+    let id = |name| shipment.string(name).unwrap_or_default();
     let (customer, order) = (UserId::try_from(id("user_id"))?, OrderId::try_from(id("order_id"))?);
     if !has_address(new) {
-        return Ok(store.forget_address(&customer, &order).await?);
+        return Ok(store.delete_address_entry(&customer, &order).await?);
     }
-    store.note_address(&customer, &order).await?;
+    store.put_address_entry(&customer, &order).await?;
     if store.is_deleted(&customer).await? {
         erase(store, &customer, &order).await?;
     }

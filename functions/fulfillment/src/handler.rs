@@ -1,4 +1,4 @@
-//! Decides how a command or a report changes a parcel, and writes it. When another writer was faster, it reads
+//! Decides how a command or a report changes a shipment, and writes it. When another writer was faster, it reads
 //! and decides again.
 
 use contracts::{OrderId, OrderStatus};
@@ -9,12 +9,14 @@ use lambda_kit::{
 };
 
 use crate::{
-    domain::{Cause, Command, Decision, OutOfOrder, Parcel, Refused, Report, Status, decide, report},
+    domain::{
+        Command, Decision, EventContext, OutOfOrder, Rejected, Report, Shipment, Status, decide, report,
+    },
     orders::Orders,
     store::Store,
 };
 
-/// Tries to write when another writer changes the same parcel in between. The saga moves a parcel at most
+/// Tries to write when another writer changes the same shipment in between. The saga moves a shipment at most
 /// twice, and one colleague reports its progress, seldom two.
 const WRITES: Budget = Budget::Tries(4);
 
@@ -22,12 +24,12 @@ const WRITES: Budget = Budget::Tries(4);
 #[derive(Debug, thiserror::Error)]
 pub enum ShipmentError {
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Rejected(#[from] Rejected),
     #[error(transparent)]
     Table(#[from] TableError),
-    #[error("a scheduled parcel has no shipment")]
+    #[error("a scheduled shipment has no booking")]
     Incomplete,
-    #[error("the parcel is too busy")]
+    #[error("other writers keep changing the shipment")]
     Conflict(#[from] Conflict),
 }
 
@@ -44,7 +46,7 @@ pub enum RecordError {
     NotCompleted,
     #[error("there is no such order")]
     Unknown,
-    #[error("the parcel is too busy")]
+    #[error("other writers keep changing the shipment")]
     Conflict(#[from] Conflict),
 }
 
@@ -52,19 +54,25 @@ pub enum RecordError {
 /// usually finds nothing and a cancel is rare.
 ///
 /// # Errors
-/// When the parcel's state does not allow the command, or the table cannot be read or written.
-pub async fn execute(store: &Store, command: Command, cause: &Cause) -> Result<Parcel, ShipmentError> {
+/// When the shipment's state does not allow the command, or the table cannot be read or written.
+pub async fn execute(
+    store: &Store,
+    command: Command,
+    context: &EventContext,
+) -> Result<Shipment, ShipmentError> {
     let command = &command;
-    let driven = retry_on_conflict_with(WRITES, None, |mut current: Option<Parcel>| async move {
+    let driven = retry_on_conflict_with(WRITES, None, |mut current: Option<Shipment>| async move {
         loop {
-            let change = match decide(current.as_ref(), command.clone(), cause)? {
-                Decision::Keep(parcel) => return Ok(Ok(parcel)),
+            let change = match decide(current.as_ref(), command.clone(), context)? {
+                Decision::Keep(shipment) => return Ok(Ok(shipment)),
                 Decision::Write(change) => change,
             };
             match store.write(&change).await? {
                 // Decides again, so that the answer is the same as for a repeat.
-                Ok(()) => current = Some(change.parcel),
-                Err(Conflict) => return Ok::<_, ShipmentError>(Err(store.parcel(&cause.order_id).await?)),
+                Ok(()) => current = Some(change.shipment),
+                Err(Conflict) => {
+                    return Ok::<_, ShipmentError>(Err(store.shipment(&context.order_id).await?));
+                }
             }
         }
     });
@@ -74,35 +82,35 @@ pub async fn execute(store: &Store, command: Command, cause: &Cause) -> Result<P
 /// Records the progress that staff report. A repeat gets the first answer.
 ///
 /// # Errors
-/// When the report does not follow the parcel's status, there is no such parcel, or the order has not completed.
+/// When the report does not follow the shipment's status, there is no such shipment, or the order has not completed.
 pub async fn record(
     store: &Store,
     orders: &Orders,
     order_id: &OrderId,
-    asked: &Report,
+    reported: &Report,
     causation_id: &str,
-) -> Result<Parcel, RecordError> {
+) -> Result<Shipment, RecordError> {
     // Only the first report needs a completed order: later ones follow it, and a completed order stays
     // completed.
     let recorded = retry_on_conflict_with(WRITES, false, |mut order_has_completed| async move {
-        let Some(parcel) = store.parcel(order_id).await? else {
+        let Some(shipment) = store.shipment(order_id).await? else {
             return Err(match orders.status(order_id).await? {
                 Some(_) => RecordError::NotCompleted,
                 None => RecordError::Unknown,
             });
         };
-        let cause = Cause {
+        let context = EventContext {
             order_id: order_id.clone(),
-            user_id: parcel.user_id.clone(),
-            correlation_id: parcel.correlation_id.clone(),
+            user_id: shipment.user_id.clone(),
+            correlation_id: shipment.correlation_id.clone(),
             causation_id: causation_id.to_owned(),
             at: Timestamp::now(),
         };
-        let change = match report(&parcel, asked, &cause)? {
-            Decision::Keep(parcel) => return Ok(Ok(parcel)),
+        let change = match report(&shipment, reported, &context)? {
+            Decision::Keep(shipment) => return Ok(Ok(shipment)),
             Decision::Write(change) => change,
         };
-        if parcel.status == Status::Scheduled && !order_has_completed {
+        if shipment.status == Status::Scheduled && !order_has_completed {
             if orders.status(order_id).await? != Some(OrderStatus::OrderCompleted) {
                 return Err(RecordError::NotCompleted);
             }
@@ -110,8 +118,8 @@ pub async fn record(
         }
         match store.write(&change).await? {
             Ok(()) => {
-                tracing::info!(status = ?change.parcel.status, "a parcel's progress");
-                Ok(Ok(change.parcel))
+                tracing::info!(status = ?change.shipment.status, "shipment progress");
+                Ok(Ok(change.shipment))
             }
             Err(Conflict) => Ok(Err(order_has_completed)),
         }

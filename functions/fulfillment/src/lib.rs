@@ -17,7 +17,7 @@ pub use api::operations;
 pub use api::{Api, routes};
 pub use carrier::{Carrier, HouseCarrier};
 pub use commands::handle as handle_command;
-pub use erasure::{EVENT_TYPES, follow_addresses, handle_event};
+pub use erasure::{EVENT_TYPES, handle_event, index_addresses};
 pub use orders::Orders;
 pub use queries::handle as handle_query;
 pub use store::Store;

@@ -1,5 +1,5 @@
 //! Queries orders for the status of an order: a direct invocation, allowed by IAM. It is called only for the
-//! first report about a parcel, so that fulfillment needs no event for each completed order.
+//! first report about a shipment, so that fulfillment needs no event for each completed order.
 
 use std::time::Duration;
 

@@ -2,9 +2,9 @@
 //!
 //! | pk | sk | what |
 //! |---|---|---|
-//! | `SHIPMENT#<order>` | `SHIPMENT` | the order's parcel, with its outbox |
-//! | `CUSTOMER#<user>` | `PARCEL#<order>` | a parcel of the customer's has an address |
-//! | `CUSTOMER#<user>` | `DELETED` | the customer was deleted. Stays: an open order may still book a parcel |
+//! | `SHIPMENT#<order>` | `SHIPMENT` | the order's shipment, with its outbox |
+//! | `CUSTOMER#<user>` | `PARCEL#<order>` | a shipment of the customer's has an address |
+//! | `CUSTOMER#<user>` | `DELETED` | the customer was deleted. Stays: an open order may still book a shipment |
 
 mod addresses;
 
@@ -14,7 +14,7 @@ use lambda_kit::{
     health::Check,
 };
 
-use crate::domain::{Change, Parcel};
+use crate::domain::{Change, Shipment};
 
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -30,27 +30,27 @@ impl Store {
         self.table.health()
     }
 
-    /// The order's parcel (a consistent read).
+    /// The order's shipment (a consistent read).
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub async fn parcel(&self, order: &OrderId) -> Result<Option<Parcel>, TableError> {
-        self.table.get("read parcel", parcel_key(order)).await
+    pub async fn shipment(&self, order: &OrderId) -> Result<Option<Shipment>, TableError> {
+        self.table.get("read shipment", shipment_key(order)).await
     }
 
-    /// Writes a parcel. Conflicts when it has changed since the decision.
+    /// Writes a shipment. Conflicts when it has changed since the decision.
     ///
     /// # Errors
     /// When the call failed or its answer was lost: it may have taken effect.
     pub async fn write(&self, change: &Change) -> Result<Result<(), Conflict>, TableError> {
-        const OPERATION: &str = "write parcel";
-        let item = to_item(OPERATION, parcel_key(&change.parcel.order_id), &change.parcel)?;
+        const OPERATION: &str = "write shipment";
+        let item = to_item(OPERATION, shipment_key(&change.shipment.order_id), &change.shipment)?;
         let events = change.events().map_err(|error| TableError::item(OPERATION, error))?;
         let item = with_outbox(OPERATION, item, &events)?;
         self.table.put_if(OPERATION, item, at_version(change.expected.unwrap_or(0))).await
     }
 }
 
-fn parcel_key(order: &OrderId) -> Item {
+fn shipment_key(order: &OrderId) -> Item {
     key(format!("SHIPMENT#{order}"), "SHIPMENT")
 }

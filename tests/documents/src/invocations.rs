@@ -48,7 +48,7 @@ pub fn invocations() -> Vec<Document> {
         Some(&[golden::<UserRegistered>(1)]),
         &[golden::<UserUpdated>(2)],
     );
-    let parcel = stream_record(
+    let shipment = stream_record(
         "fulfillment",
         (&format!("SHIPMENT#{ORDER}"), "SHIPMENT"),
         Some(&[golden::<ShipmentScheduled>(1)]),
@@ -99,7 +99,7 @@ pub fn invocations() -> Vec<Document> {
             json!(FulfillmentCommand::CancelShipment { context: context(), user_id: user_id() }),
         ),
         ("fulfillment-consumer", batch([queued("fulfillment-events", &golden::<UserDeleted>(3))])),
-        ("fulfillment-relay", batch([parcel])),
+        ("fulfillment-relay", batch([shipment])),
         ("inventory-api", request("GET", &format!("/v1/inventory/{SKU}"), "", None)),
         (
             "inventory-commands",

@@ -12,7 +12,7 @@ crate::tests![
     a_cancelled_order_is_told_with_the_reason_in_plain_words,
     a_payment_that_needs_the_customer_is_told,
     money_that_goes_back_is_told,
-    a_parcel_is_told_when_it_is_shipped_and_when_it_is_delivered,
+    the_customer_is_notified_when_the_shipment_leaves_and_when_it_arrives,
     who_gave_no_phone_number_is_told_by_email_alone,
     mail_that_came_back_is_the_last_to_its_address,
 ];
@@ -112,7 +112,7 @@ async fn money_that_goes_back_is_told(world: World) -> Outcome {
     is_told(&world, &customer, &placed.order_id, "was cancelled", "was cancelled").await
 }
 
-async fn a_parcel_is_told_when_it_is_shipped_and_when_it_is_delivered(world: World) -> Outcome {
+async fn the_customer_is_notified_when_the_shipment_leaves_and_when_it_arrives(world: World) -> Outcome {
     let (customer, sku) = (world.customer_with_phone().await?, world.product(5).await?);
     let order = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
     assert_eq!(customer.ended(&order).await?.status, OrderStatus::OrderCompleted);

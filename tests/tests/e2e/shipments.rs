@@ -8,11 +8,11 @@ use crate::harness::Outcome;
 use crate::world::{WITHIN, World, buy, unique};
 
 crate::tests![
-    a_parcel_goes_its_way_step_by_step_and_its_customer_sees_it_live,
-    the_parcel_of_an_order_that_has_not_completed_is_not_sent,
+    the_customer_sees_each_step_of_the_shipment_live,
+    the_shipment_of_an_order_that_has_not_completed_is_not_sent,
 ];
 
-async fn a_parcel_goes_its_way_step_by_step_and_its_customer_sees_it_live(world: World) -> Outcome {
+async fn the_customer_sees_each_step_of_the_shipment_live(world: World) -> Outcome {
     let (customer, sku) = (world.customer().await?, world.product(5).await?);
     let order = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
     customer.ended(&order).await?;
@@ -32,7 +32,7 @@ async fn a_parcel_goes_its_way_step_by_step_and_its_customer_sees_it_live(world:
     Ok(())
 }
 
-async fn the_parcel_of_an_order_that_has_not_completed_is_not_sent(world: World) -> Outcome {
+async fn the_shipment_of_an_order_that_has_not_completed_is_not_sent(world: World) -> Outcome {
     let (customer, sku) = (world.customer().await?, world.product(5).await?);
     let (order, _) = customer.order_that_waits(&world, &sku).await?;
     let path = format!("/v1/shipments/{order}/events");

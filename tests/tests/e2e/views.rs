@@ -234,7 +234,7 @@ async fn an_export_holds_what_the_system_knows_of_a_person(world: World) -> Outc
     let export = get(&customer.shop, "/v1/users/me/export").await?;
     assert_eq!((&export["profile"]["email"], &export["next_cursor"]), (&json!(customer.email), &Value::Null));
     let exported = &export["orders"][0];
-    // The order has ended and has no address any more; the parcel still needs it.
+    // The order has ended and has no address any more; the shipment still needs it.
     assert_eq!(exported["order"]["shipping_address"], Value::Null);
     assert_eq!(exported["shipment"]["shipping_address"]["line1"], "1 Test Street");
     assert_eq!(

@@ -151,7 +151,7 @@ impl World {
         Ok(texts.into_iter().map(|text| text.message).collect())
     }
 
-    /// Reports how far a parcel is, as staff do.
+    /// Reports how far a shipment is, as staff do.
     pub async fn report(&self, order: &OrderId, report: &Value) -> Outcome {
         let call = self.admin.call(Method::POST, &format!("/v1/shipments/{order}/events")).json(report);
         call.send_once().await?.read::<Value>()?;

@@ -7,17 +7,17 @@ use super::{ReportBody, ShipmentView};
 
 pub fn operations() -> Vec<Operation> {
     vec![
-        Operation::get("/v1/shipments/{order_id}", Who::OwnerOrAdmin, "Where the parcel of an order is")
+        Operation::get("/v1/shipments/{order_id}", Who::OwnerOrAdmin, "Where the shipment of an order is")
             .query(
                 "include",
                 "`address`: also where it goes, while that is held.",
                 json!({"enum": ["address"]}),
             )
             .answers::<ShipmentView>(200, "The shipment.", &["Cache-Control"], shipment("scheduled")),
-        Operation::post("/v1/shipments/{order_id}/events", Who::Admin, "Report how far a parcel is")
+        Operation::post("/v1/shipments/{order_id}/events", Who::Admin, "Report how far a shipment is")
             .takes::<ReportBody>(json!({"status": "shipped", "tracking_number": "1Z0000000000000001"}))
             .answers::<ShipmentView>(200, "The shipment as it is now.", &[], shipment("shipped"))
-            .problem(409, "The parcel is not so far, or its order has not completed."),
+            .problem(409, "The shipment is not so far, or its order has not completed."),
     ]
 }
 

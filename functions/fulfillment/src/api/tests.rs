@@ -37,10 +37,10 @@ impl Shop {
         let user = UserId::try_from("usr_0123456789abcdef0123456789abcdef").unwrap();
         let order = OrderId::derive(&user, &IdempotencyKey::try_from("order").unwrap());
         let status = Arc::new(Mutex::new(Some(OrderStatus::OrderCompleted)));
-        let (lambda, told, asked) = (MockServer::start().await, Arc::clone(&status), order.clone());
+        let (lambda, shared, asked) = (MockServer::start().await, Arc::clone(&status), order.clone());
         Mock::given(method("POST"))
             .respond_with(move |_: &wiremock::Request| {
-                let standing = told.lock().unwrap().map(|status| {
+                let standing = shared.lock().unwrap().map(|status| {
                     json!({"order_id": asked, "status": status, "version": 1, "updated_at": "2026-11-20T12:00:00Z"})
                 });
                 let orders: Vec<Value> = standing.into_iter().collect();
@@ -109,13 +109,13 @@ impl Shop {
     }
 
     async fn last_event(&self) -> (String, u64) {
-        let parcel = self.api.store.parcel(&self.order).await.unwrap().unwrap();
-        (format!("{:?}", parcel.status).to_lowercase(), parcel.version)
+        let shipment = self.api.store.shipment(&self.order).await.unwrap().unwrap();
+        (format!("{:?}", shipment.status).to_lowercase(), shipment.version)
     }
 }
 
 #[tokio::test]
-async fn a_parcel_goes_its_way_and_its_customer_sees_where_it_is() {
+async fn a_shipment_goes_its_way_and_its_customer_sees_where_it_is() {
     let shop = Shop::scheduled().await;
     let mine = shop.tokens.user(&shop.user);
     let (_, booked) = shop.seen_by(&mine).await;
@@ -137,8 +137,8 @@ async fn a_parcel_goes_its_way_and_its_customer_sees_where_it_is() {
     assert_eq!(shop.last_event().await, ("delivered".to_owned(), 5), "each was written once");
     let (_, seen) = shop.seen_by(&mine).await;
     assert_eq!((&seen["status"], &seen["tracking_number"]), (&json!("delivered"), &json!("1Z999")));
-    let parcel = shop.api.store.parcel(&shop.order).await.unwrap().unwrap();
-    assert_eq!(parcel.shipping_address, None, "there is nothing left to send");
+    let shipment = shop.api.store.shipment(&shop.order).await.unwrap().unwrap();
+    assert_eq!(shipment.shipping_address, None, "there is nothing left to send");
 }
 
 #[rstest]
@@ -149,7 +149,7 @@ async fn a_report_out_of_order_is_refused(#[case] status: &str) {
     let shop = Shop::scheduled().await;
     let (code, problem) = shop.report_as(&shop.tokens.admin(), json!({"status": status})).await;
     assert_eq!(code, StatusCode::CONFLICT);
-    assert!(problem["detail"].as_str().unwrap().starts_with("The parcel is scheduled."), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().starts_with("The shipment is scheduled."), "{problem}");
     assert_eq!(shop.last_event().await, ("scheduled".to_owned(), 1));
 }
 
@@ -168,7 +168,7 @@ async fn an_order_that_has_not_completed_is_not_sent() {
 }
 
 #[tokio::test]
-async fn a_parcel_that_was_called_off_is_not_sent_and_one_that_is_sent_is_not_called_off() {
+async fn a_cancelled_shipment_is_not_sent_and_one_that_is_sent_cannot_be_cancelled() {
     let cancel = |shop: &Shop| FulfillmentCommand::CancelShipment {
         context: shop.context(),
         user_id: shop.user.clone(),
@@ -179,7 +179,7 @@ async fn a_parcel_that_was_called_off_is_not_sent_and_one_that_is_sent_is_not_ca
 
     let shop = Shop::scheduled().await;
     shop.report("picked").await;
-    assert_eq!(shop.command(cancel(&shop)).await.unwrap_err(), "the order's parcel is being sent");
+    assert_eq!(shop.command(cancel(&shop)).await.unwrap_err(), "the order's shipment is being sent");
     assert_eq!(shop.last_event().await, ("picked".to_owned(), 2));
 }
 
@@ -194,8 +194,8 @@ async fn a_report_whose_write_loses_its_answer_is_recorded_once() {
 #[tokio::test]
 async fn while_orders_does_not_answer_nothing_is_picked() {
     let shop = Shop::scheduled().await;
-    let nobody = MockServer::start().await;
-    let (sdk, _) = sdk_config(&nobody.uri());
+    let silent = MockServer::start().await;
+    let (sdk, _) = sdk_config(&silent.uri());
     let orders = Orders::new(&(&sdk).into(), "test".to_owned());
     let shop = Shop { api: Api { orders, ..shop.api.clone() }, ..shop };
     assert_eq!(shop.report("picked").await, StatusCode::SERVICE_UNAVAILABLE);

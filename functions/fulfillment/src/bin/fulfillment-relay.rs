@@ -1,4 +1,4 @@
-use fulfillment::{Store, follow_addresses};
+use fulfillment::{Store, index_addresses};
 use lambda_kit::{MainResult, aws, dynamodb::Table, relay, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
@@ -10,7 +10,7 @@ async fn main() -> MainResult {
 
     relay::run(table, vec![], publisher, move |batch| {
         let store = store.clone();
-        async move { follow_addresses(&store, &batch).await }
+        async move { index_addresses(&store, &batch).await }
     })
     .await
 }

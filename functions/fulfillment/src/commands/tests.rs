@@ -99,12 +99,12 @@ fn refused(name: &str) -> Result<Value, String> {
 }
 
 #[tokio::test]
-async fn scheduling_books_one_shipment_however_often_it_is_asked_for_and_on_whichever_day() {
+async fn repeated_schedules_book_one_shipment_on_any_day() {
     let dispatch = Dispatch::open().await;
     let first = dispatch.schedule().await.unwrap();
     assert_eq!(first["estimated_delivery"], "2026-11-25");
-    let shipment: Shipment = serde_json::from_value(first.clone()).unwrap();
-    assert!(shipment.tracking_number.starts_with("OP"));
+    let booking: Booking = serde_json::from_value(first.clone()).unwrap();
+    assert!(booking.tracking_number.starts_with("OP"));
     assert_eq!(dispatch.schedule_to("DE", "2026-11-21T00:30:00Z").await.unwrap(), first);
     assert_eq!(dispatch.events().await, [("shipment.scheduled".to_owned(), 1)]);
 }
@@ -118,7 +118,7 @@ async fn a_first_schedule_is_one_call() {
 }
 
 #[tokio::test]
-async fn cancelling_calls_the_shipment_off_however_often_it_is_asked_for() {
+async fn repeated_cancels_cancel_the_shipment_once() {
     let dispatch = Dispatch::open().await;
     dispatch.schedule().await.unwrap();
     for _ in 0..3 {
@@ -170,10 +170,10 @@ async fn a_schedule_whose_answer_is_lost_books_once(#[case] lost: u32, #[case] h
 }
 
 #[tokio::test]
-async fn a_cancel_whose_answer_is_lost_calls_off_once() {
+async fn a_cancel_whose_answer_is_lost_takes_effect_once() {
     let dispatch = Dispatch::open().await;
     dispatch.schedule().await.unwrap();
-    // The first fault hits the write that expects no parcel, the next three all tries of the cancel's write.
+    // The first fault hits the write that expects no shipment, the next three all tries of the cancel's write.
     dispatch.faults.lose_answers("PutItem", 1 + MAX_ATTEMPTS);
     assert_eq!(dispatch.cancel().await, refused("Transient"));
     dispatch.faults.reset();
@@ -207,8 +207,8 @@ async fn a_table_that_cannot_be_reached_is_transient() {
 #[test]
 fn every_error_has_its_name() {
     let name = |error: ShipmentError| error.name();
-    assert_eq!(name(Refused::Rejected("no".to_owned()).into()), "ShipmentRejected");
-    assert_eq!(name(Refused::AlreadyCancelled.into()), "OrderCancelRequested");
+    assert_eq!(name(Rejected::NotServed("no".to_owned()).into()), "ShipmentRejected");
+    assert_eq!(name(Rejected::AlreadyCancelled.into()), "OrderCancelRequested");
     assert_eq!(name(ShipmentError::Incomplete), "Transient");
     assert_eq!(name(Conflict.into()), "Transient");
     assert_eq!(name(TableError::call("write", "lost").into()), "Transient");

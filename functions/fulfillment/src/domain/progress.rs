@@ -1,11 +1,11 @@
-//! The progress of a parcel, as staff report it.
+//! The progress of a shipment, as staff report it.
 
-use contracts::saga::Shipment;
+use contracts::saga::Shipment as Booking;
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, Change, Decision, Parcel, Status};
+use super::{Change, Decision, EventContext, Shipment, Status};
 
-/// How far a parcel is.
+/// How far a shipment is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -45,40 +45,40 @@ pub struct Report {
     pub tracking_number: Option<String>,
 }
 
-/// The report does not follow the parcel's current status.
+/// The report does not follow the shipment's current status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a parcel that is {is:?} does not become {asked:?} next")]
+#[error("a shipment that is {current:?} cannot become {reported:?} next")]
 pub struct OutOfOrder {
-    pub is: Status,
-    pub asked: Progress,
+    pub current: Status,
+    pub reported: Progress,
 }
 
-/// Decides how a report changes the parcel. A repeated one is `Keep`.
+/// Decides how a report changes the shipment. A repeated one is `Keep`.
 ///
 /// # Errors
-/// When the report does not follow the parcel's current status.
-pub fn report(current: &Parcel, report: &Report, cause: &Cause) -> Result<Decision, OutOfOrder> {
-    let asked = report.progress;
-    let out_of_order = OutOfOrder { is: current.status, asked };
-    let shipment = current.shipment.clone().ok_or(out_of_order)?;
-    let tracking_number = report.tracking_number.clone().unwrap_or_else(|| shipment.tracking_number.clone());
-    if current.status == asked.status() && shipment.tracking_number == tracking_number {
+/// When the report does not follow the shipment's current status.
+pub fn report(current: &Shipment, report: &Report, context: &EventContext) -> Result<Decision, OutOfOrder> {
+    let reported = report.progress;
+    let out_of_order = OutOfOrder { current: current.status, reported };
+    let booking = current.booking.clone().ok_or(out_of_order)?;
+    let tracking_number = report.tracking_number.clone().unwrap_or_else(|| booking.tracking_number.clone());
+    if current.status == reported.status() && booking.tracking_number == tracking_number {
         return Ok(Decision::Keep(current.clone()));
     }
-    if current.status != asked.after() {
+    if current.status != reported.after() {
         return Err(out_of_order);
     }
-    let delivered = asked == Progress::Delivered;
+    let delivered = reported == Progress::Delivered;
     Ok(Decision::Write(Change {
         expected: Some(current.version),
-        parcel: Parcel {
-            status: asked.status(),
-            shipment: Some(Shipment { tracking_number, ..shipment }),
+        shipment: Shipment {
+            status: reported.status(),
+            booking: Some(Booking { tracking_number, ..booking }),
             shipping_address: current.shipping_address.clone().filter(|_| !delivered),
             version: current.version + 1,
-            updated_at: cause.at,
+            updated_at: context.at,
             ..current.clone()
         },
-        causation_id: cause.causation_id.clone(),
+        causation_id: context.causation_id.clone(),
     }))
 }

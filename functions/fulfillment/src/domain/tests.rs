@@ -3,8 +3,8 @@ use jiff::civil::date;
 
 use super::*;
 
-fn cause() -> Cause {
-    Cause {
+fn context() -> EventContext {
+    EventContext {
         order_id: OrderId::try_from("ord_00000000000000000000000000000001").unwrap(),
         user_id: UserId::try_from("usr_00000000000000000000000000000002").unwrap(),
         correlation_id: CorrelationId::try_from("cor").unwrap(),
@@ -13,7 +13,7 @@ fn cause() -> Cause {
     }
 }
 
-fn schedule_with(booked: Result<Shipment, NotServed>) -> Command {
+fn schedule_with(booked: Result<Booking, NotServed>) -> Command {
     Command::Schedule(Box::new(Schedule {
         booked,
         items: vec![OrderLine { sku: Sku::try_from("MUG").unwrap(), quantity: 1 }],
@@ -29,7 +29,7 @@ fn schedule_with(booked: Result<Shipment, NotServed>) -> Command {
 }
 
 fn schedule() -> Command {
-    schedule_with(Ok(Shipment {
+    schedule_with(Ok(Booking {
         shipment_id: "shp_1".to_owned(),
         carrier: "Parcel".to_owned(),
         tracking_number: "OP1".to_owned(),
@@ -41,36 +41,36 @@ fn refused_schedule() -> Command {
     schedule_with(Err(NotServed::Country("AQ".to_owned())))
 }
 
-fn written(current: Option<&Parcel>, command: Command) -> Change {
-    match decide(current, command, &cause()) {
+fn written(current: Option<&Shipment>, command: Command) -> Change {
+    match decide(current, command, &context()) {
         Ok(Decision::Write(change)) => change,
         other => panic!("expected a write, got {other:?}"),
     }
 }
 
 /// The effect of a command on a state, in one word.
-fn word(current: Option<&Parcel>, command: Command) -> String {
-    match decide(current, command, &cause()) {
-        Ok(Decision::Keep(parcel)) => {
-            assert_eq!(Some(&parcel), current, "keeping changes nothing");
+fn word(current: Option<&Shipment>, command: Command) -> String {
+    match decide(current, command, &context()) {
+        Ok(Decision::Keep(shipment)) => {
+            assert_eq!(Some(&shipment), current, "keeping changes nothing");
             "keep".to_owned()
         }
-        Ok(Decision::Write(change)) => format!("{:?}", change.parcel.status).to_lowercase(),
-        Err(Refused::Rejected(reason)) => reason,
-        Err(Refused::AlreadyCancelled) => "AlreadyCancelled".to_owned(),
-        Err(Refused::UnderWay) => "UnderWay".to_owned(),
+        Ok(Decision::Write(change)) => format!("{:?}", change.shipment.status).to_lowercase(),
+        Err(Rejected::NotServed(reason)) => reason,
+        Err(Rejected::AlreadyCancelled) => "AlreadyCancelled".to_owned(),
+        Err(Rejected::InProgress) => "InProgress".to_owned(),
     }
 }
 
 #[test]
 fn every_state_answers_every_command() {
-    let row = |current: Option<&Parcel>| {
+    let row = |current: Option<&Shipment>| {
         [schedule(), refused_schedule(), Command::Cancel].map(|command| word(current, command))
     };
-    let scheduled = written(None, schedule()).parcel;
-    let rejected = written(None, refused_schedule()).parcel;
-    let cancelled = written(Some(&scheduled), Command::Cancel).parcel;
-    let forestalled = written(None, Command::Cancel).parcel;
+    let scheduled = written(None, schedule()).shipment;
+    let rejected = written(None, refused_schedule()).shipment;
+    let cancelled = written(Some(&scheduled), Command::Cancel).shipment;
+    let forestalled = written(None, Command::Cancel).shipment;
 
     let no = "no carrier delivers to AQ";
     assert_eq!(row(None), ["scheduled", "rejected", "cancelled"]);
@@ -79,9 +79,9 @@ fn every_state_answers_every_command() {
     assert_eq!(row(Some(&cancelled)), ["AlreadyCancelled", "AlreadyCancelled", "keep"]);
     assert_eq!(row(Some(&forestalled)), ["AlreadyCancelled", "AlreadyCancelled", "keep"]);
 
-    assert!(cancelled.was_called_off());
+    assert!(cancelled.was_cancelled());
     for other in [scheduled, rejected, forestalled] {
-        assert!(!other.was_called_off(), "{other:?}");
+        assert!(!other.was_cancelled(), "{other:?}");
     }
 }
 
@@ -96,14 +96,14 @@ fn events_tell_the_shipment_and_not_the_address() {
     assert_eq!(
         events[0].data,
         serde_json::json!({
-            "order_id": cause().order_id, "carrier": "Parcel", "tracking_number": "OP1",
+            "order_id": context().order_id, "carrier": "Parcel", "tracking_number": "OP1",
             "estimated_delivery": "2026-11-25",
         })
     );
     assert!(!serde_json::to_string(&events).unwrap().contains("Secret"));
-    assert_eq!(events[0].metadata.user_id, Some(cause().user_id));
+    assert_eq!(events[0].metadata.user_id, Some(context().user_id));
 
-    let cancelled = written(Some(&scheduled.parcel), Command::Cancel).events().unwrap();
+    let cancelled = written(Some(&scheduled.shipment), Command::Cancel).events().unwrap();
     assert_eq!((cancelled[0].event_type.as_str(), cancelled[0].sequence), ("shipment.cancelled", 2));
 }
 
@@ -115,33 +115,36 @@ fn where_nothing_was_booked_there_is_no_event() {
 
 #[test]
 fn the_address_is_kept_only_while_there_is_something_to_send() {
-    let scheduled = written(None, schedule()).parcel;
+    let scheduled = written(None, schedule()).shipment;
     assert!(scheduled.shipping_address.is_some());
-    assert_eq!(written(Some(&scheduled), Command::Cancel).parcel.shipping_address, None);
-    assert_eq!(written(None, refused_schedule()).parcel.shipping_address, None);
+    assert_eq!(written(Some(&scheduled), Command::Cancel).shipment.shipping_address, None);
+    assert_eq!(written(None, refused_schedule()).shipment.shipping_address, None);
 }
 
 #[test]
-fn staff_take_a_parcel_step_by_step_and_no_other_way() {
+fn staff_take_a_shipment_step_by_step_and_no_other_way() {
     use Status::*;
     let steps = [Progress::Picked, Progress::Packed, Progress::Shipped, Progress::Delivered];
     let allowed = [(Scheduled, 0), (Picked, 1), (Packed, 2), (Shipped, 3)];
-    let parcel = written(None, schedule()).parcel;
+    let shipment = written(None, schedule()).shipment;
     for is in [Scheduled, Picked, Packed, Shipped, Delivered, Rejected, Cancelled] {
-        let parcel = Parcel { status: is, ..parcel.clone() };
+        let shipment = Shipment { status: is, ..shipment.clone() };
         for (n, progress) in steps.into_iter().enumerate() {
-            let outcome = report(&parcel, &Report { progress, tracking_number: None }, &cause());
+            let outcome = report(&shipment, &Report { progress, tracking_number: None }, &context());
             match outcome {
                 Ok(Decision::Write(change)) => {
                     assert!(allowed.contains(&(is, n)), "{is:?} to {progress:?}");
-                    assert_eq!(change.parcel.version, parcel.version + 1);
+                    assert_eq!(change.shipment.version, shipment.version + 1);
                     let events = change.events().unwrap();
                     let name = serde_json::to_value(progress).unwrap();
                     assert_eq!(events[0].event_type, format!("shipment.{}", name.as_str().unwrap()));
                 }
                 Ok(Decision::Keep(same)) => assert_eq!(format!("{:?}", same.status), format!("{progress:?}")),
                 Err(refused) => {
-                    assert!(!allowed.contains(&(is, n)) && refused == OutOfOrder { is, asked: progress });
+                    assert!(
+                        !allowed.contains(&(is, n))
+                            && refused == OutOfOrder { current: is, reported: progress }
+                    );
                 }
             }
         }

@@ -81,13 +81,13 @@ impl Lab {
         }
     }
 
-    async fn parcels(&self) -> Vec<Item> {
+    async fn shipments(&self) -> Vec<Item> {
         let items =
             self.table.client.scan().table_name(&self.table.name).send().await.unwrap().items.unwrap();
         items.into_iter().filter(|item| item["sk"].as_s().unwrap() == "SHIPMENT").collect()
     }
 
-    /// The stream's records for the parcels in their current state.
+    /// The stream's records for the shipments in their current state.
     async fn records(&self, old: Option<Value>) -> StreamEvent {
         let image = |item: &Item| {
             let text = |name: &str| json!({"S": item[name].as_s().unwrap()});
@@ -104,20 +104,20 @@ impl Lab {
             }
             json!({"eventName": "MODIFY", "dynamodb": change})
         };
-        let records: Vec<Value> = self.parcels().await.iter().enumerate().map(record).collect();
+        let records: Vec<Value> = self.shipments().await.iter().enumerate().map(record).collect();
         serde_json::from_value(json!({"Records": records})).unwrap()
     }
 
     async fn stream(&self) -> BTreeSet<String> {
-        follow_addresses(&self.store, &self.records(None).await).await.failed
+        index_addresses(&self.store, &self.records(None).await).await.failed
     }
 
-    /// How many items contain the street, and how many items are not parcels.
+    /// How many items contain the street, and how many items are not shipments.
     async fn left(&self) -> (usize, usize) {
         let items =
             self.table.client.scan().table_name(&self.table.name).send().await.unwrap().items.unwrap();
         let street = items.iter().filter(|item| format!("{item:?}").contains(STREET)).count();
-        (street, items.len() - self.parcels().await.len())
+        (street, items.len() - self.shipments().await.len())
     }
 }
 
@@ -130,13 +130,13 @@ async fn a_deleted_customers_addresses_go_and_those_of_others_stay() {
     assert_eq!(lab.left().await, (4, 4));
     for _ in 0..2 {
         handle_event(&lab.store, deleted()).await.unwrap();
-        // The other customer's parcel, its index entry, and the deletion mark.
+        // The other customer's shipment, its index entry, and the deletion mark.
         assert_eq!(lab.left().await, (1, 2));
     }
 }
 
 #[tokio::test]
-async fn a_parcel_that_is_booked_after_the_deletion_goes_out_and_keeps_no_address() {
+async fn a_shipment_that_is_booked_after_the_deletion_goes_out_and_keeps_no_address() {
     let lab = lab().await;
     handle_event(&lab.store, deleted()).await.unwrap();
     lab.book(0..1).await;
@@ -173,7 +173,7 @@ async fn a_deletion_that_is_interrupted_anywhere_goes_on(
 }
 
 #[tokio::test]
-async fn a_record_that_could_not_be_followed_comes_again() {
+async fn a_record_that_could_not_be_indexed_is_retried() {
     let lab = lab().await;
     lab.book(0..2).await;
     for operation in ["PutItem", "GetItem"] {
@@ -186,14 +186,14 @@ async fn a_record_that_could_not_be_followed_comes_again() {
 }
 
 #[tokio::test]
-async fn the_note_of_a_parcel_goes_with_its_address() {
+async fn the_index_entry_of_a_shipment_is_deleted_with_its_address() {
     let lab = lab().await;
     lab.book(0..1).await;
     lab.stream().await;
     let old = json!({"shipping_address": {"M": {}}});
     lab.take(FulfillmentCommand::CancelShipment { context: context(order(0)), user_id: anna() }).await;
     let records = lab.records(Some(old)).await;
-    assert_eq!(follow_addresses(&lab.store, &records).await, Handled::default());
+    assert_eq!(index_addresses(&lab.store, &records).await, Handled::default());
     assert_eq!(lab.left().await, (0, 0));
 }
 
@@ -205,12 +205,12 @@ async fn a_cancel_that_meets_the_erasure_does_not_bring_the_address_back() {
     handle_event(&lab.store, deleted()).await.unwrap();
     lab.take(FulfillmentCommand::CancelShipment { context: context(order(0)), user_id: anna() }).await;
     assert_eq!(lab.left().await, (0, 1));
-    let version = lab.parcels().await[0]["version"].as_n().unwrap().clone();
+    let version = lab.shipments().await[0]["version"].as_n().unwrap().clone();
     assert_eq!(version, "3", "scheduled, erased, cancelled");
 }
 
 #[tokio::test]
-async fn an_event_of_another_type_comes_again() {
+async fn an_event_of_another_type_is_retried() {
     let lab = lab().await;
     let mut other = deleted();
     other.event_type = "user.updated".to_owned();

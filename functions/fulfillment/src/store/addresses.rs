@@ -3,12 +3,12 @@
 use contracts::{OrderId, UserId};
 use lambda_kit::dynamodb::{Conflict, Expression, Item, SK, TableError, key, number, string, string_of};
 
-use super::{Store, parcel_key};
+use super::{Store, shipment_key};
 
-const PARCEL: &str = "PARCEL#";
+const SHIPMENT_ENTRY: &str = "PARCEL#";
 const DELETED: &str = "DELETED";
 
-/// Parcels of one customer that have an address, and the start of the next page.
+/// Shipments of one customer that have an address, and the start of the next page.
 #[derive(Debug, Default)]
 pub struct Page {
     pub orders: Vec<OrderId>,
@@ -16,20 +16,20 @@ pub struct Page {
 }
 
 impl Store {
-    /// Records that the order's parcel has an address of this customer. Idempotent.
+    /// Records that the order's shipment has an address of this customer. Idempotent.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn note_address(&self, customer: &UserId, order: &OrderId) -> Result<(), TableError> {
-        self.table.put("note an address", address_key(customer, order)).await
+    pub async fn put_address_entry(&self, customer: &UserId, order: &OrderId) -> Result<(), TableError> {
+        self.table.put("write address entry", address_key(customer, order)).await
     }
 
     /// Deletes that record, if there is one.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn forget_address(&self, customer: &UserId, order: &OrderId) -> Result<(), TableError> {
-        self.table.delete("forget an address", address_key(customer, order)).await
+    pub async fn delete_address_entry(&self, customer: &UserId, order: &OrderId) -> Result<(), TableError> {
+        self.table.delete("delete address entry", address_key(customer, order)).await
     }
 
     /// Records permanently that the customer was deleted.
@@ -49,7 +49,7 @@ impl Store {
         Ok(mark.await?.is_some())
     }
 
-    /// One page of the orders whose parcels have an address of this customer (a consistent read).
+    /// One page of the orders whose shipments have an address of this customer (a consistent read).
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -59,19 +59,19 @@ impl Store {
             .table
             .query()
             .consistent_read(true)
-            .key_condition_expression("pk = :customer AND begins_with(sk, :parcel)")
+            .key_condition_expression("pk = :customer AND begins_with(sk, :shipment)")
             .expression_attribute_values(":customer", string(partition(customer)))
-            .expression_attribute_values(":parcel", string(PARCEL))
+            .expression_attribute_values(":shipment", string(SHIPMENT_ENTRY))
             .set_exclusive_start_key(from);
         let page = self.table.query_page(OPERATION, query).await?;
         let order = |item: &Item| {
-            let order = string_of(item, SK).and_then(|sk| sk.strip_prefix(PARCEL)?.parse().ok());
+            let order = string_of(item, SK).and_then(|sk| sk.strip_prefix(SHIPMENT_ENTRY)?.parse().ok());
             order.ok_or_else(|| TableError::item(OPERATION, "its key names no order"))
         };
         Ok(Page { orders: page.items.iter().map(order).collect::<Result<_, _>>()?, next: page.next })
     }
 
-    /// Removes the address from a parcel, if it has one. This counts as a write, so that a concurrent
+    /// Removes the address from a shipment, if it has one. This counts as a write, so that a concurrent
     /// decision that read the address is made again.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl Store {
             .table
             .update_if(
                 "erase an address",
-                parcel_key(order),
+                shipment_key(order),
                 Expression::new("REMOVE shipping_address ADD version :one").value(":one", number(1)),
                 "attribute_exists(shipping_address)",
             )
@@ -91,7 +91,7 @@ impl Store {
 }
 
 fn address_key(customer: &UserId, order: &OrderId) -> Item {
-    key(partition(customer), format!("{PARCEL}{order}"))
+    key(partition(customer), format!("{SHIPMENT_ENTRY}{order}"))
 }
 
 fn partition(customer: &UserId) -> String {

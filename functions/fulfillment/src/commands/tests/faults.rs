@@ -3,7 +3,7 @@
 
 use super::*;
 
-/// The state of the order's parcel, and the command.
+/// The state of the order's shipment, and the command.
 #[derive(Debug, Clone, Copy)]
 enum Case {
     Schedule,
@@ -70,7 +70,7 @@ async fn a_command_that_is_interrupted_anywhere_is_finished_by_its_repeat(
 ) {
     let dispatch = case.before().await;
     let expected = case.run(&dispatch).await;
-    let undisturbed = dispatch.store.parcel(&context().order_id).await.unwrap();
+    let undisturbed = dispatch.store.shipment(&context().order_id).await.unwrap();
 
     let dispatch = case.before().await;
     disturb(&dispatch.faults, call, tries);
@@ -79,7 +79,7 @@ async fn a_command_that_is_interrupted_anywhere_is_finished_by_its_repeat(
     dispatch.faults.reset();
     for _ in 0..2 {
         assert_eq!(case.run(&dispatch).await, expected);
-        assert_eq!(dispatch.store.parcel(&context().order_id).await.unwrap(), undisturbed);
+        assert_eq!(dispatch.store.shipment(&context().order_id).await.unwrap(), undisturbed);
     }
 }
 
@@ -95,6 +95,6 @@ async fn once_undone_nothing_is_scheduled_whatever_comes_after(#[case] commands:
         // Refusals are possible; only the final state matters.
         let _ = if *command == "schedule" { dispatch.schedule().await } else { dispatch.cancel().await };
     }
-    let parcel = dispatch.store.parcel(&context().order_id).await.unwrap().unwrap();
-    assert_eq!((parcel.status, parcel.shipping_address), (crate::domain::Status::Cancelled, None));
+    let shipment = dispatch.store.shipment(&context().order_id).await.unwrap().unwrap();
+    assert_eq!((shipment.status, shipment.shipping_address), (crate::domain::Status::Cancelled, None));
 }
