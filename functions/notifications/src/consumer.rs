@@ -1,7 +1,7 @@
 //! Handles each message of the queues: stores a contact, or notifies a customer.
 
+mod deliver;
 mod intake;
-mod tell;
 
 pub use intake::{EMAIL_EVENT_TYPES, SMS_EVENT_TYPES};
 
@@ -9,11 +9,11 @@ use contracts::{DecodeError, InvalidId};
 use lambda_kit::{dynamodb::TableError, sqs::MessageError};
 
 use crate::{
-    email::Mailer,
-    gate::Gate,
+    email::EmailSender,
     provider::SendError,
+    provider_guard::ProviderGuard,
     queue::{QueueError, Queues},
-    sms::Texter,
+    sms::SmsSender,
     store::Store,
 };
 
@@ -28,15 +28,15 @@ enum NotifyError {
     /// The order's event overtook `user.registered`, which will arrive.
     #[error("the user is not known yet")]
     UnknownUser,
-    #[error("another try is at this message")]
+    #[error("another instance is sending this message")]
     Busy,
-    #[error("two tries ended while they sent this message, and it is unknown whether they did")]
+    #[error("two attempts ended before they recorded whether they sent this message")]
     Uncertain,
     #[error("the event cannot be read")]
     Decode(#[from] DecodeError),
     #[error("the subject is not an order or a user")]
     Subject(#[from] InvalidId),
-    #[error("the message cannot be written")]
+    #[error("the message cannot be rendered")]
     Render(#[from] askama::Error),
     #[error(transparent)]
     Send(#[from] SendError),
@@ -63,13 +63,13 @@ impl NotifyError {
     }
 }
 
-/// Notifies customers by e-mail and text message.
+/// Notifies customers by e-mail and SMS.
 #[derive(Debug, Clone)]
 pub struct Notifier {
     pub store: Store,
     pub queues: Queues,
-    pub mailer: Mailer,
-    pub email: Gate,
-    pub texter: Texter,
-    pub sms: Gate,
+    pub email_sender: EmailSender,
+    pub email_guard: ProviderGuard,
+    pub sms_sender: SmsSender,
+    pub sms_guard: ProviderGuard,
 }

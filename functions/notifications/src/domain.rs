@@ -1,13 +1,13 @@
 //! Pure: who is notified, and the content of the messages.
 
 mod contact;
-mod letter;
-mod news;
+mod email_message;
+mod order_update;
 mod record;
 mod text;
 
-pub use contact::{Contact, Person};
-pub use letter::{Letter, compose, status_letter, welcome};
-pub use news::News;
-pub use record::{Ending, Notification};
+pub use contact::{Contact, StoredContact};
+pub use email_message::{EmailMessage, order_email, status_email, welcome_email};
+pub use order_update::OrderUpdate;
+pub use record::{DeliveryOutcome, Notification};
 pub use text::text;

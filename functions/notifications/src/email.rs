@@ -12,7 +12,7 @@ use lambda_kit::{
 };
 
 use crate::{
-    domain::Letter,
+    domain::EmailMessage,
     provider::{SendError, at_own_endpoint, client_config},
 };
 
@@ -26,14 +26,14 @@ const INVALID: [&str; 1] = ["BadRequestException"];
 
 /// Sends from one address.
 #[derive(Debug, Clone)]
-pub struct Mailer {
+pub struct EmailSender {
     ses: Client,
     from: String,
     /// The configuration set by which SES reports bounces and complaints.
     configuration_set: Option<String>,
 }
 
-impl Mailer {
+impl EmailSender {
     /// Sends from the address `EMAIL_FROM`, with the configuration set `SES_CONFIGURATION_SET` if that is set, and through
     /// `AWS_ENDPOINT_URL_SESV2` if that is set (the SDKs' own name for it).
     ///
@@ -50,9 +50,9 @@ impl Mailer {
     }
 
     /// Sends once, and returns the provider's id of the message.
-    pub async fn send(&self, user: &UserId, to: &str, letter: &Letter) -> Result<String, SendError> {
-        let body = Body::builder().text(content(&letter.text)?).html(content(&letter.html)?).build();
-        let message = Message::builder().subject(content(&letter.subject)?).body(body).build();
+    pub async fn send(&self, user: &UserId, to: &str, email: &EmailMessage) -> Result<String, SendError> {
+        let body = Body::builder().text(content(&email.text)?).html(content(&email.html)?).build();
+        let message = Message::builder().subject(content(&email.subject)?).body(body).build();
         let tag = MessageTag::builder().name(USER_TAG).value(user.as_str());
         let answer = self
             .ses

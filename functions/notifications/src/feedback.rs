@@ -56,10 +56,10 @@ pub async fn handle(store: &Store, body: &str) -> Result<(), FeedbackError> {
     let user = event.mail.tags.get(USER_TAG).and_then(|tags| tags.first());
     let user = user.and_then(|user| UserId::try_from(user.as_str()).ok());
     let (Some(user), Some(address)) = (user, event.mail.destination.first()) else {
-        tracing::warn!(kind, "an e-mail came back that is none of ours");
+        tracing::warn!(kind, "the feedback names no known user or address");
         return Ok(());
     };
     store.suppress(&user, address).await?;
-    tracing::info!(kind, user_id = user.as_str(), "the address is written to no more");
+    tracing::info!(kind, user_id = user.as_str(), "e-mail to the address is stopped");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Common to the providers of e-mail and text messages: how a call can fail.
+//! Common to the providers of e-mail and SMS messages: how a call can fail.
 
 use std::time::Duration;
 
@@ -18,21 +18,21 @@ use lambda_kit::{
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// The address is invalid, so retries cannot succeed.
-    #[error("the provider says that there is no such address: {0}")]
+    #[error("the provider rejected the address: {0}")]
     Invalid(String),
     #[error("the provider refused the message: {0}")]
     Refused(String),
     /// 5xx.
     #[error("the provider cannot take the message now: {0}")]
     Unavailable(String),
-    /// More than it takes now.
-    #[error("the provider has too many messages now: {0}")]
+    /// More messages than it accepts now.
+    #[error("the provider throttles messages: {0}")]
     Throttled(String),
     #[error("the provider did not answer in time")]
     Timeout,
     #[error("the provider could not be reached or understood")]
     Connection,
-    #[error("the message could not be written")]
+    #[error("the message could not be built")]
     Content,
 }
 

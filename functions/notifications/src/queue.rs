@@ -22,10 +22,10 @@ pub struct Queues {
 
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    #[error("the queue did not take an event back")]
-    Send(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("the queue did not hide a message")]
-    Hide(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("an event could not be requeued")]
+    Requeue(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the retry of a message could not be delayed")]
+    DelayRetry(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Queues {
@@ -43,7 +43,7 @@ impl Queues {
 
     /// Puts a message back, to be delivered after `delay` with a new receive count. Failing it instead would
     /// use up its receives, and it goes to the dead-letter queue after five.
-    pub async fn put_back(
+    pub async fn requeue(
         &self,
         channel: Channel,
         message: &SqsMessage,
@@ -55,12 +55,12 @@ impl Queues {
             .queue_url(self.url(channel))
             .message_body(message.body.as_deref().unwrap_or_default())
             .delay_seconds(seconds(delay));
-        send.send().await.map_err(|error| QueueError::Send(error.into()))?;
+        send.send().await.map_err(|error| QueueError::Requeue(error.into()))?;
         Ok(())
     }
 
     /// Retries a failed message after `delay` instead of the queue's visibility timeout.
-    pub async fn hide(
+    pub async fn delay_retry(
         &self,
         channel: Channel,
         message: &SqsMessage,
@@ -72,7 +72,7 @@ impl Queues {
             .queue_url(self.url(channel))
             .set_receipt_handle(message.receipt_handle.clone())
             .visibility_timeout(seconds(delay));
-        hide.send().await.map_err(|error| QueueError::Hide(error.into()))?;
+        hide.send().await.map_err(|error| QueueError::DelayRetry(error.into()))?;
         Ok(())
     }
 

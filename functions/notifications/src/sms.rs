@@ -1,4 +1,4 @@
-//! Sends text messages through SNS.
+//! Sends SMS messages through SNS.
 
 use aws_sdk_sns::{Client, types::MessageAttributeValue};
 use lambda_kit::{aws::SdkConfig, numbers::SMS_CALL};
@@ -14,11 +14,11 @@ const INVALID: [&str; 4] = [
 ];
 
 #[derive(Debug, Clone)]
-pub struct Texter {
+pub struct SmsSender {
     sns: Client,
 }
 
-impl Texter {
+impl SmsSender {
     /// Sends through `AWS_ENDPOINT_URL_SNS` if that is set (the SDKs' own name for it).
     pub fn from_env(sdk: &SdkConfig) -> Self {
         Self::new(&at_own_endpoint(sdk, "AWS_ENDPOINT_URL_SNS"))

@@ -159,7 +159,7 @@ async fn mail_that_came_back_is_the_last_to_its_address(world: World) -> Outcome
     let form = [("TopicArn".to_owned(), topic), ("Message".to_owned(), bounced.to_string())];
     world.emulator.query("sns", "Publish", "2010-03-31", &form).await?;
     eventually("notifications have heard it", async || {
-        let words = [customer.user_id.as_str(), "written to no more"];
+        let words = [customer.user_id.as_str(), "e-mail to the address is stopped"];
         let lines = world.log_lines("notifications-consumer", &words).await?;
         if lines.is_empty() { Err("no line of it in the log")? } else { Ok(()) }
     })

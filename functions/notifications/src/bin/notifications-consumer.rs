@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use lambda_kit::{
     MainResult, aws, breaker::Breaker, bucket::Bucket, config, dynamodb::Table, invoke, sqs, telemetry,
 };
-use notifications::{Gate, Mailer, Notifier, Queues, Store, Texter};
+use notifications::{EmailSender, Notifier, ProviderGuard, Queues, SmsSender, Store};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -12,14 +12,14 @@ async fn main() -> MainResult {
     let sdk = aws::sdk_config()?;
     let table = Table::from_env(&sdk)?;
     let checks = vec![table.health()];
-    let gate = |name, rate: NonZeroU32| {
-        Gate::new(Breaker::new(table.clone(), name), Bucket::new(table.clone(), name, 1, rate))
+    let guard = |name, rate: NonZeroU32| {
+        ProviderGuard::new(Breaker::new(table.clone(), name), Bucket::new(table.clone(), name, 1, rate))
     };
     let notifier = Arc::new(Notifier {
-        email: gate("email", config::parsed_or("EMAILS_PER_SECOND", NonZeroU32::MIN)?),
-        sms: gate("sms", config::parsed_or("SMS_PER_SECOND", NonZeroU32::MIN)?),
-        mailer: Mailer::from_env(&sdk)?,
-        texter: Texter::from_env(&sdk),
+        email_guard: guard("email", config::parsed_or("EMAILS_PER_SECOND", NonZeroU32::MIN)?),
+        sms_guard: guard("sms", config::parsed_or("SMS_PER_SECOND", NonZeroU32::MIN)?),
+        email_sender: EmailSender::from_env(&sdk)?,
+        sms_sender: SmsSender::from_env(&sdk),
         queues: Queues::from_env(&sdk)?,
         store: Store::new(table),
     });

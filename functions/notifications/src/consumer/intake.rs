@@ -14,9 +14,9 @@ use lambda_kit::{
 
 use super::{Notifier, NotifyError};
 use crate::{
-    domain::{Contact, Ending, News, Notification},
+    domain::{Contact, DeliveryOutcome, Notification, OrderUpdate},
     feedback,
-    gate::Clock,
+    provider_guard::Clock,
     store::LEASE_SECONDS,
 };
 
@@ -30,10 +30,10 @@ const CONTACT_TYPES: [&str; 3] = [UserRegistered::TYPE, UserUpdated::TYPE, UserD
 
 /// The event types of the e-mail queue's subscription (infra/notifications.yaml).
 pub const EMAIL_EVENT_TYPES: EventTypes =
-    &joined::<{ CONTACT_TYPES.len() + News::TYPES.len() }>(&CONTACT_TYPES, &News::TYPES);
+    &joined::<{ CONTACT_TYPES.len() + OrderUpdate::TYPES.len() }>(&CONTACT_TYPES, &OrderUpdate::TYPES);
 
 /// Those of the SMS queue. Contact data is stored once, from the e-mail queue.
-pub const SMS_EVENT_TYPES: EventTypes = &News::TYPES;
+pub const SMS_EVENT_TYPES: EventTypes = &OrderUpdate::TYPES;
 
 /// The queue that a message came from.
 enum Source {
@@ -87,9 +87,10 @@ impl Notifier {
         let receives = receives(message);
         if receives >= NOTIFICATION_RECEIVES {
             self.give_up(notification, &error, &clock).await;
-        } else if let Err(hide) = self.queues.hide(channel, message, pause(receives, &error)).await {
-            // It is retried all the same, after the queue's own visibility timeout.
-            tracing::warn!(error = chain(&hide), "a message that failed comes again later than it could");
+        } else if let Err(failure) = self.queues.delay_retry(channel, message, pause(receives, &error)).await
+        {
+            // It is retried anyway, after the queue's own visibility timeout.
+            tracing::warn!(error = chain(&failure), "the retry could not be delayed");
         }
         Err(error.into())
     }
@@ -105,20 +106,22 @@ impl Notifier {
             (UserRegistered::TYPE, Channel::Email) => {
                 let user: UserRegistered = event.decode().map_err(|_| NotifyError::Contact)?;
                 let user_id = user.user_id.clone();
-                self.store.remember(&user_id, &Contact::registered(user, event.sequence)).await?;
-                Box::pin(self.welcome(notification, message, &user_id, clock)).await
+                self.store.save_contact(&user_id, &Contact::registered(user, event.sequence)).await?;
+                Box::pin(self.notify_registered(notification, message, &user_id, clock)).await
             }
             (UserUpdated::TYPE, Channel::Email) => {
                 let user: UserUpdated = event.decode().map_err(|_| NotifyError::Contact)?;
                 let user_id = user.user_id.clone();
-                Ok(self.store.remember(&user_id, &Contact::updated(user, event.sequence)).await?)
+                Ok(self.store.save_contact(&user_id, &Contact::updated(user, event.sequence)).await?)
             }
             (UserDeleted::TYPE, Channel::Email) => {
                 let UserDeleted { user_id } = event.decode().map_err(|_| NotifyError::Contact)?;
                 Ok(self.store.erase(&user_id, clock.now().as_second()).await?)
             }
-            _ => match News::of(event)? {
-                Some(news) => Box::pin(self.tell(notification, message, &news, clock)).await,
+            _ => match OrderUpdate::from_event(event)? {
+                Some(update) => {
+                    Box::pin(self.notify_order_update(notification, message, &update, clock)).await
+                }
                 None => Ok(()),
             },
         }
@@ -133,12 +136,19 @@ impl Notifier {
             NotifyError::Send(error) if error.is_uncertain() => Undelivered::Uncertain,
             _ => Undelivered::Provider,
         };
-        let ended = match self.store.told(notification).await {
-            Ok(told) => self.store.end(notification, &Ending::GivenUp(reason), told, clock.now()).await,
+        let ended = match self.store.published_count(notification).await {
+            Ok(published) => {
+                self.store
+                    .record_outcome(notification, &DeliveryOutcome::GivenUp(reason), published, clock.now())
+                    .await
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = ended {
-            tracing::error!(error = chain(&error), "a message is given up, and that is not recorded");
+            tracing::error!(
+                error = chain(&error),
+                "the message was given up, but this could not be recorded"
+            );
         }
     }
 }

@@ -20,7 +20,7 @@ pub struct Contact {
 
 /// A user's contact, as far as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Person {
+pub enum StoredContact {
     Known(Contact),
     /// The user was deleted and is never notified again.
     Erased,
@@ -52,7 +52,7 @@ impl Contact {
         Self::new(user.email, user.name, user.phone, user.notification_preferences, sequence)
     }
 
-    /// The number for text messages, if the customer wants them and has one.
+    /// The number for SMS messages, if the customer wants them and has one.
     pub fn phone(&self) -> Option<&str> {
         self.phone.as_deref().filter(|_| self.wants_sms)
     }

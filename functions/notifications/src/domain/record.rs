@@ -13,10 +13,10 @@ pub struct Notification<'a> {
 
 /// The final result of a notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
+pub enum DeliveryOutcome {
     /// The provider accepted it under this id.
     Sent { by: Channel, provider_id: String },
-    /// There is nothing to try again.
+    /// No retry can succeed.
     Failed(Undelivered),
     /// All tries that the queue allows have failed. An operator may redrive it.
     GivenUp(Undelivered),
@@ -34,7 +34,7 @@ impl Notification<'_> {
     /// When it has no JSON form.
     pub fn event(
         &self,
-        ending: &Ending,
+        outcome: &DeliveryOutcome,
         sequence: u64,
         now: Timestamp,
     ) -> Result<Envelope, serde_json::Error> {
@@ -51,11 +51,11 @@ impl Notification<'_> {
         };
         let order_id = OrderId::try_from(about.subject.as_str()).ok();
         let (about, about_type, channel) = (about.event_id.clone(), about.event_type.clone(), self.channel);
-        match ending {
-            Ending::Sent { by, .. } => {
+        match outcome {
+            DeliveryOutcome::Sent { by, .. } => {
                 Envelope::new(new, &NotificationSent { about, about_type, order_id, channel, sent_by: *by })
             }
-            Ending::Failed(reason) | Ending::GivenUp(reason) => Envelope::new(
+            DeliveryOutcome::Failed(reason) | DeliveryOutcome::GivenUp(reason) => Envelope::new(
                 new,
                 &NotificationFailed { about, about_type, order_id, channel, reason: *reason },
             ),

@@ -1,9 +1,9 @@
 use askama::Template;
 use contracts::OrderId;
 
-use super::News;
+use super::OrderUpdate;
 
-/// A text message is not confidential, so it holds the order's reference and status and nothing else.
+/// An SMS is not confidential, so it holds the order's reference and status and nothing else.
 #[derive(Template)]
 #[template(path = "sms/status.txt")]
 struct Status<'a> {
@@ -11,23 +11,23 @@ struct Status<'a> {
     status: &'static str,
 }
 
-/// The text message about an order.
+/// The SMS about an order.
 ///
 /// # Errors
 /// When the template cannot be rendered, which does not happen.
-pub fn text(reference: &OrderId, news: &News) -> Result<String, askama::Error> {
-    Status { reference, status: status(news) }.render()
+pub fn text(reference: &OrderId, update: &OrderUpdate) -> Result<String, askama::Error> {
+    Status { reference, status: status(update) }.render()
 }
 
-const fn status(news: &News) -> &'static str {
-    match news {
-        News::Received { .. } => "has been received",
-        News::ActionNeeded { .. } => "waits for you to confirm the payment in the shop",
-        News::Completed { .. } => "is complete",
-        News::Cancelled { .. } => "was cancelled",
-        News::Refunded { .. } => "is being refunded",
-        News::Shipped { .. } => "has been shipped",
-        News::Delivered => "was delivered",
+const fn status(update: &OrderUpdate) -> &'static str {
+    match update {
+        OrderUpdate::Received { .. } => "has been received",
+        OrderUpdate::ActionNeeded { .. } => "waits for you to confirm the payment in the shop",
+        OrderUpdate::Completed { .. } => "is complete",
+        OrderUpdate::Cancelled { .. } => "was cancelled",
+        OrderUpdate::Refunded { .. } => "is being refunded",
+        OrderUpdate::Shipped { .. } => "has been shipped",
+        OrderUpdate::Delivered => "was delivered",
     }
 }
 
@@ -39,21 +39,21 @@ mod tests {
 
     use super::*;
 
-    fn every_news() -> [News; 7] {
+    fn every_update() -> [OrderUpdate; 7] {
         let (amount, total) = (Money::new(4200, Currency::USD), Money::new(4200, Currency::USD));
         [
-            News::Received { total },
-            News::ActionNeeded { amount },
-            News::Completed { total },
-            News::Cancelled { reason: "PaymentDeclined".to_owned() },
-            News::Refunded { amount, cause: RefundCause::ByStaff },
-            News::Shipped { carrier: "Paper Post".to_owned(), tracking_number: "TRACK-1".to_owned() },
-            News::Delivered,
+            OrderUpdate::Received { total },
+            OrderUpdate::ActionNeeded { amount },
+            OrderUpdate::Completed { total },
+            OrderUpdate::Cancelled { reason: "PaymentDeclined".to_owned() },
+            OrderUpdate::Refunded { amount, cause: RefundCause::ByStaff },
+            OrderUpdate::Shipped { carrier: "Paper Post".to_owned(), tracking_number: "TRACK-1".to_owned() },
+            OrderUpdate::Delivered,
         ]
     }
 
     #[test]
-    fn every_template_of_a_text_message_has_room_for_reference_and_status_only() {
+    fn every_sms_template_holds_only_reference_and_status() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/sms");
         let mut seen = 0;
         for file in fs::read_dir(folder).unwrap() {
@@ -68,12 +68,12 @@ mod tests {
     }
 
     #[test]
-    fn a_text_message_says_what_became_of_which_order_and_fits_into_one() {
+    fn an_sms_gives_order_and_status_in_one_message() {
         let user = UserId::generate();
         let order = OrderId::derive(&user, &IdempotencyKey::try_from("k").unwrap());
         let mut said = std::collections::BTreeSet::new();
-        for news in every_news() {
-            let text = text(&order, &news).unwrap();
+        for update in every_update() {
+            let text = text(&order, &update).unwrap();
             let rest = text.replace(order.as_str(), "");
             assert!(rest.len() + order.as_str().len() == text.len(), "{text}");
             // Letters and spaces alone leave no room for an amount, tracking number, address or name.
@@ -85,6 +85,6 @@ mod tests {
             assert!(text.len() <= 160, "{text}");
             said.insert(rest);
         }
-        assert_eq!(said.len(), every_news().len(), "no two are the same");
+        assert_eq!(said.len(), every_update().len(), "no two are the same");
     }
 }

@@ -7,13 +7,13 @@ use lambda_kit::dynamodb::{
 };
 
 use super::{RECORD_SECONDS, Store};
-use crate::domain::{Contact, Person};
+use crate::domain::{Contact, StoredContact};
 
 const ERASED: &str = "erased";
 
 impl Store {
     /// Stores a customer's contact data, unless a newer version is stored, or the customer is erased.
-    pub async fn remember(&self, user_id: &UserId, contact: &Contact) -> Result<(), TableError> {
+    pub async fn save_contact(&self, user_id: &UserId, contact: &Contact) -> Result<(), TableError> {
         let phone = contact.phone.as_ref().map_or(AttributeValue::Null(true), string);
         // An address's delivery problems are kept; they apply until the address changes.
         let update = Expression::new(
@@ -32,7 +32,7 @@ impl Store {
         // After a conflict, the stored version is as new or newer, which includes our own write whose answer
         // was lost.
         let (Ok(()) | Err(Conflict)) =
-            self.table.update_if("remembering a contact", contact_key(user_id), update, older).await?;
+            self.table.update_if("saving a contact", contact_key(user_id), update, older).await?;
         Ok(())
     }
 
@@ -54,13 +54,13 @@ impl Store {
         Ok(())
     }
 
-    pub async fn person(&self, user_id: &UserId) -> Result<Option<Person>, TableError> {
+    pub async fn contact(&self, user_id: &UserId) -> Result<Option<StoredContact>, TableError> {
         const OPERATION: &str = "reading a contact";
         let Some(item) = self.table.get_item(OPERATION, contact_key(user_id)).await? else { return Ok(None) };
         if item.contains_key(ERASED) {
-            return Ok(Some(Person::Erased));
+            return Ok(Some(StoredContact::Erased));
         }
-        from_item(OPERATION, item).map(|contact| Some(Person::Known(contact)))
+        from_item(OPERATION, item).map(|contact| Some(StoredContact::Known(contact)))
     }
 }
 

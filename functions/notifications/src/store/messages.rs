@@ -10,7 +10,7 @@ use lambda_kit::dynamodb::{
 };
 
 use super::{RECORD_SECONDS, Store};
-use crate::domain::{Ending, Notification};
+use crate::domain::{DeliveryOutcome, Notification};
 
 /// How long one try may hold a message: longer than the function's timeout (30 s), so that no other instance
 /// sends while it runs, and shorter than the queue's visibility timeout (180 s), so that the retry after a
@@ -18,7 +18,7 @@ use crate::domain::{Ending, Notification};
 pub const LEASE_SECONDS: i64 = 60;
 
 /// Tries with an unknown result: the first, and one repeat of it.
-const UNSURE: u32 = 2;
+const MAX_UNCERTAIN_ATTEMPTS: u32 = 2;
 
 const STATE: &str = "state";
 const SENDING: &str = "sending";
@@ -29,18 +29,18 @@ const FAILED: &str = "failed";
 const GIVEN_UP: &str = "given_up";
 const HOLDER: &str = "holder";
 const LEASE_UNTIL: &str = "lease_until";
-const TOLD: &str = "told";
+const PUBLISHED: &str = "told";
 
 /// Whether a message may be sent now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lease {
-    /// `told` events have been published about it.
-    Held { told: u64 },
+    /// `published` events have been published about it.
+    Held { published: u64 },
     /// It was sent, or can never be sent.
     Done,
-    /// Another try is running, or has crashed a moment ago.
+    /// Another attempt is running, or crashed less than a lease ago.
     Busy,
-    /// Two tries died at it.
+    /// Two attempts ended without a record of the result.
     Uncertain,
 }
 
@@ -79,11 +79,11 @@ impl Store {
             .expression_attribute_values(":now", number(now))
             .expression_attribute_values(":none", number(0))
             .expression_attribute_values(":one", number(1))
-            .expression_attribute_values(":most", number(UNSURE))
+            .expression_attribute_values(":most", number(MAX_UNCERTAIN_ATTEMPTS))
             .send()
             .await;
         match answer {
-            Ok(answer) => Ok(Lease::Held { told: told(&answer.attributes.unwrap_or_default()) }),
+            Ok(answer) => Ok(Lease::Held { published: published(&answer.attributes.unwrap_or_default()) }),
             Err(error) if condition_failed(&error) => {
                 Ok(refused_item(&error).map_or(Lease::Busy, |item| refused(item, holder, now)))
             }
@@ -92,9 +92,9 @@ impl Store {
     }
 
     /// The number of events that have been published about a message.
-    pub async fn told(&self, notification: Notification<'_>) -> Result<u64, TableError> {
+    pub async fn published_count(&self, notification: Notification<'_>) -> Result<u64, TableError> {
         let item = self.table.get_item("reading a message", message_key(notification)).await?;
-        Ok(item.as_ref().map_or(0, told))
+        Ok(item.as_ref().map_or(0, published))
     }
 
     /// Releases a message that was not sent.
@@ -113,27 +113,28 @@ impl Store {
         Ok(())
     }
 
-    /// Records the result of a message, with its event. `told` events have been published about it.
+    /// Records the result of a message, with its event. `published` events have been published about it.
     ///
     /// A result of "sent" or "can never be sent" is final: a try that could not read the table changes
     /// nothing.
-    pub async fn end(
+    pub async fn record_outcome(
         &self,
         notification: Notification<'_>,
-        ending: &Ending,
-        told: u64,
+        outcome: &DeliveryOutcome,
+        published: u64,
         now: Timestamp,
     ) -> Result<(), TableError> {
         const OPERATION: &str = "recording a message";
-        let event = notification.event(ending, told + 1, now).map_err(|e| TableError::item(OPERATION, e))?;
-        let (state, result) = match ending {
-            Ending::Sent { provider_id, .. } => (SENT, provider_id.as_str()),
-            Ending::Failed(reason) => (FAILED, name(*reason)),
-            Ending::GivenUp(reason) => (GIVEN_UP, name(*reason)),
+        let event =
+            notification.event(outcome, published + 1, now).map_err(|e| TableError::item(OPERATION, e))?;
+        let (state, result) = match outcome {
+            DeliveryOutcome::Sent { provider_id, .. } => (SENT, provider_id.as_str()),
+            DeliveryOutcome::Failed(reason) => (FAILED, name(*reason)),
+            DeliveryOutcome::GivenUp(reason) => (GIVEN_UP, name(*reason)),
         };
         let events = outbox(&[event]).map_err(|e| TableError::item(OPERATION, e))?;
         let update = Expression::new(format!(
-            "SET #state = :state, #result = :result, ended_at = :now, {TOLD} = :told, #outbox = :outbox \
+            "SET #state = :state, #result = :result, ended_at = :now, {PUBLISHED} = :told, #outbox = :outbox \
              REMOVE {LEASE_UNTIL}, {HOLDER}, unsure"
         ))
         .name("#state", STATE)
@@ -142,7 +143,7 @@ impl Store {
         .value(":state", string(state))
         .value(":result", string(result))
         .value(":now", number(now.as_second()))
-        .value(":told", number(told + 1))
+        .value(":told", number(published + 1))
         .value(":outbox", events);
         let not_final = Expression::new("attribute_not_exists(#state) OR NOT #state IN (:sent, :failed)")
             .value(":sent", string(SENT))
@@ -158,14 +159,14 @@ fn refused(item: &Item, holder: &str, now: i64) -> Lease {
     match () {
         () if is(STATE, SENT) || is(STATE, FAILED) => Lease::Done,
         // Our own write, whose answer was lost.
-        () if is(HOLDER, holder) => Lease::Held { told: told(item) },
+        () if is(HOLDER, holder) => Lease::Held { published: published(item) },
         () if number_of(item, LEASE_UNTIL).is_some_and(|until: i64| until > now) => Lease::Busy,
         () => Lease::Uncertain,
     }
 }
 
-fn told(item: &Item) -> u64 {
-    number_of(item, TOLD).unwrap_or(0)
+fn published(item: &Item) -> u64 {
+    number_of(item, PUBLISHED).unwrap_or(0)
 }
 
 const fn name(reason: Undelivered) -> &'static str {

@@ -6,48 +6,48 @@ use contracts::{
 };
 use serde_json::{Value, json};
 
-use crate::office::*;
+use crate::fixture::*;
 
-async fn failed(office: &Office) -> NotificationFailed {
-    let [event] = &office.published().await[..] else { panic!("one event") };
+async fn failed(fixture: &Fixture) -> NotificationFailed {
+    let [event] = &fixture.published().await[..] else { panic!("one event") };
     event.decode().unwrap()
 }
 
 #[tokio::test]
-async fn an_address_that_there_cannot_be_is_recorded_and_not_tried_again() {
+async fn an_invalid_address_is_recorded_and_not_retried() {
     let anna = UserId::generate();
-    let office = Office::with(&anna, EMAIL).await;
-    office.ses(1, ses_refusal("BadRequestException")).await;
+    let fixture = Fixture::with(&anna, EMAIL).await;
+    fixture.ses(1, ses_refusal("BadRequestException")).await;
     for later in [0, 60, 3600] {
-        office.tell_at(&completed(&anna), NOW + later).await.unwrap();
+        fixture.receive_at(&completed(&anna), NOW + later).await.unwrap();
     }
-    assert_eq!(office.mails().await.len(), 1);
-    assert_eq!(failed(&office).await.reason, Undelivered::InvalidAddress);
+    assert_eq!(fixture.sent_emails().await.len(), 1);
+    assert_eq!(failed(&fixture).await.reason, Undelivered::InvalidAddress);
 }
 
 #[tokio::test]
-async fn an_address_that_ses_refuses_does_not_make_it_look_down() {
+async fn an_address_that_ses_refuses_does_not_open_the_breaker() {
     let anna = UserId::generate();
-    let office = Office::with(&anna, EMAIL).await;
-    office.ses(9, ses_refusal("BadRequestException")).await;
+    let fixture = Fixture::with(&anna, EMAIL).await;
+    fixture.ses(9, ses_refusal("BadRequestException")).await;
     for order in 0..9 {
-        office.tell(&completed_as(&anna, &format!("k-{order}"))).await.unwrap();
+        fixture.receive(&completed_as(&anna, &format!("k-{order}"))).await.unwrap();
     }
-    office.tell(&completed(&anna)).await.unwrap();
-    assert_eq!(office.mails().await.len(), 10);
+    fixture.receive(&completed(&anna)).await.unwrap();
+    assert_eq!(fixture.sent_emails().await.len(), 10);
 }
 
 /// An event in SES's format (Developer guide, "Examples of event data").
 fn feedback(anna: &UserId, event: Value, address: &str) -> String {
-    let mut told = json!({
+    let mut feedback = json!({
         "mail": {
             "timestamp": "2026-11-21T12:00:00.000Z", "messageId": "m-1", "source": "shop@example.com",
             "destination": [address],
             "tags": {"ses:configuration-set": ["settings"], "user": [anna.as_str()]},
         },
     });
-    told.as_object_mut().unwrap().extend(event.as_object().unwrap().clone());
-    told.to_string()
+    feedback.as_object_mut().unwrap().extend(event.as_object().unwrap().clone());
+    feedback.to_string()
 }
 
 fn bounce(kind: &str) -> Value {
@@ -61,67 +61,67 @@ fn complaint() -> Value {
     json!({"eventType": "Complaint", "complaint": {"complainedRecipients": [{"emailAddress": ADDRESS}]}})
 }
 
-async fn hears(office: &Office, body: &str) {
-    office.message("notifications-feedback", body, NOW, 1).await.unwrap();
+async fn hears(fixture: &Fixture, body: &str) {
+    fixture.message("notifications-feedback", body, NOW, 1).await.unwrap();
 }
 
 #[tokio::test]
-async fn an_address_that_mail_came_back_from_or_that_complained_is_written_to_no_more() {
+async fn e_mail_to_an_address_stops_after_a_bounce_or_a_complaint() {
     for event in [bounce("Permanent"), complaint()] {
         let anna = UserId::generate();
-        let office = Office::with(&anna, EMAIL).await;
-        hears(&office, &feedback(&anna, event, ADDRESS)).await;
-        office.tell(&completed(&anna)).await.unwrap();
-        assert!(office.mails().await.is_empty());
-        assert_eq!(failed(&office).await.reason, Undelivered::Suppressed);
+        let fixture = Fixture::with(&anna, EMAIL).await;
+        hears(&fixture, &feedback(&anna, event, ADDRESS)).await;
+        fixture.receive(&completed(&anna)).await.unwrap();
+        assert!(fixture.sent_emails().await.is_empty());
+        assert_eq!(failed(&fixture).await.reason, Undelivered::Suppressed);
 
         // Another change of the profile does not lift the stop; another address does.
-        office.tell(&updated(&anna, 2, ADDRESS, EMAIL)).await.unwrap();
-        office.tell(&completed_as(&anna, "second")).await.unwrap();
-        assert!(office.mails().await.is_empty());
-        office.tell(&updated(&anna, 3, "new@example.com", EMAIL)).await.unwrap();
-        office.tell(&completed_as(&anna, "third")).await.unwrap();
-        assert_eq!(office.mails().await.len(), 1);
+        fixture.receive(&updated(&anna, 2, ADDRESS, EMAIL)).await.unwrap();
+        fixture.receive(&completed_as(&anna, "second")).await.unwrap();
+        assert!(fixture.sent_emails().await.is_empty());
+        fixture.receive(&updated(&anna, 3, "new@example.com", EMAIL)).await.unwrap();
+        fixture.receive(&completed_as(&anna, "third")).await.unwrap();
+        assert_eq!(fixture.sent_emails().await.len(), 1);
     }
 }
 
 #[tokio::test]
-async fn a_full_mailbox_an_old_address_and_mail_of_others_change_nothing() {
+async fn feedback_about_a_full_mailbox_an_old_address_or_an_unknown_user_changes_nothing() {
     let anna = UserId::generate();
-    let office = Office::with(&anna, EMAIL).await;
-    hears(&office, &feedback(&anna, bounce("Transient"), ADDRESS)).await;
-    hears(&office, &feedback(&anna, bounce("Permanent"), "old@example.com")).await;
-    hears(&office, &feedback(&UserId::generate(), bounce("Permanent"), ADDRESS)).await;
-    hears(&office, &feedback(&anna, json!({"eventType": "Delivery"}), ADDRESS)).await;
+    let fixture = Fixture::with(&anna, EMAIL).await;
+    hears(&fixture, &feedback(&anna, bounce("Transient"), ADDRESS)).await;
+    hears(&fixture, &feedback(&anna, bounce("Permanent"), "old@example.com")).await;
+    hears(&fixture, &feedback(&UserId::generate(), bounce("Permanent"), ADDRESS)).await;
+    hears(&fixture, &feedback(&anna, json!({"eventType": "Delivery"}), ADDRESS)).await;
     let untagged = feedback(&anna, complaint(), ADDRESS).replace("\"user\"", "\"other\"");
-    hears(&office, &untagged).await;
-    office.tell(&completed(&anna)).await.unwrap();
-    assert_eq!(office.mails().await.len(), 1);
+    hears(&fixture, &untagged).await;
+    fixture.receive(&completed(&anna)).await.unwrap();
+    assert_eq!(fixture.sent_emails().await.len(), 1);
 }
 
 #[tokio::test]
-async fn a_complaint_that_comes_after_the_erasure_brings_nothing_back() {
+async fn a_complaint_after_the_erasure_restores_nothing() {
     let anna = UserId::generate();
-    let office = Office::with(&anna, EMAIL).await;
-    office.tell(&deleted(&anna, 2)).await.unwrap();
-    hears(&office, &feedback(&anna, complaint(), ADDRESS)).await;
-    assert!(!format!("{:?}", office.items().await).contains(ADDRESS));
+    let fixture = Fixture::with(&anna, EMAIL).await;
+    fixture.receive(&deleted(&anna, 2)).await.unwrap();
+    hears(&fixture, &feedback(&anna, complaint(), ADDRESS)).await;
+    assert!(!format!("{:?}", fixture.items().await).contains(ADDRESS));
 }
 
 #[tokio::test]
-async fn feedback_that_is_none_comes_again() {
-    let office = Office::open().await;
-    office.message("notifications-feedback", "{\"eventType\": 1}", NOW, 1).await.unwrap_err();
+async fn feedback_that_cannot_be_read_is_retried() {
+    let fixture = Fixture::open().await;
+    fixture.message("notifications-feedback", "{\"eventType\": 1}", NOW, 1).await.unwrap_err();
 }
 
 #[tokio::test]
-async fn a_suppressed_address_does_not_get_a_text_message_instead() {
+async fn a_suppressed_address_gets_no_sms_instead() {
     let anna = UserId::generate();
-    let office = Office::with(&anna, SMS).await;
-    hears(&office, &feedback(&anna, complaint(), ADDRESS)).await;
-    office.sns(6, down()).await;
-    office.hand(Channel::Sms, &completed(&anna), NOW, 1).await.unwrap_err();
-    assert!(office.mails().await.is_empty());
-    office.text(&completed(&anna)).await.unwrap();
-    assert_eq!(office.texts().await.len(), 7);
+    let fixture = Fixture::with(&anna, SMS).await;
+    hears(&fixture, &feedback(&anna, complaint(), ADDRESS)).await;
+    fixture.sns(6, down()).await;
+    fixture.deliver(Channel::Sms, &completed(&anna), NOW, 1).await.unwrap_err();
+    assert!(fixture.sent_emails().await.is_empty());
+    fixture.receive_sms(&completed(&anna)).await.unwrap();
+    assert_eq!(fixture.sent_sms().await.len(), 7);
 }

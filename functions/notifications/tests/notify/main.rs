@@ -4,8 +4,8 @@
 mod addresses;
 mod contacts;
 mod fallback;
-mod office;
+mod fixture;
+mod messages;
 mod once;
 mod outage;
 mod rate;
-mod told;

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use wiremock::{Request, Respond, ResponseTemplate};
 
-use crate::office::*;
+use crate::fixture::*;
 
 const RATE: u32 = 20;
 const MESSAGES: usize = 30;
@@ -34,14 +34,14 @@ impl Respond for Calls {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_peak_two_instances_together_call_the_provider_no_faster_than_the_rate() {
     let anna = UserId::generate();
-    let office = Office::at_rate(RATE).await;
-    office.tell(&updated(&anna, 1, ADDRESS, EMAIL)).await.unwrap();
+    let fixture = Fixture::at_rate(RATE).await;
+    fixture.receive(&updated(&anna, 1, ADDRESS, EMAIL)).await.unwrap();
     let calls = Calls::default();
-    office.ses_by(calls.clone()).await;
-    let twin = office.twin(RATE);
+    fixture.ses_by(calls.clone()).await;
+    let another_instance = fixture.another_instance(RATE);
     let started = Instant::now();
     let handled = (0..MESSAGES).map(|n| {
-        let instance = if n % 2 == 0 { &office } else { &twin };
+        let instance = if n % 2 == 0 { &fixture } else { &another_instance };
         let body = serde_json::to_string(&completed_as(&anna, &format!("k-{n}"))).unwrap();
         let message = serde_json::from_value(json!({"body": body, "attributes": {}})).unwrap();
         // The wall clock, which turns are computed with.

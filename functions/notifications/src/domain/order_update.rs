@@ -8,7 +8,7 @@ use contracts::{
 
 /// An order's event, as its customer is notified of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
+pub enum OrderUpdate {
     Received {
         total: Money,
     },
@@ -34,7 +34,7 @@ pub enum News {
     Delivered,
 }
 
-impl News {
+impl OrderUpdate {
     /// The types of events that customers are notified of.
     pub const TYPES: [&str; 7] = [
         OrderCreated::TYPE,
@@ -50,7 +50,7 @@ impl News {
     ///
     /// # Errors
     /// When the event's payload cannot be read.
-    pub fn of(event: &Envelope) -> Result<Option<Self>, DecodeError> {
+    pub fn from_event(event: &Envelope) -> Result<Option<Self>, DecodeError> {
         Ok(Some(match event.event_type.as_str() {
             OrderCreated::TYPE => Self::Received { total: event.decode::<OrderCreated>()?.total },
             OrderCompleted::TYPE => Self::Completed { total: event.decode::<OrderCompleted>()?.total },

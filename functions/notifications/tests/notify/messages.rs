@@ -9,14 +9,14 @@ use contracts::{
 use rstest::rstest;
 use serde_json::json;
 
-use crate::office::*;
+use crate::fixture::*;
 
 #[tokio::test]
-async fn a_customer_is_told_by_email_that_the_order_is_complete() {
+async fn a_completed_order_is_announced_by_email() {
     let anna = UserId::generate();
-    let office = Office::with(&anna, EMAIL).await;
-    office.both(&completed(&anna)).await;
-    let [mail] = &office.mails().await[..] else { panic!("one e-mail") };
+    let fixture = Fixture::with(&anna, EMAIL).await;
+    fixture.receive_on_both(&completed(&anna)).await;
+    let [mail] = &fixture.sent_emails().await[..] else { panic!("one e-mail") };
     assert_eq!(mail["Destination"]["ToAddresses"], json!([ADDRESS]));
     assert_eq!(mail["FromEmailAddress"], "shop@example.com");
     assert_eq!(mail["ConfigurationSetName"], "settings");
@@ -25,35 +25,35 @@ async fn a_customer_is_told_by_email_that_the_order_is_complete() {
     assert!(simple["Subject"]["Data"].as_str().unwrap().contains(order_of(&anna).as_str()));
     assert!(simple["Body"]["Text"]["Data"].as_str().unwrap().contains("Hello Anna <b>,"));
     assert!(simple["Body"]["Html"]["Data"].as_str().unwrap().contains("Hello Anna &#60;b&#62;,"));
-    assert!(office.texts().await.is_empty());
+    assert!(fixture.sent_sms().await.is_empty());
 }
 
 #[tokio::test]
-async fn a_text_message_says_which_order_and_what_became_of_it() {
+async fn an_sms_names_the_order_and_its_status() {
     let anna = UserId::generate();
-    let office = Office::with(&anna, SMS).await;
-    office.both(&cancelled(&anna)).await;
-    let [text] = &office.texts().await[..] else { panic!("one text message") };
+    let fixture = Fixture::with(&anna, SMS).await;
+    fixture.receive_on_both(&cancelled(&anna)).await;
+    let [text] = &fixture.sent_sms().await[..] else { panic!("one SMS") };
     let said = format!("Message=Your%20order%20{}%20was%20cancelled.&", order_of(&anna));
     assert!(text.contains(&said), "{text}");
     assert!(text.contains("PhoneNumber=%2B14155550123") && text.contains("Transactional"), "{text}");
-    assert!(office.mails().await.is_empty());
+    assert!(fixture.sent_emails().await.is_empty());
 }
 
 #[tokio::test]
-async fn who_registers_is_welcomed_by_email() {
-    let (office, anna) = (Office::open().await, UserId::generate());
-    office.tell(&registered(&anna, BOTH)).await.unwrap();
-    office.tell(&registered(&anna, BOTH)).await.unwrap();
-    let [mail] = &office.mails().await[..] else { panic!("one e-mail") };
+async fn a_registered_user_gets_one_welcome_email() {
+    let (fixture, anna) = (Fixture::open().await, UserId::generate());
+    fixture.receive(&registered(&anna, BOTH)).await.unwrap();
+    fixture.receive(&registered(&anna, BOTH)).await.unwrap();
+    let [mail] = &fixture.sent_emails().await[..] else { panic!("one e-mail") };
     assert_eq!(mail["Content"]["Simple"]["Subject"]["Data"], "Welcome");
     assert!(!mail["Content"]["Simple"]["Body"].to_string().contains("Anna"), "nothing that was typed");
 }
 
 #[tokio::test]
-async fn each_thing_that_happens_to_an_order_is_told_by_both_channels() {
+async fn each_update_of_an_order_goes_out_on_both_channels() {
     let anna = UserId::generate();
-    let office = Office::with(&anna, BOTH).await;
+    let fixture = Fixture::with(&anna, BOTH).await;
     let order_id = order_of(&anna);
     let of_payments = |payload: &PaymentPending| event(order_id.as_str(), Some(&anna), 2, payload);
     let shipped = ShipmentShipped {
@@ -74,22 +74,26 @@ async fn each_thing_that_happens_to_an_order_is_told_by_both_channels() {
         event(order_id.as_str(), Some(&anna), 11, &shipped),
         event(order_id.as_str(), Some(&anna), 12, &ShipmentDelivered { order_id: order_id.clone() }),
     ];
-    for (told, event) in (1..).zip(&events) {
-        office.both(event).await;
-        assert_eq!((office.mails().await.len(), office.texts().await.len()), (told, told), "{event:?}");
+    for (count, event) in (1..).zip(&events) {
+        fixture.receive_on_both(event).await;
+        assert_eq!(
+            (fixture.sent_emails().await.len(), fixture.sent_sms().await.len()),
+            (count, count),
+            "{event:?}"
+        );
     }
-    let last = office.mails().await;
+    let last = fixture.sent_emails().await;
     assert!(last[5]["Content"]["Simple"]["Body"]["Text"]["Data"].to_string().contains("TRACK-1"));
-    assert!(!office.texts().await[5].contains("TRACK"));
+    assert!(!fixture.sent_sms().await[5].contains("TRACK"));
 }
 
 #[tokio::test]
-async fn what_the_bank_does_by_itself_is_not_told() {
+async fn a_payment_that_waits_for_the_bank_is_not_announced() {
     let anna = UserId::generate();
-    let office = Office::with(&anna, BOTH).await;
+    let fixture = Fixture::with(&anna, BOTH).await;
     let payload = PaymentPending { order_id: order_of(&anna), amount: AMOUNT, waits_for: WaitsFor::Bank };
-    office.both(&event(order_of(&anna).as_str(), Some(&anna), 2, &payload)).await;
-    assert!(office.mails().await.is_empty() && office.texts().await.is_empty());
+    fixture.receive_on_both(&event(order_of(&anna).as_str(), Some(&anna), 2, &payload)).await;
+    assert!(fixture.sent_emails().await.is_empty() && fixture.sent_sms().await.is_empty());
 }
 
 #[rstest]
@@ -98,36 +102,36 @@ async fn what_the_bank_does_by_itself_is_not_told() {
 #[case(BOTH, 1, 1)]
 #[case(NONE, 0, 0)]
 #[tokio::test]
-async fn a_customer_is_told_by_the_channels_that_he_wants(
+async fn a_customer_is_notified_on_the_preferred_channels(
     #[case] wants: contracts::events::NotificationPreferences,
     #[case] mails: usize,
     #[case] texts: usize,
 ) {
     let anna = UserId::generate();
-    let office = Office::with(&anna, wants).await;
-    office.both(&completed(&anna)).await;
-    assert_eq!((office.mails().await.len(), office.texts().await.len()), (mails, texts));
-    assert_eq!(office.published().await.len(), mails + texts, "who is not told leaves no trace");
+    let fixture = Fixture::with(&anna, wants).await;
+    fixture.receive_on_both(&completed(&anna)).await;
+    assert_eq!((fixture.sent_emails().await.len(), fixture.sent_sms().await.len()), (mails, texts));
+    assert_eq!(fixture.published().await.len(), mails + texts, "no event without a message");
 }
 
 #[tokio::test]
-async fn who_wants_text_messages_and_has_no_number_gets_none() {
+async fn a_customer_without_a_phone_number_gets_no_sms() {
     let anna = UserId::generate();
-    let office = Office::open().await;
+    let fixture = Fixture::open().await;
     let mut without = updated(&anna, 1, ADDRESS, BOTH);
     without.data["phone"] = json!(null);
-    office.tell(&without).await.unwrap();
-    office.both(&completed(&anna)).await;
-    assert_eq!((office.mails().await.len(), office.texts().await.len()), (1, 0));
+    fixture.receive(&without).await.unwrap();
+    fixture.receive_on_both(&completed(&anna)).await;
+    assert_eq!((fixture.sent_emails().await.len(), fixture.sent_sms().await.len()), (1, 0));
 }
 
 #[tokio::test]
 async fn a_message_that_was_sent_is_an_event_and_nothing_but_the_contact_is_personal() {
     let anna = UserId::generate();
-    let office = Office::with(&anna, BOTH).await;
+    let fixture = Fixture::with(&anna, BOTH).await;
     let about = completed(&anna);
-    office.both(&about).await;
-    let events = office.published().await;
+    fixture.receive_on_both(&about).await;
+    let events = fixture.published().await;
     assert_eq!(events.len(), 2);
     for event in &events {
         let sent: NotificationSent = event.decode().unwrap();
@@ -139,7 +143,7 @@ async fn a_message_that_was_sent_is_an_event_and_nothing_but_the_contact_is_pers
     }
     assert_ne!(events[0].subject, events[1].subject);
     assert!(events.iter().any(|event| event.data["channel"] == Channel::Sms.as_str()));
-    for item in office.items().await {
+    for item in fixture.items().await {
         let text = format!("{item:?}");
         let personal = [ADDRESS, PHONE, "Anna"].iter().any(|word| text.contains(word));
         assert_eq!(personal, text.contains("CONTACT#"), "{text}");
@@ -147,23 +151,23 @@ async fn a_message_that_was_sent_is_an_event_and_nothing_but_the_contact_is_pers
 }
 
 #[tokio::test]
-async fn what_nobody_can_be_told_comes_again() {
+async fn an_event_without_a_user_is_retried() {
     let anna = UserId::generate();
-    let office = Office::with(&anna, EMAIL).await;
-    let mut nobodys = completed(&anna);
-    nobodys.metadata.user_id = None;
-    office.tell(&nobodys).await.unwrap_err();
-    assert!(office.mails().await.is_empty());
+    let fixture = Fixture::with(&anna, EMAIL).await;
+    let mut without_user = completed(&anna);
+    without_user.metadata.user_id = None;
+    fixture.receive(&without_user).await.unwrap_err();
+    assert!(fixture.sent_emails().await.is_empty());
 }
 
 #[tokio::test]
-async fn an_event_that_a_channel_does_not_tell_of_is_acknowledged() {
+async fn an_event_without_a_message_on_its_channel_is_acknowledged() {
     let anna = UserId::generate();
-    let office = Office::with(&anna, BOTH).await;
+    let fixture = Fixture::with(&anna, BOTH).await;
     let mut other = completed(&anna);
     other.event_type = "order.inventory_reserved".to_owned();
-    office.both(&other).await;
+    fixture.receive_on_both(&other).await;
     // Contact data comes through the e-mail queue only.
-    office.text(&registered(&UserId::generate(), BOTH)).await.unwrap();
-    assert!(office.mails().await.is_empty() && office.texts().await.is_empty());
+    fixture.receive_sms(&registered(&UserId::generate(), BOTH)).await.unwrap();
+    assert!(fixture.sent_emails().await.is_empty() && fixture.sent_sms().await.is_empty());
 }

@@ -1,4 +1,4 @@
-//! The gate to a provider: a rate limit, a circuit breaker, and retries of calls that it certainly did not
+//! Guards the calls of a provider: a rate limit, a circuit breaker, and retries of calls that it certainly did not
 //! accept.
 
 use std::{
@@ -54,29 +54,29 @@ impl Clock {
 #[derive(Debug)]
 pub enum NotSent {
     /// The provider was not called.
-    Closed(Open),
+    CircuitOpen(Open),
     /// Other messages use up the rate within the time that this one could wait, or the provider throttles.
-    Crowded(SignedDuration),
+    RateLimited(SignedDuration),
     Failed(SendError),
 }
 
 #[derive(Debug, Clone)]
-pub struct Gate {
+pub struct ProviderGuard {
     breaker: Breaker,
     bucket: Arc<Bucket>,
 }
 
-impl Gate {
+impl ProviderGuard {
     pub fn new(breaker: Breaker, bucket: Bucket) -> Self {
         Self { breaker, bucket: Arc::new(bucket) }
     }
 
     /// Waits until a message may be sent. Call `send` soon after it.
-    pub async fn enter(&self, clock: &Clock) -> Result<(), NotSent> {
+    pub async fn acquire(&self, clock: &Clock) -> Result<(), NotSent> {
         if let Some(open) = self.breaker.refuses().await {
-            return Err(NotSent::Closed(open));
+            return Err(NotSent::CircuitOpen(open));
         }
-        self.turn(clock).await.map_err(NotSent::Crowded)
+        self.wait_for_rate(clock).await.map_err(NotSent::RateLimited)
     }
 
     /// Calls the provider until it accepts the message, as long as it certainly has not and there is time.
@@ -87,20 +87,20 @@ impl Gate {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<String, SendError>>,
     {
-        let sent = self.breaker.guard(Box::pin(self.tries(clock, call))).await;
+        let sent = self.breaker.guard(Box::pin(self.send_with_retries(clock, call))).await;
         sent.map_err(|error| match error {
-            Guarded::Open(open) => NotSent::Closed(open),
+            Guarded::Open(open) => NotSent::CircuitOpen(open),
             Guarded::Call(SendError::Throttled(code)) => {
-                tracing::warn!(code, "the provider is busy: the message waits");
+                tracing::warn!(code, "the provider throttles, the message will be requeued");
                 // At least a second: a message that is retried at once would be throttled again.
                 let wait = Duration::from_secs(1) + full_jitter(THROTTLED);
-                NotSent::Crowded(SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO))
+                NotSent::RateLimited(SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO))
             }
             Guarded::Call(error) => NotSent::Failed(error),
         })
     }
 
-    async fn tries<F, Fut>(&self, clock: &Clock, call: F) -> Result<String, SendError>
+    async fn send_with_retries<F, Fut>(&self, clock: &Clock, call: F) -> Result<String, SendError>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<String, SendError>>,
@@ -113,14 +113,14 @@ impl Gate {
             };
             sleep(full_jitter(pause)).await;
             pause *= 2;
-            if self.turn(clock).await.is_err() {
+            if self.wait_for_rate(clock).await.is_err() {
                 return Err(error);
             }
         }
         call().await
     }
 
-    async fn turn(&self, clock: &Clock) -> Result<(), SignedDuration> {
+    async fn wait_for_rate(&self, clock: &Clock) -> Result<(), SignedDuration> {
         self.bucket.wait(clock.now(), clock.left()).await
     }
 }

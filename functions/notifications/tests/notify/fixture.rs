@@ -24,7 +24,7 @@ use lambda_kit::{
     sqs::MessageError,
     testing::{self, Faults},
 };
-use notifications::{Gate, Mailer, Notifier, Queues, Store, Texter};
+use notifications::{EmailSender, Notifier, ProviderGuard, Queues, SmsSender, Store};
 use serde_json::{Value, json};
 use wiremock::{
     Mock, MockServer, Request, ResponseTemplate,
@@ -42,18 +42,18 @@ const NAME: &str = "Anna <b>";
 pub const AMOUNT: Money = Money::new(4200, Currency::USD);
 
 #[derive(Clone)]
-pub struct Office {
+pub struct Fixture {
     provider: Arc<MockServer>,
     pub notifier: Arc<Notifier>,
     pub table: Table,
     pub faults: Faults,
     /// Faults of the calls to the providers.
-    pub line: Faults,
+    pub provider_faults: Faults,
     /// The breaker's clock, in seconds after `NOW`.
     later: Arc<AtomicI64>,
 }
 
-impl Office {
+impl Fixture {
     pub async fn open() -> Self {
         // A rate that no test reaches.
         Self::at_rate(1000).await
@@ -71,21 +71,29 @@ impl Office {
         Mock::given(body_string_contains(SNS)).respond_with(text).with_priority(8).mount(&provider).await;
         let (table, faults) = testing::table(&[]).await;
         let later = Arc::new(AtomicI64::new(0));
-        let (notifier, line) = notifier(&provider.uri(), &table, &later, per_second);
-        Self { provider: Arc::new(provider), notifier: Arc::new(notifier), table, faults, line, later }
+        let (notifier, provider_faults) = notifier(&provider.uri(), &table, &later, per_second);
+        Self {
+            provider: Arc::new(provider),
+            notifier: Arc::new(notifier),
+            table,
+            faults,
+            provider_faults,
+            later,
+        }
     }
 
     /// Another instance of the function.
-    pub fn twin(&self, per_second: u32) -> Self {
-        let (notifier, line) = notifier(&self.provider.uri(), &self.table, &self.later, per_second);
-        Self { notifier: Arc::new(notifier), line, ..self.clone() }
+    pub fn another_instance(&self, per_second: u32) -> Self {
+        let (notifier, provider_faults) =
+            notifier(&self.provider.uri(), &self.table, &self.later, per_second);
+        Self { notifier: Arc::new(notifier), provider_faults, ..self.clone() }
     }
 
     /// With Anna registered. She gets no welcome message in these tests, since her first event is an update.
     pub async fn with(anna: &UserId, wants: NotificationPreferences) -> Self {
-        let office = Self::open().await;
-        office.tell(&updated(anna, 1, ADDRESS, wants)).await.unwrap();
-        office
+        let fixture = Self::open().await;
+        fixture.receive(&updated(anna, 1, ADDRESS, wants)).await.unwrap();
+        fixture
     }
 
     /// Sets the response to the next `count` e-mails.
@@ -93,12 +101,12 @@ impl Office {
         Mock::given(path(SES)).respond_with(answer).up_to_n_times(count).mount(&self.provider).await;
     }
 
-    /// E-mails are answered by this.
+    /// Sets the response to all e-mails.
     pub async fn ses_by(&self, answers: impl wiremock::Respond + 'static) {
         Mock::given(path(SES)).respond_with(answers).mount(&self.provider).await;
     }
 
-    /// Sets the response to the next `count` text messages.
+    /// Sets the response to the next `count` SMS messages.
     pub async fn sns(&self, count: u64, answer: ResponseTemplate) {
         let publish = Mock::given(body_string_contains(SNS)).respond_with(answer);
         publish.up_to_n_times(count).mount(&self.provider).await;
@@ -114,28 +122,28 @@ impl Office {
         self.later.fetch_add(seconds, Ordering::SeqCst);
     }
 
-    /// By the e-mail queue, at `NOW`.
-    pub async fn tell(&self, event: &Envelope) -> Result<(), MessageError> {
-        self.tell_at(event, NOW).await
+    /// Delivers an event through the e-mail queue, at `NOW`.
+    pub async fn receive(&self, event: &Envelope) -> Result<(), MessageError> {
+        self.receive_at(event, NOW).await
     }
 
-    pub async fn tell_at(&self, event: &Envelope, now: i64) -> Result<(), MessageError> {
-        self.hand(Channel::Email, event, now, 1).await
+    pub async fn receive_at(&self, event: &Envelope, now: i64) -> Result<(), MessageError> {
+        self.deliver(Channel::Email, event, now, 1).await
     }
 
-    /// Delivers an event through the queue for text messages, at `NOW`.
-    pub async fn text(&self, event: &Envelope) -> Result<(), MessageError> {
-        self.hand(Channel::Sms, event, NOW, 1).await
+    /// Delivers an event through the queue for SMS messages, at `NOW`.
+    pub async fn receive_sms(&self, event: &Envelope) -> Result<(), MessageError> {
+        self.deliver(Channel::Sms, event, NOW, 1).await
     }
 
-    /// By both queues.
-    pub async fn both(&self, event: &Envelope) {
-        self.tell(event).await.unwrap();
-        self.text(event).await.unwrap();
+    /// Delivers an event through both queues.
+    pub async fn receive_on_both(&self, event: &Envelope) {
+        self.receive(event).await.unwrap();
+        self.receive_sms(event).await.unwrap();
     }
 
     /// Delivers an event through a queue, with this receive count.
-    pub async fn hand(
+    pub async fn deliver(
         &self,
         channel: Channel,
         event: &Envelope,
@@ -168,14 +176,14 @@ impl Office {
     }
 
     /// The calls of SES.
-    pub async fn mails(&self) -> Vec<Value> {
+    pub async fn sent_emails(&self) -> Vec<Value> {
         let requests = self.requests().await;
         let mails = requests.iter().filter(|request| request.url.path() == SES);
         mails.map(|request| serde_json::from_slice(&request.body).unwrap()).collect()
     }
 
     /// The calls of SNS, as raw request bodies.
-    pub async fn texts(&self) -> Vec<String> {
+    pub async fn sent_sms(&self) -> Vec<String> {
         let requests = self.requests().await;
         let bodies = requests.iter().map(|request| String::from_utf8_lossy(&request.body).into_owned());
         bodies.filter(|body| body.contains(SNS)).collect()
@@ -191,7 +199,7 @@ impl Office {
     }
 
     /// The events that went back into their queue, with their delay in seconds.
-    pub async fn put_back(&self) -> Vec<(Envelope, i64)> {
+    pub async fn requeued(&self) -> Vec<(Envelope, i64)> {
         let sent = self.queued("SendMessage").await;
         let event = |body: &Value| serde_json::from_str(body["MessageBody"].as_str().unwrap()).unwrap();
         sent.iter().map(|body| (event(body), body["DelaySeconds"].as_i64().unwrap())).collect()
@@ -217,24 +225,24 @@ impl Office {
 }
 
 fn notifier(url: &str, table: &Table, later: &Arc<AtomicI64>, per_second: u32) -> (Notifier, Faults) {
-    let (sdk, line) = testing::sdk_config(url);
+    let (sdk, provider_faults) = testing::sdk_config(url);
     let rate = NonZeroU32::new(per_second).unwrap();
-    let gate = |name| {
+    let guard = |name| {
         let clock = Arc::clone(later);
         let breaker = Breaker::with_clock(table.clone(), name, move || {
             Timestamp::from_second(NOW + clock.load(Ordering::SeqCst)).unwrap()
         });
-        Gate::new(breaker, Bucket::new(table.clone(), name, 1, rate))
+        ProviderGuard::new(breaker, Bucket::new(table.clone(), name, 1, rate))
     };
     let notifier = Notifier {
-        email: gate("email"),
-        sms: gate("sms"),
-        mailer: Mailer::new(&sdk, "shop@example.com".to_owned(), Some("settings".to_owned())),
-        texter: Texter::new(&sdk),
+        email_guard: guard("email"),
+        sms_guard: guard("sms"),
+        email_sender: EmailSender::new(&sdk, "shop@example.com".to_owned(), Some("settings".to_owned())),
+        sms_sender: SmsSender::new(&sdk),
         queues: Queues::new(&sdk, format!("{url}/1/email"), format!("{url}/1/sms")),
         store: Store::new(table.clone()),
     };
-    (notifier, line)
+    (notifier, provider_faults)
 }
 
 pub const EMAIL: NotificationPreferences = NotificationPreferences { email: true, sms: false };

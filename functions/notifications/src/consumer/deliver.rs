@@ -1,0 +1,293 @@
+//! Delivers notifications: exactly once where the provider allows it.
+
+use aws_lambda_events::sqs::SqsMessage;
+use contracts::{
+    OrderId, UserId,
+    events::{Channel, Undelivered},
+};
+use jiff::SignedDuration;
+use lambda_kit::{
+    command::chain,
+    telemetry::{self, Outcome},
+};
+use uuid::Uuid;
+
+use super::{Notifier, NotifyError};
+use crate::{
+    domain::{
+        Contact, DeliveryOutcome, EmailMessage, Notification, OrderUpdate, StoredContact, order_email,
+        status_email, text, welcome_email,
+    },
+    provider::SendError,
+    provider_guard::{Clock, NotSent},
+    store::Lease,
+};
+
+/// Older events are not sent: they were sent then, and their records expire at some time (`store`). So
+/// history that is republished for another consumer notifies no customer. Redriven dead letters are not so
+/// old: 28 days at most.
+const MAX_AGE: SignedDuration = SignedDuration::from_hours(60 * 24);
+
+/// The result of one attempt.
+enum Attempt {
+    Finished(DeliveryOutcome),
+    /// Certainly not sent. Retried after this delay, without counting as a try.
+    Postponed(SignedDuration),
+    /// Not sent, surely.
+    Failed(SendError),
+    /// The provider did not answer, so the result is unknown.
+    Unknown(SendError),
+}
+
+impl From<NotSent> for Attempt {
+    fn from(not_sent: NotSent) -> Self {
+        match not_sent {
+            NotSent::CircuitOpen(open) => Self::Postponed(open.put_back()),
+            NotSent::RateLimited(wait) => Self::Postponed(wait),
+            NotSent::Failed(SendError::Invalid(code)) => {
+                tracing::warn!(code, "the provider rejected the address");
+                Self::Finished(DeliveryOutcome::Failed(Undelivered::InvalidAddress))
+            }
+            NotSent::Failed(error) if error.is_uncertain() => Self::Unknown(error),
+            NotSent::Failed(error) => Self::Failed(error),
+        }
+    }
+}
+
+/// An SMS, and the e-mail that replaces it.
+struct SmsWithFallback<'a> {
+    user: &'a UserId,
+    contact: &'a Contact,
+    to: &'a str,
+    text: String,
+    email: EmailMessage,
+}
+
+impl Notifier {
+    pub(super) async fn notify_registered(
+        &self,
+        notification: Notification<'_>,
+        message: &SqsMessage,
+        user: &UserId,
+        clock: &Clock,
+    ) -> Result<(), NotifyError> {
+        let Some(contact) = self.contact(user).await? else { return Ok(()) };
+        let email = welcome_email()?;
+        self.send_email(notification, message, user, &contact, &email, clock).await
+    }
+
+    pub(super) async fn notify_order_update(
+        &self,
+        notification: Notification<'_>,
+        message: &SqsMessage,
+        update: &OrderUpdate,
+        clock: &Clock,
+    ) -> Result<(), NotifyError> {
+        let order_id = OrderId::try_from(notification.about.subject.as_str())?;
+        tracing::Span::current().record("order_id", order_id.as_str());
+        let user = notification.about.metadata.user_id.as_ref().ok_or(NotifyError::NoUser)?;
+        let Some(contact) = self.contact(user).await? else { return Ok(()) };
+        match notification.channel {
+            Channel::Email => {
+                let email = order_email(&contact.name, &order_id, update)?;
+                Box::pin(self.send_email(notification, message, user, &contact, &email, clock)).await
+            }
+            Channel::Sms => {
+                let Some(to) = contact.phone() else { return Ok(()) };
+                let text = text(&order_id, update)?;
+                let email = status_email(&contact.name, &order_id, &text)?;
+                let sms = SmsWithFallback { user, contact: &contact, to, text, email };
+                Box::pin(self.send_sms(notification, message, &sms, clock)).await
+            }
+        }
+    }
+
+    /// The contact of an event's user, if the user still exists.
+    async fn contact(&self, user_id: &UserId) -> Result<Option<Contact>, NotifyError> {
+        tracing::Span::current().record("user_id", user_id.as_str());
+        match self.store.contact(user_id).await?.ok_or(NotifyError::UnknownUser)? {
+            StoredContact::Known(contact) => Ok(Some(contact)),
+            StoredContact::Erased => {
+                tracing::info!("the customer was deleted");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn send_email(
+        &self,
+        notification: Notification<'_>,
+        message: &SqsMessage,
+        user: &UserId,
+        contact: &Contact,
+        email: &EmailMessage,
+        clock: &Clock,
+    ) -> Result<(), NotifyError> {
+        if !contact.wants_email {
+            return Ok(());
+        }
+        if !contact.is_suppressed()
+            && let Err(not_sent) = self.email_guard.acquire(clock).await
+        {
+            return self.postpone(notification, message, not_sent).await;
+        }
+        self.with_lease(notification, message, clock, self.try_email(user, contact, email, clock)).await
+    }
+
+    /// Sends the e-mail after the guard admitted it.
+    async fn try_email(
+        &self,
+        user: &UserId,
+        contact: &Contact,
+        email: &EmailMessage,
+        clock: &Clock,
+    ) -> Attempt {
+        if contact.is_suppressed() {
+            return Attempt::Finished(DeliveryOutcome::Failed(Undelivered::Suppressed));
+        }
+        match self.email_guard.send(clock, || self.email_sender.send(user, &contact.email, email)).await {
+            Ok(provider_id) => Attempt::Finished(DeliveryOutcome::Sent { by: Channel::Email, provider_id }),
+            Err(not_sent) => not_sent.into(),
+        }
+    }
+
+    async fn send_sms(
+        &self,
+        notification: Notification<'_>,
+        message: &SqsMessage,
+        sms: &SmsWithFallback<'_>,
+        clock: &Clock,
+    ) -> Result<(), NotifyError> {
+        let open = match self.sms_guard.acquire(clock).await {
+            Ok(()) => None,
+            Err(NotSent::CircuitOpen(open)) => Some(NotSent::CircuitOpen(open)),
+            Err(not_sent) => return self.postpone(notification, message, not_sent).await,
+        };
+        let attempt = async {
+            let not_sent = match open {
+                Some(open) => open,
+                None => match self.sms_guard.send(clock, || self.sms_sender.send(sms.to, &sms.text)).await {
+                    Ok(provider_id) => {
+                        return Attempt::Finished(DeliveryOutcome::Sent { by: Channel::Sms, provider_id });
+                    }
+                    // A throttling provider is waited for; it is no reason to send an e-mail instead.
+                    Err(not_sent @ NotSent::RateLimited(_)) => return not_sent.into(),
+                    Err(not_sent) => not_sent,
+                },
+            };
+            self.try_email_instead(sms, not_sent, clock).await
+        };
+        self.with_lease(notification, message, clock, attempt).await
+    }
+
+    /// Sends the same text by e-mail. A customer who gets e-mails gets this event's own one, which says more,
+    /// so it is not sent twice.
+    async fn try_email_instead(
+        &self,
+        sms: &SmsWithFallback<'_>,
+        not_sent: NotSent,
+        clock: &Clock,
+    ) -> Attempt {
+        let reason = match &not_sent {
+            NotSent::Failed(SendError::Invalid(_)) => Undelivered::InvalidAddress,
+            NotSent::Failed(error) if error.is_uncertain() => Undelivered::Uncertain,
+            _ => Undelivered::Provider,
+        };
+        tracing::warn!(?not_sent, "no SMS was sent, falling back to e-mail");
+        if sms.contact.wants_email {
+            return Attempt::Finished(DeliveryOutcome::Failed(reason));
+        }
+        if sms.contact.is_suppressed() {
+            return not_sent.into();
+        }
+        match self.email_guard.acquire(clock).await {
+            Ok(()) => self.try_email(sms.user, sms.contact, &sms.email, clock).await,
+            Err(not_sent) => not_sent.into(),
+        }
+    }
+
+    /// Holds the message's lease during one attempt, and records the result.
+    async fn with_lease(
+        &self,
+        notification: Notification<'_>,
+        message: &SqsMessage,
+        clock: &Clock,
+        attempt: impl Future<Output = Attempt>,
+    ) -> Result<(), NotifyError> {
+        if clock.now().duration_since(notification.about.occurred_at) > MAX_AGE {
+            tracing::info!("the event is too old to notify of");
+            return Ok(());
+        }
+        let holder = Uuid::now_v7().to_string();
+        let published = match self.store.lease(notification, &holder, clock.now()).await? {
+            Lease::Held { published } => published,
+            Lease::Done => return Ok(()),
+            Lease::Busy => return Err(NotifyError::Busy),
+            Lease::Uncertain => return Err(NotifyError::Uncertain),
+        };
+        let attempt = Box::pin(attempt).await;
+        self.record_metric(notification.channel, &attempt, clock);
+        match attempt {
+            Attempt::Finished(outcome) => {
+                let ended = self.store.record_outcome(notification, &outcome, published, clock.now()).await;
+                match (ended, &outcome) {
+                    (Err(error), DeliveryOutcome::Sent { .. }) => {
+                        // The customer has the message. Returning an error here would retry the event and
+                        // send it again.
+                        tracing::error!(
+                            error = chain(&error),
+                            "the message was sent, but this could not be recorded"
+                        );
+                    }
+                    (ended, _) => ended?,
+                }
+                Ok(())
+            }
+            Attempt::Postponed(delay) => {
+                self.store.release(notification).await?;
+                self.requeue(notification, message, delay).await
+            }
+            Attempt::Failed(error) => {
+                self.store.release(notification).await?;
+                Err(error.into())
+            }
+            Attempt::Unknown(error) => Err(error.into()),
+        }
+    }
+
+    /// Nothing was leased or sent.
+    async fn postpone(
+        &self,
+        notification: Notification<'_>,
+        message: &SqsMessage,
+        not_sent: NotSent,
+    ) -> Result<(), NotifyError> {
+        match not_sent {
+            NotSent::CircuitOpen(open) => self.requeue(notification, message, open.put_back()).await,
+            NotSent::RateLimited(wait) => self.requeue(notification, message, wait).await,
+            NotSent::Failed(error) => Err(error.into()),
+        }
+    }
+
+    /// If this process ends before it deletes the message here, the event is delivered twice, and the lease
+    /// handles that like any repeat.
+    async fn requeue(
+        &self,
+        notification: Notification<'_>,
+        message: &SqsMessage,
+        delay: SignedDuration,
+    ) -> Result<(), NotifyError> {
+        self.queues.requeue(notification.channel, message, delay).await?;
+        tracing::info!(seconds = delay.as_secs(), "the message was requeued");
+        Ok(())
+    }
+
+    fn record_metric(&self, channel: Channel, attempt: &Attempt, clock: &Clock) {
+        let (by, outcome) = match attempt {
+            Attempt::Finished(DeliveryOutcome::Sent { by, .. }) => (*by, Outcome::Ok),
+            Attempt::Finished(_) => (channel, Outcome::Refused),
+            Attempt::Postponed(_) | Attempt::Failed(_) | Attempt::Unknown(_) => (channel, Outcome::Error),
+        };
+        telemetry::record(by.as_str(), outcome, clock.elapsed());
+    }
+}
