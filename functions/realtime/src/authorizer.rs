@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_ticket_lets_its_user_in_with_the_roles_it_names() {
+    async fn a_ticket_admits_its_user_with_its_roles() {
         let (tokens, user) = (Tokens::new(), UserId::generate());
         let ticket = |roles| Some(tokens.token(&user, roles, Audience::Realtime, FAR));
         assert_eq!(
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_but_a_fresh_ticket_of_ours_lets_anybody_in() {
+    async fn only_a_valid_ticket_is_admitted() {
         let (tokens, user) = (Tokens::new(), UserId::generate());
         let refused = [
             None,
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_that_cannot_be_had_is_a_failure_and_no_refusal() {
+    async fn a_key_that_cannot_be_fetched_is_a_failure_and_no_denial() {
         let (sdk, faults) = lambda_kit::testing::sdk_config("http://127.0.0.1:9");
         faults.refuse("GetPublicKey", lambda_kit::aws::MAX_ATTEMPTS);
         let kms = Verifier::new(aws_sdk_kms::Client::new(&sdk), vec!["arn:aws:kms:::key/test".to_owned()]);

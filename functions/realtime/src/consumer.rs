@@ -3,7 +3,7 @@
 //! Frames are sent first and stored after that. A connection that cannot be posted to is closed at once, so
 //! that it delays no other: its client reconnects and replays what it missed, behind this event in the same
 //! queue. Only when it cannot be closed either (API Gateway itself is down), or API Gateway throttles, the
-//! connection is stored as owed, and the event is retried for these connections alone: under throttling,
+//! connection is stored as undelivered, and the event is retried for these connections alone: under throttling,
 //! clients that all reconnect would make it worse.
 
 use std::{
@@ -23,10 +23,10 @@ use lambda_kit::{
 use tracing::Instrument;
 
 use crate::{
-    domain::{Arrival, ErrorCode, Frame, NotAFrame, Subscriber},
-    line::Command,
+    domain::{Arrival, ErrorCode, Frame, NoFrame, Subscriber},
+    order_queue::Command,
     push::{Push, PushError, Pusher, THROTTLED_BUDGET},
-    store::{BUFFER_SECONDS, OrderLine, Owed, Store},
+    store::{BUFFER_SECONDS, OrderChannelState, Store, UndeliveredFrames},
 };
 
 /// The event types that the subscription brings (infra/realtime.yaml). An order's event of a type of a later release has a
@@ -39,15 +39,15 @@ const PARALLEL_POSTS: usize = 32;
 
 #[derive(Debug, thiserror::Error)]
 enum ConsumerError {
-    #[error("the subject is not what the event is about")]
+    #[error("the subject is not an id")]
     Subject(#[from] InvalidId),
     #[error(transparent)]
-    Frame(#[from] NotAFrame),
+    Frame(#[from] NoFrame),
     #[error(transparent)]
     Table(#[from] TableError),
     #[error(transparent)]
     Push(#[from] PushError),
-    #[error("another consumer changed this order's item")]
+    #[error("another instance changed this order's item")]
     Conflict,
     #[error("{0} connections could neither be posted to nor closed")]
     Undelivered(usize),
@@ -59,46 +59,46 @@ enum Posted {
     Delivered,
     /// It is closed.
     Gone,
-    /// It has not got them and still counts on them.
-    Owed(String),
+    /// It is still open and has not got them.
+    Undelivered(String),
 }
 
-/// What a broadcast left behind.
+/// The result of a broadcast.
 struct Broadcast {
-    /// The connections that still count on the frames.
-    owed: BTreeSet<String>,
-    /// Whether connections were found to be closed, and forgotten.
-    forgot: bool,
+    /// The open connections that did not get the frames.
+    undelivered: BTreeSet<String>,
+    /// Whether closed connections were deleted.
+    deleted_any: bool,
 }
 
-/// An order and its owner's connections, as they were read.
-struct Known {
-    line: OrderLine,
-    /// The connections that follow all orders of the user `of`.
+/// An order and the connections of its owner, as they were read.
+struct LoadedOrder {
+    channel: OrderChannelState,
+    /// The connections that follow all orders of `followed_user`.
     followers: Vec<Subscriber>,
-    of: Option<UserId>,
+    followed_user: Option<UserId>,
 }
 
-/// What is known of the orders of one batch, so that an order is read once and not for each of its events.
+/// The orders of one batch, so that an order is read once and not for each of its events.
 ///
 /// The queue gives the messages of an order to one batch at a time, and only they change it. The owner's
 /// connections may change meanwhile: who connects during the batch reads the order afterwards, and finds these
 /// events in it, because they were stored before the batch was delivered.
 #[derive(Default)]
-struct Batch(Mutex<BTreeMap<OrderId, Known>>);
+struct Batch(Mutex<BTreeMap<OrderId, LoadedOrder>>);
 
 impl Batch {
     /// The caller puts back the stored state afterwards. Until then the order must be read from the table.
-    fn take(&self, order_id: &OrderId) -> Option<Known> {
+    fn take(&self, order_id: &OrderId) -> Option<LoadedOrder> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(order_id)
     }
 
-    fn put(&self, order_id: OrderId, known: Known) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(order_id, known);
+    fn put(&self, order_id: OrderId, loaded: LoadedOrder) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(order_id, loaded);
     }
 }
 
-/// Works off the lines.
+/// Handles the messages of the queue.
 #[derive(Debug, Clone)]
 pub struct Consumer {
     store: Store,
@@ -135,19 +135,23 @@ impl Consumer {
         }
         if event.occurred_at.as_second() < now - BUFFER_SECONDS {
             // The order's buffer has expired, so every frame would be taken for a new one.
-            tracing::info!("history that was published again, not pushed");
+            tracing::info!("republished event, not pushed");
             return Ok(());
         }
         let order_id = OrderId::try_from(event.subject.as_str())?;
         tracing::Span::current().record("order_id", order_id.as_str());
-        let known = match batch.take(&order_id) {
-            Some(known) => known,
+        let loaded = match batch.take(&order_id) {
+            Some(loaded) => loaded,
             None => self.read(&order_id, event.metadata.user_id.as_ref()).await?,
         };
-        let Known { line: OrderLine { mut buffer, revision, subscribers, owed }, followers, of } = known;
-        let arrival = buffer.take(event)?;
+        let LoadedOrder {
+            channel: OrderChannelState { mut buffer, revision, subscribers, undelivered },
+            followers,
+            followed_user,
+        } = loaded;
+        let arrival = buffer.add(event)?;
         let followers = match buffer.owner() {
-            owner if owner == of.as_ref() => followers,
+            owner if owner == followed_user.as_ref() => followers,
             Some(user_id) => self.store.followers(user_id).await?,
             None => Vec::new(),
         };
@@ -157,64 +161,70 @@ impl Consumer {
                 to.insert(&subscriber.connection_id, subscriber);
             }
         }
-        let owed_before = |subscriber: &Subscriber| {
-            owed.as_ref().is_some_and(|owed| owed.connections.contains(&subscriber.connection_id))
+        let missed_before = |subscriber: &Subscriber| {
+            undelivered
+                .as_ref()
+                .is_some_and(|undelivered| undelivered.connections.contains(&subscriber.connection_id))
         };
         let (frames, behind) = match arrival {
-            Arrival::Live(frames) => {
+            Arrival::New(frames) => {
                 // An earlier event never reached these connections. A client with a gap gets no further
                 // frames.
-                let behind = to.values().copied().filter(|to| owed_before(to)).collect();
-                to.retain(|_, subscriber| !owed_before(subscriber));
+                let behind = to.values().copied().filter(|to| missed_before(to)).collect();
+                to.retain(|_, subscriber| !missed_before(subscriber));
                 (frames, behind)
             }
             Arrival::Late => {
-                tracing::warn!(sequence = event.sequence, "an event came late, kept for replays");
+                tracing::warn!(sequence = event.sequence, "event arrived late, kept for replays");
                 to.clear();
                 (Vec::new(), Vec::new())
             }
-            Arrival::Known => {
-                let Some(owed) = owed.as_ref().filter(|owed| owed.event_id == event.event_id) else {
+            Arrival::Duplicate => {
+                let Some(undelivered) =
+                    undelivered.as_ref().filter(|undelivered| undelivered.event_id == event.event_id)
+                else {
                     return Ok(());
                 };
-                to.retain(|_, subscriber| owed_before(subscriber));
-                (buffer.again(event, owed.dropped), Vec::new())
+                to.retain(|_, subscriber| missed_before(subscriber));
+                (buffer.frames_again(event, undelivered.dropped), Vec::new())
             }
         };
-        let Broadcast { owed: connections, forgot } =
+        let Broadcast { undelivered: connections, deleted_any } =
             self.broadcast(&order_id, to.into_values().collect(), behind, &frames, now).await;
-        let undelivered = connections.len();
-        let owed = (undelivered > 0).then(|| Owed::of(&event.event_id, &frames, connections));
-        match self.store.save(&order_id, &buffer, owed, revision, now).await? {
-            Ok(()) if undelivered == 0 && !forgot => {
-                let of = buffer.owner().cloned();
-                let line = OrderLine { buffer, revision: revision + 1, subscribers, owed: None };
-                batch.put(order_id, Known { line, followers, of });
+        let undelivered_count = connections.len();
+        let undelivered =
+            (undelivered_count > 0).then(|| UndeliveredFrames::of(&event.event_id, &frames, connections));
+        match self.store.save(&order_id, &buffer, undelivered, revision, now).await? {
+            Ok(()) if undelivered_count == 0 && !deleted_any => {
+                let followed_user = buffer.owner().cloned();
+                let channel =
+                    OrderChannelState { buffer, revision: revision + 1, subscribers, undelivered: None };
+                batch.put(order_id, LoadedOrder { channel, followers, followed_user });
             }
             Ok(()) => {}
-            Err(Conflict) => self.saved_already(event, &order_id).await?,
+            Err(Conflict) => self.check_saved(event, &order_id).await?,
         }
-        if undelivered == 0 { Ok(()) } else { Err(ConsumerError::Undelivered(undelivered)) }
+        if undelivered_count == 0 { Ok(()) } else { Err(ConsumerError::Undelivered(undelivered_count)) }
     }
 
     /// Reads an order. The event mostly names the owner, so that both can be read concurrently.
-    async fn read(&self, order_id: &OrderId, owner: Option<&UserId>) -> Result<Known, ConsumerError> {
-        let (line, followers) = futures::try_join!(self.store.order(order_id), async {
+    async fn read(&self, order_id: &OrderId, owner: Option<&UserId>) -> Result<LoadedOrder, ConsumerError> {
+        let (channel, followers) = futures::try_join!(self.store.order(order_id), async {
             match owner {
                 Some(user_id) => self.store.followers(user_id).await,
                 None => Ok(Vec::new()),
             }
         })?;
-        Ok(Known { line, followers, of: owner.cloned() })
+        Ok(LoadedOrder { channel, followers, followed_user: owner.cloned() })
     }
 
     /// A write whose answer was lost fails its condition on the retry. In that case the event is in the
     /// buffer.
-    async fn saved_already(&self, event: &Envelope, order_id: &OrderId) -> Result<(), ConsumerError> {
-        let mut line = self.store.order(order_id).await?;
-        match line.buffer.take(event)? {
-            Arrival::Known => Ok(()),
-            Arrival::Late | Arrival::Live(_) => Err(ConsumerError::Conflict),
+    async fn check_saved(&self, event: &Envelope, order_id: &OrderId) -> Result<(), ConsumerError> {
+        let mut channel = self.store.order(order_id).await?;
+        match channel.buffer.add(event)? {
+            Arrival::Duplicate => Ok(()),
+            Arrival::Late | Arrival::New(_) => Err(ConsumerError::Conflict),
         }
     }
 
@@ -233,19 +243,19 @@ impl Consumer {
         let posts = stream::iter(all).map(|(subscriber, behind)| async move {
             let (id, user_id) = (&subscriber.connection_id, Some(&subscriber.user_id));
             if behind || subscriber.is_expired(now) {
-                self.close_or_owe(order_id, id, user_id).await
+                self.close(order_id, id, user_id).await
             } else {
                 self.post(order_id, id, user_id, frames, until).await
             }
         });
         let posted: Vec<Posted> = posts.buffer_unordered(PARALLEL_POSTS).collect().await;
         tracing::info!(connections, frames = frames.len(), "pushed");
-        let mut left = Broadcast { owed: BTreeSet::new(), forgot: false };
+        let mut left = Broadcast { undelivered: BTreeSet::new(), deleted_any: false };
         for posted in posted {
             match posted {
                 Posted::Delivered => {}
-                Posted::Gone => left.forgot = true,
-                Posted::Owed(connection_id) => drop(left.owed.insert(connection_id)),
+                Posted::Gone => left.deleted_any = true,
+                Posted::Undelivered(connection_id) => drop(left.undelivered.insert(connection_id)),
             }
         }
         left
@@ -262,42 +272,37 @@ impl Consumer {
         match self.pusher.post(connection_id, frames, until).await {
             Ok(Push::Delivered) => Posted::Delivered,
             Ok(Push::Gone) => {
-                self.forget(order_id, connection_id, user_id).await;
+                self.delete_connection(order_id, connection_id, user_id).await;
                 Posted::Gone
             }
             Err(PushError::Throttled) => {
-                tracing::warn!("posts are throttled: a connection gets its frames later");
-                Posted::Owed(connection_id.to_owned())
+                tracing::warn!("posts are throttled, the event will be retried for this connection");
+                Posted::Undelivered(connection_id.to_owned())
             }
             Err(error) => {
-                tracing::warn!(error = chain(&error), "a connection cannot be posted to, and is closed");
-                self.close_or_owe(order_id, connection_id, user_id).await
+                tracing::warn!(error = chain(&error), "a post failed, the connection will be closed");
+                self.close(order_id, connection_id, user_id).await
             }
         }
     }
 
-    async fn close_or_owe(
-        &self,
-        order_id: &OrderId,
-        connection_id: &str,
-        user_id: Option<&UserId>,
-    ) -> Posted {
+    async fn close(&self, order_id: &OrderId, connection_id: &str, user_id: Option<&UserId>) -> Posted {
         match self.pusher.close(connection_id).await {
             Ok(()) => {
-                self.forget(order_id, connection_id, user_id).await;
+                self.delete_connection(order_id, connection_id, user_id).await;
                 Posted::Gone
             }
             Err(error) => {
                 tracing::warn!(error = chain(&error), "a connection cannot be closed");
-                Posted::Owed(connection_id.to_owned())
+                Posted::Undelivered(connection_id.to_owned())
             }
         }
     }
 
     /// Deletes a closed connection. Items that remain are found at the next post, or expire.
-    async fn forget(&self, order_id: &OrderId, connection_id: &str, user_id: Option<&UserId>) {
-        if let Err(error) = self.store.forget(connection_id, Some(order_id), user_id).await {
-            tracing::warn!(error = chain(&error), "a connection that is gone is still noted");
+    async fn delete_connection(&self, order_id: &OrderId, connection_id: &str, user_id: Option<&UserId>) {
+        if let Err(error) = self.store.delete_connection(connection_id, Some(order_id), user_id).await {
+            tracing::warn!(error = chain(&error), "a closed connection could not be deleted");
         }
     }
 
@@ -311,16 +316,16 @@ impl Consumer {
         let until = Instant::now() + THROTTLED_BUDGET;
         match self.post(order_id, connection_id, None, frames, until).await {
             Posted::Delivered | Posted::Gone => Ok(()),
-            Posted::Owed(_) => Err(ConsumerError::Undelivered(1)),
+            Posted::Undelivered(_) => Err(ConsumerError::Undelivered(1)),
         }
     }
 
     /// Closes the connections of a deleted user, and admits none with an earlier ticket.
     async fn user_deleted(&self, user_id: &UserId, now: i64) -> Result<(), ConsumerError> {
-        self.store.bar(user_id, now).await?;
+        self.store.block_user(user_id, now).await?;
         for connection_id in self.store.connections_of(user_id).await? {
             self.pusher.close(&connection_id).await?;
-            self.store.forget(&connection_id, None, Some(user_id)).await?;
+            self.store.delete_connection(&connection_id, None, Some(user_id)).await?;
         }
         Ok(())
     }
@@ -349,10 +354,10 @@ impl Consumer {
             // Its time is over: where it is still open, the client sees it close and connects again.
             self.pusher.close(&subscriber.connection_id).await?;
             let Subscriber { connection_id, user_id, .. } = subscriber;
-            return Ok(self.store.forget(connection_id, Some(order_id), Some(user_id)).await?);
+            return Ok(self.store.delete_connection(connection_id, Some(order_id), Some(user_id)).await?);
         }
-        let line = self.store.order(order_id).await?;
-        let owner = line.buffer.owner();
+        let channel = self.store.order(order_id).await?;
+        let owner = channel.buffer.owner();
         if owner.is_some() && !subscriber.may_see(owner) {
             self.store.unsubscribe(order_id, &subscriber.connection_id).await?;
             let refusal = Frame::error(ErrorCode::NotFound, format!("There is no order {order_id}."));
@@ -361,7 +366,7 @@ impl Consumer {
         self.store.subscribe(order_id, subscriber).await?;
         let mut frames = vec![Frame::Subscribed { order_id: Some(order_id.clone()) }];
         if let Some(after) = after.filter(|_| subscriber.may_see(owner)) {
-            frames.extend(line.buffer.replay(after));
+            frames.extend(channel.buffer.replay(after));
         }
         self.answer(order_id, &subscriber.connection_id, &frames).await
     }

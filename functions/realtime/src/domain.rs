@@ -9,7 +9,7 @@ mod request;
 pub use buffer::{Arrival, Buffer, BufferState};
 #[cfg(feature = "openapi")]
 pub use describe::{Frames, frames};
-pub use frame::{ErrorCode, Frame, NotAFrame, Refusal};
+pub use frame::{ErrorCode, Frame, NoFrame, Refusal};
 pub use request::{Request, Subject, parse};
 
 use contracts::UserId;

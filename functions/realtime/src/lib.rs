@@ -1,15 +1,14 @@
 //! Owns the WebSocket connections, what each of them follows, and the last frames of each order. It publishes
 //! nothing, and listens to `order.*`, `payment.*`, `shipment.*` and `user.deleted`.
 //!
-//! Everything about one order passes through one line: the queue's message group of that order. Its events come
-//! through it, and so do the subscriptions to it, so that what is replayed and what is live cannot overtake each
-//! other.
+//! Everything about one order passes through one queue: the message group of that order. It carries the order's
+//! events and the subscriptions to it, so that replayed and live frames cannot overtake each other.
 
 mod api;
 mod authorizer;
 mod consumer;
 mod domain;
-mod line;
+mod order_queue;
 mod push;
 mod socket;
 mod store;
@@ -21,7 +20,7 @@ pub use authorizer::{Authorizer, Policy};
 pub use consumer::{Consumer, EVENT_TYPES};
 #[cfg(feature = "openapi")]
 pub use domain::{Frames, frames};
-pub use line::Line;
+pub use order_queue::OrderQueue;
 pub use push::Pusher;
 pub use socket::{Answer, Socket};
 pub use store::Store;

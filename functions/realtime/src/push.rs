@@ -21,11 +21,11 @@ use crate::domain::Frame;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Push {
     Delivered,
-    /// There is no such connection any more.
+    /// The connection no longer exists.
     Gone,
 }
 
-/// It may have been delivered all the same.
+/// The frame may have been delivered anyway.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
     /// API Gateway takes no more calls at this time. The connection is sound.
@@ -90,7 +90,7 @@ impl Pusher {
         Ok(Push::Delivered)
     }
 
-    /// Ends a connection that is past its time, so that its client notices. One that is gone is as good.
+    /// Ends an expired connection, so that its client notices. A connection that no longer exists is a success.
     pub async fn close(&self, connection_id: &str) -> Result<(), PushError> {
         match self.0.delete_connection().connection_id(connection_id).send().await {
             Ok(_) => Ok(()),

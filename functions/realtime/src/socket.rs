@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     authorizer::ADMIN,
     domain::{CONNECTION_SECONDS, ErrorCode, Frame, Request, SUBSCRIPTIONS_MAX, Subject, Subscriber, parse},
-    line::{Command, Line, LineError},
+    order_queue::{Command, OrderQueue, OrderQueueError},
     push::{Push, PushError, Pusher, THROTTLED_BUDGET},
-    store::{Slot, Store, Welcome},
+    store::{Admission, Slot, Store},
 };
 
 /// API Gateway's event, with the fields that are read. The route is not needed: the frame says the action.
@@ -72,7 +72,7 @@ enum SocketError {
     #[error(transparent)]
     Table(#[from] TableError),
     #[error(transparent)]
-    Line(#[from] LineError),
+    Queue(#[from] OrderQueueError),
     #[error(transparent)]
     Push(#[from] PushError),
 }
@@ -81,13 +81,13 @@ enum SocketError {
 #[derive(Debug, Clone)]
 pub struct Socket {
     store: Store,
-    line: Line,
+    queue: OrderQueue,
     pusher: Pusher,
 }
 
 impl Socket {
-    pub const fn new(store: Store, line: Line, pusher: Pusher) -> Self {
-        Self { store, line, pusher }
+    pub const fn new(store: Store, queue: OrderQueue, pusher: Pusher) -> Self {
+        Self { store, queue, pusher }
     }
 
     /// Handles one invocation; `now` in Unix seconds.
@@ -96,7 +96,7 @@ impl Socket {
     /// When it could not be done. A connection is then refused, and a frame answered with an error.
     pub async fn handle(&self, payload: &str, now: i64) -> Result<Answer, Diagnostic> {
         let incoming: Incoming = serde_json::from_str(payload).map_err(|error| {
-            tracing::error!(%error, "this is no invocation by a WebSocket API");
+            tracing::error!(%error, "the invocation is not an event of a WebSocket API");
             Diagnostic { error_type: "MalformedRequest".to_owned(), error_message: error.to_string() }
         })?;
         let started = Instant::now();
@@ -126,8 +126,8 @@ impl Socket {
             admin: identity.roles.split(',').any(|role| role == ADMIN),
             expires_at: now + CONNECTION_SECONDS,
         };
-        if self.store.connect(&subscriber).await? == Welcome::Barred {
-            tracing::info!("a deleted user was not let in");
+        if self.store.connect(&subscriber).await? == Admission::Denied {
+            tracing::info!("connection denied: the user was deleted");
             return Ok(FORBIDDEN);
         }
         tracing::info!("connected");
@@ -135,7 +135,7 @@ impl Socket {
     }
 
     async fn disconnect(&self, context: &RequestContext) -> Result<(), SocketError> {
-        self.store.forget(&context.connection_id, None, None).await?;
+        self.store.delete_connection(&context.connection_id, None, None).await?;
         tracing::info!("disconnected");
         Ok(())
     }
@@ -149,7 +149,7 @@ impl Socket {
                 match self.store.take_slot(connection_id, &order_id, now).await? {
                     Slot::Taken(subscriber) => {
                         let command = Command::Subscribe { order_id, after, subscriber };
-                        self.line.send(&context.request_id, &command).await?;
+                        self.queue.send(&context.request_id, &command).await?;
                         None
                     }
                     Slot::Full => Some(Frame::error(
@@ -161,7 +161,7 @@ impl Socket {
             }
             Ok(Request::Unsubscribe { subject: Subject::Order(order_id) }) => {
                 let command = Command::Unsubscribe { order_id, connection_id: connection_id.to_owned() };
-                self.line.send(&context.request_id, &command).await?;
+                self.queue.send(&context.request_id, &command).await?;
                 None
             }
             Ok(Request::Subscribe { subject: Subject::AllOwn, .. }) => Some(
@@ -202,7 +202,7 @@ impl Socket {
         let until = Instant::now() + THROTTLED_BUDGET;
         match self.pusher.post(connection_id, &[frame], until).await? {
             Push::Delivered => Ok(()),
-            Push::Gone => Ok(self.store.forget(connection_id, None, None).await?),
+            Push::Gone => Ok(self.store.delete_connection(connection_id, None, None).await?),
         }
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! | pk | sk | |
 //! |---|---|---|
-//! | `CONNECTION#<id>` | `CONNECTION` | who is connected, and the orders that the connection follows |
+//! | `CONNECTION#<id>` | `CONNECTION` | the connection's user, and the orders that it follows |
 //! | `USER#<id>` | `CONN#<connection>` | the user's connection, and whether it follows all of the user's orders |
-//! | `USER#<id>` | `BARRED` | the user was deleted; lives as long as a ticket can be had by a token from before |
-//! | `ORDER#<id>` | `BUFFER` | owner, version, status and last frames of the order, and who has not got the last one |
+//! | `USER#<id>` | `BARRED` | the user was deleted. Expires when no earlier ticket can be valid any more |
+//! | `ORDER#<id>` | `BUFFER` | owner, version, status and last frames of the order, and the connections that missed the last event |
 //! | `ORDER#<id>` | `SUB#<connection>` | the connection follows this order |
 //!
 //! An event costs one Query of the order, one of its owner, and one write of the buffer. That one grows by some 300
@@ -37,14 +37,14 @@ pub const BUFFER_SECONDS: i64 = 30 * 24 * 60 * 60;
 
 /// An access token from before the deletion lives this long, and a ticket made with it at its end; the clocks
 /// of two functions differ by less than a minute.
-const BARRED_SECONDS: i64 = Audience::Api.lifetime() + Audience::Realtime.lifetime() + 60;
+const BLOCK_SECONDS: i64 = Audience::Api.lifetime() + Audience::Realtime.lifetime() + 60;
 
 /// Tries to write a batch. Items that are still not deleted expire by their TTL.
 const BATCH_TRIES: usize = 3;
 
 const CONNECTION: &str = "CONNECTION";
 const BUFFER: &str = "BUFFER";
-const BARRED: &str = "BARRED";
+const BLOCKED: &str = "BARRED";
 const SUBSCRIPTIONS: &str = "subscriptions";
 
 #[derive(Debug, Clone)]
@@ -52,26 +52,26 @@ pub struct Store {
     table: Table,
 }
 
-/// Everything under one order.
+/// The frames, subscribers and undelivered frames of one order.
 #[derive(Debug, Clone, Default)]
-pub struct OrderLine {
+pub struct OrderChannelState {
     pub buffer: Buffer,
     /// The number of writes of the buffer; the next write's condition.
     pub revision: u64,
     pub subscribers: Vec<Subscriber>,
-    pub owed: Option<Owed>,
+    pub undelivered: Option<UndeliveredFrames>,
 }
 
-/// Connections that the newest event did not reach.
+/// The newest event, with the connections that it did not reach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owed {
+pub struct UndeliveredFrames {
     pub event_id: EventId,
     /// Order frames that were announced as missing before it.
     pub dropped: u64,
     pub connections: BTreeSet<String>,
 }
 
-impl Owed {
+impl UndeliveredFrames {
     /// `frames` are those of the event.
     pub fn of(event_id: &EventId, frames: &[Frame], connections: BTreeSet<String>) -> Self {
         let dropped = match frames.first() {
@@ -84,10 +84,10 @@ impl Owed {
 
 /// Whether a user may connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Welcome {
-    Yes,
+pub enum Admission {
+    Granted,
     /// The user was deleted.
-    Barred,
+    Denied,
 }
 
 /// A connection among those of its user.
@@ -117,8 +117,8 @@ struct BufferItem {
     status: Option<OrderStatus>,
     /// A list of frames as JSON: shorter than the same as attributes, and always read whole.
     frames: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    owed: Option<Owed>,
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "owed")]
+    undelivered: Option<UndeliveredFrames>,
     revision: u64,
     expires_at: i64,
 }
@@ -130,7 +130,7 @@ impl Store {
 
     /// Stores a new connection, unless its user was deleted. It is stored first, and the deletion mark read
     /// after that: either this code sees the mark, or the deletion sees the connection.
-    pub async fn connect(&self, subscriber: &Subscriber) -> Result<Welcome, TableError> {
+    pub async fn connect(&self, subscriber: &Subscriber) -> Result<Admission, TableError> {
         const OPERATION: &str = "connecting";
         let Subscriber { connection_id, user_id, .. } = subscriber;
         let connected = Connected { subscriber: subscriber.clone(), all: false };
@@ -144,18 +144,18 @@ impl Store {
         };
         let requests = items.into_iter().map(put).collect::<Result<_, _>>();
         self.write_all(OPERATION, requests.map_err(|e| TableError::call(OPERATION, e))?).await?;
-        if self.table.get_item(OPERATION, barred_key(user_id)).await?.is_none() {
-            return Ok(Welcome::Yes);
+        if self.table.get_item(OPERATION, blocked_key(user_id)).await?.is_none() {
+            return Ok(Admission::Granted);
         }
-        self.forget(connection_id, None, Some(user_id)).await?;
-        Ok(Welcome::Barred)
+        self.delete_connection(connection_id, None, Some(user_id)).await?;
+        Ok(Admission::Denied)
     }
 
-    /// Lets a deleted user connect no more, for as long as a ticket may be about.
-    pub async fn bar(&self, user_id: &UserId, now: i64) -> Result<(), TableError> {
-        let mut mark = barred_key(user_id);
-        mark.insert(EXPIRES_AT.to_owned(), number(now + BARRED_SECONDS));
-        self.table.put("barring a user", mark).await
+    /// Denies a deleted user new connections, for as long as an earlier ticket may be valid.
+    pub async fn block_user(&self, user_id: &UserId, now: i64) -> Result<(), TableError> {
+        let mut mark = blocked_key(user_id);
+        mark.insert(EXPIRES_AT.to_owned(), number(now + BLOCK_SECONDS));
+        self.table.put("blocking a user", mark).await
     }
 
     /// The connections of a user.
@@ -172,7 +172,7 @@ impl Store {
         Ok(subscriber.filter(|subscriber| !subscriber.is_expired(now)))
     }
 
-    /// Notes on the connection that it follows an order, if it may follow one more. A repeat changes nothing.
+    /// Records on the connection that it follows an order, if it may follow one more. A repeat changes nothing.
     pub async fn take_slot(
         &self,
         connection_id: &str,
@@ -222,7 +222,7 @@ impl Store {
         self.table.put(OPERATION, item_of(OPERATION, key, subscriber)?).await
     }
 
-    /// Ends it, and gives the slot back.
+    /// Ends a subscription, and frees its slot.
     pub async fn unsubscribe(&self, order_id: &OrderId, connection_id: &str) -> Result<(), TableError> {
         const OPERATION: &str = "unsubscribing";
         self.table.delete(OPERATION, subscription_key(order_id, connection_id)).await?;
@@ -237,15 +237,15 @@ impl Store {
 
     /// Subscribes a connection to all orders of its user. False when the connection ended meanwhile.
     pub async fn follow_all(&self, subscriber: &Subscriber) -> Result<bool, TableError> {
-        self.note("following all", subscriber, true).await
+        self.put_follower("following all", subscriber, true).await
     }
 
     /// Ends that subscription. False when the connection ended meanwhile.
     pub async fn unfollow_all(&self, subscriber: &Subscriber) -> Result<bool, TableError> {
-        self.note("unfollowing all", subscriber, false).await
+        self.put_follower("unfollowing all", subscriber, false).await
     }
 
-    async fn note(
+    async fn put_follower(
         &self,
         operation: &'static str,
         subscriber: &Subscriber,
@@ -269,30 +269,30 @@ impl Store {
         user_id: &UserId,
     ) -> Result<Vec<Connected>, TableError> {
         let items = self.query(operation, user_pk(user_id)).await?;
-        let connections = items.into_iter().filter(|item| item.get(SK) != Some(&string(BARRED)));
+        let connections = items.into_iter().filter(|item| item.get(SK) != Some(&string(BLOCKED)));
         connections.map(|item| read(operation, item)).collect()
     }
 
     /// Everything under an order, which may be nothing.
-    pub async fn order(&self, order_id: &OrderId) -> Result<OrderLine, TableError> {
-        const OPERATION: &str = "reading an order's line";
-        let mut line = OrderLine::default();
+    pub async fn order(&self, order_id: &OrderId) -> Result<OrderChannelState, TableError> {
+        const OPERATION: &str = "reading an order's channel";
+        let mut channel = OrderChannelState::default();
         for item in self.query(OPERATION, order_pk(order_id)).await? {
             if item.get(SK) == Some(&string(BUFFER)) {
                 let item: BufferItem = read(OPERATION, item)?;
-                line.revision = item.revision;
-                line.owed = item.owed;
-                line.buffer = Buffer::restore(BufferState {
+                channel.revision = item.revision;
+                channel.undelivered = item.undelivered;
+                channel.buffer = Buffer::restore(BufferState {
                     owner: item.owner,
                     version: item.version,
                     status: item.status,
                     frames: serde_json::from_str(&item.frames).map_err(|e| TableError::item(OPERATION, e))?,
                 });
             } else {
-                line.subscribers.push(read(OPERATION, item)?);
+                channel.subscribers.push(read(OPERATION, item)?);
             }
         }
-        Ok(line)
+        Ok(channel)
     }
 
     /// Writes an order's buffer over the one that `revision` was read with. Conflicts when another instance wrote
@@ -301,7 +301,7 @@ impl Store {
         &self,
         order_id: &OrderId,
         buffer: &Buffer,
-        owed: Option<Owed>,
+        undelivered: Option<UndeliveredFrames>,
         revision: u64,
         now: i64,
     ) -> Result<Result<(), Conflict>, TableError> {
@@ -312,7 +312,7 @@ impl Store {
             version: state.version,
             status: state.status,
             frames: serde_json::to_string(&state.frames).map_err(|e| TableError::item(OPERATION, e))?,
-            owed,
+            undelivered,
             revision: revision + 1,
             expires_at: now + BUFFER_SECONDS,
         };
@@ -324,13 +324,13 @@ impl Store {
 
     /// Removes a connection with all that it follows. `order_id` and `user_id` are those that it was found under: the
     /// connection's own item may have gone before. Safe to repeat.
-    pub async fn forget(
+    pub async fn delete_connection(
         &self,
         connection_id: &str,
         order_id: Option<&OrderId>,
         user_id: Option<&UserId>,
     ) -> Result<(), TableError> {
-        const OPERATION: &str = "forgetting a connection";
+        const OPERATION: &str = "deleting a connection";
         let connection = self.table.get_item(OPERATION, connection_key(connection_id)).await?;
         let mut keys = Vec::new();
         if let Some(item) = &connection {
@@ -398,8 +398,8 @@ fn user_pk(user_id: &UserId) -> String {
     format!("USER#{user_id}")
 }
 
-fn barred_key(user_id: &UserId) -> Item {
-    key(user_pk(user_id), BARRED)
+fn blocked_key(user_id: &UserId) -> Item {
+    key(user_pk(user_id), BLOCKED)
 }
 
 fn connection_key(connection_id: &str) -> Item {

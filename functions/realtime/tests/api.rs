@@ -77,7 +77,7 @@ async fn without_a_good_access_token_there_is_no_ticket() {
 }
 
 #[tokio::test]
-async fn when_the_key_cannot_sign_the_client_is_told_to_try_again() {
+async fn when_the_key_cannot_sign_the_client_gets_a_retryable_error() {
     let tokens = Tokens::new();
     let (app, _kms) = api(ResponseTemplate::new(500), &tokens).await;
     let (status, headers, _) = post(&app, &tokens.user(&UserId::generate())).await;

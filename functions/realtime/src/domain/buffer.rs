@@ -1,13 +1,13 @@
-//! The last frames of one order, and what a client that comes back gets of them.
+//! The last frames of one order, and their replay to a client that reconnects.
 
 use contracts::{Envelope, OrderStatus, UserId};
 
-use super::frame::{EventFrame, Frame, Kind, NotAFrame};
+use super::frame::{EventFrame, Frame, Kind, NoFrame};
 
 /// Frames kept for replay per order. Older ones are dropped, and a client that asks for them gets a `gap`.
 const CAPACITY: usize = 100;
 
-/// What realtime knows of an order. Its order frames are in version order; those of payments and shipments stand
+/// The last frames of an order. Its order frames are in version order; those of payments and shipments stand
 /// where they arrived between them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Buffer(BufferState);
@@ -15,7 +15,7 @@ pub struct Buffer(BufferState);
 /// The fields of a buffer, as they are stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BufferState {
-    /// Learned from the first event that names a user, and kept.
+    /// From the first event that names a user.
     pub owner: Option<UserId>,
     /// The newest version seen, 0 before the first. Kept apart from the frames, which are dropped at some time.
     pub version: u64,
@@ -27,12 +27,12 @@ pub struct BufferState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Arrival {
     /// It is new: these frames go to all subscribers of the order.
-    Live(Vec<Frame>),
+    New(Vec<Frame>),
     /// It is older than what was sent already (it was taken out of a dead-letter queue, or published again): kept for
     /// replays, and not sent, since frames go out in order and its absence was announced as a gap.
     Late,
     /// It is in the buffer already: a redelivery.
-    Known,
+    Duplicate,
 }
 
 impl Buffer {
@@ -52,11 +52,11 @@ impl Buffer {
     ///
     /// # Errors
     /// When the event has no frame.
-    pub fn take(&mut self, event: &Envelope) -> Result<Arrival, NotAFrame> {
+    pub fn add(&mut self, event: &Envelope) -> Result<Arrival, NoFrame> {
         let frame = EventFrame::of(event, self.status_before(event))?;
         let place @ (kind, number) = frame.place();
         if self.0.frames.iter().any(|frame| frame.place() == place) {
-            return Ok(Arrival::Known);
+            return Ok(Arrival::Duplicate);
         }
         if self.0.owner.is_none() {
             self.0.owner.clone_from(&event.metadata.user_id);
@@ -74,12 +74,12 @@ impl Buffer {
         }
         live.push(Frame::Event(frame.clone()));
         self.insert(frame);
-        Ok(Arrival::Live(live))
+        Ok(Arrival::New(live))
     }
 
     /// The frames that an event in the buffer was sent as, for those that it did not reach. `dropped` were missing before
     /// it then.
-    pub fn again(&self, event: &Envelope, dropped: u64) -> Vec<Frame> {
+    pub fn frames_again(&self, event: &Envelope, dropped: u64) -> Vec<Frame> {
         let Ok(place) = EventFrame::of(event, None).map(|frame| frame.place()) else { return Vec::new() };
         let Some(frame) = self.0.frames.iter().find(|frame| frame.place() == place) else {
             return Vec::new();
@@ -187,7 +187,7 @@ mod tests {
     fn buffer(events: &[Envelope]) -> Buffer {
         let mut buffer = Buffer::default();
         for event in events {
-            buffer.take(event).unwrap();
+            buffer.add(event).unwrap();
         }
         buffer
     }
@@ -208,13 +208,13 @@ mod tests {
 
     fn live(arrival: Arrival) -> String {
         match arrival {
-            Arrival::Live(frames) => short(&frames),
+            Arrival::New(frames) => short(&frames),
             other => format!("{other:?}"),
         }
     }
 
     #[test]
-    fn a_client_that_comes_back_gets_what_arrived_behind_its_version() {
+    fn a_replay_contains_what_arrived_after_the_clients_version() {
         let buffer = buffer(&[order(1), order(2), payment(1), order(3), payment(2)]);
         assert_eq!(short(&buffer.replay(0)), "o1 o2 p1 o3 p2");
         assert_eq!(short(&buffer.replay(2)), "p1 o3 p2");
@@ -235,28 +235,28 @@ mod tests {
     #[test]
     fn an_event_that_was_lost_on_the_way_is_announced_live_and_in_replays_until_it_is_found() {
         let mut buffer = buffer(&[order(1)]);
-        assert_eq!(live(buffer.take(&order(3)).unwrap()), "-1 o3");
+        assert_eq!(live(buffer.add(&order(3)).unwrap()), "-1 o3");
         assert_eq!(short(&buffer.replay(0)), "o1 -1 o3");
-        assert_eq!(buffer.take(&order(2)).unwrap(), Arrival::Late);
+        assert_eq!(buffer.add(&order(2)).unwrap(), Arrival::Late);
         assert_eq!(short(&buffer.replay(0)), "o1 o2 o3");
-        assert_eq!(live(buffer.take(&order(4)).unwrap()), "o4");
+        assert_eq!(live(buffer.add(&order(4)).unwrap()), "o4");
     }
 
     #[test]
-    fn an_event_that_comes_twice_changes_nothing() {
+    fn a_repeated_event_changes_nothing() {
         let mut buffer = buffer(&[order(1), payment(1), order(2)]);
         let before = buffer.clone();
         for event in [order(1), order(2), payment(1)] {
-            assert_eq!(buffer.take(&event).unwrap(), Arrival::Known);
+            assert_eq!(buffer.add(&event).unwrap(), Arrival::Duplicate);
         }
         assert_eq!(buffer, before);
     }
 
     #[test]
-    fn a_wish_to_cancel_has_the_status_of_its_time_even_when_it_is_late() {
+    fn a_late_cancel_request_has_the_status_of_its_time() {
         let mut buffer = buffer(&[order(1), order(3)]);
-        buffer.take(&event("orders", "order.cancel_requested", 2)).unwrap();
-        buffer.take(&event("orders", "order.cancel_requested", 4)).unwrap();
+        buffer.add(&event("orders", "order.cancel_requested", 2)).unwrap();
+        buffer.add(&event("orders", "order.cancel_requested", 4)).unwrap();
         let statuses: Vec<_> = buffer
             .state()
             .frames
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_is_who_the_first_event_names() {
+    fn the_first_event_names_the_owner() {
         let mut other = order(2);
         other.metadata.user_id = Some(UserId::generate());
         let buffer = buffer(&[order(1), other]);
@@ -318,7 +318,7 @@ mod tests {
                 let number = if pick % 4 == 0 { pick % next + 1 } else { next };
                 next = next.max(number + u64::from(pick % 7 == 0)) + 1;
                 let event = if is_payment { payment(number) } else { order(number) };
-                if let Arrival::Live(frames) = buffer.take(&event).unwrap() {
+                if let Arrival::New(frames) = buffer.add(&event).unwrap() {
                     live.extend(frames);
                 }
                 prop_assert!(buffer.state().frames.len() <= CAPACITY);
@@ -337,7 +337,7 @@ mod tests {
 
         /// An order of the usual length, and a client that is away for some of it, again and again.
         #[test]
-        fn whoever_comes_and_goes_sees_every_version_in_order(
+        fn a_client_that_reconnects_often_sees_every_version_in_order(
             steps in prop::collection::vec((any::<bool>(), any::<bool>()), 0..CAPACITY),
         ) {
             let (mut buffer, mut seen, mut connected) = (Buffer::default(), 0, false);
@@ -351,7 +351,7 @@ mod tests {
                 let count = if is_payment { &mut payments } else { &mut orders };
                 *count += 1;
                 let event = if is_payment { payment(*count) } else { order(*count) };
-                if let Arrival::Live(live) = buffer.take(&event).unwrap() && connected {
+                if let Arrival::New(live) = buffer.add(&event).unwrap() && connected {
                     frames.extend(live);
                 }
                 let gaps = frames.iter().filter(|frame| matches!(frame, Frame::Gap { .. })).count();

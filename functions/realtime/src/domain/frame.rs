@@ -99,9 +99,9 @@ pub enum Kind {
     Shipment,
 }
 
-/// An event that clients are not told about.
+/// The event has no frame.
 #[derive(Debug, thiserror::Error)]
-pub enum NotAFrame {
+pub enum NoFrame {
     #[error("{0} events have no frame")]
     Type(String),
     #[error("the subject is not an order")]
@@ -113,9 +113,9 @@ impl EventFrame {
     ///
     /// # Errors
     /// When the event is none of an order, a payment or a shipment.
-    pub fn of(event: &Envelope, before: Option<OrderStatus>) -> Result<Self, NotAFrame> {
+    pub fn of(event: &Envelope, before: Option<OrderStatus>) -> Result<Self, NoFrame> {
         let (context, fact) =
-            event.event_type.split_once('.').ok_or_else(|| NotAFrame::Type(event.event_type.clone()))?;
+            event.event_type.split_once('.').ok_or_else(|| NoFrame::Type(event.event_type.clone()))?;
         let order_id = OrderId::try_from(event.subject.as_str())?;
         let progress = |order_id| Progress {
             order_id,
@@ -136,7 +136,7 @@ impl EventFrame {
             }),
             "payment" => Ok(Self::Payment(progress(order_id))),
             "shipment" => Ok(Self::Shipment(progress(order_id))),
-            _ => Err(NotAFrame::Type(event.event_type.clone())),
+            _ => Err(NoFrame::Type(event.event_type.clone())),
         }
     }
 

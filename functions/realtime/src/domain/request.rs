@@ -139,7 +139,7 @@ mod tests {
         r#"{"action":"subscribe","order_id":"ord_0123456789abcdef0123456789abcdef","after":"1"}"#,
         ErrorCode::BadRequest
     )]
-    fn what_cannot_be_read_is_answered_with_a_code(#[case] body: &str, #[case] expected: ErrorCode) {
+    fn an_invalid_request_gets_an_error_code(#[case] body: &str, #[case] expected: ErrorCode) {
         assert!(matches!(parse(body), Err(Refusal { code, .. }) if code == expected));
     }
 

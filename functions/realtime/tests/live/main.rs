@@ -16,7 +16,7 @@ use lambda_kit::{
     dynamodb::{Table, key},
     testing::{self, Faults},
 };
-use realtime::{Consumer, Line, Pusher, Socket, Store};
+use realtime::{Consumer, OrderQueue, Pusher, Socket, Store};
 use serde_json::{Value, json};
 use wiremock::{
     Mock, MockServer, Request, ResponseTemplate,
@@ -30,7 +30,7 @@ const HOUR: i64 = 3600;
 #[derive(Debug, PartialEq, Eq)]
 struct Failed(usize);
 
-struct Hub {
+struct Fixture {
     gateway: MockServer,
     socket: Socket,
     consumer: Consumer,
@@ -38,7 +38,7 @@ struct Hub {
     faults: Faults,
 }
 
-impl Hub {
+impl Fixture {
     /// Posts to connections whose id starts with `gone` are answered with 410.
     async fn open() -> Self {
         let gateway = MockServer::start().await;
@@ -57,9 +57,9 @@ impl Hub {
         }
         let store = Store::new(table.clone());
         let pusher = Pusher::new(&sdk, format!("{}/live", gateway.uri()));
-        let line = Line::new(aws_sdk_sqs::Client::new(&sdk), format!("{}/queue", gateway.uri()));
+        let queue = OrderQueue::new(aws_sdk_sqs::Client::new(&sdk), format!("{}/queue", gateway.uri()));
         Self {
-            socket: Socket::new(store.clone(), line, pusher.clone()),
+            socket: Socket::new(store.clone(), queue, pusher.clone()),
             consumer: Consumer::new(store, pusher),
             gateway,
             table,
@@ -92,7 +92,7 @@ impl Hub {
     }
 
     /// The next `times` posts to a connection fail, and as often it cannot be closed.
-    async fn lose(&self, connection: &str, times: u64) {
+    async fn fail_post_and_close(&self, connection: &str, times: u64) {
         for verb in ["POST", "DELETE"] {
             self.fail(verb, connection, Some(times)).await;
         }
@@ -127,11 +127,11 @@ impl Hub {
         self.invoke("DISCONNECT", connection, NOW, &json!({}), None).await;
     }
 
-    /// A client's frame, and what it puts into the line.
+    /// Sends a client's frame, and delivers the commands that it queues.
     async fn send(&self, connection: &str, frame: &Value) {
-        let before = self.line().await.len();
+        let before = self.queued_commands().await.len();
         self.invoke("MESSAGE", connection, NOW, &json!({}), Some(frame.to_string())).await;
-        for command in self.line().await.split_off(before) {
+        for command in self.queued_commands().await.split_off(before) {
             self.deliver(&[command], NOW).await.unwrap();
         }
     }
@@ -181,14 +181,17 @@ impl Hub {
     }
 
     /// The bodies of all messages that were put into the queue.
-    async fn line(&self) -> Vec<String> {
+    async fn queued_commands(&self) -> Vec<String> {
         let requests = self.gateway.received_requests().await.unwrap();
         let sent = requests.iter().filter(|request| request.url.path() == "/");
         sent.map(|request| {
             let send: Value = serde_json::from_slice(&request.body).unwrap();
             let body = send["MessageBody"].as_str().unwrap();
             let command: Value = serde_json::from_str(body).unwrap();
-            assert_eq!(send["MessageGroupId"], command["order_id"], "a command waits in its order's line");
+            assert_eq!(
+                send["MessageGroupId"], command["order_id"],
+                "a command is in its order's message group"
+            );
             body.to_owned()
         })
         .collect()

@@ -1,4 +1,4 @@
-//! The order's line: commands that take their turn among the order's events.
+//! The queue of each order: commands that are handled in sequence with the order's events.
 
 use contracts::OrderId;
 use futures::FutureExt;
@@ -38,21 +38,21 @@ impl Command {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum LineError {
+pub enum OrderQueueError {
     #[error("the command has no JSON form")]
     Serialize(#[from] serde_json::Error),
-    #[error("the queue did not take the command")]
+    #[error("the command could not be queued")]
     Send(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// The queue, one message group for each order.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub struct OrderQueue {
     sqs: aws_sdk_sqs::Client,
     queue_url: String,
 }
 
-impl Line {
+impl OrderQueue {
     /// The queue named by `REALTIME_QUEUE_URL`.
     ///
     /// # Errors
@@ -65,9 +65,9 @@ impl Line {
         Self { sqs, queue_url }
     }
 
-    /// Puts a command behind all that is in the order's line already. `id` is the command's own: with the same id it
-    /// is taken once.
-    pub async fn send(&self, id: &str, command: &Command) -> Result<(), LineError> {
+    /// Queues a command behind the order's earlier messages. SQS accepts a command with the same `id` once
+    /// within five minutes.
+    pub async fn send(&self, id: &str, command: &Command) -> Result<(), OrderQueueError> {
         self.sqs
             .send_message()
             .queue_url(&self.queue_url)
@@ -76,15 +76,15 @@ impl Line {
             .message_body(serde_json::to_string(command)?)
             .send()
             .await
-            .map_err(|e| LineError::Send(e.into()))?;
+            .map_err(|e| OrderQueueError::Send(e.into()))?;
         Ok(())
     }
 
     /// Checks that the queue answers.
     pub fn health(&self) -> Check {
-        let line = self.clone();
+        let queue = self.clone();
         Check::new("queue", move || {
-            let call = line.sqs.get_queue_attributes().queue_url(&line.queue_url);
+            let call = queue.sqs.get_queue_attributes().queue_url(&queue.queue_url);
             async move { call.send().await.is_ok() }.boxed()
         })
     }
