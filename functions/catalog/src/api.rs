@@ -28,7 +28,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     availability::Availabilities,
-    domain::{self, ChangeError, Details, Known, Product, Rejected, words::normalize},
+    domain::{self, ChangeError, Details, KnownVersions, Product, Rejected, words::normalize},
     inventory::Inventory,
     stock::Shown,
     store::{Filter, ListError, Page, Store},
@@ -44,7 +44,7 @@ const FRESH: Duration = Duration::from_secs(5);
 const KEPT_PAGES: usize = 20;
 const KEPT_PRODUCTS: usize = 1000;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const TAKEN: &str = "A product with this SKU exists. Change it with PUT.";
+const SKU_EXISTS: &str = "A product with this SKU exists. Change it with PUT.";
 /// The same limit as for a name.
 const CATEGORY_MAX: usize = 100;
 const NAME_MAX: usize = 200;
@@ -64,12 +64,12 @@ pub fn routes(store: Store, inventory: Inventory) -> Router {
 struct Catalog {
     store: Store,
     availabilities: Availabilities,
-    pages: LastKnown<Wanted, Page>,
+    pages: LastKnown<ListRequest, Page>,
     products: LastKnown<Sku, Product>,
 }
 
 /// A page of a list: its filter, the number of products, and the cursor.
-type Wanted = (Filter, usize, Option<String>);
+type ListRequest = (Filter, usize, Option<String>);
 
 #[derive(Deserialize, Validate)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
@@ -189,7 +189,7 @@ async fn list(
 impl Catalog {
     /// A page of a list; the last known one while the table does not answer. Searches are not kept: there are
     /// too many, and they would displace the pages that everyone reads.
-    async fn page(&self, wanted: Wanted, now: Timestamp) -> Result<Read<Page>, ListError> {
+    async fn page(&self, wanted: ListRequest, now: Timestamp) -> Result<Read<Page>, ListError> {
         let (filter, limit, cursor) = wanted.clone();
         let read = async { self.store.list(&filter, limit, cursor.as_deref()).await.map(Some) };
         let page = if filter.text.is_some() {
@@ -281,7 +281,7 @@ async fn create(
             created = store.update(&change).await.map_err(|e| Problem::unavailable(&e))?;
         }
     }
-    created.map_err(|Conflict| Problem::conflict(TAKEN))?;
+    created.map_err(|Conflict| Problem::conflict(SKU_EXISTS))?;
     let location = format!("/v1/products/{}", change.product.sku);
     let stock = availabilities.of_one(&change.product.sku, Timestamp::now()).await;
     let product = tagged(change.product, stock);
@@ -342,7 +342,7 @@ async fn stock_of(availabilities: &Availabilities, sku: &str, now: Timestamp) ->
 
 /// The product versions in `If-Match`. The stock's part of the tag is ignored: a change of stock is no
 /// conflict.
-fn known(headers: &HeaderMap) -> Result<Known, Problem> {
+fn known(headers: &HeaderMap) -> Result<KnownVersions, Problem> {
     let missing =
         || Problem::new(StatusCode::PRECONDITION_REQUIRED, "Send the product's ETag in `If-Match`.");
     let tags = EntityTags::read(headers, &header::IF_MATCH).ok_or_else(missing)?;
@@ -351,8 +351,8 @@ fn known(headers: &HeaderMap) -> Result<Known, Problem> {
         tag.split_once('.').map_or(tag, |(product, _)| product).parse().ok()
     };
     Ok(match tags.strong() {
-        None => Known::Any,
-        Some(strong) => Known::Versions(strong.filter_map(version).collect()),
+        None => KnownVersions::Any,
+        Some(strong) => KnownVersions::Listed(strong.filter_map(version).collect()),
     })
 }
 
@@ -364,7 +364,7 @@ impl From<ChangeError> for Problem {
     fn from(error: ChangeError) -> Self {
         match error {
             ChangeError::Rejected(Rejected::Discontinued) => not_found(),
-            ChangeError::Rejected(Rejected::OnSale) => Self::conflict(TAKEN),
+            ChangeError::Rejected(Rejected::OnSale) => Self::conflict(SKU_EXISTS),
             ChangeError::Rejected(Rejected::VersionMismatch) => Self::new(
                 StatusCode::PRECONDITION_FAILED,
                 "The product has changed since. Read it again and decide anew.",

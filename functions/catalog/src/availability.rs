@@ -21,11 +21,11 @@ use crate::{
 
 /// More SKUs than a process is asked for within a minute. A client that walks through a larger catalogue
 /// causes reads.
-const KEPT: usize = 10_000;
+const CACHE_CAPACITY: usize = 10_000;
 
 /// How long a request with a usable cached value waits for the current one. DynamoDB nearly always answers
 /// within 10 ms; a slower read continues in the background, for the next request.
-const PATIENCE: Duration = Duration::from_millis(50);
+const MAX_WAIT: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone)]
 pub struct Availabilities {
@@ -60,8 +60,8 @@ impl Availabilities {
         });
         if !wanted.is_empty() {
             let reading = tokio::spawn(self.clone().read(wanted, now));
-            let patience = if stands_in { PATIENCE } else { ATTEMPT_TIMEOUT };
-            let _ = tokio::time::timeout(patience, reading).await;
+            let max_wait = if stands_in { MAX_WAIT } else { ATTEMPT_TIMEOUT };
+            let _ = tokio::time::timeout(max_wait, reading).await;
         }
     }
 
@@ -69,7 +69,7 @@ impl Availabilities {
     async fn read(self, wanted: Vec<Sku>, now: Timestamp) {
         match self.store.stocks(&wanted).await {
             Ok(mut found) => self.with(|known| {
-                if known.len() + wanted.len() > KEPT {
+                if known.len() + wanted.len() > CACHE_CAPACITY {
                     known.retain(|_, read| read.is_fresh(now));
                 }
                 for sku in wanted {
@@ -83,7 +83,7 @@ impl Availabilities {
             Err(error) => {
                 tracing::error!(
                     error = chain(&error),
-                    "availability cannot be read: the last known stands in"
+                    "availability cannot be read, showing last known values"
                 );
             }
         }

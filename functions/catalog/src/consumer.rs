@@ -26,15 +26,15 @@ pub const EVENT_TYPES: EventTypes =
 /// # Errors
 /// When the event cannot be read, or the table cannot be written.
 pub async fn handle(store: &Store, event: Envelope) -> Result<(), MessageError> {
-    let noted = if event.event_type == OrderCompleted::TYPE {
+    let recorded = if event.event_type == OrderCompleted::TYPE {
         let OrderCompleted { items, .. } = event.decode()?;
         let skus: Vec<Sku> = items.into_iter().map(|item| item.sku).collect();
-        store.note_together(&event.event_id, &skus, Timestamp::now()).await
+        store.record_order(&event.event_id, &skus, Timestamp::now()).await
     } else {
         let InventoryStockChanged { sku, availability } = event.decode()?;
-        store.note_stock(&sku, event.sequence, availability, event.occurred_at).await
+        store.record_stock(&sku, event.sequence, availability, event.occurred_at).await
     };
-    if let Err(Conflict) = noted.map_err(MessageError::handler)? {
+    if let Err(Conflict) = recorded.map_err(MessageError::handler)? {
         tracing::info!(sequence = event.sequence, "stale event ignored");
     }
     Ok(())
@@ -80,7 +80,7 @@ mod tests {
     #[case::backwards(&[3, 2, 1])]
     #[case::twice(&[1, 3, 3, 2])]
     #[tokio::test]
-    async fn the_newest_class_stays_whatever_comes_when(#[case] order: &[u64]) {
+    async fn the_newest_class_stays_in_any_order_of_events(#[case] order: &[u64]) {
         let (table, _) = testing::table(&[]).await;
         let store = Store::new(table);
         for sequence in order {
@@ -88,11 +88,11 @@ mod tests {
         }
         let stock = store.stocks(&[mug()]).await.unwrap()[&mug()];
         assert_eq!((stock.availability, stock.version), (Some(Availability::InStock), 3));
-        assert_eq!(stock.told_at, Some(Timestamp::UNIX_EPOCH));
+        assert_eq!(stock.published_at, Some(Timestamp::UNIX_EPOCH));
     }
 
     #[tokio::test]
-    async fn a_note_whose_answer_is_lost_is_a_success_when_the_event_comes_again() {
+    async fn a_repeated_event_succeeds_when_the_answer_to_its_write_was_lost() {
         let (table, faults) = testing::table(&[]).await;
         let store = Store::new(table);
         faults.lose_answers("PutItem", lambda_kit::aws::MAX_ATTEMPTS);
@@ -127,13 +127,13 @@ mod tests {
     }
 
     async fn companions(store: &Store, name: &str) -> Vec<String> {
-        let mut together = store.together(&[sku(name)]).await.unwrap();
-        let companions = together.remove(&sku(name)).unwrap_or_default().most_frequent(100);
+        let mut co_purchases = store.co_purchases(&[sku(name)]).await.unwrap();
+        let companions = co_purchases.remove(&sku(name)).unwrap_or_default().most_frequent(100);
         companions.iter().map(Sku::to_string).collect()
     }
 
     #[tokio::test]
-    async fn products_of_one_order_are_each_others_companions_once_however_often_it_comes() {
+    async fn products_of_one_order_are_counted_as_companions_once() {
         let (table, faults) = testing::table(&[]).await;
         let store = Store::new(table);
         handle(&store, completed("o-1", &["A", "B"])).await.unwrap();
@@ -146,8 +146,8 @@ mod tests {
         }
         assert_eq!(companions(&store, "A").await, ["B", "C"]);
         assert_eq!(companions(&store, "B").await, ["A", "C"]);
-        let together = store.together(&[sku("A"), sku("B"), sku("C")]).await.unwrap();
-        assert_eq!(["A", "B", "C"].map(|name| together[&sku(name)].version), [3, 2, 2]);
+        let co_purchases = store.co_purchases(&[sku("A"), sku("B"), sku("C")]).await.unwrap();
+        assert_eq!(["A", "B", "C"].map(|name| co_purchases[&sku(name)].version), [3, 2, 2]);
     }
 
     #[tokio::test]
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_order_of_one_product_or_of_nothing_known_costs_nothing() {
+    async fn an_order_of_one_product_or_none_makes_no_call() {
         let (table, faults) = testing::table(&[]).await;
         let store = Store::new(table);
         for skus in [&["A"][..], &[]] {
@@ -192,7 +192,7 @@ mod tests {
         for result in join_all(both).await {
             result.unwrap();
         }
-        assert_eq!(store.together(&[sku("S00")]).await.unwrap()[&sku("S00")].version, 21);
+        assert_eq!(store.co_purchases(&[sku("S00")]).await.unwrap()[&sku("S00")].version, 21);
         assert_eq!(companions(&store, "S00").await[0], "S01");
     }
 }

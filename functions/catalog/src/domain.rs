@@ -1,6 +1,6 @@
 //! A product and its transitions.
 
-pub mod together;
+pub mod co_purchases;
 pub mod words;
 
 use contracts::{
@@ -44,19 +44,19 @@ pub struct Change {
     pub event: Envelope,
 }
 
-/// The version of the product that the caller has seen.
+/// The versions of the product that the caller has seen (`If-Match`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Known {
+pub enum KnownVersions {
     /// In one of these versions.
-    Versions(Vec<u64>),
+    Listed(Vec<u64>),
     /// Only that it is there.
     Any,
 }
 
-impl Known {
+impl KnownVersions {
     fn is(&self, version: u64) -> bool {
         match self {
-            Self::Versions(versions) => versions.contains(&version),
+            Self::Listed(versions) => versions.contains(&version),
             Self::Any => true,
         }
     }
@@ -120,7 +120,7 @@ pub fn create(
 /// When it is discontinued or has another version.
 pub fn update(
     before: Product,
-    known: &Known,
+    known: &KnownVersions,
     details: Details,
     correlation_id: &CorrelationId,
     now: Timestamp,
@@ -235,10 +235,11 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_price_is_told_with_the_next_version() {
+    fn a_change_of_price_is_published_with_the_next_version() {
         let now = Timestamp::from_second(5).unwrap();
         let change =
-            update(mug(), &Known::Versions(vec![1]), details(950), &CorrelationId::generate(), now).unwrap();
+            update(mug(), &KnownVersions::Listed(vec![1]), details(950), &CorrelationId::generate(), now)
+                .unwrap();
         assert_eq!((change.product.version, change.event.sequence), (2, 2));
         assert_eq!(change.event.decode::<ProductUpdated>().unwrap().price.amount, 950);
         assert_eq!(change.product.created_at, Timestamp::UNIX_EPOCH);
@@ -249,11 +250,11 @@ mod tests {
         let change =
             |known| update(mug(), &known, details(1), &CorrelationId::generate(), Timestamp::UNIX_EPOCH);
         for known in [vec![], vec![7], vec![2, 3]] {
-            let result = change(Known::Versions(known));
+            let result = change(KnownVersions::Listed(known));
             assert!(matches!(result, Err(ChangeError::Rejected(Rejected::VersionMismatch))));
         }
-        assert!(change(Known::Versions(vec![7, 1])).is_ok());
-        assert!(change(Known::Any).is_ok());
+        assert!(change(KnownVersions::Listed(vec![7, 1])).is_ok());
+        assert!(change(KnownVersions::Any).is_ok());
     }
 
     #[test]
@@ -275,7 +276,7 @@ mod tests {
         let gone = discontinue(mug(), &id, Timestamp::UNIX_EPOCH).unwrap().product;
         let again = discontinue(gone.clone(), &id, Timestamp::UNIX_EPOCH);
         assert!(matches!(again, Err(ChangeError::Rejected(Rejected::Discontinued))));
-        let changed = update(gone, &Known::Any, details(1), &id, Timestamp::UNIX_EPOCH);
+        let changed = update(gone, &KnownVersions::Any, details(1), &id, Timestamp::UNIX_EPOCH);
         assert!(matches!(changed, Err(ChangeError::Rejected(Rejected::Discontinued))));
     }
 }

@@ -21,7 +21,7 @@ const ASKED: &str = "inventory-commands";
 const FRESH: SignedDuration = SignedDuration::from_secs(5);
 /// How long a request waits for the answer. A warm function answers within some 20 ms, a cold one within some
 /// 200 ms. A later answer is used by later requests.
-const PATIENCE: Duration = Duration::from_millis(200);
+const MAX_WAIT: Duration = Duration::from_millis(200);
 /// A call that took longer than its timeout was not slow: this instance was frozen between two invocations.
 const FROZEN: Duration = ATTEMPT_TIMEOUT.saturating_mul(2);
 
@@ -63,7 +63,7 @@ impl Inventory {
         });
         if is_due {
             let asking = tokio::spawn(self.clone().ask(now));
-            let _ = tokio::time::timeout(PATIENCE, asking).await;
+            let _ = tokio::time::timeout(MAX_WAIT, asking).await;
         }
         self.with(
             |Seen { answered_at, is_away, .. }| {
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_takes_long_is_not_waited_for_and_one_that_never_comes_is_noticed() {
+    async fn a_slow_answer_is_not_waited_for_and_a_missing_one_is_noticed() {
         let (inventory, _server) = inventory(well().set_delay(10 * ATTEMPT_TIMEOUT)).await;
         let started = Instant::now();
         assert_eq!(inventory.standing(at(0)).await, Standing::Answers);

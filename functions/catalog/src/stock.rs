@@ -19,7 +19,7 @@ pub struct Stock {
     pub availability: Option<Availability>,
     pub version: u64,
     /// When inventory published it.
-    pub told_at: Option<Timestamp>,
+    pub published_at: Option<Timestamp>,
 }
 
 /// The stock of a SKU as customers see it.
@@ -70,7 +70,7 @@ impl Read {
 
     /// The stock to show; unknown when inventory has never published it.
     pub fn shown(&self, now: Timestamp, inventory: Standing) -> Shown {
-        let Stock { availability, version, told_at } = self.stock;
+        let Stock { availability, version, published_at } = self.stock;
         let shown = Shown { availability, version, as_of: None };
         if availability.is_none() || !self.is_known(now) {
             return Shown { availability: None, ..shown };
@@ -79,7 +79,7 @@ impl Read {
             Standing::Answers if self.is_usable(now) => shown,
             Standing::Answers => shown.earlier(self.at),
             // The copy was right as long as inventory answered, and when inventory published it.
-            Standing::Away { answered_at } => match answered_at.max(told_at) {
+            Standing::Away { answered_at } => match answered_at.max(published_at) {
                 Some(at) => shown.earlier(at.min(self.at)),
                 None => Shown { availability: None, ..shown },
             },
@@ -107,12 +107,13 @@ mod tests {
 
     /// Inventory published "in stock" at second 10, and the copy was read at second 100.
     fn read() -> Read {
-        let stock = Stock { availability: Some(Availability::InStock), version: 1, told_at: Some(at(10)) };
+        let stock =
+            Stock { availability: Some(Availability::InStock), version: 1, published_at: Some(at(10)) };
         Read { stock, at: at(100) }
     }
 
     #[test]
-    fn what_was_never_told_is_unknown() {
+    fn a_stock_that_was_never_published_is_unknown() {
         let never = Read { stock: Stock::default(), ..read() };
         for standing in [Standing::Answers, Standing::Away { answered_at: Some(at(100)) }] {
             assert_eq!(never.shown(at(100), standing), Shown::default());
@@ -129,7 +130,7 @@ mod tests {
     #[case::inventory_is_away(100, Standing::Away { answered_at: Some(at(90)) }, "low_stock", Some(90))]
     #[case::since_this_instance_began(100, Standing::Away { answered_at: None }, "low_stock", Some(10))]
     #[case::both(200, Standing::Away { answered_at: Some(at(150)) }, "low_stock", Some(100))]
-    fn stock_is_told_as_it_is_or_as_it_was_known_last(
+    fn stock_is_shown_as_current_or_as_last_known(
         #[case] now: i64,
         #[case] standing: Standing,
         #[case] availability: &str,

@@ -5,12 +5,12 @@
 //! | `PRODUCT#<sku>` | `PRODUCT` | a product, with its outbox; while it is on sale in the indexes `listing` and `category` (`listing`) |
 //! | `PRODUCT#<sku>` | `WORD#<position>` | where the product is found in both indexes by a word of its name, while it is on sale |
 //! | `PRODUCT#<sku>` | `STOCK` | what is known of its stock (`stocks`) |
-//! | `PRODUCT#<sku>` | `TOGETHER` | what it is bought together with (`together`) |
+//! | `PRODUCT#<sku>` | `TOGETHER` | its co-purchases (`co_purchases`) |
 //! | `EVENT#<event>` | `EVENT` | that the order of this event is counted there |
 
+mod co_purchases;
 mod listing;
 mod stocks;
-mod together;
 
 use std::{fmt::Display, sync::Arc};
 
@@ -28,7 +28,7 @@ const PRODUCT: &str = "PRODUCT";
 #[derive(Debug, Clone)]
 pub struct Store {
     table: Table,
-    /// Held while counting products that are bought together (`together`).
+    /// Held while counting products that are bought together (`co_purchases`).
     counting: Arc<Mutex<()>>,
 }
 

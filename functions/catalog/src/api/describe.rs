@@ -28,7 +28,7 @@ pub fn operations() -> Vec<Operation> {
             .paged()
             .answers::<List<ProductView>>(
                 200,
-                "A page of products. What cannot be read is told as it was `as_of`: `low_stock` at best.",
+                "A page of products. What cannot be read is shown as it was `as_of`: `low_stock` at best.",
                 &["Cache-Control"],
                 json!({
                     "items": [product()], "next_cursor": null
@@ -42,7 +42,7 @@ pub fn operations() -> Vec<Operation> {
             .conditional()
             .answers::<ProductView>(
                 200,
-                "The product. What cannot be read is told as it was `as_of`: `low_stock` at best.",
+                "The product. What cannot be read is shown as it was `as_of`: `low_stock` at best.",
                 &["ETag", "Cache-Control"],
                 product(),
             ),

@@ -32,8 +32,8 @@ pub(super) async fn related(
 }
 
 async fn companions(store: &Store, sku: &Sku) -> Result<Vec<Product>, TableError> {
-    let together = store.together(std::slice::from_ref(sku)).await?.remove(sku).unwrap_or_default();
-    let candidates = together.most_frequent(CANDIDATES);
+    let co_purchases = store.co_purchases(std::slice::from_ref(sku)).await?.remove(sku).unwrap_or_default();
+    let candidates = co_purchases.most_frequent(CANDIDATES);
     let mut on_sale = store.products(candidates.clone()).await?;
     Ok(candidates.iter().filter_map(|sku| on_sale.remove(sku)).take(SHOWN).collect())
 }

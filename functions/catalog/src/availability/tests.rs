@@ -11,7 +11,7 @@ use crate::testing::{answering, at, inventory, well};
 async fn with_mugs() -> (Availabilities, Store, Faults, MockServer) {
     let (table, faults) = testing::table(&[]).await;
     let store = Store::new(table);
-    store.note_stock(&mug(), 1, Availability::InStock, at(0)).await.unwrap().unwrap();
+    store.record_stock(&mug(), 1, Availability::InStock, at(0)).await.unwrap().unwrap();
     faults.reset();
     let (inventory, server) = inventory(well()).await;
     (Availabilities::new(store.clone(), inventory), store, faults, server)
@@ -22,10 +22,10 @@ fn mug() -> Sku {
 }
 
 #[tokio::test]
-async fn what_is_fresh_is_not_read_again_and_what_is_not_is() {
+async fn only_an_expired_value_is_read_again() {
     let (known, store, faults, _server) = with_mugs().await;
     assert_eq!(known.of_one(&mug(), at(0)).await.as_str(), "in_stock");
-    store.note_stock(&mug(), 2, Availability::OutOfStock, at(1)).await.unwrap().unwrap();
+    store.record_stock(&mug(), 2, Availability::OutOfStock, at(1)).await.unwrap().unwrap();
     faults.reset();
     assert_eq!(known.of_one(&mug(), at(5)).await.as_str(), "in_stock");
     assert!(faults.calls().is_empty());
@@ -53,7 +53,7 @@ async fn the_last_known_stands_in_for_a_minute_then_it_is_limited_and_after_half
 }
 
 #[tokio::test]
-async fn while_inventory_is_away_its_stock_is_limited_as_of_its_last_answer() {
+async fn while_inventory_is_down_its_stock_is_limited_as_of_its_last_answer() {
     let (known, _, _faults, server) = with_mugs().await;
     assert_eq!(known.of_one(&mug(), at(100)).await.as_of, None);
     answering(&server, ResponseTemplate::new(500)).await;
@@ -65,12 +65,12 @@ async fn while_inventory_is_away_its_stock_is_limited_as_of_its_last_answer() {
 }
 
 #[tokio::test]
-async fn what_is_slow_to_come_is_told_the_next_time() {
+async fn a_slow_read_is_shown_the_next_time() {
     let (known, store, faults, _server) = with_mugs().await;
     known.of_one(&mug(), at(0)).await;
-    store.note_stock(&mug(), 2, Availability::OutOfStock, at(1)).await.unwrap().unwrap();
+    store.record_stock(&mug(), 2, Availability::OutOfStock, at(1)).await.unwrap().unwrap();
     let hold = faults.hold("BatchGetItem");
-    assert_eq!(known.of_one(&mug(), at(6)).await.as_str(), "in_stock", "nobody waits for the table");
+    assert_eq!(known.of_one(&mug(), at(6)).await.as_str(), "in_stock", "no request waits for the table");
     drop(hold);
     let read = async {
         while known.of_one(&mug(), at(6)).await.version < 2 {
@@ -81,7 +81,7 @@ async fn what_is_slow_to_come_is_told_the_next_time() {
 }
 
 #[tokio::test]
-async fn a_whole_page_is_one_read_and_what_was_never_told_is_unknown() {
+async fn a_whole_page_is_one_read_and_an_unpublished_stock_is_unknown() {
     let (known, _, faults, _server) = with_mugs().await;
     let cup = Sku::try_from("CUP").unwrap();
     let stocks = known.of([mug(), cup.clone()], at(0)).await;

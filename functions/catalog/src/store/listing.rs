@@ -35,7 +35,7 @@ const WORD: &str = "WORD#";
 /// so a read may yield less than a page.
 const READS: usize = 4;
 /// Products of one such read: their items are one BatchGetItem.
-const PLACES_PER_READ: usize = 100;
+const KEYS_PER_READ: usize = 100;
 
 /// Which products are wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -76,19 +76,19 @@ struct Position {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     text: Option<String>,
     #[serde(flatten)]
-    last: Place,
+    last: ListKey,
 }
 
-/// A product's place in a list.
+/// A product's position in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Place {
+struct ListKey {
     sku: Sku,
     /// In a list by words: the number of the name's phrase, and its text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     word: Option<(usize, String)>,
 }
 
-impl Place {
+impl ListKey {
     /// The sort key in the list.
     fn sort_key(&self) -> String {
         match &self.word {
@@ -120,8 +120,8 @@ impl Filter {
         }
     }
 
-    /// The place that a cursor of this list names.
-    fn parse(&self, cursor: &str) -> Result<Place, InvalidCursor> {
+    /// The position that a cursor of this list names.
+    fn parse(&self, cursor: &str) -> Result<ListKey, InvalidCursor> {
         let Position { category, text, last } = cursor::decode(cursor)?;
         let fits = match (&self.text, &last.word) {
             (None, None) => true,
@@ -132,7 +132,7 @@ impl Filter {
         if is_here { Ok(last) } else { Err(InvalidCursor) }
     }
 
-    fn cursor(&self, last: Place) -> Result<String, TableError> {
+    fn cursor(&self, last: ListKey) -> Result<String, TableError> {
         let Self { category, text } = self.clone();
         cursor::encode(&Position { category, text, last })
             .map_err(|e| TableError::item("writing a cursor", e))
@@ -140,7 +140,7 @@ impl Filter {
 }
 
 /// The keys of a product on sale in both indexes.
-fn listed(category: &str, place: &Place) -> Item {
+fn listed(category: &str, place: &ListKey) -> Item {
     let text = place.word.as_ref().map(|(_, phrase)| phrase.clone());
     let all = Filter { category: None, text };
     let within = Filter { category: Some(category.to_owned()), ..all.clone() };
@@ -158,7 +158,7 @@ pub(super) fn product_keys(product: &Product) -> Item {
     if product.discontinued {
         return Item::new();
     }
-    listed(&product.category, &Place { sku: product.sku.clone(), word: None })
+    listed(&product.category, &ListKey { sku: product.sku.clone(), word: None })
 }
 
 /// The additional items by which a product is found: one for each phrase of its name.
@@ -169,7 +169,7 @@ pub(super) fn words(product: &Product) -> Vec<Item> {
     let places = phrases(&product.name).into_iter().enumerate();
     places
         .map(|word| {
-            let place = Place { sku: product.sku.clone(), word: Some(word) };
+            let place = ListKey { sku: product.sku.clone(), word: Some(word) };
             place.key().into_iter().chain(listed(&product.category, &place)).collect()
         })
         .collect()
@@ -204,12 +204,12 @@ impl Store {
         &self,
         filter: &Filter,
         wanted: usize,
-        mut from: Option<Place>,
-    ) -> Result<(Vec<(Place, Product)>, Option<Place>), TableError> {
+        mut from: Option<ListKey>,
+    ) -> Result<(Vec<(ListKey, Product)>, Option<ListKey>), TableError> {
         let mut found = Vec::new();
         for _ in 0..READS {
             let (places, more) =
-                self.places(filter, (wanted - found.len()).min(PLACES_PER_READ), from.take()).await?;
+                self.places(filter, (wanted - found.len()).min(KEYS_PER_READ), from.take()).await?;
             let last = places.last().map(|(place, _)| place.clone());
             found.extend(self.shown(filter, places).await?);
             from = last.filter(|_| more);
@@ -225,8 +225,8 @@ impl Store {
         &self,
         filter: &Filter,
         limit: usize,
-        from: Option<Place>,
-    ) -> Result<(Vec<(Place, Item)>, bool), TableError> {
+        from: Option<ListKey>,
+    ) -> Result<(Vec<(ListKey, Item)>, bool), TableError> {
         const OPERATION: &str = "listing products";
         let (index, partition) = filter.list();
         let start = from.map(|place| {
@@ -261,8 +261,8 @@ impl Store {
     async fn shown(
         &self,
         filter: &Filter,
-        places: Vec<(Place, Item)>,
-    ) -> Result<Vec<(Place, Product)>, TableError> {
+        places: Vec<(ListKey, Item)>,
+    ) -> Result<Vec<(ListKey, Product)>, TableError> {
         const OPERATION: &str = "reading a page of products";
         let Some(text) = &filter.text else {
             return places
@@ -272,7 +272,7 @@ impl Store {
         };
         let skus: HashSet<Sku> = places.iter().map(|(place, _)| place.sku.clone()).collect();
         let products = self.products(skus).await?;
-        let is_here = |place: &Place, product: &Product| {
+        let is_here = |place: &ListKey, product: &Product| {
             filter.category.as_ref().is_none_or(|category| *category == product.category)
                 && first_match(&product.name, text) == place.word.as_ref().map(|(position, _)| *position)
         };
@@ -301,8 +301,8 @@ impl Store {
     }
 }
 
-/// A place as the index has it.
-fn place(index: &Index, item: &Item) -> Result<Place, &'static str> {
+/// The position that an index item holds.
+fn place(index: &Index, item: &Item) -> Result<ListKey, &'static str> {
     const BROKEN: &str = "a key of the index is not of its form";
     let text = |name| string_of(item, name).ok_or(BROKEN);
     let sort_key = text(index.sk)?;
@@ -313,5 +313,5 @@ fn place(index: &Index, item: &Item) -> Result<Place, &'static str> {
             (sku, Some((position.parse().map_err(|_| BROKEN)?, phrase.to_owned())))
         }
     };
-    Ok(Place { sku: Sku::try_from(sku).map_err(|_| BROKEN)?, word })
+    Ok(ListKey { sku: Sku::try_from(sku).map_err(|_| BROKEN)?, word })
 }

@@ -21,22 +21,23 @@ struct Row {
     availability: Availability,
     stock_version: u64,
     /// Absent in items of an earlier code version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    told_at: Option<Timestamp>,
+    #[serde(rename = "told_at", default, skip_serializing_if = "Option::is_none")]
+    published_at: Option<Timestamp>,
 }
 
 impl Store {
     /// Records the class of a SKU's stock at `version`, published at this time. Conflicts when the same or a
     /// newer version is stored already, perhaps by our own earlier try. The SKU need not be a product.
-    pub async fn note_stock(
+    pub async fn record_stock(
         &self,
         sku: &Sku,
         version: u64,
         availability: Availability,
-        told_at: Timestamp,
+        published_at: Timestamp,
     ) -> Result<Result<(), Conflict>, TableError> {
-        const OPERATION: &str = "noting a stock";
-        let row = Row { sku: sku.clone(), availability, stock_version: version, told_at: Some(told_at) };
+        const OPERATION: &str = "recording a stock";
+        let row =
+            Row { sku: sku.clone(), availability, stock_version: version, published_at: Some(published_at) };
         let newer = Expression::new("attribute_not_exists(pk) OR stock_version < :version")
             .value(":version", number(version));
         self.table.put_if(OPERATION, to_item(OPERATION, stock_key(sku), &row)?, newer).await
@@ -49,8 +50,8 @@ impl Store {
         let mut stocks = HashMap::new();
         let keys = skus.iter().map(stock_key).collect();
         for item in self.table.batch_get(OPERATION, keys, BatchRead::EVENTUAL).await? {
-            let Row { sku, availability, stock_version: version, told_at } = from_item(OPERATION, item)?;
-            stocks.insert(sku, Stock { availability: Some(availability), version, told_at });
+            let Row { sku, availability, stock_version: version, published_at } = from_item(OPERATION, item)?;
+            stocks.insert(sku, Stock { availability: Some(availability), version, published_at });
         }
         Ok(stocks)
     }

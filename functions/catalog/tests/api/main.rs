@@ -257,7 +257,7 @@ fn stock_changed(sku: &str, sequence: u64, availability: Availability) -> Envelo
 }
 
 #[tokio::test]
-async fn a_product_shows_what_inventory_told_of_its_stock_and_its_tag_covers_it() {
+async fn a_product_shows_its_published_stock_and_its_tag_covers_it() {
     let shop = Shop::open().await;
     let store = Store::new(shop.table.clone());
     // A stock event may arrive before its product exists.
@@ -283,7 +283,7 @@ async fn a_product_shows_what_inventory_told_of_its_stock_and_its_tag_covers_it(
 }
 
 #[tokio::test]
-async fn availability_that_cannot_be_read_is_unknown_and_refuses_nobody() {
+async fn availability_that_cannot_be_read_is_unknown_and_refuses_no_request() {
     let shop = Shop::open().await;
     shop.admin("POST", "/v1/products", &mug("MUG")).await;
     // Another process, with an empty cache.
@@ -458,7 +458,7 @@ async fn related_are_products_on_sale_that_were_bought_together_the_most_frequen
 }
 
 #[tokio::test]
-async fn of_two_changes_at_once_one_is_told_that_it_came_too_late() {
+async fn of_two_changes_at_once_one_gets_a_precondition_error() {
     let shop = shop_with(&[("A", "Mug", "kitchen")]).await;
     let (left, right) = (named("A", "Left mug", "kitchen"), named("A", "Right mug", "kitchen"));
     let both = tokio::join!(shop.put("A", "\"1\"", &left), shop.put("A", "\"1\"", &right));

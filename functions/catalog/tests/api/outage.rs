@@ -69,7 +69,7 @@ fn body_of(product: &Value, path: &str) -> Value {
 #[case::a_change("PUT", "/v1/products/MUG", 503)]
 #[case::an_end("DELETE", "/v1/products/MUG", 503)]
 #[tokio::test]
-async fn what_was_known_last_replaces_no_other_answer(
+async fn a_last_known_value_replaces_no_other_answer(
     #[case] method: &str,
     #[case] path: &str,
     #[case] status: u16,
@@ -96,7 +96,7 @@ async fn a_product_that_was_seen_to_be_gone_is_not_shown_again() {
 }
 
 #[tokio::test]
-async fn while_inventory_is_away_stock_is_limited_as_of_when_it_was_told() {
+async fn while_inventory_is_down_stock_is_limited_as_of_its_last_event() {
     let shop = Shop::open().await;
     shop.inventory.reset().await;
     let store = Store::new(shop.table.clone());

@@ -24,12 +24,12 @@ use lambda_kit::dynamodb::{
 use tokio::time::timeout;
 
 use super::{Store, partition};
-use crate::domain::together::Together;
+use crate::domain::co_purchases::CoPurchases;
 
-const TOGETHER: &str = "TOGETHER";
+const CO_PURCHASES: &str = "TOGETHER";
 /// An event can be redelivered within the 14 days of its queue, or the 14 of the dead-letter queue. After
 /// that, an event that is sent again by hand is counted again.
-const REMEMBERED: SignedDuration = SignedDuration::from_hours(35 * 24);
+const EVENT_RETENTION: SignedDuration = SignedDuration::from_hours(35 * 24);
 /// Other instances count the same popular products, and the events of a batch are counted one after the
 /// other. A batch must end within the consumer's 30 s, so that its counted events are not delivered again
 /// with the others.
@@ -37,7 +37,7 @@ const BUDGET: Duration = Duration::from_secs(10);
 
 impl Store {
     /// Counts an order of these products, which must be unique. Conflicts when the event was counted before.
-    pub async fn note_together(
+    pub async fn record_order(
         &self,
         event_id: &EventId,
         skus: &[Sku],
@@ -54,10 +54,10 @@ impl Store {
             .map_err(|_| TableError::call(OPERATION, "other events of the batch took all the time"))?;
         let budget = Budget::Time(BUDGET.saturating_sub(waiting.elapsed()));
         let counted = retry_on_conflict(budget, || async {
-            let known = self.together(skus).await?;
-            let mut writes = vec![once(event_id, now)];
+            let stored = self.co_purchases(skus).await?;
+            let mut writes = vec![event_mark(event_id, now)];
             for sku in skus {
-                writes.push(bought(OPERATION, sku, skus, known.get(sku))?);
+                writes.push(co_purchase_write(OPERATION, sku, skus, stored.get(sku))?);
             }
             Ok::<_, TableError>(match self.table.transact(OPERATION, writes).await? {
                 TransactOutcome::Done => Ok(Ok(())),
@@ -69,39 +69,39 @@ impl Store {
     }
 
     /// The companions of these products. A product that was only bought alone is left out.
-    pub async fn together(&self, skus: &[Sku]) -> Result<HashMap<Sku, Together>, TableError> {
+    pub async fn co_purchases(&self, skus: &[Sku]) -> Result<HashMap<Sku, CoPurchases>, TableError> {
         const OPERATION: &str = "reading what is bought together";
-        let mut together = HashMap::new();
-        let keys = skus.iter().map(together_key).collect();
+        let mut co_purchases = HashMap::new();
+        let keys = skus.iter().map(co_purchases_key).collect();
         for item in self.table.batch_get(OPERATION, keys, BatchRead::EVENTUAL).await? {
             let sku = string_of(&item, PK).and_then(|pk| pk.strip_prefix(&partition("")));
             let sku = sku.and_then(|sku| Sku::try_from(sku).ok());
             let sku = sku.ok_or_else(|| TableError::item(OPERATION, "its key has no SKU"))?;
-            together.insert(sku, from_item(OPERATION, item)?);
+            co_purchases.insert(sku, from_item(OPERATION, item)?);
         }
-        Ok(together)
+        Ok(co_purchases)
     }
 }
 
 /// The item that keeps an event from being counted twice.
-fn once(event_id: &EventId, now: Timestamp) -> Write {
+fn event_mark(event_id: &EventId, now: Timestamp) -> Write {
     let mut item = key(format!("EVENT#{event_id}"), "EVENT");
-    item.insert(EXPIRES_AT.to_owned(), number((now + REMEMBERED).as_second()));
+    item.insert(EXPIRES_AT.to_owned(), number((now + EVENT_RETENTION).as_second()));
     Write::put(item).when(ABSENT)
 }
 
-fn bought(
+fn co_purchase_write(
     operation: &'static str,
     sku: &Sku,
     skus: &[Sku],
-    known: Option<&Together>,
+    stored: Option<&CoPurchases>,
 ) -> Result<Write, TableError> {
-    let mut together = known.cloned().unwrap_or_default();
-    let before = together.version;
-    together.bought_with(skus.iter().filter(|other| *other != sku));
-    Ok(Write::put(to_item(operation, together_key(sku), &together)?).when(at_version(before)))
+    let mut co_purchases = stored.cloned().unwrap_or_default();
+    let before = co_purchases.version;
+    co_purchases.record_order(skus.iter().filter(|other| *other != sku));
+    Ok(Write::put(to_item(operation, co_purchases_key(sku), &co_purchases)?).when(at_version(before)))
 }
 
-fn together_key(sku: &Sku) -> Item {
-    key(partition(sku), TOGETHER)
+fn co_purchases_key(sku: &Sku) -> Item {
+    key(partition(sku), CO_PURCHASES)
 }

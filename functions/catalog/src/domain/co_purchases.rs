@@ -1,4 +1,4 @@
-//! The products that are most often bought together with a product, with counts.
+//! The co-purchases of a product: the products that are most often bought together with it, with counts.
 
 use std::collections::BTreeMap;
 
@@ -7,23 +7,23 @@ use serde::{Deserialize, Serialize};
 
 /// Companions to count. 50 of them keep the item at 1 KB with SKUs of common length, and at 4 KB with the
 /// longest. Ten are shown.
-const KEPT: usize = 50;
+const MAX_COMPANIONS: usize = 50;
 
 /// The companions of one product, with the number of orders that had both.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Together {
+pub struct CoPurchases {
     counts: BTreeMap<Sku, u64>,
     /// Counts the orders.
     pub version: u64,
 }
 
-impl Together {
+impl CoPurchases {
     /// Counts one more order of the product together with `others`.
     ///
-    /// When all places are taken, the new companion replaces the one with the lowest count and continues from
+    /// When `MAX_COMPANIONS` are counted, the new companion replaces the one with the lowest count and continues from
     /// that count (the Space-Saving algorithm; Metwally, Agrawal, El Abbadi 2005). Every companion in more
-    /// than one of `KEPT` pairs is kept, and its count is too high by at most the lowest count.
-    pub fn bought_with<'a>(&mut self, others: impl IntoIterator<Item = &'a Sku>) {
+    /// than one of `MAX_COMPANIONS` pairs is kept, and its count is too high by at most the lowest count.
+    pub fn record_order<'a>(&mut self, others: impl IntoIterator<Item = &'a Sku>) {
         self.version += 1;
         for other in others {
             if let Some(count) = self.counts.get_mut(other) {
@@ -32,7 +32,7 @@ impl Together {
             }
             let least = self.counts.iter().min_by_key(|(_, count)| **count);
             let before = match least.map(|(sku, count)| (sku.clone(), *count)) {
-                Some((sku, count)) if self.counts.len() >= KEPT => {
+                Some((sku, count)) if self.counts.len() >= MAX_COMPANIONS => {
                     self.counts.remove(&sku);
                     count
                 }
@@ -60,23 +60,23 @@ mod tests {
 
     #[test]
     fn the_most_frequent_companion_comes_first() {
-        let mut together = Together::default();
-        together.bought_with(&[sku(2), sku(1)]);
-        together.bought_with(&[sku(3)]);
-        together.bought_with(&[sku(3), sku(2)]);
-        assert_eq!(together.most_frequent(2), [sku(2), sku(3)]);
-        assert_eq!(together.most_frequent(9), [sku(2), sku(3), sku(1)]);
-        assert_eq!(together.version, 3);
+        let mut co_purchases = CoPurchases::default();
+        co_purchases.record_order(&[sku(2), sku(1)]);
+        co_purchases.record_order(&[sku(3)]);
+        co_purchases.record_order(&[sku(3), sku(2)]);
+        assert_eq!(co_purchases.most_frequent(2), [sku(2), sku(3)]);
+        assert_eq!(co_purchases.most_frequent(9), [sku(2), sku(3), sku(1)]);
+        assert_eq!(co_purchases.version, 3);
     }
 
     #[test]
-    fn a_frequent_companion_stays_whoever_comes_and_goes() {
-        let mut together = Together::default();
+    fn a_frequent_companion_stays_among_many_rare_ones() {
+        let mut co_purchases = CoPurchases::default();
         for n in 0..2_000 {
             // One order in ten has the same companion; the companions of the others are never bought again.
-            together.bought_with(&[if n % 10 == 0 { sku("BEST") } else { sku(n) }]);
-            assert!(together.counts.len() <= KEPT);
+            co_purchases.record_order(&[if n % 10 == 0 { sku("BEST") } else { sku(n) }]);
+            assert!(co_purchases.counts.len() <= MAX_COMPANIONS);
         }
-        assert_eq!(together.most_frequent(1), [sku("BEST")]);
+        assert_eq!(co_purchases.most_frequent(1), [sku("BEST")]);
     }
 }
