@@ -12,11 +12,11 @@ pub use account::{Account, NewUser, Registered};
 pub use contact::{Email, Name, Phone};
 pub use failures::{Failures, Limits, Source, WINDOW};
 pub use password::{Password, PasswordHash, SALT_BYTES};
-pub use profile::{Changed, Erased, Erasure, Profile, Wish};
+pub use profile::{ChangedProfile, Erased, Erasure, Profile, ProfileChange};
 pub use secret::Secret;
 pub use session::{FamilyId, RefreshToken, Refused, Session, TOKEN_BYTES, TokenHash};
 
-/// A broken rule, in words for the person who typed the value.
+/// The rule that a value breaks, in words for the user who typed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Broken(pub &'static str);
+pub struct BrokenRule(pub &'static str);

@@ -9,7 +9,7 @@ use lambda_kit::{
 
 use crate::store::{ERASED_AT, Store};
 
-/// Why a user's sessions are still there.
+/// Why a user's sessions could not be deleted.
 #[derive(Debug, thiserror::Error)]
 enum SweepError {
     #[error("the user's id cannot be read")]
@@ -18,13 +18,13 @@ enum SweepError {
     Table(#[from] TableError),
 }
 
-/// Deletes the sessions of every user that the batch shows as erased, and returns what became of its
-/// records.
+/// Deletes the sessions of every user that the batch shows as erased, and returns the result for each
+/// record.
 pub async fn sweep_all(store: &Store, batch: &StreamEvent) -> Handled {
     let mut handled = Handled::default();
     for record in batch.records.iter().filter(|record| erases(record)) {
         if let Err(error) = sweep(store, record).await {
-            tracing::error!(error = chain(&error), "a deleted user's sessions are still there");
+            tracing::error!(error = chain(&error), "the sessions of a deleted user could not be deleted");
             let records = match error {
                 SweepError::UserId(_) => &mut handled.unprocessable,
                 SweepError::Table(_) => &mut handled.failed,
@@ -44,7 +44,7 @@ async fn sweep(store: &Store, record: &StreamRecord) -> Result<(), SweepError> {
     let user_id = image.and_then(|image| image.string("user_id")).unwrap_or_default();
     let user_id = UserId::try_from(user_id)?;
     let swept = store.sweep(&user_id).await?;
-    tracing::info!(user_id = user_id.as_str(), swept, "a deleted user's sessions are gone");
+    tracing::info!(user_id = user_id.as_str(), swept, "the sessions of a deleted user were deleted");
     Ok(())
 }
 

@@ -7,16 +7,16 @@ use lambda_kit::{
     jwt::TokenError,
 };
 
-use crate::domain::Broken;
+use crate::domain::BrokenRule;
 
 #[derive(Debug, thiserror::Error)]
 pub enum UsersError {
     #[error("{field} {rule}")]
-    Invalid { field: &'static str, rule: Broken },
+    Invalid { field: &'static str, rule: BrokenRule },
     #[error("an account with this e-mail address exists")]
     EmailTaken,
     /// Unknown e-mail address or wrong password. The answer does not say which.
-    #[error("e-mail address and password do not belong together")]
+    #[error("wrong e-mail address or password")]
     WrongCredentials,
     /// Unknown, expired, spent or revoked. The answer does not say which.
     #[error("the refresh token is not valid")]
@@ -25,7 +25,7 @@ pub enum UsersError {
     UnknownUser,
     #[error("too many logins have failed")]
     TooManyFailures { seconds: i64 },
-    #[error("other changes of the profile were faster every time")]
+    #[error("other writers keep changing the profile")]
     Contended(#[from] Conflict),
     #[error(transparent)]
     Table(#[from] TableError),
@@ -33,7 +33,7 @@ pub enum UsersError {
     Signing(#[from] TokenError),
     #[error("hashing a password failed")]
     Hashing(#[from] argon2::password_hash::Error),
-    #[error("the system gave no random bytes")]
+    #[error("the system returned no random bytes")]
     Random(#[from] aws_lc_rs::error::Unspecified),
     #[error("an event has no JSON form")]
     Event(#[from] serde_json::Error),
@@ -71,7 +71,7 @@ mod tests {
     fn each_error_has_its_status() {
         let io = || std::io::Error::other("x");
         let table: [(UsersError, u16); 12] = [
-            (UsersError::Invalid { field: "email", rule: Broken("x") }, 422),
+            (UsersError::Invalid { field: "email", rule: BrokenRule("x") }, 422),
             (UsersError::EmailTaken, 409),
             (UsersError::WrongCredentials, 401),
             (UsersError::InvalidRefreshToken, 401),

@@ -23,7 +23,7 @@ use serde::Serialize;
 
 pub use self::logins::FailureReset;
 use crate::domain::{
-    Account, Changed, Email, Erased, FamilyId, Profile, RefreshToken, Registered, Session, TokenHash,
+    Account, ChangedProfile, Email, Erased, FamilyId, Profile, RefreshToken, Registered, Session, TokenHash,
 };
 
 /// Tries of a transaction that met another one on its items. Two people who type the same address in the same
@@ -52,10 +52,10 @@ pub enum Registration {
     EmailTaken,
 }
 
-/// The person under an id.
+/// The stored data of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Person {
-    Known(Profile),
+pub enum StoredUser {
+    Active(Profile),
     Erased(Erased),
 }
 
@@ -97,15 +97,15 @@ impl Store {
 
     /// # Errors
     /// When the table does not answer, or the item cannot be read.
-    pub async fn person(&self, user: &UserId) -> Result<Option<Person>, TableError> {
+    pub async fn user(&self, user_id: &UserId) -> Result<Option<StoredUser>, TableError> {
         const OPERATION: &str = "reading a profile";
-        let Some(item) = self.table.get_item(OPERATION, profile_key(user)).await? else { return Ok(None) };
-        let person = if item.contains_key(ERASED_AT) {
-            from_item(OPERATION, item).map(Person::Erased)
+        let Some(item) = self.table.get_item(OPERATION, profile_key(user_id)).await? else { return Ok(None) };
+        let user = if item.contains_key(ERASED_AT) {
+            from_item(OPERATION, item).map(StoredUser::Erased)
         } else {
-            from_item(OPERATION, item).map(Person::Known)
+            from_item(OPERATION, item).map(StoredUser::Active)
         };
-        person.map(Some)
+        user.map(Some)
     }
 
     /// The person's profile, unless it was erased.
@@ -113,9 +113,9 @@ impl Store {
     /// # Errors
     /// When the table does not answer, or the item cannot be read.
     pub async fn profile(&self, user: &UserId) -> Result<Option<Profile>, TableError> {
-        Ok(match self.person(user).await? {
-            Some(Person::Known(profile)) => Some(profile),
-            Some(Person::Erased(_)) | None => None,
+        Ok(match self.user(user).await? {
+            Some(StoredUser::Active(profile)) => Some(profile),
+            Some(StoredUser::Erased(_)) | None => None,
         })
     }
 
@@ -123,9 +123,9 @@ impl Store {
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn change(&self, changed: &Changed) -> Result<Result<(), Conflict>, TableError> {
+    pub async fn change(&self, changed: &ChangedProfile) -> Result<Result<(), Conflict>, TableError> {
         const OPERATION: &str = "changing a profile";
-        let Changed { profile, event } = changed;
+        let ChangedProfile { profile, event } = changed;
         let item = with_event(OPERATION, profile, &profile.user_id, event)?;
         self.table.put_if(OPERATION, item, at_version(profile.version - 1)).await
     }

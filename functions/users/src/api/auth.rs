@@ -138,20 +138,21 @@ async fn authenticate(
     let email: Option<Email> = body.email.parse().ok();
     let (by_email, by_address) = (email.clone().map(Source::Email), address.map(Source::Address));
     let sources: Vec<Source> = by_email.iter().chain(&by_address).cloned().collect();
-    let known = users.store.known(email.as_ref(), &sources).await?;
-    let wait = |source: &Option<Source>, limit| known.failures(source.as_ref()?).wait(limit, now);
+    let state = users.store.login_state(email.as_ref(), &sources).await?;
+    let wait = |source: &Option<Source>, limit| state.failures(source.as_ref()?).wait(limit, now);
     let waits = [wait(&by_email, users.limits.per_email), wait(&by_address, users.limits.per_address)];
     if let Some(seconds) = waits.into_iter().flatten().max() {
-        tracing::warn!(seconds, "too many logins have failed: none is looked at");
+        tracing::warn!(seconds, "login refused: too many failed logins");
         return Err(UsersError::TooManyFailures { seconds });
     }
     let hash =
-        known.account.as_ref().map_or_else(PasswordHash::of_nobody, |known| known.password_hash.clone());
+        state.account.as_ref().map_or_else(PasswordHash::dummy, |account| account.password_hash.clone());
     let matches = hash.matches(&body.password)?;
-    if let (Some(email), Some(Account { user_id, roles, .. }), true) = (email, known.account, matches) {
+    if let (Some(email), Some(Account { user_id, roles, .. }), true) = (email, state.account, matches) {
         return Ok(Authenticated { user_id, email, roles });
     }
-    futures::future::try_join_all(sources.iter().map(|source| users.store.note_failure(source, now))).await?;
+    futures::future::try_join_all(sources.iter().map(|source| users.store.record_failure(source, now)))
+        .await?;
     Err(UsersError::WrongCredentials)
 }
 
@@ -202,7 +203,7 @@ async fn renew_access(
 
 /// Revokes the family of a token that was used twice, and returns the client's error.
 async fn revoke_reused(users: &Users, session: &Session, now: i64) -> UsersError {
-    tracing::warn!("a spent refresh token came again: its family is revoked");
+    tracing::warn!("a spent refresh token was used again, its family is revoked");
     match users.store.revoke(&session.user_id, &session.family, now).await {
         Ok(()) => UsersError::InvalidRefreshToken,
         Err(error) => error.into(),

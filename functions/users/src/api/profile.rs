@@ -19,7 +19,7 @@ use super::{Users, requests::ProfileBody};
 use crate::{
     domain::{Email, Name, Phone, Profile, Session},
     error::UsersError,
-    store::Person,
+    store::StoredUser,
 };
 
 /// Decisions about a change when a concurrent one is faster. One person changes one profile: two concurrent
@@ -70,7 +70,7 @@ impl From<&Session> for SessionView {
 }
 
 #[derive(Deserialize)]
-pub struct Wanted {
+pub struct MeQuery {
     include: Option<String>,
 }
 
@@ -86,7 +86,7 @@ pub struct Jwks {
 pub async fn me(
     State(users): State<Users>,
     identity: Identity,
-    Query(Wanted { include }): Query<Wanted>,
+    Query(MeQuery { include }): Query<MeQuery>,
 ) -> Result<impl IntoResponse, Problem> {
     let profile = users.store.profile(&identity.user_id).await.map_err(UsersError::from)?;
     let mut view = ProfileView::from(profile.ok_or(UsersError::UnknownUser)?);
@@ -104,12 +104,12 @@ pub async fn change(
     Correlation(correlation): Correlation,
     Body(body): Body<ProfileBody>,
 ) -> Result<impl IntoResponse, Problem> {
-    let wish = body.read()?;
+    let wanted = body.read()?;
     let changed = retry_on_conflict(DECISIONS, || async {
         let profile = users.store.profile(&identity.user_id).await.map_err(UsersError::from)?;
         let profile = profile.ok_or(UsersError::UnknownUser)?;
         body.check_email(&profile.email)?;
-        let change = profile.change(&wish, Timestamp::now(), &correlation).map_err(UsersError::from)?;
+        let change = profile.change(&wanted, Timestamp::now(), &correlation).map_err(UsersError::from)?;
         let Some(changed) = change else { return Ok(Ok(profile)) };
         let written = users.store.change(&changed).await.map_err(UsersError::from)?;
         Ok::<_, Problem>(written.map(|()| {
@@ -127,9 +127,9 @@ pub async fn delete(
     Correlation(correlation): Correlation,
 ) -> Result<StatusCode, Problem> {
     let erased = retry_on_conflict(DECISIONS, || async {
-        let profile = match users.store.person(&identity.user_id).await? {
-            Some(Person::Known(profile)) => profile,
-            Some(Person::Erased(_)) => return Ok(Ok(())),
+        let profile = match users.store.user(&identity.user_id).await? {
+            Some(StoredUser::Active(profile)) => profile,
+            Some(StoredUser::Erased(_)) => return Ok(Ok(())),
             None => return Err(UsersError::UnknownUser),
         };
         let erasure = profile.erase(Timestamp::now(), &correlation)?;

@@ -7,7 +7,7 @@ use lambda_kit::text;
 use serde::{Deserialize, Deserializer};
 
 use crate::{
-    domain::{Broken, Email, Name, NewUser, Password, Secret, Wish},
+    domain::{BrokenRule, Email, Name, NewUser, Password, ProfileChange, Secret},
     error::UsersError,
 };
 
@@ -91,10 +91,10 @@ fn given_or_empty<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<S
 
 impl ProfileBody {
     /// Converts a validated body to the domain's types, which have the same rules.
-    pub fn read(&self) -> Result<Wish, UsersError> {
+    pub fn read(&self) -> Result<ProfileChange, UsersError> {
         let preferences = self.notification_preferences;
         let phone = |phone: &Option<String>| phone.as_ref().map(|phone| field("phone", phone)).transpose();
-        Ok(Wish {
+        Ok(ProfileChange {
             name: self.name.as_ref().map(|name| field("name", name)).transpose()?,
             phone: self.phone.as_ref().map(phone).transpose()?,
             by_email: preferences.and_then(|preferences| preferences.email),
@@ -107,14 +107,14 @@ impl ProfileBody {
     pub fn check_email(&self, current: &Email) -> Result<(), UsersError> {
         match &self.email {
             Some(email) if email.parse().as_ref() != Ok(current) => {
-                Err(UsersError::Invalid { field: "email", rule: Broken("cannot be changed") })
+                Err(UsersError::Invalid { field: "email", rule: BrokenRule("cannot be changed") })
             }
             _ => Ok(()),
         }
     }
 }
 
-fn reads_as<T: FromStr<Err = Broken>>(text: &str, _: &()) -> garde::Result {
+fn reads_as<T: FromStr<Err = BrokenRule>>(text: &str, _: &()) -> garde::Result {
     text.parse::<T>().map(|_| ()).map_err(|rule| garde::Error::new(rule.0))
 }
 
@@ -141,6 +141,6 @@ impl RegisterBody {
     }
 }
 
-fn field<T: FromStr<Err = Broken>>(field: &'static str, text: &str) -> Result<T, UsersError> {
+fn field<T: FromStr<Err = BrokenRule>>(field: &'static str, text: &str) -> Result<T, UsersError> {
     text.parse().map_err(|rule| UsersError::Invalid { field, rule })
 }

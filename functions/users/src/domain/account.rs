@@ -80,8 +80,7 @@ mod tests {
             phone: phone.map(|phone| phone.parse().unwrap()),
         };
         let correlation = CorrelationId::generate();
-        user.register(UserId::generate(), PasswordHash::of_nobody(), Timestamp::UNIX_EPOCH, &correlation)
-            .unwrap()
+        user.register(UserId::generate(), PasswordHash::dummy(), Timestamp::UNIX_EPOCH, &correlation).unwrap()
     }
 
     #[test]
@@ -97,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn text_messages_go_only_to_who_gave_a_number() {
+    fn sms_goes_only_to_users_with_a_phone_number() {
         let preferences = |phone| register(phone).profile.notification_preferences;
         assert_eq!(preferences(None), NotificationPreferences { email: true, sms: false });
         assert_eq!(preferences(Some("+14155550123")), NotificationPreferences { email: true, sms: true });

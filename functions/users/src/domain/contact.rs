@@ -3,7 +3,7 @@
 use lambda_kit::text;
 use serde::{Deserialize, Serialize};
 
-use super::Broken;
+use super::BrokenRule;
 
 macro_rules! personal {
     ($(#[$doc:meta])* $name:ident, $read:expr) => {
@@ -19,16 +19,16 @@ macro_rules! personal {
         }
 
         impl std::str::FromStr for $name {
-            type Err = Broken;
-            fn from_str(text: &str) -> Result<Self, Broken> {
-                let read: fn(&str) -> Result<String, Broken> = $read;
+            type Err = BrokenRule;
+            fn from_str(text: &str) -> Result<Self, BrokenRule> {
+                let read: fn(&str) -> Result<String, BrokenRule> = $read;
                 read(text).map(Self)
             }
         }
 
         impl TryFrom<String> for $name {
-            type Error = Broken;
-            fn try_from(text: String) -> Result<Self, Broken> {
+            type Error = BrokenRule;
+            fn try_from(text: String) -> Result<Self, BrokenRule> {
                 text.parse()
             }
         }
@@ -56,7 +56,7 @@ personal!(
     /// user's `k`. Dots and `+` stay: what they mean is each provider's own.
     Email,
     |text| {
-        const RULE: Broken = Broken("must be an e-mail address, like `anna@example.com`");
+        const RULE: BrokenRule = BrokenRule("must be an e-mail address, like `anna@example.com`");
         let (local, domain) = text::trimmed(text).rsplit_once('@').ok_or(RULE)?;
         let domain = idna::domain_to_ascii_strict(domain).map_err(|_| RULE)?;
         let text = format!("{}@{domain}", local.to_ascii_lowercase());
@@ -73,7 +73,7 @@ personal!(
     |text| {
         let text = text::normalized(text);
         let good = (1..=200).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-        if good { Ok(text.into_owned()) } else { Err(Broken("must be 1 to 200 characters on one line")) }
+        if good { Ok(text.into_owned()) } else { Err(BrokenRule("must be 1 to 200 characters on one line")) }
     }
 );
 
@@ -89,7 +89,7 @@ personal!(
                 && digits.bytes().all(|b| b.is_ascii_digit())
                 && !digits.starts_with('0')
         });
-        if good { Ok(text) } else { Err(Broken("must be in E.164 form, like `+14155550123`")) }
+        if good { Ok(text) } else { Err(BrokenRule("must be in E.164 form, like `+14155550123`")) }
     }
 );
 
@@ -104,11 +104,11 @@ impl Name {
     ///
     /// # Errors
     /// The broken rule.
-    pub fn check(&self) -> Result<(), Broken> {
+    pub fn check(&self) -> Result<(), BrokenRule> {
         if text::check_line(&self.0, 200).is_err() {
-            Err(Broken("must be 1 to 200 characters on one line"))
+            Err(BrokenRule("must be 1 to 200 characters on one line"))
         } else if text::has_link(&self.0) {
-            Err(Broken("must not have a link"))
+            Err(BrokenRule("must not have a link"))
         } else {
             Ok(())
         }

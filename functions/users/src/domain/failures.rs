@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fifth_failure_closes_the_door_until_its_quarter_of_an_hour_is_over() {
+    fn the_fifth_failure_blocks_logins_for_a_quarter_of_an_hour() {
         let failures = |failures| Failures { failures, expires_at: 1000 };
         assert_eq!(failures(4).wait(5, 100), None);
         assert_eq!(failures(5).wait(5, 100), Some(900));

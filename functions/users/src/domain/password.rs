@@ -7,7 +7,7 @@ use argon2::{
 use lambda_kit::text::opaque;
 use serde::{Deserialize, Serialize};
 
-use super::{Broken, Secret};
+use super::{BrokenRule, Secret};
 
 /// Argon2id with 19 MiB, 2 passes, 1 lane: OWASP's Password Storage Cheat Sheet, its first choice for servers
 /// that cannot give more memory. A hash takes 24 ms of a full core.
@@ -48,16 +48,16 @@ fn is_common(password: &str) -> bool {
 pub struct Password(Secret);
 
 impl TryFrom<&Secret> for Password {
-    type Error = Broken;
+    type Error = BrokenRule;
 
-    fn try_from(text: &Secret) -> Result<Self, Broken> {
+    fn try_from(text: &Secret) -> Result<Self, BrokenRule> {
         let text =
-            opaque(text.expose()).ok_or(Broken("must be 8 to 128 characters, no control characters"))?;
+            opaque(text.expose()).ok_or(BrokenRule("must be 8 to 128 characters, no control characters"))?;
         if !(Self::MIN..=Self::MAX).contains(&text.chars().count()) {
-            return Err(Broken("must be 8 to 128 characters long"));
+            return Err(BrokenRule("must be 8 to 128 characters long"));
         }
         if is_common(&text) {
-            return Err(Broken("is among those that are guessed first: choose another"));
+            return Err(BrokenRule("is among those that are guessed first: choose another"));
         }
         Ok(Self(Secret::from(text)))
     }
@@ -85,14 +85,14 @@ impl Password {
 pub struct PasswordHash(String);
 
 /// A hash with the usual parameters that no known password has: its output is all zeros.
-const NOBODY: &str =
+const DUMMY_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 impl PasswordHash {
     /// The hash that a login for an unknown e-mail address is checked against, so that it takes as long as
     /// one for a known address. No password matches it.
-    pub fn of_nobody() -> Self {
-        Self(NOBODY.to_owned())
+    pub fn dummy() -> Self {
+        Self(DUMMY_HASH.to_owned())
     }
 
     /// Whether the hash is of this password, in any Unicode spelling (RFC 8265). Takes as long as hashing,
@@ -175,12 +175,12 @@ mod tests {
     }
 
     #[test]
-    fn the_parameters_of_a_hash_are_these_and_so_are_those_of_nobody() {
+    fn the_dummy_hash_has_the_parameters_of_every_hash() {
         let hash = Password::try_from(&secret("blue mug 42")).unwrap().hash(&[7; SALT_BYTES]).unwrap();
         let parameters = "$argon2id$v=19$m=19456,t=2,p=1$";
         let lengths = |hash: &str| hash.split('$').map(str::len).collect::<Vec<_>>();
-        assert!(hash.0.starts_with(parameters) && NOBODY.starts_with(parameters));
-        assert_eq!(lengths(&hash.0), lengths(NOBODY));
+        assert!(hash.0.starts_with(parameters) && DUMMY_HASH.starts_with(parameters));
+        assert_eq!(lengths(&hash.0), lengths(DUMMY_HASH));
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
         assert!(hash.matches(&secret("blue mug 42")).unwrap());
         assert!(!hash.matches(&secret("blue mug 43")).unwrap());
         assert!(!hash.matches(&secret("")).unwrap());
-        assert!(!PasswordHash::of_nobody().matches(&secret("blue mug 42")).unwrap());
+        assert!(!PasswordHash::dummy().matches(&secret("blue mug 42")).unwrap());
         assert!(PasswordHash("nonsense".to_owned()).matches(&secret("blue mug 42")).is_err());
     }
 
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn passwords_are_not_shown_by_debug() {
         let password = Password::try_from(&secret("blue mug 42")).unwrap();
-        let shown = format!("{:?} {password:?} {:?}", secret("blue mug 42"), PasswordHash::of_nobody());
+        let shown = format!("{:?} {password:?} {:?}", secret("blue mug 42"), PasswordHash::dummy());
         assert_eq!(shown, "Secret(..) Password(Secret(..)) PasswordHash(..)");
     }
 }

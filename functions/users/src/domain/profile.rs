@@ -24,7 +24,7 @@ pub struct Profile {
 
 /// A change that a person requests; absent fields stay unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wish {
+pub struct ProfileChange {
     pub name: Option<Name>,
     /// `Some(None)` takes the number away.
     pub phone: Option<Option<Phone>>,
@@ -34,7 +34,7 @@ pub struct Wish {
 
 /// A changed profile, ready to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changed {
+pub struct ChangedProfile {
     pub profile: Profile,
     pub event: Envelope,
 }
@@ -64,11 +64,11 @@ impl Profile {
     /// When the event has no JSON form.
     pub fn change(
         &self,
-        wish: &Wish,
+        change: &ProfileChange,
         now: Timestamp,
         correlation_id: &CorrelationId,
-    ) -> Result<Option<Changed>, serde_json::Error> {
-        let Wish { name, phone, by_email, by_sms } = wish.clone();
+    ) -> Result<Option<ChangedProfile>, serde_json::Error> {
+        let ProfileChange { name, phone, by_email, by_sms } = change.clone();
         let NotificationPreferences { email, sms } = self.notification_preferences;
         let mut profile = Self {
             name: name.unwrap_or_else(|| self.name.clone()),
@@ -91,7 +91,7 @@ impl Profile {
             notification_preferences: profile.notification_preferences,
         };
         let event = event(&profile.user_id, profile.version, &updated, now, correlation_id)?;
-        Ok(Some(Changed { profile, event }))
+        Ok(Some(ChangedProfile { profile, event }))
     }
 
     /// The erased profile, and the event by which the other contexts erase their data.
@@ -145,15 +145,19 @@ mod tests {
         }
     }
 
-    fn change(profile: &Profile, wish: &Wish) -> Option<Changed> {
-        profile.change(wish, Timestamp::UNIX_EPOCH, &CorrelationId::generate()).unwrap()
+    fn change(profile: &Profile, wanted: &ProfileChange) -> Option<ChangedProfile> {
+        profile.change(wanted, Timestamp::UNIX_EPOCH, &CorrelationId::generate()).unwrap()
     }
 
     #[test]
-    fn what_is_not_named_stays_and_the_event_tells_all_of_it() {
+    fn absent_fields_stay_and_the_event_holds_all_fields() {
         let profile = anna();
-        let wish = Wish { name: Some("Anna B".parse().unwrap()), by_sms: Some(false), ..Wish::default() };
-        let Changed { profile: after, event } = change(&profile, &wish).unwrap();
+        let wanted = ProfileChange {
+            name: Some("Anna B".parse().unwrap()),
+            by_sms: Some(false),
+            ..ProfileChange::default()
+        };
+        let ChangedProfile { profile: after, event } = change(&profile, &wanted).unwrap();
         assert_eq!((after.name.as_str(), &after.phone, after.version), ("Anna B", &profile.phone, 4));
         assert_eq!(after.notification_preferences, NotificationPreferences { email: true, sms: false });
         assert_eq!((event.subject.as_str(), event.sequence), (profile.user_id.as_str(), 4));
@@ -164,21 +168,26 @@ mod tests {
     }
 
     #[test]
-    fn a_phone_number_can_be_taken_away() {
-        let after = change(&anna(), &Wish { phone: Some(None), ..Wish::default() }).unwrap();
+    fn a_phone_number_can_be_removed() {
+        let after =
+            change(&anna(), &ProfileChange { phone: Some(None), ..ProfileChange::default() }).unwrap();
         assert_eq!(after.profile.phone, None);
         assert_eq!(after.event.decode::<UserUpdated>().unwrap().phone, None);
     }
 
     #[test]
-    fn a_wish_that_is_fulfilled_already_changes_nothing() {
-        let same = Wish { name: Some("Anna".parse().unwrap()), by_email: Some(true), ..Wish::default() };
+    fn a_change_to_the_current_values_changes_nothing() {
+        let same = ProfileChange {
+            name: Some("Anna".parse().unwrap()),
+            by_email: Some(true),
+            ..ProfileChange::default()
+        };
         assert_eq!(change(&anna(), &same), None);
-        assert_eq!(change(&anna(), &Wish::default()), None);
+        assert_eq!(change(&anna(), &ProfileChange::default()), None);
     }
 
     #[test]
-    fn what_is_left_of_a_person_names_nobody() {
+    fn an_erased_profile_holds_no_personal_data() {
         let profile = anna();
         let Erasure { erased, event, .. } =
             profile.erase(Timestamp::UNIX_EPOCH, &CorrelationId::generate()).unwrap();

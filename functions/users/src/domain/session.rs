@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spent_token_is_told_from_an_expired_one() {
+    fn a_spent_token_is_distinguished_from_an_expired_one() {
         let spent = Session { successor: Some(token(2).hash()), ..session() };
         assert_eq!(spent.rotate(token(3).hash(), NOW), Err(Refused::Reused));
         assert_eq!(spent.rotate(token(3).hash(), spent.expires_at), Err(Refused::Reused));

@@ -20,7 +20,7 @@ fn batch(images: &[Value]) -> StreamEvent {
 }
 
 #[tokio::test]
-async fn the_sessions_of_who_was_erased_go_and_those_of_others_stay() {
+async fn the_sessions_of_an_erased_user_are_deleted_and_other_sessions_stay() {
     let (table, faults) = testing::table(&[]).await;
     let store = Store::new(table);
     let (anna, ben) = (UserId::generate(), UserId::generate());

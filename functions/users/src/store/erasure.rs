@@ -37,7 +37,7 @@ impl Store {
     /// When the table does not answer.
     pub async fn sweep(&self, user: &UserId) -> Result<usize, TableError> {
         const OPERATION: &str = "sweeping a user's sessions";
-        let items = self.all_of(OPERATION, user).await?;
+        let items = self.items_of(OPERATION, user).await?;
         let keys = items.iter().filter(|item| item.get(SK) != Some(&string(PROFILE))).map(key_of);
         let deleted: Vec<()> = stream::iter(keys)
             .map(|key| self.table.delete(OPERATION, key))

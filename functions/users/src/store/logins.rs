@@ -16,14 +16,14 @@ pub enum FailureReset {
     LimitExceeded,
 }
 
-/// The stored data that a login needs before it checks the password.
+/// The stored data that a login reads before it checks the password.
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct LoginState {
     pub account: Option<Account>,
     failures: Vec<(String, Failures)>,
 }
 
-impl Known {
+impl LoginState {
     pub fn failures(&self, source: &Source) -> Failures {
         let digest = source.digest();
         self.failures.iter().find(|(of, _)| *of == digest).map(|(_, failures)| *failures).unwrap_or_default()
@@ -35,21 +35,25 @@ impl Store {
     ///
     /// # Errors
     /// When the table does not answer, or an item cannot be read.
-    pub async fn known(&self, email: Option<&Email>, sources: &[Source]) -> Result<Known, TableError> {
-        const OPERATION: &str = "looking for an account and its failed logins";
+    pub async fn login_state(
+        &self,
+        email: Option<&Email>,
+        sources: &[Source],
+    ) -> Result<LoginState, TableError> {
+        const OPERATION: &str = "reading an account and its failed logins";
         let keys = email.map(account_key).into_iter().chain(sources.iter().map(failures_key)).collect();
-        let mut known = Known::default();
+        let mut state = LoginState::default();
         for item in self.table.batch_get(OPERATION, keys, BatchRead::CONSISTENT).await? {
-            known.read(OPERATION, item)?;
+            state.read(OPERATION, item)?;
         }
-        Ok(known)
+        Ok(state)
     }
 
     /// Counts one more failed login. If the answer is lost, it may be counted twice.
     ///
     /// # Errors
     /// When the table does not answer, or too many requests count at the same time.
-    pub async fn note_failure(&self, source: &Source, now: i64) -> Result<(), TableError> {
+    pub async fn record_failure(&self, source: &Source, now: i64) -> Result<(), TableError> {
         const OPERATION: &str = "counting a failed login";
         let counted = retry_on_conflict(CONFLICTS, || async {
             let count = |update: &str, condition: &str| {
@@ -93,7 +97,7 @@ impl Store {
     }
 }
 
-impl Known {
+impl LoginState {
     fn read(&mut self, operation: &'static str, item: Item) -> Result<(), TableError> {
         let digest = string_of(&item, PK).and_then(|pk| pk.strip_prefix(LOGIN)).map(str::to_owned);
         match digest {

@@ -16,7 +16,7 @@ impl Store {
     pub async fn open_sessions(&self, user: &UserId, now: i64) -> Result<Vec<Session>, TableError> {
         const OPERATION: &str = "listing a user's sessions";
         let (mut sessions, mut revoked) = (Vec::<Session>::new(), HashSet::new());
-        for item in self.all_of(OPERATION, user).await? {
+        for item in self.items_of(OPERATION, user).await? {
             let sk = string_of(&item, SK).unwrap_or_default();
             if let Some(family) = sk.strip_prefix(FAMILY) {
                 revoked.insert(family.to_owned());
@@ -34,7 +34,7 @@ impl Store {
 
     /// All items of a user, from all pages. A client that refreshes every quarter of an hour has 3,000
     /// sessions after a month, of 300 bytes each, all spent except the last one.
-    pub(super) async fn all_of(
+    pub(super) async fn items_of(
         &self,
         operation: &'static str,
         user: &UserId,

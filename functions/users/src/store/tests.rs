@@ -8,7 +8,7 @@ use lambda_kit::{
 };
 
 use super::*;
-use crate::domain::{Failures, NewUser, PasswordHash, RefreshToken, Source, TOKEN_BYTES, Wish};
+use crate::domain::{Failures, NewUser, PasswordHash, ProfileChange, RefreshToken, Source, TOKEN_BYTES};
 
 const NOW: i64 = 1_800_000_000;
 
@@ -21,7 +21,7 @@ fn registration(email: &str) -> Registered {
     NewUser { email: email.parse().unwrap(), name: "Anna".parse().unwrap(), phone: None }
         .register(
             UserId::generate(),
-            PasswordHash::of_nobody(),
+            PasswordHash::dummy(),
             Timestamp::UNIX_EPOCH,
             &CorrelationId::generate(),
         )
@@ -49,7 +49,7 @@ async fn count(store: &Store) -> i32 {
 }
 
 #[tokio::test]
-async fn what_is_registered_is_read_back_and_the_profile_carries_its_event() {
+async fn a_registration_is_read_back_and_the_profile_carries_its_event() {
     let (store, _) = store().await;
     let new = registration("anna@example.com");
     assert_eq!(store.register(&new).await.unwrap(), Registration::Done);
@@ -75,7 +75,7 @@ async fn an_address_is_registered_once_and_the_second_try_writes_nothing() {
 }
 
 #[tokio::test]
-async fn of_many_who_register_one_address_at_once_one_wins() {
+async fn of_concurrent_registrations_of_one_address_one_succeeds() {
     let (store, _) = store().await;
     let mut tries = tokio::task::JoinSet::new();
     for _ in 0..16 {
@@ -103,7 +103,7 @@ async fn a_registration_that_never_gets_an_answer_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_registration_that_meets_another_transaction_is_tried_again() {
+async fn a_registration_that_conflicts_with_another_transaction_is_retried() {
     let (store, faults) = store().await;
     faults.conflict(2);
     assert_eq!(store.register(&registration("anna@example.com")).await.unwrap(), Registration::Done);
@@ -125,7 +125,7 @@ async fn a_session_is_kept_under_its_tokens_hash_and_marked_for_expiry() {
 }
 
 #[tokio::test]
-async fn of_two_who_spend_a_token_one_succeeds() {
+async fn of_two_requests_that_spend_a_token_one_succeeds() {
     let (store, _) = store().await;
     let first = session();
     store.open_session(&first).await.unwrap();
@@ -150,7 +150,7 @@ async fn a_token_is_spent_although_the_answers_were_lost() {
 }
 
 #[tokio::test]
-async fn a_token_that_does_not_exist_cannot_be_spent_and_does_not_come_to_be() {
+async fn an_unknown_token_cannot_be_spent_and_is_not_created() {
     let (store, _) = store().await;
     let ghost = session();
     let next = ghost.rotate(token(2), NOW).unwrap();
@@ -159,7 +159,7 @@ async fn a_token_that_does_not_exist_cannot_be_spent_and_does_not_come_to_be() {
 }
 
 #[tokio::test]
-async fn a_revoked_family_stays_revoked_and_others_do_not_care() {
+async fn a_revoked_family_stays_revoked_and_other_families_do_not_change() {
     let (store, _) = store().await;
     let (one, other) = (FamilyId::generate(), FamilyId::generate());
     store.revoke(&anna(), &one, NOW).await.unwrap();
@@ -185,9 +185,9 @@ async fn registered(store: &Store, sessions: u8) -> Registered {
     new
 }
 
-fn renamed(profile: &Profile, name: &str) -> Changed {
-    let wish = Wish { name: Some(name.parse().unwrap()), ..Wish::default() };
-    profile.change(&wish, Timestamp::UNIX_EPOCH, &correlation()).unwrap().unwrap()
+fn renamed(profile: &Profile, name: &str) -> ChangedProfile {
+    let change = ProfileChange { name: Some(name.parse().unwrap()), ..ProfileChange::default() };
+    profile.change(&change, Timestamp::UNIX_EPOCH, &correlation()).unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -205,19 +205,19 @@ async fn an_erasure_leaves_nothing_that_names_the_person_and_frees_the_address()
     let (store, _) = store().await;
     let profile = registered(&store, 0).await.profile;
     let source = Source::Email(profile.email.clone());
-    store.note_failure(&source, NOW).await.unwrap();
+    store.record_failure(&source, NOW).await.unwrap();
     let erasure = profile.erase(Timestamp::UNIX_EPOCH, &correlation()).unwrap();
     assert_eq!(store.erase(&erasure).await.unwrap(), Ok(()));
     assert_eq!(store.account(&profile.email).await.unwrap(), None);
     assert_eq!(store.profile(&profile.user_id).await.unwrap(), None);
-    assert_eq!(store.person(&profile.user_id).await.unwrap(), Some(Person::Erased(erasure.erased)));
+    assert_eq!(store.user(&profile.user_id).await.unwrap(), Some(StoredUser::Erased(erasure.erased)));
     assert_eq!(count(&store).await, 1);
     let again = registration("anna@example.com");
     assert_eq!(store.register(&again).await.unwrap(), Registration::Done);
 }
 
 #[tokio::test]
-async fn neither_a_late_change_nor_a_repeated_erasure_brings_a_person_back_or_takes_another_one_away() {
+async fn neither_a_late_change_nor_a_repeated_erasure_restores_a_user_or_erases_another_one() {
     let (store, faults) = store().await;
     let profile = registered(&store, 0).await.profile;
     let erasure = profile.erase(Timestamp::UNIX_EPOCH, &correlation()).unwrap();
@@ -226,12 +226,12 @@ async fn neither_a_late_change_nor_a_repeated_erasure_brings_a_person_back_or_ta
     store.register(&registration("anna@example.com")).await.unwrap();
     assert_eq!(store.change(&renamed(&profile, "Anna B")).await.unwrap(), Err(Conflict));
     assert_eq!(store.erase(&erasure).await.unwrap(), Err(Conflict));
-    assert!(matches!(store.person(&profile.user_id).await.unwrap(), Some(Person::Erased(_))));
+    assert!(matches!(store.user(&profile.user_id).await.unwrap(), Some(StoredUser::Erased(_))));
     assert!(store.account(&profile.email).await.unwrap().is_some());
 }
 
 #[tokio::test]
-async fn a_sweep_takes_all_of_a_users_sessions_and_goes_on_where_it_was_interrupted() {
+async fn a_sweep_deletes_all_sessions_of_a_user_and_continues_after_an_interruption() {
     let (store, faults) = store().await;
     let profile = registered(&store, 30).await.profile;
     store.open_session(&session()).await.unwrap();
@@ -251,27 +251,27 @@ async fn failures_are_counted_until_a_quarter_of_an_hour_after_the_last() {
     let (anna, elsewhere) =
         (Source::Email("anna@example.com".parse().unwrap()), Source::Address("192.0.2.1".parse().unwrap()));
     for second in [0, 100, 800] {
-        store.note_failure(&anna, NOW + second).await.unwrap();
+        store.record_failure(&anna, NOW + second).await.unwrap();
     }
     let sources = [anna.clone(), elsewhere.clone()];
-    let known = store.known(None, &sources).await.unwrap();
-    assert_eq!(known.failures(&anna), Failures { failures: 3, expires_at: NOW + 1700 });
-    assert_eq!(known.failures(&elsewhere), Failures::default());
+    let state = store.login_state(None, &sources).await.unwrap();
+    assert_eq!(state.failures(&anna), Failures { failures: 3, expires_at: NOW + 1700 });
+    assert_eq!(state.failures(&elsewhere), Failures::default());
     // DynamoDB deletes late: what is over is begun anew.
-    store.note_failure(&anna, NOW + 1700).await.unwrap();
-    let known = store.known(None, &sources).await.unwrap();
-    assert_eq!(known.failures(&anna), Failures { failures: 1, expires_at: NOW + 2600 });
+    store.record_failure(&anna, NOW + 1700).await.unwrap();
+    let state = store.login_state(None, &sources).await.unwrap();
+    assert_eq!(state.failures(&anna), Failures { failures: 1, expires_at: NOW + 2600 });
     assert_eq!(store.reset_failures(&anna, 5, NOW + 1701).await.unwrap(), FailureReset::Done);
-    assert_eq!(store.known(None, &sources).await.unwrap().failures(&anna), Failures::default());
+    assert_eq!(store.login_state(None, &sources).await.unwrap().failures(&anna), Failures::default());
 }
 
 #[tokio::test]
-async fn too_many_failures_are_not_forgiven_before_their_time_is_over() {
+async fn too_many_failures_are_not_reset_before_they_expire() {
     let (store, _) = store().await;
     let anna = Source::Email("anna@example.com".parse().unwrap());
     assert_eq!(store.reset_failures(&anna, 5, NOW).await.unwrap(), FailureReset::Done, "there were none");
     for _ in 0..5 {
-        store.note_failure(&anna, NOW).await.unwrap();
+        store.record_failure(&anna, NOW).await.unwrap();
     }
     assert_eq!(store.reset_failures(&anna, 5, NOW + 899).await.unwrap(), FailureReset::LimitExceeded);
     assert_eq!(store.reset_failures(&anna, 5, NOW + 900).await.unwrap(), FailureReset::Done);
@@ -281,10 +281,10 @@ async fn too_many_failures_are_not_forgiven_before_their_time_is_over() {
 async fn failures_at_the_same_time_are_all_counted() {
     let (store, _) = store().await;
     let anna = Source::Email("anna@example.com".parse().unwrap());
-    let notes = (0..16).map(|_| store.note_failure(&anna, NOW));
-    futures::future::try_join_all(notes).await.unwrap();
-    let known = store.known(None, std::slice::from_ref(&anna)).await.unwrap();
-    assert_eq!(known.failures(&anna).failures, 16);
+    let failures = (0..16).map(|_| store.record_failure(&anna, NOW));
+    futures::future::try_join_all(failures).await.unwrap();
+    let state = store.login_state(None, std::slice::from_ref(&anna)).await.unwrap();
+    assert_eq!(state.failures(&anna).failures, 16);
 }
 
 #[tokio::test]
@@ -292,9 +292,9 @@ async fn an_account_and_its_failures_are_read_in_one_call() {
     let (store, faults) = store().await;
     let new = registered(&store, 0).await;
     let source = Source::Email(new.profile.email.clone());
-    store.note_failure(&source, NOW).await.unwrap();
+    store.record_failure(&source, NOW).await.unwrap();
     faults.reset();
-    let known = store.known(Some(&new.profile.email), std::slice::from_ref(&source)).await.unwrap();
-    assert_eq!((known.account.as_ref(), known.failures(&source).failures), (Some(&new.account), 1));
+    let state = store.login_state(Some(&new.profile.email), std::slice::from_ref(&source)).await.unwrap();
+    assert_eq!((state.account.as_ref(), state.failures(&source).failures), (Some(&new.account), 1));
     assert_eq!(faults.calls(), ["BatchGetItem"]);
 }

@@ -13,7 +13,7 @@ async fn logged_in() -> (World, Value) {
 }
 
 #[tokio::test]
-async fn who_is_deleted_is_gone_for_login_refresh_and_profile_and_the_address_is_free() {
+async fn a_deleted_user_cannot_log_in_refresh_or_read_the_profile_and_the_address_is_free() {
     let (world, tokens) = logged_in().await;
     let token = tokens["access_token"].as_str().unwrap();
     let deleted = world.delete(token).await;
@@ -36,7 +36,7 @@ async fn who_is_deleted_is_gone_for_login_refresh_and_profile_and_the_address_is
 }
 
 #[tokio::test]
-async fn a_repeated_deletion_is_accepted_and_does_not_touch_who_has_the_address_now() {
+async fn a_repeated_deletion_is_accepted_and_does_not_touch_the_new_owner_of_the_address() {
     let (world, tokens) = logged_in().await;
     let token = tokens["access_token"].as_str().unwrap();
     world.faults.lose_answers("TransactWriteItems", 1);
@@ -57,7 +57,7 @@ async fn a_deletion_that_meets_other_transactions_is_made_nevertheless() {
 }
 
 #[tokio::test]
-async fn nobody_deletes_without_a_token() {
+async fn a_deletion_needs_a_token() {
     let (world, _) = logged_in().await;
     assert_eq!(world.delete("nonsense").await.status, StatusCode::UNAUTHORIZED);
     world.login().await;

@@ -39,7 +39,7 @@ async fn a_person_registers_logs_in_and_sees_their_profile() {
 }
 
 #[tokio::test]
-async fn nobody_registers_as_an_administrator_and_who_became_one_gets_a_token_that_says_so() {
+async fn no_user_registers_as_an_administrator_and_the_token_of_one_has_the_role() {
     let world = World::new().await;
     let mut body = anna();
     body["roles"] = json!(["admin"]);

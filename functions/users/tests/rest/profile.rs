@@ -18,7 +18,7 @@ async fn logged_in() -> (World, String) {
 }
 
 #[tokio::test]
-async fn what_is_named_is_changed_and_told_to_the_other_contexts() {
+async fn named_fields_are_changed_and_the_change_is_published() {
     let (world, token) = logged_in().await;
     let wish = json!({"name": " Anna B ", "notification_preferences": {"sms": false}});
     let changed = world.patch(&token, &wish).await;
@@ -34,7 +34,7 @@ async fn what_is_named_is_changed_and_told_to_the_other_contexts() {
 }
 
 #[tokio::test]
-async fn a_profile_can_be_sent_back_as_it_was_read_and_nothing_is_told() {
+async fn a_profile_can_be_sent_back_as_it_was_read_and_nothing_is_published() {
     let (world, token) = logged_in().await;
     let mut me = world.get("/v1/users/me", Some(&token)).await.body;
     assert_eq!(world.patch(&token, &me).await.body, me);
@@ -47,7 +47,7 @@ async fn a_profile_can_be_sent_back_as_it_was_read_and_nothing_is_told() {
 }
 
 #[tokio::test]
-async fn a_change_whose_answer_was_lost_is_made_and_told_once() {
+async fn a_change_whose_answer_was_lost_is_made_and_published_once() {
     let (world, token) = logged_in().await;
     world.faults.lose_answers("PutItem", 1);
     let changed = world.patch(&token, &json!({"name": "Anna B"})).await;
@@ -71,7 +71,7 @@ async fn changes_at_the_same_time_are_all_made() {
 }
 
 #[tokio::test]
-async fn a_merge_patch_is_taken_and_another_type_is_told_what_is() {
+async fn a_merge_patch_is_accepted_and_another_type_gets_an_explanation() {
     let (world, token) = logged_in().await;
     let typed = async |media_type: &str| {
         let request = Request::patch("/v1/users/me").header("authorization", format!("Bearer {token}"));

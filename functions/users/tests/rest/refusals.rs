@@ -114,7 +114,7 @@ async fn every_broken_rule_is_named_at_once_and_no_value_is_repeated() {
 }
 
 #[tokio::test]
-async fn a_token_of_another_key_or_of_nobody_is_refused() {
+async fn a_token_of_another_key_or_without_a_user_is_refused() {
     let world = World::new().await;
     let foreign = Tokens::new().user(&UserId::generate());
     for token in ["", "x", foreign.trim_start_matches("Bearer ")] {

@@ -22,7 +22,7 @@ async fn key_ids(world: &World) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn tokens_of_both_keys_are_good_while_both_are_there_and_nobody_is_logged_out() {
+async fn tokens_of_both_keys_are_valid_while_both_are_deployed_and_no_user_is_logged_out() {
     let a = World::new().await;
     a.post("/v1/auth/register", &anna()).await;
     let old = a.login().await;

@@ -30,7 +30,7 @@ async fn a_refresh_token_brings_new_tokens_with_the_roles_of_now() {
 }
 
 #[tokio::test]
-async fn a_spent_token_that_comes_again_ends_its_family_and_no_other() {
+async fn a_reused_token_revokes_its_family_and_no_other() {
     let (world, first) = logged_in().await;
     let other = world.login().await;
     let second = refresh(&world, &first).await.body;
@@ -70,7 +70,7 @@ async fn logging_out_ends_the_family_and_may_be_repeated() {
 }
 
 #[tokio::test]
-async fn what_is_no_token_of_ours_is_refused() {
+async fn an_unknown_token_is_refused() {
     let (world, _) = logged_in().await;
     for wrong in ["", "unknown", &"A".repeat(43)] {
         let answer = refresh(&world, &json!({"refresh_token": wrong})).await;

@@ -48,7 +48,7 @@ async fn an_unknown_address_is_counted_like_a_known_one() {
 }
 
 #[tokio::test]
-async fn a_login_forgives_the_failures_before_it() {
+async fn a_login_resets_the_failures_before_it() {
     let world = with_anna().await;
     for _ in 0..2 {
         fail(&world, 3, HOME, "anna@example.com").await;
@@ -70,14 +70,14 @@ async fn a_client_that_tries_many_accounts_is_stopped_and_a_login_of_its_own_doe
 }
 
 #[tokio::test]
-async fn a_client_that_sends_what_is_no_address_is_counted_as_well() {
+async fn failures_with_an_invalid_address_are_counted_too() {
     let world = with_anna().await;
     fail(&world, 8, HOME, "no address").await;
     assert!(is_throttled(&world.login_from(HOME, "no address", WRONG).await));
 }
 
 #[tokio::test]
-async fn who_failed_is_not_named_in_the_table() {
+async fn the_table_does_not_name_the_source_of_a_failure() {
     let world = World::new().await;
     fail(&world, 1, HOME, "typo@example.com").await;
     let stored = world.stored().await.join("\n");
