@@ -26,7 +26,7 @@ use crate::{
     export::export,
     page::Page,
     readiness::Contexts,
-    upstream::{Caller, Down, Upstream},
+    upstream::{Caller, Upstream, UpstreamError},
 };
 
 #[cfg(feature = "openapi")]
@@ -95,7 +95,9 @@ async fn export_me(
     match export(&storefront.upstream, &caller, cursor.as_deref(), Timestamp::now()).await {
         Ok(Some(export)) => Ok((PRIVATE, Json(export)).into_response()),
         Ok(None) => Err(Problem::not_found("There is no such account any more.")),
-        Err(Down::Status(StatusCode::UNPROCESSABLE_ENTITY)) if cursor.is_some() => Err(InvalidCursor.into()),
+        Err(UpstreamError::Status(StatusCode::UNPROCESSABLE_ENTITY)) if cursor.is_some() => {
+            Err(InvalidCursor.into())
+        }
         Err(down) => Err(Problem::unavailable(&down)),
     }
 }

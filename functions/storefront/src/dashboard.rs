@@ -12,7 +12,7 @@ use lambda_kit::command::chain;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::upstream::{Caller, Context, Down, Upstream};
+use crate::upstream::{Caller, Context, Upstream, UpstreamError};
 
 /// As many as a page shows without being scrolled.
 const RECENT_ORDERS: usize = 5;
@@ -33,8 +33,8 @@ pub struct Dashboard {
     degraded: Vec<&'static str>,
 }
 
-/// Products, and when they were read.
-type Seen = (Instant, Vec<Value>);
+/// Products, and the time of their read.
+type CachedProducts = (Instant, Vec<Value>);
 
 /// Composes dashboards.
 #[derive(Debug, Clone)]
@@ -42,19 +42,19 @@ pub struct Composer {
     upstream: Upstream,
     /// The catalogue's first products are the same for everyone, so they are the only part that is cached.
     /// Customers' own data is not kept here, where it could reach another customer.
-    products: Arc<Mutex<Option<Seen>>>,
+    products: Arc<Mutex<Option<CachedProducts>>>,
 }
 
 /// Why a part is missing.
 #[derive(Debug, thiserror::Error)]
-enum Missing {
+enum MissingPart {
     #[error(transparent)]
-    Down(#[from] Down),
-    #[error("what it is made from is missing")]
+    Upstream(#[from] UpstreamError),
+    #[error("the part that it depends on is missing")]
     Source,
 }
 
-type Part<T> = Result<T, Missing>;
+type PartResult<T> = Result<T, MissingPart>;
 
 impl Composer {
     pub fn new(upstream: Upstream) -> Self {
@@ -65,10 +65,10 @@ impl Composer {
         let (customer, (orders, shipments, related), (products, are_stale)) =
             tokio::join!(self.customer(caller), self.orders(caller), self.products(caller));
         let mut degraded = vec![];
-        let customer = noted(&mut degraded, "customer", customer).flatten();
-        let recent_orders = noted(&mut degraded, "recent_orders", orders).unwrap_or_default();
-        let shipments = noted(&mut degraded, "shipments", shipments).unwrap_or_default();
-        let related = noted(&mut degraded, "recommendations", related).unwrap_or_default();
+        let customer = or_degraded(&mut degraded, "customer", customer).flatten();
+        let recent_orders = or_degraded(&mut degraded, "recent_orders", orders).unwrap_or_default();
+        let shipments = or_degraded(&mut degraded, "shipments", shipments).unwrap_or_default();
+        let related = or_degraded(&mut degraded, "recommendations", related).unwrap_or_default();
         let mut recommendations = if related.is_empty() { products } else { related };
         recommendations.truncate(RECOMMENDATIONS);
         if are_stale && !degraded.contains(&"recommendations") {
@@ -77,17 +77,20 @@ impl Composer {
         Dashboard { customer, recent_orders, shipments, recommendations, degraded }
     }
 
-    async fn customer(&self, caller: &Caller) -> Part<Option<Value>> {
+    async fn customer(&self, caller: &Caller) -> PartResult<Option<Value>> {
         Ok(self.upstream.get(Context::Users, "/v1/users/me", caller).await?)
     }
 
     /// The customer's newest orders, and what is made from them: their shipments, and what was bought together with them.
-    async fn orders(&self, caller: &Caller) -> (Part<Vec<Value>>, Part<Vec<Value>>, Part<Vec<Value>>) {
+    async fn orders(
+        &self,
+        caller: &Caller,
+    ) -> (PartResult<Vec<Value>>, PartResult<Vec<Value>>, PartResult<Vec<Value>>) {
         let path = format!("/v1/orders?limit={RECENT_ORDERS}&customer={}", caller.user_id);
         let orders = match self.upstream.get(Context::Orders, &path, caller).await {
             Ok(orders) => items(orders),
             // Without orders there are other recommendations.
-            Err(down) => return (Err(down.into()), Err(Missing::Source), Ok(vec![])),
+            Err(error) => return (Err(error.into()), Err(MissingPart::Source), Ok(vec![])),
         };
         let (shipments, related) =
             tokio::join!(self.shipments(&orders, caller), self.related(&orders, caller));
@@ -95,7 +98,7 @@ impl Composer {
     }
 
     /// Those of the orders that have one booked.
-    async fn shipments(&self, orders: &[Value], caller: &Caller) -> Part<Vec<Value>> {
+    async fn shipments(&self, orders: &[Value], caller: &Caller) -> PartResult<Vec<Value>> {
         let is_scheduled = |order: &&Value| {
             let mut timeline = order["timeline"].as_array().into_iter().flatten();
             timeline.any(|event| event["event_type"] == OrderShipmentScheduled::TYPE)
@@ -108,7 +111,7 @@ impl Composer {
     }
 
     /// Products that others bought together with the customer's last purchase; empty when there are none.
-    async fn related(&self, orders: &[Value], caller: &Caller) -> Part<Vec<Value>> {
+    async fn related(&self, orders: &[Value], caller: &Caller) -> PartResult<Vec<Value>> {
         let bought = orders.iter().find_map(|order| order["items"][0]["sku"].as_str());
         let Some(sku) = bought else { return Ok(vec![]) };
         let path = format!("/v1/products/{sku}/related");
@@ -129,8 +132,11 @@ impl Composer {
                 *self.products.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
                 (products, false)
             }
-            Err(down) => {
-                tracing::warn!(error = chain(&down), "products are shown as they were, if they are known");
+            Err(error) => {
+                tracing::warn!(
+                    error = chain(&error),
+                    "the catalogue cannot be read, showing cached products if there are any"
+                );
                 let known = known.filter(|(at, _)| at.elapsed() < STALE);
                 (known.map(|(_, products)| products).unwrap_or_default(), true)
             }
@@ -138,8 +144,8 @@ impl Composer {
     }
 }
 
-/// The part, if it is there; else its name is noted.
-fn noted<T>(degraded: &mut Vec<&'static str>, name: &'static str, part: Part<T>) -> Option<T> {
+/// The part; when it is missing, its name is added to `degraded`.
+fn or_degraded<T>(degraded: &mut Vec<&'static str>, name: &'static str, part: PartResult<T>) -> Option<T> {
     part.inspect_err(|missing| {
         tracing::warn!(part = name, error = chain(missing), "a part of the dashboard is missing");
         degraded.push(name);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::upstream::{Caller, Context, Down, Upstream};
+use crate::upstream::{Caller, Context, Upstream, UpstreamError};
 
 /// Orders in one answer. Four calls each, of some 15 ms: well within the function's 3 s, also when the functions have to
 /// start first. A customer with more orders reads on with `cursor`.
@@ -20,7 +20,7 @@ pub struct Export {
     exported_at: Timestamp,
     profile: Value,
     orders: Vec<ExportedOrder>,
-    /// Where it goes on, when there are more orders.
+    /// The start of the next page, when there are more orders.
     next_cursor: Option<String>,
 }
 
@@ -43,7 +43,7 @@ pub async fn export(
     caller: &Caller,
     cursor: Option<&str>,
     now: Timestamp,
-) -> Result<Option<Export>, Down> {
+) -> Result<Option<Export>, UpstreamError> {
     let after = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
     let list = format!("/v1/orders?limit={ORDERS}&customer={}{after}", caller.user_id);
     let (profile, list) = tokio::try_join!(
@@ -58,7 +58,11 @@ pub async fn export(
     Ok(Some(Export { exported_at: now, profile, orders: orders.try_collect().await?, next_cursor }))
 }
 
-async fn exported(upstream: &Upstream, caller: &Caller, listed: Value) -> Result<ExportedOrder, Down> {
+async fn exported(
+    upstream: &Upstream,
+    caller: &Caller,
+    listed: Value,
+) -> Result<ExportedOrder, UpstreamError> {
     let order_id = listed["order_id"].as_str().unwrap_or_default();
     let order = format!("/v1/orders/{order_id}?include=address");
     let events = format!("/v1/orders/{order_id}/events?after=0");

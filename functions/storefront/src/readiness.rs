@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(2);
 const FRESH: SignedDuration = SignedDuration::from_secs(2);
 
 /// Each context with the function that answers for it. The template's policy names the same functions.
-const ASKED: [(&str, &str); 8] = [
+const HEALTH_FUNCTIONS: [(&str, &str); 8] = [
     ("users", "users-api"),
     ("catalog", "catalog-api"),
     ("inventory", "inventory-api"),
@@ -39,7 +39,7 @@ pub struct Contexts {
     last: Arc<Mutex<Option<(Timestamp, Report)>>>,
 }
 
-/// How all contexts are.
+/// The health of all contexts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "openapi", schemars(rename = "Readiness"))]
@@ -53,7 +53,7 @@ impl Contexts {
         Self { peers: Peers::new(sdk, stage, DEADLINE), last: Arc::default() }
     }
 
-    /// The report of the last two seconds, or a new one. Those who ask at the same time wait for the same report.
+    /// The report of the last two seconds, or a new one. Concurrent requests wait for the same report.
     pub async fn report(&self, now: Timestamp) -> Report {
         let mut last = self.last.lock().await;
         match last.as_ref() {
@@ -62,7 +62,7 @@ impl Contexts {
                 report.clone()
             }
             _ => {
-                let report = self.ask().await;
+                let report = self.check_all().await;
                 *last = Some((now, report.clone()));
                 report
             }
@@ -70,11 +70,11 @@ impl Contexts {
     }
 
     /// Calls all contexts concurrently. A context that does not answer counts as down.
-    async fn ask(&self) -> Report {
-        let answers = join_all(ASKED.map(|(context, binary)| async move {
+    async fn check_all(&self) -> Report {
+        let answers = join_all(HEALTH_FUNCTIONS.map(|(context, binary)| async move {
             let health =
-                self.peers.call(binary, &json!({"action": "health"})).await.unwrap_or_else(|silent| {
-                    tracing::warn!(context, error = chain(&silent), "a context does not say how it is");
+                self.peers.call(binary, &json!({"action": "health"})).await.unwrap_or_else(|error| {
+                    tracing::warn!(context, error = chain(&error), "a context's health check failed");
                     Health { status: Status::Down, checks: BTreeMap::new() }
                 });
             (context, health)
@@ -96,32 +96,32 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn whoever_asks_within_two_seconds_gets_the_same_report() {
+    async fn requests_within_two_seconds_get_the_same_report() {
         let lambda = MockServer::start().await;
         let well = ResponseTemplate::new(200).set_body_json(json!({"status": "ok", "checks": {}}));
         Mock::given(any()).respond_with(well).mount(&lambda).await;
         let sdk = lambda_kit::testing::sdk_config(&lambda.uri()).0;
         let contexts = Contexts::new(&(&sdk).into(), "test".to_owned());
-        let asked = async || lambda.received_requests().await.expect("requests are recorded").len();
+        let calls = async || lambda.received_requests().await.expect("requests are recorded").len();
         let at = |ms| Timestamp::from_millisecond(ms).expect("a time");
         let reports = join_all([0, 1, 1999].map(|ms| contexts.report(at(ms)))).await;
         assert!(reports.iter().all(|report| report.status == Status::Ok));
-        assert_eq!(asked().await, ASKED.len());
+        assert_eq!(calls().await, HEALTH_FUNCTIONS.len());
         contexts.report(at(2000)).await;
-        assert_eq!(asked().await, 2 * ASKED.len());
+        assert_eq!(calls().await, 2 * HEALTH_FUNCTIONS.len());
         contexts.report(at(1000)).await;
-        assert_eq!(asked().await, 3 * ASKED.len(), "the clock was set back");
+        assert_eq!(calls().await, 3 * HEALTH_FUNCTIONS.len(), "the clock was set back");
     }
 
     /// The policy must name what is asked, and nothing else.
     #[test]
-    fn the_templates_policy_names_the_functions_that_are_asked() {
+    fn the_templates_policy_names_the_functions_that_are_called() {
         let template = include_str!("../../../infra/storefront.yaml");
         let named: Vec<_> =
             template.lines().filter_map(|line| line.split_once(":function:ordersaga-${Stage}-")).collect();
         assert_eq!(
             named.iter().map(|(_, binary)| *binary).collect::<Vec<_>>(),
-            ASKED.map(|(_, binary)| binary)
+            HEALTH_FUNCTIONS.map(|(_, binary)| binary)
         );
     }
 }

@@ -73,7 +73,7 @@ struct Breakers {
     catalog: Breaker,
 }
 
-/// For whom a call is made.
+/// The user for whom a call is made.
 pub struct Caller {
     pub user_id: UserId,
     /// The caller's `Authorization` header, unchanged.
@@ -90,9 +90,9 @@ impl Caller {
     }
 }
 
-/// Why there is no answer.
+/// Why a context returned no usable answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Down {
+pub enum UpstreamError {
     #[error(transparent)]
     Open(#[from] Open),
     #[error(transparent)]
@@ -103,7 +103,7 @@ pub enum Down {
     Status(StatusCode),
 }
 
-impl ProviderError for Down {
+impl ProviderError for UpstreamError {
     fn ending(&self) -> Ending {
         match self {
             Self::Status(StatusCode::TOO_MANY_REQUESTS) | Self::Call(CallError::Throttled { .. }) => {
@@ -141,11 +141,16 @@ impl Upstream {
     ///
     /// # Errors
     /// When the context is down or refuses the request.
-    pub async fn get(&self, context: Context, path: &str, caller: &Caller) -> Result<Option<Value>, Down> {
-        let guarded = self.breaker(context).guard(self.ask(context, path, caller)).await;
+    pub async fn get(
+        &self,
+        context: Context,
+        path: &str,
+        caller: &Caller,
+    ) -> Result<Option<Value>, UpstreamError> {
+        let guarded = self.breaker(context).guard(self.call(context, path, caller)).await;
         guarded.map_err(|error| match error {
             Guarded::Open(open) => open.into(),
-            Guarded::Call(down) => down,
+            Guarded::Call(error) => error,
         })
     }
 
@@ -160,13 +165,20 @@ impl Upstream {
         }
     }
 
-    async fn ask(&self, context: Context, path: &str, caller: &Caller) -> Result<Option<Value>, Down> {
+    async fn call(
+        &self,
+        context: Context,
+        path: &str,
+        caller: &Caller,
+    ) -> Result<Option<Value>, UpstreamError> {
         let Answer { status_code, body } =
             self.peers.call(context.function(), &request(path, caller)).await?;
         match StatusCode::from_u16(status_code).unwrap_or(StatusCode::BAD_GATEWAY) {
-            StatusCode::OK => serde_json::from_str(&body.unwrap_or_default()).map(Some).map_err(Down::Answer),
+            StatusCode::OK => {
+                serde_json::from_str(&body.unwrap_or_default()).map(Some).map_err(UpstreamError::Answer)
+            }
             StatusCode::NOT_FOUND => Ok(None),
-            status => Err(Down::Status(status)),
+            status => Err(UpstreamError::Status(status)),
         }
     }
 }
@@ -191,20 +203,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_context_that_is_busy_or_of_another_opinion_is_not_down() {
+    fn a_context_that_throttles_or_refuses_is_not_down() {
         let throttled = CallError::Throttled { function: "orders-api" };
         for (down, ending) in [
-            (Down::Status(StatusCode::TOO_MANY_REQUESTS), Ending::Throttled),
-            (Down::Call(throttled), Ending::Throttled),
-            (Down::Status(StatusCode::FORBIDDEN), Ending::Refused),
-            (Down::Status(StatusCode::SERVICE_UNAVAILABLE), Ending::Failed),
+            (UpstreamError::Status(StatusCode::TOO_MANY_REQUESTS), Ending::Throttled),
+            (UpstreamError::Call(throttled), Ending::Throttled),
+            (UpstreamError::Status(StatusCode::FORBIDDEN), Ending::Refused),
+            (UpstreamError::Status(StatusCode::SERVICE_UNAVAILABLE), Ending::Failed),
         ] {
             assert_eq!(down.ending(), ending, "{down}");
         }
     }
 
     #[test]
-    fn a_function_reads_a_call_as_it_reads_one_of_the_gateway() {
+    fn a_function_reads_a_call_like_a_request_of_the_gateway() {
         let caller = Caller {
             user_id: UserId::generate(),
             authorization: "Bearer x".to_owned(),

@@ -111,7 +111,7 @@ fn the_page_has_one_script_and_one_style_and_loads_nothing() {
 }
 
 #[test]
-fn the_script_puts_text_into_the_document_as_text_only_and_asks_by_relative_addresses() {
+fn the_script_inserts_text_as_text_only_and_calls_relative_addresses() {
     let unsafe_uses = [
         "innerHTML",
         "outerHTML",

@@ -154,7 +154,7 @@ fn shipment() -> Value {
 }
 
 #[tokio::test]
-async fn a_dashboard_shows_what_the_contexts_know_of_the_customer() {
+async fn a_dashboard_shows_the_customers_data_from_all_contexts() {
     let shop = Shop::new().await;
     let expected = json!({
         "customer": {"name": "Anna"}, "recent_orders": [order()], "shipments": [shipment()],
@@ -275,7 +275,7 @@ async fn an_export_is_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn what_is_composed_is_for_those_who_are_logged_in() {
+async fn composed_routes_need_a_token() {
     let shop = Shop::new().await;
     for path in ["/v1/dashboard", "/v1/users/me/export"] {
         assert_eq!(shop.get("", path).await.0, 401);
