@@ -17,7 +17,7 @@ pub enum ReconcileOutcome {
     /// It had ended, but was still in the index.
     Ended,
     /// Its saga had never started. It was started now.
-    StartResult,
+    Started,
     /// Its saga was lost after the order had completed.
     Completed,
     /// Its saga was lost: everything was undone.

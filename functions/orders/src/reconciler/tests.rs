@@ -19,7 +19,7 @@ use serde_json::json;
 use self::world::{PLACED, World};
 use super::{
     function::TIME_TO_UNDO,
-    unwind::{Retried, RetryError},
+    roll_back::{Retried, RetryError},
     *,
 };
 use crate::{

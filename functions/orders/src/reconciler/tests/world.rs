@@ -149,7 +149,7 @@ impl World {
             let store = &self.reconciler.store;
             crate::handler::execute(store, &order_id, &command, &correlation_id, at(second)).await.unwrap();
         }
-        self.show().await;
+        self.update_index().await;
         self.faults.reset();
         self
     }
