@@ -8,7 +8,7 @@ use super::PaymentView;
 pub fn operations() -> Vec<Operation> {
     vec![
         Operation::get("/v1/payments/{order_id}", Who::OwnerOrAdmin, "How the payment of an order stands")
-            .task_tokens::<PaymentView>(
+            .answers::<PaymentView>(
             200,
             "The payment.",
             &["Cache-Control"],

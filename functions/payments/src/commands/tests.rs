@@ -27,7 +27,7 @@ fn undone(outcome: UndoOutcome) -> Undone {
 }
 
 impl Lab {
-    async fn record(&self, state: IntentState) {
+    async fn observe(&self, state: IntentState) {
         let observed = PaymentInput::IntentObserved { intent_id: "pi_1".to_owned(), state };
         let known = Some(self.payment().await);
         crate::handler::record(&self.payments.store, &self.order, known, &observed, self.event_context())
@@ -412,7 +412,7 @@ async fn late_money_on_an_undone_payment_goes_back_by_itself() {
     lab.stripe.fail("cancel", &[Fault::Unreachable]);
     assert!(lab.undo().await.is_err());
     lab.stripe.set_status("pi_1", "succeeded");
-    lab.record(IntentState::Succeeded).await;
+    lab.observe(IntentState::Succeeded).await;
     assert_eq!(lab.status().await, Status::Refunding);
     lab.check_at(10).await.unwrap();
     assert_eq!(lab.status().await, Status::Refunded);
