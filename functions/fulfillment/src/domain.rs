@@ -9,7 +9,7 @@ use contracts::{
         ShipmentCancelled, ShipmentDelivered, ShipmentPacked, ShipmentPicked, ShipmentScheduled,
         ShipmentShipped,
     },
-    saga::Shipment,
+    saga::Shipment as Booking,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
