@@ -26,6 +26,15 @@ fn gateway_at(lab: &Lab, url: &str) -> Gateway {
     )
 }
 
+/// A payment for calls of the gateway, for which its state does not matter.
+async fn undone_payment(lab: &Lab) -> Payment {
+    let undo = PaymentInput::UndoRequested {
+        user_id: lab.user.clone(),
+        correlation_id: crate::testing::correlation(),
+    };
+    crate::handler::record(&lab.payments.store, &lab.order, None, &undo, lab.event_context()).await.unwrap()
+}
+
 async fn answering(status: u16, body: serde_json::Value) -> MockServer {
     let server = MockServer::start().await;
     Mock::given(wiremock::matchers::any())
@@ -103,13 +112,7 @@ async fn a_request_names_its_key_its_version_and_who_asks() {
         .respond_with(ResponseTemplate::new(200).set_body_json(&intent))
         .mount(&server)
         .await;
-    let undo = PaymentInput::UndoRequested {
-        user_id: lab.user.clone(),
-        correlation_id: crate::testing::correlation(),
-    };
-    let payment = crate::handler::record(&lab.payments.store, &lab.order, None, &undo, lab.event_context())
-        .await
-        .unwrap();
+    let payment = undone_payment(&lab).await;
     let gateway = gateway(&lab, &server);
     let confirmed = gateway.confirm(&payment, "pi_1", CALL).await.unwrap();
     assert_eq!(confirmed.state(), IntentState::Succeeded);
@@ -131,13 +134,7 @@ async fn a_charge_is_sent_in_the_gateways_units_or_not_at_all(
 ) {
     let lab = Lab::new().await;
     let server = answering(200, json!({"id": "pi_1", "status": "requires_confirmation"})).await;
-    let undo = PaymentInput::UndoRequested {
-        user_id: lab.user.clone(),
-        correlation_id: crate::testing::correlation(),
-    };
-    let payment = crate::handler::record(&lab.payments.store, &lab.order, None, &undo, lab.event_context())
-        .await
-        .unwrap();
+    let payment = undone_payment(&lab).await;
     let charge = Charge { amount, payment_method: "pm_card_visa".to_owned(), deadline: 0 };
     let answer = gateway(&lab, &server).create(&payment, &charge, CALL).await;
     let requests = server.received_requests().await.unwrap();
