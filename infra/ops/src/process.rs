@@ -139,6 +139,12 @@ mod tests {
     #[test]
     fn a_group_is_killed_only_when_it_carries_the_mark() {
         let mut child = Command::new("sleep").arg("61").process_group(0).spawn().unwrap();
+        // `spawn` returns while the kernel still replaces the program: until then the command line is empty.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while command_line(child.id()).is_empty() {
+            assert!(Instant::now() < deadline, "sleep has no command line");
+            std::thread::sleep(POLL);
+        }
         kill_group_of(child.id(), "somebody-elses");
         assert!(group_lives(child.id()));
         kill_group_of(child.id(), "sleep");
