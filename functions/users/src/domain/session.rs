@@ -15,6 +15,10 @@ pub const TOKEN_BYTES: usize = 32;
 /// A session that is not used for this long ends: 30 days, in seconds.
 pub const LIFETIME: i64 = 30 * 24 * 60 * 60;
 
+/// A login is good for this long, however often it is refreshed: 90 days, in seconds. A stolen token that is
+/// refreshed in secret ends then, too.
+pub const LONGEST: i64 = 90 * 24 * 60 * 60;
+
 /// A refresh token as the client holds it: the user's id and 32 random bytes. `Debug` hides it.
 ///
 /// It names the user, so that all sessions of a user are in one partition and are deleted with the account.
@@ -121,7 +125,8 @@ impl Session {
         if self.expires_at <= now {
             return Err(Refused::Expired);
         }
-        Ok(Self { token: next, expires_at: now + LIFETIME, ..self.clone() })
+        let expires_at = (now + LIFETIME).min(self.opened_at + LONGEST);
+        Ok(Self { token: next, expires_at, ..self.clone() })
     }
 }
 
@@ -147,6 +152,17 @@ mod tests {
         assert_eq!(second.opened_at, NOW);
         assert_eq!(second.token, token(2).hash());
         assert_eq!(second.expires_at, NOW + 100 + 30 * 86_400);
+    }
+
+    #[test]
+    fn a_session_ends_90_days_after_the_login_however_often_it_is_used() {
+        let mut session = session();
+        for day in 1..90 {
+            session = session.rotate(token(2).hash(), NOW + day * 86_400).unwrap();
+        }
+        let end = NOW + 90 * 86_400;
+        assert_eq!(session.expires_at, end);
+        assert_eq!(session.rotate(token(3).hash(), end), Err(Refused::Expired));
     }
 
     #[test]
