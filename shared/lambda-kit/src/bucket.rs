@@ -29,7 +29,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{
     command::chain,
-    dynamodb::{Item, Table, TableError, condition_failed, key, number, refused_item},
+    dynamodb::{Item, Table, TableError, condition_failed, is_busy, key, number, refused_item},
     numbers::ATTEMPT_TIMEOUT,
 };
 
@@ -43,6 +43,9 @@ const KEPT_SECONDS: i64 = 3600;
 /// At most three tries: "not full", as last seen; "full", as that write found; and "not full" again, when
 /// another caller took a token meanwhile. At one `now` it cannot become full again.
 const TRIES: usize = 3;
+
+/// How long a caller waits when its bucket's item is throttled. DynamoDB counts the writes of each second.
+const THROTTLED: SignedDuration = SignedDuration::from_secs(1);
 
 /// The result of `take`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,12 +90,15 @@ impl Bucket {
         self
     }
 
-    /// Takes one token, if there is one. When the table does not answer, the caller is let through.
+    /// Takes one token, if there is one. When the table does not answer, the caller is let through. When the
+    /// bucket's own item is throttled, the caller is refused: so many writes come only from callers that are far
+    /// above their rate.
     pub async fn take(&self, now: Timestamp) -> Verdict {
         let now = now.as_microsecond();
         match self.advance(now, 1, 0).await {
             Ok(Advance::To(full_at)) => self.flow.taken(full_at, now),
             Ok(Advance::Not(full_at)) => Verdict::Wait(self.flow.turn(full_at + self.flow.token, now)),
+            Ok(Advance::Throttled) => Verdict::Wait(THROTTLED),
             Err(error) => {
                 self.cannot(&error);
                 self.flow.taken(now, now)
@@ -113,6 +119,7 @@ impl Bucket {
         match self.advance(now, count, micros(patience)).await {
             Ok(Advance::To(full_at)) => Turn::After(self.flow.turn(full_at, now)),
             Ok(Advance::Not(full_at)) => Turn::TooFar(self.flow.turn(full_at + self.flow.tokens(count), now)),
+            Ok(Advance::Throttled) => Turn::TooFar(THROTTLED),
             Err(error) => {
                 self.cannot(&error);
                 Turn::After(SignedDuration::ZERO)
@@ -148,6 +155,7 @@ impl Bucket {
             let (moved, seen) = match self.move_on(full_at <= now, now, count, patience).await? {
                 Move::Done(to) => (true, to),
                 Move::Refused(seen) => (false, seen),
+                Move::Throttled => return Ok(Advance::Throttled),
             };
             self.seen.fetch_max(seen, Ordering::Relaxed);
             if moved {
@@ -194,12 +202,15 @@ const OPERATION: &str = "taking from a bucket";
 enum Advance {
     To(i64),
     Not(i64),
+    Throttled,
 }
 
 enum Move {
     Done(i64),
     /// The bucket becomes full at another time than was thought; 0 when there is none.
     Refused(i64),
+    /// One item takes about 1,000 writes a second.
+    Throttled,
 }
 
 fn read<R: Send + Sync + std::fmt::Debug + 'static>(
@@ -210,6 +221,7 @@ fn read<R: Send + Sync + std::fmt::Debug + 'static>(
         Err(error) if condition_failed(&error) => {
             Ok(Move::Refused(refused_item(&error).map_or(Ok(0), |item| full_at(Some(item)))?))
         }
+        Err(error) if is_busy(&error) => Ok(Move::Throttled),
         Err(error) => Err(TableError::call(OPERATION, error)),
     }
 }

@@ -179,7 +179,7 @@ pub fn refused_item<R>(
 /// Whether the call was refused because other transactions were writing the same items or the table was
 /// throttled. It had no effect and may be retried after a short wait (DynamoDB Developer Guide, "Error handling
 /// with DynamoDB").
-fn is_busy<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
+pub(crate) fn is_busy<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
     matches!(
         error.code(),
         Some(

@@ -153,6 +153,8 @@ struct State {
     refused: HashMap<String, u32>,
     conflicts: u32,
     throttled: u32,
+    /// By operation, which is none of a transaction.
+    throttled_calls: HashMap<String, u32>,
     held: HashMap<String, Arc<tokio::sync::Semaphore>>,
 }
 
@@ -200,6 +202,11 @@ impl Faults {
     /// which a table in this process never does by itself.
     pub fn throttle(&self, count: u32) {
         self.with(|state| state.throttled = count);
+    }
+
+    /// The next `count` tries of `operation` are refused because the item gets more writes than a partition takes.
+    pub fn throttle_calls(&self, operation: &str, count: u32) {
+        self.with(|state| state.throttled_calls.insert(operation.to_owned(), count));
     }
 
     /// The operations called since the table was made, or since `reset`.
@@ -279,15 +286,19 @@ impl HttpConnector for FaultyConnector {
             let throttled = transaction && !conflict && state.throttled > 0;
             state.throttled -= u32::from(throttled);
             let cancelled = match (conflict, throttled) {
-                (true, _) => Some(("TransactionConflict", "Transaction is ongoing for the item")),
-                (_, true) => Some(("ThrottlingError", "Throughput exceeds the current capacity")),
-                _ => None,
+                (true, _) => {
+                    Some(cancelled_answer("TransactionConflict", "Transaction is ongoing for the item"))
+                }
+                (_, true) => {
+                    Some(cancelled_answer("ThrottlingError", "Throughput exceeds the current capacity"))
+                }
+                _ => take(&mut state.throttled_calls, &operation).then(throttled_answer),
             };
             let held = state.held.get(&operation).cloned();
             (cancelled, take(&mut state.refused, &operation), state.loses(&operation), held)
         });
-        if let Some((code, message)) = cancelled {
-            return HttpConnectorFuture::ready(Ok(cancelled_answer(code, message)));
+        if let Some(answer) = cancelled {
+            return HttpConnectorFuture::ready(Ok(answer));
         }
         let inner = self.inner.clone();
         HttpConnectorFuture::new(async move {
@@ -311,6 +322,16 @@ fn cancelled_answer(code: &str, message: &str) -> HttpResponse {
         "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
         "Message": format!("Transaction cancelled, please refer cancellation reasons for specific reasons [{code}]"),
         "CancellationReasons": [{"Code": code, "Message": message}],
+    });
+    HttpResponse::new(StatusCode::try_from(400).expect("a status"), SdkBody::from(body.to_string()))
+}
+
+/// DynamoDB's response when one item gets more writes than a partition takes (DynamoDB Developer Guide, "Error
+/// handling with DynamoDB").
+fn throttled_answer() -> HttpResponse {
+    let body = serde_json::json!({
+        "__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException",
+        "message": "Throughput exceeds the current capacity of your table or index.",
     });
     HttpResponse::new(StatusCode::try_from(400).expect("a status"), SdkBody::from(body.to_string()))
 }

@@ -104,6 +104,16 @@ async fn a_table_that_does_not_answer_lets_callers_through() {
 }
 
 #[tokio::test]
+async fn a_bucket_whose_item_is_throttled_refuses_its_callers() {
+    let (bucket, faults) = alone(10, 1).await;
+    faults.throttle_calls("UpdateItem", crate::aws::MAX_ATTEMPTS);
+    assert_eq!(bucket.take(at(0)).await, Verdict::Wait(ms(1000)));
+    faults.throttle_calls("UpdateItem", crate::aws::MAX_ATTEMPTS);
+    assert_eq!(bucket.turn(at(0), ms(0)).await, Turn::TooFar(ms(1000)));
+    assert!(matches!(bucket.take(at(0)).await, Verdict::Taken { remaining: 9, .. }), "nothing was taken");
+}
+
+#[tokio::test]
 async fn a_slower_bucket_gives_its_turns_further_apart() {
     let (table, _) = testing::table(&[]).await;
     let bucket = bucket(&table, 1, 2).slower_by(5);
