@@ -8,7 +8,6 @@ mod tests;
 use axum::{
     Json, Router,
     extract::{Path, State},
-    http::{HeaderValue, header},
     response::IntoResponse,
     routing::{get, post},
 };
@@ -100,7 +99,7 @@ async fn show(
     let shipment = shipment.filter(|shipment| identity.may_see(&shipment.user_id)).ok_or_else(no_such)?;
     let shipping_address = shipment.shipping_address.clone().filter(|_| include.is_some());
     let view = ShipmentView { shipping_address, ..view(shipment).ok_or_else(no_such)? };
-    Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"))], Json(view)))
+    Ok(Json(view))
 }
 
 /// Records the shipment's progress. A repeat gets the first answer.

@@ -182,13 +182,12 @@ async fn show(
         None => now,
     };
     let order = OrderView::from(&history);
-    let mut response = match include {
-        // Not by its version alone: the address can be erased.
-        Some(_) => {
-            Json(AddressedView::new(order, store.checkout_details(&history.order_id).await?)).into_response()
-        }
-        None => conditional(&headers, &etag(history.order.version), Json(order)),
-    };
+    if include.is_some() {
+        // Not by its version alone, because the address can be erased. For the same reason no cache may keep it.
+        let details = store.checkout_details(&history.order_id).await?;
+        return Ok(Json(AddressedView::new(order, details)).into_response());
+    }
+    let mut response = conditional(&headers, &etag(history.order.version), Json(order));
     response.headers_mut().insert(header::CACHE_CONTROL, CACHE);
     Ok(response)
 }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::{Path, State},
-    http::{HeaderValue, header},
     response::IntoResponse,
     routing::{get, post},
 };
@@ -65,8 +64,7 @@ async fn show(
     let payment = api.recorder.store.get(&order_id).await.map_err(|e| Problem::unavailable(&e))?;
     let payment = payment.filter(|payment| identity.may_see(&payment.user_id));
     let view = payment.and_then(|payment| view(payment, &identity.user_id)).ok_or_else(not_found)?;
-    // It holds what lets the customer finish the payment.
-    Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(view)))
+    Ok(Json(view))
 }
 
 /// `None` for the mark of an undo that came before the payment: there is nothing to show. `next_action` is

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::State,
-    http::{StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -58,5 +58,5 @@ async fn issue(State(tickets): State<Arc<Tickets>>, identity: Identity) -> Resul
         .map_err(|error| Problem::unavailable(&error))?;
     let answer =
         TicketAnswer { ticket, expires_in: Audience::Realtime.lifetime(), url: &tickets.websocket_url };
-    Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+    Ok((StatusCode::CREATED, Json(answer)).into_response())
 }

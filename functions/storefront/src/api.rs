@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::{
     Extension, Json, Router,
     extract::State,
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -31,14 +31,6 @@ use crate::{
 
 #[cfg(feature = "openapi")]
 pub use describe::operations;
-
-/// Health is of this instant, or of the last two seconds.
-const NO_STORE: [(HeaderName, HeaderValue); 1] =
-    [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-
-/// For responses that are composed for one person.
-const PRIVATE: [(HeaderName, HeaderValue); 1] =
-    [(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"))];
 
 /// The dependencies of the endpoints.
 #[derive(Debug, Clone)]
@@ -70,7 +62,7 @@ async fn dashboard(
     headers: HeaderMap,
 ) -> impl IntoResponse {
     let caller = Caller::new(identity, correlation_id, &headers);
-    (PRIVATE, Json(storefront.composer.dashboard(&caller).await))
+    Json(storefront.composer.dashboard(&caller).await)
 }
 
 #[derive(Deserialize)]
@@ -93,7 +85,7 @@ async fn export_me(
     }
     let caller = Caller::new(identity, correlation_id, &headers);
     match export(&storefront.upstream, &caller, cursor.as_deref(), Timestamp::now()).await {
-        Ok(Some(export)) => Ok((PRIVATE, Json(export)).into_response()),
+        Ok(Some(export)) => Ok(Json(export).into_response()),
         Ok(None) => Err(Problem::not_found("There is no such account any more.")),
         Err(UpstreamError::Status(StatusCode::UNPROCESSABLE_ENTITY)) if cursor.is_some() => {
             Err(InvalidCursor.into())
@@ -104,18 +96,17 @@ async fn export_me(
 
 /// Liveness only: it checks no dependency.
 async fn live() -> impl IntoResponse {
-    (NO_STORE, Json(json!({"status": "ok"})))
+    Json(json!({"status": "ok"}))
 }
 
 /// 200 when every context is well, else 503; the body is the same report in both.
 async fn ready(State(storefront): State<Storefront>) -> Response {
     let report = storefront.contexts.report(Timestamp::now()).await;
     match report.status {
-        Status::Ok => (NO_STORE, Json(report)).into_response(),
+        Status::Ok => Json(report).into_response(),
         Status::Down => {
             let again = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
-            (StatusCode::SERVICE_UNAVAILABLE, NO_STORE, again, Extension(OwnBody), Json(report))
-                .into_response()
+            (StatusCode::SERVICE_UNAVAILABLE, again, Extension(OwnBody), Json(report)).into_response()
         }
     }
 }

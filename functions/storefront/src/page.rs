@@ -81,10 +81,8 @@ impl Page {
     }
 
     pub fn response(&self) -> Response {
-        let headers: [(HeaderName, HeaderValue); 4] = [
+        let headers: [(HeaderName, HeaderValue); 2] = [
             (header::CONTENT_SECURITY_POLICY, self.policy.clone()),
-            (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-            (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
             // A new version of the shop is seen at the next visit.
             (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         ];

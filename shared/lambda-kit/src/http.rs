@@ -13,6 +13,7 @@ mod path;
 mod problem;
 mod query;
 mod request_id;
+mod security;
 
 use std::{sync::Arc, time::Instant};
 
@@ -93,7 +94,8 @@ fn client_address(request: &lambda_http::Request) -> ClientAddress {
     })
 }
 
-/// The routes with everything around them: correlation id, problems, token check, body limit, logs, metrics.
+/// The routes with everything around them: security headers, correlation id, problems, token check, body limit,
+/// logs, metrics.
 pub fn app(routes: Router, verifier: Arc<Verifier>) -> Router {
     routes
         .fallback(async || Problem::not_found("There is nothing at this address."))
@@ -104,6 +106,7 @@ pub fn app(routes: Router, verifier: Arc<Verifier>) -> Router {
         .layer(Extension(verifier))
         .layer(middleware::from_fn(problem::render))
         .layer(middleware::from_fn(request_id::layer))
+        .layer(middleware::from_fn(security::layer))
 }
 
 /// One log line and one metric for each request.

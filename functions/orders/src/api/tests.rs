@@ -581,7 +581,9 @@ async fn an_order_shows_its_address_to_its_customer_on_request_until_it_is_erase
         (&address(), &json!("pm_card_visa"))
     );
     assert_eq!(answer.body["order_id"], id.as_str());
+    assert_eq!(answer.headers["cache-control"], "no-store");
     let plain = shop.get(&shop.anna(), &format!("/v1/orders/{id}")).await;
+    assert_eq!(plain.headers["cache-control"], "private, no-cache");
     assert!(plain.body.get("shipping_address").is_none());
     assert_eq!(shop.get(&shop.tokens.user(&UserId::generate()), &path).await.status, 404);
     let key = lambda_kit::dynamodb::key(format!("ORDER#{id}"), "COMMIT#00000001");

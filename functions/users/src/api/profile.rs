@@ -28,7 +28,6 @@ const DECISIONS: Budget = Budget::Tries(4);
 
 /// As long as an access token lives: a new key is published that long before it signs.
 const JWKS_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=900");
-const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
 
 #[derive(Serialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
@@ -94,7 +93,7 @@ pub async fn me(
         let open = users.store.open_sessions(&identity.user_id, Timestamp::now().as_second()).await;
         view.sessions = Some(open.map_err(UsersError::from)?.iter().map(SessionView::from).collect());
     }
-    Ok(shown(view))
+    Ok(Json(view))
 }
 
 /// Changes what is named, and leaves the rest. A repeat finds it changed and publishes nothing.
@@ -117,7 +116,7 @@ pub async fn change(
             changed.profile
         }))
     });
-    Ok(shown(changed.await?.map_err(UsersError::from)?.into()))
+    Ok(Json(ProfileView::from(changed.await?.map_err(UsersError::from)?)))
 }
 
 /// Erases the person here at once, and everywhere else by the event. A repeat is accepted as the first one was.
@@ -138,10 +137,6 @@ pub async fn delete(
     });
     erased.await?.map_err(UsersError::from)?;
     Ok(StatusCode::ACCEPTED)
-}
-
-fn shown(profile: ProfileView) -> impl IntoResponse {
-    ([(header::CACHE_CONTROL, PRIVATE)], Json(profile))
 }
 
 /// RFC 7517 section 5.
