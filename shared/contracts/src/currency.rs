@@ -9,6 +9,7 @@ use crate::Money;
 /// How the gateway charges a currency. Amounts are in the currency's minor units (ISO 4217), as everywhere here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChargeRule {
+    /// The currency that the rule is about.
     pub currency: Currency,
     /// Decimals of an amount as ISO 4217 has them: 42 EUR are 4200.
     pub iso_exponent: u8,
@@ -19,20 +20,26 @@ pub struct ChargeRule {
     /// A charge below it is refused. The gateway states it for accounts that are paid out in this currency; for one that
     /// is not listed there, and for an account that is paid out in another currency, only the gateway knows it.
     pub smallest: i64,
+    /// A charge above it is refused.
     pub largest: i64,
 }
 
 /// Why an amount cannot be charged. `Display` is read by people, after the name of what has the amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotChargeable {
+    /// The gateway does not charge this currency.
     #[error("is in {}, a currency in which no payments are taken", .0.code())]
     Currency(Currency),
+    /// Money is never charged in the other direction.
     #[error("is negative")]
     Negative,
+    /// The amount is not a multiple of this one, as the gateway requires.
     #[error("is not a multiple of {0}, as payments in this currency must be")]
     Step(Money),
+    /// The amount is below this one.
     #[error("is less than the smallest payment, {0}")]
     TooSmall(Money),
+    /// The amount is above this one.
     #[error("is more than the largest payment, {0}")]
     TooLarge(Money),
 }

@@ -10,6 +10,7 @@ use crate::{CorrelationId, EventId, UserId};
 pub trait EventPayload: Serialize + DeserializeOwned {
     /// `context.fact`, in the past tense.
     const TYPE: &'static str;
+    /// Counts the incompatible changes of the payload, from 1.
     const VERSION: u32;
 
     /// Reads the payload of an event of `version`, which may be an older one.
@@ -33,9 +34,13 @@ pub trait EventPayload: Serialize + DeserializeOwned {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Envelope {
+    /// Derived from source, subject and sequence, so that a repeated command makes the same event.
     pub event_id: EventId,
+    /// `context.fact`, in the past tense: [`EventPayload::TYPE`].
     pub event_type: String,
+    /// The version of `data`: [`EventPayload::VERSION`].
     pub event_version: u32,
+    /// When the fact was stored, by the clock of the function that stored it.
     pub occurred_at: Timestamp,
     /// The context that the fact belongs to.
     pub source: String,
@@ -43,44 +48,73 @@ pub struct Envelope {
     pub subject: String,
     /// Counts from 1 per subject and source.
     pub sequence: u64,
+    /// The same for everything that one request caused.
     pub correlation_id: CorrelationId,
     /// The id of the event or command that caused this one.
     pub causation_id: String,
+    /// The trace of the request (W3C Trace Context). Not set today.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// The payload, in the form of `event_type` and `event_version`.
     pub data: Value,
+    /// What consumers need of every event, whatever its payload.
     pub metadata: Metadata,
 }
 
+/// Fields that all events share and no payload has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Metadata {
     /// The user whose thing the subject is, where there is one.
     pub user_id: Option<UserId>,
+    /// For a shop with several tenants. Not set today.
     pub tenant_id: Option<String>,
 }
 
 /// The fields of a new envelope, except the payload.
 #[derive(Debug, Clone)]
 pub struct NewEvent<'a> {
+    /// The context that publishes the event.
     pub source: &'a str,
+    /// What the event is about: an order id, a user id or a SKU.
     pub subject: &'a str,
+    /// Counts the events of this source about this subject, from 1.
     pub sequence: u64,
+    /// When the fact is stored.
     pub occurred_at: Timestamp,
+    /// That of the request or event that caused this one.
     pub correlation_id: &'a CorrelationId,
+    /// The id of the event or command that caused this one.
     pub causation_id: &'a str,
+    /// The user whose thing the subject is, where there is one.
     pub user_id: Option<&'a UserId>,
 }
 
+/// Why an envelope does not have the wanted payload.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
+    /// The event has another type.
     #[error("expected a {expected} event, got {actual}")]
-    WrongType { expected: &'static str, actual: String },
+    WrongType {
+        /// The type that the caller reads.
+        expected: &'static str,
+        /// The type of the event.
+        actual: String,
+    },
+    /// A later release published the event. It can be read after an update.
     #[error("{event_type} version {version} is newer than this reader")]
-    UnknownVersion { event_type: String, version: u32 },
+    UnknownVersion {
+        /// The type of the event.
+        event_type: String,
+        /// The version of the event.
+        version: u32,
+    },
+    /// `data` does not have the form of its type and version.
     #[error("the payload of {event_type} cannot be read")]
     Payload {
+        /// The type of the event.
         event_type: String,
+        /// The parser's error. It quotes the payload, so it may hold personal data.
         #[source]
         source: serde_json::Error,
     },

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::events::Channel;
+use crate::channel::Channel;
 
 /// A value that does not have the form of the identifier it was meant to be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +35,7 @@ macro_rules! string_newtype {
         }
 
         impl $name {
+            /// The identifier as it is on the wire.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -181,6 +182,7 @@ impl NotificationId {
 }
 
 impl CorrelationId {
+    /// `cor_` and a UUID version 7, for a request that brings none.
     pub fn generate() -> Self {
         Self(format!("cor_{}", Uuid::now_v7().simple()))
     }

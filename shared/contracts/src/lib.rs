@@ -1,12 +1,17 @@
 //! Types that cross context boundaries: the event envelope and all event types, the saga's commands and error
 //! names, ids, money and statuses. Pure data: no AWS, no I/O, no clock.
 
+#![warn(missing_docs)]
+
+mod channel;
 mod currency;
 mod event;
 pub mod events;
+mod failure;
 mod ids;
 mod money;
 mod order;
+mod order_status;
 pub mod query;
 pub mod saga;
 #[cfg(feature = "schema")]
@@ -17,7 +22,8 @@ pub use currency::{ChargeRule, NotChargeable, charge_rules};
 pub use event::{DecodeError, Envelope, EventPayload, Metadata, NewEvent};
 pub use ids::{CorrelationId, EventId, IdempotencyKey, InvalidId, NotificationId, OrderId, Sku, UserId};
 pub use money::{Money, MoneyError};
-pub use order::{OrderDiscount, OrderLine, OrderStatus, PricedLine, ShippingAddress};
+pub use order::{OrderDiscount, OrderLine, PricedLine, ShippingAddress};
+pub use order_status::OrderStatus;
 pub use stock::Availability;
 
 pub use iso_currency::Currency;

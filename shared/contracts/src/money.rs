@@ -15,23 +15,37 @@ pub struct Money {
     pub currency: Currency,
 }
 
+/// Why amounts cannot be computed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
+    /// The two amounts have different currencies.
     #[error("{left} and {right} cannot be added: convert one of them first")]
-    CurrencyMismatch { left: Currency, right: Currency },
+    CurrencyMismatch {
+        /// The currency of the amount that is added to.
+        left: Currency,
+        /// The currency of the amount that is added.
+        right: Currency,
+    },
+    /// The result does not fit into `i64`.
     #[error("the amount does not fit into 64 bits")]
     Overflow,
 }
 
 impl Money {
+    /// `amount` is in the minor unit of the currency: 42 dollars are 4200.
     pub const fn new(amount: i64, currency: Currency) -> Self {
         Self { amount, currency }
     }
 
+    /// No money, in this currency.
     pub const fn zero(currency: Currency) -> Self {
         Self::new(0, currency)
     }
 
+    /// The sum of two amounts of one currency.
+    ///
+    /// # Errors
+    /// When the currencies differ, or the sum does not fit into `i64`.
     pub fn checked_add(self, other: Self) -> Result<Self, MoneyError> {
         if self.currency != other.currency {
             return Err(MoneyError::CurrencyMismatch { left: self.currency, right: other.currency });
@@ -42,6 +56,10 @@ impl Money {
             .ok_or(MoneyError::Overflow)
     }
 
+    /// The amount times `factor`, such as a price times a quantity.
+    ///
+    /// # Errors
+    /// When the product does not fit into `i64`.
     pub fn checked_mul(self, factor: u32) -> Result<Self, MoneyError> {
         self.amount
             .checked_mul(i64::from(factor))

@@ -23,7 +23,10 @@ pub trait Query {
 pub enum OrderQuery {
     /// The statuses of these orders: at most `ORDER_STATUSES_MAX`, without duplicates. The answer is an
     /// `OrderStatuses`.
-    OrderStatuses { order_ids: Vec<OrderId> },
+    OrderStatuses {
+        /// The orders, each once.
+        order_ids: Vec<OrderId>,
+    },
 }
 
 impl Query for OrderQuery {
@@ -46,8 +49,11 @@ pub struct OrderStatuses {
 /// The status of one order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderStanding {
+    /// One of the orders that the query names.
     pub order_id: OrderId,
+    /// After the order's last event.
     pub status: OrderStatus,
+    /// The number of the order's events.
     pub version: u64,
     /// When its last event happened.
     pub updated_at: Timestamp,
@@ -61,7 +67,10 @@ pub const PAYMENT_STATUSES_MAX: usize = 50;
 #[serde(tag = "action")]
 pub enum PaymentQuery {
     /// The payments of these orders: at most `PAYMENT_STATUSES_MAX`. The answer is a `PaymentStatuses`.
-    PaymentStatuses { order_ids: Vec<OrderId> },
+    PaymentStatuses {
+        /// The orders whose payments are wanted.
+        order_ids: Vec<OrderId>,
+    },
 }
 
 impl Query for PaymentQuery {
@@ -84,6 +93,7 @@ pub struct PaymentStatuses {
 /// The payment status of one order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentStanding {
+    /// One of the orders that the query names.
     pub order_id: OrderId,
     /// True when the shop holds none of the customer's money and can take none any more.
     pub at_rest: bool,
@@ -95,7 +105,10 @@ pub struct PaymentStanding {
 pub enum InventoryQuery {
     /// Whether these quantities can be sold now, for at most as many SKUs as an order has lines. The answer
     /// is an `Availabilities`.
-    Availabilities { items: Vec<OrderLine> },
+    Availabilities {
+        /// The quantities that are wanted.
+        items: Vec<OrderLine>,
+    },
 }
 
 impl Query for InventoryQuery {
@@ -119,7 +132,9 @@ pub struct Availabilities {
 /// and when the SKU has no stock at all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkuAvailability {
+    /// One of the SKUs that the query names.
     pub sku: Sku,
+    /// Of the quantity that the query names.
     pub availability: Availability,
 }
 
@@ -128,7 +143,10 @@ pub struct SkuAvailability {
 #[serde(tag = "action")]
 pub enum FulfillmentQuery {
     /// Whether the carrier delivers to this country (ISO 3166-1 alpha-2). Answered by `CountryServed`.
-    CountryServed { country: String },
+    CountryServed {
+        /// Two letters, upper case.
+        country: String,
+    },
 }
 
 impl Query for FulfillmentQuery {
@@ -144,6 +162,7 @@ impl Query for FulfillmentQuery {
 /// The answer to `FulfillmentQuery::CountryServed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CountryServed {
+    /// False also for a code that is no country.
     pub served: bool,
 }
 

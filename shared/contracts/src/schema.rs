@@ -14,11 +14,14 @@ use crate::{
 /// One version of an event type.
 #[derive(Debug)]
 pub struct EventVersion {
+    /// [`EventPayload::TYPE`].
     pub event_type: &'static str,
+    /// [`EventPayload::VERSION`].
     pub version: u32,
     /// Of the whole envelope, draft 2020-12. It describes what a reader accepts, so events from before a
     /// field was added are valid.
     pub schema: Value,
+    /// A golden event of this version, which every later release must be able to read.
     pub example: Envelope,
     /// Whether this code can read it, directly or through its upcaster.
     pub reads: fn(&Envelope) -> bool,

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What can be sold of a SKU now, as customers are told.
+/// The class of a SKU's stock, as customers see it: more than the SKU's threshold `low_stock`, at most the threshold, or
+/// nothing.
+#[expect(missing_docs, reason = "a comment on a variant would change the published schemas")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -33,6 +35,7 @@ impl Availability {
         }
     }
 
+    /// The class as it is on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::InStock => "in_stock",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Undo, UndoOutcome, undos};
+use super::steps::{Undo, UndoOutcome, undos};
 
 /// How each undo ended; an undo that is not named was not needed.
 ///
@@ -14,17 +14,20 @@ use super::{Undo, UndoOutcome, undos};
 #[serde(try_from = "BTreeMap<String, UndoOutcome>")]
 pub struct Compensations(BTreeMap<&'static str, UndoOutcome>);
 
+/// The name of an undo that the ledger does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the saga has no undo of `{0}`")]
 pub struct UnknownUndo(String);
 
 impl Compensations {
+    /// These compensations with the outcome of one more undo.
     #[must_use]
     pub fn with(mut self, undo: &Undo, outcome: UndoOutcome) -> Self {
         self.record(undo, outcome);
         self
     }
 
+    /// Records how an undo ended, over an earlier outcome of it.
     pub fn record(&mut self, undo: &Undo, outcome: UndoOutcome) {
         // Equal outcomes are equal maps: what was not needed is never in the map.
         match outcome {
@@ -33,6 +36,7 @@ impl Compensations {
         };
     }
 
+    /// How this undo ended; `NotNeeded` when it is not named.
     pub fn outcome(&self, undo: &Undo) -> UndoOutcome {
         self.0.get(undo.part).copied().unwrap_or_default()
     }

@@ -2,17 +2,25 @@
 //! undos, the policies that let them be invoked and the customer's view of an order follow from it. The guide for
 //! a new step is in statemachine/README.md.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ORDER_CANCEL_REQUESTED, SAGA_ABORTED, SERVICE_UNAVAILABLE,
-    ledger::{Call, Explanation, Field, Progress, Reason, Refusal, Source, Step, Undo},
+    errors::{
+        COMPENSATION_FAILED, ORDER_CANCEL_REQUESTED, SAGA_ABORTED, SAGA_UNRESOLVED, SERVICE_UNAVAILABLE,
+    },
+    ledger::{Call, Explanation, Field, Progress, Reason, Refusal, Source},
 };
 use crate::{EventPayload, events};
 
+/// Refuses to reserve: at least one line has too little stock.
 pub const INVENTORY_NOT_AVAILABLE: &str = "InventoryNotAvailable";
+/// Refuses the payment: by the bank, or by the shop's staff.
 pub const PAYMENT_DECLINED: &str = "PaymentDeclined";
+/// Refuses the payment: customer and bank took too long.
 pub const PAYMENT_TIMEOUT: &str = "PaymentTimeout";
+/// Refuses the shipment: the carrier does not deliver to the address.
 pub const SHIPMENT_REJECTED: &str = "ShipmentRejected";
 /// Refuses to release a reservation whose stock is sold. Final: a completed order is not undone, so a retry
 /// cannot succeed.
@@ -22,12 +30,61 @@ pub const RESERVATION_COMMITTED: &str = "ReservationCommitted";
 pub static STEPS: [&Step; 5] =
     [&RESERVE_INVENTORY, &RECORD_RESERVATION, &TAKE_PAYMENT, &SCHEDULE_SHIPMENT, &COMPLETE_ORDER];
 
+/// One step of the saga.
+#[derive(Debug)]
+pub struct Step {
+    /// The state's name in the state machine, and the command's action.
+    pub name: &'static str,
+    /// The context that runs the command.
+    pub context: Context,
+    /// How the state machine calls it.
+    pub call: Call,
+    /// The command's fields beside the ids of order, user and correlation.
+    pub fields: &'static [Field],
+    /// The errors by which the context refuses the step for good, so that a retry cannot succeed. Every step may
+    /// also answer `OrderCancelRequested`, which undoes the order.
+    pub refusals: &'static [Refusal],
+    /// `None` when the step changes nothing that must be undone.
+    pub undo: Option<&'static Undo>,
+    /// The customer's view of the step.
+    pub progress: &'static Progress,
+    /// What the step does, for readers of the definition and of statemachine/README.md.
+    pub does: &'static str,
+    /// Why the step may be repeated, and why it is refused after its undo. For the same readers.
+    pub safe_because: &'static str,
+}
+
+/// The undo of a step.
+#[derive(Debug)]
+pub struct Undo {
+    /// The state's name in the state machine, and the command's action.
+    pub name: &'static str,
+    /// The undo's name in `Compensations` and in `order.compensation_failed`.
+    pub part: &'static str,
+    /// The context that runs the command.
+    pub context: Context,
+    /// Whether the command carries the name of the error that started the undo, as `reason`.
+    pub takes_reason: bool,
+    /// The errors by which the context refuses the undo for good. The undo then counts as failed.
+    pub refusals: &'static [&'static str],
+    /// The outcomes when there was something to undo.
+    pub done: &'static [UndoOutcome],
+    /// The outcome when there was nothing to undo.
+    pub nothing_done: UndoOutcome,
+    /// What the undo does, for readers of the definition.
+    pub does: &'static str,
+}
+
 /// The contexts whose commands the saga calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Context {
+    /// Holds, sells and releases stock.
     Inventory,
+    /// Records how far the order is.
     Orders,
+    /// Charges and refunds.
     Payments,
+    /// Books and cancels shipments.
     Fulfillment,
 }
 
@@ -52,12 +109,19 @@ pub enum UndoOutcome {
     NotNeeded,
     /// The undo used up its retries: the effect of its step may still stand.
     Failed,
+    /// The held stock can be sold again.
     Released,
+    /// No stock was held for the order, and none will be.
     NothingHeld,
+    /// The money was taken, and was sent back.
     Refunded,
+    /// The payment was ended before money was taken.
     Voided,
+    /// No payment was made, and none will be.
     NothingTaken,
+    /// The booking was cancelled with the carrier.
     Cancelled,
+    /// No shipment was booked, and none will be.
     NothingScheduled,
 }
 
@@ -78,8 +142,19 @@ impl UndoOutcome {
     }
 }
 
+/// How long an order waits for a service that is down: once before the payment, and once more after it. The
+/// default of the parameter `OrderWaitMinutes` of infra/orders.yaml.
+pub const ORDER_WAIT_MINUTES: u32 = 30;
+
+/// The longest time before an execution begins to undo, when every wait takes its whole time: before the
+/// payment, until the payment's backstop, and after it. A step finishes the tries that it has begun, so a few
+/// executions take some minutes more. The reconciler inspects orders that are open for longer, and leaves
+/// running executions alone. A test of statemachine/ compares this with the definition.
+pub const LONGEST_WAY_FORWARD_SECONDS: u32 = 2 * 60 * ORDER_WAIT_MINUTES + PAYMENT_BACKSTOP_SECONDS;
+
 // --- Reserve the stock
 
+/// The first step: without stock, nothing else is done.
 pub static RESERVE_INVENTORY: Step = Step {
     name: "ReserveInventory",
     context: Context::Inventory,
@@ -102,6 +177,7 @@ pub static RESERVE_INVENTORY: Step = Step {
     safe_because: "repeated, it finds the order's reservation. Released first, it finds that mark and refuses",
 };
 
+/// The last undo: another order may take the stock at once.
 pub static RELEASE_INVENTORY: Undo = Undo {
     name: "ReleaseInventory",
     part: "inventory",
@@ -115,6 +191,7 @@ pub static RELEASE_INVENTORY: Undo = Undo {
 
 // --- Record the reservation
 
+/// Before the payment, so that the customer sees what the order waits for.
 pub static RECORD_RESERVATION: Step = Step {
     name: "RecordReservation",
     context: Context::Orders,
@@ -129,6 +206,7 @@ pub static RECORD_RESERVATION: Step = Step {
 
 // --- Take the payment
 
+/// The step that waits for the customer and the bank.
 pub static TAKE_PAYMENT: Step = Step {
     name: "TakePayment",
     context: Context::Payments,
@@ -174,6 +252,7 @@ pub static TAKE_PAYMENT: Step = Step {
 /// Five minutes behind the deadline of payments, which is 15 minutes after the state was entered.
 pub const PAYMENT_BACKSTOP_SECONDS: u32 = 1_200;
 
+/// May take long, while the gateway is down.
 pub static REFUND_PAYMENT: Undo = Undo {
     name: "RefundPayment",
     part: "payment",
@@ -187,6 +266,7 @@ pub static REFUND_PAYMENT: Undo = Undo {
 
 // --- Schedule the shipment
 
+/// After the payment: a carrier is not booked for an order that may not be paid.
 pub static SCHEDULE_SHIPMENT: Step = Step {
     name: "ScheduleShipment",
     context: Context::Fulfillment,
@@ -209,6 +289,7 @@ pub static SCHEDULE_SHIPMENT: Step = Step {
     safe_because: "repeated, it finds the order's shipment. Cancelled first, it finds that mark and refuses",
 };
 
+/// The first undo: the shipment must not leave.
 pub static CANCEL_SHIPMENT: Undo = Undo {
     name: "CancelShipment",
     part: "shipment",
@@ -222,6 +303,7 @@ pub static CANCEL_SHIPMENT: Undo = Undo {
 
 // --- Complete the order
 
+/// The point of no return.
 pub static COMPLETE_ORDER: Step = Step {
     name: "CompleteOrder",
     context: Context::Orders,
@@ -313,4 +395,31 @@ pub static GENERAL_REASONS: &[Reason] = &[
 /// A field that the execution's input has under the same name.
 const fn input(name: &'static str) -> Field {
     Field { name, source: Source::Input(name) }
+}
+
+// --- What follows from the steps
+
+/// The undos in the order in which a failed saga runs them: the reverse of their steps.
+pub fn undos() -> impl Iterator<Item = &'static Undo> {
+    STEPS.iter().rev().filter_map(|step| step.undo)
+}
+
+/// The reasons of cancelled orders that have a name of their own: each refusal, and those that any step may have.
+pub fn reasons() -> impl Iterator<Item = &'static Reason> {
+    let refusals = STEPS.iter().flat_map(|step| step.refusals).map(|refusal| &refusal.reason);
+    refusals.chain(GENERAL_REASONS)
+}
+
+/// Whether the step is before the one that takes the payment.
+pub fn is_before_payment(step: &str) -> bool {
+    let names = STEPS.iter().map(|step| step.name);
+    names.take_while(|name| *name != TAKE_PAYMENT.name).any(|name| name == step)
+}
+
+/// All error names that the state machine distinguishes.
+pub fn error_names() -> BTreeSet<&'static str> {
+    let refusals = STEPS.iter().flat_map(|step| step.refusals).map(|refusal| refusal.reason.name);
+    let undos = undos().flat_map(|undo| undo.refusals).copied();
+    let ends = [ORDER_CANCEL_REQUESTED, COMPENSATION_FAILED, SAGA_UNRESOLVED];
+    refusals.chain(undos).chain(ends).collect()
 }

@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, from_value, json, to_value};
 
 use super::{steps::*, *};
+use crate::UserId;
 
 fn context() -> CommandContext {
     from_value(json!({"order_id": "ord_0123456789abcdef0123456789abcdef", "correlation_id": "cor-1"}))
