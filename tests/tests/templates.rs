@@ -4,6 +4,8 @@
 mod contexts;
 #[path = "templates/document.rs"]
 mod document;
+#[path = "templates/integrations.rs"]
+mod integrations;
 #[path = "templates/limits.rs"]
 mod limits;
 #[path = "templates/rules.rs"]

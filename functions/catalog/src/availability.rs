@@ -11,7 +11,7 @@ use std::{
 
 use contracts::Sku;
 use jiff::Timestamp;
-use lambda_kit::{command::chain, numbers::ATTEMPT_TIMEOUT};
+use lambda_kit::{error::error_chain, limits::ATTEMPT_TIMEOUT};
 
 use crate::{
     inventory::Inventory,
@@ -82,7 +82,7 @@ impl Availabilities {
             }),
             Err(error) => {
                 tracing::error!(
-                    error = chain(&error),
+                    error = error_chain(&error),
                     "availability cannot be read, showing last known values"
                 );
             }

@@ -8,10 +8,10 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
-    command::chain,
+    error::error_chain,
+    function_client::FunctionClient,
     health::{Health, Status},
-    numbers::ATTEMPT_TIMEOUT,
-    peers::Peers,
+    limits::ATTEMPT_TIMEOUT,
 };
 use serde_json::json;
 
@@ -28,7 +28,7 @@ const FROZEN: Duration = ATTEMPT_TIMEOUT.saturating_mul(2);
 /// Checks from time to time whether inventory answers.
 #[derive(Debug, Clone)]
 pub struct Inventory {
-    peers: Peers,
+    functions: FunctionClient,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -50,7 +50,7 @@ pub enum Standing {
 
 impl Inventory {
     pub fn new(sdk: &aws_sdk_lambda::config::Config, stage: String) -> Self {
-        Self { peers: Peers::new(sdk, stage, ATTEMPT_TIMEOUT), seen: Arc::default() }
+        Self { functions: FunctionClient::new(sdk, stage, ATTEMPT_TIMEOUT), seen: Arc::default() }
     }
 
     pub async fn standing(&self, now: Timestamp) -> Standing {
@@ -74,13 +74,13 @@ impl Inventory {
 
     async fn ask(self, now: Timestamp) {
         let started = Instant::now();
-        let health: Result<Health, _> = self.peers.call(ASKED, &json!({"action": "health"})).await;
+        let health: Result<Health, _> = self.functions.call(ASKED, &json!({"action": "health"})).await;
         if health.is_err() && started.elapsed() > FROZEN {
             return;
         }
         let answers = health.as_ref().is_ok_and(|health| health.status == Status::Ok);
         if let Err(error) = &health {
-            tracing::warn!(error = chain(error), "inventory does not answer");
+            tracing::warn!(error = error_chain(error), "inventory does not answer");
         }
         self.with(|seen| {
             seen.is_away = !answers;

@@ -3,7 +3,7 @@
 
 use contracts::Availability;
 use jiff::{SignedDuration, Timestamp};
-use lambda_kit::numbers::LAST_KNOWN;
+use lambda_kit::limits::LAST_KNOWN;
 
 use crate::inventory::Standing;
 

@@ -6,10 +6,11 @@
 
 use contracts::{Envelope, EventPayload, InvalidId, OrderId, UserId, events::UserDeleted};
 use lambda_kit::{
-    command::chain,
     dynamodb::TableError,
-    relay::{Handled, Image, StreamEvent, StreamRecord},
+    error::error_chain,
+    relay::Handled,
     sqs::{EventTypes, MessageError},
+    stream::{Image, StreamEvent, StreamRecord},
 };
 
 use crate::store::Store;
@@ -66,7 +67,7 @@ pub async fn index_addresses(store: &Store, batch: &StreamEvent) -> Handled {
     let mut handled = Handled::default();
     for record in &batch.records {
         if let Err(error) = index_address(store, record).await {
-            tracing::error!(error = chain(&error), "a shipment's address could not be indexed");
+            tracing::error!(error = error_chain(&error), "a shipment's address could not be indexed");
             let records = match error {
                 IndexError::Id(_) => &mut handled.unprocessable,
                 IndexError::Table(_) => &mut handled.failed,

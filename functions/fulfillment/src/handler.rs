@@ -5,7 +5,7 @@ use contracts::{OrderId, OrderStatus};
 use jiff::Timestamp;
 use lambda_kit::{
     dynamodb::{Budget, Conflict, TableError, retry_on_conflict_with},
-    peers::CallError,
+    function_client::CallError,
 };
 
 use crate::{

@@ -8,18 +8,18 @@ use contracts::{
     OrderId, OrderStatus,
     query::{OrderQuery, OrderStatuses},
 };
-use lambda_kit::peers::{CallError, Peers};
+use lambda_kit::function_client::{CallError, FunctionClient};
 
 /// Within the 3 s of a REST function, with time left to write.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// A client for orders' queries.
 #[derive(Debug, Clone)]
-pub struct Orders(Peers);
+pub struct Orders(FunctionClient);
 
 impl Orders {
     pub fn new(sdk: &Config, stage: String) -> Self {
-        Self(Peers::new(sdk, stage, DEADLINE))
+        Self(FunctionClient::new(sdk, stage, DEADLINE))
     }
 
     /// The order's status, if the order exists.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use contracts::{CorrelationId, Sku};
 use futures::future::join_all;
 use jiff::Timestamp;
-use lambda_kit::{command::chain, dynamodb::TableError, relay::StreamEvent};
+use lambda_kit::{dynamodb::TableError, error::error_chain, stream::StreamEvent};
 
 use crate::{
     domain::availability_change,
@@ -46,7 +46,7 @@ pub async fn publish_availability_changes(
         match publish_change(store, &sku, causation_id, now).await {
             Ok(()) => Vec::new(),
             Err(error) => {
-                tracing::error!(%sku, error = chain(&error), "the availability of a SKU could not be published");
+                tracing::error!(%sku, error = error_chain(&error), "the availability of a SKU could not be published");
                 numbers.into_iter().map(str::to_owned).collect()
             }
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use contracts::{OrderStatus, query::ORDER_STATUSES_MAX};
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use lambda_kit::{command::chain, dynamodb::TableError, peers::CallError, telemetry};
+use lambda_kit::{dynamodb::TableError, error::error_chain, function_client::CallError, telemetry};
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 
@@ -90,7 +90,7 @@ pub async fn sweep(
         Ok(true) if report.failed == 0 => return Ok(report),
         Ok(true) => format!("{} reservations could not be settled", report.failed),
         Ok(false) => "there was no time to check everything".to_owned(),
-        Err(error) => chain(&error),
+        Err(error) => error_chain(&error),
     };
     tracing::error!(reason, "the sweep is not complete; the next one continues");
     Err(Diagnostic { error_type: "SweepIncomplete".to_owned(), error_message: reason })
@@ -163,7 +163,7 @@ async fn end_one(store: &Store, status: Option<OrderStatus>, held: Held, now: Ti
         Ok(true) => outcome,
         Ok(false) => SweepOutcome::AlreadyEnded,
         Err(error) => {
-            tracing::error!(order_id = %held.order_id, error = chain(&error), "a reservation could not be settled");
+            tracing::error!(order_id = %held.order_id, error = error_chain(&error), "a reservation could not be settled");
             SweepOutcome::Failed
         }
     }

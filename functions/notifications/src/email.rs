@@ -8,7 +8,7 @@ use contracts::UserId;
 use lambda_kit::{
     aws::SdkConfig,
     config::{self, ConfigError},
-    numbers::EMAIL_CALL,
+    limits::EMAIL_CALL,
 };
 
 use crate::{

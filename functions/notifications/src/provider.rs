@@ -9,8 +9,8 @@ use aws_sdk_sesv2::{
 use lambda_kit::{
     aws::{RetryConfig, SdkConfig, TimeoutConfig},
     config,
-    numbers::CONNECT,
-    provider::{Ending, ProviderError},
+    limits::CONNECT,
+    provider::{CallOutcome, ProviderError},
 };
 
 /// Why a message was not sent, or may not have been. Without the provider's own text, which contains the
@@ -66,11 +66,11 @@ impl SendError {
 }
 
 impl ProviderError for SendError {
-    fn ending(&self) -> Ending {
+    fn outcome(&self) -> CallOutcome {
         match self {
-            Self::Unavailable(_) | Self::Timeout | Self::Connection => Ending::Failed,
-            Self::Throttled(_) => Ending::Throttled,
-            Self::Invalid(_) | Self::Refused(_) | Self::Content => Ending::Refused,
+            Self::Unavailable(_) | Self::Timeout | Self::Connection => CallOutcome::Failed,
+            Self::Throttled(_) => CallOutcome::Throttled,
+            Self::Invalid(_) | Self::Refused(_) | Self::Content => CallOutcome::Refused,
         }
     }
 }

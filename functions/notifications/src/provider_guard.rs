@@ -9,9 +9,9 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
-    breaker::{Breaker, Guarded, Open},
+    breaker::{Breaker, CircuitOpen, Guarded},
     bucket::Bucket,
-    numbers::{EMAIL_CALL, SEND},
+    limits::{EMAIL_CALL, SEND},
     provider::full_jitter,
 };
 use tokio::time::sleep;
@@ -54,7 +54,7 @@ impl Clock {
 #[derive(Debug)]
 pub enum NotSent {
     /// The provider was not called.
-    CircuitOpen(Open),
+    CircuitOpen(CircuitOpen),
     /// Other messages use up the rate within the time that this one could wait, or the provider throttles.
     RateLimited(SignedDuration),
     Failed(SendError),

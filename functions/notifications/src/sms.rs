@@ -1,7 +1,7 @@
 //! Sends SMS messages through SNS.
 
 use aws_sdk_sns::{Client, types::MessageAttributeValue};
-use lambda_kit::{aws::SdkConfig, numbers::SMS_CALL};
+use lambda_kit::{aws::SdkConfig, limits::SMS_CALL};
 
 use crate::provider::{SendError, at_own_endpoint, client_config};
 

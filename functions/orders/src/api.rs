@@ -27,7 +27,7 @@ use lambda_kit::{
         Body, Correlation, FieldError, Idempotency, Identity, Limited, Limiter, Problem, Query, conditional,
         etag, offered, replayed,
     },
-    numbers::{ORDERS_PER_USER, QUOTES_PER_USER},
+    limits::{ORDERS_PER_USER, QUOTES_PER_USER},
 };
 use serde::Deserialize;
 use tracing::Span;

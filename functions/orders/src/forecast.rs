@@ -10,10 +10,10 @@ use contracts::{
 };
 use jiff::Timestamp;
 use lambda_kit::{
-    command::chain,
+    error::error_chain,
+    function_client::{CallError, FunctionClient},
     last_known::{Known, LastKnown},
-    numbers::ATTEMPT_TIMEOUT,
-    peers::{CallError, Peers},
+    limits::ATTEMPT_TIMEOUT,
 };
 
 /// Answers that an instance keeps for while inventory does not answer: a megabyte or two.
@@ -23,7 +23,7 @@ const KEPT: usize = 10_000;
 /// or its last known value is used.
 #[derive(Debug, Clone)]
 pub struct Forecast {
-    peers: Peers,
+    functions: FunctionClient,
     /// For each SKU, the last answer "enough" and the last answer "too little".
     last: LastKnown<(Sku, bool), Answer>,
 }
@@ -58,14 +58,15 @@ impl Answer {
 
 impl Forecast {
     pub fn new(sdk: &aws_sdk_lambda::config::Config, stage: String) -> Self {
-        Self { peers: Peers::new(sdk, stage, ATTEMPT_TIMEOUT), last: LastKnown::new(KEPT) }
+        Self { functions: FunctionClient::new(sdk, stage, ATTEMPT_TIMEOUT), last: LastKnown::new(KEPT) }
     }
 
     /// The availability of these lines; last known values while inventory does not answer. Lines without a
     /// known value are left out.
     pub async fn availabilities(&self, lines: &[OrderLine], now: Timestamp) -> HashMap<Sku, LineForecast> {
         let query = InventoryQuery::Availabilities { items: lines.to_vec() };
-        let answer: Result<Availabilities, CallError> = self.peers.call("inventory-commands", &query).await;
+        let answer: Result<Availabilities, CallError> =
+            self.functions.call("inventory-commands", &query).await;
         let Some(Availabilities { items }) = known(answer) else {
             let earlier = |line: &OrderLine| Some((line.sku.clone(), self.earlier(line, now)?));
             return lines.iter().filter_map(earlier).collect();
@@ -94,13 +95,16 @@ impl Forecast {
     /// Whether the carrier serves this country; `None` when fulfillment does not answer.
     pub async fn serves(&self, country: &str) -> Option<bool> {
         let query = FulfillmentQuery::CountryServed { country: country.to_owned() };
-        let answer: Result<CountryServed, CallError> = self.peers.call("fulfillment-commands", &query).await;
+        let answer: Result<CountryServed, CallError> =
+            self.functions.call("fulfillment-commands", &query).await;
         known(answer).map(|answer| answer.served)
     }
 }
 
 fn known<T>(answer: Result<T, CallError>) -> Option<T> {
-    answer.inspect_err(|error| tracing::warn!(error = chain(error), "a part of a quote is unknown")).ok()
+    answer
+        .inspect_err(|error| tracing::warn!(error = error_chain(error), "a part of a quote is unknown"))
+        .ok()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use contracts::{
 };
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use lambda_kit::{command::chain, peers::CallError};
+use lambda_kit::{error::error_chain, function_client::CallError};
 
 pub use self::{contexts::Contexts, executions::Executions, function::run};
 use self::{
@@ -30,7 +30,7 @@ use self::{
 use crate::{
     domain::History,
     handler::ExecuteError,
-    relay::{StartError, StartResult, Starter},
+    relay::{SagaStart, StartError, Starter},
     store::{IndexReason, IndexedOrder, Page, Store, StoreError},
 };
 
@@ -140,7 +140,7 @@ impl Reconciler {
                 outcome
             }
             Err(error) => {
-                tracing::error!(order_id, error = chain(&error), "an order could not be reconciled");
+                tracing::error!(order_id, error = error_chain(&error), "an order could not be reconciled");
                 ReconcileOutcome::Failed
             }
         };
@@ -170,8 +170,8 @@ impl Reconciler {
             let checkout_details = self.store.checkout_details(order_id).await?;
             let [created, ..] = &history.events[..] else { return Err(ReconcileError::NoOrder) };
             match self.starter.start(&created.envelope, checkout_details.as_deref()).await? {
-                StartResult::Started | StartResult::AlreadyStarted => return Ok(ReconcileOutcome::Started),
-                StartResult::DetailsErased => {}
+                SagaStart::Started | SagaStart::AlreadyStarted => return Ok(ReconcileOutcome::Started),
+                SagaStart::DetailsErased => {}
             }
         }
         self.roll_back(history, now).await
@@ -190,7 +190,7 @@ impl Reconciler {
                 }
                 if let Err(error) = self.money_of(&page, invocation, report).await {
                     tracing::error!(
-                        error = chain(&error),
+                        error = error_chain(&error),
                         "the payments of cancelled orders could not be queried"
                     );
                     report.failed += page.len();
@@ -230,7 +230,7 @@ impl Reconciler {
         while let Some(removals) = removals.next().await {
             if let Err(error) = removals {
                 tracing::error!(
-                    error = chain(&error),
+                    error = error_chain(&error),
                     "a cancelled order could not be removed from the reconciliation index"
                 );
                 report.failed += 1;
@@ -245,7 +245,7 @@ impl Reconciler {
             Ok(Some(history)) => history,
             Ok(None) => return false,
             Err(error) => {
-                tracing::error!(order_id, error = chain(&error), "a cancelled order cannot be read");
+                tracing::error!(order_id, error = error_chain(&error), "a cancelled order cannot be read");
                 return false;
             }
         };
@@ -257,7 +257,7 @@ impl Reconciler {
             Err(error) => {
                 tracing::error!(
                     order_id,
-                    error = chain(&error),
+                    error = error_chain(&error),
                     "a cancelled order's payment cannot be undone"
                 );
                 false

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use contracts::{InvalidId, OrderId};
 use futures::{StreamExt, stream};
 use lambda_kit::{
-    command::chain,
-    relay::{Handled, Outgoing, StreamEvent},
+    error::error_chain,
+    relay::{Handled, Outgoing},
+    stream::StreamEvent,
 };
 
 use crate::store::{Store, StoreError};
@@ -42,7 +43,7 @@ pub async fn update_index(store: &Store, batch: &StreamEvent) -> Handled {
                 tracing::error!(
                     order_id = last.event.subject,
                     correlation_id = last.event.correlation_id.as_str(),
-                    error = chain(&error),
+                    error = error_chain(&error),
                     "the reconciliation index could not be updated"
                 );
                 Some((last.origin, matches!(error, IndexError::OrderId(_))))

@@ -17,13 +17,14 @@ use contracts::{
 };
 use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
-    bucket::{Bucket, Turn},
-    command::chain,
+    bucket::{Bucket, TokenReservation},
     dynamodb::Table,
-    relay::{Handled, Outgoing, StreamEvent, StreamRecord},
+    error::error_chain,
+    relay::{Handled, Outgoing},
+    stream::{StreamEvent, StreamRecord},
 };
 
-use self::waves::{RecentStarts, Start, StartOutcome, start_in_order};
+use self::waves::{RecentStarts, Start, StartAttempt, start_in_order};
 use crate::{domain::CheckoutDetails, store::CHECKOUT_DETAILS};
 
 /// A batch begins no wave of starts later than this: a wave takes 3.3 s when every start needs three tries of a second,
@@ -41,7 +42,7 @@ pub struct Starter {
 
 /// The result of starting a saga.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StartResult {
+pub enum SagaStart {
     Started,
     AlreadyStarted,
     /// The order's checkout details are erased, so there is nowhere to send it.
@@ -122,10 +123,10 @@ impl Starter {
         let turn =
             async |count| self.wait_for_turn(count, BUDGET.saturating_sub(started.elapsed())).await.is_ok();
         let call = async |start: &Start| match self.call(start).await {
-            Ok(_) => StartOutcome::Started,
+            Ok(_) => StartAttempt::Started,
             Err(error) => {
                 log_failure(&start.order_id, &start.correlation_id, &error);
-                if error.is_final() { StartOutcome::Rejected } else { StartOutcome::Failed }
+                if error.is_final() { StartAttempt::Rejected } else { StartAttempt::Failed }
             }
         };
         let mut handled = start_in_order(&starts, &self.recent, turn, call).await;
@@ -141,27 +142,27 @@ impl Starter {
         &self,
         created: &Envelope,
         checkout_details: Option<&str>,
-    ) -> Result<StartResult, StartError> {
-        let Some(start) = start_of(created, checkout_details)? else { return Ok(StartResult::DetailsErased) };
+    ) -> Result<SagaStart, StartError> {
+        let Some(start) = start_of(created, checkout_details)? else { return Ok(SagaStart::DetailsErased) };
         self.wait_for_turn(1, BUDGET).await?;
         self.call(&start).await
     }
 
     async fn wait_for_turn(&self, count: u32, max_wait: Duration) -> Result<(), StartError> {
         let max_wait = SignedDuration::try_from(max_wait).unwrap_or(SignedDuration::MAX);
-        match self.pace.turns(count, Timestamp::now(), max_wait).await {
-            Turn::After(wait) => {
+        match self.pace.reserve_many(count, Timestamp::now(), max_wait).await {
+            TokenReservation::After(wait) => {
                 tokio::time::sleep(wait.unsigned_abs()).await;
                 Ok(())
             }
-            Turn::TooFar(_) => {
+            TokenReservation::WouldExceedWait(_) => {
                 tracing::warn!(count, "saga starts are rate limited (SagaStartsPerSecond)");
                 Err(StartError::RateLimited)
             }
         }
     }
 
-    async fn call(&self, start: &Start) -> Result<StartResult, StartError> {
+    async fn call(&self, start: &Start) -> Result<SagaStart, StartError> {
         let Start { order_id, correlation_id, input, .. } = start;
         let started = self
             .client
@@ -174,11 +175,11 @@ impl Starter {
         match started {
             Ok(_) => {
                 tracing::info!(order_id, correlation_id, "saga started");
-                Ok(StartResult::Started)
+                Ok(SagaStart::Started)
             }
             Err(error) if already_started(&error) => {
                 tracing::info!(order_id, correlation_id, "the saga had been started already");
-                Ok(StartResult::AlreadyStarted)
+                Ok(SagaStart::AlreadyStarted)
             }
             Err(error) => Err(StartError::Call(Box::new(error))),
         }
@@ -186,7 +187,12 @@ impl Starter {
 }
 
 fn log_failure(order_id: &str, correlation_id: &str, error: &StartError) {
-    tracing::error!(order_id, correlation_id, error = chain(error), "an order's saga could not be started");
+    tracing::error!(
+        order_id,
+        correlation_id,
+        error = error_chain(error),
+        "an order's saga could not be started"
+    );
 }
 
 /// The start of the order that was created by this event; nothing when its address is erased.

@@ -18,9 +18,9 @@ use std::{
 use contracts::OrderId;
 use futures::future::join_all;
 use lambda_kit::{
-    command::chain,
     dynamodb::{Budget, Conflict, TransactOutcome, retry_on_conflict_with},
-    relay::{StreamEvent, StreamRecord},
+    error::error_chain,
+    stream::{StreamEvent, StreamRecord},
 };
 
 pub use self::function::run;
@@ -97,7 +97,7 @@ impl Projector {
         }
         .await;
         if let Err(error) = settled {
-            tracing::error!(error = chain(&error), "a batch may not be counted, will be retried");
+            tracing::error!(error = error_chain(&error), "a batch may not be counted, will be retried");
             projected.failed.extend(orders.values().map(|number| (*number).to_owned()));
         }
         projected
@@ -118,7 +118,7 @@ impl Projector {
             let Err(error) = result else { continue };
             tracing::error!(
                 order_id = order_id.as_str(),
-                error = chain(&error),
+                error = error_chain(&error),
                 "the view of an order could not be written"
             );
             // A history that cannot be parsed stays so. It must not block all other views.

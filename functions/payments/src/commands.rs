@@ -17,7 +17,7 @@ use contracts::{
 };
 use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
-    command::CommandError, dynamodb::TableError, numbers::PAYMENT_DEADLINE, provider::full_jitter,
+    command::CommandError, dynamodb::TableError, limits::PAYMENT_DEADLINE, provider::full_jitter,
 };
 use tokio::time::{Duration, Instant};
 
@@ -195,7 +195,7 @@ impl Payments {
             // The gateway was not called, so this does not count as an attempt, and the delay does not grow.
             Progress::Blocked(payment, GatewayError::Open(open)) => {
                 tracing::warn!("the gateway's circuit breaker is open");
-                (payment, open.put_back(), attempt)
+                (payment, open.retry_delay(), attempt)
             }
             Progress::Blocked(payment, GatewayError::RateLimited { wait }) => {
                 tracing::info!(wait = wait.as_secs_f64(), "the gateway's rate is used up");
@@ -206,7 +206,7 @@ impl Payments {
                 if error.is_retryable() || payment.status == Status::Pending =>
             {
                 tracing::warn!(
-                    error = lambda_kit::command::chain(&error),
+                    error = lambda_kit::error::error_chain(&error),
                     "gateway call failed, will be retried"
                 );
                 (payment, SignedDuration::ZERO, next_attempt)
@@ -214,7 +214,7 @@ impl Payments {
             Progress::Blocked(_, error) => {
                 // A retry would fail again. A person has to inspect this intent.
                 tracing::error!(
-                    error = lambda_kit::command::chain(&error),
+                    error = lambda_kit::error::error_chain(&error),
                     "the gateway refused the pending action"
                 );
                 return Ok(());

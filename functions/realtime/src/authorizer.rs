@@ -71,7 +71,7 @@ impl Authorizer {
                 Ok(policy("nobody".to_owned(), "Deny", request.method_arn, HashMap::new()))
             }
             Err(error @ TokenError::Key(_)) => {
-                tracing::error!(error = lambda_kit::command::chain(&error), "a ticket cannot be checked");
+                tracing::error!(error = lambda_kit::error::error_chain(&error), "a ticket cannot be checked");
                 Err(failure("KeyUnavailable", "the ticket cannot be checked now"))
             }
         }

@@ -16,8 +16,8 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsMessage};
 use contracts::{Envelope, EventPayload, InvalidId, OrderId, UserId, events::UserDeleted};
 use futures::{StreamExt, stream};
 use lambda_kit::{
-    command::chain,
     dynamodb::{Conflict, TableError},
+    error::error_chain,
     sqs::{self, EventTypes, MessageError, one_event},
 };
 use tracing::Instrument;
@@ -280,7 +280,7 @@ impl Consumer {
                 Posted::Undelivered(connection_id.to_owned())
             }
             Err(error) => {
-                tracing::warn!(error = chain(&error), "a post failed, the connection will be closed");
+                tracing::warn!(error = error_chain(&error), "a post failed, the connection will be closed");
                 self.close(order_id, connection_id, user_id).await
             }
         }
@@ -293,7 +293,7 @@ impl Consumer {
                 Posted::Gone
             }
             Err(error) => {
-                tracing::warn!(error = chain(&error), "a connection cannot be closed");
+                tracing::warn!(error = error_chain(&error), "a connection cannot be closed");
                 Posted::Undelivered(connection_id.to_owned())
             }
         }
@@ -302,7 +302,7 @@ impl Consumer {
     /// Deletes a closed connection. Items that remain are found at the next post, or expire.
     async fn delete_connection(&self, order_id: &OrderId, connection_id: &str, user_id: Option<&UserId>) {
         if let Err(error) = self.store.delete_connection(connection_id, Some(order_id), user_id).await {
-            tracing::warn!(error = chain(&error), "a closed connection could not be deleted");
+            tracing::warn!(error = error_chain(&error), "a closed connection could not be deleted");
         }
     }
 

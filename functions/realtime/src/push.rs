@@ -12,7 +12,7 @@ use lambda_kit::{
     aws::{RetryConfig, SdkConfig},
     backoff::Backoff,
     config::{self, ConfigError},
-    numbers::PUSH_ATTEMPTS,
+    limits::PUSH_ATTEMPTS,
 };
 
 use crate::domain::Frame;

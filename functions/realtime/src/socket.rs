@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use lambda_kit::{
-    command::chain,
     dynamodb::TableError,
+    error::error_chain,
     telemetry::{self, Outcome},
 };
 use lambda_runtime::Diagnostic;
@@ -112,7 +112,7 @@ impl Socket {
         let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
         telemetry::record(operation, outcome, started.elapsed());
         result.map_err(|error| {
-            tracing::error!(operation, error = chain(&error), "a WebSocket request failed");
+            tracing::error!(operation, error = error_chain(&error), "a WebSocket request failed");
             Diagnostic { error_type: "Transient".to_owned(), error_message: "try again".to_owned() }
         })
     }

@@ -8,7 +8,7 @@ use std::{
 
 use contracts::{EventPayload, events::OrderShipmentScheduled};
 use futures::future::try_join_all;
-use lambda_kit::command::chain;
+use lambda_kit::error::error_chain;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -134,7 +134,7 @@ impl Composer {
             }
             Err(error) => {
                 tracing::warn!(
-                    error = chain(&error),
+                    error = error_chain(&error),
                     "the catalogue cannot be read, showing cached products if there are any"
                 );
                 let known = known.filter(|(at, _)| at.elapsed() < STALE);
@@ -147,7 +147,7 @@ impl Composer {
 /// The part; when it is missing, its name is added to `degraded`.
 fn or_degraded<T>(degraded: &mut Vec<&'static str>, name: &'static str, part: PartResult<T>) -> Option<T> {
     part.inspect_err(|missing| {
-        tracing::warn!(part = name, error = chain(missing), "a part of the dashboard is missing");
+        tracing::warn!(part = name, error = error_chain(missing), "a part of the dashboard is missing");
         degraded.push(name);
     })
     .ok()

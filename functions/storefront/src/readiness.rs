@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
-    command::chain,
+    error::error_chain,
+    function_client::FunctionClient,
     health::{Health, Status},
-    peers::Peers,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -35,7 +35,7 @@ const HEALTH_FUNCTIONS: [(&str, &str); 8] = [
 /// The other contexts of a stage. Clones share the last report.
 #[derive(Debug, Clone)]
 pub struct Contexts {
-    peers: Peers,
+    functions: FunctionClient,
     last: Arc<Mutex<Option<(Timestamp, Report)>>>,
 }
 
@@ -50,7 +50,7 @@ pub struct Report {
 
 impl Contexts {
     pub fn new(sdk: &aws_sdk_lambda::config::Config, stage: String) -> Self {
-        Self { peers: Peers::new(sdk, stage, DEADLINE), last: Arc::default() }
+        Self { functions: FunctionClient::new(sdk, stage, DEADLINE), last: Arc::default() }
     }
 
     /// The report of the last two seconds, or a new one. Concurrent requests wait for the same report.
@@ -73,8 +73,8 @@ impl Contexts {
     async fn check_all(&self) -> Report {
         let answers = join_all(HEALTH_FUNCTIONS.map(|(context, binary)| async move {
             let health =
-                self.peers.call(binary, &json!({"action": "health"})).await.unwrap_or_else(|error| {
-                    tracing::warn!(context, error = chain(&error), "a context's health check failed");
+                self.functions.call(binary, &json!({"action": "health"})).await.unwrap_or_else(|error| {
+                    tracing::warn!(context, error = error_chain(&error), "a context's health check failed");
                     Health { status: Status::Down, checks: BTreeMap::new() }
                 });
             (context, health)

@@ -10,19 +10,19 @@ use std::time::Duration;
 use axum::http::{HeaderMap, StatusCode, header};
 use contracts::{CorrelationId, UserId};
 use lambda_kit::{
-    breaker::{Breaker, Guarded, Open},
+    breaker::{Breaker, CircuitOpen, Guarded},
     dynamodb::Table,
+    function_client::{CallError, FunctionClient},
     http::Identity,
     numbers,
-    peers::{CallError, Peers},
-    provider::{Ending, ProviderError},
+    provider::{CallOutcome, ProviderError},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// Two calls, one after the other, and what is around them, fit into the function's 3 s. One try: a page that is shown in
 /// part is better than a late one, and the breaker has to see each failure.
-const CALL: Duration = numbers::ATTEMPT_TIMEOUT;
+const CALL: Duration = limits::ATTEMPT_TIMEOUT;
 
 /// A context whose REST API is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Context {
 /// The contexts of a stage, each behind a breaker.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    peers: Peers,
+    functions: FunctionClient,
     breakers: Breakers,
 }
 
@@ -94,7 +94,7 @@ impl Caller {
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
     #[error(transparent)]
-    Open(#[from] Open),
+    Open(#[from] CircuitOpen),
     #[error(transparent)]
     Call(#[from] CallError),
     #[error("the answer is no JSON")]
@@ -104,13 +104,13 @@ pub enum UpstreamError {
 }
 
 impl ProviderError for UpstreamError {
-    fn ending(&self) -> Ending {
+    fn outcome(&self) -> CallOutcome {
         match self {
             Self::Status(StatusCode::TOO_MANY_REQUESTS) | Self::Call(CallError::Throttled { .. }) => {
-                Ending::Throttled
+                CallOutcome::Throttled
             }
-            Self::Status(status) if !status.is_server_error() => Ending::Refused,
-            Self::Status(_) | Self::Open(_) | Self::Call(_) | Self::Answer(_) => Ending::Failed,
+            Self::Status(status) if !status.is_server_error() => CallOutcome::Refused,
+            Self::Status(_) | Self::Open(_) | Self::Call(_) | Self::Answer(_) => CallOutcome::Failed,
         }
     }
 }
@@ -134,7 +134,7 @@ impl Upstream {
             fulfillment: breaker(Context::Fulfillment),
             catalog: breaker(Context::Catalog),
         };
-        Self { peers: Peers::new(sdk, stage, CALL), breakers }
+        Self { functions: FunctionClient::new(sdk, stage, CALL), breakers }
     }
 
     /// Sends GET `path`, which may have a query, and returns the body; `None` on 404.
@@ -172,7 +172,7 @@ impl Upstream {
         caller: &Caller,
     ) -> Result<Option<Value>, UpstreamError> {
         let Answer { status_code, body } =
-            self.peers.call(context.function(), &request(path, caller)).await?;
+            self.functions.call(context.function(), &request(path, caller)).await?;
         match StatusCode::from_u16(status_code).unwrap_or(StatusCode::BAD_GATEWAY) {
             StatusCode::OK => {
                 serde_json::from_str(&body.unwrap_or_default()).map(Some).map_err(UpstreamError::Answer)
@@ -206,12 +206,12 @@ mod tests {
     fn a_context_that_throttles_or_refuses_is_not_down() {
         let throttled = CallError::Throttled { function: "orders-api" };
         for (down, ending) in [
-            (UpstreamError::Status(StatusCode::TOO_MANY_REQUESTS), Ending::Throttled),
-            (UpstreamError::Call(throttled), Ending::Throttled),
-            (UpstreamError::Status(StatusCode::FORBIDDEN), Ending::Refused),
-            (UpstreamError::Status(StatusCode::SERVICE_UNAVAILABLE), Ending::Failed),
+            (UpstreamError::Status(StatusCode::TOO_MANY_REQUESTS), CallOutcome::Throttled),
+            (UpstreamError::Call(throttled), CallOutcome::Throttled),
+            (UpstreamError::Status(StatusCode::FORBIDDEN), CallOutcome::Refused),
+            (UpstreamError::Status(StatusCode::SERVICE_UNAVAILABLE), CallOutcome::Failed),
         ] {
-            assert_eq!(down.ending(), ending, "{down}");
+            assert_eq!(down.outcome(), ending, "{down}");
         }
     }
 

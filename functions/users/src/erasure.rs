@@ -2,9 +2,10 @@
 
 use contracts::{InvalidId, UserId};
 use lambda_kit::{
-    command::chain,
     dynamodb::TableError,
-    relay::{Handled, StreamEvent, StreamRecord},
+    error::error_chain,
+    relay::Handled,
+    stream::{StreamEvent, StreamRecord},
 };
 
 use crate::store::{ERASED_AT, Store};
@@ -24,7 +25,10 @@ pub async fn sweep_all(store: &Store, batch: &StreamEvent) -> Handled {
     let mut handled = Handled::default();
     for record in batch.records.iter().filter(|record| erases(record)) {
         if let Err(error) = sweep(store, record).await {
-            tracing::error!(error = chain(&error), "the sessions of a deleted user could not be deleted");
+            tracing::error!(
+                error = error_chain(&error),
+                "the sessions of a deleted user could not be deleted"
+            );
             let records = match error {
                 SweepError::UserId(_) => &mut handled.unprocessable,
                 SweepError::Table(_) => &mut handled.failed,

@@ -21,7 +21,7 @@ use crate::{
 pub use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 pub use aws_types::SdkConfig;
 
-pub use crate::numbers::{ATTEMPT_TIMEOUT, INITIAL_BACKOFF, MAX_ATTEMPTS};
+pub use crate::limits::{ATTEMPT_TIMEOUT, INITIAL_BACKOFF, MAX_ATTEMPTS};
 
 /// The configuration that every AWS client of this process is built from.
 ///

@@ -1,6 +1,6 @@
 //! A circuit breaker whose state all instances share through one item of their context's own table.
 //!
-//! Rules and numbers: [`crate::numbers::BREAKER`]. An instance reads the item at most once a second, and not
+//! Rules and numbers: [`crate::limits::BREAKER`]. An instance reads the item at most once a second, and not
 //! at all while it makes no calls. It counts its calls in memory and writes only after a failure, then with
 //! everything it has counted since its last write. An instance without a failure never reports its calls, so
 //! the percentage covers only the instances that see failures: the breaker errs towards opening.
@@ -27,14 +27,14 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    command::chain,
     dynamodb::{Table, TableError},
-    numbers::BREAKER,
-    provider::{Ending, ProviderError, ending_of, full_jitter},
+    error::error_chain,
+    limits::BREAKER,
+    provider::{CallOutcome, ProviderError, full_jitter, outcome_of},
     telemetry::{self, Outcome},
 };
 
-pub use machine::{Circuit, Entry, Mode, Probe, State, Tally};
+pub use machine::{Circuit, Decision, Mode, Probe, State, Tally};
 pub use table::TableCircuits;
 
 /// Only instances whose calls fail at the same moment write at the same time. Once the circuit is open, none
@@ -68,33 +68,33 @@ struct Instance<C> {
 struct Local {
     /// The circuit as it was read last (`None` when that failed), and the time of the read.
     seen: Option<(Option<Circuit>, i64)>,
-    untold: Tally,
+    unreported: Tally,
 }
 
-/// A permit for one call, returned with the call's result. A lost permit of a probe expires.
+/// A permit for one call, returned with the call's outcome. A lost permit of a probe expires.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "a call's end has to be told"]
-pub struct Permit(Right);
+#[must_use = "the outcome of the call must be reported"]
+pub struct Permit(PermitKind);
 
 #[derive(Debug, PartialEq, Eq)]
-enum Right {
+enum PermitKind {
     Counted,
-    Unwatched,
+    Unmonitored,
     Probe(String),
 }
 
 /// The call was not made, because the dependency is considered down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the circuit is open: not called, to be tried again in {} s", retry_after.as_secs())]
-pub struct Open {
+pub struct CircuitOpen {
     /// Until then a new try is of no use.
     pub retry_after: SignedDuration,
 }
 
-impl Open {
+impl CircuitOpen {
     /// The delay for work that was not done. It is spread over some time, so that not all waiting work
     /// returns in the second in which the circuit may close.
-    pub fn put_back(&self) -> SignedDuration {
+    pub fn retry_delay(&self) -> SignedDuration {
         let spread = SignedDuration::try_from(full_jitter(BREAKER.spread)).unwrap_or(SignedDuration::ZERO);
         self.retry_after + spread
     }
@@ -103,7 +103,9 @@ impl Open {
 /// Why a guarded call did not succeed.
 #[derive(Debug)]
 pub enum Guarded<E> {
-    Open(Open),
+    /// The call was not made.
+    Open(CircuitOpen),
+    /// The call was made, and failed with its own error.
     Call(E),
 }
 
@@ -136,6 +138,7 @@ impl Breaker {
 }
 
 impl<C: Circuits> Breaker<C> {
+    /// The breaker of `dependency`, with its circuit in `circuits`, by this clock. For tests of the breaker itself.
     pub fn over(
         circuits: C,
         dependency: &'static str,
@@ -154,9 +157,9 @@ impl<C: Circuits> Breaker<C> {
         &self,
         call: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Guarded<E>> {
-        let permit = self.enter().await.map_err(Guarded::Open)?;
+        let permit = self.acquire().await.map_err(Guarded::Open)?;
         let result = call.await;
-        self.leave(permit, ending_of(&result)).await;
+        self.report(permit, outcome_of(&result)).await;
         result.map_err(Guarded::Call)
     }
 
@@ -164,78 +167,88 @@ impl<C: Circuits> Breaker<C> {
     ///
     /// # Errors
     /// When the circuit is open, or half-open with all probes out.
-    pub async fn enter(&self) -> Result<Permit, Open> {
+    pub async fn acquire(&self) -> Result<Permit, CircuitOpen> {
         let now = self.now();
         let id = uuid::Uuid::now_v7().to_string();
-        let Some(mut circuit) = self.look(now).await else { return Ok(Permit(Right::Counted)) };
+        let Some(mut circuit) = self.current(now).await else { return Ok(Permit(PermitKind::Counted)) };
         for _ in 0..TRIES {
-            let next = match circuit.enter(&id, now) {
-                Entry::Counted => return Ok(Permit(Right::Counted)),
-                Entry::Unwatched => return Ok(Permit(Right::Unwatched)),
-                Entry::Held => return Ok(Permit(Right::Probe(id))),
-                Entry::Refused { wait } => {
-                    return Err(Open { retry_after: SignedDuration::from_millis(wait) });
+            let next = match circuit.decide(&id, now) {
+                Decision::Counted => return Ok(Permit(PermitKind::Counted)),
+                Decision::Unmonitored => return Ok(Permit(PermitKind::Unmonitored)),
+                Decision::Held => return Ok(Permit(PermitKind::Probe(id))),
+                Decision::Refused { wait } => {
+                    return Err(CircuitOpen { retry_after: SignedDuration::from_millis(wait) });
                 }
-                Entry::Probe(next) => next,
+                Decision::Probe(next) => next,
             };
             match self.replace(&circuit, next, now).await {
-                Ok(true) => return Ok(Permit(Right::Probe(id))),
+                Ok(true) => return Ok(Permit(PermitKind::Probe(id))),
                 Ok(false) => {}
                 // The circuit was open when it was read last, and whether a probe is free is unknown.
                 Err(error) => {
-                    tracing::warn!(error = chain(&error), dependency = self.0.dependency, "no probe's slot");
+                    tracing::warn!(
+                        error = error_chain(&error),
+                        dependency = self.0.dependency,
+                        "no probe could be leased"
+                    );
                     break;
                 }
             }
             match self.read(true, now).await {
                 Some(seen) => circuit = seen,
-                None => return Ok(Permit(Right::Counted)),
+                None => return Ok(Permit(PermitKind::Counted)),
             }
         }
-        Err(Open { retry_after: SignedDuration::from_secs(1) })
+        Err(CircuitOpen { retry_after: SignedDuration::from_secs(1) })
     }
 
     /// Whether a call would be refused now. Takes no permit: for work that should not even begin while the
     /// circuit is open.
-    pub async fn refuses(&self) -> Option<Open> {
+    pub async fn refuses(&self) -> Option<CircuitOpen> {
         let now = self.now();
-        match self.look(now).await?.enter("", now) {
-            Entry::Refused { wait } => Some(Open { retry_after: SignedDuration::from_millis(wait) }),
-            Entry::Counted | Entry::Unwatched | Entry::Held | Entry::Probe(_) => None,
+        match self.current(now).await?.decide("", now) {
+            Decision::Refused { wait } => {
+                Some(CircuitOpen { retry_after: SignedDuration::from_millis(wait) })
+            }
+            Decision::Counted | Decision::Unmonitored | Decision::Held | Decision::Probe(_) => None,
         }
     }
 
     /// Reports how a call ended. A failure to report is logged and does not fail the call.
-    pub async fn leave(&self, permit: Permit, ending: Ending) {
+    pub async fn report(&self, permit: Permit, outcome: CallOutcome) {
         let now = self.now();
-        let told = match permit.0 {
-            Right::Unwatched => return,
-            Right::Counted if ending == Ending::Throttled => return,
-            Right::Counted => {
-                let failed = ending == Ending::Failed;
-                self.local(|local| local.untold.count(failed, now));
+        let reported = match permit.0 {
+            PermitKind::Unmonitored => return,
+            PermitKind::Counted if outcome == CallOutcome::Throttled => return,
+            PermitKind::Counted => {
+                let failed = outcome == CallOutcome::Failed;
+                self.local(|local| local.unreported.count(failed, now));
                 if !failed {
                     return;
                 }
-                self.tell_failures(now).await
+                self.report_failures(now).await
             }
-            Right::Probe(id) => self.change(now, |circuit| circuit.probed(&id, ending, now)).await,
+            PermitKind::Probe(id) => self.change(now, |circuit| circuit.after_probe(&id, outcome, now)).await,
         };
-        if let Err(error) = told {
+        if let Err(error) = reported {
             // The tally is kept and reported with the next failure; a probe's slot becomes free when its
             // lease ends.
-            tracing::warn!(error = chain(&error), dependency = self.0.dependency, "a breaker was not told");
+            tracing::warn!(
+                error = error_chain(&error),
+                dependency = self.0.dependency,
+                "the outcome of a call was not reported to its breaker"
+            );
         }
     }
 
-    async fn tell_failures(&self, now: i64) -> Result<(), TableError> {
+    async fn report_failures(&self, now: i64) -> Result<(), TableError> {
         // Taken out before it is reported, so that two concurrent failures are not counted twice.
-        let tally = self.local(|local| std::mem::take(&mut local.untold));
-        let told = self.change(now, |circuit| circuit.told(&tally, now)).await;
-        if told.is_err() {
-            self.local(|local| local.untold.merge(&tally));
+        let tally = self.local(|local| std::mem::take(&mut local.unreported));
+        let reported = self.change(now, |circuit| circuit.after_report(&tally, now)).await;
+        if reported.is_err() {
+            self.local(|local| local.unreported.merge(&tally));
         }
-        told
+        reported
     }
 
     /// Changes the circuit with optimistic locking: retries when another instance has written.
@@ -255,11 +268,11 @@ impl<C: Circuits> Breaker<C> {
             circuit = self.0.circuits.read(true).await?;
             if circuit.written_by == writer {
                 // This is our own write, whose answer was lost.
-                self.see(Some(circuit), now);
+                self.remember(Some(circuit), now);
                 return Ok(());
             }
         }
-        Err(TableError::call("writing a circuit", "others wrote each time"))
+        Err(TableError::call("writing a circuit", "contended: another instance wrote each time"))
     }
 
     /// Writes `next` if the circuit is still `before`, and returns whether it did. Logs a change of state.
@@ -267,12 +280,12 @@ impl<C: Circuits> Breaker<C> {
         if !self.0.circuits.replace(&next).await? {
             return Ok(false);
         }
-        self.announce(before, &next);
-        self.see(Some(next), now);
+        self.record_transition(before, &next);
+        self.remember(Some(next), now);
         Ok(true)
     }
 
-    fn announce(&self, before: &Circuit, after: &Circuit) {
+    fn record_transition(&self, before: &Circuit, after: &Circuit) {
         let (from, to) = (before.state.name(), after.state.name());
         if from == to {
             return;
@@ -285,12 +298,12 @@ impl<C: Circuits> Breaker<C> {
         }
     }
 
-    /// The circuit as this instance knows it, read again when that is older than `BREAKER.believed`.
-    async fn look(&self, now: i64) -> Option<Circuit> {
-        let believed = i64::try_from(BREAKER.believed.as_millis()).unwrap_or(i64::MAX);
+    /// The circuit as this instance knows it, read again when that is older than `BREAKER.cache_ttl`.
+    async fn current(&self, now: i64) -> Option<Circuit> {
+        let cache_ttl = i64::try_from(BREAKER.cache_ttl.as_millis()).unwrap_or(i64::MAX);
         let seen = self.local(|local| local.seen.clone());
         match seen {
-            Some((circuit, at)) if (0..believed).contains(&(now - at)) => circuit,
+            Some((circuit, at)) if (0..cache_ttl).contains(&(now - at)) => circuit,
             _ => self.read(false, now).await,
         }
     }
@@ -299,14 +312,14 @@ impl<C: Circuits> Breaker<C> {
         let read = self.0.circuits.read(consistent).await;
         if let Err(error) = &read {
             let dependency = self.0.dependency;
-            tracing::warn!(error = chain(error), dependency, "a circuit cannot be read: calls go ahead");
+            tracing::warn!(error = error_chain(error), dependency, "a circuit cannot be read, failing open");
         }
-        self.see(read.ok(), now)
+        self.remember(read.ok(), now)
     }
 
     /// Remembers the circuit, unless a newer version is known: an eventually consistent read may return an
     /// older one.
-    fn see(&self, circuit: Option<Circuit>, now: i64) -> Option<Circuit> {
+    fn remember(&self, circuit: Option<Circuit>, now: i64) -> Option<Circuit> {
         self.local(|local| {
             let known = local.seen.take().and_then(|(known, _)| known);
             let newer =

@@ -28,9 +28,9 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{
-    command::chain,
     dynamodb::{Item, Table, TableError, condition_failed, is_busy, key, number, refused_item},
-    numbers::ATTEMPT_TIMEOUT,
+    error::error_chain,
+    limits::ATTEMPT_TIMEOUT,
 };
 
 const FULL_AT: &str = "full_at";
@@ -49,20 +49,25 @@ const THROTTLED: SignedDuration = SignedDuration::from_secs(1);
 
 /// The result of `take`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// `remaining` are left, and the bucket is full again after `reset_after`.
-    Taken { remaining: u32, reset_after: SignedDuration },
+pub enum TakeOutcome {
+    /// One token belongs to the caller.
+    Taken {
+        /// Tokens that are left.
+        remaining: u32,
+        /// Until the bucket is full again.
+        reset_after: SignedDuration,
+    },
     /// No token is free before this time has passed. Nothing was taken.
     Wait(SignedDuration),
 }
 
-/// The result of `turn`.
+/// The result of `reserve`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub enum TokenReservation {
     /// One token belongs to the caller after this time; zero means now.
     After(SignedDuration),
     /// All tokens within the caller's maximum wait are taken by others. Nothing was taken.
-    TooFar(SignedDuration),
+    WouldExceedWait(SignedDuration),
 }
 
 /// `capacity` tokens, of which `per_second` come back.
@@ -90,69 +95,76 @@ impl Bucket {
         self
     }
 
-    /// Takes one token, if there is one. When the table does not answer, the caller is let through. When the
-    /// bucket's own item is throttled, the caller is refused: so many writes come only from callers that are far
+    /// Takes one token, if there is one. When the table does not answer, the call is allowed (failing open). When
+    /// the bucket's own item is throttled, the caller is refused: so many writes come only from callers that are far
     /// above their rate.
-    pub async fn take(&self, now: Timestamp) -> Verdict {
+    pub async fn take(&self, now: Timestamp) -> TakeOutcome {
         let now = now.as_microsecond();
         match self.advance(now, 1, 0).await {
             Ok(Advance::To(full_at)) => self.flow.taken(full_at, now),
-            Ok(Advance::Not(full_at)) => Verdict::Wait(self.flow.turn(full_at + self.flow.token, now)),
-            Ok(Advance::Throttled) => Verdict::Wait(THROTTLED),
+            Ok(Advance::Not(full_at)) => TakeOutcome::Wait(self.flow.wait(full_at + self.flow.token, now)),
+            Ok(Advance::Throttled) => TakeOutcome::Wait(THROTTLED),
             Err(error) => {
-                self.cannot(&error);
+                self.log_failing_open(&error);
                 self.flow.taken(now, now)
             }
         }
     }
 
-    /// Reserves one token that becomes free within `patience`. Waiting callers get consecutive tokens, while
+    /// Reserves one token that becomes free within `max_wait`. Waiting callers get consecutive tokens, while
     /// polling would cost a write each time. When the table does not answer, the token is free now.
-    pub async fn turn(&self, now: Timestamp, patience: SignedDuration) -> Turn {
-        self.turns(1, now, patience).await
+    pub async fn reserve(&self, now: Timestamp, max_wait: SignedDuration) -> TokenReservation {
+        self.reserve_many(1, now, max_wait).await
     }
 
-    /// Like [`turn`](Self::turn), for `count` tokens with one write: after the returned time all of them
+    /// Like [`reserve`](Self::reserve), for `count` tokens with one write: after the returned time all of them
     /// belong to the caller.
-    pub async fn turns(&self, count: u32, now: Timestamp, patience: SignedDuration) -> Turn {
+    pub async fn reserve_many(
+        &self,
+        count: u32,
+        now: Timestamp,
+        max_wait: SignedDuration,
+    ) -> TokenReservation {
         let now = now.as_microsecond();
-        match self.advance(now, count, micros(patience)).await {
-            Ok(Advance::To(full_at)) => Turn::After(self.flow.turn(full_at, now)),
-            Ok(Advance::Not(full_at)) => Turn::TooFar(self.flow.turn(full_at + self.flow.tokens(count), now)),
-            Ok(Advance::Throttled) => Turn::TooFar(THROTTLED),
+        match self.advance(now, count, micros(max_wait)).await {
+            Ok(Advance::To(full_at)) => TokenReservation::After(self.flow.wait(full_at, now)),
+            Ok(Advance::Not(full_at)) => {
+                TokenReservation::WouldExceedWait(self.flow.wait(full_at + self.flow.tokens(count), now))
+            }
+            Ok(Advance::Throttled) => TokenReservation::WouldExceedWait(THROTTLED),
             Err(error) => {
-                self.cannot(&error);
-                Turn::After(SignedDuration::ZERO)
+                self.log_failing_open(&error);
+                TokenReservation::After(SignedDuration::ZERO)
             }
         }
     }
 
-    /// Waits for a token, up to `patience`.
+    /// Waits for a token, up to `max_wait`.
     ///
     /// # Errors
-    /// When no turn is free within that time: how long it would have been. Nothing was taken.
-    pub async fn wait(&self, now: Timestamp, patience: Duration) -> Result<(), SignedDuration> {
+    /// When no token is free within that time: how long it would have been. Nothing was taken.
+    pub async fn wait(&self, now: Timestamp, max_wait: Duration) -> Result<(), SignedDuration> {
         let asked = Instant::now();
-        match self.turn(now, SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX)).await {
-            Turn::After(wait) => {
+        match self.reserve(now, SignedDuration::try_from(max_wait).unwrap_or(SignedDuration::MAX)).await {
+            TokenReservation::After(wait) => {
                 // Counted from the request, since waiting for the answer took some of the time.
                 sleep_until(asked + wait.unsigned_abs()).await;
                 Ok(())
             }
-            Turn::TooFar(wait) => Err(wait),
+            TokenReservation::WouldExceedWait(wait) => Err(wait),
         }
     }
 
-    fn cannot(&self, error: &TableError) {
+    fn log_failing_open(&self, error: &TableError) {
         // Without the key, which may contain a person's address.
-        tracing::warn!(error = chain(error), "a rate limit cannot be asked: calls go ahead");
+        tracing::warn!(error = error_chain(error), "a token bucket cannot be read, failing open");
     }
 
-    /// Moves `full_at` later by `count` tokens, if it then stays within the capacity and `patience`.
-    async fn advance(&self, now: i64, count: u32, patience: i64) -> Result<Advance, TableError> {
+    /// Moves `full_at` later by `count` tokens, if it then stays within the capacity and `max_wait`.
+    async fn advance(&self, now: i64, count: u32, max_wait: i64) -> Result<Advance, TableError> {
         let mut full_at = self.seen.load(Ordering::Relaxed);
         for _ in 0..TRIES {
-            let (moved, seen) = match self.move_on(full_at <= now, now, count, patience).await? {
+            let (moved, seen) = match self.move_on(full_at <= now, now, count, max_wait).await? {
                 Move::Done(to) => (true, to),
                 Move::Refused(seen) => (false, seen),
                 Move::Throttled => return Ok(Advance::Throttled),
@@ -161,7 +173,7 @@ impl Bucket {
             if moved {
                 return Ok(Advance::To(seen));
             }
-            if seen > self.flow.latest(now, count, patience) {
+            if seen > self.flow.latest(now, count, max_wait) {
                 return Ok(Advance::Not(seen));
             }
             full_at = seen;
@@ -169,7 +181,7 @@ impl Bucket {
         Err(TableError::call(OPERATION, "the bucket was emptied and deleted meanwhile"))
     }
 
-    async fn move_on(&self, full: bool, now: i64, count: u32, patience: i64) -> Result<Move, TableError> {
+    async fn move_on(&self, full: bool, now: i64, count: u32, max_wait: i64) -> Result<Move, TableError> {
         let update = self
             .table
             .client
@@ -179,7 +191,7 @@ impl Bucket {
             .return_values(ReturnValue::UpdatedNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .expression_attribute_values(":now", number(now))
-            .expression_attribute_values(":expires", number(self.flow.expires(now, count, patience)));
+            .expression_attribute_values(":expires", number(self.flow.expires(now, count, max_wait)));
         let update = if full {
             update
                 .update_expression("SET full_at = :full_at, expires_at = :expires")
@@ -190,7 +202,7 @@ impl Bucket {
                 .update_expression("SET full_at = full_at + :token, expires_at = :expires")
                 .condition_expression("full_at > :now AND full_at <= :latest")
                 .expression_attribute_values(":token", number(self.flow.tokens(count)))
-                .expression_attribute_values(":latest", number(self.flow.latest(now, count, patience)))
+                .expression_attribute_values(":latest", number(self.flow.latest(now, count, max_wait)))
         };
         let answer = timeout(ATTEMPT_TIMEOUT, update.send());
         read(answer.await.map_err(|late| TableError::call(OPERATION, late))?)
@@ -252,27 +264,27 @@ impl Flow {
         i64::from(count) * self.token
     }
 
-    /// With `count` tokens in it at `now + patience`, a bucket becomes full no later than this.
-    fn latest(self, now: i64, count: u32, patience: i64) -> i64 {
-        now + patience + self.capacity * self.token - self.tokens(count)
+    /// With `count` tokens in it at `now + max_wait`, a bucket becomes full no later than this.
+    fn latest(self, now: i64, count: u32, max_wait: i64) -> i64 {
+        now + max_wait + self.capacity * self.token - self.tokens(count)
     }
 
     /// The wait for a token, if taking it moves the time at which the bucket is full to `full_at`.
-    fn turn(self, full_at: i64, now: i64) -> SignedDuration {
+    fn wait(self, full_at: i64, now: i64) -> SignedDuration {
         SignedDuration::from_micros((full_at - self.capacity * self.token - now).max(0))
     }
 
-    fn taken(self, full_at: i64, now: i64) -> Verdict {
+    fn taken(self, full_at: i64, now: i64) -> TakeOutcome {
         let missing = (full_at - now).max(0);
         let remaining = self.capacity - (missing + self.token - 1) / self.token;
-        Verdict::Taken {
+        TakeOutcome::Taken {
             remaining: u32::try_from(remaining).unwrap_or(0),
             reset_after: SignedDuration::from_micros(missing),
         }
     }
 
-    fn expires(self, now: i64, count: u32, patience: i64) -> i64 {
-        (self.latest(now, count, patience) + self.tokens(count)) / SECOND + KEPT_SECONDS
+    fn expires(self, now: i64, count: u32, max_wait: i64) -> i64 {
+        (self.latest(now, count, max_wait) + self.tokens(count)) / SECOND + KEPT_SECONDS
     }
 }
 

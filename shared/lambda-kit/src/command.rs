@@ -13,6 +13,7 @@ use tracing::Span;
 
 use crate::{
     MainResult,
+    error::error_chain,
     health::Check,
     invoke,
     telemetry::{self, Outcome},
@@ -70,8 +71,8 @@ where
         let handlers = Arc::clone(&handlers);
         async move {
             let (handler, answerer) = &*handlers;
-            if asks::<Q>(payload.get()) {
-                answer(parse::<Q>(payload.get())?, answerer).await.map(Either::Answer)
+            if is_query::<Q>(payload.get()) {
+                run_query(parse::<Q>(payload.get())?, answerer).await.map(Either::Answer)
             } else {
                 execute(parse::<C>(payload.get())?, handler).await.map(Either::Done)
             }
@@ -89,7 +90,7 @@ enum Either<R, A> {
 }
 
 /// Whether the payload's `action` is a query.
-pub fn asks<Q: Query>(payload: &str) -> bool {
+pub fn is_query<Q: Query>(payload: &str) -> bool {
     #[derive(Deserialize)]
     struct Action {
         action: String,
@@ -101,7 +102,7 @@ pub fn asks<Q: Query>(payload: &str) -> bool {
 ///
 /// # Errors
 /// The handler's error, as a transient one.
-pub async fn answer<Q, A, X, Fut>(query: Q, answerer: impl FnOnce(Q) -> Fut) -> Result<A, Diagnostic>
+pub async fn run_query<Q, A, X, Fut>(query: Q, answerer: impl FnOnce(Q) -> Fut) -> Result<A, Diagnostic>
 where
     Q: Query,
     X: std::error::Error,
@@ -116,12 +117,13 @@ where
             Outcome::Ok
         }
         Err(error) => {
-            tracing::error!(action, error = chain(error), "a question could not be answered");
+            tracing::error!(action, error = error_chain(error), "a question could not be answered");
             Outcome::Error
         }
     };
     telemetry::record(action, outcome, started.elapsed());
-    result.map_err(|error| Diagnostic { error_type: TRANSIENT.to_owned(), error_message: chain(&error) })
+    result
+        .map_err(|error| Diagnostic { error_type: TRANSIENT.to_owned(), error_message: error_chain(&error) })
 }
 
 /// Parses a command or a query.
@@ -157,7 +159,7 @@ where
             Outcome::Ok
         }
         Err(error) if error.name() == TRANSIENT => {
-            tracing::error!(action, error = chain(error), "command failed");
+            tracing::error!(action, error = error_chain(error), "command failed");
             Outcome::Error
         }
         Err(error) => {
@@ -166,19 +168,10 @@ where
         }
     };
     telemetry::record(action, outcome, started.elapsed());
-    result.map_err(|error| Diagnostic { error_type: error.name().to_owned(), error_message: chain(&error) })
-}
-
-/// An error and its sources in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
+    result.map_err(|error| Diagnostic {
+        error_type: error.name().to_owned(),
+        error_message: error_chain(&error),
+    })
 }
 
 #[cfg(test)]
@@ -189,8 +182,8 @@ mod tests {
 
     #[test]
     fn a_question_is_told_from_a_command_by_its_action() {
-        assert!(asks::<OrderQuery>(r#"{"action":"OrderStatuses","order_ids":["no order id"]}"#));
-        assert!(!asks::<OrderQuery>(r#"{"action":"RecordReservation","order_id":"x"}"#));
-        assert!(!asks::<OrderQuery>("{}"));
+        assert!(is_query::<OrderQuery>(r#"{"action":"OrderStatuses","order_ids":["no order id"]}"#));
+        assert!(!is_query::<OrderQuery>(r#"{"action":"RecordReservation","order_id":"x"}"#));
+        assert!(!is_query::<OrderQuery>("{}"));
     }
 }

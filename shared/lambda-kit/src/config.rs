@@ -2,12 +2,22 @@
 
 use std::{env, str::FromStr};
 
+/// Why a function cannot start with its environment.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// The variable is not set, or empty.
     #[error("the environment variable {0} is missing: set it in the function's template")]
     Missing(&'static str),
+    /// The variable has a value of another form.
     #[error("the environment variable {name} has the value {value:?}, which cannot be read: {reason}")]
-    Invalid { name: &'static str, value: String, reason: String },
+    Invalid {
+        /// The variable.
+        name: &'static str,
+        /// Its value. Variables hold no secrets, so that it may be logged.
+        value: String,
+        /// The parser's message.
+        reason: String,
+    },
 }
 
 /// The value of a variable that the function cannot run without.

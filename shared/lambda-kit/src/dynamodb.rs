@@ -34,10 +34,12 @@ pub use self::{
     transaction::{TransactOutcome, Write},
 };
 
+/// The attributes of an item by name, in the form of the SDK.
 pub type Item = HashMap<String, AttributeValue>;
 
-/// Partition and sort key of every table.
+/// The partition key of every table.
 pub const PK: &str = "pk";
+/// The sort key of every table.
 pub const SK: &str = "sk";
 /// Events that the item's last change brought; see `relay`.
 pub const OUTBOX: &str = "outbox";
@@ -50,20 +52,25 @@ pub enum TableError {
     /// The call failed or its answer was lost, so it may have taken effect.
     #[error("{operation} failed")]
     Call {
+        /// What the call was for, in words for the log.
         operation: &'static str,
+        /// The SDK's error, or why an answer is incomplete.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// An item that other code wrote, or that has another format.
     #[error("an item of {operation} cannot be read")]
     Item {
+        /// What the item was read or written for, in words for the log.
         operation: &'static str,
+        /// What is wrong with the item.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
 impl TableError {
+    /// A failed call of this operation.
     pub fn call(
         operation: &'static str,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -71,6 +78,7 @@ impl TableError {
         Self::Call { operation, source: source.into() }
     }
 
+    /// An item of this operation that cannot be read or written.
     pub fn item(
         operation: &'static str,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -90,10 +98,12 @@ impl TableError {
 #[error("another writer changed the same item first")]
 pub struct Conflict;
 
+/// A string attribute (`S`).
 pub fn string(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
 
+/// A number attribute (`N`), which the API takes as text.
 pub fn number(value: impl std::fmt::Display) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }

@@ -22,20 +22,25 @@ impl Check {
     }
 }
 
-/// What a context answers when it is asked how it is.
+/// The result of a health check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Health {
+    /// `down` when one of the checks is.
     pub status: Status,
+    /// The dependencies by name.
     pub checks: BTreeMap<String, Status>,
 }
 
+/// Whether a dependency or a context works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "openapi", schemars(rename = "HealthStatus"))]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
+    /// It answers.
     Ok,
+    /// It does not answer in time, or with an error.
     Down,
 }
 

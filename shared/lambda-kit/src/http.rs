@@ -98,9 +98,9 @@ fn client_address(request: &lambda_http::Request) -> ClientAddress {
 /// logs, metrics.
 pub fn app(routes: Router, verifier: Arc<Verifier>) -> Router {
     routes
-        .fallback(async || Problem::not_found("There is nothing at this address."))
+        .fallback(async || Problem::not_found("No such route."))
         .method_not_allowed_fallback(async || {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "This address does not take this method.")
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "No such method on this route.")
         })
         .layer(middleware::from_fn(observe))
         .layer(Extension(verifier))

@@ -22,12 +22,15 @@ use crate::{
     health::Check,
 };
 
+/// The claim `iss` of all tokens.
 pub const ISSUER: &str = "ordersaga";
 
 /// The purpose of a token. A WebSocket ticket is not accepted as an access token, nor the reverse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
+    /// An access token, for the REST API.
     Api,
+    /// A ticket, which admits a client to the WebSocket.
     Realtime,
 }
 
@@ -49,31 +52,40 @@ impl Audience {
     }
 }
 
+/// What a user may do beyond their own things.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
+    /// Staff of the shop: products, stock, codes, all orders.
     Admin,
 }
 
+/// The payload of a token (RFC 7519 section 4.1).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Claims {
+    /// The user that the token was issued to.
     pub sub: UserId,
+    /// [`ISSUER`].
     pub iss: String,
+    /// The purpose of the token, [`Audience`].
     pub aud: String,
     /// Unix seconds.
     pub iat: i64,
+    /// Unix seconds. The token is refused from then on.
     pub exp: i64,
+    /// Those that the account had when the token was issued.
     #[serde(default)]
     pub roles: Vec<Role>,
 }
 
+/// Why a token was not issued or accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The token is not good: malformed, forged, expired, or meant for something else.
+    /// The token is malformed, forged, expired, or of another audience.
     #[error("the token is not valid: {0}")]
     Invalid(&'static str),
     /// The token could not be verified.
-    #[error("the key cannot be had")]
+    #[error("the key cannot be read or used")]
     Key(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -107,6 +119,7 @@ impl Signer {
         Ok(Self::new(aws_sdk_kms::Client::new(sdk), first))
     }
 
+    /// Signs with the KMS key of this ARN.
     pub fn new(kms: aws_sdk_kms::Client, key_arn: String) -> Self {
         Self { kms, key_arn }
     }
@@ -189,13 +202,20 @@ fn point(spki: &[u8]) -> Option<&[u8]> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Jwk {
+    /// The key type: `EC` (RFC 7518 section 6.1).
     pub kty: &'static str,
+    /// The curve: `P-256`.
     pub crv: &'static str,
+    /// The algorithm of its signatures: `ES256`.
     pub alg: &'static str,
+    /// The use of the key: `sig`, signatures.
     #[serde(rename = "use")]
     pub usage: &'static str,
+    /// The id in the header of the tokens that it signed.
     pub kid: String,
+    /// The x coordinate of the public point, base64url.
     pub x: String,
+    /// The y coordinate of the public point, base64url.
     pub y: String,
 }
 

@@ -11,8 +11,8 @@ use ::http::HeaderValue;
 use jiff::Timestamp;
 
 use crate::{
-    command::chain,
-    numbers::{LAST_KNOWN, LAST_KNOWN_PATIENCE},
+    error::error_chain,
+    limits::{LAST_KNOWN, LAST_KNOWN_READ},
 };
 
 /// The last known values by key. Clones share them; they last as long as the process.
@@ -25,13 +25,16 @@ pub struct LastKnown<K, V> {
 /// A value, and when it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known<V> {
+    /// As it was read.
     pub value: V,
+    /// When it was read.
     pub at: Timestamp,
 }
 
 /// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Read<V> {
+    /// Read from the source now.
     Current(V),
     /// The source does not answer; this is the last known value.
     Earlier(Known<V>),
@@ -59,6 +62,7 @@ impl<K: Clone + Eq + Hash, V: Clone> LastKnown<K, V> {
         known.filter(|known| !remaining(known.at, now).is_zero())
     }
 
+    /// Keeps a value that was read at `at`, unless a newer one is kept.
     pub fn set(&self, key: K, value: V, at: Timestamp) {
         let mut values = self.lock();
         // A slow read may end after a later one.
@@ -87,7 +91,7 @@ impl<K: Clone + Eq + Hash, V: Clone> LastKnown<K, V> {
     ) -> Result<Option<Read<V>>, E> {
         let read = match self.get(&key, now) {
             None => read.await,
-            Some(known) => match tokio::time::timeout(LAST_KNOWN_PATIENCE, read).await {
+            Some(known) => match tokio::time::timeout(LAST_KNOWN_READ, read).await {
                 Err(slow) => return Ok(Some(earlier(known, &slow))),
                 Ok(Err(outage)) if is_outage(&outage) => return Ok(Some(earlier(known, &outage))),
                 Ok(read) => read,
@@ -107,7 +111,7 @@ impl<K: Clone + Eq + Hash, V: Clone> LastKnown<K, V> {
 }
 
 fn earlier<V>(known: Known<V>, error: &dyn std::error::Error) -> Read<V> {
-    tracing::warn!(error = chain(error), "read failed, the last known value is used");
+    tracing::warn!(error = error_chain(error), "read failed, the last known value is used");
     Read::Earlier(known)
 }
 
@@ -173,7 +177,7 @@ mod tests {
         last.set("a", 1, NOW);
         let slow = |key| {
             let read = last.or_last(key, NOW, |_: &Failure| true, pending());
-            tokio::time::timeout(LAST_KNOWN_PATIENCE + Duration::from_millis(500), read)
+            tokio::time::timeout(LAST_KNOWN_READ + Duration::from_millis(500), read)
         };
         let (known, unknown) = tokio::join!(slow("a"), slow("b"));
         assert_eq!(known, Ok(Ok(Some(Read::Earlier(Known { value: 1, at: NOW })))));

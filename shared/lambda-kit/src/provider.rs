@@ -1,4 +1,4 @@
-//! One rule for all providers (the payment gateway, e-mail, text messages, other contexts): how a call ended,
+//! One rule for all providers (the payment gateway, e-mail, SMS, other contexts): how a call ended,
 //! and what follows from it.
 //!
 //! | a call is | means | for its breaker | then |
@@ -16,22 +16,26 @@ use std::time::Duration;
 
 /// The outcome of a provider's call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum CallOutcome {
+    /// The provider did what was asked.
     Done,
+    /// The provider works, and does not do this call: a declined card, an invalid address.
     Refused,
+    /// The provider works, and has too many calls.
     Throttled,
+    /// No answer, or one that says that the provider does not work.
     Failed,
 }
 
 /// The error of a provider's call; it says how the call ended.
 pub trait ProviderError {
     /// `Refused`, `Throttled` or `Failed`.
-    fn ending(&self) -> Ending;
+    fn outcome(&self) -> CallOutcome;
 }
 
-/// The ending of a call with this result.
-pub fn ending_of<T, E: ProviderError>(result: &Result<T, E>) -> Ending {
-    result.as_ref().map_or_else(ProviderError::ending, |_| Ending::Done)
+/// The outcome of a call with this result.
+pub fn outcome_of<T, E: ProviderError>(result: &Result<T, E>) -> CallOutcome {
+    result.as_ref().map_or_else(ProviderError::outcome, |_| CallOutcome::Done)
 }
 
 /// Full jitter: a wait drawn uniformly from zero up to `ceiling`, so that callers that were refused together

@@ -10,7 +10,7 @@ use tracing::{Instrument, Span};
 
 use crate::{
     MainResult,
-    command::chain,
+    error::error_chain,
     health::Check,
     invoke,
     telemetry::{self, Outcome},
@@ -43,15 +43,19 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Why a message failed and will be retried.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
+    /// The body cannot be parsed.
     #[error("the message is not an event envelope")]
     Envelope(#[source] serde_json::Error),
+    /// The payload is of another type or of a newer version.
     #[error("the event cannot be read")]
     Decode(#[from] DecodeError),
+    /// The handler's own error.
     #[error("the event cannot be handled")]
     Handler(#[source] BoxError),
 }
 
 impl MessageError {
+    /// The handler's error as a reason for a retry.
     pub fn handler(error: impl Into<BoxError>) -> Self {
         Self::Handler(error.into())
     }
@@ -160,7 +164,7 @@ fn respond(results: Vec<(Option<String>, Result<(), MessageError>)>) -> SqsBatch
         if let Err(error) = result {
             tracing::error!(
                 message_id = id.as_deref(),
-                error = chain(&error),
+                error = error_chain(&error),
                 "message failed, will be retried"
             );
             // Without an id the whole batch must be retried. An empty identifier means that (Lambda, SQS

@@ -100,9 +100,11 @@ struct FoundFields {
 /// The outcome of an operation, for its metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
+    /// It was done, now or by an earlier try.
     Ok,
-    /// Refused by a business rule or because of the caller: not a failure of ours.
+    /// Refused by a business rule or because of the caller. Not counted as a failure.
     Refused,
+    /// It failed, and the failure is ours.
     Error,
 }
 

@@ -214,6 +214,7 @@ impl Faults {
         self.with(|state| state.calls.clone())
     }
 
+    /// Forgets the calls, and injects no more faults.
     pub fn reset(&self) {
         self.with(|state| *state = State::default());
     }
@@ -342,11 +343,13 @@ pub struct Tokens {
 }
 
 impl Tokens {
+    /// A fresh key.
     #[expect(clippy::new_without_default, reason = "a new key each time is no default")]
     pub fn new() -> Self {
         Self { key: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key") }
     }
 
+    /// Trusts the tokens of this key alone.
     pub fn verifier(&self) -> Arc<Verifier> {
         Arc::new(Verifier::with_known_key("test", self.key.public_key().as_ref()))
     }
@@ -366,10 +369,12 @@ impl Tokens {
         self.bearer(user, vec![], Audience::Api, 1)
     }
 
+    /// The value of `Authorization` with such a token. `exp` in Unix seconds.
     pub fn bearer(&self, user: &UserId, roles: Vec<Role>, audience: Audience, exp: i64) -> String {
         format!("Bearer {}", self.token(user, roles, audience, exp))
     }
 
+    /// A token without its scheme. `exp` in Unix seconds.
     pub fn token(&self, user: &UserId, roles: Vec<Role>, audience: Audience, exp: i64) -> String {
         let claims = Claims {
             sub: user.clone(),

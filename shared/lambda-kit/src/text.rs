@@ -148,6 +148,7 @@ mod fields {
             pub struct $name<const MAX: usize>(String);
 
             impl<const MAX: usize> $name<MAX> {
+                /// The text as it is stored.
                 pub fn as_str(&self) -> &str {
                     &self.0
                 }

@@ -12,8 +12,8 @@ use std::{
 use jiff::Timestamp;
 use lambda_kit::{
     breaker::{Breaker, Permit},
-    numbers::BREAKER,
-    provider::Ending,
+    limits::BREAKER,
+    provider::CallOutcome,
     testing,
 };
 
@@ -88,7 +88,7 @@ async fn an_instance() {
         let (order, at) = line.split_once(' ').unwrap();
         now.store(at.parse().unwrap(), SeqCst);
         let answer = match order {
-            "enter" => match breaker.enter().await {
+            "enter" => match breaker.acquire().await {
                 Ok(permit) => {
                     under_way.push(permit);
                     "let through".to_owned()
@@ -96,8 +96,8 @@ async fn an_instance() {
                 Err(open) => open.to_string(),
             },
             end => {
-                let ending = if end == "fail" { Ending::Failed } else { Ending::Done };
-                breaker.leave(under_way.remove(0), ending).await;
+                let outcome = if end == "fail" { CallOutcome::Failed } else { CallOutcome::Done };
+                breaker.report(under_way.remove(0), outcome).await;
                 "told".to_owned()
             }
         };

@@ -10,7 +10,7 @@ use contracts::{
     schema::event_versions,
 };
 use documents::{invocations, operations, repository};
-use lambda_kit::{relay::StreamEvent, sqs::parse_batch};
+use lambda_kit::{sqs::parse_batch, stream::StreamEvent};
 use serde_json::{Value, from_value};
 
 fn event(function: &str) -> Value {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use contracts::Sku;
 use futures::{StreamExt, TryStreamExt, stream};
-use lambda_kit::numbers::{AUTH_PER_ADDRESS, ORDERS_PER_USER, RateLimit};
+use lambda_kit::limits::{AUTH_PER_ADDRESS, ORDERS_PER_USER, RateLimit};
 use ops::shop::{Answer, Shop};
 use reqwest::{Method, StatusCode};
 use serde_json::json;

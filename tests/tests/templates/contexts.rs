@@ -197,7 +197,7 @@ fn calls(template: &Template) -> String {
                 let services = SERVICES.iter().filter(|(name, _)| name == action);
                 called.extend(services.map(|(_, service)| (*service).to_owned()));
                 if *action == "sns:Publish" && statement.resources.iter().any(|resource| *resource == "*") {
-                    called.insert("SNS (text messages)".to_owned());
+                    called.insert("SNS (SMS)".to_owned());
                 }
                 let texts: Vec<String> = statement
                     .resources

@@ -1,12 +1,15 @@
-//! Compares the templates and the state machine with the limits in `lambda_kit::numbers`.
+//! Compares the templates and the state machine with the limits in `lambda_kit::limits`.
 
 use std::fs;
 
 use contracts::saga::ORDER_WAIT_MINUTES;
-use lambda_kit::numbers::{self, Bulkhead, INTEGRATIONS};
+use lambda_kit::limits;
 use serde_json::Value;
 
-use crate::document::{CONTEXTS, Template, block, repository, sources, target};
+use crate::{
+    document::{CONTEXTS, Template, block, repository, sources, target},
+    integrations::{self, Bulkhead, INTEGRATIONS},
+};
 
 fn template(name: &str) -> Template {
     Template::all().into_iter().find(|template| template.name == name).expect("there is such a template")
@@ -42,7 +45,7 @@ fn notifications_know_which_try_of_an_event_is_the_last() {
     let template = template("notifications");
     for queue in ["EmailQueue", "SmsQueue"] {
         let receives = &template.properties(queue)["RedrivePolicy"]["maxReceiveCount"];
-        assert_eq!(*receives, numbers::NOTIFICATION_RECEIVES, "{queue}");
+        assert_eq!(*receives, limits::NOTIFICATION_RECEIVES, "{queue}");
     }
 }
 
@@ -82,7 +85,7 @@ fn reserved_concurrency_leaves_room_for_undos_beside_the_queue() {
     });
     let (_, reserved) = reserved.expect("payments-commands has a bulkhead");
     let queue = concurrency_of("payments", "CommandsQueue");
-    assert!(u64::from(*reserved) >= queue + u64::from(numbers::UNDO_CONCURRENCY));
+    assert!(u64::from(*reserved) >= queue + u64::from(limits::UNDO_CONCURRENCY));
 }
 
 #[test]
@@ -113,21 +116,21 @@ fn every_breaker_that_the_table_names_guards_something() {
 
 #[test]
 fn the_readme_has_the_table() {
-    let table = numbers::table();
+    let table = integrations::table();
     assert!(block("README.md", "numbers") == table, "README.md: put this between the marks:\n{table}");
 }
 
 #[test]
 fn functions_that_call_a_provider_outlast_its_call() {
     let expected = [
-        ("payments", "PaymentsCommands", numbers::GATEWAY_CALL),
-        ("notifications", "NotificationsConsumer", numbers::SEND.budget),
+        ("payments", "PaymentsCommands", limits::GATEWAY_CALL),
+        ("notifications", "NotificationsConsumer", limits::SEND.budget),
     ];
     for (template, function, call) in expected {
         assert!(timeout_of(template, function) > call.as_secs(), "{function}");
     }
     // Two calls of the gateway in one invocation: to make an intent, and to confirm it.
-    assert!(timeout_of("payments", "PaymentsCommands") > 2 * numbers::GATEWAY_CALL.as_secs());
+    assert!(timeout_of("payments", "PaymentsCommands") > 2 * limits::GATEWAY_CALL.as_secs());
 }
 
 #[test]
@@ -137,8 +140,8 @@ fn the_payments_deadline_is_before_the_state_machines() {
         .section("Parameters")
         .find(|(name, _)| *name == "PaymentDeadlineSeconds")
         .expect("a deadline");
-    assert_eq!(deadline["Default"], numbers::PAYMENT_DEADLINE.as_secs());
-    assert!(deadline["MaxValue"].as_u64().expect("a most") < numbers::SAGA_PAYMENT.as_secs());
+    assert_eq!(deadline["Default"], limits::PAYMENT_DEADLINE.as_secs());
+    assert!(deadline["MaxValue"].as_u64().expect("a most") < limits::SAGA_PAYMENT.as_secs());
 }
 
 #[test]
@@ -168,11 +171,11 @@ fn the_state_machine_waits_longer_for_each_step_than_its_function_may_run() {
     assert!(most.clone().count() > 5);
     assert_eq!(
         most.min(),
-        Some(u64::from(numbers::SAGA_ATTEMPTS) - 1),
+        Some(u64::from(limits::SAGA_ATTEMPTS) - 1),
         "of the steps; undos are tried more often"
     );
     for (name, seconds) in waits {
-        let expected = if name == "TakePayment" { numbers::SAGA_PAYMENT } else { numbers::SAGA_TASK };
+        let expected = if name == "TakePayment" { limits::SAGA_PAYMENT } else { limits::SAGA_TASK };
         assert_eq!(seconds, expected.as_secs(), "{name}");
     }
 }

@@ -1,7 +1,7 @@
 //! Our own rules, each a function from a template to what it does wrong. That the templates are valid
 //! CloudFormation is for cfn-lint.
 
-use lambda_kit::numbers;
+use lambda_kit::limits;
 use serde_json::{Value, json};
 
 use crate::document::{CONTEXTS, Template, one_or_more, repository, strings, target};
@@ -15,10 +15,7 @@ const ALARM: &str = "AWS::CloudWatch::Alarm";
 
 /// Actions that AWS scopes to no resource, each with the reason.
 const UNSCOPED: [(&str, &str); 13] = [
-    (
-        "sns:Publish",
-        "a text message goes to a phone number, which is no resource; topics are denied beside it",
-    ),
+    ("sns:Publish", "an SMS goes to a phone number, which is no resource; topics are denied beside it"),
     ("states:SendTaskSuccess", "a task token names no state machine that a policy could match"),
     ("states:SendTaskFailure", "as SendTaskSuccess"),
     ("logs:CreateLogDelivery", "a state machine's log delivery belongs to the account"),
@@ -271,9 +268,9 @@ pub fn timeouts_nest(template: &Template) -> Vec<String> {
         let scheduled = sources.peek().is_some() && sources.all(|source| source.kind == "ScheduleV2");
         let is_api = binary(&function).is_some_and(|binary| binary.ends_with("-api"));
         let most = match (is_api, scheduled) {
-            (true, _) => numbers::API_FUNCTION,
-            (false, true) => numbers::SCHEDULED_FUNCTION,
-            (false, false) => numbers::COMMAND_FUNCTION,
+            (true, _) => limits::API_FUNCTION,
+            (false, true) => limits::SCHEDULED_FUNCTION,
+            (false, false) => limits::COMMAND_FUNCTION,
         }
         .as_secs();
         if !function["Timeout"].as_u64().is_some_and(|seconds| (1..=most).contains(&seconds)) {
@@ -289,7 +286,7 @@ pub fn timeouts_nest(template: &Template) -> Vec<String> {
     }
     for (id, integration) in template.of_type("AWS::ApiGatewayV2::Integration") {
         let properties = &integration["Properties"];
-        let waits = json!(numbers::API_INTEGRATION.as_secs() * 1000);
+        let waits = json!(limits::API_INTEGRATION.as_secs() * 1000);
         if properties["PayloadFormatVersion"] == "2.0" && properties["TimeoutInMillis"] != waits {
             wrong.push(format!("{id}: waits {} ms, not {waits}", properties["TimeoutInMillis"]));
         }

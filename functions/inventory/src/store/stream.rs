@@ -3,7 +3,7 @@
 use contracts::Sku;
 use lambda_kit::{
     dynamodb::{PK, SK},
-    relay::StreamRecord,
+    stream::StreamRecord,
 };
 
 use super::{STOCK, stock::SETTINGS};

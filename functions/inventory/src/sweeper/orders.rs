@@ -7,18 +7,18 @@ use contracts::{
     OrderId, OrderStatus,
     query::{OrderQuery, OrderStatuses},
 };
-use lambda_kit::peers::{CallError, Peers};
+use lambda_kit::function_client::{CallError, FunctionClient};
 
 /// A function that starts cold and reads 50 orders is slow, but not down.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A client for orders' queries.
 #[derive(Debug, Clone)]
-pub struct OrdersClient(Peers);
+pub struct OrdersClient(FunctionClient);
 
 impl OrdersClient {
     pub fn new(config: &Config, stage: String) -> Self {
-        Self(Peers::new(config, stage, DEADLINE))
+        Self(FunctionClient::new(config, stage, DEADLINE))
     }
 
     /// The statuses of these orders. An order that does not exist is left out.

@@ -7,7 +7,7 @@ use contracts::{
 };
 use jiff::SignedDuration;
 use lambda_kit::{
-    command::chain,
+    error::error_chain,
     telemetry::{self, Outcome},
 };
 use uuid::Uuid;
@@ -42,7 +42,7 @@ enum Attempt {
 impl From<NotSent> for Attempt {
     fn from(not_sent: NotSent) -> Self {
         match not_sent {
-            NotSent::CircuitOpen(open) => Self::Postponed(open.put_back()),
+            NotSent::CircuitOpen(open) => Self::Postponed(open.retry_delay()),
             NotSent::RateLimited(wait) => Self::Postponed(wait),
             NotSent::Failed(SendError::Invalid(code)) => {
                 tracing::warn!(code, "the provider rejected the address");
@@ -235,7 +235,7 @@ impl Notifier {
                         // The customer has the message. Returning an error here would retry the event and
                         // send it again.
                         tracing::error!(
-                            error = chain(&error),
+                            error = error_chain(&error),
                             "the message was sent, but this could not be recorded"
                         );
                     }
@@ -263,7 +263,7 @@ impl Notifier {
         not_sent: NotSent,
     ) -> Result<(), NotifyError> {
         match not_sent {
-            NotSent::CircuitOpen(open) => self.requeue(notification, message, open.put_back()).await,
+            NotSent::CircuitOpen(open) => self.requeue(notification, message, open.retry_delay()).await,
             NotSent::RateLimited(wait) => self.requeue(notification, message, wait).await,
             NotSent::Failed(error) => Err(error.into()),
         }

@@ -7,8 +7,8 @@ use contracts::{
 };
 use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
-    command::chain,
-    numbers::NOTIFICATION_RECEIVES,
+    error::error_chain,
+    limits::NOTIFICATION_RECEIVES,
     sqs::{self, EventTypes, MessageError, joined},
 };
 
@@ -90,7 +90,7 @@ impl Notifier {
         } else if let Err(failure) = self.queues.delay_retry(channel, message, pause(receives, &error)).await
         {
             // It is retried anyway, after the queue's own visibility timeout.
-            tracing::warn!(error = chain(&failure), "the retry could not be delayed");
+            tracing::warn!(error = error_chain(&failure), "the retry could not be delayed");
         }
         Err(error.into())
     }
@@ -146,7 +146,7 @@ impl Notifier {
         };
         if let Err(error) = ended {
             tracing::error!(
-                error = chain(&error),
+                error = error_chain(&error),
                 "the message was given up, but this could not be recorded"
             );
         }

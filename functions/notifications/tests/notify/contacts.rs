@@ -1,7 +1,7 @@
 //! Contact data: a copy of the newest event, deleted with its user.
 
 use contracts::UserId;
-use lambda_kit::command::chain;
+use lambda_kit::error::error_chain;
 use serde_json::json;
 
 use crate::fixture::*;
@@ -59,5 +59,5 @@ async fn contact_data_that_cannot_be_read_is_not_shown() {
     let mut unreadable = updated(&anna, 2, ADDRESS, EMAIL);
     unreadable.data["notification_preferences"] = json!(ADDRESS);
     let error = fixture.receive(&unreadable).await.unwrap_err();
-    assert!(!chain(&error).contains(ADDRESS));
+    assert!(!error_chain(&error).contains(ADDRESS));
 }

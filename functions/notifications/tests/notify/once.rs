@@ -6,7 +6,7 @@ use contracts::{
     EventPayload, UserId,
     events::{Channel, NotificationFailed, NotificationSent, Undelivered},
 };
-use lambda_kit::{aws::MAX_ATTEMPTS, numbers::NOTIFICATION_RECEIVES};
+use lambda_kit::{aws::MAX_ATTEMPTS, limits::NOTIFICATION_RECEIVES};
 use serde_json::json;
 use wiremock::ResponseTemplate;
 

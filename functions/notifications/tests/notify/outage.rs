@@ -5,7 +5,7 @@ use contracts::{
     Envelope, UserId,
     events::{Channel, NotificationFailed, NotificationSent, Undelivered},
 };
-use lambda_kit::command::chain;
+use lambda_kit::error::error_chain;
 use serde_json::json;
 use wiremock::ResponseTemplate;
 
@@ -109,7 +109,7 @@ async fn an_error_does_not_contain_the_address() {
     fixture.ses(1, ses_refusal("MessageRejected").set_body_json(body)).await;
     let error = fixture.receive(&completed(&anna)).await.unwrap_err();
     assert_eq!(
-        chain(&error),
+        error_chain(&error),
         "the event cannot be handled: the provider refused the message: MessageRejected"
     );
 }
@@ -122,7 +122,7 @@ async fn while_ses_throttles_events_are_requeued_and_the_breaker_stays_closed() 
     let anna = UserId::generate();
     let fixture = Fixture::with(&anna, EMAIL).await;
     fixture
-        .ses(MANY * u64::from(lambda_kit::numbers::SEND.tries), ses_refusal("TooManyRequestsException"))
+        .ses(MANY * u64::from(lambda_kit::limits::SEND.tries), ses_refusal("TooManyRequestsException"))
         .await;
     let events: Vec<Envelope> = (0..MANY).map(|n| completed_as(&anna, &format!("busy-{n}"))).collect();
     let results = futures::future::join_all(events.iter().map(|event| fixture.receive_at(event, NOW))).await;

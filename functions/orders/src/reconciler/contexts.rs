@@ -7,7 +7,7 @@ use contracts::{
     query::{PaymentQuery, PaymentStatuses},
     saga::{CommandContext, Context, Undo, UndoOutcome, Undone},
 };
-use lambda_kit::peers::{CallError, Peers};
+use lambda_kit::function_client::{CallError, FunctionClient};
 
 use super::correlation_id;
 use crate::domain::History;
@@ -18,12 +18,12 @@ pub(super) const LONGEST_CALL: Duration = Duration::from_secs(35);
 
 /// The functions of the other contexts.
 #[derive(Debug, Clone)]
-pub struct Contexts(Peers);
+pub struct Contexts(FunctionClient);
 
 impl Contexts {
     /// Calls with one try each: the next run is the second one.
     pub fn new(sdk: &aws_sdk_lambda::config::Config, stage: String) -> Self {
-        Self(Peers::new(sdk, stage, LONGEST_CALL))
+        Self(FunctionClient::new(sdk, stage, LONGEST_CALL))
     }
 
     /// Runs one of the saga's undos for this order.

@@ -9,7 +9,8 @@ use contracts::{OrderId, OrderStatus, saga::Failure};
 use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
     MainResult,
-    command::{chain, parse},
+    command::parse,
+    error::error_chain,
     health::Check,
     invoke,
     telemetry::{self, Outcome},
@@ -179,6 +180,6 @@ impl Reconciler {
 }
 
 fn failed(error: &ReconcileError) -> Diagnostic {
-    tracing::error!(error = chain(error), "saga reconciliation failed");
-    Diagnostic { error_type: "Transient".to_owned(), error_message: chain(error) }
+    tracing::error!(error = error_chain(error), "saga reconciliation failed");
+    Diagnostic { error_type: "Transient".to_owned(), error_message: error_chain(error) }
 }

@@ -8,7 +8,7 @@ use contracts::{
     },
 };
 use jiff::Timestamp;
-use lambda_kit::command::chain;
+use lambda_kit::error::error_chain;
 
 use super::{
     ReconcileError, Reconciler, UNDO_RETRY_PERIOD, correlation_id, executions::Execution, is_open,
@@ -132,7 +132,12 @@ impl Reconciler {
                 Ok(outcome) => outcome,
                 Err(error) => {
                     let order_id = history.order_id.as_str();
-                    tracing::error!(order_id, undo = undo.part, error = chain(&error), "an undo failed");
+                    tracing::error!(
+                        order_id,
+                        undo = undo.part,
+                        error = error_chain(&error),
+                        "an undo failed"
+                    );
                     UndoOutcome::Failed
                 }
             };

@@ -30,7 +30,7 @@ pub struct Start {
 
 /// The result of a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StartOutcome {
+pub enum StartAttempt {
     Started,
     /// Throttled, or failed for another reason that may pass.
     Failed,
@@ -66,7 +66,7 @@ pub async fn start_in_order(
     starts: &[Start],
     recent: &RecentStarts,
     turn: impl AsyncFn(u32) -> bool,
-    start: impl AsyncFn(&Start) -> StartOutcome,
+    start: impl AsyncFn(&Start) -> StartAttempt,
 ) -> Handled {
     let waiting: Vec<&Start> = starts.iter().filter(|start| !recent.has(&start.order_id)).collect();
     let mut handled = Handled::default();
@@ -79,9 +79,9 @@ pub async fn start_in_order(
         let ended = join_all(wave.iter().map(|each| start(each))).await;
         for (start, ended) in wave.iter().zip(ended) {
             match ended {
-                StartOutcome::Started => recent.record(&start.order_id),
-                StartOutcome::Failed => drop(handled.failed.insert(start.origin.clone())),
-                StartOutcome::Rejected => drop(handled.unprocessable.insert(start.origin.clone())),
+                StartAttempt::Started => recent.record(&start.order_id),
+                StartAttempt::Failed => drop(handled.failed.insert(start.origin.clone())),
+                StartAttempt::Rejected => drop(handled.unprocessable.insert(start.origin.clone())),
             }
         }
     }

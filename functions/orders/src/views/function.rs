@@ -7,10 +7,11 @@ use std::{
 
 use lambda_kit::{
     MainResult,
-    command::{chain, parse},
+    command::parse,
+    error::error_chain,
     health::Check,
     invoke,
-    relay::{ItemFailure, StreamBatchResponse, StreamEvent},
+    stream::{ItemFailure, StreamBatchResponse, StreamEvent},
     telemetry::{self, Outcome},
 };
 use lambda_runtime::Diagnostic;
@@ -83,9 +84,9 @@ async fn replay(
     let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
     telemetry::record("Replay", outcome, started.elapsed());
     let part = result.map_err(|error| {
-        tracing::error!(error = chain(&error), ?projection, "replay failed");
+        tracing::error!(error = error_chain(&error), ?projection, "replay failed");
         let error_type = if error.is_retryable() { "Transient" } else { "Refused" };
-        Diagnostic { error_type: error_type.to_owned(), error_message: chain(&error) }
+        Diagnostic { error_type: error_type.to_owned(), error_message: error_chain(&error) }
     })?;
     tracing::info!(?projection, orders = part.orders, removed = part.removed, "part of a replay completed");
     Ok(part)

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use contracts::OrderId;
-use lambda_kit::command::chain;
+use lambda_kit::error::error_chain;
 use serde::{Deserialize, Serialize};
 
 use super::{Projector, Purpose, by_partition};
@@ -121,7 +121,7 @@ impl Projector {
                 Err(error) if !error.is_retryable() => {
                     tracing::error!(
                         order_id = order_id.as_str(),
-                        error = chain(&error),
+                        error = error_chain(&error),
                         "the view of an order could not be written"
                     );
                     part.unreadable += 1;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use lambda_kit::{
-    command::chain,
+    error::error_chain,
     telemetry::{self, Outcome},
 };
 
@@ -122,6 +122,9 @@ fn retry_delay(error: &GatewayError) -> Option<SignedDuration> {
     if !error.is_retryable() {
         return None;
     }
-    tracing::warn!(error = chain(error), "the gateway cannot be called; the webhook will be recorded later");
+    tracing::warn!(
+        error = error_chain(error),
+        "the gateway cannot be called; the webhook will be recorded later"
+    );
     Some(error.retry_after().max(RETRY_DELAY) + jittered(RETRY_DELAY))
 }

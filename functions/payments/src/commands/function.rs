@@ -89,9 +89,9 @@ impl Payments {
             let answer = sqs::each_message(batch.records, |message| self.message(message, invocation)).await;
             return Ok(Answer::Batch(answer));
         }
-        if command::asks::<PaymentQuery>(payload) {
+        if command::is_query::<PaymentQuery>(payload) {
             let query = command::parse::<PaymentQuery>(payload)?;
-            let answer = command::answer(query, |query| queries::handle(&self.store, query)).await;
+            let answer = command::run_query(query, |query| queries::handle(&self.store, query)).await;
             return answer.map(Answer::Statuses);
         }
         let command = command::parse::<PaymentCommand>(payload)?;

@@ -1,7 +1,7 @@
 //! Runs the pending actions of a payment at the gateway, one call after the other, until none is left or the
 //! next one must wait. Each answer is recorded before the next call.
 
-use lambda_kit::numbers::{ATTEMPT_TIMEOUT, BREAKER, GATEWAY_CALL};
+use lambda_kit::limits::{ATTEMPT_TIMEOUT, BREAKER, GATEWAY_CALL};
 use tokio::time::Duration;
 
 use super::{Invocation, Payments, PaymentsError};

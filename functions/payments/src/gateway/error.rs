@@ -2,8 +2,8 @@
 
 use jiff::SignedDuration;
 use lambda_kit::{
-    breaker::Open,
-    provider::{Ending, ProviderError},
+    breaker::CircuitOpen,
+    provider::{CallOutcome, ProviderError},
 };
 use serde::Deserialize;
 
@@ -16,7 +16,7 @@ pub enum GatewayError {
     NoAnswer(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It was not called: it has not happened.
     #[error(transparent)]
-    Open(Open),
+    Open(CircuitOpen),
     /// It was not called, because others' calls take all that its rate allows for longer than this one could wait.
     #[error("the gateway's rate is used up for {} s", wait.as_secs())]
     RateLimited { wait: SignedDuration },
@@ -69,10 +69,10 @@ impl GatewayError {
 }
 
 impl ProviderError for GatewayError {
-    fn ending(&self) -> Ending {
+    fn outcome(&self) -> CallOutcome {
         match self {
-            Self::NoAnswer(_) | Self::Failed(_) => Ending::Failed,
-            Self::Throttled(_) | Self::RateLimited { .. } => Ending::Throttled,
+            Self::NoAnswer(_) | Self::Failed(_) => CallOutcome::Failed,
+            Self::Throttled(_) | Self::RateLimited { .. } => CallOutcome::Throttled,
             // The gateway works, but did not do what was requested.
             Self::Open(_)
             | Self::Unauthorized
@@ -80,7 +80,7 @@ impl ProviderError for GatewayError {
             | Self::Unreadable
             | Self::Declined { .. }
             | Self::Refused { .. }
-            | Self::Misused { .. } => Ending::Refused,
+            | Self::Misused { .. } => CallOutcome::Refused,
         }
     }
 }

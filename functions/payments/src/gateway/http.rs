@@ -9,7 +9,7 @@ use aws_smithy_runtime_api::client::{
 };
 use aws_smithy_types::{body::SdkBody, retry::ErrorKind};
 use http_body_util::{BodyExt, Limited};
-use lambda_kit::numbers::{CONNECT, GATEWAY_CALL};
+use lambda_kit::limits::{CONNECT, GATEWAY_CALL};
 
 use super::GatewayError;
 

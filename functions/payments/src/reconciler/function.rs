@@ -9,7 +9,8 @@ use contracts::OrderId;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use lambda_kit::{
     MainResult,
-    command::{chain, parse},
+    command::parse,
+    error::error_chain,
     health::Check,
     invoke,
     telemetry::{self, Outcome},
@@ -84,8 +85,11 @@ impl Reconciler {
             started.elapsed(),
         );
         let report = checked.map_err(|error| {
-            tracing::error!(error = chain(&error), "the payments could not be compared with the gateway");
-            Diagnostic { error_type: "Transient".to_owned(), error_message: chain(&error) }
+            tracing::error!(
+                error = error_chain(&error),
+                "the payments could not be compared with the gateway"
+            );
+            Diagnostic { error_type: "Transient".to_owned(), error_message: error_chain(&error) }
         })?;
         // Payments that were not compared may differ.
         let may_differ = report.different.max(u64::from(!report.complete));
@@ -108,13 +112,13 @@ impl Reconciler {
                     SettlementError::Table(_) | SettlementError::Record(_) => {
                         tracing::error!(
                             order_id = order_id.as_str(),
-                            error = chain(&error),
+                            error = error_chain(&error),
                             "a payment outside the gateway could not be recorded"
                         );
                         "Transient"
                     }
                 };
-                Diagnostic { error_type: error_type.to_owned(), error_message: chain(&error) }
+                Diagnostic { error_type: error_type.to_owned(), error_message: error_chain(&error) }
             })?;
         tracing::info!(
             order_id = order_id.as_str(),

@@ -214,7 +214,7 @@ mod tests {
         large.correlation_id = CorrelationId::try_from("c".repeat(128)).unwrap();
         large.data = json!({"note": "x".repeat(32 * 1024)});
         let frame = EventFrame::of(&large, None).unwrap();
-        assert!(Frame::Event(frame).to_json().len() < lambda_kit::numbers::FRAME_BYTES / 32);
+        assert!(Frame::Event(frame).to_json().len() < lambda_kit::limits::FRAME_BYTES / 32);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::{ErrorCode, Refusal};
 
 /// In bytes; API Gateway's own limit for one frame.
-const FRAME_LIMIT: usize = lambda_kit::numbers::FRAME_BYTES;
+const FRAME_LIMIT: usize = lambda_kit::limits::FRAME_BYTES;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {

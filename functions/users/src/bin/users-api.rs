@@ -3,7 +3,7 @@ use lambda_kit::{
     dynamodb::Table,
     http::{self, Limiter},
     jwt::{Signer, Verifier},
-    numbers, telemetry,
+    limits, telemetry,
 };
 use users::{Limits, Store, Users, routes};
 
@@ -15,7 +15,7 @@ async fn main() -> MainResult {
     let signer = Signer::from_env(&sdk)?;
     let verifier = Verifier::from_env(&sdk)?;
     let checks = vec![table.health(), verifier.health()];
-    let limiter = Limiter::new(table.clone(), "auth", numbers::AUTH_PER_ADDRESS);
+    let limiter = Limiter::new(table.clone(), "auth", limits::AUTH_PER_ADDRESS);
     let limits = Limits {
         per_address: config::parsed_or("LOGIN_FAILURES_PER_ADDRESS", Limits::default().per_address)?,
         ..Limits::default()

@@ -14,7 +14,7 @@ use lambda_kit::{
     dynamodb::{OUTBOX, Table, key},
     http::{ClientAddress, Limiter, app},
     jwt::{Audience, Claims, Signer, Verifier},
-    numbers,
+    limits,
     testing::{self, Faults},
 };
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ impl World {
             verifier: Arc::clone(&verifier),
             limits: Limits { per_address: 8, ..Limits::default() },
         };
-        let limiter = Limiter::new(table.clone(), "auth", numbers::AUTH_PER_ADDRESS);
+        let limiter = Limiter::new(table.clone(), "auth", limits::AUTH_PER_ADDRESS);
         let app = app(routes(users, limiter), Arc::clone(&verifier));
         Self { app, verifier, table, faults, kms }
     }

@@ -5,7 +5,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{numbers::BREAKER, provider::Ending};
+use crate::{limits::BREAKER, provider::CallOutcome};
 
 /// Calls are counted in slices of this length, in milliseconds; the window is a whole number of the newest
 /// slices.
@@ -31,6 +31,7 @@ fn slots(step: usize) -> usize {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
+    /// Calls go through as the state allows.
     #[default]
     Normal,
     /// No call goes through.
@@ -42,8 +43,10 @@ pub enum Mode {
 /// A dependency's circuit, shared by all instances.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Circuit {
+    /// Set by `cargo ops breaker set`, over the state.
     #[serde(default)]
     pub mode: Mode,
+    /// What the circuit found by itself.
     #[serde(default)]
     pub state: State,
     /// Counts the writes; 0 before the first.
@@ -53,14 +56,18 @@ pub struct Circuit {
     pub written_by: String,
 }
 
+/// What the circuit found by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
+    /// Calls are made, and those of late are counted.
     Closed(Tally),
+    /// No call is made for some time.
     Open {
-        /// From then on probes are permitted.
+        /// Unix milliseconds. From then on probes are permitted.
         until: i64,
     },
+    /// A few calls are made to test the dependency.
     HalfOpen {
         /// Those under way.
         probes: Vec<Probe>,
@@ -79,6 +86,7 @@ impl Default for State {
 }
 
 impl State {
+    /// The state as it is in metrics and logs.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Closed(_) => "closed",
@@ -91,7 +99,9 @@ impl State {
 /// A slot, leased.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
+    /// Of the call that holds the slot.
     pub id: String,
+    /// Unix milliseconds. The slot is free again then.
     pub until: i64,
 }
 
@@ -120,6 +130,7 @@ impl Tally {
         self.forget(now);
     }
 
+    /// Whether at least one call of late failed.
     pub fn has_failures(&self) -> bool {
         self.slices.iter().any(|slice| slice.failures > 0)
     }
@@ -156,27 +167,30 @@ impl Tally {
 
 /// The decision about one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Entry {
-    /// Permitted; its result is counted.
+pub enum Decision {
+    /// Permitted. Its outcome is counted.
     Counted,
-    /// It may, and nothing is counted.
-    Unwatched,
+    /// Permitted. Its outcome is not counted.
+    Unmonitored,
     /// Permitted as a probe, once this circuit is written.
     Probe(Circuit),
     /// Permitted: the slot already belongs to this probe.
     Held,
-    /// Refused for this many milliseconds.
-    Refused { wait: i64 },
+    /// Not permitted now.
+    Refused {
+        /// Milliseconds until another try may succeed.
+        wait: i64,
+    },
 }
 
 impl Circuit {
     /// Decides whether a call may be made at `now`. `id` becomes the probe's name if the call is one.
-    pub fn enter(&self, id: &str, now: i64) -> Entry {
+    pub fn decide(&self, id: &str, now: i64) -> Decision {
         match (self.mode, &self.state) {
-            (Mode::Off, _) => Entry::Unwatched,
-            (Mode::ForcedOpen, _) => Entry::Refused { wait: OPEN },
-            (Mode::Normal, State::Closed(_)) => Entry::Counted,
-            (Mode::Normal, State::Open { until }) if now < *until => Entry::Refused { wait: until - now },
+            (Mode::Off, _) => Decision::Unmonitored,
+            (Mode::ForcedOpen, _) => Decision::Refused { wait: OPEN },
+            (Mode::Normal, State::Closed(_)) => Decision::Counted,
+            (Mode::Normal, State::Open { until }) if now < *until => Decision::Refused { wait: until - now },
             (Mode::Normal, State::Open { .. }) => self.probe(&[], 0, 0, id, now),
             (Mode::Normal, State::HalfOpen { probes, successes, step }) => {
                 self.probe(probes, *successes, *step, id, now)
@@ -184,30 +198,30 @@ impl Circuit {
         }
     }
 
-    fn probe(&self, probes: &[Probe], successes: usize, step: usize, id: &str, now: i64) -> Entry {
+    fn probe(&self, probes: &[Probe], successes: usize, step: usize, id: &str, now: i64) -> Decision {
         if probes.iter().any(|probe| probe.id == id) {
-            return Entry::Held;
+            return Decision::Held;
         }
         let mut probes: Vec<Probe> = probes.iter().filter(|probe| now < probe.until).cloned().collect();
         if probes.len() + successes >= slots(step) {
             // There is a live one: successes alone would have ended the step.
             let wait = probes.iter().map(|probe| probe.until - now).min().unwrap_or(OPEN);
-            return Entry::Refused { wait: wait.min(PROBING) };
+            return Decision::Refused { wait: wait.min(PROBING) };
         }
         probes.push(Probe { id: id.to_owned(), until: now + LEASE });
-        Entry::Probe(self.with(State::HalfOpen { probes, successes, step }))
+        Decision::Probe(self.with(State::HalfOpen { probes, successes, step }))
     }
 
     /// The circuit after a probe has reported. `None` when its slot has been given to another probe.
-    pub fn probed(&self, id: &str, ending: Ending, now: i64) -> Option<Self> {
+    pub fn after_probe(&self, id: &str, outcome: CallOutcome, now: i64) -> Option<Self> {
         let State::HalfOpen { probes, successes, step } = &self.state else { return None };
         let (mut probes, step) = (probes.clone(), *step);
         probes.remove(probes.iter().position(|probe| probe.id == id)?);
-        let successes = match ending {
-            Ending::Failed => return Some(self.with(State::Open { until: now + OPEN })),
+        let successes = match outcome {
+            CallOutcome::Failed => return Some(self.with(State::Open { until: now + OPEN })),
             // The result says nothing about the dependency, so another probe gets the slot.
-            Ending::Throttled => *successes,
-            Ending::Done | Ending::Refused => successes + 1,
+            CallOutcome::Throttled => *successes,
+            CallOutcome::Done | CallOutcome::Refused => successes + 1,
         };
         Some(self.with(if successes < slots(step) {
             State::HalfOpen { probes, successes, step }
@@ -220,7 +234,7 @@ impl Circuit {
 
     /// The circuit after an instance has reported its tally. `None` when the report changes nothing: when it
     /// holds no failure, or the circuit has opened since.
-    pub fn told(&self, tally: &Tally, now: i64) -> Option<Self> {
+    pub fn after_report(&self, tally: &Tally, now: i64) -> Option<Self> {
         let State::Closed(known) = &self.state else { return None };
         if self.mode != Mode::Normal || !tally.has_failures() {
             return None;

@@ -12,8 +12,8 @@ use shuttle::{
     thread,
 };
 
-use super::{Breaker, Circuit, Circuits, Permit, Right, State};
-use crate::{dynamodb::TableError, numbers::BREAKER, provider::Ending};
+use super::{Breaker, Circuit, Circuits, Permit, PermitKind, State};
+use crate::{dynamodb::TableError, limits::BREAKER, provider::CallOutcome};
 
 const T: i64 = 1_800_000_000_000;
 const SCHEDULES: usize = 500;
@@ -88,15 +88,15 @@ impl World {
 
     async fn one_calls(&self, fails: fn(usize) -> bool) {
         let breaker = self.instance();
-        let Ok(permit) = breaker.enter().await else { return };
-        let Permit(Right::Probe(_)) = &permit else {
-            return breaker.leave(permit, Ending::Done).await;
+        let Ok(permit) = breaker.acquire().await else { return };
+        let Permit(PermitKind::Probe(_)) = &permit else {
+            return breaker.report(permit, CallOutcome::Done).await;
         };
         let n = self.probes.fetch_add(1, SeqCst);
         assert!(self.out.fetch_add(1, SeqCst) < SLOTS, "more probes than slots");
         thread::yield_now();
         self.out.fetch_sub(1, SeqCst);
-        breaker.leave(permit, if fails(n) { Ending::Failed } else { Ending::Done }).await;
+        breaker.report(permit, if fails(n) { CallOutcome::Failed } else { CallOutcome::Done }).await;
     }
 }
 
@@ -137,8 +137,8 @@ fn failures_that_are_told_at_the_same_moment_are_counted_once_each() {
                         let breaker = world.instance();
                         thread::spawn(move || {
                             block_on(async {
-                                let permit = breaker.enter().await.unwrap_or(Permit(Right::Counted));
-                                breaker.leave(permit, Ending::Failed).await;
+                                let permit = breaker.acquire().await.unwrap_or(Permit(PermitKind::Counted));
+                                breaker.report(permit, CallOutcome::Failed).await;
                             });
                         })
                     })
@@ -157,8 +157,8 @@ fn slots_of_probes_that_died_come_back_and_are_not_given_out_twice() {
         || {
             let world = World::new(last_step());
             for _ in 0..SLOTS {
-                let permit = block_on(world.instance().enter()).unwrap();
-                assert!(matches!(permit, Permit(Right::Probe(_))));
+                let permit = block_on(world.instance().acquire()).unwrap();
+                assert!(matches!(permit, Permit(PermitKind::Probe(_))));
             }
             world.all_call(2, |_| false);
             assert_eq!(world.probes.load(SeqCst), 0, "all slots are leased");

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use super::{Circuit, Circuits};
 use crate::{
     dynamodb::{Item, Table, TableError, at_version, from_item, key, to_item},
-    numbers::BREAKER,
+    limits::BREAKER,
 };
 
 /// The circuit of one dependency in a table.
@@ -17,6 +17,7 @@ pub struct TableCircuits {
 }
 
 impl TableCircuits {
+    /// The circuit of `dependency`, in its context's own table.
     pub const fn new(table: Table, dependency: &'static str) -> Self {
         Self { table, dependency }
     }

@@ -71,16 +71,16 @@ fn instance(table: &Table, now: &Arc<AtomicI64>) -> Breaker {
 
 /// A call that ended so.
 #[derive(Debug, PartialEq)]
-struct Ended(Ending);
+struct Ended(CallOutcome);
 
 impl ProviderError for Ended {
-    fn ending(&self) -> Ending {
+    fn outcome(&self) -> CallOutcome {
         self.0
     }
 }
 
 async fn call(breaker: &Breaker, fails: bool) -> bool {
-    let call = async { if fails { Err(Ended(Ending::Failed)) } else { Ok(()) } };
+    let call = async { if fails { Err(Ended(CallOutcome::Failed)) } else { Ok(()) } };
     !matches!(breaker.guard(call).await, Err(Guarded::Open(_)))
 }
 
@@ -119,10 +119,10 @@ async fn a_failure_is_one_write_that_tells_the_calls_before_it_too() {
 #[tokio::test]
 async fn what_the_dependency_refuses_with_reason_or_for_being_too_much_is_no_failure() {
     let lab = Lab::new().await;
-    for ending in [Ending::Refused, Ending::Throttled] {
+    for outcome in [CallOutcome::Refused, CallOutcome::Throttled] {
         for _ in 0..30 {
-            let refused = lab.breaker.guard(async { Err::<(), _>(Ended(ending)) }).await;
-            assert!(matches!(refused, Err(Guarded::Call(Ended(end))) if end == ending));
+            let refused = lab.breaker.guard(async { Err::<(), _>(Ended(outcome)) }).await;
+            assert!(matches!(refused, Err(Guarded::Call(Ended(end))) if end == outcome));
         }
     }
     assert_eq!(lab.item().await, None);
@@ -133,11 +133,11 @@ async fn throttled_calls_do_not_dilute_the_percentage_of_failures() {
     let lab = Lab::new().await;
     for n in 0..26 {
         // Six of twenty calls fail, seven seconds apart.
-        let ending = if n % 4 == 0 { Ending::Failed } else { Ending::Done };
-        let result = if ending == Ending::Done { Ok(()) } else { Err(Ended(ending)) };
+        let outcome = if n % 4 == 0 { CallOutcome::Failed } else { CallOutcome::Done };
+        let result = if outcome == CallOutcome::Done { Ok(()) } else { Err(Ended(outcome)) };
         let _ = lab.breaker.guard(async { result }).await;
-        let _ = lab.breaker.guard(async { Err::<(), _>(Ended(Ending::Throttled)) }).await;
-        lab.wait(if ending == Ending::Failed { 7_000 } else { 0 });
+        let _ = lab.breaker.guard(async { Err::<(), _>(Ended(CallOutcome::Throttled)) }).await;
+        lab.wait(if outcome == CallOutcome::Failed { 7_000 } else { 0 });
     }
     assert_eq!(lab.state().await, "closed", "seven of 26 calls are 27 %");
     for _ in 0..2 {
@@ -149,8 +149,8 @@ async fn throttled_calls_do_not_dilute_the_percentage_of_failures() {
 
 #[tokio::test]
 async fn what_was_sent_back_returns_spread_over_time() {
-    let open = Open { retry_after: SignedDuration::from_secs(10) };
-    let waits: Vec<i64> = (0..200).map(|_| open.put_back().as_secs()).collect();
+    let open = CircuitOpen { retry_after: SignedDuration::from_secs(10) };
+    let waits: Vec<i64> = (0..200).map(|_| open.retry_delay().as_secs()).collect();
     assert!(waits.iter().all(|wait| (10..=40).contains(wait)), "{waits:?}");
     for tenth in 0..10 {
         let (from, to) = (10 + 3 * tenth, 10 + 3 * (tenth + 1));
@@ -171,7 +171,7 @@ async fn it_opens_for_other_instances_within_a_second_and_closes_after_the_probe
     assert!(call(&other, false).await, "it believes for a second what it has read");
     lab.wait(1000);
     assert!(!call(&other, false).await);
-    let Err(open) = other.enter().await else { panic!("it is let through") };
+    let Err(open) = other.acquire().await else { panic!("it is let through") };
     assert_eq!(open.retry_after, SignedDuration::from_secs(29));
 
     lab.wait(29_000);

@@ -28,26 +28,26 @@ async fn a_bucket_gives_what_it_holds_and_then_what_comes_back() {
     let (bucket, _) = alone(3, 2).await;
     for remaining in [2, 1, 0] {
         let reset_after = ms(500 * i64::from(3 - remaining));
-        assert_eq!(bucket.take(at(0)).await, Verdict::Taken { remaining, reset_after });
+        assert_eq!(bucket.take(at(0)).await, TakeOutcome::Taken { remaining, reset_after });
     }
-    assert_eq!(bucket.take(at(0)).await, Verdict::Wait(ms(500)));
-    assert_eq!(bucket.take(at(499)).await, Verdict::Wait(ms(1)));
-    assert!(matches!(bucket.take(at(500)).await, Verdict::Taken { remaining: 0, .. }));
-    assert!(matches!(bucket.take(at(500)).await, Verdict::Wait(_)));
+    assert_eq!(bucket.take(at(0)).await, TakeOutcome::Wait(ms(500)));
+    assert_eq!(bucket.take(at(499)).await, TakeOutcome::Wait(ms(1)));
+    assert!(matches!(bucket.take(at(500)).await, TakeOutcome::Taken { remaining: 0, .. }));
+    assert!(matches!(bucket.take(at(500)).await, TakeOutcome::Wait(_)));
     // Full again, and no fuller.
-    assert!(matches!(bucket.take(at(60_000)).await, Verdict::Taken { remaining: 2, .. }));
+    assert!(matches!(bucket.take(at(60_000)).await, TakeOutcome::Taken { remaining: 2, .. }));
 }
 
 #[tokio::test]
 async fn instances_share_it() {
     let (table, _) = testing::table(&[]).await;
     let (one, other) = (bucket(&table, 2, 1), bucket(&table, 2, 1));
-    assert!(matches!(one.take(at(0)).await, Verdict::Taken { remaining: 1, .. }));
-    assert!(matches!(other.take(at(0)).await, Verdict::Taken { remaining: 0, .. }));
-    assert_eq!(one.take(at(0)).await, Verdict::Wait(ms(1000)));
-    assert_eq!(other.take(at(0)).await, Verdict::Wait(ms(1000)));
+    assert!(matches!(one.take(at(0)).await, TakeOutcome::Taken { remaining: 1, .. }));
+    assert!(matches!(other.take(at(0)).await, TakeOutcome::Taken { remaining: 0, .. }));
+    assert_eq!(one.take(at(0)).await, TakeOutcome::Wait(ms(1000)));
+    assert_eq!(other.take(at(0)).await, TakeOutcome::Wait(ms(1000)));
     let another = Bucket::new(table, "another", 2, NonZeroU32::MIN);
-    assert!(matches!(another.take(at(0)).await, Verdict::Taken { remaining: 1, .. }));
+    assert!(matches!(another.take(at(0)).await, TakeOutcome::Taken { remaining: 1, .. }));
 }
 
 #[tokio::test]
@@ -64,21 +64,21 @@ async fn a_token_is_one_write_as_long_as_the_bucket_is_as_it_was_last_seen() {
 async fn callers_get_turns_in_a_row_as_far_as_they_would_wait() {
     let (bucket, faults) = alone(1, 10).await;
     for turn in 0..=5 {
-        assert_eq!(bucket.turn(at(0), ms(500)).await, Turn::After(ms(turn * 100)));
+        assert_eq!(bucket.reserve(at(0), ms(500)).await, TokenReservation::After(ms(turn * 100)));
     }
-    assert_eq!(bucket.turn(at(0), ms(500)).await, Turn::TooFar(ms(600)));
-    assert_eq!(bucket.turn(at(100), ms(500)).await, Turn::After(ms(500)));
+    assert_eq!(bucket.reserve(at(0), ms(500)).await, TokenReservation::WouldExceedWait(ms(600)));
+    assert_eq!(bucket.reserve(at(100), ms(500)).await, TokenReservation::After(ms(500)));
     assert_eq!(faults.calls().len(), 8);
     // A caller that does not wait cannot take a token that is reserved.
-    assert_eq!(bucket.take(at(100)).await, Verdict::Wait(ms(600)));
+    assert_eq!(bucket.take(at(100)).await, TakeOutcome::Wait(ms(600)));
 }
 
 #[tokio::test]
 async fn who_waits_gets_a_turn_after_the_one_before_or_is_sent_away_at_once() {
     let (bucket, _) = alone(1, 10).await;
     let started = std::time::Instant::now();
-    let patience = Duration::from_millis(250);
-    let waits = futures::future::join_all((0..4).map(|_| bucket.wait(at(0), patience))).await;
+    let max_wait = Duration::from_millis(250);
+    let waits = futures::future::join_all((0..4).map(|_| bucket.wait(at(0), max_wait))).await;
     assert_eq!(waits.iter().filter(|wait| wait.is_ok()).count(), 3, "at 0, 100 and 200 ms");
     assert!(started.elapsed() >= Duration::from_millis(200));
     assert!(waits.contains(&Err(ms(300))), "{waits:?}");
@@ -87,11 +87,11 @@ async fn who_waits_gets_a_turn_after_the_one_before_or_is_sent_away_at_once() {
 #[tokio::test]
 async fn several_tokens_are_one_write_and_wait_for_the_last_of_them() {
     let (bucket, faults) = alone(10, 10).await;
-    assert_eq!(bucket.turns(10, at(0), ms(1000)).await, Turn::After(ms(0)));
-    assert_eq!(bucket.turns(5, at(0), ms(1000)).await, Turn::After(ms(500)));
-    assert_eq!(bucket.turns(5, at(0), ms(1000)).await, Turn::After(ms(1000)));
-    assert_eq!(bucket.turns(5, at(0), ms(1000)).await, Turn::TooFar(ms(1500)));
-    assert_eq!(bucket.turn(at(0), ms(1000)).await, Turn::TooFar(ms(1100)));
+    assert_eq!(bucket.reserve_many(10, at(0), ms(1000)).await, TokenReservation::After(ms(0)));
+    assert_eq!(bucket.reserve_many(5, at(0), ms(1000)).await, TokenReservation::After(ms(500)));
+    assert_eq!(bucket.reserve_many(5, at(0), ms(1000)).await, TokenReservation::After(ms(1000)));
+    assert_eq!(bucket.reserve_many(5, at(0), ms(1000)).await, TokenReservation::WouldExceedWait(ms(1500)));
+    assert_eq!(bucket.reserve(at(0), ms(1000)).await, TokenReservation::WouldExceedWait(ms(1100)));
     assert_eq!(faults.calls(), ["UpdateItem"; 5]);
 }
 
@@ -99,18 +99,18 @@ async fn several_tokens_are_one_write_and_wait_for_the_last_of_them() {
 async fn a_table_that_does_not_answer_lets_callers_through() {
     let (bucket, faults) = alone(1, 1).await;
     faults.refuse("UpdateItem", crate::aws::MAX_ATTEMPTS * 2);
-    assert!(matches!(bucket.take(at(0)).await, Verdict::Taken { .. }));
-    assert_eq!(bucket.turn(at(0), ms(0)).await, Turn::After(SignedDuration::ZERO));
+    assert!(matches!(bucket.take(at(0)).await, TakeOutcome::Taken { .. }));
+    assert_eq!(bucket.reserve(at(0), ms(0)).await, TokenReservation::After(SignedDuration::ZERO));
 }
 
 #[tokio::test]
 async fn a_bucket_whose_item_is_throttled_refuses_its_callers() {
     let (bucket, faults) = alone(10, 1).await;
     faults.throttle_calls("UpdateItem", crate::aws::MAX_ATTEMPTS);
-    assert_eq!(bucket.take(at(0)).await, Verdict::Wait(ms(1000)));
+    assert_eq!(bucket.take(at(0)).await, TakeOutcome::Wait(ms(1000)));
     faults.throttle_calls("UpdateItem", crate::aws::MAX_ATTEMPTS);
-    assert_eq!(bucket.turn(at(0), ms(0)).await, Turn::TooFar(ms(1000)));
-    assert!(matches!(bucket.take(at(0)).await, Verdict::Taken { remaining: 9, .. }), "nothing was taken");
+    assert_eq!(bucket.reserve(at(0), ms(0)).await, TokenReservation::WouldExceedWait(ms(1000)));
+    assert!(matches!(bucket.take(at(0)).await, TakeOutcome::Taken { remaining: 9, .. }), "nothing was taken");
 }
 
 #[tokio::test]
@@ -118,8 +118,8 @@ async fn a_slower_bucket_gives_its_turns_further_apart() {
     let (table, _) = testing::table(&[]).await;
     let bucket = bucket(&table, 1, 2).slower_by(5);
     for wait in [0, 525, 1050] {
-        let turn = bucket.turn(at(0), SignedDuration::from_secs(2)).await;
-        assert_eq!(turn, Turn::After(SignedDuration::from_millis(wait)));
+        let turn = bucket.reserve(at(0), SignedDuration::from_secs(2)).await;
+        assert_eq!(turn, TokenReservation::After(SignedDuration::from_millis(wait)));
     }
 }
 
@@ -129,7 +129,7 @@ async fn many_at_once_get_no_more_than_there_is() {
     let instances: Vec<Bucket> = (0..5).map(|_| bucket(&table, 20, 5)).collect();
     let takes = instances.iter().flat_map(|instance| (0..10).map(|_| instance.take(at(0))));
     let verdicts = futures::future::join_all(takes).await;
-    let taken = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Taken { .. })).count();
+    let taken = verdicts.iter().filter(|verdict| matches!(verdict, TakeOutcome::Taken { .. })).count();
     assert_eq!(taken, 20);
 }
 
@@ -149,10 +149,10 @@ proptest! {
             let next = full_at.max(now);
             if next <= flow.latest(now, 1, 0) {
                 full_at = next + flow.token;
-                prop_assert_eq!(flow.turn(full_at, now), SignedDuration::ZERO);
+                prop_assert_eq!(flow.wait(full_at, now), SignedDuration::ZERO);
                 taken.push(now);
             } else {
-                prop_assert!(flow.turn(next + flow.token, now) > SignedDuration::ZERO);
+                prop_assert!(flow.wait(next + flow.token, now) > SignedDuration::ZERO);
             }
         }
         for (i, from) in taken.iter().enumerate() {

@@ -32,13 +32,18 @@ pub struct Expression {
 /// An update and its condition as a call takes them: DynamoDB refuses empty maps.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Parts {
+    /// The update expression, if the call has one.
     pub update: Option<String>,
+    /// The condition expression, if the call has one.
     pub condition: Option<String>,
+    /// The names of both; `None` when there is none, since the API refuses an empty map.
     pub names: Option<HashMap<String, String>>,
+    /// The values of both; `None` when there is none.
     pub values: Option<HashMap<String, AttributeValue>>,
 }
 
 impl Expression {
+    /// `text` may contain names (`#name`) and values (`:value`) that are given with it.
     pub fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), ..Self::default() }
     }
@@ -66,6 +71,7 @@ impl From<&str> for Expression {
 }
 
 impl Parts {
+    /// The parts of a call with these expressions.
     pub fn of(update: Option<Expression>, condition: Option<Expression>) -> Self {
         let (mut names, mut values) = (HashMap::new(), HashMap::new());
         let mut text = |expression: Expression| {

@@ -9,6 +9,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Partitions(u8);
 
+/// The text is not a number of partitions.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it must be a number from 1 to {MAX}", MAX = Partitions::MAX)]
 pub struct InvalidPartitions;
@@ -25,10 +26,12 @@ impl Partitions {
         Self(count)
     }
 
+    /// How many there are.
     pub const fn count(self) -> usize {
         self.0 as usize
     }
 
+    /// Their numbers, from 0.
     pub fn all(self) -> impl ExactSizeIterator<Item = u16> + Clone {
         0..u16::from(self.0)
     }

@@ -7,6 +7,7 @@ use super::{Item, Table, TableError};
 /// One page of a query or scan.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
+    /// In the order of the sort key.
     pub items: Vec<Item>,
     /// The start key of the next page; `None` after the last one. A page without items may have a next one,
     /// because a filter is applied after the read.

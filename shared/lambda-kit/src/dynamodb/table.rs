@@ -18,7 +18,9 @@ use crate::{
 /// A context's table.
 #[derive(Debug, Clone)]
 pub struct Table {
+    /// For calls that this module has no method for.
     pub client: Client,
+    /// The name or ARN that calls send.
     pub name: String,
 }
 
@@ -31,6 +33,7 @@ impl Table {
         Ok(Self { client: Client::new(sdk), name: config::required("TABLE_NAME")? })
     }
 
+    /// The table of this name, by this client.
     pub fn new(client: Client, name: impl Into<String>) -> Self {
         Self { client, name: name.into() }
     }

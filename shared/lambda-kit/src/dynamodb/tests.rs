@@ -158,6 +158,56 @@ async fn keys_that_stay_unprocessed_are_an_error_after_the_last_try(#[case] trie
 }
 
 #[tokio::test]
+async fn a_batch_is_written_in_calls_of_25_writes() {
+    let (table, faults) = testing::table(&[]).await;
+    let items = || (0..60).map(|n| key("BATCH", format!("{n:02}"))).collect::<Vec<Item>>();
+    table.batch_put("writing", items()).await.unwrap();
+    assert_eq!(faults.calls(), ["BatchWriteItem"; 3]);
+    assert_eq!(table.batch_get("reading", items(), BatchRead::CONSISTENT).await.unwrap().len(), 60);
+    faults.reset();
+    table.batch_delete("deleting", items()).await.unwrap();
+    assert_eq!(faults.calls(), ["BatchWriteItem"; 3]);
+    assert_eq!(table.batch_get("reading", items(), BatchRead::CONSISTENT).await.unwrap(), []);
+    faults.reset();
+    table.batch_delete("deleting", vec![]).await.unwrap();
+    assert!(faults.calls().is_empty());
+}
+
+/// A DynamoDB that leaves the write of `B` unprocessed this many times.
+async fn throttling_writes(times: u64) -> (Table, MockServer) {
+    let server = MockServer::start().await;
+    let rest = json!({"test": [{"PutRequest": {"Item": {"pk": {"S": "P"}, "sk": {"S": "B"}}}}]});
+    for (answer, times) in [(json!({"UnprocessedItems": rest}), Some(times)), (json!({}), None)] {
+        let mock = Mock::given(method("POST")).respond_with(ResponseTemplate::new(200).set_body_json(answer));
+        match times {
+            Some(times) => mock.up_to_n_times(times).with_priority(1).mount(&server).await,
+            None => mock.mount(&server).await,
+        }
+    }
+    (testing::table_at(&server.uri()).0, server)
+}
+
+#[tokio::test]
+async fn unprocessed_writes_are_repeated_and_no_others() {
+    let (table, server) = throttling_writes(2).await;
+    table.batch_put("writing", vec![key("P", "A"), key("P", "B")]).await.unwrap();
+    let requests = server.received_requests().await.unwrap();
+    let written = |request: &wiremock::Request| {
+        request.body_json::<Value>().unwrap()["RequestItems"]["test"].as_array().unwrap().len()
+    };
+    assert_eq!(requests.iter().map(written).collect::<Vec<_>>(), [2, 1, 1]);
+}
+
+#[tokio::test]
+async fn writes_that_stay_unprocessed_are_an_error_after_the_last_try() {
+    let (table, server) = throttling_writes(9).await;
+    let written = table.batch_put("writing", vec![key("P", "A"), key("P", "B")]).await;
+    let Err(TableError::Call { source, .. }) = written else { panic!("a part") };
+    assert_eq!(source.downcast_ref(), Some(&UnprocessedKeys { keys: 1, tries: 3 }));
+    assert_eq!(server.received_requests().await.unwrap().len(), 3);
+}
+
+#[tokio::test]
 async fn a_query_returns_the_items_of_all_its_pages_or_one_page_and_the_start_of_the_next() {
     let (table, faults) = testing::table(&[]).await;
     let keys: Vec<Item> = (0..5).map(|n| key("LIST", n.to_string())).collect();

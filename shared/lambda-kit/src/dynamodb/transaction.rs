@@ -25,9 +25,11 @@ enum Action {
 /// The outcome of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransactOutcome {
+    /// All writes took effect, now or by an earlier try of the same call.
     Done,
-    /// The condition of the write at this index failed. When several failed, it is the first of them.
+    /// The condition of one write failed. Nothing was written.
     ConditionFailed {
+        /// The write's place in the transaction. When several failed, it is the first of them.
         index: usize,
     },
     /// Another transaction was writing the same items, or the table was throttled. It had no effect and may be
@@ -46,14 +48,17 @@ impl TransactOutcome {
 }
 
 impl Write {
+    /// Writes the item over an existing one.
     pub fn put(item: Item) -> Self {
         Self { action: Action::Put(item), condition: None }
     }
 
+    /// Changes attributes of the item, or creates it.
     pub fn update(key: Item, update: impl Into<Expression>) -> Self {
         Self { action: Action::Update(key, update.into()), condition: None }
     }
 
+    /// Deletes the item, if it exists.
     pub fn delete(key: Item) -> Self {
         Self { action: Action::Delete(key), condition: None }
     }

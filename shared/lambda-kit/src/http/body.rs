@@ -15,7 +15,7 @@ const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 /// In bytes. A larger body is answered with 413.
-pub const BODY_LIMIT: usize = crate::numbers::BODY_BYTES;
+pub const BODY_LIMIT: usize = crate::limits::BODY_BYTES;
 
 /// A request's JSON body that has been validated.
 #[derive(Debug, Clone)]

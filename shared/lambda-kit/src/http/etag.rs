@@ -14,7 +14,9 @@ pub enum EntityTags {
 /// A tag, with its quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntityTag {
+    /// Whether it begins with `W/`.
     pub weak: bool,
+    /// With its quotes, and without `W/`.
     pub opaque: String,
 }
 

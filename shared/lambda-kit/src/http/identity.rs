@@ -14,11 +14,14 @@ use crate::jwt::{Audience, Role, TokenError, Verifier};
 /// A user with a good access token.
 #[derive(Debug, Clone)]
 pub struct Identity {
+    /// The token's subject.
     pub user_id: UserId,
+    /// Those that the account had when the token was issued.
     pub roles: Vec<Role>,
 }
 
 impl Identity {
+    /// Whether the user is an administrator.
     pub fn is_admin(&self) -> bool {
         self.roles.contains(&Role::Admin)
     }

@@ -17,9 +17,9 @@ use tokio::time::timeout;
 
 use super::{ClientAddress, Problem};
 use crate::{
-    bucket::{Bucket, Verdict},
+    bucket::{Bucket, TakeOutcome},
     dynamodb::Table,
-    numbers::{self, RateLimit},
+    limits::{self, RateLimit},
 };
 
 /// Limits each caller to a rate.
@@ -52,11 +52,11 @@ impl Limiter {
     async fn take(&self, caller: &str, now: Timestamp) -> Result<Allowance, Problem> {
         let RateLimit { burst, per_second } = self.rate;
         let bucket = Bucket::new(self.table.clone(), format!("{}/{caller}", self.name), burst, per_second);
-        match timeout(numbers::LIMITER, bucket.take(now)).await {
-            Ok(Verdict::Taken { remaining, reset_after }) => {
+        match timeout(limits::LIMITER, bucket.take(now)).await {
+            Ok(TakeOutcome::Taken { remaining, reset_after }) => {
                 Ok(Allowance { rate: self.rate, remaining, reset: reset_after })
             }
-            Ok(Verdict::Wait(wait)) => Err(self.refuse(wait)),
+            Ok(TakeOutcome::Wait(wait)) => Err(self.refuse(wait)),
             Err(_) => {
                 tracing::warn!(limit = self.name, "a rate limit does not answer: the call goes ahead");
                 Ok(Allowance { rate: self.rate, remaining: burst, reset: SignedDuration::ZERO })
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn an_empty_bucket_is_full_again_after_its_burst() {
-        assert_eq!(numbers::ORDERS_PER_USER.refill(), SignedDuration::from_secs(40));
-        assert_eq!(numbers::AUTH_PER_ADDRESS.refill(), SignedDuration::from_secs(20));
+        assert_eq!(limits::ORDERS_PER_USER.refill(), SignedDuration::from_secs(40));
+        assert_eq!(limits::AUTH_PER_ADDRESS.refill(), SignedDuration::from_secs(20));
     }
 }

@@ -9,8 +9,8 @@ use crate::cursor::InvalidCursor;
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 100;
 
-// No documentation comments here: they would be in openapi.json, in the schema of every list.
 // `next_cursor` is `None` after the last page.
+#[expect(missing_docs, reason = "doc comments would stand in openapi.json, in the schema of every list")]
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "openapi", schemars(rename = "{T}List"))]

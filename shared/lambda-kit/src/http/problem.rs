@@ -9,9 +9,9 @@ use axum::{
 use serde::Serialize;
 
 use super::request_id::Correlation;
-use crate::command::chain;
 #[cfg(feature = "dynamodb")]
 use crate::dynamodb::TableError;
+use crate::error::error_chain;
 
 /// A field of the request that cannot be accepted, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -19,6 +19,7 @@ use crate::dynamodb::TableError;
 pub struct FieldError {
     /// As a path into the body: `items[0].sku`.
     pub field: String,
+    /// What the value must be, without the field's name: `must be 1 or more`.
     pub message: String,
 }
 
@@ -59,27 +60,33 @@ impl Problem {
         }
     }
 
+    /// 400: the request cannot be read.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
+    /// 401: no valid access token.
     pub fn unauthorized(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, detail)
             .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ordersaga\""))
     }
 
+    /// 403: the caller's role does not allow it.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, detail)
     }
 
+    /// 404: no such resource, or one that the caller may not see.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
 
+    /// 409: the state of the resource does not allow it.
     pub fn conflict(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, detail)
     }
 
+    /// 422: these fields break a rule.
     pub fn unprocessable(errors: Vec<FieldError>) -> Self {
         Self {
             errors,
@@ -106,20 +113,18 @@ impl Problem {
 
     /// A dependency is down or did not answer: logged here, once, and hidden from the client.
     pub fn unavailable(error: &dyn std::error::Error) -> Self {
-        tracing::error!(error = chain(error), "a dependency failed");
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "A part of the shop does not answer. Try again in a moment.",
-        )
-        .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+        tracing::error!(error = error_chain(error), "a dependency failed");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service temporarily unavailable. Try again in a moment.")
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
     /// Our own mistake: logged here, once, and hidden from the client.
     pub fn internal(error: &dyn std::error::Error) -> Self {
-        tracing::error!(error = chain(error), "an operation failed");
+        tracing::error!(error = error_chain(error), "an operation failed");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on our side.")
     }
 
+    /// Adds a header to the response.
     #[must_use]
     pub fn with_header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
@@ -133,6 +138,7 @@ impl Problem {
         self
     }
 
+    /// The status of the response.
     pub fn status(&self) -> StatusCode {
         self.status
     }

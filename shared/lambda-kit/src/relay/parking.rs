@@ -14,10 +14,11 @@ use lambda_runtime::Diagnostic;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Handled, Publisher, StreamEvent, StreamRecord, process};
+use super::{outbox::Handled, publisher::Publisher};
 use crate::{
-    command::chain,
     dynamodb::{Item, PK, SK, Table, TableError, key, key_of, string, string_of},
+    error::error_chain,
+    stream::{StreamEvent, StreamRecord},
     telemetry,
 };
 
@@ -53,22 +54,28 @@ pub struct Retried {
 /// A record that cannot be processed.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Parked {
+    /// The partition key of the record's item.
     pub pk: String,
+    /// The sort key of the record's item.
     pub sk: String,
+    /// RFC 3339.
     pub parked_at: String,
 }
 
+/// Why parked records were not retried.
 #[derive(Debug, thiserror::Error)]
 pub enum ParkingError {
+    /// The table does not answer, or a parked record is malformed.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// Never happens: every item has a form in JSON.
     #[error("an item has no form in the stream's JSON")]
     Image(#[from] serde_json::Error),
 }
 
 impl From<ParkingError> for Diagnostic {
     fn from(error: ParkingError) -> Self {
-        Self { error_type: "NotRetried".to_owned(), error_message: chain(&error) }
+        Self { error_type: "NotRetried".to_owned(), error_message: error_chain(&error) }
     }
 }
 
@@ -79,6 +86,7 @@ pub struct Parking {
 }
 
 impl Parking {
+    /// The parked records of this table.
     pub const fn new(table: Table) -> Self {
         Self { table }
     }
@@ -104,7 +112,7 @@ impl Parking {
                 true
             }
             Err(error) => {
-                tracing::error!(sequence_number, error = chain(&error), "a record could not be parked");
+                tracing::error!(sequence_number, error = error_chain(&error), "a record could not be parked");
                 false
             }
         }
@@ -145,7 +153,7 @@ impl Parking {
             retried.cursor = None;
         }
         let Handled { failed, unprocessable } =
-            process(publisher, Arc::new(StreamEvent { records }), then).await;
+            publisher.process(Arc::new(StreamEvent { records }), then).await;
         for (number, record) in parked {
             if failed.contains(&number) {
                 retried.failed += 1;

@@ -1,12 +1,13 @@
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use aws_sdk_sns::types::{BatchResultErrorEntry, MessageAttributeValue, PublishBatchRequestEntry};
 use aws_types::SdkConfig;
 
-use super::{Handled, Outgoing, RelayError};
+use super::outbox::{Handled, Outgoing, RelayError};
 use crate::{
-    command::chain,
     config::{self, ConfigError},
+    error::error_chain,
+    stream::StreamEvent,
 };
 
 /// SNS takes at most 10 messages and 262,144 bytes a batch (PublishBatch, API reference).
@@ -33,6 +34,7 @@ impl Publisher {
         Ok(Self::new(aws_sdk_sns::Client::new(sdk), config::required("EVENTS_TOPIC_ARN")?))
     }
 
+    /// Publishes to the topic of this ARN.
     pub fn new(sns: aws_sdk_sns::Client, topic_arn: String) -> Self {
         Self { sns, topic_arn, run: None }
     }
@@ -65,7 +67,10 @@ impl Publisher {
             let refused = match self.publish_batch(&batch).await {
                 Ok(refused) => refused,
                 Err(error) => {
-                    tracing::error!(error = chain(&error), "events are not published, and are tried again");
+                    tracing::error!(
+                        error = error_chain(&error),
+                        "events are not published, and are tried again"
+                    );
                     handled.failed.extend(batch.iter().chain(&waiting).map(|event| event.origin.clone()));
                     return handled;
                 }
@@ -84,6 +89,30 @@ impl Publisher {
             handled.failed.extend(held.into_iter().map(|event| event.origin.clone()));
             waiting = free;
         }
+        handled
+    }
+
+    /// Publishes the new events of a batch while `then` runs on it, and returns the result for each record.
+    pub(super) async fn process<F, Fut>(&self, event: Arc<StreamEvent>, then: F) -> Handled
+    where
+        F: Fn(Arc<StreamEvent>) -> Fut,
+        Fut: Future<Output: Into<Handled>>,
+    {
+        let mut outgoing = Vec::new();
+        let mut handled = Handled::default();
+        for record in &event.records {
+            match record.new_events() {
+                Ok(events) => outgoing.extend(events),
+                Err(error) => {
+                    let sequence_number = &record.dynamodb.sequence_number;
+                    tracing::error!(sequence_number, error = error_chain(&error), "an outbox cannot be read");
+                    handled.unprocessable.insert(sequence_number.clone());
+                }
+            }
+        }
+        let (published, followed) = futures::join!(self.publish(&outgoing), then(event));
+        handled.extend(published);
+        handled.extend(followed.into());
         handled
     }
 

@@ -14,11 +14,14 @@ use jiff::Timestamp;
 use lambda_runtime::Diagnostic;
 use serde::{Deserialize, Serialize};
 
-use super::{Handled, Outgoing, Publisher};
+use super::{
+    outbox::{Handled, Outgoing},
+    publisher::Publisher,
+};
 use crate::{
-    command::chain,
     cursor::{self, InvalidCursor},
     dynamodb::{Item, OUTBOX, PK, SK, Table, TableError, key, string_of},
+    error::error_chain,
     telemetry::{self, Outcome},
 };
 
@@ -57,14 +60,19 @@ pub struct Page {
     pub cursor: Option<String>,
 }
 
+/// Why a page was not published again.
 #[derive(Debug, thiserror::Error)]
 pub enum RepublishError {
+    /// Final: the caller must choose another name.
     #[error("the run's name is not made of 1 to {RUN_MAX} letters, digits and hyphens")]
     Run,
+    /// Final: it is not the cursor of a page.
     #[error("the cursor is invalid")]
     Cursor,
+    /// The table does not answer.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// The page must be requested again. The topic drops what it took before.
     #[error("the topic did not take the events of {0} items")]
     NotTaken(usize),
 }
@@ -75,7 +83,7 @@ impl From<RepublishError> for Diagnostic {
             RepublishError::Run | RepublishError::Cursor => "MalformedRequest",
             RepublishError::Table(_) | RepublishError::NotTaken(_) => "NotRepublished",
         };
-        Self { error_type: name.to_owned(), error_message: chain(&error) }
+        Self { error_type: name.to_owned(), error_message: error_chain(&error) }
     }
 }
 
@@ -94,6 +102,7 @@ pub struct Republisher {
 }
 
 impl Republisher {
+    /// Publishes the outboxes of this table.
     pub const fn new(table: Table, publisher: Publisher) -> Self {
         Self { table, publisher }
     }
@@ -111,7 +120,7 @@ impl Republisher {
             Ok(page) => {
                 tracing::info!(events = page.events, unreadable = page.unreadable, "published again");
             }
-            Err(error) => tracing::error!(error = chain(error), "a page was not published again"),
+            Err(error) => tracing::error!(error = error_chain(error), "a page was not published again"),
         }
         page
     }
@@ -133,7 +142,7 @@ impl Republisher {
                 match Outgoing::read(origin, body) {
                     Ok(event) => events.push(event),
                     Err(error) => {
-                        tracing::error!(pk = origin, error = chain(&error), "an outbox cannot be read");
+                        tracing::error!(pk = origin, error = error_chain(&error), "an outbox cannot be read");
                         unreadable += 1;
                     }
                 }

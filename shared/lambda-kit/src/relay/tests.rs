@@ -4,6 +4,7 @@ mod delivery;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::stream::StreamRecord;
 
 fn event(sequence: u64) -> String {
     json!({

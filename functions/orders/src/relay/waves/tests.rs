@@ -87,19 +87,19 @@ impl StepFunctions {
     }
 
     /// As the SDK calls it.
-    async fn start(&self, start: &Start) -> StartOutcome {
+    async fn start(&self, start: &Start) -> StartAttempt {
         for attempt in 0..TRIES {
             self.clock.sleep(CALL).await;
             if self.takes() {
                 if !self.executions.borrow_mut().insert(start.order_id.clone()) {
                     self.repeated.set(self.repeated.get() + 1);
                 }
-                return StartOutcome::Started;
+                return StartAttempt::Started;
             }
             self.throttled.set(self.throttled.get() + 1);
             self.clock.sleep(PAUSE << attempt).await;
         }
-        StartOutcome::Failed
+        StartAttempt::Failed
     }
 }
 
@@ -174,7 +174,7 @@ fn starts_at_a_pace_below_the_quota_are_never_throttled() {
 
 /// The calls of one batch of 25 in which these orders end like this, and what became of it.
 fn one_batch(
-    ended: impl Fn(usize) -> StartOutcome,
+    ended: impl Fn(usize) -> StartAttempt,
     turns: usize,
     recent: &RecentStarts,
 ) -> (Vec<usize>, Handled) {
@@ -197,27 +197,27 @@ fn origins(orders: impl IntoIterator<Item = usize>) -> std::collections::BTreeSe
 #[test]
 fn nothing_behind_a_throttled_start_is_called_and_nothing_that_was_started_is_called_again() {
     let recent = RecentStarts::default();
-    let throttled = |n| if n == 13 { StartOutcome::Failed } else { StartOutcome::Started };
+    let throttled = |n| if n == 13 { StartAttempt::Failed } else { StartAttempt::Started };
     let (calls, handled) = one_batch(throttled, usize::MAX, &recent);
     assert_eq!(calls, (0..20).collect::<Vec<_>>());
     assert_eq!(handled, origins([13].into_iter().chain(20..25)).into());
 
     // The whole batch again: as after an answer that was lost.
-    let (calls, handled) = one_batch(|_| StartOutcome::Started, usize::MAX, &recent);
+    let (calls, handled) = one_batch(|_| StartAttempt::Started, usize::MAX, &recent);
     assert_eq!(calls, [13, 20, 21, 22, 23, 24]);
     assert_eq!(handled, Handled::default());
 }
 
 #[test]
 fn a_batch_that_gets_no_turn_in_time_is_delivered_again_from_there() {
-    let (calls, handled) = one_batch(|_| StartOutcome::Started, 1, &RecentStarts::default());
+    let (calls, handled) = one_batch(|_| StartAttempt::Started, 1, &RecentStarts::default());
     assert_eq!(calls, (0..10).collect::<Vec<_>>());
     assert_eq!(handled, origins(10..25).into());
 }
 
 #[test]
 fn a_saga_that_can_never_be_started_holds_up_no_other() {
-    let refused = |n| if n == 3 { StartOutcome::Rejected } else { StartOutcome::Started };
+    let refused = |n| if n == 3 { StartAttempt::Rejected } else { StartAttempt::Started };
     let (calls, handled) = one_batch(refused, usize::MAX, &RecentStarts::default());
     assert_eq!((calls.len(), handled.failed.len()), (25, 0));
     assert_eq!(handled.unprocessable, origins([3]));

@@ -34,7 +34,7 @@ fn state(circuit: Option<Circuit>) -> Option<&'static str> {
 #[case::a_quarter_of_twenty(4, 16, Some("closed"))]
 #[case::too_few_calls_to_say(4, 9, Some("closed"))]
 fn five_failures_open_it(#[case] failures: usize, #[case] successes: usize, #[case] expected: Option<&str>) {
-    assert_eq!(state(Circuit::default().told(&tally(failures, successes, T), T)), expected);
+    assert_eq!(state(Circuit::default().after_report(&tally(failures, successes, T), T)), expected);
 }
 
 #[rstest]
@@ -53,7 +53,7 @@ fn thirty_percent_of_twenty_calls_open_it_however_far_apart_the_failures_are(
     for n in 0..failures {
         now = T + n * 7_000;
         let news = tally(1, if n == 0 { successes } else { 0 }, now);
-        circuit = circuit.told(&news, now).unwrap_or(circuit);
+        circuit = circuit.after_report(&news, now).unwrap_or(circuit);
     }
     assert!(now - T < 50_000);
     assert_eq!(circuit.state.name(), expected);
@@ -61,54 +61,61 @@ fn thirty_percent_of_twenty_calls_open_it_however_far_apart_the_failures_are(
 
 #[test]
 fn failures_that_are_ten_seconds_apart_are_not_of_the_same_five() {
-    let circuit = Circuit::default().told(&tally(4, 0, T), T).unwrap();
-    assert_eq!(state(circuit.told(&tally(1, 0, T + 10_000), T + 10_000)), Some("closed"));
-    assert_eq!(state(circuit.told(&tally(1, 0, T + 9_999), T + 9_999)), Some("open"));
+    let circuit = Circuit::default().after_report(&tally(4, 0, T), T).unwrap();
+    assert_eq!(state(circuit.after_report(&tally(1, 0, T + 10_000), T + 10_000)), Some("closed"));
+    assert_eq!(state(circuit.after_report(&tally(1, 0, T + 9_999), T + 9_999)), Some("open"));
 }
 
 #[test]
 fn calls_of_more_than_a_minute_ago_count_no_more() {
-    let circuit = Circuit::default().told(&tally(4, 15, T), T).unwrap();
+    let circuit = Circuit::default().after_report(&tally(4, 15, T), T).unwrap();
     let later = T + 60_000;
-    let circuit = circuit.told(&tally(2, 0, later), later).unwrap();
+    let circuit = circuit.after_report(&tally(2, 0, later), later).unwrap();
     assert_eq!(circuit.state, State::Closed(tally(2, 0, later)));
 }
 
 #[test]
 fn an_open_circuit_lets_nothing_through_for_thirty_seconds_and_then_three_probes() {
     let circuit = open(T);
-    assert_eq!(circuit.enter("a", T - 30_000), Entry::Refused { wait: 30_000 });
-    assert_eq!(circuit.enter("a", T - 1), Entry::Refused { wait: 1 });
+    assert_eq!(circuit.decide("a", T - 30_000), Decision::Refused { wait: 30_000 });
+    assert_eq!(circuit.decide("a", T - 1), Decision::Refused { wait: 1 });
     let mut circuit = circuit;
     for id in ["a", "b", "c"] {
-        let Entry::Probe(next) = circuit.enter(id, T) else { panic!("{id} is refused") };
+        let Decision::Probe(next) = circuit.decide(id, T) else { panic!("{id} is refused") };
         assert_eq!(next.version, circuit.version + 1);
-        assert_eq!(next.enter(id, T), Entry::Held, "its own slot, found again after a lost answer");
+        assert_eq!(next.decide(id, T), Decision::Held, "its own slot, found again after a lost answer");
         circuit = next;
     }
-    assert_eq!(circuit.enter("d", T), Entry::Refused { wait: PROBING });
-    assert_eq!(circuit.enter("d", T + LEASE - 1), Entry::Refused { wait: 1 });
+    assert_eq!(circuit.decide("d", T), Decision::Refused { wait: PROBING });
+    assert_eq!(circuit.decide("d", T + LEASE - 1), Decision::Refused { wait: 1 });
 }
 
 #[test]
 fn a_dead_probes_slot_comes_back_when_its_lease_ends() {
     let circuit = half_open(&[("dead", T)], 2);
-    assert_eq!(circuit.enter("a", T - 1), Entry::Refused { wait: 1 });
-    let Entry::Probe(next) = circuit.enter("a", T) else { panic!("refused") };
+    assert_eq!(circuit.decide("a", T - 1), Decision::Refused { wait: 1 });
+    let Decision::Probe(next) = circuit.decide("a", T) else { panic!("refused") };
     assert_eq!(next.state, half_open(&[("a", T + LEASE)], 2).state);
-    assert_eq!(next.probed("dead", Ending::Failed, T), None, "whose slot another has says nothing any more");
+    assert_eq!(
+        next.after_probe("dead", CallOutcome::Failed, T),
+        None,
+        "whose slot another has says nothing any more"
+    );
 }
 
 #[test]
 fn three_successful_probes_end_the_first_step_and_one_that_fails_opens_it_again() {
     let circuit = half_open(&[("a", T), ("b", T), ("c", T)], 0);
-    let one = circuit.probed("a", Ending::Done, T).unwrap();
-    assert!(matches!(one.enter("d", T - 1), Entry::Refused { .. }), "a reported probe frees no fourth");
-    let two = one.probed("b", Ending::Refused, T).unwrap();
-    assert_eq!(two.probed("a", Ending::Done, T), None, "a repeat");
+    let one = circuit.after_probe("a", CallOutcome::Done, T).unwrap();
+    assert!(matches!(one.decide("d", T - 1), Decision::Refused { .. }), "a reported probe frees no fourth");
+    let two = one.after_probe("b", CallOutcome::Refused, T).unwrap();
+    assert_eq!(two.after_probe("a", CallOutcome::Done, T), None, "a repeat");
     let next = State::HalfOpen { probes: vec![], successes: 0, step: 1 };
-    assert_eq!(two.probed("c", Ending::Done, T).unwrap().state, next);
-    assert_eq!(two.probed("c", Ending::Failed, T).unwrap().state, State::Open { until: T + 30_000 });
+    assert_eq!(two.after_probe("c", CallOutcome::Done, T).unwrap().state, next);
+    assert_eq!(
+        two.after_probe("c", CallOutcome::Failed, T).unwrap().state,
+        State::Open { until: T + 30_000 }
+    );
 }
 
 #[test]
@@ -117,12 +124,12 @@ fn it_closes_step_by_step_and_each_step_lets_more_probes_through() {
     let mut steps = Vec::new();
     while circuit.state.name() != "closed" {
         let mut ids: Vec<String> = Vec::new();
-        while let Entry::Probe(next) = circuit.enter(&format!("p{}", ids.len()), T) {
+        while let Decision::Probe(next) = circuit.decide(&format!("p{}", ids.len()), T) {
             ids.push(format!("p{}", ids.len()));
             circuit = next;
         }
         for id in &ids {
-            circuit = circuit.probed(id, Ending::Done, T).unwrap();
+            circuit = circuit.after_probe(id, CallOutcome::Done, T).unwrap();
         }
         steps.push(ids.len());
     }
@@ -134,16 +141,19 @@ fn a_probe_that_fails_in_a_later_step_opens_it_again() {
     let state =
         State::HalfOpen { probes: vec![Probe { id: "a".to_owned(), until: T }], successes: 11, step: 2 };
     let circuit = Circuit { state, version: 1, ..Circuit::default() };
-    assert_eq!(circuit.probed("a", Ending::Failed, T).unwrap().state, State::Open { until: T + 30_000 });
-    assert_eq!(circuit.probed("a", Ending::Done, T).unwrap().state, State::default());
+    assert_eq!(
+        circuit.after_probe("a", CallOutcome::Failed, T).unwrap().state,
+        State::Open { until: T + 30_000 }
+    );
+    assert_eq!(circuit.after_probe("a", CallOutcome::Done, T).unwrap().state, State::default());
 }
 
 #[test]
 fn a_throttled_probe_says_nothing_and_frees_its_slot() {
     let circuit = half_open(&[("a", T + 1), ("b", T + 1), ("c", T + 1)], 0);
-    let next = circuit.probed("a", Ending::Throttled, T).unwrap();
+    let next = circuit.after_probe("a", CallOutcome::Throttled, T).unwrap();
     assert_eq!(next.state, half_open(&[("b", T + 1), ("c", T + 1)], 0).state);
-    assert!(matches!(next.enter("d", T), Entry::Probe(_)));
+    assert!(matches!(next.decide("d", T), Decision::Probe(_)));
 }
 
 #[test]
@@ -155,7 +165,7 @@ fn a_circuit_that_was_written_before_there_were_steps_is_in_the_first() {
 #[test]
 fn calls_that_were_let_in_before_it_opened_change_nothing() {
     for circuit in [open(T), half_open(&[("a", T)], 0)] {
-        assert_eq!(circuit.told(&tally(9, 0, T), T), None);
+        assert_eq!(circuit.after_report(&tally(9, 0, T), T), None);
     }
 }
 
@@ -163,9 +173,9 @@ fn calls_that_were_let_in_before_it_opened_change_nothing() {
 fn an_operator_decides_over_everything() {
     for state in [State::default(), open(T).state, half_open(&[], 0).state] {
         let of = |mode| Circuit { mode, state: state.clone(), ..Circuit::default() };
-        assert_eq!(of(Mode::Off).enter("a", T), Entry::Unwatched);
-        assert!(matches!(of(Mode::ForcedOpen).enter("a", T), Entry::Refused { .. }));
-        assert_eq!(of(Mode::Off).told(&tally(9, 0, T), T), None);
+        assert_eq!(of(Mode::Off).decide("a", T), Decision::Unmonitored);
+        assert!(matches!(of(Mode::ForcedOpen).decide("a", T), Decision::Refused { .. }));
+        assert_eq!(of(Mode::Off).after_report(&tally(9, 0, T), T), None);
     }
 }
 
@@ -174,7 +184,7 @@ enum Step {
     Wait(i64),
     Enter,
     /// One of the calls under way ends, or dies without a word.
-    Leave(prop::sample::Index, Option<Ending>),
+    Leave(prop::sample::Index, Option<CallOutcome>),
     Switch(Mode),
 }
 
@@ -187,8 +197,8 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn any_ending() -> impl Strategy<Value = Ending> {
-    use Ending::{Done, Failed, Refused, Throttled};
+fn any_ending() -> impl Strategy<Value = CallOutcome> {
+    use CallOutcome::{Done, Failed, Refused, Throttled};
     prop::sample::select(vec![Done, Done, Refused, Failed, Failed, Throttled])
 }
 
@@ -214,7 +224,7 @@ proptest! {
         // `None`: an ordinary call; else a probe's id and the end of its lease.
         let mut under_way: Vec<Option<(String, i64)>> = Vec::new();
         let mut dead: Vec<i64> = Vec::new();
-        let (mut ids, mut calls, mut untold, mut successes) = (0, Vec::new(), Vec::new(), 0);
+        let (mut ids, mut calls, mut unreported, mut successes) = (0, Vec::new(), Vec::new(), 0);
         let all = BREAKER.probes.iter().sum::<usize>();
         for step in steps {
             let before = circuit.clone();
@@ -226,15 +236,15 @@ proptest! {
                 }
                 Step::Enter => {
                     ids += 1;
-                    match circuit.enter(&format!("p{ids}"), now) {
-                        Entry::Counted => under_way.push(None),
-                        Entry::Unwatched => prop_assert_eq!(circuit.mode, Mode::Off),
-                        Entry::Held => prop_assert!(false, "a new id holds nothing"),
-                        Entry::Refused { wait } => {
+                    match circuit.decide(&format!("p{ids}"), now) {
+                        Decision::Counted => under_way.push(None),
+                        Decision::Unmonitored => prop_assert_eq!(circuit.mode, Mode::Off),
+                        Decision::Held => prop_assert!(false, "a new id holds nothing"),
+                        Decision::Refused { wait } => {
                             prop_assert!(wait > 0);
                             prop_assert!(circuit.mode == Mode::ForcedOpen || circuit.state.name() != "closed");
                         }
-                        Entry::Probe(next) => {
+                        Decision::Probe(next) => {
                             prop_assert_eq!(circuit.mode, Mode::Normal);
                             if before.state.name() == "open" {
                                 successes = 0;
@@ -250,28 +260,28 @@ proptest! {
                         (Some((_, until)), None) => dead.push(until),
                         (None, None) => {}
                         // As the breaker does it: a throttled call is not counted.
-                        (None, Some(Ending::Throttled)) => {}
-                        (None, Some(ending)) => {
-                            let failed = ending == Ending::Failed;
+                        (None, Some(CallOutcome::Throttled)) => {}
+                        (None, Some(outcome)) => {
+                            let failed = outcome == CallOutcome::Failed;
                             local.count(failed, now);
-                            untold.push((now, failed));
+                            unreported.push((now, failed));
                             if failed {
                                 let tally = std::mem::take(&mut local);
                                 let listens = circuit.mode == Mode::Normal && circuit.state.name() == "closed";
-                                let told = circuit.told(&tally, now);
-                                prop_assert_eq!(told.is_some(), listens);
-                                if let Some(next) = told {
-                                    calls.append(&mut untold);
+                                let reported = circuit.after_report(&tally, now);
+                                prop_assert_eq!(reported.is_some(), listens);
+                                if let Some(next) = reported {
+                                    calls.append(&mut unreported);
                                     prop_assert_eq!(next.state.name() == "open", opens(&calls, now), "{:?}", &calls);
                                     circuit = next;
                                 }
-                                untold.clear();
+                                unreported.clear();
                             }
                         }
-                        (Some((id, _)), Some(ending)) => {
-                            if let Some(next) = circuit.probed(&id, ending, now) {
-                                let failed = ending == Ending::Failed;
-                                successes += usize::from(matches!(ending, Ending::Done | Ending::Refused));
+                        (Some((id, _)), Some(outcome)) => {
+                            if let Some(next) = circuit.after_probe(&id, outcome, now) {
+                                let failed = outcome == CallOutcome::Failed;
+                                successes += usize::from(matches!(outcome, CallOutcome::Done | CallOutcome::Refused));
                                 prop_assert_eq!(next.state.name() == "open", failed);
                                 prop_assert_eq!(next.state.name() == "closed", !failed && successes == all);
                                 circuit = next;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::{
     aws::MAX_ATTEMPTS,
-    dynamodb::{self, PK, SK, key},
+    dynamodb::{self, OUTBOX, PK, SK, key},
     relay::parking::{Parked, Request, Retried},
     testing,
 };

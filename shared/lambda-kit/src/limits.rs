@@ -1,5 +1,5 @@
-//! The limits of the platform: timeouts, concurrency, rates and sizes. Each is defined here once;
-//! README.md prints the table, and `tests/tests/templates` compares the limits with the templates.
+//! The limits of the platform: timeouts, concurrency, rates and sizes. Each is defined here once.
+//! `tests/tests/templates` writes the table in README.md from them, and compares them with the templates.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -33,14 +33,14 @@ pub const SCHEDULED_FUNCTION: Duration = Duration::from_secs(300);
 pub const GATEWAY_CALL: Duration = Duration::from_secs(12);
 /// One e-mail handed to the provider.
 pub const EMAIL_CALL: Duration = Duration::from_secs(5);
-/// One text message handed to the provider.
+/// One SMS handed to the provider.
 pub const SMS_CALL: Duration = Duration::from_secs(5);
 /// How long the last known value is served while its source cannot be read, by a process and by caches in
 /// front of it: as long as an order waits for its stock.
 pub const LAST_KNOWN: Duration = Duration::from_secs(30 * 60);
 /// How long a read may take when there is a last known value: one try of an AWS call and the start of a
 /// second. The rest of an API function's time is for the rest of the response.
-pub const LAST_KNOWN_PATIENCE: Duration = Duration::from_millis(1500);
+pub const LAST_KNOWN_READ: Duration = Duration::from_millis(1500);
 /// The timeout for connecting to a provider outside AWS, or to SES.
 pub const CONNECT: Duration = Duration::from_secs(1);
 /// Tries of a step by the state machine, the first included, before it checks whether the order still has
@@ -53,12 +53,16 @@ pub const SAGA_PAYMENT: Duration = Duration::from_secs(20 * 60);
 
 // Bulkheads: the number of instances that a queue may keep busy.
 
+/// payments-commands, which waits for the gateway most of its time.
 pub const PAYMENTS_CONCURRENCY: u32 = 10;
 /// The part of the reserved instances of a function with a queue that stays free for direct invocations,
 /// which are undos.
 pub const UNDO_CONCURRENCY: u32 = 5;
+/// notifications-consumer on the e-mail queue.
 pub const EMAIL_CONCURRENCY: u32 = 5;
+/// notifications-consumer on the SMS queue.
 pub const SMS_CONCURRENCY: u32 = 5;
+/// realtime-consumer: as many orders as are pushed at the same time.
 pub const REALTIME_CONCURRENCY: u32 = 20;
 
 // Rates.
@@ -66,7 +70,9 @@ pub const REALTIME_CONCURRENCY: u32 = 20;
 /// The rate that one caller is limited to: a burst, and then this many a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
+    /// Requests that a caller may make at once after a pause.
     pub burst: u32,
+    /// Requests that it may make from then on.
     pub per_second: NonZeroU32,
 }
 
@@ -98,7 +104,7 @@ pub const NOTIFICATION_RECEIVES: u32 = 5;
 
 /// The delivery of one message to its provider, within one invocation.
 #[derive(Debug, Clone, Copy)]
-pub struct Send {
+pub struct SendPolicy {
     /// Calls of the provider while it fails in a way that may pass.
     pub tries: u32,
     /// The ceiling of the pause before the second call, drawn uniformly below it (full jitter) and doubled
@@ -109,7 +115,8 @@ pub struct Send {
     pub budget: Duration,
 }
 
-pub const SEND: Send = Send {
+/// The delivery of e-mails and SMS.
+pub const SEND: SendPolicy = SendPolicy {
     // With a provider that fails 30 % of its calls, one message in 1,400 is retried through the queue. The
     // breaker, which counts a message with all its tries as one call, stays closed.
     tries: 6,
@@ -124,185 +131,18 @@ pub const BODY_BYTES: usize = 64 * 1024;
 /// A frame that a client sends through the WebSocket.
 pub const FRAME_BYTES: usize = 32 * 1024;
 
-/// A call that one part of the platform makes, and what happens while the callee is slow or down.
-#[derive(Debug, Clone, Copy)]
-pub struct Integration {
-    pub of: &'static str,
-    /// The timeout of one try.
-    pub timeout: Duration,
-    /// Tries, the first included, and the pauses between them.
-    pub attempts: (u32, &'static str),
-    /// The name of its circuit breaker.
-    pub breaker: Option<&'static str>,
-    pub bulkhead: Option<Bulkhead>,
-    pub fallback: &'static str,
-}
-
-/// The limit on concurrent calls.
-#[derive(Debug, Clone, Copy)]
-pub enum Bulkhead {
-    /// The template's maximum concurrency for this queue.
-    Queue { most: u32, template: &'static str, queue: &'static str },
-    /// Instances that a parameter can reserve for these functions. None by default, because a new account has
-    /// no room for it.
-    Reserved(&'static [(&'static str, u32)]),
-}
-
-/// Every call that leaves a function, and each step that the state machine waits for.
-pub const INTEGRATIONS: &[Integration] = &[
-    Integration {
-        of: "AWS (DynamoDB, SQS, SNS, Step Functions, KMS)",
-        timeout: ATTEMPT_TIMEOUT,
-        attempts: (MAX_ATTEMPTS, "100 ms, ×2, full jitter"),
-        breaker: None,
-        bulkhead: None,
-        fallback: "the API answers 503 with `Retry-After`; queues, streams and the saga try again",
-    },
-    Integration {
-        of: "a step of the saga",
-        timeout: SAGA_TASK,
-        attempts: (SAGA_ATTEMPTS, "1 s, ×2, at most 30 s, full jitter"),
-        breaker: None,
-        bulkhead: Some(Bulkhead::Reserved(&[
-            ("payments-commands", PAYMENTS_CONCURRENCY + UNDO_CONCURRENCY),
-            ("inventory-commands", 20),
-            ("orders-api", 50),
-        ])),
-        fallback: "the order waits for 30 minutes; then what was done is undone, and undos are tried for hours",
-    },
-    Integration {
-        of: "payment gateway",
-        timeout: GATEWAY_CALL,
-        attempts: (1, "the message comes back after a growing time"),
-        breaker: Some("gateway"),
-        bulkhead: Some(Bulkhead::Queue {
-            most: PAYMENTS_CONCURRENCY,
-            template: "payments",
-            queue: "CommandsQueue",
-        }),
-        fallback: "the order waits, until its payment's deadline of 15 minutes",
-    },
-    Integration {
-        of: "e-mail (SES)",
-        timeout: EMAIL_CALL,
-        attempts: (SEND.tries, "50 ms, ×2, full jitter; then the message comes back, 5 times"),
-        breaker: Some("email"),
-        bulkhead: Some(Bulkhead::Queue {
-            most: EMAIL_CONCURRENCY,
-            template: "notifications",
-            queue: "EmailQueue",
-        }),
-        fallback: "dead-letter queue, `cargo ops dlq redrive`",
-    },
-    Integration {
-        of: "text messages (SNS)",
-        timeout: SMS_CALL,
-        attempts: (SEND.tries, "50 ms, ×2, full jitter"),
-        breaker: Some("sms"),
-        bulkhead: Some(Bulkhead::Queue {
-            most: SMS_CONCURRENCY,
-            template: "notifications",
-            queue: "SmsQueue",
-        }),
-        fallback: "the same text goes by e-mail",
-    },
-    Integration {
-        of: "a context, by the storefront",
-        timeout: ATTEMPT_TIMEOUT,
-        attempts: (1, "–"),
-        breaker: Some("users, orders, payments, fulfillment, catalog"),
-        bulkhead: None,
-        fallback: "the last answer, if it is the same for all customers; else the part is left out and named in `degraded`",
-    },
-    Integration {
-        of: "inventory and fulfillment, for a quote",
-        timeout: ATTEMPT_TIMEOUT,
-        attempts: (1, "–"),
-        breaker: None,
-        bulkhead: None,
-        fallback: "stock as it was known last, at best as `low_stock`, with `as_of`, else `unknown`; `serviceable` is null",
-    },
-    Integration {
-        of: "the tables of inventory and the catalogue, for what everyone may read",
-        timeout: ATTEMPT_TIMEOUT,
-        attempts: (MAX_ATTEMPTS, "100 ms, ×2, full jitter; 1.5 s in all where something is known"),
-        breaker: None,
-        bulkhead: None,
-        fallback: "what this instance read last within 30 minutes, at best as `low_stock`, with `as_of`; else 503",
-    },
-    Integration {
-        of: "inventory, by the catalogue: whether it answers",
-        timeout: ATTEMPT_TIMEOUT,
-        attempts: (1, "–"),
-        breaker: None,
-        bulkhead: None,
-        fallback: "the catalogue's copy, at best as `low_stock`, with `as_of`",
-    },
-    Integration {
-        of: "WebSocket connections",
-        timeout: ATTEMPT_TIMEOUT,
-        attempts: (PUSH_ATTEMPTS, "100 ms, full jitter"),
-        breaker: None,
-        bulkhead: Some(Bulkhead::Queue {
-            most: REALTIME_CONCURRENCY,
-            template: "realtime",
-            queue: "LineQueue",
-        }),
-        fallback: "replay on reconnect, and polling",
-    },
-    Integration {
-        of: "a rate limit's bucket",
-        timeout: LIMITER,
-        attempts: (1, "–"),
-        breaker: None,
-        bulkhead: None,
-        fallback: "the request goes ahead",
-    },
-    Integration {
-        of: "a breaker's own state",
-        timeout: BREAKER.read,
-        attempts: (1, "–"),
-        breaker: None,
-        bulkhead: None,
-        fallback: "the call goes ahead",
-    },
-];
-
-/// [`INTEGRATIONS`] as the table in README.md.
-pub fn table() -> String {
-    let mut table = String::from(
-        "| call | one try | tries | circuit breaker | at once | when it fails |\n|---|---|---|---|---|---|\n",
-    );
-    for Integration { of, timeout, attempts: (attempts, pause), breaker, bulkhead, fallback } in INTEGRATIONS
-    {
-        let timeout = match timeout.as_millis() {
-            millis if millis % 1000 == 0 => format!("{} s", millis / 1000),
-            millis => format!("{millis} ms"),
-        };
-        let breaker = breaker.map_or("–".to_owned(), |name| format!("`{name}`"));
-        let bulkhead = match bulkhead {
-            None => "–".to_owned(),
-            Some(Bulkhead::Queue { most, .. }) => format!("{most}"),
-            Some(Bulkhead::Reserved(functions)) => {
-                let named = functions.iter().map(|(function, most)| format!("{function} {most}"));
-                format!("by a parameter: {}", named.collect::<Vec<_>>().join(", "))
-            }
-        };
-        table +=
-            &format!("| {of} | {timeout} | {attempts}: {pause} | {breaker} | {bulkhead} | {fallback} |\n");
-    }
-    table.replace("1: – |", "1 |")
-}
-
 /// The circuit breaker, the same for every dependency.
 #[derive(Debug, Clone, Copy)]
-pub struct Breaker {
-    /// This many failures within `failures_within` open it,
+pub struct BreakerPolicy {
+    /// This many failures within `failures_within` open it.
     pub failures: usize,
+    /// The period of the first rule.
     pub failures_within: Duration,
-    /// and so does this percentage of the calls in `window`, once there are `window_calls`.
+    /// This percentage of failures among the calls in `window` opens it as well.
     pub window_percent: u64,
+    /// The second rule applies from this many calls in `window`.
     pub window_calls: u64,
+    /// The period of the second rule.
     pub window: Duration,
     /// How long it stays open before probes may test the dependency.
     pub open: Duration,
@@ -316,14 +156,15 @@ pub struct Breaker {
     /// Deferred work returns at a random time within this period after its retry delay (full jitter).
     pub spread: Duration,
     /// How long an instance uses the state that it has read.
-    pub believed: Duration,
+    pub cache_ttl: Duration,
     /// A read of the item that takes longer is abandoned, and the call is made.
     pub read: Duration,
     /// A write of the item that takes longer is abandoned.
     pub write: Duration,
 }
 
-pub const BREAKER: Breaker = Breaker {
+/// The rules of every circuit breaker.
+pub const BREAKER: BreakerPolicy = BreakerPolicy {
     failures: 5,
     failures_within: Duration::from_secs(10),
     window_percent: 30,
@@ -345,7 +186,7 @@ pub const BREAKER: Breaker = Breaker {
     spread: Duration::from_secs(30),
     // The calls of one order follow each other within this time and share one read. Another instance's
     // opening is noticed a second late, little compared with the 10 s that it takes to open.
-    believed: Duration::from_secs(1),
+    cache_ttl: Duration::from_secs(1),
     // DynamoDB nearly always answers within 10 ms. A slow answer must not slow down calls that work.
     read: Duration::from_millis(200),
     write: ATTEMPT_TIMEOUT,
@@ -358,7 +199,7 @@ mod tests {
     #[test]
     fn each_limit_is_met_before_the_one_around_it() {
         let chains: [&[Duration]; 5] = [
-            &[CLIENT, API_INTEGRATION, API_FUNCTION, LAST_KNOWN_PATIENCE, ATTEMPT_TIMEOUT],
+            &[CLIENT, API_INTEGRATION, API_FUNCTION, LAST_KNOWN_READ, ATTEMPT_TIMEOUT],
             &[SAGA_TASK, COMMAND_FUNCTION, GATEWAY_CALL, EMAIL_CALL, CONNECT],
             &[COMMAND_FUNCTION, SEND.budget, SMS_CALL, CONNECT],
             &[SAGA_PAYMENT, PAYMENT_DEADLINE],

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Invokes the functions of a stage.
 #[derive(Debug, Clone)]
-pub struct Peers {
+pub struct FunctionClient {
     lambda: Client,
     stage: String,
 }
@@ -21,21 +21,37 @@ pub struct Peers {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
+    /// Lambda did not answer in time, or refused the call.
     #[error("{function} could not be invoked")]
     Invoke {
+        /// The function's name without its stage.
         function: &'static str,
+        /// The SDK's error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Its concurrency limit is reached; it was not invoked.
     #[error("{function} could not be invoked: too many of it run")]
-    Throttled { function: &'static str },
+    Throttled {
+        /// The function's name without its stage.
+        function: &'static str,
+    },
     /// The cause is in the function's own log.
     #[error("{function} failed with {name}: {message}")]
-    Failed { function: &'static str, name: String, message: String },
+    Failed {
+        /// The function's name without its stage.
+        function: &'static str,
+        /// The error's type: for a saga command one of the saga's error names.
+        name: String,
+        /// The error's message.
+        message: String,
+    },
+    /// The request has no JSON form, or the answer is not an `A`.
     #[error("what is sent to or answered by {function} is not of its form")]
     Form {
+        /// The function's name without its stage.
         function: &'static str,
+        /// The parser's error.
         #[source]
         source: serde_json::Error,
     },
@@ -49,7 +65,7 @@ struct Failure {
     error_message: String,
 }
 
-impl Peers {
+impl FunctionClient {
     /// Each call is made once, with the timeout `deadline`: a function that starts slowly is not down, and a
     /// retry would start another instance.
     pub fn new(sdk: &Config, stage: String, deadline: Duration) -> Self {
