@@ -7,109 +7,34 @@
 
 mod dispute;
 mod function;
+mod payments;
 mod pending;
 #[cfg(test)]
 mod tests;
 
 use contracts::{
     OrderId,
-    saga::{CommandContext, TRANSIENT, TakePayment, Undone},
+    saga::{CommandContext, TakePayment, Undone},
 };
-use jiff::{SignedDuration, Timestamp};
-use lambda_kit::{
-    command::CommandError, dynamodb::TableError, limits::PAYMENT_DEADLINE, provider::full_jitter,
-};
-use tokio::time::{Duration, Instant};
+use jiff::SignedDuration;
+use lambda_kit::{error::error_chain, limits::PAYMENT_DEADLINE, provider::full_jitter};
 
-pub use function::run;
+pub use self::{
+    function::run,
+    payments::{Invocation, Payments, PaymentsError},
+};
 
 use crate::{
     domain::{Charge, EventContext, Payment, PaymentInput, Secret, Status},
-    gateway::{Gateway, GatewayError},
-    handler::{self, RecordError},
-    queue::{CheckPayment, Queue, QueueError},
-    store::Store,
-    task_tokens::{TaskTokenError, TaskTokens},
+    gateway::GatewayError,
+    queue::CheckPayment,
+    recorder::RecorderError,
 };
 use pending::Progress;
 
 /// The default time that customer and bank have for a payment.
 #[expect(clippy::cast_possible_wrap, reason = "fifteen minutes")]
 pub const DEADLINE_SECONDS: i64 = PAYMENT_DEADLINE.as_secs() as i64;
-
-/// How long a call waits for its turn at the gateway. Ten workers with five messages each wait for a few
-/// seconds at a rate of 20 a second. A message that would wait for longer returns to the queue, where
-/// waiting costs less.
-const MAX_TURN_WAIT: Duration = Duration::from_secs(10);
-
-/// The dependencies for taking payments.
-#[derive(Debug, Clone)]
-pub struct Payments {
-    pub store: Store,
-    pub gateway: Gateway,
-    pub task_tokens: TaskTokens,
-    pub queue: Queue,
-    pub deadline_seconds: i64,
-}
-
-/// One invocation: when it began, and when it has to have ended.
-#[derive(Debug, Clone, Copy)]
-pub struct Invocation {
-    pub now: Timestamp,
-    pub ends: Instant,
-}
-
-impl Invocation {
-    /// An invocation that begins now and may take this long.
-    pub fn lasting(time: Duration) -> Self {
-        Self { now: Timestamp::now(), ends: Instant::now() + time }
-    }
-
-    /// Whether this much time is left.
-    fn has(self, time: Duration) -> bool {
-        self.left() >= time
-    }
-
-    fn left(self) -> Duration {
-        self.ends.saturating_duration_since(Instant::now())
-    }
-
-    /// How long a gateway call may wait for its turn and still have time to run.
-    fn max_wait(self) -> Duration {
-        self.left().saturating_sub(pending::ONE_CALL).min(MAX_TURN_WAIT)
-    }
-}
-
-/// Why a payment could not be processed. A declined payment is not an error: the saga gets it through its
-/// task token.
-#[derive(Debug, thiserror::Error)]
-pub enum PaymentsError {
-    #[error(transparent)]
-    Table(#[from] TableError),
-    #[error(transparent)]
-    Record(#[from] RecordError),
-    #[error(transparent)]
-    TaskToken(#[from] TaskTokenError),
-    #[error(transparent)]
-    Queue(#[from] QueueError),
-    #[error("the gateway did not run the pending action")]
-    Gateway(#[from] GatewayError),
-    #[error("the gateway has not finished with the payment")]
-    StillPending,
-}
-
-impl CommandError for PaymentsError {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Table(_)
-            | Self::Record(_)
-            | Self::TaskToken(_)
-            | Self::Queue(_)
-            | Self::Gateway(_)
-            | Self::StillPending => TRANSIENT,
-        }
-    }
-}
 
 impl Payments {
     /// Takes an order's payment. A repeat takes no more money, and every token gets the result. The deadline counts
@@ -130,7 +55,7 @@ impl Payments {
         };
         let command_id = command_id(&order_id, "TakePayment");
         let context = EventContext { now: invocation.now, causation_id: &command_id };
-        let payment = handler::record(&self.store, &order_id, None, &requested, context).await?;
+        let payment = self.recorder.apply(&order_id, None, &requested, context).await?;
         self.advance(payment, 0, context, invocation).await
     }
 
@@ -139,7 +64,7 @@ impl Payments {
     /// # Errors
     /// When the message must be retried.
     pub async fn check(&self, check: CheckPayment, invocation: Invocation) -> Result<(), PaymentsError> {
-        let Some(payment) = self.store.get(&check.order_id).await? else {
+        let Some(payment) = self.recorder.store.get(&check.order_id).await? else {
             tracing::error!("a check names an order without a payment");
             return Ok(());
         };
@@ -161,10 +86,10 @@ impl Payments {
         let CommandContext { order_id, correlation_id } = context;
         let command_id = command_id(&order_id, "RefundPayment");
         let context = EventContext { now: invocation.now, causation_id: &command_id };
-        let known = self.store.get(&order_id).await?;
+        let known = self.recorder.store.get(&order_id).await?;
         let undo = PaymentInput::UndoRequested { user_id, correlation_id };
-        let payment = handler::record(&self.store, &order_id, known, &undo, context).await?;
-        self.task_tokens.send_result(&payment).await?;
+        let payment = self.recorder.apply(&order_id, known, &undo, context).await?;
+        self.recorder.send_result(&payment).await?;
         match self.run_pending(payment, context, invocation).await? {
             Progress::Done(payment) => {
                 let outcome = payment.undo_outcome().ok_or(PaymentsError::StillPending)?;
@@ -183,7 +108,7 @@ impl Payments {
         context: EventContext<'_>,
         invocation: Invocation,
     ) -> Result<(), PaymentsError> {
-        self.task_tokens.send_result(&payment).await?;
+        self.recorder.send_result(&payment).await?;
         let next_attempt = attempt.saturating_add(1);
         let (payment, min_delay, attempt_after) = match self.run_pending(payment, context, invocation).await?
         {
@@ -205,18 +130,12 @@ impl Payments {
             Progress::Blocked(payment, error)
                 if error.is_retryable() || payment.status == Status::Pending =>
             {
-                tracing::warn!(
-                    error = lambda_kit::error::error_chain(&error),
-                    "gateway call failed, will be retried"
-                );
+                tracing::warn!(error = error_chain(&error), "gateway call failed, will be retried");
                 (payment, SignedDuration::ZERO, next_attempt)
             }
             Progress::Blocked(_, error) => {
                 // A retry would fail again. A person has to inspect this intent.
-                tracing::error!(
-                    error = lambda_kit::error::error_chain(&error),
-                    "the gateway refused the pending action"
-                );
+                tracing::error!(error = error_chain(&error), "the gateway refused the pending action");
                 return Ok(());
             }
         };
@@ -228,7 +147,7 @@ impl Payments {
             correlation_id: payment.correlation_id,
             attempt: attempt_after,
         };
-        Ok(self.queue.check_after(check, delay).await?)
+        Ok(self.recorder.queue.check_after(check, delay).await.map_err(RecorderError::from)?)
     }
 }
 

@@ -22,14 +22,6 @@ use crate::{
     task_tokens::TaskTokens,
 };
 
-fn task_tokens(sdk: &SdkConfig) -> TaskTokens {
-    TaskTokens::new(aws_sdk_sfn::Client::new(sdk))
-}
-
-fn queue(sdk: &SdkConfig) -> Result<Queue, ConfigError> {
-    Ok(Queue::new(aws_sdk_sqs::Client::new(sdk), config::required("QUEUE_URL")?))
-}
-
 fn secrets(sdk: &SdkConfig) -> Result<Arc<Secrets>, ConfigError> {
     let client = aws_sdk_secretsmanager::Client::new(sdk);
     Ok(Arc::new(Secrets::new(client, config::required("STRIPE_SECRET_ARN")?)))
@@ -62,7 +54,11 @@ impl InputRecorder {
     /// # Errors
     /// When a variable is missing.
     pub fn from_env(sdk: &SdkConfig, table: Table) -> Result<Self, ConfigError> {
-        Ok(Self { store: Store::new(table), task_tokens: task_tokens(sdk), queue: queue(sdk)? })
+        Ok(Self {
+            store: Store::new(table),
+            task_tokens: TaskTokens::new(aws_sdk_sfn::Client::new(sdk)),
+            queue: Queue::new(aws_sdk_sqs::Client::new(sdk), config::required("QUEUE_URL")?),
+        })
     }
 }
 
@@ -74,9 +70,7 @@ impl Payments {
     pub fn from_env(sdk: &SdkConfig, table: Table) -> Result<Self, ConfigError> {
         Ok(Self {
             gateway: gateway(sdk, &table)?,
-            store: Store::new(table),
-            task_tokens: task_tokens(sdk),
-            queue: queue(sdk)?,
+            recorder: InputRecorder::from_env(sdk, table)?,
             deadline_seconds: deadline_seconds()?,
         })
     }

@@ -50,7 +50,7 @@ mod tests {
 
     async fn ask(lab: &Lab, order_ids: Vec<OrderId>) -> Vec<(OrderId, bool)> {
         let query = PaymentQuery::PaymentStatuses { order_ids };
-        let answer = handle(&lab.payments.store, query).await.unwrap();
+        let answer = handle(&lab.payments.recorder.store, query).await.unwrap();
         answer.payments.into_iter().map(|payment| (payment.order_id, payment.at_rest)).collect()
     }
 
@@ -77,7 +77,7 @@ mod tests {
         let lab = Lab::new().await;
         lab.faults.reset();
         let order_ids = vec![lab.order.clone(); PAYMENT_STATUSES_MAX + 1];
-        let result = handle(&lab.payments.store, PaymentQuery::PaymentStatuses { order_ids }).await;
+        let result = handle(&lab.payments.recorder.store, PaymentQuery::PaymentStatuses { order_ids }).await;
         assert!(matches!(result, Err(QueryError::TooMany(51))));
         assert!(lab.faults.calls().is_empty());
     }

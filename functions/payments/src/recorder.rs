@@ -42,9 +42,31 @@ impl InputRecorder {
         input: &PaymentInput,
         context: EventContext<'_>,
     ) -> Result<(), RecorderError> {
-        let payment = handler::record(&self.store, order_id, known, input, context).await?;
-        self.task_tokens.send_result(&payment).await?;
+        let payment = self.apply(order_id, known, input, context).await?;
+        self.send_result(&payment).await?;
         self.queue_check(payment, context.now).await
+    }
+
+    /// Applies an input to the payment, and returns the payment after it.
+    ///
+    /// # Errors
+    /// When the payment does not accept the input, or the table cannot be read or written.
+    pub async fn apply(
+        &self,
+        order_id: &OrderId,
+        known: Option<Payment>,
+        input: &PaymentInput,
+        context: EventContext<'_>,
+    ) -> Result<Payment, RecorderError> {
+        Ok(handler::record(&self.store, order_id, known, input, context).await?)
+    }
+
+    /// Sends the payment's result, if it has one, to the waiting task tokens.
+    ///
+    /// # Errors
+    /// When one of them may not have the result.
+    pub async fn send_result(&self, payment: &Payment) -> Result<(), RecorderError> {
+        Ok(self.task_tokens.send_result(payment).await?)
     }
 
     async fn queue_check(&self, payment: Payment, now: Timestamp) -> Result<(), RecorderError> {

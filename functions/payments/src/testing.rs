@@ -81,7 +81,11 @@ impl Lab {
         let later = Arc::new(AtomicI64::new(0));
         let timeouts = Timeouts { connect: call, call };
         let payments = Payments {
-            store: Store::new(table.clone()),
+            recorder: InputRecorder {
+                store: Store::new(table.clone()),
+                task_tokens: TaskTokens::new(aws_sdk_sfn::Client::new(&sdk)),
+                queue: Queue::new(aws_sdk_sqs::Client::new(&sdk), format!("{}/1/payments", aws.url())),
+            },
             gateway: Gateway::new(
                 &stripe.url(),
                 timeouts,
@@ -89,8 +93,6 @@ impl Lab {
                 breaker(&table, &later),
                 Limits::new(&table, FAST),
             ),
-            task_tokens: TaskTokens::new(aws_sdk_sfn::Client::new(&sdk)),
-            queue: Queue::new(aws_sdk_sqs::Client::new(&sdk), format!("{}/1/payments", aws.url())),
             deadline_seconds: DEADLINE,
         };
         let user = UserId::generate();
@@ -128,8 +130,7 @@ impl Lab {
     }
 
     pub fn recorder(&self) -> InputRecorder {
-        let Payments { store, task_tokens, queue, .. } = self.payments.clone();
-        InputRecorder { store, task_tokens, queue }
+        self.payments.recorder.clone()
     }
 
     /// Another instance's breaker of the same gateway.
@@ -187,7 +188,7 @@ impl Lab {
     }
 
     pub async fn payment(&self) -> Payment {
-        self.payments.store.get(&self.order).await.unwrap().expect("there is a payment")
+        self.payments.recorder.store.get(&self.order).await.unwrap().expect("there is a payment")
     }
 
     pub async fn status(&self) -> Status {

@@ -13,8 +13,8 @@ use super::{Invocation, Payments, PaymentsError, jittered};
 use crate::{
     domain::{EventContext, Payment, PaymentInput},
     gateway::GatewayError,
-    handler,
     queue::{RecordDispute, RecordRefunds},
+    recorder::RecorderError,
 };
 
 /// No caller waits for these records, so a retry may take its time.
@@ -38,13 +38,16 @@ impl Payments {
         let payment = match self.owner(&record.intent_id, invocation).await? {
             Owner::Payment(payment) => *payment,
             Owner::NotOurs => return Ok(()),
-            Owner::Later(delay) => return Ok(self.queue.record_dispute(record, delay).await?),
+            Owner::Later(delay) => {
+                let queued = self.recorder.queue.record_dispute(record, delay).await;
+                return Ok(queued.map_err(RecorderError::from)?);
+            }
         };
         let order_id = payment.order_id.clone();
         let version = payment.version;
         let context = EventContext { now: invocation.now, causation_id: &record.event_id };
         let disputed = PaymentInput::Disputed(record.dispute.clone());
-        let payment = handler::record(&self.store, &order_id, Some(payment), &disputed, context).await?;
+        let payment = self.recorder.apply(&order_id, Some(payment), &disputed, context).await?;
         if payment.version > version {
             let status = record.dispute.status;
             telemetry::record(&format!("dispute.{status}"), Outcome::Ok, Duration::ZERO);
@@ -68,7 +71,7 @@ impl Payments {
         let payment = match self.owner(&record.intent_id, invocation).await? {
             Owner::Payment(payment) => *payment,
             Owner::NotOurs => return Ok(()),
-            Owner::Later(delay) => return Ok(self.queue.record_refunds(record, delay).await?),
+            Owner::Later(delay) => return self.defer_refunds(record, delay).await,
         };
         let (order_id, version) = (payment.order_id.clone(), payment.version);
         let context = EventContext { now: invocation.now, causation_id: &record.event_id };
@@ -78,11 +81,11 @@ impl Payments {
                 Ok(refunds) => PaymentInput::Refunded { amount: refunds.accepted(&payment.failed_refunds) },
                 Err(error) => {
                     let delay = retry_delay(&error).ok_or(error)?;
-                    return Ok(self.queue.record_refunds(record, delay).await?);
+                    return self.defer_refunds(record, delay).await;
                 }
             },
         };
-        let payment = handler::record(&self.store, &order_id, Some(payment), &input, context).await?;
+        let payment = self.recorder.apply(&order_id, Some(payment), &input, context).await?;
         if let Some(failed) = record.failed.filter(|_| payment.version > version) {
             telemetry::record("refund.failed", Outcome::Error, Duration::ZERO);
             tracing::error!(
@@ -95,6 +98,10 @@ impl Payments {
         self.advance(payment, 0, context, invocation).await
     }
 
+    async fn defer_refunds(&self, record: RecordRefunds, delay: SignedDuration) -> Result<(), PaymentsError> {
+        Ok(self.recorder.queue.record_refunds(record, delay).await.map_err(RecorderError::from)?)
+    }
+
     /// The payment that an intent belongs to.
     async fn owner(&self, intent_id: &str, invocation: Invocation) -> Result<Owner, PaymentsError> {
         let intent = match self.gateway.retrieve(intent_id, invocation.max_wait()).await {
@@ -102,7 +109,7 @@ impl Payments {
             Err(error) => return Ok(Owner::Later(retry_delay(&error).ok_or(error)?)),
         };
         let known = match intent.order_id() {
-            Some(order_id) => self.store.get(&order_id).await?,
+            Some(order_id) => self.recorder.store.get(&order_id).await?,
             None => None,
         };
         let ours = known.filter(|known| known.intent.as_ref().is_some_and(|ours| ours.id == intent_id));

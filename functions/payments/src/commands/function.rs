@@ -23,7 +23,7 @@ use lambda_runtime::{Context, Diagnostic};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use tracing::Instrument;
 
-use super::{Invocation, Payments, PaymentsError};
+use super::payments::{Invocation, Payments, PaymentsError};
 use crate::{queries, queue::Message};
 
 /// Left of an invocation's time for its answer.
@@ -91,7 +91,8 @@ impl Payments {
         }
         if command::is_query::<PaymentQuery>(payload) {
             let query = command::parse::<PaymentQuery>(payload)?;
-            let answer = command::run_query(query, |query| queries::handle(&self.store, query)).await;
+            let answer =
+                command::run_query(query, |query| queries::handle(&self.recorder.store, query)).await;
             return answer.map(Answer::Statuses);
         }
         let command = command::parse::<PaymentCommand>(payload)?;

@@ -1,20 +1,12 @@
 //! Runs the pending actions of a payment at the gateway, one call after the other, until none is left or the
 //! next one must wait. Each answer is recorded before the next call.
 
-use lambda_kit::limits::{ATTEMPT_TIMEOUT, BREAKER, GATEWAY_CALL};
-use tokio::time::Duration;
-
-use super::{Invocation, Payments, PaymentsError};
+use super::payments::{Invocation, ONE_CALL, Payments, PaymentsError};
 use crate::{
     domain::{Charge, EventContext, IntentState, Operation, Payment, PaymentInput, PendingAction, Status},
     gateway::{GatewayError, IntentObject},
-    handler,
 };
 
-/// One call of the gateway with three writes: the rate limit's, the breaker's report of a failure, and the record
-/// of the answer.
-pub(super) const ONE_CALL: Duration =
-    Duration::from_secs(GATEWAY_CALL.as_secs() + BREAKER.write.as_secs() + 2 * ATTEMPT_TIMEOUT.as_secs());
 /// The longest sequence is 4 steps: create, confirm, cancel and refund. Twice as many is a loop.
 const STEPS: usize = 8;
 
@@ -291,9 +283,9 @@ impl Payments {
     ) -> Result<Payment, PaymentsError> {
         let order_id = payment.order_id.clone();
         let before = payment.step_result();
-        let payment = handler::record(&self.store, &order_id, Some(payment), input, context).await?;
+        let payment = self.recorder.apply(&order_id, Some(payment), input, context).await?;
         if payment.step_result() != before {
-            self.task_tokens.send_result(&payment).await?;
+            self.recorder.send_result(&payment).await?;
         }
         Ok(payment)
     }

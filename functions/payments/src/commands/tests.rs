@@ -30,9 +30,15 @@ impl Lab {
     async fn observe(&self, state: IntentState) {
         let observed = PaymentInput::IntentObserved { intent_id: "pi_1".to_owned(), state };
         let known = Some(self.payment().await);
-        crate::handler::record(&self.payments.store, &self.order, known, &observed, self.event_context())
-            .await
-            .unwrap();
+        crate::handler::record(
+            &self.payments.recorder.store,
+            &self.order,
+            known,
+            &observed,
+            self.event_context(),
+        )
+        .await
+        .unwrap();
     }
 
     async fn last_event_type(&self) -> Option<String> {
@@ -113,7 +119,10 @@ async fn a_token_whose_step_has_ended_is_ignored(#[case] status: u16, #[case] er
 async fn a_result_that_could_not_be_sent_is_sent_by_the_next_try() {
     let lab = Lab::new().await;
     lab.aws.refuse("t1", 400, "AccessDeniedException");
-    assert!(matches!(lab.take("pm_card_visa", "t1").await, Err(PaymentsError::TaskToken(_))));
+    assert!(matches!(
+        lab.take("pm_card_visa", "t1").await,
+        Err(PaymentsError::Recorder(RecorderError::TaskToken(_)))
+    ));
     lab.take("pm_card_visa", "t1").await.unwrap();
     assert_eq!(lab.aws.results(), [paid("t1")]);
     assert_eq!(lab.stripe.money_held(), 4200);
@@ -317,7 +326,7 @@ async fn a_refund_that_was_made_in_the_dashboard_is_found_out() {
     lab.payments.gateway.refund(&payment, "pi_1", crate::testing::CALL).await.unwrap();
     let known = Some(payment);
     let spent = PaymentInput::IdempotencyKeyExhausted { operation: Operation::Refund, n: 1 };
-    crate::handler::record(&lab.payments.store, &lab.order, known, &spent, lab.event_context())
+    crate::handler::record(&lab.payments.recorder.store, &lab.order, known, &spent, lab.event_context())
         .await
         .unwrap();
 
@@ -433,7 +442,7 @@ async fn no_call_is_begun_that_the_invocation_has_no_time_for() {
 async fn a_check_that_cannot_be_queued_brings_the_message_back() {
     let lab = Lab::new().await;
     lab.aws.break_queue();
-    assert!(matches!(lab.take("pm_3ds", "t1").await, Err(PaymentsError::Queue(_))));
+    assert!(matches!(lab.take("pm_3ds", "t1").await, Err(PaymentsError::Recorder(RecorderError::Queue(_)))));
 }
 
 #[tokio::test]

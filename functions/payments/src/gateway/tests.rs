@@ -32,7 +32,9 @@ async fn undone_payment(lab: &Lab) -> Payment {
         user_id: lab.user.clone(),
         correlation_id: crate::testing::correlation(),
     };
-    crate::handler::record(&lab.payments.store, &lab.order, None, &undo, lab.event_context()).await.unwrap()
+    crate::handler::record(&lab.payments.recorder.store, &lab.order, None, &undo, lab.event_context())
+        .await
+        .unwrap()
 }
 
 async fn answering(status: u16, body: serde_json::Value) -> MockServer {

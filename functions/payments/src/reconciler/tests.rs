@@ -4,12 +4,13 @@ use super::{settlement::SettlementError, *};
 use crate::{
     commands::Payments,
     domain::{FailedRefund, PaymentInput, Status},
+    recorder::InputRecorder,
     testing::{DEADLINE, Fault, Lab},
 };
 
 impl Lab {
     fn reconciler(&self) -> Reconciler {
-        let Payments { store, gateway, .. } = self.payments.clone();
+        let Payments { recorder: InputRecorder { store, .. }, gateway, .. } = self.payments.clone();
         Reconciler { store, gateway, deadline_seconds: DEADLINE }
     }
 
@@ -56,7 +57,7 @@ async fn a_refund_that_failed_does_not_differ_although_the_charges_own_sum_count
     let failed = FailedRefund { id: "re_1".into(), amount: 4200, reason: "unknown".into() };
     let known = Some(lab.payment().await);
     let input = PaymentInput::RefundFailed(failed);
-    crate::handler::record(&lab.payments.store, &lab.order, known, &input, lab.event_context())
+    crate::handler::record(&lab.payments.recorder.store, &lab.order, known, &input, lab.event_context())
         .await
         .unwrap();
     assert_eq!(lab.status().await, Status::RefundFailed);
@@ -79,7 +80,7 @@ async fn what_was_paid_past_the_gateway_is_recorded_once_and_only_for_a_refund_t
     let failed = FailedRefund { id: "re_1".into(), amount: 4200, reason: "unknown".into() };
     let known = Some(lab.payment().await);
     crate::handler::record(
-        &lab.payments.store,
+        &lab.payments.recorder.store,
         &lab.order,
         known,
         &PaymentInput::RefundFailed(failed),
@@ -144,8 +145,8 @@ async fn money_for_an_order_without_a_payment_differs_and_what_is_not_ours_does_
     let (lab, other) = (Lab::new().await, Lab::new().await);
     lab.take("pm_card_visa", "t").await.unwrap();
     // The same gateway, another table.
-    let Payments { store, .. } = other.payments.clone();
-    let Payments { gateway, .. } = lab.payments.clone();
+    let store = other.payments.recorder.store.clone();
+    let gateway = lab.payments.gateway.clone();
     let reconciler = Reconciler { store, gateway, deadline_seconds: DEADLINE };
     let date = lab.start.to_zoned(TimeZone::UTC).date();
     let report = reconciler.check(date, lab.start, Instant::now() + Duration::from_secs(60)).await.unwrap();
@@ -157,7 +158,7 @@ async fn money_for_an_order_without_a_payment_differs_and_what_is_not_ours_does_
 async fn a_check_whose_time_is_up_says_that_it_is_not_complete() {
     let lab = Lab::new().await;
     lab.take("pm_card_visa", "t").await.unwrap();
-    let Payments { store, gateway, .. } = lab.payments.clone();
+    let Payments { recorder: InputRecorder { store, .. }, gateway, .. } = lab.payments.clone();
     let reconciler = Reconciler { store, gateway, deadline_seconds: DEADLINE };
     let date = lab.start.to_zoned(TimeZone::UTC).date();
     let report = reconciler.check(date, lab.start, Instant::now()).await.unwrap();

@@ -21,7 +21,9 @@ impl Lab {
     }
 
     async fn record(&self, known: Option<Payment>, input: &PaymentInput) -> Payment {
-        handler::record(&self.payments.store, &self.order, known, input, self.event_context()).await.unwrap()
+        handler::record(&self.payments.recorder.store, &self.order, known, input, self.event_context())
+            .await
+            .unwrap()
     }
 
     fn undo_requested(&self) -> PaymentInput {
@@ -105,7 +107,8 @@ async fn writers_at_the_same_moment_all_have_their_say() {
 async fn a_fact_without_a_payment_is_refused_and_writes_nothing() {
     let lab = Lab::new().await;
     let refused =
-        handler::record(&lab.payments.store, &lab.order, None, &succeeded(), lab.event_context()).await;
+        handler::record(&lab.payments.recorder.store, &lab.order, None, &succeeded(), lab.event_context())
+            .await;
     assert!(matches!(refused, Err(RecordError::Rejected(Rejected::NoPayment))));
-    assert_eq!(lab.payments.store.get(&lab.order).await.unwrap(), None);
+    assert_eq!(lab.payments.recorder.store.get(&lab.order).await.unwrap(), None);
 }
