@@ -9,6 +9,7 @@ mod api;
 mod domain;
 mod erasure;
 mod error;
+mod handler;
 mod store;
 
 #[cfg(feature = "openapi")]

@@ -9,7 +9,6 @@ use axum::{
 use contracts::{UserId, events::NotificationPreferences};
 use jiff::Timestamp;
 use lambda_kit::{
-    dynamodb::{Budget, retry_on_conflict},
     http::{Body, Correlation, Identity, Problem, Query},
     jwt::Jwk,
 };
@@ -19,12 +18,8 @@ use super::{Users, requests::ProfileBody};
 use crate::{
     domain::{Email, Name, Phone, Profile, Session},
     error::UsersError,
-    store::StoredUser,
+    handler,
 };
-
-/// Decisions about a change when a concurrent one is faster. One person changes one profile: two concurrent
-/// changes are two devices, more than a few are a fault.
-const DECISIONS: Budget = Budget::Tries(4);
 
 /// As long as an access token lives: a new key is published that long before it signs.
 const JWKS_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=900");
@@ -104,19 +99,10 @@ pub async fn change(
     Body(body): Body<ProfileBody>,
 ) -> Result<impl IntoResponse, Problem> {
     let wanted = body.read()?;
-    let changed = retry_on_conflict(DECISIONS, || async {
-        let profile = users.store.profile(&identity.user_id).await.map_err(UsersError::from)?;
-        let profile = profile.ok_or(UsersError::UnknownUser)?;
-        body.check_email(&profile.email)?;
-        let change = profile.change(&wanted, Timestamp::now(), &correlation).map_err(UsersError::from)?;
-        let Some(changed) = change else { return Ok(Ok(profile)) };
-        let written = users.store.change(&changed).await.map_err(UsersError::from)?;
-        Ok::<_, Problem>(written.map(|()| {
-            tracing::info!("profile changed");
-            changed.profile
-        }))
-    });
-    Ok(Json(ProfileView::from(changed.await?.map_err(UsersError::from)?)))
+    let check = |profile: &Profile| body.check_email(&profile.email);
+    let changed =
+        handler::change_profile(&users.store, &identity.user_id, &wanted, check, &correlation).await?;
+    Ok(Json(ProfileView::from(changed)))
 }
 
 /// Erases the person here at once, and everywhere else by the event. A repeat is accepted as the first one was.
@@ -125,17 +111,7 @@ pub async fn delete(
     identity: Identity,
     Correlation(correlation): Correlation,
 ) -> Result<StatusCode, Problem> {
-    let erased = retry_on_conflict(DECISIONS, || async {
-        let profile = match users.store.user(&identity.user_id).await? {
-            Some(StoredUser::Active(profile)) => profile,
-            Some(StoredUser::Erased(_)) => return Ok(Ok(())),
-            None => return Err(UsersError::UnknownUser),
-        };
-        let erasure = profile.erase(Timestamp::now(), &correlation)?;
-        let written = users.store.erase(&erasure).await?;
-        Ok::<_, UsersError>(written.inspect(|()| tracing::info!("user erased")))
-    });
-    erased.await?.map_err(UsersError::from)?;
+    handler::erase(&users.store, &identity.user_id, &correlation).await?;
     Ok(StatusCode::ACCEPTED)
 }
 

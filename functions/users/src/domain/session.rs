@@ -76,8 +76,8 @@ impl TokenHash {
 pub struct FamilyId(String);
 
 impl FamilyId {
-    pub fn generate() -> Self {
-        Self(Uuid::now_v7().simple().to_string())
+    pub fn new(id: Uuid) -> Self {
+        Self(id.simple().to_string())
     }
 
     pub fn as_str(&self) -> &str {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     fn session() -> Session {
-        Session::open(token(1).hash(), FamilyId::generate(), UserId::generate(), NOW)
+        Session::open(token(1).hash(), FamilyId::new(Uuid::from_u128(1)), UserId::generate(), NOW)
     }
 
     #[test]

@@ -8,7 +8,8 @@ use crate::domain::{FamilyId, RefreshToken, Session, TOKEN_BYTES};
 
 async fn session_of(store: &Store, user_id: &UserId) -> RefreshToken {
     let token = RefreshToken::new(user_id.clone(), [7; TOKEN_BYTES]);
-    let session = Session::open(token.hash(), FamilyId::generate(), user_id.clone(), 1_800_000_000);
+    let session =
+        Session::open(token.hash(), FamilyId::new(uuid::Uuid::now_v7()), user_id.clone(), 1_800_000_000);
     store.open_session(&session).await.unwrap();
     token
 }

@@ -41,7 +41,7 @@ fn token(n: u8) -> TokenHash {
 }
 
 fn session() -> Session {
-    Session::open(token(1), FamilyId::generate(), anna(), NOW)
+    Session::open(token(1), FamilyId::new(uuid::Uuid::now_v7()), anna(), NOW)
 }
 
 async fn count(store: &Store) -> i32 {
@@ -161,7 +161,7 @@ async fn an_unknown_token_cannot_be_spent_and_is_not_created() {
 #[tokio::test]
 async fn a_revoked_family_stays_revoked_and_other_families_do_not_change() {
     let (store, _) = store().await;
-    let (one, other) = (FamilyId::generate(), FamilyId::generate());
+    let (one, other) = (FamilyId::new(uuid::Uuid::now_v7()), FamilyId::new(uuid::Uuid::now_v7()));
     store.revoke(&anna(), &one, NOW).await.unwrap();
     store.revoke(&anna(), &one, NOW + 1).await.unwrap();
     assert!(store.is_revoked(&anna(), &one).await.unwrap());
@@ -178,7 +178,12 @@ async fn registered(store: &Store, sessions: u8) -> Registered {
     store.register(&new).await.unwrap();
     for n in 0..sessions {
         let token = RefreshToken::new(new.profile.user_id.clone(), [n; TOKEN_BYTES]);
-        let session = Session::open(token.hash(), FamilyId::generate(), new.profile.user_id.clone(), NOW);
+        let session = Session::open(
+            token.hash(),
+            FamilyId::new(uuid::Uuid::now_v7()),
+            new.profile.user_id.clone(),
+            NOW,
+        );
         store.open_session(&session).await.unwrap();
         store.revoke(&new.profile.user_id, &session.family, NOW).await.unwrap();
     }
