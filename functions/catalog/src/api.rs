@@ -18,7 +18,7 @@ use contracts::{Money, Sku};
 use garde::Validate;
 use jiff::Timestamp;
 use lambda_kit::{
-    dynamodb::{Conflict, TableError},
+    dynamodb::TableError,
     http::{self, Admin, Body, Correlation, EntityTags, List, Problem, Query, conditional},
     last_known::{LastKnown, Read, cache_control},
     text::{Block, Line, normalized},
@@ -28,7 +28,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     availability::Availabilities,
-    domain::{self, ChangeError, Details, KnownVersions, Product, Rejected, words::normalize},
+    domain::{ChangeError, Details, KnownVersions, Product, Rejected, words::normalize},
+    handler::{self, ProductError},
     inventory::Inventory,
     stock::Shown,
     store::{Filter, ListError, Page, Store},
@@ -202,8 +203,8 @@ impl Catalog {
 
     /// A product on sale; the last known one while the table does not answer.
     async fn product(&self, sku: &str, now: Timestamp) -> Result<Read<Product>, Problem> {
-        let sku = Sku::try_from(sku).map_err(|_| not_found())?;
-        let read = on_sale(&self.store, &sku);
+        let sku = parse_sku(sku)?;
+        let read = self.store.on_sale(&sku);
         let product = self.products.or_last(sku.clone(), now, TableError::is_outage, read).await;
         product.map_err(|e| Problem::unavailable(&e))?.ok_or_else(not_found)
     }
@@ -269,22 +270,10 @@ async fn create(
     Body(body): Body<NewProduct>,
 ) -> Result<Response, Problem> {
     let (sku, details) = body.details();
-    let now = Timestamp::now();
-    let mut change = domain::create(sku.clone(), details.clone(), &correlation_id, now)?;
-    let mut created = store.create(&change).await.map_err(|e| Problem::unavailable(&e))?;
-    if created.is_err() {
-        // A SKU that was discontinued is sold again. Its versions continue, because the copies of its price
-        // rely on them.
-        let before = store.get(&sku).await.map_err(|e| Problem::unavailable(&e))?;
-        if let Some(before) = before.filter(|before| before.discontinued) {
-            change = domain::resume(before, details, &correlation_id, now)?;
-            created = store.update(&change).await.map_err(|e| Problem::unavailable(&e))?;
-        }
-    }
-    created.map_err(|Conflict| Problem::conflict(SKU_EXISTS))?;
-    let location = format!("/v1/products/{}", change.product.sku);
-    let stock = availabilities.of_one(&change.product.sku, Timestamp::now()).await;
-    let product = tagged(change.product, stock);
+    let product = handler::create(&store, &sku, details, &correlation_id, Timestamp::now()).await?;
+    let location = format!("/v1/products/{sku}");
+    let stock = availabilities.of_one(&sku, Timestamp::now()).await;
+    let product = tagged(product, stock);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], product).into_response())
 }
 
@@ -296,13 +285,10 @@ async fn change(
     headers: HeaderMap,
     Body(body): Body<DetailsBody>,
 ) -> Result<Response, Problem> {
-    let known = known(&headers)?;
-    let product = current(&store, &sku).await?;
-    let change = domain::update(product, &known, body.into(), &correlation_id, Timestamp::now())?;
-    let updated = store.update(&change).await.map_err(|e| Problem::unavailable(&e))?;
-    updated.map_err(|Conflict| ChangeError::from(Rejected::VersionMismatch))?;
-    let stock = availabilities.of_one(&change.product.sku, Timestamp::now()).await;
-    Ok(tagged(change.product, stock).into_response())
+    let (known, sku) = (known(&headers)?, parse_sku(&sku)?);
+    let product = handler::update(&store, &sku, &known, body.into(), &correlation_id).await?;
+    let stock = availabilities.of_one(&sku, Timestamp::now()).await;
+    Ok(tagged(product, stock).into_response())
 }
 
 async fn discontinue(
@@ -311,21 +297,12 @@ async fn discontinue(
     Correlation(correlation_id): Correlation,
     Path(sku): Path<String>,
 ) -> Result<Response, Problem> {
-    let product = current(&store, &sku).await?;
-    let change = domain::discontinue(product, &correlation_id, Timestamp::now())?;
-    let updated = store.update(&change).await.map_err(|e| Problem::unavailable(&e))?;
-    updated.map_err(|Conflict| Problem::conflict("The product changed at this moment. Try again."))?;
+    handler::discontinue(&store, &parse_sku(&sku)?, &correlation_id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn on_sale(store: &Store, sku: &Sku) -> Result<Option<Product>, TableError> {
-    Ok(store.get(sku).await?.filter(|product| !product.discontinued))
-}
-
-/// A product on sale, read now: a last known value is no basis for a change.
-async fn current(store: &Store, sku: &str) -> Result<Product, Problem> {
-    let sku = Sku::try_from(sku).map_err(|_| not_found())?;
-    on_sale(store, &sku).await.map_err(|e| Problem::unavailable(&e))?.ok_or_else(not_found)
+fn parse_sku(sku: &str) -> Result<Sku, Problem> {
+    Sku::try_from(sku).map_err(|_| not_found())
 }
 
 fn not_found() -> Problem {
@@ -360,16 +337,20 @@ fn tagged(product: Product, stock: Shown) -> impl IntoResponse {
     ([(header::ETAG, etag(&product, stock))], Json(ProductView::new(product, stock)))
 }
 
-impl From<ChangeError> for Problem {
-    fn from(error: ChangeError) -> Self {
+impl From<ProductError> for Problem {
+    fn from(error: ProductError) -> Self {
         match error {
-            ChangeError::Rejected(Rejected::Discontinued) => not_found(),
-            ChangeError::Rejected(Rejected::OnSale) => Self::conflict(SKU_EXISTS),
-            ChangeError::Rejected(Rejected::VersionMismatch) => Self::new(
+            ProductError::NotOnSale | ProductError::Change(ChangeError::Rejected(Rejected::Discontinued)) => {
+                not_found()
+            }
+            ProductError::Change(ChangeError::Rejected(Rejected::OnSale)) => Self::conflict(SKU_EXISTS),
+            ProductError::Change(ChangeError::Rejected(Rejected::VersionMismatch)) => Self::new(
                 StatusCode::PRECONDITION_FAILED,
                 "The product has changed since. Read it again and decide anew.",
             ),
-            ChangeError::Event(_) => Self::internal(&error),
+            ProductError::Conflict(_) => Self::conflict("The product changed at this moment. Try again."),
+            ProductError::Change(ChangeError::Event(_)) => Self::internal(&error),
+            ProductError::Table(error) => Self::unavailable(&error),
         }
     }
 }

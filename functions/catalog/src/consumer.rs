@@ -11,7 +11,7 @@ use lambda_kit::{
     sqs::{EventTypes, MessageError, joined},
 };
 
-use crate::store::Store;
+use crate::{handler, store::Store};
 
 /// The event types of the subscriptions (infra/catalog.yaml). Each has its own queue, so that availability
 /// does not wait for the counting of products bought together.
@@ -29,7 +29,7 @@ pub async fn handle(store: &Store, event: Envelope) -> Result<(), MessageError> 
     let recorded = if event.event_type == OrderCompleted::TYPE {
         let OrderCompleted { items, .. } = event.decode()?;
         let skus: Vec<Sku> = items.into_iter().map(|item| item.sku).collect();
-        store.record_order(&event.event_id, &skus, Timestamp::now()).await
+        handler::record_order(store, &event.event_id, &skus, Timestamp::now()).await
     } else {
         let InventoryStockChanged { sku, availability } = event.decode()?;
         store.record_stock(&sku, event.sequence, availability, event.occurred_at).await

@@ -7,6 +7,7 @@ mod api;
 mod availability;
 mod consumer;
 mod domain;
+mod handler;
 mod inventory;
 mod stock;
 mod store;

@@ -41,6 +41,11 @@ impl Store {
         self.table.get("reading a product", product_key(sku)).await
     }
 
+    /// The product, unless it is unknown or discontinued.
+    pub async fn on_sale(&self, sku: &Sku) -> Result<Option<Product>, TableError> {
+        Ok(self.get(sku).await?.filter(|product| !product.discontinued))
+    }
+
     /// Writes a new product. A repeat whose first answer was lost is a success.
     pub async fn create(&self, change: &Change) -> Result<Result<(), Conflict>, TableError> {
         self.write("creating a product", change).await

@@ -9,7 +9,7 @@ use contracts::Sku;
 use jiff::Timestamp;
 use lambda_kit::{dynamodb::TableError, http::Problem, last_known::Read};
 
-use super::{Catalog, current};
+use super::{Catalog, not_found, parse_sku};
 use crate::{
     domain::Product,
     store::{Page, Store},
@@ -25,7 +25,8 @@ pub(super) async fn related(
     Path(sku): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Product { sku, .. } = current(&catalog.store, &sku).await?;
+    let product = catalog.store.on_sale(&parse_sku(&sku)?).await.map_err(|e| Problem::unavailable(&e))?;
+    let Product { sku, .. } = product.ok_or_else(not_found)?;
     let products = companions(&catalog.store, &sku).await.map_err(|e| Problem::unavailable(&e))?;
     let page = Read::Current(Page { products, next_cursor: None });
     catalog.show(&headers, page, Timestamp::now()).await

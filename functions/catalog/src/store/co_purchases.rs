@@ -10,18 +10,15 @@
 //! An order of three products costs 8 write units with short SKUs, one of twenty 42 to 162, and one of a single product
 //! none.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::collections::HashMap;
 
 use contracts::{EventId, Sku};
 use jiff::{SignedDuration, Timestamp};
 use lambda_kit::dynamodb::{
-    ABSENT, BatchRead, Budget, Conflict, EXPIRES_AT, Item, PK, TableError, TransactOutcome, Write,
-    at_version, from_item, key, number, retry_on_conflict, string_of, to_item,
+    ABSENT, BatchRead, EXPIRES_AT, Item, PK, TableError, TransactOutcome, Write, at_version, from_item, key,
+    number, string_of, to_item,
 };
-use tokio::time::timeout;
+use tokio::sync::MutexGuard;
 
 use super::{Store, partition};
 use crate::domain::co_purchases::CoPurchases;
@@ -30,42 +27,31 @@ const CO_PURCHASES: &str = "TOGETHER";
 /// An event can be redelivered within the 14 days of its queue, or the 14 of the dead-letter queue. After
 /// that, an event that is sent again by hand is counted again.
 const EVENT_RETENTION: SignedDuration = SignedDuration::from_hours(35 * 24);
-/// Other instances count the same popular products, and the events of a batch are counted one after the
-/// other. A batch must end within the consumer's 30 s, so that its counted events are not delivered again
-/// with the others.
-const BUDGET: Duration = Duration::from_secs(10);
 
 impl Store {
-    /// Counts an order of these products, which must be unique. Conflicts when the event was counted before.
-    pub async fn record_order(
+    /// Waits until no other event is counted in this process.
+    pub async fn lock_counting(&self) -> MutexGuard<'_, ()> {
+        self.counting.lock().await
+    }
+
+    /// Counts an order of these products over the companions that were read, in one transaction. The write at index
+    /// 0 is the event's mark: its condition fails when the event was counted before.
+    ///
+    /// # Errors
+    /// When the table cannot be written.
+    pub async fn count_order(
         &self,
         event_id: &EventId,
-        skus: &[Sku],
+        counted: &[(Sku, CoPurchases)],
         now: Timestamp,
-    ) -> Result<Result<(), Conflict>, TableError> {
+    ) -> Result<TransactOutcome, TableError> {
         const OPERATION: &str = "counting what was bought together";
-        if skus.len() < 2 {
-            return Ok(Ok(()));
+        let mut writes = vec![event_mark(event_id, now)];
+        for (sku, co_purchases) in counted {
+            let item = to_item(OPERATION, co_purchases_key(sku), co_purchases)?;
+            writes.push(Write::put(item).when(at_version(co_purchases.version - 1)));
         }
-        // The events of a batch would conflict with each other.
-        let waiting = Instant::now();
-        let _alone = timeout(BUDGET, self.counting.lock())
-            .await
-            .map_err(|_| TableError::call(OPERATION, "other events of the batch took all the time"))?;
-        let budget = Budget::Time(BUDGET.saturating_sub(waiting.elapsed()));
-        let counted = retry_on_conflict(budget, || async {
-            let stored = self.co_purchases(skus).await?;
-            let mut writes = vec![event_mark(event_id, now)];
-            for sku in skus {
-                writes.push(co_purchase_write(OPERATION, sku, skus, stored.get(sku))?);
-            }
-            Ok::<_, TableError>(match self.table.transact(OPERATION, writes).await? {
-                TransactOutcome::Done => Ok(Ok(())),
-                TransactOutcome::ConditionFailed { index: 0 } => Ok(Err(Conflict)),
-                TransactOutcome::ConditionFailed { .. } | TransactOutcome::Conflict => Err(Conflict),
-            })
-        });
-        counted.await?.map_err(|conflict| TableError::call(OPERATION, conflict))
+        self.table.transact(OPERATION, writes).await
     }
 
     /// The companions of these products. A product that was only bought alone is left out.
@@ -88,18 +74,6 @@ fn event_mark(event_id: &EventId, now: Timestamp) -> Write {
     let mut item = key(format!("EVENT#{event_id}"), "EVENT");
     item.insert(EXPIRES_AT.to_owned(), number((now + EVENT_RETENTION).as_second()));
     Write::put(item).when(ABSENT)
-}
-
-fn co_purchase_write(
-    operation: &'static str,
-    sku: &Sku,
-    skus: &[Sku],
-    stored: Option<&CoPurchases>,
-) -> Result<Write, TableError> {
-    let mut co_purchases = stored.cloned().unwrap_or_default();
-    let before = co_purchases.version;
-    co_purchases.record_order(skus.iter().filter(|other| *other != sku));
-    Ok(Write::put(to_item(operation, co_purchases_key(sku), &co_purchases)?).when(at_version(before)))
 }
 
 fn co_purchases_key(sku: &Sku) -> Item {

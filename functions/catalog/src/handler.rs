@@ -1,0 +1,139 @@
+//! Decides how a product or the counts of co-purchases change, and writes the result.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use contracts::{CorrelationId, EventId, Sku};
+use jiff::Timestamp;
+use lambda_kit::dynamodb::{Budget, Conflict, TableError, TransactOutcome, retry_on_conflict};
+use tokio::time::timeout;
+
+use crate::{
+    domain::{self, ChangeError, Details, KnownVersions, Product, Rejected, co_purchases::CoPurchases},
+    store::Store,
+};
+
+/// Other instances count the same popular products, and the events of a batch are counted one after the
+/// other. A batch must end within the consumer's 30 s, so that its counted events are not delivered again
+/// with the others.
+const BUDGET: Duration = Duration::from_secs(10);
+
+/// Why a product was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProductError {
+    #[error("there is no such product on sale")]
+    NotOnSale,
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    #[error("another request changed the product first")]
+    Conflict(#[from] Conflict),
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+impl From<Rejected> for ProductError {
+    fn from(rejected: Rejected) -> Self {
+        Self::Change(rejected.into())
+    }
+}
+
+/// Creates a product, or sells one again that was discontinued. Its versions continue, because the copies of its
+/// price rely on them.
+///
+/// # Errors
+/// `OnSale` when a product with this SKU is on sale.
+pub async fn create(
+    store: &Store,
+    sku: &Sku,
+    details: Details,
+    correlation_id: &CorrelationId,
+    now: Timestamp,
+) -> Result<Product, ProductError> {
+    let change = domain::create(sku.clone(), details.clone(), correlation_id, now)?;
+    if let Ok(()) = store.create(&change).await? {
+        return Ok(change.product);
+    }
+    let before = store.get(sku).await?.ok_or(Rejected::OnSale)?;
+    let change = domain::resume(before, details, correlation_id, now)?;
+    store.update(&change).await?.map_err(|Conflict| Rejected::OnSale)?;
+    Ok(change.product)
+}
+
+/// Changes the details of a product whose version is one of `known`.
+///
+/// # Errors
+/// When the product is not on sale, or has another version.
+pub async fn update(
+    store: &Store,
+    sku: &Sku,
+    known: &KnownVersions,
+    details: Details,
+    correlation_id: &CorrelationId,
+) -> Result<Product, ProductError> {
+    let product = current(store, sku).await?;
+    let change = domain::update(product, known, details, correlation_id, Timestamp::now())?;
+    store.update(&change).await?.map_err(|Conflict| Rejected::VersionMismatch)?;
+    Ok(change.product)
+}
+
+/// Discontinues a product.
+///
+/// # Errors
+/// When it is not on sale, or another request changed it first.
+pub async fn discontinue(
+    store: &Store,
+    sku: &Sku,
+    correlation_id: &CorrelationId,
+) -> Result<(), ProductError> {
+    let product = current(store, sku).await?;
+    let change = domain::discontinue(product, correlation_id, Timestamp::now())?;
+    Ok(store.update(&change).await??)
+}
+
+/// The product on sale, read now: a last known value is no basis for a change.
+async fn current(store: &Store, sku: &Sku) -> Result<Product, ProductError> {
+    store.on_sale(sku).await?.ok_or(ProductError::NotOnSale)
+}
+
+/// Counts an order of these products, which must be unique. Conflicts when the event was counted before.
+///
+/// # Errors
+/// When the table cannot be read or written, or other writers are faster for too long.
+pub async fn record_order(
+    store: &Store,
+    event_id: &EventId,
+    skus: &[Sku],
+    now: Timestamp,
+) -> Result<Result<(), Conflict>, TableError> {
+    const OPERATION: &str = "counting what was bought together";
+    if skus.len() < 2 {
+        return Ok(Ok(()));
+    }
+    // The events of a batch would conflict with each other.
+    let waiting = Instant::now();
+    let _alone = timeout(BUDGET, store.lock_counting())
+        .await
+        .map_err(|_| TableError::call(OPERATION, "other events of the batch took all the time"))?;
+    let budget = Budget::Time(BUDGET.saturating_sub(waiting.elapsed()));
+    let counted = retry_on_conflict(budget, || async {
+        let counted = counted(skus, store.co_purchases(skus).await?);
+        Ok::<_, TableError>(match store.count_order(event_id, &counted, now).await? {
+            TransactOutcome::Done => Ok(Ok(())),
+            TransactOutcome::ConditionFailed { index: 0 } => Ok(Err(Conflict)),
+            TransactOutcome::ConditionFailed { .. } | TransactOutcome::Conflict => Err(Conflict),
+        })
+    });
+    counted.await?.map_err(|conflict| TableError::call(OPERATION, conflict))
+}
+
+/// The companions of each of these products, with one more order of them.
+fn counted(skus: &[Sku], mut stored: HashMap<Sku, CoPurchases>) -> Vec<(Sku, CoPurchases)> {
+    let count = |sku: &Sku| {
+        let mut co_purchases = stored.remove(sku).unwrap_or_default();
+        co_purchases.record_order(skus.iter().filter(|other| *other != sku));
+        (sku.clone(), co_purchases)
+    };
+    skus.iter().map(count).collect()
+}
