@@ -1,75 +1,165 @@
-//! Handles each message of the queues: stores a contact, or notifies a customer.
+//! Handles each message of the queues: stores a contact, or notifies a customer. Delays the retry of those that fail.
 
-mod deliver;
-mod intake;
-
-pub use intake::{EMAIL_EVENT_TYPES, SMS_EVENT_TYPES};
-
-use contracts::{DecodeError, InvalidId};
-use lambda_kit::{dynamodb::TableError, sqs::MessageError};
-
-use crate::{
-    email::EmailSender,
-    provider::SendError,
-    provider_guard::ProviderGuard,
-    queue::{QueueError, Queues},
-    sms::SmsSender,
-    store::Store,
+use aws_lambda_events::sqs::SqsMessage;
+use contracts::{
+    Envelope, EventPayload,
+    events::{Channel, Undelivered, UserDeleted, UserRegistered, UserUpdated},
+};
+use jiff::{SignedDuration, Timestamp};
+use lambda_kit::{
+    error::error_chain,
+    limits::NOTIFICATION_RECEIVES,
+    sqs::{self, EventTypes, MessageError, joined},
 };
 
-/// Why an event is retried.
-#[derive(Debug, thiserror::Error)]
-enum NotifyError {
-    /// Without the parser's error text, which quotes the input.
-    #[error("the contact data cannot be read")]
-    Contact,
-    #[error("the event names no user")]
-    NoUser,
-    /// The order's event overtook `user.registered`, which will arrive.
-    #[error("the user is not known yet")]
-    UnknownUser,
-    #[error("another instance is sending this message")]
-    Busy,
-    #[error("two attempts ended before they recorded whether they sent this message")]
-    Uncertain,
-    #[error("the event cannot be read")]
-    Decode(#[from] DecodeError),
-    #[error("the subject is not an order or a user")]
-    Subject(#[from] InvalidId),
-    #[error("the message cannot be rendered")]
-    Render(#[from] askama::Error),
-    #[error(transparent)]
-    Send(#[from] SendError),
-    #[error(transparent)]
-    Table(#[from] TableError),
-    #[error(transparent)]
-    Queue(#[from] QueueError),
+use crate::{
+    domain::{Contact, DeliveryOutcome, Notification, OrderUpdate},
+    feedback,
+    handler::{Notifier, NotifyError},
+    provider_guard::Clock,
+    store::LEASE_SECONDS,
+};
+
+/// The delay of the first retry in seconds, and the factor for each further one: five tries take about five
+/// minutes. If a provider is down for longer, its breaker opens, and waiting for that uses up no tries.
+const FIRST_PAUSE_SECONDS: i64 = 2;
+const PAUSE_FACTOR: i64 = 5;
+
+/// The events with contact data.
+const CONTACT_TYPES: [&str; 3] = [UserRegistered::TYPE, UserUpdated::TYPE, UserDeleted::TYPE];
+
+/// The event types of the e-mail queue's subscription (infra/notifications.yaml).
+pub const EMAIL_EVENT_TYPES: EventTypes =
+    &joined::<{ CONTACT_TYPES.len() + OrderUpdate::TYPES.len() }>(&CONTACT_TYPES, &OrderUpdate::TYPES);
+
+/// Those of the SMS queue. Contact data is stored once, from the e-mail queue.
+pub const SMS_EVENT_TYPES: EventTypes = &OrderUpdate::TYPES;
+
+/// The queue that a message came from.
+enum Source {
+    Events(Channel),
+    Feedback,
 }
 
-impl From<NotifyError> for MessageError {
-    fn from(error: NotifyError) -> Self {
-        Self::handler(error)
-    }
-}
-
-impl NotifyError {
-    /// Whether a retry is refused as long as the message is leased.
-    const fn waits_for_a_lease(&self) -> bool {
-        match self {
-            Self::Busy => true,
-            Self::Send(error) => error.is_uncertain(),
-            _ => false,
+impl Source {
+    fn of(message: &SqsMessage) -> Self {
+        let queue = message.event_source_arn.as_deref().unwrap_or_default();
+        match () {
+            () if queue.ends_with("-notifications-sms") => Self::Events(Channel::Sms),
+            () if queue.ends_with("-notifications-feedback") => Self::Feedback,
+            () => Self::Events(Channel::Email),
         }
     }
 }
 
-/// Notifies customers by e-mail and SMS.
-#[derive(Debug, Clone)]
-pub struct Notifier {
-    pub store: Store,
-    pub queues: Queues,
-    pub email_sender: EmailSender,
-    pub email_guard: ProviderGuard,
-    pub sms_sender: SmsSender,
-    pub sms_guard: ProviderGuard,
+impl Notifier {
+    /// Handles one message of any of the queues, received at `now`.
+    ///
+    /// # Errors
+    /// When it must be retried.
+    pub async fn message(&self, message: SqsMessage, now: Timestamp) -> Result<(), MessageError> {
+        let clock = Clock::start(now);
+        match Source::of(&message) {
+            Source::Events(channel) => {
+                let types = match channel {
+                    Channel::Email => EMAIL_EVENT_TYPES,
+                    Channel::Sms => SMS_EVENT_TYPES,
+                };
+                sqs::one_event(types, &message, |event| self.event(channel, &message, event, clock)).await
+            }
+            Source::Feedback => feedback::handle(&self.store, message.body.as_deref().unwrap_or_default())
+                .await
+                .map_err(MessageError::handler),
+        }
+    }
+
+    async fn event(
+        &self,
+        channel: Channel,
+        message: &SqsMessage,
+        event: Envelope,
+        clock: Clock,
+    ) -> Result<(), MessageError> {
+        let notification = Notification { about: &event, channel };
+        // Boxed, because futures nested this deep do not fit on a small stack.
+        let handled = Box::pin(self.handle(notification, message, &clock)).await;
+        let Err(error) = handled else { return Ok(()) };
+        let receives = receives(message);
+        if receives >= NOTIFICATION_RECEIVES {
+            self.give_up(notification, &error, &clock).await;
+        } else if let Err(failure) = self.queues.delay_retry(channel, message, pause(receives, &error)).await
+        {
+            // It is retried anyway, after the queue's own visibility timeout.
+            tracing::warn!(error = error_chain(&failure), "the retry could not be delayed");
+        }
+        Err(error.into())
+    }
+
+    async fn handle(
+        &self,
+        notification: Notification<'_>,
+        message: &SqsMessage,
+        clock: &Clock,
+    ) -> Result<(), NotifyError> {
+        let event = notification.about;
+        match (event.event_type.as_str(), notification.channel) {
+            (UserRegistered::TYPE, Channel::Email) => {
+                let user: UserRegistered = event.decode().map_err(|_| NotifyError::Contact)?;
+                let user_id = user.user_id.clone();
+                self.store.save_contact(&user_id, &Contact::registered(user, event.sequence)).await?;
+                Box::pin(self.notify_registered(notification, message, &user_id, clock)).await
+            }
+            (UserUpdated::TYPE, Channel::Email) => {
+                let user: UserUpdated = event.decode().map_err(|_| NotifyError::Contact)?;
+                let user_id = user.user_id.clone();
+                Ok(self.store.save_contact(&user_id, &Contact::updated(user, event.sequence)).await?)
+            }
+            (UserDeleted::TYPE, Channel::Email) => {
+                let UserDeleted { user_id } = event.decode().map_err(|_| NotifyError::Contact)?;
+                Ok(self.store.erase(&user_id, clock.now().as_second()).await?)
+            }
+            _ => match OrderUpdate::from_event(event)? {
+                Some(update) => {
+                    Box::pin(self.notify_order_update(notification, message, &update, clock)).await
+                }
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Records that the customer was not notified, before the event goes to the dead-letter queue.
+    async fn give_up(&self, notification: Notification<'_>, error: &NotifyError, clock: &Clock) {
+        let reason = match error {
+            // Another try is running and will record the result.
+            NotifyError::Busy => return,
+            NotifyError::Uncertain => Undelivered::Uncertain,
+            NotifyError::Send(error) if error.is_uncertain() => Undelivered::Uncertain,
+            _ => Undelivered::Provider,
+        };
+        let ended = match self.store.published_count(notification).await {
+            Ok(published) => {
+                self.store
+                    .record_outcome(notification, &DeliveryOutcome::GivenUp(reason), published, clock.now())
+                    .await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            tracing::error!(
+                error = error_chain(&error),
+                "the message was given up, but this could not be recorded"
+            );
+        }
+    }
+}
+
+/// How often the queue has delivered a message, including this time.
+fn receives(message: &SqsMessage) -> u32 {
+    message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
+}
+
+fn pause(receives: u32, error: &NotifyError) -> SignedDuration {
+    let pause = FIRST_PAUSE_SECONDS.saturating_mul(PAUSE_FACTOR.saturating_pow(receives.saturating_sub(1)));
+    let least = if error.waits_for_a_lease() { LEASE_SECONDS } else { 0 };
+    SignedDuration::from_secs(pause.max(least))
 }

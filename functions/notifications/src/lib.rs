@@ -9,14 +9,16 @@ mod consumer;
 mod domain;
 mod email;
 mod feedback;
+mod handler;
 mod provider;
 mod provider_guard;
 mod queue;
 mod sms;
 mod store;
 
-pub use consumer::{EMAIL_EVENT_TYPES, Notifier, SMS_EVENT_TYPES};
+pub use consumer::{EMAIL_EVENT_TYPES, SMS_EVENT_TYPES};
 pub use email::EmailSender;
+pub use handler::Notifier;
 pub use provider_guard::ProviderGuard;
 pub use queue::Queues;
 pub use sms::SmsSender;

@@ -1,32 +1,94 @@
-//! Delivers notifications: exactly once where the provider allows it.
+//! Decides whether and how a notification is delivered, delivers it, and records the outcome: exactly once where
+//! the provider allows it.
 
 use aws_lambda_events::sqs::SqsMessage;
 use contracts::{
-    OrderId, UserId,
+    DecodeError, InvalidId, OrderId, UserId,
     events::{Channel, Undelivered},
 };
 use jiff::SignedDuration;
 use lambda_kit::{
+    dynamodb::TableError,
     error::error_chain,
+    sqs::MessageError,
     telemetry::{self, Outcome},
 };
 use uuid::Uuid;
 
-use super::{Notifier, NotifyError};
 use crate::{
     domain::{
         Contact, DeliveryOutcome, EmailMessage, Notification, OrderUpdate, StoredContact, order_email,
         status_email, text, welcome_email,
     },
+    email::EmailSender,
     provider::SendError,
-    provider_guard::{Clock, NotSent},
-    store::Lease,
+    provider_guard::{Clock, NotSent, ProviderGuard},
+    queue::{QueueError, Queues},
+    sms::SmsSender,
+    store::{Lease, Store},
 };
 
 /// Older events are not sent: they were sent then, and their records expire at some time (`store`). So
 /// history that is republished for another consumer notifies no customer. Redriven dead letters are not so
 /// old: 28 days at most.
 const MAX_AGE: SignedDuration = SignedDuration::from_hours(60 * 24);
+
+/// Why an event is retried.
+#[derive(Debug, thiserror::Error)]
+pub enum NotifyError {
+    /// Without the parser's error text, which quotes the input.
+    #[error("the contact data cannot be read")]
+    Contact,
+    #[error("the event names no user")]
+    NoUser,
+    /// The order's event overtook `user.registered`, which will arrive.
+    #[error("the user is not known yet")]
+    UnknownUser,
+    #[error("another instance is sending this message")]
+    Busy,
+    #[error("two attempts ended before they recorded whether they sent this message")]
+    Uncertain,
+    #[error("the event cannot be read")]
+    Decode(#[from] DecodeError),
+    #[error("the subject is not an order or a user")]
+    Subject(#[from] InvalidId),
+    #[error("the message cannot be rendered")]
+    Render(#[from] askama::Error),
+    #[error(transparent)]
+    Send(#[from] SendError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+impl From<NotifyError> for MessageError {
+    fn from(error: NotifyError) -> Self {
+        Self::handler(error)
+    }
+}
+
+impl NotifyError {
+    /// Whether a retry is refused as long as the message is leased.
+    pub const fn waits_for_a_lease(&self) -> bool {
+        match self {
+            Self::Busy => true,
+            Self::Send(error) => error.is_uncertain(),
+            _ => false,
+        }
+    }
+}
+
+/// Notifies customers by e-mail and SMS.
+#[derive(Debug, Clone)]
+pub struct Notifier {
+    pub store: Store,
+    pub queues: Queues,
+    pub email_sender: EmailSender,
+    pub email_guard: ProviderGuard,
+    pub sms_sender: SmsSender,
+    pub sms_guard: ProviderGuard,
+}
 
 /// The result of one attempt.
 enum Attempt {
@@ -64,7 +126,7 @@ struct SmsWithFallback<'a> {
 }
 
 impl Notifier {
-    pub(super) async fn notify_registered(
+    pub async fn notify_registered(
         &self,
         notification: Notification<'_>,
         message: &SqsMessage,
@@ -76,7 +138,7 @@ impl Notifier {
         self.send_email(notification, message, user, &contact, &email, clock).await
     }
 
-    pub(super) async fn notify_order_update(
+    pub async fn notify_order_update(
         &self,
         notification: Notification<'_>,
         message: &SqsMessage,
