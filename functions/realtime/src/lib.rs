@@ -6,8 +6,10 @@
 
 mod api;
 mod authorizer;
+mod connections;
 mod consumer;
 mod domain;
+mod handler;
 mod order_queue;
 mod push;
 mod socket;

@@ -11,14 +11,11 @@
 //! An event costs one Query of the order, one of its owner, and one write of the buffer. That one grows by some 300
 //! bytes a frame and is mostly below 4 KB; an item for each frame would need as many write units, and more calls.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::{
     operation::update_item::UpdateItemError,
-    types::{
-        AttributeValue, DeleteRequest, PutRequest, ReturnValue,
-        ReturnValuesOnConditionCheckFailure as OnFailure, WriteRequest,
-    },
+    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure as OnFailure},
 };
 use contracts::{EventId, OrderId, OrderStatus, UserId};
 use lambda_kit::{
@@ -38,9 +35,6 @@ pub const BUFFER_SECONDS: i64 = 30 * 24 * 60 * 60;
 /// An access token from before the deletion lives this long, and a ticket made with it at its end; the clocks
 /// of two functions differ by less than a minute.
 const BLOCK_SECONDS: i64 = Audience::Api.lifetime() + Audience::Realtime.lifetime() + 60;
-
-/// Tries to write a batch. Items that are still not deleted expire by their TTL.
-const BATCH_TRIES: usize = 3;
 
 const CONNECTION: &str = "CONNECTION";
 const BUFFER: &str = "BUFFER";
@@ -134,16 +128,11 @@ impl Store {
         const OPERATION: &str = "connecting";
         let Subscriber { connection_id, user_id, .. } = subscriber;
         let connected = Connected { subscriber: subscriber.clone(), all: false };
-        let items = [
+        let items = vec![
             item_of(OPERATION, connection_key(connection_id), subscriber)?,
             item_of(OPERATION, follower_key(user_id, connection_id), &connected)?,
         ];
-        let put = |item| {
-            let request = PutRequest::builder().set_item(Some(item)).build();
-            request.map(|request| WriteRequest::builder().put_request(request).build())
-        };
-        let requests = items.into_iter().map(put).collect::<Result<_, _>>();
-        self.write_all(OPERATION, requests.map_err(|e| TableError::call(OPERATION, e))?).await?;
+        self.table.batch_put(OPERATION, items).await?;
         if self.table.get_item(OPERATION, blocked_key(user_id)).await?.is_none() {
             return Ok(Admission::Granted);
         }
@@ -295,30 +284,28 @@ impl Store {
         Ok(channel)
     }
 
-    /// Writes an order's buffer over the one that `revision` was read with. Conflicts when another instance wrote
-    /// it meanwhile.
+    /// Writes an order's buffer over the one that `channel.revision` was read with. Conflicts when another
+    /// instance wrote it meanwhile.
     pub async fn save(
         &self,
         order_id: &OrderId,
-        buffer: &Buffer,
-        undelivered: Option<UndeliveredFrames>,
-        revision: u64,
+        channel: &OrderChannelState,
         now: i64,
     ) -> Result<Result<(), Conflict>, TableError> {
         const OPERATION: &str = "saving an order's frames";
-        let state = buffer.state();
+        let state = channel.buffer.state();
         let item = BufferItem {
             owner: state.owner.clone(),
             version: state.version,
             status: state.status,
             frames: serde_json::to_string(&state.frames).map_err(|e| TableError::item(OPERATION, e))?,
-            undelivered,
-            revision: revision + 1,
+            undelivered: channel.undelivered.clone(),
+            revision: channel.revision + 1,
             expires_at: now + BUFFER_SECONDS,
         };
         let item = item_of(OPERATION, key(order_pk(order_id), BUFFER), &item)?;
         let unchanged = Expression::new("attribute_not_exists(pk) OR revision = :revision")
-            .value(":revision", number(revision));
+            .value(":revision", number(channel.revision));
         self.table.put_if(OPERATION, item, unchanged).await
     }
 
@@ -347,40 +334,13 @@ impl Store {
             keys.extend(user_id.map(|user_id| follower_key(user_id, connection_id)));
         }
         keys.extend(order_id.map(|id| subscription_key(id, connection_id)));
-        self.delete_all(OPERATION, keys).await?;
+        self.table.batch_delete(OPERATION, keys).await?;
         // Last, so that a repeat still finds the list.
         if connection.is_some() {
             self.table.delete(OPERATION, connection_key(connection_id)).await
         } else {
             Ok(())
         }
-    }
-
-    async fn delete_all(&self, operation: &'static str, keys: Vec<Item>) -> Result<(), TableError> {
-        let delete = |key| {
-            let request = DeleteRequest::builder().set_key(Some(key)).build();
-            request.map(|request| WriteRequest::builder().delete_request(request).build())
-        };
-        let requests = keys.into_iter().map(delete).collect::<Result<_, _>>();
-        self.write_all(operation, requests.map_err(|e| TableError::call(operation, e))?).await
-    }
-
-    async fn write_all(
-        &self,
-        operation: &'static str,
-        mut requests: Vec<WriteRequest>,
-    ) -> Result<(), TableError> {
-        for _ in 0..BATCH_TRIES {
-            if requests.is_empty() {
-                return Ok(());
-            }
-            let batch = HashMap::from([(self.table.name.clone(), requests)]);
-            let call = self.table.client.batch_write_item().set_request_items(Some(batch));
-            let answer = call.send().await.map_err(|e| TableError::call(operation, e))?;
-            let mut rest = answer.unprocessed_items.unwrap_or_default();
-            requests = rest.remove(&self.table.name).unwrap_or_default();
-        }
-        Err(TableError::call(operation, "the table is too busy for a batch"))
     }
 
     /// All items under a partition key. Consistent: a subscription that has been confirmed must be seen.

@@ -58,6 +58,18 @@ async fn the_events_of_a_batch_cost_two_reads_and_each_one_write() {
 }
 
 #[tokio::test]
+async fn a_duplicate_in_a_batch_costs_no_call() {
+    let (fixture, anna) = (Fixture::open().await, UserId::generate());
+    let order = order_of(&anna, "1");
+    fixture.follow(&["a"], &anna, &order).await;
+    fixture.faults.reset();
+    let events = [1, 1, 2].map(|version| ordered(&order, &anna, version).to_string());
+    fixture.deliver(&events, NOW).await.unwrap();
+    assert_eq!(fixture.faults.calls(), ["Query", "Query", "PutItem", "PutItem"]);
+    assert_eq!(fixture.seen("a").await, "subscribed o1 o2");
+}
+
+#[tokio::test]
 async fn a_subscription_between_the_events_of_a_batch_gets_those_behind_it() {
     let (fixture, anna) = (Fixture::open().await, UserId::generate());
     let order = order_of(&anna, "1");

@@ -106,6 +106,23 @@ async fn a_connection_that_missed_an_event_is_closed_before_the_next_one() {
 }
 
 #[tokio::test]
+async fn a_late_event_does_not_hide_that_a_connection_missed_another_one() {
+    let (fixture, anna) = (Fixture::open().await, UserId::generate());
+    let order = order_of(&anna, "1");
+    fixture.follow(&["a", "b"], &anna, &order).await;
+    fixture.fail_post_and_close("a", 2).await;
+    fixture.event(&ordered(&order, &anna, 2)).await.unwrap_err();
+    let before = fixture.seen("a").await;
+    fixture.event(&ordered(&order, &anna, 1)).await.unwrap();
+    fixture.event(&ordered(&order, &anna, 3)).await.unwrap();
+    assert_eq!(
+        (fixture.seen("a").await, fixture.seen("b").await),
+        (before, "subscribed -1 o2 o3".to_owned())
+    );
+    assert!(fixture.closed().await.contains(&"a".to_owned()));
+}
+
+#[tokio::test]
 async fn an_order_with_five_hundred_connections_reaches_each_once_and_a_dead_one_delays_none() {
     const CONNECTIONS: usize = 500;
     let (fixture, anna) = (Fixture::open().await, UserId::generate());

@@ -1,0 +1,269 @@
+//! Decides what an event, a subscription or a deletion changes about an order's channel, pushes the frames, and stores
+//! the channel.
+//!
+//! Frames are sent first and stored after that. Connections that neither got the frames nor could be closed are stored
+//! as undelivered, and the event is retried for them alone.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use contracts::{Envelope, EventPayload, InvalidId, OrderId, UserId, events::UserDeleted};
+use lambda_kit::dynamodb::{Conflict, TableError};
+
+use crate::{
+    connections::{Broadcast, Connections},
+    domain::{Arrival, ErrorCode, Frame, NoFrame, Subscriber},
+    order_queue::Command,
+    push::{PushError, Pusher},
+    store::{BUFFER_SECONDS, OrderChannelState, Store, UndeliveredFrames},
+};
+
+/// Why a message is retried.
+#[derive(Debug, thiserror::Error)]
+pub enum HandlerError {
+    #[error("the subject is not an id")]
+    Subject(#[from] InvalidId),
+    #[error(transparent)]
+    Frame(#[from] NoFrame),
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error(transparent)]
+    Push(#[from] PushError),
+    #[error("another instance changed this order's item")]
+    Conflict,
+    #[error("{0} connections could neither be posted to nor closed")]
+    Undelivered(usize),
+}
+
+/// An order and the connections of its owner, as they were read.
+struct LoadedOrder {
+    channel: OrderChannelState,
+    /// The connections that follow all orders of `followed_user`.
+    followers: Vec<Subscriber>,
+    followed_user: Option<UserId>,
+}
+
+/// What an event pushes, and to which connections.
+#[derive(Default)]
+struct Plan {
+    frames: Vec<Frame>,
+    to: Vec<Subscriber>,
+    /// These missed an earlier event, and are closed: a client with a gap gets no further frames.
+    behind: Vec<Subscriber>,
+    /// What stays undelivered from an earlier event.
+    still_undelivered: Option<UndeliveredFrames>,
+}
+
+impl LoadedOrder {
+    /// Decides what to push for an event that was added to the buffer. `None` when nothing is left to do.
+    fn plan(&self, event: &Envelope, arrival: Arrival) -> Option<Plan> {
+        let OrderChannelState { buffer, subscribers, undelivered, .. } = &self.channel;
+        let seeing = subscribers.iter().chain(&self.followers).filter(|to| to.may_see(buffer.owner()));
+        // By connection: one may follow the order and all orders of its user.
+        let connections: BTreeMap<&str, &Subscriber> =
+            seeing.map(|subscriber| (subscriber.connection_id.as_str(), subscriber)).collect();
+        let missed = |to: &Subscriber| {
+            undelivered.as_ref().is_some_and(|earlier| earlier.connections.contains(&to.connection_id))
+        };
+        let (behind, to) = connections.into_values().cloned().partition(missed);
+        Some(match arrival {
+            Arrival::New(frames) => Plan { frames, to, behind, still_undelivered: None },
+            Arrival::Late => {
+                tracing::warn!(sequence = event.sequence, "event arrived late, kept for replays");
+                Plan { still_undelivered: undelivered.clone(), ..Plan::default() }
+            }
+            Arrival::Duplicate => {
+                let UndeliveredFrames { dropped, .. } =
+                    undelivered.as_ref().filter(|undelivered| undelivered.event_id == event.event_id)?;
+                Plan { frames: buffer.frames_again(event, *dropped), to: behind, ..Plan::default() }
+            }
+        })
+    }
+}
+
+/// The orders of one batch, so that an order is read once and not for each of its events.
+///
+/// The queue gives the messages of an order to one batch at a time, and only they change it. The owner's
+/// connections may change meanwhile: who connects during the batch reads the order afterwards, and finds these
+/// events in it, because they were stored before the batch was delivered.
+#[derive(Default)]
+pub struct Batch(Mutex<BTreeMap<OrderId, LoadedOrder>>);
+
+impl Batch {
+    /// The caller puts back the stored state afterwards. Until then the order must be read from the table.
+    fn take(&self, order_id: &OrderId) -> Option<LoadedOrder> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(order_id)
+    }
+
+    fn put(&self, order_id: OrderId, loaded: LoadedOrder) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(order_id, loaded);
+    }
+}
+
+/// Handles the events and commands of orders.
+#[derive(Debug, Clone)]
+pub struct Handler {
+    store: Store,
+    pusher: Pusher,
+    connections: Connections,
+}
+
+impl Handler {
+    pub fn new(store: Store, pusher: Pusher) -> Self {
+        let connections = Connections::new(store.clone(), pusher.clone());
+        Self { store, pusher, connections }
+    }
+
+    /// Handles one event; `now` in Unix seconds.
+    ///
+    /// # Errors
+    /// When the event must be retried.
+    pub async fn event(&self, batch: &Batch, event: &Envelope, now: i64) -> Result<(), HandlerError> {
+        if event.event_type == UserDeleted::TYPE {
+            return self.user_deleted(&UserId::try_from(event.subject.as_str())?, now).await;
+        }
+        if event.occurred_at.as_second() < now - BUFFER_SECONDS {
+            // The order's buffer has expired, so every frame would be taken for a new one.
+            tracing::info!("republished event, not pushed");
+            return Ok(());
+        }
+        let order_id = OrderId::try_from(event.subject.as_str())?;
+        tracing::Span::current().record("order_id", order_id.as_str());
+        let mut loaded = match batch.take(&order_id) {
+            Some(loaded) => loaded,
+            None => self.read(&order_id, event.metadata.user_id.as_ref()).await?,
+        };
+        let arrival = loaded.channel.buffer.add(event)?;
+        self.update_followers(&mut loaded).await?;
+        let Some(plan) = loaded.plan(event, arrival) else {
+            // Nothing has changed, so the batch's next event needs no read.
+            batch.put(order_id, loaded);
+            return Ok(());
+        };
+        let Plan { frames, to, behind, still_undelivered } = plan;
+        let Broadcast { undelivered, deleted_any } =
+            self.connections.broadcast(&order_id, &to, &behind, &frames, now).await;
+        let missed = undelivered.len();
+        loaded.channel.undelivered = if missed == 0 {
+            still_undelivered
+        } else {
+            Some(UndeliveredFrames::of(&event.event_id, &frames, undelivered))
+        };
+        match self.store.save(&order_id, &loaded.channel, now).await? {
+            Ok(()) if missed == 0 && !deleted_any => {
+                loaded.channel.revision += 1;
+                batch.put(order_id, loaded);
+            }
+            Ok(()) => {}
+            Err(Conflict) => self.check_saved(event, &order_id).await?,
+        }
+        if missed == 0 { Ok(()) } else { Err(HandlerError::Undelivered(missed)) }
+    }
+
+    /// Reads an order. The event mostly names the owner, so that both can be read concurrently.
+    async fn read(&self, order_id: &OrderId, owner: Option<&UserId>) -> Result<LoadedOrder, HandlerError> {
+        let (channel, followers) = futures::try_join!(self.store.order(order_id), async {
+            match owner {
+                Some(user_id) => self.store.followers(user_id).await,
+                None => Ok(Vec::new()),
+            }
+        })?;
+        Ok(LoadedOrder { channel, followers, followed_user: owner.cloned() })
+    }
+
+    /// Reads the followers again when the event told another owner than the one that they were read for.
+    async fn update_followers(&self, loaded: &mut LoadedOrder) -> Result<(), TableError> {
+        let owner = loaded.channel.buffer.owner();
+        if owner != loaded.followed_user.as_ref() {
+            loaded.followers = match owner {
+                Some(user_id) => self.store.followers(user_id).await?,
+                None => Vec::new(),
+            };
+            loaded.followed_user = loaded.channel.buffer.owner().cloned();
+        }
+        Ok(())
+    }
+
+    /// A write whose answer was lost fails its condition on the retry. In that case the event is in the
+    /// buffer.
+    async fn check_saved(&self, event: &Envelope, order_id: &OrderId) -> Result<(), HandlerError> {
+        let mut channel = self.store.order(order_id).await?;
+        match channel.buffer.add(event)? {
+            Arrival::Duplicate => Ok(()),
+            Arrival::Late | Arrival::New(_) => Err(HandlerError::Conflict),
+        }
+    }
+
+    /// Closes the connections of a deleted user, and admits none with an earlier ticket.
+    async fn user_deleted(&self, user_id: &UserId, now: i64) -> Result<(), HandlerError> {
+        self.store.block_user(user_id, now).await?;
+        for connection_id in self.store.connections_of(user_id).await? {
+            self.pusher.close(&connection_id).await?;
+            self.store.delete_connection(&connection_id, None, Some(user_id)).await?;
+        }
+        Ok(())
+    }
+
+    /// Handles a request of a client that was queued behind the order's events; `now` in Unix seconds.
+    ///
+    /// # Errors
+    /// When the command must be retried.
+    pub async fn command(&self, batch: &Batch, command: Command, now: i64) -> Result<(), HandlerError> {
+        // It changes who follows the order.
+        batch.take(command.order_id());
+        match command {
+            Command::Subscribe { order_id, after, subscriber } => {
+                self.subscribe(&order_id, after, &subscriber, now).await
+            }
+            Command::Unsubscribe { order_id, connection_id } => {
+                self.store.unsubscribe(&order_id, &connection_id).await?;
+                let frame = Frame::Unsubscribed { order_id: Some(order_id.clone()) };
+                self.answer(&order_id, &connection_id, &[frame]).await
+            }
+        }
+    }
+
+    /// Posts to one connection. On failure the client's request is retried with its message.
+    async fn answer(
+        &self,
+        order_id: &OrderId,
+        connection_id: &str,
+        frames: &[Frame],
+    ) -> Result<(), HandlerError> {
+        if self.connections.answer(order_id, connection_id, frames).await {
+            Ok(())
+        } else {
+            Err(HandlerError::Undelivered(1))
+        }
+    }
+
+    async fn subscribe(
+        &self,
+        order_id: &OrderId,
+        after: Option<u64>,
+        subscriber: &Subscriber,
+        now: i64,
+    ) -> Result<(), HandlerError> {
+        if subscriber.is_expired(now) {
+            // Its time is over: where it is still open, the client sees it close and connects again.
+            self.pusher.close(&subscriber.connection_id).await?;
+            let Subscriber { connection_id, user_id, .. } = subscriber;
+            return Ok(self.store.delete_connection(connection_id, Some(order_id), Some(user_id)).await?);
+        }
+        let channel = self.store.order(order_id).await?;
+        let owner = channel.buffer.owner();
+        if owner.is_some() && !subscriber.may_see(owner) {
+            self.store.unsubscribe(order_id, &subscriber.connection_id).await?;
+            let refusal = Frame::error(ErrorCode::NotFound, format!("There is no order {order_id}."));
+            return self.answer(order_id, &subscriber.connection_id, &[refusal]).await;
+        }
+        self.store.subscribe(order_id, subscriber).await?;
+        let mut frames = vec![Frame::Subscribed { order_id: Some(order_id.clone()) }];
+        if let Some(after) = after.filter(|_| subscriber.may_see(owner)) {
+            frames.extend(channel.buffer.replay(after));
+        }
+        self.answer(order_id, &subscriber.connection_id, &frames).await
+    }
+}
