@@ -11,6 +11,7 @@
 //! `domain::shard_items` lists the shards of a SKU.
 
 mod held;
+mod held_index;
 mod sold_out;
 mod spread;
 mod stock;
@@ -27,12 +28,9 @@ use lambda_kit::{
 };
 
 #[cfg(test)]
-pub use self::held::HELD_INDEX;
-use self::{held::HELD, sold_out::SoldOut, spread::Spread};
-pub use self::{
-    held::{Held, HeldPartitions},
-    stream::changed_sku,
-};
+pub use self::held_index::HELD_INDEX;
+pub use self::{held::Held, held_index::HeldPartitions, stream::changed_sku};
+use self::{held_index::HELD, sold_out::SoldOut, spread::Spread};
 use crate::domain::{Change, Move, Reservation, Status};
 
 const RESERVATION: &str = "RESERVATION";
@@ -80,7 +78,7 @@ impl Store {
         let reservation = &change.reservation;
         let mut item = to_item(OPERATION, reservation_key(&reservation.order_id), reservation)?;
         if reservation.status == Status::Held {
-            let partition = held::partition(&reservation.order_id, self.held_partitions);
+            let partition = held_index::partition(&reservation.order_id, self.held_partitions);
             item.insert(HELD.to_owned(), string(partition));
         }
         let events = change.events().map_err(|error| TableError::item(OPERATION, error))?;

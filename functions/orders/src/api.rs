@@ -37,7 +37,7 @@ use self::{
     list::list,
     request::PlaceOrder,
     sales::sales,
-    view::{AddressedView, EventView, PlacedView},
+    view::{AddressedView, CACHE, EventView, PlacedView},
 };
 use crate::{
     domain::{self, Command, History, LineError, Rejected, price_lines},
@@ -51,8 +51,6 @@ pub use describe::operations;
 
 /// `Retry-After` for a client that polls an open order.
 const POLL_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
-/// An order is private and changes: clients revalidate it each time, and get 304 while it is unchanged.
-const CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 /// Rate limits per customer for the expensive requests.
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@
 mod contexts;
 mod executions;
 mod function;
+mod invocation;
 mod report;
 mod roll_back;
 #[cfg(test)]
@@ -24,7 +25,7 @@ use lambda_kit::{error::error_chain, function_client::CallError};
 pub use self::{contexts::Contexts, executions::Executions, function::run};
 use self::{
     executions::{Execution, ExecutionError},
-    function::Invocation,
+    invocation::Invocation,
     report::{ReconcileOutcome, Report},
 };
 use crate::{

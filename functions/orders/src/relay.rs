@@ -40,7 +40,7 @@ pub struct Starter {
     recent: Arc<RecentStarts>,
 }
 
-/// The result of starting a saga.
+/// How an order's saga came to run, or why it does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SagaStart {
     Started,

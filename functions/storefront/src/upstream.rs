@@ -14,7 +14,7 @@ use lambda_kit::{
     dynamodb::Table,
     function_client::{CallError, FunctionClient},
     http::Identity,
-    numbers,
+    limits,
     provider::{CallOutcome, ProviderError},
 };
 use serde::Deserialize;

@@ -2,40 +2,15 @@
 
 use contracts::OrderId;
 use jiff::Timestamp;
-use lambda_kit::{
-    config::{self, ConfigError},
-    dynamodb::{Item, PK, Page, Partitions, TableError, string, string_of},
+use lambda_kit::dynamodb::{Item, PK, Page, TableError, string, string_of};
+
+use super::{
+    Store,
+    held_index::{HELD, HELD_INDEX, partition_name},
 };
 
-use super::Store;
-
-pub const HELD_INDEX: &str = "held";
-/// The index's partition key: the name of a partition. Only held items have it.
-pub(super) const HELD: &str = "held";
 /// The index's sort key: an attribute of every reservation.
 const SINCE: &str = "created_at";
-
-/// The number of the index's partitions: a setting that only grows. A single one would throttle the table
-/// behind it.
-#[derive(Debug, Clone, Copy)]
-pub struct HeldPartitions(pub Partitions);
-
-impl HeldPartitions {
-    /// Reads `HELD_PARTITIONS`.
-    ///
-    /// # Errors
-    /// When it is not from 1 to 64.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self(config::parsed_or("HELD_PARTITIONS", Self::default().0)?))
-    }
-}
-
-impl Default for HeldPartitions {
-    fn default() -> Self {
-        // 16 take more than 16 shards bring.
-        Self(Partitions::new(16))
-    }
-}
 
 /// An order that stock is held for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,20 +26,10 @@ pub struct HeldPage {
     pub next: Option<Item>,
 }
 
-fn named(number: u16) -> String {
-    format!("{number:x}")
-}
-
-/// The partition of an order, from the first digits of its id, which is a hash. Shards are chosen by its last
-/// digits.
-pub(super) fn partition(order: &OrderId, partitions: HeldPartitions) -> String {
-    named(partitions.0.of(order.as_str().get(4..8).unwrap_or_default()))
-}
-
 impl Store {
     /// The partitions of the index.
     pub fn held_partitions(&self) -> Vec<String> {
-        self.held_partitions.0.all().map(named).collect()
+        self.held_partitions.0.all().map(partition_name).collect()
     }
 
     /// Orders of the partition whose stock has been held since before `before`, the oldest first. An index

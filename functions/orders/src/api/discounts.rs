@@ -74,8 +74,10 @@ impl NewDiscount {
         let reduction = match (self.percentage, self.amount) {
             (Some(percentage), None) => Reduction::Percentage(percentage),
             (None, Some(amount)) => Reduction::Amount(amount),
-            (None, None) => return Err(Problem::field("percentage", "say this or `amount`")),
-            (Some(_), Some(_)) => return Err(Problem::field("amount", "say this or `percentage`, not both")),
+            (None, None) => return Err(Problem::field("percentage", "specify `percentage` or `amount`")),
+            (Some(_), Some(_)) => {
+                return Err(Problem::field("amount", "specify `percentage` or `amount`, not both"));
+            }
         };
         let mut errors = Vec::new();
         let mut wrong = |field: &str, message: &str| {

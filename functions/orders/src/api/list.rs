@@ -13,7 +13,7 @@ use lambda_kit::{
 };
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
 
-use super::CACHE;
+use super::view::CACHE;
 use crate::store::{Scope, Store};
 
 #[derive(Deserialize)]

@@ -39,7 +39,7 @@ pub(super) struct QuoteView {
     /// best then, and an order waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     as_of: Option<Timestamp>,
-    /// Whether parcels go to the address's country; `null` while that is not known.
+    /// Whether the carrier delivers to the address's country; `null` while that is not known.
     serviceable: Option<bool>,
 }
 

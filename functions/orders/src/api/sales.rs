@@ -12,7 +12,7 @@ use lambda_kit::http::{Admin, List, Problem, Query};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use super::CACHE;
+use super::view::CACHE;
 use crate::{
     domain::{DailyTotals, SalesMetric},
     store::Store,

@@ -1,5 +1,6 @@
 //! Orders as customers see them.
 
+use axum::http::HeaderValue;
 use contracts::{
     EventPayload, Money, OrderDiscount, OrderId, OrderStatus, PricedLine, UserId,
     events::OrderCompensationFailed,
@@ -10,6 +11,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::domain::{CheckoutDetails, History, Recorded};
+
+/// An order is private and changes: clients revalidate it each time, and get 304 while it is unchanged.
+pub(super) const CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 /// An order that was just placed. The same for every repeat of the request.
 #[derive(Serialize)]

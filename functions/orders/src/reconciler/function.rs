@@ -1,9 +1,6 @@
 //! The function orders-reconciler: invoked by its schedule and by `cargo ops saga`.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant, SystemTime},
-};
+use std::{sync::Arc, time::Instant};
 
 use contracts::{OrderId, OrderStatus, saga::Failure};
 use jiff::{SignedDuration, Timestamp};
@@ -15,12 +12,12 @@ use lambda_kit::{
     invoke,
     telemetry::{self, Outcome},
 };
-use lambda_runtime::{Context, Diagnostic};
+use lambda_runtime::Diagnostic;
 use serde::{Deserialize, Serialize};
 
 use super::{
     ReconcileError, Reconciler,
-    contexts::LONGEST_CALL,
+    invocation::Invocation,
     overdue,
     report::Report,
     roll_back::{Retried, RetryError, last_failure},
@@ -29,8 +26,6 @@ use crate::store::{IndexReason, IndexedOrder};
 
 /// The default length of a list.
 const LISTED: usize = 50;
-/// The undos of one order, one after the other, and the writes around them.
-pub const TIME_TO_UNDO: Duration = Duration::from_secs(3 * LONGEST_CALL.as_secs() + 15);
 
 /// The function's requests.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
@@ -73,25 +68,6 @@ pub struct Listed {
     failed: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<Failure>,
-}
-
-/// One invocation: when it began, and when it has to have ended.
-#[derive(Debug, Clone, Copy)]
-pub struct Invocation {
-    pub now: Timestamp,
-    pub ends: Instant,
-}
-
-impl Invocation {
-    fn of(context: &Context) -> Self {
-        let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
-        Self { now: Timestamp::now(), ends: Instant::now() + left }
-    }
-
-    /// Whether there is time to undo another order.
-    pub fn has_time_to_undo(self) -> bool {
-        self.ends.saturating_duration_since(Instant::now()) >= TIME_TO_UNDO
-    }
 }
 
 /// Serves until the process ends.

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use self::world::{PLACED, World};
 use super::{
-    function::TIME_TO_UNDO,
+    invocation::TIME_TO_UNDO,
     roll_back::{Retried, RetryError},
     *,
 };

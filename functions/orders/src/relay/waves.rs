@@ -28,7 +28,7 @@ pub struct Start {
     pub input: String,
 }
 
-/// The result of a start.
+/// How one try to start a saga ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartAttempt {
     Started,

@@ -22,7 +22,7 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::a
 
 use crate::{
     domain::{Command, History},
-    reconciler::{Contexts, Executions, ReconcileError, Reconciler, function::Invocation, report::Report},
+    reconciler::{Contexts, Executions, ReconcileError, Reconciler, invocation::Invocation, report::Report},
     relay::Starter,
     store::NewOrder,
     testing::{at, correlation_id, order_id, place, user_id},
