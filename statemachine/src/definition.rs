@@ -4,9 +4,9 @@
 //! happened, each undo to the one before it, and the last undo to CancelOrder.
 
 use contracts::saga::{
-    COMPENSATION_FAILED, Call, Context, Field, ORDER_CANCEL_REQUESTED, Refusal, SAGA_UNRESOLVED,
-    SERVICE_UNAVAILABLE, STEPS, Source, Step, Undo, UndoOutcome, is_before_payment, steps::TAKE_PAYMENT,
-    undos,
+    COMPENSATION_FAILED, Call, Context, Field, FieldSource, FinalRefusal, ORDER_CANCEL_REQUESTED,
+    SAGA_UNRESOLVED, SERVICE_UNAVAILABLE, STEPS, Step, Undo, UndoOutcome, is_before_payment,
+    steps::TAKE_PAYMENT, undos,
 };
 
 use crate::json::Json;
@@ -141,11 +141,11 @@ fn invocation(context: Context, command: Json) -> Json {
 
 fn source(field: &Field) -> String {
     match field.source {
-        Source::Input(name) => input(name),
+        FieldSource::Input(name) => input(name),
         // Every state between hands it on.
-        Source::Answer(_) => "{% $states.input %}".to_owned(),
-        Source::TaskToken => "{% $states.context.Task.Token %}".to_owned(),
-        Source::EnteredTime => "{% $states.context.State.EnteredTime %}".to_owned(),
+        FieldSource::Answer(_) => "{% $states.input %}".to_owned(),
+        FieldSource::TaskToken => "{% $states.context.Task.Token %}".to_owned(),
+        FieldSource::EnteredTime => "{% $states.context.State.EnteredTime %}".to_owned(),
     }
 }
 
@@ -156,7 +156,7 @@ fn input(name: &str) -> String {
 /// Whether a step at this position or later takes the answer of a step that `is_of` accepts.
 fn is_taken(from: usize, is_of: impl Fn(&str) -> bool) -> bool {
     let fields = STEPS.iter().skip(from).flat_map(|step| step.fields);
-    fields.into_iter().any(|field| matches!(field.source, Source::Answer(name) if is_of(name)))
+    fields.into_iter().any(|field| matches!(field.source, FieldSource::Answer(name) if is_of(name)))
 }
 
 /// Whether an earlier step has answered what a step at this position or later takes.
@@ -182,7 +182,7 @@ fn completed() -> Json {
 fn catchers(position: usize, step: &Step) -> Vec<Json> {
     let (before, from_here) = (first_undo(&STEPS[..position]), first_undo(&STEPS[..=position]));
     let error = format!("{{% {ERROR} %}}");
-    let caught = |refusal: &Refusal| {
+    let caught = |refusal: &FinalRefusal| {
         refusal.needs_no_undo.map(|why| {
             Json::object()
                 .with("Comment", why)

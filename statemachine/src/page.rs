@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use contracts::saga::{Progress, STEPS, reasons, steps::PROGRESS};
+use contracts::saga::{ProgressLine, STEPS, reasons, steps::PROGRESS};
 
 pub fn script() -> String {
     let mut script = "
@@ -25,7 +25,7 @@ const STEPS = [
 }
 
 /// One line of the list, with the steps of the saga that belong to it.
-fn line(progress: &Progress) -> String {
+fn line(progress: &ProgressLine) -> String {
     let steps: Vec<&str> =
         STEPS.iter().filter(|step| step.progress == progress).map(|step| step.name).collect();
     let failed = progress.failed.map_or_else(String::new, |failed| format!(" instead: {},", text(failed)));

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::saga::{
-    COMPENSATION_FAILED, Call, INVENTORY_NOT_AVAILABLE, LONGEST_WAY_FORWARD_SECONDS, ORDER_CANCEL_REQUESTED,
-    ORDER_WAIT_MINUTES, PAYMENT_DECLINED, SERVICE_UNAVAILABLE, SHIPMENT_REJECTED, STEPS, Source, Step,
-    error_names, is_before_payment, steps::TAKE_PAYMENT, undos,
+    COMPENSATION_FAILED, Call, FieldSource, INVENTORY_NOT_AVAILABLE, LONGEST_WAY_FORWARD_SECONDS,
+    ORDER_CANCEL_REQUESTED, ORDER_WAIT_MINUTES, PAYMENT_DECLINED, SERVICE_UNAVAILABLE, SHIPMENT_REJECTED,
+    STEPS, Step, error_names, is_before_payment, steps::TAKE_PAYMENT, undos,
 };
 use serde_json::{Value, json};
 use statemachine::ORDER_SAGA;
@@ -337,7 +337,7 @@ fn three_refusals_need_no_undo_of_their_step() {
 fn one_answer_at_a_time_is_handed_on() {
     let answers = STEPS.iter().enumerate().flat_map(|(taken, step)| {
         step.fields.iter().filter_map(move |field| match field.source {
-            Source::Answer(name) => Some((name, taken)),
+            FieldSource::Answer(name) => Some((name, taken)),
             _ => None,
         })
     });

@@ -27,12 +27,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    availability::Availabilities,
+    availability::AvailabilityReader,
     domain::{ChangeError, Details, KnownVersions, Product, Rejected, words::normalize},
     handler::{self, ProductError},
     inventory::Inventory,
     stock::Shown,
-    store::{Filter, ListError, Page, Store},
+    store::{ListError, ProductFilter, ProductPage, Store},
 };
 
 #[cfg(feature = "openapi")]
@@ -52,7 +52,7 @@ const NAME_MAX: usize = 200;
 const DESCRIPTION_MAX: usize = 4000;
 
 pub fn routes(store: Store, inventory: Inventory) -> Router {
-    let availabilities = Availabilities::new(store.clone(), inventory);
+    let availabilities = AvailabilityReader::new(store.clone(), inventory);
     let (pages, products) = (LastKnown::new(KEPT_PAGES), LastKnown::new(KEPT_PRODUCTS));
     Router::new()
         .route("/v1/products", get(list).post(create))
@@ -64,13 +64,13 @@ pub fn routes(store: Store, inventory: Inventory) -> Router {
 #[derive(Clone)]
 struct Catalog {
     store: Store,
-    availabilities: Availabilities,
-    pages: LastKnown<ListRequest, Page>,
+    availabilities: AvailabilityReader,
+    pages: LastKnown<ListRequest, ProductPage>,
     products: LastKnown<Sku, Product>,
 }
 
 /// A page of a list: its filter, the number of products, and the cursor.
-type ListRequest = (Filter, usize, Option<String>);
+type ListRequest = (ProductFilter, usize, Option<String>);
 
 #[derive(Deserialize, Validate)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
@@ -161,7 +161,7 @@ struct Listing {
 
 impl Listing {
     /// An empty parameter, as a form sends it, filters nothing.
-    fn filter(&self) -> Result<Filter, Problem> {
+    fn filter(&self) -> Result<ProductFilter, Problem> {
         let given = |name: &str, value: &Option<String>, max: usize| {
             let value = value.as_deref().map(normalized).filter(|value| !value.is_empty());
             match value {
@@ -172,7 +172,7 @@ impl Listing {
             }
         };
         let text = given("q", &self.q, NAME_MAX)?.map(|q| normalize(&q));
-        Ok(Filter { category: given("category", &self.category, CATEGORY_MAX)?, text })
+        Ok(ProductFilter { category: given("category", &self.category, CATEGORY_MAX)?, text })
     }
 }
 
@@ -190,7 +190,7 @@ async fn list(
 impl Catalog {
     /// A page of a list; the last known one while the table does not answer. Searches are not kept: there are
     /// too many, and they would displace the pages that everyone reads.
-    async fn page(&self, wanted: ListRequest, now: Timestamp) -> Result<Read<Page>, ListError> {
+    async fn page(&self, wanted: ListRequest, now: Timestamp) -> Result<Read<ProductPage>, ListError> {
         let (filter, limit, cursor) = wanted.clone();
         let read = async { self.store.list(&filter, limit, cursor.as_deref()).await.map(Some) };
         let page = if filter.text.is_some() {
@@ -198,7 +198,7 @@ impl Catalog {
         } else {
             self.pages.or_last(wanted, now, ListError::is_outage, read).await?
         };
-        Ok(page.unwrap_or_else(|| Read::Current(Page::default())))
+        Ok(page.unwrap_or_else(|| Read::Current(ProductPage::default())))
     }
 
     /// A product on sale; the last known one while the table does not answer.
@@ -210,8 +210,13 @@ impl Catalog {
     }
 
     /// A list of products with their availability, or 304 when the client has the same one.
-    async fn show(&self, headers: &HeaderMap, page: Read<Page>, now: Timestamp) -> Result<Response, Problem> {
-        let (Page { products, next_cursor }, earlier) = page.into_parts();
+    async fn show(
+        &self,
+        headers: &HeaderMap,
+        page: Read<ProductPage>,
+        now: Timestamp,
+    ) -> Result<Response, Problem> {
+        let (ProductPage { products, next_cursor }, earlier) = page.into_parts();
         let skus = products.iter().map(|product| product.sku.clone());
         let stocks = self.availabilities.of(skus, now).await;
         let view = |product: Product| {
@@ -310,7 +315,7 @@ fn not_found() -> Problem {
 }
 
 /// The known availability of a SKU; unknown for text that is not a valid SKU.
-async fn stock_of(availabilities: &Availabilities, sku: &str, now: Timestamp) -> Shown {
+async fn stock_of(availabilities: &AvailabilityReader, sku: &str, now: Timestamp) -> Shown {
     match Sku::try_from(sku) {
         Ok(sku) => availabilities.of_one(&sku, now).await,
         Err(_) => Shown::default(),

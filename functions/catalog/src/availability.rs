@@ -15,7 +15,7 @@ use lambda_kit::{error::error_chain, limits::ATTEMPT_TIMEOUT};
 
 use crate::{
     inventory::Inventory,
-    stock::{Read, Shown},
+    stock::{CachedStock, Shown},
     store::Store,
 };
 
@@ -28,13 +28,13 @@ const CACHE_CAPACITY: usize = 10_000;
 const MAX_WAIT: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone)]
-pub struct Availabilities {
+pub struct AvailabilityReader {
     store: Store,
     inventory: Inventory,
-    known: Arc<Mutex<HashMap<Sku, Read>>>,
+    known: Arc<Mutex<HashMap<Sku, CachedStock>>>,
 }
 
-impl Availabilities {
+impl AvailabilityReader {
     pub fn new(store: Store, inventory: Inventory) -> Self {
         Self { store, inventory, known: Arc::default() }
     }
@@ -76,7 +76,7 @@ impl Availabilities {
                     let stock = found.remove(&sku).unwrap_or_default();
                     // A slow read may end after a later one.
                     if known.get(&sku).is_none_or(|read| read.at <= now) {
-                        known.insert(sku, Read { stock, at: now });
+                        known.insert(sku, CachedStock { stock, at: now });
                     }
                 }
             }),
@@ -94,7 +94,7 @@ impl Availabilities {
         self.of([sku.clone()], now).await.remove(sku).unwrap_or_default()
     }
 
-    fn with<R>(&self, f: impl FnOnce(&mut HashMap<Sku, Read>) -> R) -> R {
+    fn with<R>(&self, f: impl FnOnce(&mut HashMap<Sku, CachedStock>) -> R) -> R {
         f(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
     error::error_chain,
     function_client::FunctionClient,
-    health::{Health, Status},
+    health::{Health, HealthStatus},
     limits::ATTEMPT_TIMEOUT,
 };
 use serde_json::json;
@@ -78,7 +78,7 @@ impl Inventory {
         if health.is_err() && started.elapsed() > FROZEN {
             return;
         }
-        let answers = health.as_ref().is_ok_and(|health| health.status == Status::Ok);
+        let answers = health.as_ref().is_ok_and(|health| health.status == HealthStatus::Ok);
         if let Err(error) = &health {
             tracing::warn!(error = error_chain(error), "inventory does not answer");
         }

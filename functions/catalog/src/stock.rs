@@ -15,7 +15,7 @@ const STALE: SignedDuration = SignedDuration::from_secs(60);
 
 /// The class of a SKU's stock with its version; version 0 before the first event.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stock {
+pub struct StockCopy {
     pub availability: Option<Availability>,
     pub version: u64,
     /// When inventory published it.
@@ -48,12 +48,12 @@ impl Shown {
 
 /// A copy, and when it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Read {
-    pub stock: Stock,
+pub struct CachedStock {
+    pub stock: StockCopy,
     pub at: Timestamp,
 }
 
-impl Read {
+impl CachedStock {
     pub fn is_fresh(&self, now: Timestamp) -> bool {
         self.age(now) <= FRESH
     }
@@ -70,7 +70,7 @@ impl Read {
 
     /// The stock to show; unknown when inventory has never published it.
     pub fn shown(&self, now: Timestamp, inventory: Standing) -> Shown {
-        let Stock { availability, version, published_at } = self.stock;
+        let StockCopy { availability, version, published_at } = self.stock;
         let shown = Shown { availability, version, as_of: None };
         if availability.is_none() || !self.is_known(now) {
             return Shown { availability: None, ..shown };
@@ -100,21 +100,21 @@ mod tests {
 
     #[test]
     fn what_was_read_is_fresh_for_five_seconds_and_usable_for_a_minute() {
-        let read = Read { stock: Stock::default(), at: Timestamp::UNIX_EPOCH };
+        let read = CachedStock { stock: StockCopy::default(), at: Timestamp::UNIX_EPOCH };
         assert_eq!([5, 6].map(|second| read.is_fresh(at(second))), [true, false]);
         assert_eq!([60, 61].map(|second| read.is_usable(at(second))), [true, false]);
     }
 
     /// Inventory published "in stock" at second 10, and the copy was read at second 100.
-    fn read() -> Read {
+    fn read() -> CachedStock {
         let stock =
-            Stock { availability: Some(Availability::InStock), version: 1, published_at: Some(at(10)) };
-        Read { stock, at: at(100) }
+            StockCopy { availability: Some(Availability::InStock), version: 1, published_at: Some(at(10)) };
+        CachedStock { stock, at: at(100) }
     }
 
     #[test]
     fn a_stock_that_was_never_published_is_unknown() {
-        let never = Read { stock: Stock::default(), ..read() };
+        let never = CachedStock { stock: StockCopy::default(), ..read() };
         for standing in [Standing::Answers, Standing::Away { answered_at: Some(at(100)) }] {
             assert_eq!(never.shown(at(100), standing), Shown::default());
         }
@@ -142,8 +142,8 @@ mod tests {
 
     #[test]
     fn what_is_sold_out_stays_sold_out() {
-        let stock = Stock { availability: Some(Availability::OutOfStock), ..read().stock };
+        let stock = StockCopy { availability: Some(Availability::OutOfStock), ..read().stock };
         let away = Standing::Away { answered_at: Some(at(90)) };
-        assert_eq!(Read { stock, ..read() }.shown(at(100), away).as_str(), "out_of_stock");
+        assert_eq!(CachedStock { stock, ..read() }.shown(at(100), away).as_str(), "out_of_stock");
     }
 }

@@ -20,7 +20,7 @@ use lambda_kit::dynamodb::{
 };
 use tokio::sync::Mutex;
 
-pub use self::listing::{Filter, ListError, Page};
+pub use self::listing::{ListError, ProductFilter, ProductPage};
 use crate::domain::{Change, Product};
 
 const PRODUCT: &str = "PRODUCT";

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "openapi")]
 pub use self::describe::operations;
 use crate::{
-    domain::{OutOfOrder, Progress, Report, Shipment, Status},
+    domain::{OutOfOrder, Progress, ProgressReport, Shipment, Status},
     handler::{RecordError, record},
     orders::Orders,
     store::Store,
@@ -111,7 +111,7 @@ async fn progress(
     Body(ReportBody { status, tracking_number }): Body<ReportBody>,
 ) -> Result<Json<ShipmentView>, Problem> {
     let order_id = parse(&order_id)?;
-    let report = Report { progress: status, tracking_number };
+    let report = ProgressReport { progress: status, tracking_number };
     let shipment = record(&api.store, &api.orders, &order_id, &report, correlation_id.as_str()).await?;
     Ok(Json(view(shipment).ok_or_else(no_such)?))
 }

@@ -1,6 +1,6 @@
 //! The carrier that takes the shipments.
 
-use contracts::{OrderId, ShippingAddress, saga::Shipment as Booking};
+use contracts::{OrderId, ShippingAddress, saga::Booking};
 use jiff::{ToSpan, civil::Date};
 
 /// Days from booking to the estimated delivery.

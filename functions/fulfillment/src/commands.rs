@@ -3,8 +3,8 @@
 use contracts::{
     UserId,
     saga::{
-        CommandContext, FulfillmentCommand, ORDER_CANCEL_REQUESTED, SHIPMENT_REJECTED, SagaCommand,
-        Shipment as Booking, TRANSIENT, UndoOutcome, Undone,
+        Booking, CommandContext, FulfillmentCommand, ORDER_CANCEL_REQUESTED, SHIPMENT_REJECTED, SagaCommand,
+        TRANSIENT, UndoOutcome, Undone,
     },
 };
 use jiff::{Timestamp, tz::TimeZone};

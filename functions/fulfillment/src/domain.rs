@@ -9,12 +9,12 @@ use contracts::{
         ShipmentCancelled, ShipmentDelivered, ShipmentPacked, ShipmentPicked, ShipmentScheduled,
         ShipmentShipped,
     },
-    saga::Shipment as Booking,
+    saga::Booking,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::progress::{OutOfOrder, Progress, Report, report};
+pub use self::progress::{OutOfOrder, Progress, ProgressReport, report};
 use crate::carrier::NotServed;
 
 /// The `source` of this context's events.

@@ -10,7 +10,8 @@ use lambda_kit::{
 
 use crate::{
     domain::{
-        Command, Decision, EventContext, OutOfOrder, Rejected, Report, Shipment, Status, decide, report,
+        Command, Decision, EventContext, OutOfOrder, ProgressReport, Rejected, Shipment, Status, decide,
+        report,
     },
     orders::Orders,
     store::Store,
@@ -87,7 +88,7 @@ pub async fn record(
     store: &Store,
     orders: &Orders,
     order_id: &OrderId,
-    reported: &Report,
+    reported: &ProgressReport,
     causation_id: &str,
 ) -> Result<Shipment, RecordError> {
     // Only the first report needs a completed order: later ones follow it, and a completed order stays

@@ -91,7 +91,7 @@ pub struct Notifier {
 }
 
 /// The result of one attempt.
-enum Attempt {
+enum AttemptOutcome {
     Finished(DeliveryOutcome),
     /// Certainly not sent. Retried after this delay, without counting as a try.
     Postponed(SignedDuration),
@@ -101,7 +101,7 @@ enum Attempt {
     Unknown(SendError),
 }
 
-impl From<NotSent> for Attempt {
+impl From<NotSent> for AttemptOutcome {
     fn from(not_sent: NotSent) -> Self {
         match not_sent {
             NotSent::CircuitOpen(open) => Self::Postponed(open.retry_delay()),
@@ -203,12 +203,14 @@ impl Notifier {
         contact: &Contact,
         email: &EmailMessage,
         clock: &Clock,
-    ) -> Attempt {
+    ) -> AttemptOutcome {
         if contact.is_suppressed() {
-            return Attempt::Finished(DeliveryOutcome::Failed(Undelivered::Suppressed));
+            return AttemptOutcome::Finished(DeliveryOutcome::Failed(Undelivered::Suppressed));
         }
         match self.email_guard.send(clock, || self.email_sender.send(user, &contact.email, email)).await {
-            Ok(provider_id) => Attempt::Finished(DeliveryOutcome::Sent { by: Channel::Email, provider_id }),
+            Ok(provider_id) => {
+                AttemptOutcome::Finished(DeliveryOutcome::Sent { by: Channel::Email, provider_id })
+            }
             Err(not_sent) => not_sent.into(),
         }
     }
@@ -230,7 +232,10 @@ impl Notifier {
                 Some(open) => open,
                 None => match self.sms_guard.send(clock, || self.sms_sender.send(sms.to, &sms.text)).await {
                     Ok(provider_id) => {
-                        return Attempt::Finished(DeliveryOutcome::Sent { by: Channel::Sms, provider_id });
+                        return AttemptOutcome::Finished(DeliveryOutcome::Sent {
+                            by: Channel::Sms,
+                            provider_id,
+                        });
                     }
                     // A throttling provider is waited for; it is no reason to send an e-mail instead.
                     Err(not_sent @ NotSent::RateLimited(_)) => return not_sent.into(),
@@ -249,7 +254,7 @@ impl Notifier {
         sms: &SmsWithFallback<'_>,
         not_sent: NotSent,
         clock: &Clock,
-    ) -> Attempt {
+    ) -> AttemptOutcome {
         let reason = match &not_sent {
             NotSent::Failed(SendError::Invalid(_)) => Undelivered::InvalidAddress,
             NotSent::Failed(error) if error.is_uncertain() => Undelivered::Uncertain,
@@ -257,7 +262,7 @@ impl Notifier {
         };
         tracing::warn!(?not_sent, "no SMS was sent, falling back to e-mail");
         if sms.contact.wants_email {
-            return Attempt::Finished(DeliveryOutcome::Failed(reason));
+            return AttemptOutcome::Finished(DeliveryOutcome::Failed(reason));
         }
         if sms.contact.is_suppressed() {
             return not_sent.into();
@@ -274,7 +279,7 @@ impl Notifier {
         notification: Notification<'_>,
         message: &SqsMessage,
         clock: &Clock,
-        attempt: impl Future<Output = Attempt>,
+        attempt: impl Future<Output = AttemptOutcome>,
     ) -> Result<(), NotifyError> {
         if clock.now().duration_since(notification.about.occurred_at) > MAX_AGE {
             tracing::info!("the event is too old to notify of");
@@ -290,7 +295,7 @@ impl Notifier {
         let attempt = Box::pin(attempt).await;
         self.record_metric(notification.channel, &attempt, clock);
         match attempt {
-            Attempt::Finished(outcome) => {
+            AttemptOutcome::Finished(outcome) => {
                 let ended = self.store.record_outcome(notification, &outcome, published, clock.now()).await;
                 match (ended, &outcome) {
                     (Err(error), DeliveryOutcome::Sent { .. }) => {
@@ -305,15 +310,15 @@ impl Notifier {
                 }
                 Ok(())
             }
-            Attempt::Postponed(delay) => {
+            AttemptOutcome::Postponed(delay) => {
                 self.store.release(notification).await?;
                 self.requeue(notification, message, delay).await
             }
-            Attempt::Failed(error) => {
+            AttemptOutcome::Failed(error) => {
                 self.store.release(notification).await?;
                 Err(error.into())
             }
-            Attempt::Unknown(error) => Err(error.into()),
+            AttemptOutcome::Unknown(error) => Err(error.into()),
         }
     }
 
@@ -344,11 +349,13 @@ impl Notifier {
         Ok(())
     }
 
-    fn record_metric(&self, channel: Channel, attempt: &Attempt, clock: &Clock) {
+    fn record_metric(&self, channel: Channel, attempt: &AttemptOutcome, clock: &Clock) {
         let (by, outcome) = match attempt {
-            Attempt::Finished(DeliveryOutcome::Sent { by, .. }) => (*by, Outcome::Ok),
-            Attempt::Finished(_) => (channel, Outcome::Refused),
-            Attempt::Postponed(_) | Attempt::Failed(_) | Attempt::Unknown(_) => (channel, Outcome::Error),
+            AttemptOutcome::Finished(DeliveryOutcome::Sent { by, .. }) => (*by, Outcome::Ok),
+            AttemptOutcome::Finished(_) => (channel, Outcome::Refused),
+            AttemptOutcome::Postponed(_) | AttemptOutcome::Failed(_) | AttemptOutcome::Unknown(_) => {
+                (channel, Outcome::Error)
+            }
         };
         telemetry::record(by.as_str(), outcome, clock.elapsed());
     }

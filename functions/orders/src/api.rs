@@ -54,12 +54,12 @@ const POLL_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 /// Rate limits per customer for the expensive requests.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct Limiters {
     orders: Limiter,
     quotes: Limiter,
 }
 
-impl Limits {
+impl Limiters {
     /// Keeps the buckets in this table.
     pub fn new(table: &Table) -> Self {
         let limiter = |name, rate| Limiter::new(table.clone(), name, rate);
@@ -68,7 +68,7 @@ impl Limits {
 }
 
 /// `forecast` is for quotes.
-pub fn routes(store: Store, limits: Limits, forecast: Forecast) -> Router {
+pub fn routes(store: Store, limits: Limiters, forecast: Forecast) -> Router {
     Router::new()
         .route("/v1/orders", get(list).post(place))
         .route("/v1/orders/{id}", get(show))

@@ -25,12 +25,12 @@ mod views;
 
 #[cfg(feature = "openapi")]
 pub use api::operations;
-pub use api::{Limits, routes};
+pub use api::{Limiters, routes};
 pub use commands::handle as handle_command;
 pub use consumer::{EVENT_TYPES, handle as handle_event};
 pub use forecast::Forecast;
 pub use queries::handle as handle_query;
-pub use reconciler::{Contexts, Executions, Reconciler, run as reconcile};
+pub use reconciler::{ContextClient, Executions, Reconciler, run as reconcile};
 pub use reconciliation_index::update_index;
 pub use relay::Starter;
 pub use store::{Partitioning, Store};

@@ -22,17 +22,17 @@ use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{error::error_chain, function_client::CallError};
 
-pub use self::{contexts::Contexts, executions::Executions, function::run};
+pub use self::{contexts::ContextClient, executions::Executions, function::run};
 use self::{
     executions::{Execution, ExecutionError},
     invocation::Invocation,
-    report::{ReconcileOutcome, Report},
+    report::{ReconcileOutcome, ReconciliationReport},
 };
 use crate::{
     domain::History,
     handler::ExecuteError,
     relay::{SagaStart, StartError, Starter},
-    store::{IndexReason, IndexedOrder, Page, Store, StoreError},
+    store::{IndexPage, IndexReason, IndexedOrder, Store, StoreError},
 };
 
 /// Orders reconciled concurrently. Most take two reads; one that is undone may wait for three functions.
@@ -52,7 +52,7 @@ pub struct Reconciler {
     pub store: Store,
     pub starter: Starter,
     pub executions: Executions,
-    pub contexts: Contexts,
+    pub contexts: ContextClient,
 }
 
 /// Why an order could not be reconciled. The next run tries again.
@@ -81,8 +81,8 @@ impl Reconciler {
         &self,
         older_than: SignedDuration,
         invocation: Invocation,
-    ) -> Result<Report, ReconcileError> {
-        let mut report = Report::default();
+    ) -> Result<ReconciliationReport, ReconcileError> {
+        let mut report = ReconciliationReport::default();
         let overdue = invocation.now - older_than;
         for partition in self.store.index_partitions(IndexReason::Open) {
             self.each_page(&partition, overdue, PAGE, async |page| {
@@ -113,7 +113,7 @@ impl Reconciler {
     ) -> Result<(), StoreError> {
         let mut from = None;
         loop {
-            let Page { orders, next } =
+            let IndexPage { orders, next } =
                 self.store.indexed_orders(partition, until, limit, from.take()).await?;
             if !orders.is_empty() {
                 take(orders).await;
@@ -179,7 +179,11 @@ impl Reconciler {
     }
 
     /// Queries the payment of every order that was cancelled a while ago, and refunds what is still held.
-    async fn check_money(&self, invocation: Invocation, report: &mut Report) -> Result<(), ReconcileError> {
+    async fn check_money(
+        &self,
+        invocation: Invocation,
+        report: &mut ReconciliationReport,
+    ) -> Result<(), ReconcileError> {
         let until = invocation.now - MONEY_CHECK_DELAY;
         // The most that one query may name.
         let limit = i32::try_from(contracts::query::PAYMENT_STATUSES_MAX).unwrap_or(PAGE);
@@ -206,7 +210,7 @@ impl Reconciler {
         &self,
         orders: &[IndexedOrder],
         invocation: Invocation,
-        report: &mut Report,
+        report: &mut ReconciliationReport,
     ) -> Result<(), ReconcileError> {
         let ids = orders.iter().map(|order| order.order_id.clone()).collect();
         let holding = self.contexts.payments_not_at_rest(ids).await?;

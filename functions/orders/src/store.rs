@@ -33,7 +33,7 @@ pub use self::{
     discounts::{COMMIT, DiscountLookup},
     item::FirstCommit,
     partitioning::Partitioning,
-    reconciliation_index::{IndexReason, IndexedOrder, Page},
+    reconciliation_index::{IndexPage, IndexReason, IndexedOrder},
     sales::{ProjectionVersions, TotalsByDay},
     scan::{ItemKey, ScannedView},
     views::{Scope, View},

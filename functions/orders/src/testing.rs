@@ -4,7 +4,7 @@ use axum::Router;
 use contracts::{
     CorrelationId, Currency, IdempotencyKey, Money, OrderId, PricedLine, Sku, UserId,
     saga::{
-        Compensations, Failure, Shipment, UndoOutcome,
+        Booking, Compensations, Failure, UndoOutcome,
         steps::{CANCEL_SHIPMENT, REFUND_PAYMENT, RELEASE_INVENTORY},
     },
 };
@@ -16,7 +16,7 @@ use lambda_kit::{
 };
 
 use crate::{
-    api::{Limits, routes},
+    api::{Limiters, routes},
     domain::{Command, Commit, EventContext, Order, Placed, apply, command_id, decide},
     forecast::Forecast,
     store::{NewOrder, Partitioning, Store},
@@ -72,8 +72,8 @@ pub fn two_mugs() -> Vec<PricedLine> {
     vec![PricedLine { sku: sku("MUG"), quantity: 2, unit_price: usd(4200) }]
 }
 
-pub fn shipment() -> Shipment {
-    Shipment {
+pub fn shipment() -> Booking {
+    Booking {
         shipment_id: "shp_1".to_owned(),
         carrier: "local".to_owned(),
         tracking_number: "T1".to_owned(),
@@ -155,7 +155,7 @@ pub async fn listed_store() -> (Store, Table, Faults) {
 
 /// The REST API over a table of `listed_store`.
 pub fn listed_api(table: &Table, tokens: &Tokens) -> Router {
-    app(routes(store(table.clone()), Limits::new(table), unanswered()), tokens.verifier())
+    app(routes(store(table.clone()), Limiters::new(table), unanswered()), tokens.verifier())
 }
 
 /// Peers that do not answer.

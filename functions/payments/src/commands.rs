@@ -30,7 +30,7 @@ use crate::{
     queue::CheckPayment,
     recorder::RecorderError,
 };
-use pending::Progress;
+use pending::PendingOutcome;
 
 /// The default time that customer and bank have for a payment.
 #[expect(clippy::cast_possible_wrap, reason = "fifteen minutes")]
@@ -91,12 +91,12 @@ impl Payments {
         let payment = self.recorder.apply(&order_id, known, &undo, context).await?;
         self.recorder.send_result(&payment).await?;
         match self.run_pending(payment, context, invocation).await? {
-            Progress::Done(payment) => {
+            PendingOutcome::Done(payment) => {
                 let outcome = payment.undo_outcome().ok_or(PaymentsError::StillPending)?;
                 Ok(Undone { outcome })
             }
-            Progress::Waiting(_) => Err(PaymentsError::StillPending),
-            Progress::Blocked(_, error) => Err(error.into()),
+            PendingOutcome::Waiting(_) => Err(PaymentsError::StillPending),
+            PendingOutcome::Blocked(_, error) => Err(error.into()),
         }
     }
 
@@ -112,28 +112,28 @@ impl Payments {
         let next_attempt = attempt.saturating_add(1);
         let (payment, min_delay, attempt_after) = match self.run_pending(payment, context, invocation).await?
         {
-            Progress::Done(payment) => {
+            PendingOutcome::Done(payment) => {
                 tracing::info!(status = ?payment.status, "nothing is pending for the payment");
                 return Ok(());
             }
-            Progress::Waiting(payment) => (payment, SignedDuration::ZERO, next_attempt),
+            PendingOutcome::Waiting(payment) => (payment, SignedDuration::ZERO, next_attempt),
             // The gateway was not called, so this does not count as an attempt, and the delay does not grow.
-            Progress::Blocked(payment, GatewayError::Open(open)) => {
+            PendingOutcome::Blocked(payment, GatewayError::Open(open)) => {
                 tracing::warn!("the gateway's circuit breaker is open");
                 (payment, open.retry_delay(), attempt)
             }
-            Progress::Blocked(payment, GatewayError::RateLimited { wait }) => {
+            PendingOutcome::Blocked(payment, GatewayError::RateLimited { wait }) => {
                 tracing::info!(wait = wait.as_secs_f64(), "the gateway's rate is used up");
                 (payment, jittered(wait), attempt)
             }
             // While the saga waits, only the deadline ends the payment.
-            Progress::Blocked(payment, error)
+            PendingOutcome::Blocked(payment, error)
                 if error.is_retryable() || payment.status == Status::Pending =>
             {
                 tracing::warn!(error = error_chain(&error), "gateway call failed, will be retried");
                 (payment, SignedDuration::ZERO, next_attempt)
             }
-            Progress::Blocked(_, error) => {
+            PendingOutcome::Blocked(_, error) => {
                 // A retry would fail again. A person has to inspect this intent.
                 tracing::error!(error = error_chain(&error), "the gateway refused the pending action");
                 return Ok(());

@@ -13,7 +13,7 @@ use lambda_kit::{
 use crate::{
     api::Api,
     commands::{DEADLINE_SECONDS, Payments},
-    gateway::{Gateway, Limits, REQUESTS_PER_SECOND, Timeouts},
+    gateway::{Gateway, GatewayLimits, REQUESTS_PER_SECOND, Timeouts},
     queue::Queue,
     reconciler::Reconciler,
     recorder::InputRecorder,
@@ -31,7 +31,7 @@ fn gateway(sdk: &SdkConfig, table: &Table) -> Result<Gateway, ConfigError> {
     let url = config::required("STRIPE_URL")?;
     let breaker = Breaker::new(table.clone(), "gateway");
     let per_second = config::parsed_or("GATEWAY_REQUESTS_PER_SECOND", REQUESTS_PER_SECOND)?;
-    Ok(Gateway::new(&url, Timeouts::default(), secrets(sdk)?, breaker, Limits::new(table, per_second)))
+    Ok(Gateway::new(&url, Timeouts::default(), secrets(sdk)?, breaker, GatewayLimits::new(table, per_second)))
 }
 
 fn deadline_seconds() -> Result<i64, ConfigError> {

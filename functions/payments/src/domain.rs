@@ -20,7 +20,7 @@ use contracts::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use books::{Account, Difference, Kind, compare};
+pub use books::{Difference, DifferenceKind, GatewayIntent, compare};
 pub use pending::{PendingAction, StepResult};
 pub use refund::{Dispute, FailedRefund, Settlement};
 pub use secret::Secret;

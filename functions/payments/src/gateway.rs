@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 
 pub use error::GatewayError;
 pub use http::Timeouts;
-pub use limits::{Limits, REQUESTS_PER_SECOND};
+pub use limits::{GatewayLimits, REQUESTS_PER_SECOND};
 pub use object::{IntentObject, Intents, RefundObject, RefundState, Refunds, in_minor_units};
 
 use crate::{
@@ -48,7 +48,7 @@ pub struct Gateway {
     timeouts: Timeouts,
     secrets: Arc<Secrets>,
     breaker: Breaker,
-    limits: Limits,
+    limits: GatewayLimits,
 }
 
 /// A request, whichever key it is sent with.
@@ -81,7 +81,7 @@ impl Gateway {
         timeouts: Timeouts,
         secrets: Arc<Secrets>,
         breaker: Breaker,
-        limits: Limits,
+        limits: GatewayLimits,
     ) -> Self {
         Self {
             // A connector of its own, because the time to connect belongs to it.

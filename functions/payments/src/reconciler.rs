@@ -18,7 +18,7 @@ use tokio::time::Instant;
 pub use function::run;
 
 use crate::{
-    domain::{Difference, Kind, Payment, compare},
+    domain::{Difference, DifferenceKind, Payment, compare},
     gateway::{Gateway, GatewayError, IntentObject},
     store::Store,
 };
@@ -39,7 +39,7 @@ pub struct Reconciler {
 
 /// The result of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct ComparisonReport {
     pub date: Date,
     /// Payments and intents that were compared.
     pub compared: u64,
@@ -65,9 +65,15 @@ impl Reconciler {
     ///
     /// # Errors
     /// When the table or the gateway cannot be read.
-    pub async fn check(&self, date: Date, now: Timestamp, ends: Instant) -> Result<Report, CheckError> {
+    pub async fn check(
+        &self,
+        date: Date,
+        now: Timestamp,
+        ends: Instant,
+    ) -> Result<ComparisonReport, CheckError> {
         let day = seconds_of(date)?;
-        let mut report = Report { date, compared: 0, different: 0, differences: vec![], complete: true };
+        let mut report =
+            ComparisonReport { date, compared: 0, different: 0, differences: vec![], complete: true };
         let mut seen = BTreeSet::new();
         let mut after: Option<String> = None;
         loop {
@@ -95,7 +101,7 @@ impl Reconciler {
     /// Compares the payments that the gateway's list of the day does not have.
     async fn check_books(
         &self,
-        report: &mut Report,
+        report: &mut ComparisonReport,
         seen: &BTreeSet<String>,
         day: Range<i64>,
         now: Timestamp,
@@ -119,7 +125,7 @@ impl Reconciler {
                     Err(GatewayError::Refused { .. }) => Some(Difference {
                         order_id: payment.order_id.clone(),
                         intent_id: intent.id.clone(),
-                        kind: Kind::NoIntent,
+                        kind: DifferenceKind::NoIntent,
                         books: payment.total(),
                         gateway: 0,
                     }),
@@ -152,7 +158,7 @@ impl Reconciler {
     }
 }
 
-impl Report {
+impl ComparisonReport {
     fn record(&mut self, difference: Option<Difference>) {
         self.compared += 1;
         let Some(difference) = difference else { return };

@@ -10,7 +10,8 @@ use std::ops::Range;
 
 use contracts::OrderId;
 use lambda_kit::dynamodb::{
-    Conflict, Item, Page, Table, TableError, at_version, from_item, key, number, string, to_item, with_outbox,
+    Conflict, Item, ItemPage, Table, TableError, at_version, from_item, key, number, string, to_item,
+    with_outbox,
 };
 
 use crate::domain::{Change, Payment};
@@ -49,7 +50,7 @@ impl Store {
             .expression_attribute_values(":from", number(time.start))
             .expression_attribute_values(":until", number(time.end))
             .set_exclusive_start_key(from);
-        let Page { items, next } = self.table.scan_page(OPERATION, scan).await?;
+        let ItemPage { items, next } = self.table.scan_page(OPERATION, scan).await?;
         let payments = items.into_iter().map(|item| from_item(OPERATION, item));
         Ok((payments.collect::<Result<_, _>>()?, next))
     }

@@ -31,7 +31,7 @@ use crate::{
     api::Api,
     commands::{Invocation, Payments, PaymentsError},
     domain::{EventContext, Payment, Status},
-    gateway::{Gateway, Limits, Timeouts},
+    gateway::{Gateway, GatewayLimits, Timeouts},
     queue::{CheckPayment, Queue},
     recorder::InputRecorder,
     secrets::Secrets,
@@ -91,7 +91,7 @@ impl Lab {
                 timeouts,
                 Arc::clone(&secrets),
                 breaker(&table, &later),
-                Limits::new(&table, FAST),
+                GatewayLimits::new(&table, FAST),
             ),
             deadline_seconds: DEADLINE,
         };
@@ -139,8 +139,8 @@ impl Lab {
     }
 
     /// The rate limits for a gateway that allows this many calls a second.
-    pub fn limits(&self, per_second: NonZeroU32) -> Limits {
-        Limits::new(&self.table, per_second)
+    pub fn limits(&self, per_second: NonZeroU32) -> GatewayLimits {
+        GatewayLimits::new(&self.table, per_second)
     }
 
     /// Lets the breaker's time pass.

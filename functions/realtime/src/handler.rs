@@ -47,7 +47,7 @@ struct LoadedOrder {
 
 /// What an event pushes, and to which connections.
 #[derive(Default)]
-struct Plan {
+struct PushPlan {
     frames: Vec<Frame>,
     to: Vec<Subscriber>,
     /// These missed an earlier event, and are closed: a client with a gap gets no further frames.
@@ -58,7 +58,7 @@ struct Plan {
 
 impl LoadedOrder {
     /// Decides what to push for an event that was added to the buffer. `None` when nothing is left to do.
-    fn plan(&self, event: &Envelope, arrival: Arrival) -> Option<Plan> {
+    fn plan(&self, event: &Envelope, arrival: Arrival) -> Option<PushPlan> {
         let OrderChannelState { buffer, subscribers, undelivered, .. } = &self.channel;
         let seeing = subscribers.iter().chain(&self.followers).filter(|to| to.may_see(buffer.owner()));
         // By connection: one may follow the order and all orders of its user.
@@ -69,15 +69,15 @@ impl LoadedOrder {
         };
         let (behind, to) = connections.into_values().cloned().partition(missed);
         Some(match arrival {
-            Arrival::New(frames) => Plan { frames, to, behind, still_undelivered: None },
+            Arrival::New(frames) => PushPlan { frames, to, behind, still_undelivered: None },
             Arrival::Late => {
                 tracing::warn!(sequence = event.sequence, "event arrived late, kept for replays");
-                Plan { still_undelivered: undelivered.clone(), ..Plan::default() }
+                PushPlan { still_undelivered: undelivered.clone(), ..PushPlan::default() }
             }
             Arrival::Duplicate => {
                 let UndeliveredFrames { dropped, .. } =
                     undelivered.as_ref().filter(|undelivered| undelivered.event_id == event.event_id)?;
-                Plan { frames: buffer.frames_again(event, *dropped), to: behind, ..Plan::default() }
+                PushPlan { frames: buffer.frames_again(event, *dropped), to: behind, ..PushPlan::default() }
             }
         })
     }
@@ -142,7 +142,7 @@ impl Handler {
             batch.put(order_id, loaded);
             return Ok(());
         };
-        let Plan { frames, to, behind, still_undelivered } = plan;
+        let PushPlan { frames, to, behind, still_undelivered } = plan;
         let Broadcast { undelivered, deleted_any } =
             self.connections.broadcast(&order_id, &to, &behind, &frames, now).await;
         let missed = undelivered.len();

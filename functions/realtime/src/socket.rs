@@ -34,7 +34,7 @@ struct RequestContext {
     connection_id: String,
     request_id: String,
     #[serde(default)]
-    authorizer: Option<Identity>,
+    authorizer: Option<AuthorizerContext>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -47,7 +47,7 @@ enum EventType {
 
 /// The authorizer's context of the connection.
 #[derive(Debug, Deserialize)]
-struct Identity {
+struct AuthorizerContext {
     user_id: contracts::UserId,
     #[serde(default)]
     roles: String,

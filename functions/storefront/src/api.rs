@@ -15,7 +15,7 @@ use axum::{
 use jiff::Timestamp;
 use lambda_kit::{
     cursor::InvalidCursor,
-    health::Status,
+    health::HealthStatus,
     http::{Correlation, Identity, OwnBody, Problem, Query},
 };
 use serde::Deserialize;
@@ -25,7 +25,7 @@ use crate::{
     dashboard::Composer,
     export::export,
     page::Page,
-    readiness::Contexts,
+    readiness::ReadinessProbe,
     upstream::{Caller, Upstream, UpstreamError},
 };
 
@@ -35,7 +35,7 @@ pub use describe::operations;
 /// The dependencies of the endpoints.
 #[derive(Debug, Clone)]
 pub struct Storefront {
-    pub contexts: Contexts,
+    pub contexts: ReadinessProbe,
     pub page: Arc<Page>,
     pub upstream: Upstream,
     pub composer: Composer,
@@ -103,8 +103,8 @@ async fn live() -> impl IntoResponse {
 async fn ready(State(storefront): State<Storefront>) -> Response {
     let report = storefront.contexts.report(Timestamp::now()).await;
     match report.status {
-        Status::Ok => Json(report).into_response(),
-        Status::Down => {
+        HealthStatus::Ok => Json(report).into_response(),
+        HealthStatus::Down => {
             let again = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
             (StatusCode::SERVICE_UNAVAILABLE, again, Extension(OwnBody), Json(report)).into_response()
         }

@@ -17,5 +17,5 @@ pub use api::operations;
 pub use api::{Storefront, routes};
 pub use dashboard::Composer;
 pub use page::{Page, PageError, PublishableKey};
-pub use readiness::Contexts;
+pub use readiness::ReadinessProbe;
 pub use upstream::Upstream;

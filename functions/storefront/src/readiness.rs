@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
     error::error_chain,
     function_client::FunctionClient,
-    health::{Health, Status},
+    health::{Health, HealthStatus},
 };
 use serde::Serialize;
 use serde_json::json;
@@ -34,27 +34,26 @@ const HEALTH_FUNCTIONS: [(&str, &str); 8] = [
 
 /// The other contexts of a stage. Clones share the last report.
 #[derive(Debug, Clone)]
-pub struct Contexts {
+pub struct ReadinessProbe {
     functions: FunctionClient,
-    last: Arc<Mutex<Option<(Timestamp, Report)>>>,
+    last: Arc<Mutex<Option<(Timestamp, Readiness)>>>,
 }
 
 /// The health of all contexts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "openapi", schemars(rename = "Readiness"))]
-pub struct Report {
-    pub status: Status,
+pub struct Readiness {
+    pub status: HealthStatus,
     pub contexts: BTreeMap<&'static str, Health>,
 }
 
-impl Contexts {
+impl ReadinessProbe {
     pub fn new(sdk: &aws_sdk_lambda::config::Config, stage: String) -> Self {
         Self { functions: FunctionClient::new(sdk, stage, DEADLINE), last: Arc::default() }
     }
 
     /// The report of the last two seconds, or a new one. Concurrent requests wait for the same report.
-    pub async fn report(&self, now: Timestamp) -> Report {
+    pub async fn report(&self, now: Timestamp) -> Readiness {
         let mut last = self.last.lock().await;
         match last.as_ref() {
             // A clock that was set back makes a report old, too.
@@ -70,22 +69,25 @@ impl Contexts {
     }
 
     /// Calls all contexts concurrently. A context that does not answer counts as down.
-    async fn check_all(&self) -> Report {
+    async fn check_all(&self) -> Readiness {
         let answers = join_all(HEALTH_FUNCTIONS.map(|(context, binary)| async move {
             let health =
                 self.functions.call(binary, &json!({"action": "health"})).await.unwrap_or_else(|error| {
                     tracing::warn!(context, error = error_chain(&error), "a context's health check failed");
-                    Health { status: Status::Down, checks: BTreeMap::new() }
+                    Health { status: HealthStatus::Down, checks: BTreeMap::new() }
                 });
             (context, health)
         }));
-        Report::from(answers.await.into_iter().collect::<BTreeMap<_, _>>())
+        Readiness::from(answers.await.into_iter().collect::<BTreeMap<_, _>>())
     }
 }
 
-impl From<BTreeMap<&'static str, Health>> for Report {
+impl From<BTreeMap<&'static str, Health>> for Readiness {
     fn from(contexts: BTreeMap<&'static str, Health>) -> Self {
-        Self { status: Status::from(contexts.values().all(|health| health.status == Status::Ok)), contexts }
+        Self {
+            status: HealthStatus::from(contexts.values().all(|health| health.status == HealthStatus::Ok)),
+            contexts,
+        }
     }
 }
 
@@ -101,11 +103,11 @@ mod tests {
         let well = ResponseTemplate::new(200).set_body_json(json!({"status": "ok", "checks": {}}));
         Mock::given(any()).respond_with(well).mount(&lambda).await;
         let sdk = lambda_kit::testing::sdk_config(&lambda.uri()).0;
-        let contexts = Contexts::new(&(&sdk).into(), "test".to_owned());
+        let contexts = ReadinessProbe::new(&(&sdk).into(), "test".to_owned());
         let calls = async || lambda.received_requests().await.expect("requests are recorded").len();
         let at = |ms| Timestamp::from_millisecond(ms).expect("a time");
         let reports = join_all([0, 1, 1999].map(|ms| contexts.report(at(ms)))).await;
-        assert!(reports.iter().all(|report| report.status == Status::Ok));
+        assert!(reports.iter().all(|report| report.status == HealthStatus::Ok));
         assert_eq!(calls().await, HEALTH_FUNCTIONS.len());
         contexts.report(at(2000)).await;
         assert_eq!(calls().await, 2 * HEALTH_FUNCTIONS.len());

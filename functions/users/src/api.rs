@@ -18,7 +18,7 @@ use lambda_kit::{
     jwt::{Signer, Verifier},
 };
 
-use crate::{domain::Limits, store::Store};
+use crate::{domain::FailureLimits, store::Store};
 
 #[cfg(feature = "openapi")]
 pub use describe::operations;
@@ -29,7 +29,7 @@ pub struct Users {
     pub store: Store,
     pub signer: Signer,
     pub verifier: Arc<Verifier>,
-    pub limits: Limits,
+    pub limits: FailureLimits,
 }
 
 /// `limiter` is each address's, for everything under /v1/auth.

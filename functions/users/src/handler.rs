@@ -11,8 +11,8 @@ use lambda_kit::{
 
 use crate::{
     domain::{
-        Account, Email, Limits, PasswordHash, Profile, ProfileChange, RefreshToken, Refused, Secret, Session,
-        Source, WINDOW,
+        Account, Email, FailureLimits, FailureSource, PasswordHash, Profile, ProfileChange, RefreshToken,
+        Refused, Secret, Session, WINDOW,
     },
     error::UsersError,
     store::{FailureReset, Store, StoredUser},
@@ -35,17 +35,18 @@ pub struct Authenticated {
 /// `WrongCredentials` for both, and `TooManyFailures` after too many failures of the e-mail or client address.
 pub async fn authenticate(
     store: &Store,
-    limits: Limits,
+    limits: FailureLimits,
     email: &str,
     password: &Secret,
     address: Option<IpAddr>,
     now: i64,
 ) -> Result<Authenticated, UsersError> {
     let email: Option<Email> = email.parse().ok();
-    let (by_email, by_address) = (email.clone().map(Source::Email), address.map(Source::Address));
-    let sources: Vec<Source> = by_email.iter().chain(&by_address).cloned().collect();
+    let (by_email, by_address) =
+        (email.clone().map(FailureSource::Email), address.map(FailureSource::Address));
+    let sources: Vec<FailureSource> = by_email.iter().chain(&by_address).cloned().collect();
     let state = store.login_state(email.as_ref(), &sources).await?;
-    let wait = |source: &Option<Source>, limit| state.failures(source.as_ref()?).wait(limit, now);
+    let wait = |source: &Option<FailureSource>, limit| state.failures(source.as_ref()?).wait(limit, now);
     let waits = [wait(&by_email, limits.per_email), wait(&by_address, limits.per_address)];
     if let Some(seconds) = waits.into_iter().flatten().max() {
         tracing::warn!(seconds, "login refused: too many failed logins");
@@ -68,8 +69,13 @@ pub async fn authenticate(
 ///
 /// # Errors
 /// `TooManyFailures` when there were too many meanwhile.
-pub async fn reset_failures(store: &Store, limits: Limits, email: Email, now: i64) -> Result<(), UsersError> {
-    match store.reset_failures(&Source::Email(email), limits.per_email, now).await? {
+pub async fn reset_failures(
+    store: &Store,
+    limits: FailureLimits,
+    email: Email,
+    now: i64,
+) -> Result<(), UsersError> {
+    match store.reset_failures(&FailureSource::Email(email), limits.per_email, now).await? {
         FailureReset::Done => Ok(()),
         FailureReset::LimitExceeded => Err(UsersError::TooManyFailures { seconds: WINDOW }),
     }

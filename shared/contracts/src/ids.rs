@@ -119,7 +119,7 @@ string_newtype!(
 );
 
 string_newtype!(
-    /// `ntf_` and 32 hexadecimal digits: one event told through one channel.
+    /// `ntf_` and 32 hexadecimal digits: one event through one channel.
     NotificationId,
     |v| is_prefixed_uuid(v, "ntf_"),
     "must be `ntf_` followed by 32 hexadecimal digits",

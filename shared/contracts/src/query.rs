@@ -10,7 +10,7 @@ use crate::{Availability, OrderId, OrderLine, OrderStatus, Sku};
 pub const ORDER_STATUSES_MAX: usize = 50;
 
 /// A query to any context.
-pub trait Query {
+pub trait ContextQuery {
     /// The `action` names that are queries.
     const ACTIONS: &'static [&'static str];
     /// The query's `action` name.
@@ -29,7 +29,7 @@ pub enum OrderQuery {
     },
 }
 
-impl Query for OrderQuery {
+impl ContextQuery for OrderQuery {
     const ACTIONS: &'static [&'static str] = &["OrderStatuses"];
 
     fn action(&self) -> &'static str {
@@ -73,7 +73,7 @@ pub enum PaymentQuery {
     },
 }
 
-impl Query for PaymentQuery {
+impl ContextQuery for PaymentQuery {
     const ACTIONS: &'static [&'static str] = &["PaymentStatuses"];
 
     fn action(&self) -> &'static str {
@@ -111,7 +111,7 @@ pub enum InventoryQuery {
     },
 }
 
-impl Query for InventoryQuery {
+impl ContextQuery for InventoryQuery {
     const ACTIONS: &'static [&'static str] = &["Availabilities"];
 
     fn action(&self) -> &'static str {
@@ -149,7 +149,7 @@ pub enum FulfillmentQuery {
     },
 }
 
-impl Query for FulfillmentQuery {
+impl ContextQuery for FulfillmentQuery {
     const ACTIONS: &'static [&'static str] = &["CountryServed"];
 
     fn action(&self) -> &'static str {

@@ -11,15 +11,15 @@ mod tests;
 
 pub use self::{
     commands::{
-        Aborted, CommandContext, FulfillmentCommand, InventoryCommand, OrderCommand, PaymentCommand,
-        SagaCommand, SagaInput, Shipment, TakePayment, UndoCommand, Undone,
+        Aborted, Booking, CommandContext, FulfillmentCommand, InventoryCommand, OrderCommand, PaymentCommand,
+        SagaCommand, SagaInput, TakePayment, UndoCommand, Undone,
     },
     compensations::{Compensations, UnknownUndo},
     errors::{
         COMPENSATION_FAILED, ORDER_CANCEL_REQUESTED, SAGA_ABORTED, SAGA_UNRESOLVED, SERVICE_UNAVAILABLE,
         TRANSIENT,
     },
-    ledger::{Call, Explanation, Field, Progress, Reason, Refusal, Source},
+    ledger::{Call, Explanation, Field, FieldSource, FinalRefusal, ProgressLine, Reason},
     steps::{
         Context, INVENTORY_NOT_AVAILABLE, LONGEST_WAY_FORWARD_SECONDS, ORDER_WAIT_MINUTES, PAYMENT_DECLINED,
         PAYMENT_TIMEOUT, RESERVATION_COMMITTED, SHIPMENT_REJECTED, STEPS, Step, Undo, UndoOutcome,

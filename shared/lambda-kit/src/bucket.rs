@@ -165,9 +165,9 @@ impl Bucket {
         let mut full_at = self.seen.load(Ordering::Relaxed);
         for _ in 0..TRIES {
             let (moved, seen) = match self.move_on(full_at <= now, now, count, max_wait).await? {
-                Move::Done(to) => (true, to),
-                Move::Refused(seen) => (false, seen),
-                Move::Throttled => return Ok(Advance::Throttled),
+                WriteOutcome::Done(to) => (true, to),
+                WriteOutcome::Refused(seen) => (false, seen),
+                WriteOutcome::Throttled => return Ok(Advance::Throttled),
             };
             self.seen.fetch_max(seen, Ordering::Relaxed);
             if moved {
@@ -181,7 +181,13 @@ impl Bucket {
         Err(TableError::call(OPERATION, "the bucket was emptied and deleted meanwhile"))
     }
 
-    async fn move_on(&self, full: bool, now: i64, count: u32, max_wait: i64) -> Result<Move, TableError> {
+    async fn move_on(
+        &self,
+        full: bool,
+        now: i64,
+        count: u32,
+        max_wait: i64,
+    ) -> Result<WriteOutcome, TableError> {
         let update = self
             .table
             .client
@@ -217,7 +223,7 @@ enum Advance {
     Throttled,
 }
 
-enum Move {
+enum WriteOutcome {
     Done(i64),
     /// The bucket becomes full at another time than was thought; 0 when there is none.
     Refused(i64),
@@ -227,13 +233,13 @@ enum Move {
 
 fn read<R: Send + Sync + std::fmt::Debug + 'static>(
     answer: Result<UpdateItemOutput, SdkError<UpdateItemError, R>>,
-) -> Result<Move, TableError> {
+) -> Result<WriteOutcome, TableError> {
     match answer {
-        Ok(answer) => Ok(Move::Done(full_at(answer.attributes.as_ref())?)),
+        Ok(answer) => Ok(WriteOutcome::Done(full_at(answer.attributes.as_ref())?)),
         Err(error) if condition_failed(&error) => {
-            Ok(Move::Refused(refused_item(&error).map_or(Ok(0), |item| full_at(Some(item)))?))
+            Ok(WriteOutcome::Refused(refused_item(&error).map_or(Ok(0), |item| full_at(Some(item)))?))
         }
-        Err(error) if is_busy(&error) => Ok(Move::Throttled),
+        Err(error) if is_busy(&error) => Ok(WriteOutcome::Throttled),
         Err(error) => Err(TableError::call(OPERATION, error)),
     }
 }

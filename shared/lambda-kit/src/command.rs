@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Instant};
 
 use contracts::{
-    query::Query,
+    query::ContextQuery,
     saga::{SagaCommand, TRANSIENT},
 };
 use lambda_runtime::Diagnostic;
@@ -60,7 +60,7 @@ where
     E: CommandError,
     F: Fn(C) -> Fut,
     Fut: Future<Output = Result<R, E>>,
-    Q: DeserializeOwned + Query,
+    Q: DeserializeOwned + ContextQuery,
     A: Serialize,
     X: std::error::Error,
     G: Fn(Q) -> Answer,
@@ -90,7 +90,7 @@ enum Either<R, A> {
 }
 
 /// Whether the payload's `action` is a query.
-pub fn is_query<Q: Query>(payload: &str) -> bool {
+pub fn is_query<Q: ContextQuery>(payload: &str) -> bool {
     #[derive(Deserialize)]
     struct Action {
         action: String,
@@ -104,7 +104,7 @@ pub fn is_query<Q: Query>(payload: &str) -> bool {
 /// The handler's error, as a transient one.
 pub async fn run_query<Q, A, X, Fut>(query: Q, answerer: impl FnOnce(Q) -> Fut) -> Result<A, Diagnostic>
 where
-    Q: Query,
+    Q: ContextQuery,
     X: std::error::Error,
     Fut: Future<Output = Result<A, X>>,
 {
@@ -113,11 +113,11 @@ where
     let result = answerer(query).await;
     let outcome = match &result {
         Ok(_) => {
-            tracing::info!(action, "question answered");
+            tracing::info!(action, "query answered");
             Outcome::Ok
         }
         Err(error) => {
-            tracing::error!(action, error = error_chain(error), "a question could not be answered");
+            tracing::error!(action, error = error_chain(error), "query failed");
             Outcome::Error
         }
     };

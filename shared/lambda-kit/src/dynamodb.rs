@@ -28,7 +28,7 @@ pub use self::{
     batch::{BatchRead, UnprocessedKeys},
     expression::{ABSENT, Expression, at_version},
     partitions::{InvalidPartitions, Partitions},
-    query::Page,
+    query::ItemPage,
     retry::{Budget, retry_on_conflict, retry_on_conflict_with},
     table::Table,
     transaction::{TransactOutcome, Write},

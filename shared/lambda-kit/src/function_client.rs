@@ -47,7 +47,7 @@ pub enum CallError {
         message: String,
     },
     /// The request has no JSON form, or the answer is not an `A`.
-    #[error("what is sent to or answered by {function} is not of its form")]
+    #[error("the request to {function} or its answer has another format")]
     Form {
         /// The function's name without its stage.
         function: &'static str,
@@ -60,7 +60,7 @@ pub enum CallError {
 /// Lambda's payload for a failed function.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Failure {
+struct FunctionFailure {
     error_type: String,
     error_message: String,
 }
@@ -95,7 +95,8 @@ impl FunctionClient {
         })?;
         let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
         if answer.function_error.is_some() {
-            let Failure { error_type, error_message } = serde_json::from_slice(&payload).unwrap_or_default();
+            let FunctionFailure { error_type, error_message } =
+                serde_json::from_slice(&payload).unwrap_or_default();
             return Err(CallError::Failed { function, name: error_type, message: error_message });
         }
         serde_json::from_slice(&payload).map_err(form)

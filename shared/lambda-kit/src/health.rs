@@ -27,24 +27,23 @@ impl Check {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Health {
     /// `down` when one of the checks is.
-    pub status: Status,
+    pub status: HealthStatus,
     /// The dependencies by name.
-    pub checks: BTreeMap<String, Status>,
+    pub checks: BTreeMap<String, HealthStatus>,
 }
 
 /// Whether a dependency or a context works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "openapi", schemars(rename = "HealthStatus"))]
 #[serde(rename_all = "snake_case")]
-pub enum Status {
+pub enum HealthStatus {
     /// It answers.
     Ok,
     /// It does not answer in time, or with an error.
     Down,
 }
 
-impl From<bool> for Status {
+impl From<bool> for HealthStatus {
     fn from(ok: bool) -> Self {
         if ok { Self::Ok } else { Self::Down }
     }
@@ -55,7 +54,7 @@ pub async fn check(checks: &[Check]) -> Health {
     let results =
         join_all(checks.iter().map(|check| async { (check.name.to_owned(), (check.probe)().await) })).await;
     Health {
-        status: Status::from(results.iter().all(|(_, ok)| *ok)),
-        checks: results.into_iter().map(|(name, ok)| (name, Status::from(ok))).collect(),
+        status: HealthStatus::from(results.iter().all(|(_, ok)| *ok)),
+        checks: results.into_iter().map(|(name, ok)| (name, HealthStatus::from(ok))).collect(),
     }
 }

@@ -67,8 +67,8 @@ fn malformed(name: &str, error: &serde_json::Error) -> Diagnostic {
 #[serde(untagged)]
 enum Answer {
     Relayed(StreamBatchResponse),
-    Republished(republish::Page),
-    Retried(parking::Retried),
+    Republished(republish::RepublishedPage),
+    Retried(parking::RetriedPage),
 }
 
 /// Serves a table's stream until the process ends, and the operator's requests. `then` runs concurrently with

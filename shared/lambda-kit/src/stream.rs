@@ -21,13 +21,13 @@ pub struct StreamRecord {
     #[serde(rename = "eventName")]
     pub event_name: String,
     /// What changed.
-    pub dynamodb: Change,
+    pub dynamodb: ItemChange,
 }
 
 /// The change of an item. Which images it has depends on the stream's view type.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Change {
+pub struct ItemChange {
     /// Identifies the record in its shard. Digits.
     pub sequence_number: String,
     /// The item's key.

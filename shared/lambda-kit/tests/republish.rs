@@ -7,7 +7,7 @@ use lambda_kit::{
     dynamodb::{OUTBOX, Table, key, outbox},
     relay::{
         Publisher,
-        republish::{Page, RepublishError, Republisher, Request},
+        republish::{RepublishError, RepublishedPage, Republisher, Request},
     },
     testing::{self, Faults},
 };
@@ -70,7 +70,7 @@ impl Shop {
         }
     }
 
-    async fn page(&self, request: &Request) -> Result<Page, RepublishError> {
+    async fn page(&self, request: &Request) -> Result<RepublishedPage, RepublishError> {
         self.republisher.page(request).await
     }
 
@@ -108,7 +108,7 @@ async fn every_outbox_is_published_again_and_the_events_of_a_subject_in_order() 
     shop.put("ORDER#a", "COMMIT#00000002", &more).await;
     shop.put("PRICE#MUG", "PRICE", &[]).await;
     let page = shop.page(&run("r")).await.unwrap();
-    assert_eq!(page, Page { events: 3, unreadable: 0, cursor: None });
+    assert_eq!(page, RepublishedPage { events: 3, unreadable: 0, cursor: None });
     assert_eq!(shop.events().await, ["a 1", "a 2", "a 3"]);
 }
 
@@ -142,7 +142,10 @@ async fn pages_of_items_that_told_nothing_are_passed_over() {
     for i in 0..250 {
         shop.put(&format!("REFRESH#{i}"), "TOKEN", &[]).await;
     }
-    assert_eq!(shop.page(&run("r")).await.unwrap(), Page { events: 0, unreadable: 0, cursor: None });
+    assert_eq!(
+        shop.page(&run("r")).await.unwrap(),
+        RepublishedPage { events: 0, unreadable: 0, cursor: None }
+    );
 }
 
 #[tokio::test]
@@ -191,7 +194,10 @@ async fn an_outbox_that_cannot_be_read_is_counted_and_stops_nobody() {
     let put = shop.table.client.put_item().table_name(&shop.table.name).set_item(Some(broken));
     put.send().await.unwrap();
     shop.put("USER#1", "PROFILE", &[event("u", "user.registered", 1)]).await;
-    assert_eq!(shop.page(&run("r")).await.unwrap(), Page { events: 1, unreadable: 1, cursor: None });
+    assert_eq!(
+        shop.page(&run("r")).await.unwrap(),
+        RepublishedPage { events: 1, unreadable: 1, cursor: None }
+    );
 }
 
 #[tokio::test]

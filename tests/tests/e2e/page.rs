@@ -126,7 +126,9 @@ async fn an_order_that_cannot_be_shipped_shows_what_was_undone(world: World) -> 
     fill_in_address(&mut browser).await?;
     browser.value("document.querySelector('[name=country]').value = 'AQ'").await?;
     browser.click("#place").await?;
-    browser.see_text(".order .outcome", "nobody ships to this address. What you paid was paid back.").await?;
+    browser
+        .see_text(".order .outcome", "no carrier delivers to this address. What you paid was paid back.")
+        .await?;
     see_steps(&mut browser, "undone", 2).await?;
     browser.see_text(".order .steps .undone", "$12.50 was paid back.").await?;
     browser.see_text(".order .steps .undone", "The stock was put back.").await?;

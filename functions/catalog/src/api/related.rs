@@ -12,7 +12,7 @@ use lambda_kit::{dynamodb::TableError, http::Problem, last_known::Read};
 use super::{Catalog, not_found, parse_sku};
 use crate::{
     domain::Product,
-    store::{Page, Store},
+    store::{ProductPage, Store},
 };
 
 /// Shown at most.
@@ -28,7 +28,7 @@ pub(super) async fn related(
     let product = catalog.store.on_sale(&parse_sku(&sku)?).await.map_err(|e| Problem::unavailable(&e))?;
     let Product { sku, .. } = product.ok_or_else(not_found)?;
     let products = companions(&catalog.store, &sku).await.map_err(|e| Problem::unavailable(&e))?;
-    let page = Read::Current(Page { products, next_cursor: None });
+    let page = Read::Current(ProductPage { products, next_cursor: None });
     catalog.show(&headers, page, Timestamp::now()).await
 }
 

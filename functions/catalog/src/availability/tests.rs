@@ -8,13 +8,13 @@ use wiremock::{MockServer, ResponseTemplate};
 use super::*;
 use crate::testing::{answering, at, inventory, well};
 
-async fn with_mugs() -> (Availabilities, Store, Faults, MockServer) {
+async fn with_mugs() -> (AvailabilityReader, Store, Faults, MockServer) {
     let (table, faults) = testing::table(&[]).await;
     let store = Store::new(table);
     store.record_stock(&mug(), 1, Availability::InStock, at(0)).await.unwrap().unwrap();
     faults.reset();
     let (inventory, server) = inventory(well()).await;
-    (Availabilities::new(store.clone(), inventory), store, faults, server)
+    (AvailabilityReader::new(store.clone(), inventory), store, faults, server)
 }
 
 fn mug() -> Sku {

@@ -39,7 +39,7 @@ const KEYS_PER_READ: usize = 100;
 
 /// Which products are wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Filter {
+pub struct ProductFilter {
     pub category: Option<String>,
     /// Normalized: a prefix of a phrase of the name.
     pub text: Option<String>,
@@ -47,7 +47,7 @@ pub struct Filter {
 
 /// One page of products, sorted by name in a search, else by SKU.
 #[derive(Debug, Clone, Default)]
-pub struct Page {
+pub struct ProductPage {
     pub products: Vec<Product>,
     pub next_cursor: Option<String>,
 }
@@ -107,7 +107,7 @@ impl ListKey {
     }
 }
 
-impl Filter {
+impl ProductFilter {
     /// The index of the list, and its partition.
     fn list(&self) -> (Index, String) {
         // At most one character, so that everything after it is the category, whatever it contains.
@@ -142,8 +142,8 @@ impl Filter {
 /// The keys of a product on sale in both indexes.
 fn listed(category: &str, place: &ListKey) -> Item {
     let text = place.word.as_ref().map(|(_, phrase)| phrase.clone());
-    let all = Filter { category: None, text };
-    let within = Filter { category: Some(category.to_owned()), ..all.clone() };
+    let all = ProductFilter { category: None, text };
+    let within = ProductFilter { category: Some(category.to_owned()), ..all.clone() };
     let mut keys = Item::new();
     for filter in [all, within] {
         let (index, partition) = filter.list();
@@ -181,10 +181,15 @@ impl Store {
     ///
     /// # Errors
     /// When the cursor does not belong to this list, or the table cannot be read.
-    pub async fn list(&self, filter: &Filter, limit: usize, cursor: Option<&str>) -> Result<Page, ListError> {
+    pub async fn list(
+        &self,
+        filter: &ProductFilter,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<ProductPage, ListError> {
         if filter.text.as_ref().is_some_and(String::is_empty) {
             // The search text has only characters that no word has.
-            return Ok(Page { products: vec![], next_cursor: None });
+            return Ok(ProductPage { products: vec![], next_cursor: None });
         }
         let from = cursor.map(|cursor| filter.parse(cursor)).transpose()?;
         // One more than a page shows whether there is another page.
@@ -196,13 +201,13 @@ impl Store {
             rest
         };
         let products = found.into_iter().map(|(_, product)| product).collect();
-        Ok(Page { products, next_cursor: next.map(|place| filter.cursor(place)).transpose()? })
+        Ok(ProductPage { products, next_cursor: next.map(|place| filter.cursor(place)).transpose()? })
     }
 
     /// The products after a position, and the position after which there may be more.
     async fn find(
         &self,
-        filter: &Filter,
+        filter: &ProductFilter,
         wanted: usize,
         mut from: Option<ListKey>,
     ) -> Result<(Vec<(ListKey, Product)>, Option<ListKey>), TableError> {
@@ -223,7 +228,7 @@ impl Store {
     /// A section of a list's index, and whether it continues.
     async fn places(
         &self,
-        filter: &Filter,
+        filter: &ProductFilter,
         limit: usize,
         from: Option<ListKey>,
     ) -> Result<(Vec<(ListKey, Item)>, bool), TableError> {
@@ -260,7 +265,7 @@ impl Store {
     /// table.
     async fn shown(
         &self,
-        filter: &Filter,
+        filter: &ProductFilter,
         places: Vec<(ListKey, Item)>,
     ) -> Result<Vec<(ListKey, Product)>, TableError> {
         const OPERATION: &str = "reading a page of products";

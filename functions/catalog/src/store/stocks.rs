@@ -11,7 +11,7 @@ use lambda_kit::dynamodb::{
 use serde::{Deserialize, Serialize};
 
 use super::{Store, partition};
-use crate::stock::Stock;
+use crate::stock::StockCopy;
 
 const STOCK: &str = "STOCK";
 
@@ -45,13 +45,13 @@ impl Store {
 
     /// The stored stock of these SKUs; those without events are left out. Eventually consistent, at half the
     /// price: the copy is behind the stock by more than a replica's lag anyway.
-    pub async fn stocks(&self, skus: &[Sku]) -> Result<HashMap<Sku, Stock>, TableError> {
+    pub async fn stocks(&self, skus: &[Sku]) -> Result<HashMap<Sku, StockCopy>, TableError> {
         const OPERATION: &str = "reading stocks";
         let mut stocks = HashMap::new();
         let keys = skus.iter().map(stock_key).collect();
         for item in self.table.batch_get(OPERATION, keys, BatchRead::EVENTUAL).await? {
             let Row { sku, availability, stock_version: version, published_at } = from_item(OPERATION, item)?;
-            stocks.insert(sku, Stock { availability: Some(availability), version, published_at });
+            stocks.insert(sku, StockCopy { availability: Some(availability), version, published_at });
         }
         Ok(stocks)
     }

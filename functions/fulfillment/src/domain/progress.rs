@@ -1,6 +1,6 @@
 //! The progress of a shipment, as staff report it.
 
-use contracts::saga::Shipment as Booking;
+use contracts::saga::Booking;
 use serde::{Deserialize, Serialize};
 
 use super::{Change, Decision, EventContext, Shipment, Status};
@@ -39,7 +39,7 @@ impl Progress {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct ProgressReport {
     pub progress: Progress,
     /// Replaces the booked one.
     pub tracking_number: Option<String>,
@@ -57,7 +57,11 @@ pub struct OutOfOrder {
 ///
 /// # Errors
 /// When the report does not follow the shipment's current status.
-pub fn report(current: &Shipment, report: &Report, context: &EventContext) -> Result<Decision, OutOfOrder> {
+pub fn report(
+    current: &Shipment,
+    report: &ProgressReport,
+    context: &EventContext,
+) -> Result<Decision, OutOfOrder> {
     let reported = report.progress;
     let out_of_order = OutOfOrder { current: current.status, reported };
     let booking = current.booking.clone().ok_or(out_of_order)?;

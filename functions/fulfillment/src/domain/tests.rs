@@ -130,7 +130,7 @@ fn staff_take_a_shipment_step_by_step_and_no_other_way() {
     for is in [Scheduled, Picked, Packed, Shipped, Delivered, Rejected, Cancelled] {
         let shipment = Shipment { status: is, ..shipment.clone() };
         for (n, progress) in steps.into_iter().enumerate() {
-            let outcome = report(&shipment, &Report { progress, tracking_number: None }, &context());
+            let outcome = report(&shipment, &ProgressReport { progress, tracking_number: None }, &context());
             match outcome {
                 Ok(Decision::Write(change)) => {
                     assert!(allowed.contains(&(is, n)), "{is:?} to {progress:?}");

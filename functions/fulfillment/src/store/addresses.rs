@@ -10,7 +10,7 @@ const DELETED: &str = "DELETED";
 
 /// Shipments of one customer that have an address, and the start of the next page.
 #[derive(Debug, Default)]
-pub struct Page {
+pub struct AddressPage {
     pub orders: Vec<OrderId>,
     pub next: Option<Item>,
 }
@@ -53,7 +53,7 @@ impl Store {
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub async fn addresses(&self, customer: &UserId, from: Option<Item>) -> Result<Page, TableError> {
+    pub async fn addresses(&self, customer: &UserId, from: Option<Item>) -> Result<AddressPage, TableError> {
         const OPERATION: &str = "list a customer's addresses";
         let query = self
             .table
@@ -68,7 +68,7 @@ impl Store {
             let order = string_of(item, SK).and_then(|sk| sk.strip_prefix(SHIPMENT_ENTRY)?.parse().ok());
             order.ok_or_else(|| TableError::item(OPERATION, "its key names no order"))
         };
-        Ok(Page { orders: page.items.iter().map(order).collect::<Result<_, _>>()?, next: page.next })
+        Ok(AddressPage { orders: page.items.iter().map(order).collect::<Result<_, _>>()?, next: page.next })
     }
 
     /// Removes the address from a shipment, if it has one. This counts as a write, so that a concurrent

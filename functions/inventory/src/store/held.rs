@@ -2,7 +2,7 @@
 
 use contracts::OrderId;
 use jiff::Timestamp;
-use lambda_kit::dynamodb::{Item, PK, Page, TableError, string, string_of};
+use lambda_kit::dynamodb::{Item, ItemPage, PK, TableError, string, string_of};
 
 use super::{
     Store,
@@ -56,7 +56,7 @@ impl Store {
             .expression_attribute_values(":before", string(before.to_string()))
             .set_exclusive_start_key(start)
             .limit(limit);
-        let Page { items, next } = self.table.query_page(OPERATION, query).await?;
+        let ItemPage { items, next } = self.table.query_page(OPERATION, query).await?;
         let held = items.iter().map(read).collect::<Result<_, _>>();
         Ok(HeldPage { held: held.map_err(|error| TableError::item(OPERATION, error))?, next })
     }

@@ -15,10 +15,10 @@ const FRESH: SignedDuration = SignedDuration::from_secs(60);
 
 /// Only SKUs with several shards are kept, which are the few hot ones.
 #[derive(Debug, Clone, Default)]
-pub struct Spread(Arc<Mutex<HashMap<Sku, Known>>>);
+pub struct Spread(Arc<Mutex<HashMap<Sku, KnownShards>>>);
 
 #[derive(Debug, Clone, Copy)]
-struct Known {
+struct KnownShards {
     shards: u32,
     read_at: Timestamp,
 }
@@ -26,7 +26,7 @@ struct Known {
 impl Spread {
     pub fn record(&self, sku: &Sku, shards: u32, at: Timestamp) {
         if shards > 1 {
-            self.with(|known| known.insert(sku.clone(), Known { shards, read_at: at }));
+            self.with(|known| known.insert(sku.clone(), KnownShards { shards, read_at: at }));
         }
     }
 
@@ -40,7 +40,7 @@ impl Spread {
         self.with(|known| known.get(sku).is_some_and(|known| now.duration_since(known.read_at) > FRESH))
     }
 
-    fn with<R>(&self, f: impl FnOnce(&mut HashMap<Sku, Known>) -> R) -> R {
+    fn with<R>(&self, f: impl FnOnce(&mut HashMap<Sku, KnownShards>) -> R) -> R {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

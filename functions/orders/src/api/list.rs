@@ -17,7 +17,7 @@ use super::view::CACHE;
 use crate::store::{Scope, Store};
 
 #[derive(Deserialize)]
-pub(super) struct Filter {
+pub(super) struct OrderFilter {
     status: Option<String>,
     /// Only this customer's orders. For an administrator: other users see only their own.
     customer: Option<String>,
@@ -36,7 +36,7 @@ struct Position {
 pub(super) async fn list(
     State(store): State<Store>,
     identity: Identity,
-    Query(Filter { status, customer }): Query<Filter>,
+    Query(OrderFilter { status, customer }): Query<OrderFilter>,
     Page { limit, cursor }: Page,
 ) -> Result<Response, Problem> {
     let status = status.as_deref().map(status_of).transpose()?;

@@ -59,7 +59,7 @@ pub(super) async fn shop_with(forecast: Forecast) -> Shop {
     store.record_price(&sku("TEA"), 1, Some(euros)).await.unwrap().unwrap();
     store.record_price(&sku("OLD"), 2, None).await.unwrap().unwrap();
     faults.reset();
-    let limits = Limits::new(&table);
+    let limits = Limiters::new(&table);
     let app = lambda_kit::http::app(routes(store.clone(), limits, forecast), tokens.verifier());
     Shop { app, store, table, faults, tokens, anna: UserId::generate() }
 }

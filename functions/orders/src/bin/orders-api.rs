@@ -1,5 +1,5 @@
 use lambda_kit::{MainResult, aws, config, dynamodb::Table, http, jwt::Verifier, telemetry};
-use orders::{Forecast, Limits, Partitioning, Store, routes};
+use orders::{Forecast, Limiters, Partitioning, Store, routes};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -8,7 +8,7 @@ async fn main() -> MainResult {
     let table = Table::from_env(&sdk)?;
     let verifier = Verifier::from_env(&sdk)?;
     let checks = vec![table.health(), verifier.health()];
-    let limits = Limits::new(&table);
+    let limits = Limiters::new(&table);
     let forecast = Forecast::new(&(&sdk).into(), config::required("STAGE")?);
     let store = Store::new(table, Partitioning::from_env()?);
     http::run(checks, routes(store, limits, forecast), verifier).await

@@ -1,6 +1,6 @@
 use aws_sdk_sfn::Client;
 use lambda_kit::{MainResult, aws, config, dynamodb::Table, telemetry};
-use orders::{Contexts, Executions, Partitioning, Reconciler, Starter, Store, reconcile};
+use orders::{ContextClient, Executions, Partitioning, Reconciler, Starter, Store, reconcile};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -14,7 +14,7 @@ async fn main() -> MainResult {
         store: Store::new(table.clone(), Partitioning::from_env()?),
         executions: Executions::new(sfn.clone(), &state_machine),
         starter: Starter::new(sfn, state_machine, table, starts_per_second),
-        contexts: Contexts::new(&(&sdk).into(), stage),
+        contexts: ContextClient::new(&(&sdk).into(), stage),
     };
     reconcile(checks, reconciler).await
 }

@@ -2,7 +2,7 @@
 
 use contracts::{
     OrderId, PricedLine,
-    saga::{Compensations, Failure, Shipment},
+    saga::{Booking, Compensations, Failure},
 };
 
 use super::{Offer, order::CancelledFor};
@@ -16,7 +16,7 @@ pub enum Command {
     /// The saga holds the stock, and is about to take the payment.
     RecordReservation,
     /// The saga has the payment and the shipment: the point of no return.
-    Complete { shipment: Shipment },
+    Complete { shipment: Booking },
     /// The saga does not know whether its `Complete` took effect. From now on it must not, unless it did.
     Abort,
     /// The saga has undone its steps, as far as it could.

@@ -8,7 +8,7 @@ use contracts::{
         OrderPaymentPending, OrderPaymentRefunded, OrderPaymentSucceeded, OrderShipmentScheduled,
     },
     saga::{
-        Compensations, Failure, INVENTORY_NOT_AVAILABLE, ORDER_CANCEL_REQUESTED, Shipment, UndoOutcome,
+        Booking, Compensations, Failure, INVENTORY_NOT_AVAILABLE, ORDER_CANCEL_REQUESTED, UndoOutcome,
         steps::{REFUND_PAYMENT, RELEASE_INVENTORY, TAKE_PAYMENT},
     },
 };
@@ -105,8 +105,8 @@ fn record_reservation(order: &Placed) -> Result<Vec<Event>, Rejected> {
     }
 }
 
-fn complete(order: &Placed, shipment: Shipment) -> Result<Vec<Event>, Rejected> {
-    let Shipment { carrier, tracking_number, estimated_delivery, .. } = shipment;
+fn complete(order: &Placed, shipment: Booking) -> Result<Vec<Event>, Rejected> {
+    let Booking { carrier, tracking_number, estimated_delivery, .. } = shipment;
     match order.state {
         State::Created | State::Reserved if order.cancel_requested => Err(Rejected::CancelRequested),
         State::Created => Err(Rejected::NotReserved),

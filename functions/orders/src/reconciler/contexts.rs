@@ -1,6 +1,6 @@
 //! Calls other contexts by direct invocation: their undos, and queries about payments.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use contracts::{
     OrderId,
@@ -9,18 +9,14 @@ use contracts::{
 };
 use lambda_kit::function_client::{CallError, FunctionClient};
 
-use super::correlation_id;
+use super::{correlation_id, invocation::LONGEST_CALL};
 use crate::domain::History;
-
-/// Longer than a command function's 30 s, like the saga's tasks, so that a late success is not taken for a
-/// failure.
-pub(super) const LONGEST_CALL: Duration = Duration::from_secs(35);
 
 /// The functions of the other contexts.
 #[derive(Debug, Clone)]
-pub struct Contexts(FunctionClient);
+pub struct ContextClient(FunctionClient);
 
-impl Contexts {
+impl ContextClient {
     /// Calls with one try each: the next run is the second one.
     pub fn new(sdk: &aws_sdk_lambda::config::Config, stage: String) -> Self {
         Self(FunctionClient::new(sdk, stage, LONGEST_CALL))

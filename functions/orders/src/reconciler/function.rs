@@ -19,8 +19,8 @@ use super::{
     ReconcileError, Reconciler,
     invocation::Invocation,
     overdue,
-    report::Report,
-    roll_back::{Retried, RetryError, last_failure},
+    report::ReconciliationReport,
+    roll_back::{RetryError, RetryOutcome, last_failure},
 };
 use crate::store::{IndexReason, IndexedOrder};
 
@@ -46,7 +46,7 @@ pub enum Request {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
-    Report(Report),
+    Report(ReconciliationReport),
     Orders(OrderList),
     Retry { order_id: OrderId, status: OrderStatus, failed: Vec<String> },
 }
@@ -54,13 +54,13 @@ pub enum Answer {
 /// Some of the orders in the index.
 #[derive(Debug, Serialize)]
 pub struct OrderList {
-    orders: Vec<Listed>,
+    orders: Vec<ListedOrder>,
     /// Whether there are more orders.
     more: bool,
 }
 
 #[derive(Debug, Serialize)]
-pub struct Listed {
+pub struct ListedOrder {
     order_id: OrderId,
     status: OrderStatus,
     since: String,
@@ -98,7 +98,7 @@ impl Reconciler {
                 telemetry::record("CheckSagas", outcome, started.elapsed());
                 let report = result.map_err(|error| failed(&error))?;
                 report.record();
-                let Report { overdue, running, in_attention, .. } = report;
+                let ReconciliationReport { overdue, running, in_attention, .. } = report;
                 tracing::info!(overdue, running, in_attention, "sagas checked");
                 Ok(Answer::Report(report))
             }
@@ -119,9 +119,9 @@ impl Reconciler {
         })?;
         tracing::info!(order_id = order_id.as_str(), ?retried, "undos retried");
         let (status, failed) = match retried {
-            Retried::Cancelled => (OrderStatus::OrderCancelled, vec![]),
-            Retried::Completed => (OrderStatus::OrderCompleted, vec![]),
-            Retried::StillFailing(failed) => (OrderStatus::NeedsAttention, failed),
+            RetryOutcome::Cancelled => (OrderStatus::OrderCancelled, vec![]),
+            RetryOutcome::Completed => (OrderStatus::OrderCompleted, vec![]),
+            RetryOutcome::StillFailing(failed) => (OrderStatus::NeedsAttention, failed),
         };
         Ok(Answer::Retry { order_id, status, failed })
     }
@@ -143,7 +143,7 @@ impl Reconciler {
             let Some(history) = self.store.load(&order.order_id).await? else { continue };
             let failure = last_failure(&history).filter(|_| !history.order.status.is_final());
             let (failure, failed) = failure.map(|event| (event.failure, event.failed)).unzip();
-            orders.push(Listed {
+            orders.push(ListedOrder {
                 order_id: order.order_id,
                 status: history.order.status,
                 since: order.since,

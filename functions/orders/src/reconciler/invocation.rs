@@ -5,8 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 use jiff::Timestamp;
 use lambda_runtime::Context;
 
-use super::contexts::LONGEST_CALL;
-
+/// Longer than a command function's 30 s, like the saga's tasks, so that a late success is not taken for a
+/// failure.
+pub const LONGEST_CALL: Duration = Duration::from_secs(35);
 /// The undos of one order, one after the other, and the writes around them.
 pub const TIME_TO_UNDO: Duration = Duration::from_secs(3 * LONGEST_CALL.as_secs() + 15);
 

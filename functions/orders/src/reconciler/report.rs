@@ -35,7 +35,7 @@ pub enum ReconcileOutcome {
 
 /// One run's findings.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct ReconciliationReport {
     /// Open orders that were placed long ago.
     pub overdue: usize,
     pub running: usize,
@@ -80,7 +80,7 @@ impl ReconcileOutcome {
     }
 }
 
-impl Report {
+impl ReconciliationReport {
     pub fn open(&mut self, order_id: &OrderId, outcome: ReconcileOutcome) {
         self.overdue += 1;
         *match outcome {

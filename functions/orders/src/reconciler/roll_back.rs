@@ -25,7 +25,7 @@ const SAGA: &str = "Saga";
 
 /// The result of retrying an order's failed undos.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Retried {
+pub enum RetryOutcome {
     Cancelled,
     /// These undos failed again.
     StillFailing(Vec<String>),
@@ -76,7 +76,11 @@ impl Reconciler {
     ///
     /// # Errors
     /// When there is nothing to retry, or the order cannot be reconciled.
-    pub async fn retry(&self, order_id: &contracts::OrderId, now: Timestamp) -> Result<Retried, RetryError> {
+    pub async fn retry(
+        &self,
+        order_id: &contracts::OrderId,
+        now: Timestamp,
+    ) -> Result<RetryOutcome, RetryError> {
         let execution = self.executions.of(order_id).await.map_err(ReconcileError::from)?;
         let history = self.store.load(order_id).await.map_err(ReconcileError::from)?;
         let history = history.ok_or(ReconcileError::NoOrder)?;
@@ -100,7 +104,7 @@ impl Reconciler {
             None => {
                 let aborted = self.abort(&history, now).await?;
                 match aborted.order.status {
-                    OrderStatus::OrderCompleted => return Ok(Retried::Completed),
+                    OrderStatus::OrderCompleted => return Ok(RetryOutcome::Completed),
                     _ => (failure(&aborted), undos().collect()),
                 }
             }
@@ -108,8 +112,8 @@ impl Reconciler {
         let compensations = self.undo(&history, &failure, missing).await;
         let still_failing = failed(&compensations);
         match self.cancel(&history, failure, compensations, now).await? {
-            OrderStatus::OrderCancelled => Ok(Retried::Cancelled),
-            _ => Ok(Retried::StillFailing(still_failing)),
+            OrderStatus::OrderCancelled => Ok(RetryOutcome::Cancelled),
+            _ => Ok(RetryOutcome::StillFailing(still_failing)),
         }
     }
 

@@ -19,7 +19,7 @@ use serde_json::json;
 use self::world::{PLACED, World};
 use super::{
     invocation::TIME_TO_UNDO,
-    roll_back::{Retried, RetryError},
+    roll_back::{RetryError, RetryOutcome},
     *,
 };
 use crate::{
@@ -288,7 +288,7 @@ async fn a_retry_does_the_missing_undos_in_the_sagas_order(
     let retried = world.reconciler.retry(&order_id(), at(DAY)).await.unwrap();
     assert_eq!(
         (retried, world.undone()),
-        (Retried::Cancelled, missing.iter().map(|&s| s.to_owned()).collect())
+        (RetryOutcome::Cancelled, missing.iter().map(|&s| s.to_owned()).collect())
     );
     let history = world.history().await;
     assert_eq!(history.order.status, OrderStatus::OrderCancelled);
@@ -305,13 +305,13 @@ async fn a_retry_that_fails_again_says_what_and_changes_nothing_that_is_known() 
     world.execution("FAILED");
     world.fail("RefundPayment");
     let retry = async || world.reconciler.retry(&order_id(), at(DAY)).await.unwrap();
-    assert_eq!(retry().await, Retried::StillFailing(vec!["payment".to_owned()]));
+    assert_eq!(retry().await, RetryOutcome::StillFailing(vec!["payment".to_owned()]));
     let half = world.history().await;
     assert_eq!(half.events.last().unwrap().envelope.data["failed"], json!(["payment"]));
-    assert_eq!(retry().await, Retried::StillFailing(vec!["payment".to_owned()]));
+    assert_eq!(retry().await, RetryOutcome::StillFailing(vec!["payment".to_owned()]));
     assert_eq!(world.history().await, half);
     world.repair("RefundPayment");
-    assert_eq!(retry().await, Retried::Cancelled);
+    assert_eq!(retry().await, RetryOutcome::Cancelled);
 }
 
 #[tokio::test]
@@ -335,9 +335,9 @@ async fn an_order_whose_refund_failed_is_listed_and_a_retry_refunds_it_again() {
 
     world.fail("RefundPayment");
     let retry = async || world.reconciler.retry(&order_id(), at(DAY)).await.unwrap();
-    assert_eq!(retry().await, Retried::StillFailing(vec!["payment".to_owned()]));
+    assert_eq!(retry().await, RetryOutcome::StillFailing(vec!["payment".to_owned()]));
     world.repair("RefundPayment");
-    assert_eq!(retry().await, Retried::Cancelled);
+    assert_eq!(retry().await, RetryOutcome::Cancelled);
     assert!(world.undone().iter().all(|undo| undo == "RefundPayment"), "{:?}", world.undone());
     assert_eq!(world.history().await.order.status, OrderStatus::OrderCancelled);
 }
@@ -365,7 +365,7 @@ async fn a_retry_is_refused_when_there_is_nothing_to_retry(
 async fn a_retry_of_a_lost_order_need_not_wait_for_the_check() {
     let world = World::new().await.with_order(vec![Command::RecordReservation]).await;
     world.execution("ABORTED");
-    assert_eq!(world.reconciler.retry(&order_id(), at(60)).await.unwrap(), Retried::Cancelled);
+    assert_eq!(world.reconciler.retry(&order_id(), at(60)).await.unwrap(), RetryOutcome::Cancelled);
     assert_eq!(world.undone(), all_undos());
 }
 

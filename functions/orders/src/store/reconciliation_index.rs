@@ -60,7 +60,7 @@ pub struct IndexedOrder {
 
 /// A page of the index, and the start of the next one.
 #[derive(Debug)]
-pub struct Page {
+pub struct IndexPage {
     pub orders: Vec<IndexedOrder>,
     pub next: Option<Item>,
 }
@@ -160,7 +160,7 @@ impl Store {
         until: Timestamp,
         limit: i32,
         from: Option<Item>,
-    ) -> Result<Page, StoreError> {
+    ) -> Result<IndexPage, StoreError> {
         const OPERATION: &str = "reading the reconciliation index";
         let query = self
             .table
@@ -173,7 +173,7 @@ impl Store {
             .set_exclusive_start_key(from);
         let page = self.table.query_page(OPERATION, query).await?;
         let orders = page.items.iter().map(indexed_order).collect::<Result<_, _>>();
-        Ok(Page { orders: orders.map_err(|e| TableError::item(OPERATION, e))?, next: page.next })
+        Ok(IndexPage { orders: orders.map_err(|e| TableError::item(OPERATION, e))?, next: page.next })
     }
 
     /// Removes a cancelled order from the index. A repeat changes nothing.

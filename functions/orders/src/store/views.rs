@@ -63,7 +63,7 @@ pub enum Scope {
 
 /// A part of a list, the newest first.
 #[derive(Debug)]
-pub struct Listed {
+pub struct ViewPage {
     pub orders: Vec<Box<RawValue>>,
     /// The place after which the list goes on, if it does.
     pub next: Option<String>,
@@ -137,7 +137,7 @@ impl Store {
         status: Option<OrderStatus>,
         limit: usize,
         mut after: Option<String>,
-    ) -> Result<Listed, StoreError> {
+    ) -> Result<ViewPage, StoreError> {
         let mut orders = Vec::new();
         for _ in 0..ROUNDS {
             let pages = match scope {
@@ -158,7 +158,7 @@ impl Store {
                 break;
             }
         }
-        Ok(Listed { orders, next: after })
+        Ok(ViewPage { orders, next: after })
     }
 
     async fn of_customer(

@@ -12,7 +12,7 @@ const STEPS: usize = 8;
 
 /// How far the pending actions have come.
 #[derive(Debug)]
-pub(super) enum Progress {
+pub(super) enum PendingOutcome {
     /// Nothing is pending.
     Done(Payment),
     /// The customer or the bank must act first, or the invocation has no time for the next call.
@@ -37,16 +37,16 @@ impl Payments {
         payment: Payment,
         context: EventContext<'_>,
         invocation: Invocation,
-    ) -> Result<Progress, PaymentsError> {
+    ) -> Result<PendingOutcome, PaymentsError> {
         let mut payment = payment;
         let mut just_made = None;
         for _ in 0..STEPS {
             let action = payment.pending_action(context.now);
             if !matches!(action, PendingAction::None | PendingAction::Expire) && !invocation.has(ONE_CALL) {
-                return Ok(Progress::Waiting(payment));
+                return Ok(PendingOutcome::Waiting(payment));
             }
             let step = match action {
-                PendingAction::None => return Ok(Progress::Done(payment)),
+                PendingAction::None => return Ok(PendingOutcome::Done(payment)),
                 PendingAction::Expire => {
                     StepOutcome::Changed(self.record(payment, &PaymentInput::DeadlineExpired, context).await?)
                 }
@@ -70,11 +70,11 @@ impl Payments {
                     just_made = Some(intent_id);
                     payment
                 }
-                StepOutcome::Waiting(payment) => return Ok(Progress::Waiting(payment)),
-                StepOutcome::Failed(payment, error) => return Ok(Progress::Blocked(payment, error)),
+                StepOutcome::Waiting(payment) => return Ok(PendingOutcome::Waiting(payment)),
+                StepOutcome::Failed(payment, error) => return Ok(PendingOutcome::Blocked(payment, error)),
             };
         }
-        Ok(Progress::Waiting(payment))
+        Ok(PendingOutcome::Waiting(payment))
     }
 
     /// Creates an unconfirmed intent and stores its id. No money can move before that.

@@ -1,7 +1,9 @@
 use contracts::saga::{UndoOutcome, Undone};
 use futures::future::join;
+use jiff::Timestamp;
 use rstest::rstest;
 use serde_json::json;
+use tokio::time::{Duration, Instant};
 
 use super::*;
 use crate::{

@@ -9,7 +9,7 @@ use super::{Payment, Status};
 
 /// An intent, as the gateway has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
+pub struct GatewayIntent {
     pub intent_id: String,
     /// Whether it has taken money.
     pub taken: bool,
@@ -21,7 +21,7 @@ pub struct Account {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum DifferenceKind {
     /// The gateway took money for an order that has no payment.
     NoPayment,
     /// The gateway took money by an intent that is not the payment's.
@@ -43,7 +43,7 @@ pub enum Kind {
 pub struct Difference {
     pub order_id: OrderId,
     pub intent_id: String,
-    pub kind: Kind,
+    pub kind: DifferenceKind,
     pub books: i64,
     pub gateway: i64,
 }
@@ -64,7 +64,7 @@ impl Payment {
 pub fn compare(
     order_id: &OrderId,
     payment: Option<&Payment>,
-    gateway: &Account,
+    gateway: &GatewayIntent,
     now: Timestamp,
 ) -> Option<Difference> {
     let different = |kind, books, gateway_has| {
@@ -73,21 +73,21 @@ pub fn compare(
     };
     let taken = if gateway.taken { gateway.amount } else { 0 };
     let Some(payment) = payment else {
-        return if gateway.taken { different(Kind::NoPayment, 0, taken) } else { None };
+        return if gateway.taken { different(DifferenceKind::NoPayment, 0, taken) } else { None };
     };
     if payment.intent.as_ref().is_none_or(|intent| intent.id != gateway.intent_id) {
-        return if gateway.taken { different(Kind::OtherIntent, 0, taken) } else { None };
+        return if gateway.taken { different(DifferenceKind::OtherIntent, 0, taken) } else { None };
     }
     match (payment.took_money(), gateway.taken) {
         (false, false) => None,
         (false, true) if payment.status == Status::Pending && !payment.is_late(now) => None,
-        (false, true) => different(Kind::NotRecorded, 0, taken),
-        (true, false) => different(Kind::NotTaken, payment.total(), 0),
+        (false, true) => different(DifferenceKind::NotRecorded, 0, taken),
+        (true, false) => different(DifferenceKind::NotTaken, payment.total(), 0),
         (true, true) if payment.total() != gateway.amount => {
-            different(Kind::Amount, payment.total(), gateway.amount)
+            different(DifferenceKind::Amount, payment.total(), gateway.amount)
         }
         (true, true) if payment.refunded != gateway.refunded => {
-            different(Kind::Refunded, payment.refunded, gateway.refunded)
+            different(DifferenceKind::Refunded, payment.refunded, gateway.refunded)
         }
         (true, true) => None,
     }

@@ -46,9 +46,9 @@ impl Endpoint {
 
 /// A token bucket for each endpoint, shared by all instances.
 #[derive(Debug, Clone)]
-pub struct Limits(Arc<[Bucket; Endpoint::ALL.len()]>);
+pub struct GatewayLimits(Arc<[Bucket; Endpoint::ALL.len()]>);
 
-impl Limits {
+impl GatewayLimits {
     /// `per_second` to each endpoint, in the context's own table.
     pub fn new(table: &Table, per_second: NonZeroU32) -> Self {
         // An eighth of a second's calls may come at once: within any second there are no more than nine eighths.

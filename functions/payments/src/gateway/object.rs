@@ -3,7 +3,7 @@
 use contracts::{Currency, Money, OrderId};
 use serde::Deserialize;
 
-use crate::domain::{Account, FailedRefund, IntentState, NextAction, Secret};
+use crate::domain::{FailedRefund, GatewayIntent, IntentState, NextAction, Secret};
 
 /// An amount of one of Stripe's objects in minor units (ISO 4217). `currency` is the object's, in lower case.
 pub fn in_minor_units(amount: i64, currency: Option<&str>) -> i64 {
@@ -108,10 +108,10 @@ impl IntentObject {
     }
 
     /// As the books are compared with it. Only of an intent that was retrieved or listed.
-    pub fn account(&self) -> Account {
+    pub fn account(&self) -> GatewayIntent {
         let taken = self.status == IntentStatus::Succeeded;
         let amount = in_minor_units(self.amount, self.currency.as_deref());
-        Account { intent_id: self.id.clone(), taken, amount, refunded: self.refunded() }
+        GatewayIntent { intent_id: self.id.clone(), taken, amount, refunded: self.refunded() }
     }
 
     /// The order that we made it for.

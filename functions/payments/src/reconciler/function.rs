@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{
-    CheckError, Reconciler, Report,
+    CheckError, ComparisonReport, Reconciler,
     settlement::{RecordedSettlement, SettlementError},
 };
 
@@ -43,7 +43,7 @@ enum Request {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Answer {
-    Report(Report),
+    Report(ComparisonReport),
     RecordedSettlement(RecordedSettlement),
 }
 
@@ -70,7 +70,7 @@ pub async fn run(checks: Vec<Check>, reconciler: Reconciler) -> MainResult {
 }
 
 impl Reconciler {
-    async fn run_check(&self, date: Option<Date>, context: &Context) -> Result<Report, Diagnostic> {
+    async fn run_check(&self, date: Option<Date>, context: &Context) -> Result<ComparisonReport, Diagnostic> {
         let (now, started) = (Timestamp::now(), Instant::now());
         let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
         let ends = started + left.saturating_sub(RESERVE);
@@ -94,7 +94,7 @@ impl Reconciler {
         // Payments that were not compared may differ.
         let may_differ = report.different.max(u64::from(!report.complete));
         telemetry::found("CheckPayments", "different", may_differ);
-        let Report { date, compared, different, complete, .. } = &report;
+        let ComparisonReport { date, compared, different, complete, .. } = &report;
         tracing::info!(%date, compared, different, complete, "payments compared with the gateway");
         Ok(report)
     }

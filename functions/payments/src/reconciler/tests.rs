@@ -18,7 +18,7 @@ impl Lab {
         self.reconciler().record_settlement(&self.order, by, "transfer of 42 USD", self.start).await
     }
 
-    async fn books(&self) -> Report {
+    async fn books(&self) -> ComparisonReport {
         let reconciler = self.reconciler();
         let date = self.start.to_zoned(TimeZone::UTC).date();
         let later = self.start + SignedDuration::from_hours(24);
@@ -26,7 +26,7 @@ impl Lab {
     }
 
     /// The kinds of what differs, with the amounts.
-    async fn differences(&self) -> Vec<(Kind, i64, i64)> {
+    async fn differences(&self) -> Vec<(DifferenceKind, i64, i64)> {
         let report = self.books().await;
         assert!(report.complete);
         assert_eq!(report.different, report.differences.len() as u64);
@@ -53,7 +53,7 @@ async fn a_refund_that_failed_does_not_differ_although_the_charges_own_sum_count
     lab.take("pm_card_visa", "t").await.unwrap();
     lab.undo().await.unwrap();
     lab.stripe.refund_fails("re_1");
-    assert_eq!(lab.differences().await, [(Kind::Refunded, 4200, 0)], "no webhook came");
+    assert_eq!(lab.differences().await, [(DifferenceKind::Refunded, 4200, 0)], "no webhook came");
     let failed = FailedRefund { id: "re_1".into(), amount: 4200, reason: "unknown".into() };
     let known = Some(lab.payment().await);
     let input = PaymentInput::RefundFailed(failed);
@@ -109,7 +109,7 @@ async fn a_refund_in_the_dashboard_without_a_webhook_differs() {
     let lab = Lab::new().await;
     lab.take("pm_card_visa", "t").await.unwrap();
     lab.stripe.refund_in_dashboard("pi_1", 1000);
-    assert_eq!(lab.differences().await, [(Kind::Refunded, 0, 1000)]);
+    assert_eq!(lab.differences().await, [(DifferenceKind::Refunded, 0, 1000)]);
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn money_that_the_books_do_not_have_differs() {
     lab.stripe.fail("cancel", &[Fault::Unreachable]);
     lab.check_at(DEADLINE).await.unwrap();
     lab.stripe.set_status("pi_1", "succeeded");
-    assert_eq!(lab.differences().await, [(Kind::NotRecorded, 0, 4200)]);
+    assert_eq!(lab.differences().await, [(DifferenceKind::NotRecorded, 0, 4200)]);
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn another_amount_differs() {
     let lab = Lab::new().await;
     lab.take("pm_card_visa", "t").await.unwrap();
     lab.stripe.charge_instead("pi_1", 420_000);
-    assert_eq!(lab.differences().await, [(Kind::Amount, 4200, 420_000)]);
+    assert_eq!(lab.differences().await, [(DifferenceKind::Amount, 4200, 420_000)]);
 }
 
 #[tokio::test]
@@ -135,9 +135,9 @@ async fn a_payment_whose_intent_the_gateway_does_not_know_or_did_not_take_differ
     let lab = Lab::new().await;
     lab.take("pm_card_visa", "t").await.unwrap();
     lab.stripe.set_status("pi_1", "canceled");
-    assert_eq!(lab.differences().await, [(Kind::NotTaken, 4200, 0)]);
+    assert_eq!(lab.differences().await, [(DifferenceKind::NotTaken, 4200, 0)]);
     lab.stripe.forget("pi_1");
-    assert_eq!(lab.differences().await, [(Kind::NoIntent, 4200, 0)]);
+    assert_eq!(lab.differences().await, [(DifferenceKind::NoIntent, 4200, 0)]);
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn money_for_an_order_without_a_payment_differs_and_what_is_not_ours_does_
     let date = lab.start.to_zoned(TimeZone::UTC).date();
     let report = reconciler.check(date, lab.start, Instant::now() + Duration::from_secs(60)).await.unwrap();
     let [Difference { kind, gateway, .. }] = &report.differences[..] else { panic!("{report:?}") };
-    assert_eq!((*kind, *gateway), (Kind::NoPayment, 4200));
+    assert_eq!((*kind, *gateway), (DifferenceKind::NoPayment, 4200));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use contracts::{Envelope, OrderStatus, UserId};
 
-use super::frame::{EventFrame, Frame, Kind, NoFrame};
+use super::frame::{EventFrame, Frame, FrameKind, NoFrame};
 
 /// Frames kept for replay per order. Older ones are dropped, and a client that asks for them gets a `gap`.
 const CAPACITY: usize = 100;
@@ -124,8 +124,8 @@ impl Buffer {
         })
     }
 
-    fn newest(&self, kind: Kind) -> u64 {
-        if kind == Kind::Order {
+    fn newest(&self, kind: FrameKind) -> u64 {
+        if kind == FrameKind::Order {
             return self.0.version;
         }
         let numbers = self.0.frames.iter().map(EventFrame::place).filter(|place| place.0 == kind);
@@ -196,9 +196,9 @@ mod tests {
     fn short(frames: &[Frame]) -> String {
         let words = frames.iter().map(|frame| match frame {
             Frame::Event(event) => match event.place() {
-                (Kind::Order, n) => format!("o{n}"),
-                (Kind::Payment, n) => format!("p{n}"),
-                (Kind::Shipment, n) => format!("s{n}"),
+                (FrameKind::Order, n) => format!("o{n}"),
+                (FrameKind::Payment, n) => format!("p{n}"),
+                (FrameKind::Shipment, n) => format!("s{n}"),
             },
             Frame::Gap { dropped, .. } => format!("-{dropped}"),
             other => format!("{other:?}"),

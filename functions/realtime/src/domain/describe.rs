@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     ErrorCode, Frame,
-    frame::{EventFrame, Progress},
+    frame::{EventFrame, ProgressFrame},
 };
 
 const ORDER_ID: &str = "ord_0123456789abcdef0123456789abcdef";
@@ -69,7 +69,7 @@ fn server_examples() -> Vec<Frame> {
     let order_id = || ORDER_ID.parse().expect("an order id");
     let correlation_id = || "cor_0123456789abcdef0123456789abcdef".parse().expect("a correlation id");
     let occurred_at = Timestamp::constant(1_795_262_400, 0);
-    let progress = |event_type: &str| Progress {
+    let progress = |event_type: &str| ProgressFrame {
         order_id: order_id(),
         sequence: 2,
         status: event_type.rsplit('.').next().unwrap_or_default().to_owned(),

@@ -74,14 +74,14 @@ pub enum EventFrame {
         occurred_at: Timestamp,
         correlation_id: CorrelationId,
     },
-    Payment(Progress),
-    Shipment(Progress),
+    Payment(ProgressFrame),
+    Shipment(ProgressFrame),
 }
 
 /// A step of another context, by that context's own count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-pub struct Progress {
+pub struct ProgressFrame {
     pub order_id: OrderId,
     pub sequence: u64,
     /// The event type's second half: `succeeded`, `shipped`, …
@@ -93,7 +93,7 @@ pub struct Progress {
 
 /// Whose count a frame's number belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FrameKind {
     Order,
     Payment,
     Shipment,
@@ -117,7 +117,7 @@ impl EventFrame {
         let (context, fact) =
             event.event_type.split_once('.').ok_or_else(|| NoFrame::Type(event.event_type.clone()))?;
         let order_id = OrderId::try_from(event.subject.as_str())?;
-        let progress = |order_id| Progress {
+        let progress = |order_id| ProgressFrame {
             order_id,
             sequence: event.sequence,
             status: fact.to_owned(),
@@ -141,11 +141,11 @@ impl EventFrame {
     }
 
     /// Identifies the frame within its order: the sequence that it counts in, and the number.
-    pub const fn place(&self) -> (Kind, u64) {
+    pub const fn place(&self) -> (FrameKind, u64) {
         match self {
-            Self::Order { version, .. } => (Kind::Order, *version),
-            Self::Payment(progress) => (Kind::Payment, progress.sequence),
-            Self::Shipment(progress) => (Kind::Shipment, progress.sequence),
+            Self::Order { version, .. } => (FrameKind::Order, *version),
+            Self::Payment(progress) => (FrameKind::Payment, progress.sequence),
+            Self::Shipment(progress) => (FrameKind::Shipment, progress.sequence),
         }
     }
 

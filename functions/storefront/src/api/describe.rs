@@ -3,7 +3,7 @@
 use lambda_kit::openapi::{Operation, Who};
 use serde_json::{Value, json};
 
-use crate::{dashboard::Dashboard, export::Export, readiness::Report};
+use crate::{dashboard::Dashboard, export::Export, readiness::Readiness};
 
 const USER_ID: &str = "usr_0123456789abcdef0123456789abcdef";
 
@@ -31,7 +31,7 @@ pub fn operations() -> Vec<Operation> {
             json!({"status": "ok"}),
         ),
         Operation::get("/health/ready", Who::Public, "How every context is")
-            .answers::<Report>(200, "All are well.", &["Cache-Control"], report("ok"))
-            .answers::<Report>(503, "Some are not.", &["Cache-Control", "Retry-After"], report("down")),
+            .answers::<Readiness>(200, "All are well.", &["Cache-Control"], report("ok"))
+            .answers::<Readiness>(503, "Some are not.", &["Cache-Control", "Retry-After"], report("down")),
     ]
 }

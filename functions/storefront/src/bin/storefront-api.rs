@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use lambda_kit::{MainResult, aws, config, dynamodb::Table, http, jwt::Verifier, telemetry};
-use storefront::{Composer, Contexts, Page, PublishableKey, Storefront, Upstream, routes};
+use storefront::{Composer, Page, PublishableKey, ReadinessProbe, Storefront, Upstream, routes};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -13,7 +13,7 @@ async fn main() -> MainResult {
         config::optional("STRIPE_PUBLISHABLE_KEY").map(|key| PublishableKey::parse(&key)).transpose()?;
     let page = Arc::new(Page::new(&config::required("WEBSOCKET_URL")?, key.as_ref())?);
     let lambda = (&sdk).into();
-    let contexts = Contexts::new(&lambda, stage.clone());
+    let contexts = ReadinessProbe::new(&lambda, stage.clone());
     let upstream = Upstream::new(&lambda, stage, &table);
     let checks = vec![table.health(), verifier.health()];
     let composer = Composer::new(upstream.clone());

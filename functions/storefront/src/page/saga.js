@@ -13,7 +13,7 @@ const REASONS = {
   InventoryNotAvailable: 'there is not enough in stock',
   PaymentDeclined: 'the card was declined',
   PaymentTimeout: 'the payment was not confirmed in time',
-  ShipmentRejected: 'nobody ships to this address',
+  ShipmentRejected: 'no carrier delivers to this address',
   OrderCancelRequested: 'you asked for it',
   ServiceUnavailable: 'a part of the shop was out of order for too long',
 };

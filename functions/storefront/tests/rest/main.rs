@@ -16,7 +16,7 @@ use lambda_kit::{
 };
 use rstest::rstest;
 use serde_json::{Value, json};
-use storefront::{Composer, Contexts, Page, Storefront, Upstream, routes};
+use storefront::{Composer, Page, ReadinessProbe, Storefront, Upstream, routes};
 use tower::ServiceExt;
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
@@ -45,7 +45,7 @@ impl World {
         let lambda = MockServer::start().await;
         let sdk = testing::sdk_config(&lambda.uri()).0;
         let (table, _) = testing::table(&[]).await;
-        let contexts = Contexts::new(&(&sdk).into(), "test".to_owned());
+        let contexts = ReadinessProbe::new(&(&sdk).into(), "test".to_owned());
         let upstream = Upstream::new(&(&sdk).into(), "test".to_owned(), &table);
         let page = Arc::new(Page::new("ws://127.0.0.1:4566/_aws/execute-api/w/live", None).unwrap());
         let (tokens, composer) = (Tokens::new(), Composer::new(upstream.clone()));

@@ -5,7 +5,7 @@ use lambda_kit::{
     jwt::{Signer, Verifier},
     limits, telemetry,
 };
-use users::{Limits, Store, Users, routes};
+use users::{FailureLimits, Store, Users, routes};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -16,9 +16,9 @@ async fn main() -> MainResult {
     let verifier = Verifier::from_env(&sdk)?;
     let checks = vec![table.health(), verifier.health()];
     let limiter = Limiter::new(table.clone(), "auth", limits::AUTH_PER_ADDRESS);
-    let limits = Limits {
-        per_address: config::parsed_or("LOGIN_FAILURES_PER_ADDRESS", Limits::default().per_address)?,
-        ..Limits::default()
+    let limits = FailureLimits {
+        per_address: config::parsed_or("LOGIN_FAILURES_PER_ADDRESS", FailureLimits::default().per_address)?,
+        ..FailureLimits::default()
     };
     let users = Users { store: Store::new(table), signer, verifier: verifier.clone(), limits };
     http::run(checks, routes(users, limiter), verifier).await

@@ -15,12 +15,12 @@ pub const WINDOW: i64 = 15 * 60;
 
 /// The number of failures from which logins are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct FailureLimits {
     pub per_email: u32,
     pub per_address: u32,
 }
 
-impl Default for Limits {
+impl Default for FailureLimits {
     fn default() -> Self {
         // One address may be that of a whole office or mobile network. A hundred is far above what its people mistype in
         // a quarter of an hour, and far below what trying one password on many accounts takes.
@@ -30,14 +30,14 @@ impl Default for Limits {
 
 /// The key that failures are counted by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum FailureSource {
     /// Whether or not it is registered.
     Email(Email),
     /// The client's IP address.
     Address(IpAddr),
 }
 
-impl Source {
+impl FailureSource {
     /// A hash instead of the value: an address that was typed may belong to a person who is no customer, or
     /// no longer.
     pub fn digest(&self) -> String {
@@ -80,8 +80,8 @@ mod tests {
 
     #[test]
     fn a_source_is_named_by_a_digest_of_its_own() {
-        let email = |text: &str| Source::Email(text.parse().unwrap()).digest();
-        let address = Source::Address("192.0.2.1".parse().unwrap()).digest();
+        let email = |text: &str| FailureSource::Email(text.parse().unwrap()).digest();
+        let address = FailureSource::Address("192.0.2.1".parse().unwrap()).digest();
         assert_eq!(email("Anna@example.com"), email("anna@example.com"));
         assert_ne!(email("anna@example.com"), email("ben@example.com"));
         assert_eq!((address.len(), address.contains("192")), (43, false));

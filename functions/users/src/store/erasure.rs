@@ -5,7 +5,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use lambda_kit::dynamodb::{Conflict, SK, TableError, Write, at_version, key_of, string};
 
 use super::{PROFILE, Store, account_key, logins, with_event};
-use crate::domain::{Erasure, Source};
+use crate::domain::{Erasure, FailureSource};
 
 /// Sessions deleted at the same time.
 const CONCURRENCY: usize = 10;
@@ -25,7 +25,7 @@ impl Store {
         let writes = vec![
             Write::put(profile).when(at_version(erased.version - 1)),
             Write::delete(account_key(email)),
-            Write::delete(logins::failures_key(&Source::Email(email.clone()))),
+            Write::delete(logins::failures_key(&FailureSource::Email(email.clone()))),
         ];
         Ok(self.table.transact(OPERATION, writes).await?.done())
     }

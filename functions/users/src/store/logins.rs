@@ -6,7 +6,7 @@ use lambda_kit::dynamodb::{
 };
 
 use super::{CONFLICTS, Store, account_key};
-use crate::domain::{Account, Email, Failures, Source, WINDOW};
+use crate::domain::{Account, Email, FailureSource, Failures, WINDOW};
 
 /// The outcome of resetting the failures at a successful login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct LoginState {
 }
 
 impl LoginState {
-    pub fn failures(&self, source: &Source) -> Failures {
+    pub fn failures(&self, source: &FailureSource) -> Failures {
         let digest = source.digest();
         self.failures.iter().find(|(of, _)| *of == digest).map(|(_, failures)| *failures).unwrap_or_default()
     }
@@ -38,7 +38,7 @@ impl Store {
     pub async fn login_state(
         &self,
         email: Option<&Email>,
-        sources: &[Source],
+        sources: &[FailureSource],
     ) -> Result<LoginState, TableError> {
         const OPERATION: &str = "reading an account and its failed logins";
         let keys = email.map(account_key).into_iter().chain(sources.iter().map(failures_key)).collect();
@@ -53,7 +53,7 @@ impl Store {
     ///
     /// # Errors
     /// When the table does not answer, or too many requests count at the same time.
-    pub async fn record_failure(&self, source: &Source, now: i64) -> Result<(), TableError> {
+    pub async fn record_failure(&self, source: &FailureSource, now: i64) -> Result<(), TableError> {
         const OPERATION: &str = "counting a failed login";
         let counted = retry_on_conflict(CONFLICTS, || async {
             let count = |update: &str, condition: &str| {
@@ -81,7 +81,7 @@ impl Store {
     /// When the table does not answer.
     pub async fn reset_failures(
         &self,
-        source: &Source,
+        source: &FailureSource,
         limit: u32,
         now: i64,
     ) -> Result<FailureReset, TableError> {
@@ -110,6 +110,6 @@ impl LoginState {
 
 const LOGIN: &str = "LOGIN#";
 
-pub(super) fn failures_key(source: &Source) -> Item {
+pub(super) fn failures_key(source: &FailureSource) -> Item {
     key(format!("{LOGIN}{}", source.digest()), "FAILURES")
 }

@@ -8,7 +8,9 @@ use lambda_kit::{
 };
 
 use super::*;
-use crate::domain::{Failures, NewUser, PasswordHash, ProfileChange, RefreshToken, Source, TOKEN_BYTES};
+use crate::domain::{
+    FailureSource, Failures, NewUser, PasswordHash, ProfileChange, RefreshToken, TOKEN_BYTES,
+};
 
 const NOW: i64 = 1_800_000_000;
 
@@ -209,7 +211,7 @@ async fn of_two_changes_of_one_version_the_first_is_written() {
 async fn an_erasure_leaves_nothing_that_names_the_person_and_frees_the_address() {
     let (store, _) = store().await;
     let profile = registered(&store, 0).await.profile;
-    let source = Source::Email(profile.email.clone());
+    let source = FailureSource::Email(profile.email.clone());
     store.record_failure(&source, NOW).await.unwrap();
     let erasure = profile.erase(Timestamp::UNIX_EPOCH, &correlation()).unwrap();
     assert_eq!(store.erase(&erasure).await.unwrap(), Ok(()));
@@ -253,8 +255,10 @@ async fn a_sweep_deletes_all_sessions_of_a_user_and_continues_after_an_interrupt
 #[tokio::test]
 async fn failures_are_counted_until_a_quarter_of_an_hour_after_the_last() {
     let (store, _) = store().await;
-    let (anna, elsewhere) =
-        (Source::Email("anna@example.com".parse().unwrap()), Source::Address("192.0.2.1".parse().unwrap()));
+    let (anna, elsewhere) = (
+        FailureSource::Email("anna@example.com".parse().unwrap()),
+        FailureSource::Address("192.0.2.1".parse().unwrap()),
+    );
     for second in [0, 100, 800] {
         store.record_failure(&anna, NOW + second).await.unwrap();
     }
@@ -273,7 +277,7 @@ async fn failures_are_counted_until_a_quarter_of_an_hour_after_the_last() {
 #[tokio::test]
 async fn too_many_failures_are_not_reset_before_they_expire() {
     let (store, _) = store().await;
-    let anna = Source::Email("anna@example.com".parse().unwrap());
+    let anna = FailureSource::Email("anna@example.com".parse().unwrap());
     assert_eq!(store.reset_failures(&anna, 5, NOW).await.unwrap(), FailureReset::Done, "there were none");
     for _ in 0..5 {
         store.record_failure(&anna, NOW).await.unwrap();
@@ -285,7 +289,7 @@ async fn too_many_failures_are_not_reset_before_they_expire() {
 #[tokio::test]
 async fn failures_at_the_same_time_are_all_counted() {
     let (store, _) = store().await;
-    let anna = Source::Email("anna@example.com".parse().unwrap());
+    let anna = FailureSource::Email("anna@example.com".parse().unwrap());
     let failures = (0..16).map(|_| store.record_failure(&anna, NOW));
     futures::future::try_join_all(failures).await.unwrap();
     let state = store.login_state(None, std::slice::from_ref(&anna)).await.unwrap();
@@ -296,7 +300,7 @@ async fn failures_at_the_same_time_are_all_counted() {
 async fn an_account_and_its_failures_are_read_in_one_call() {
     let (store, faults) = store().await;
     let new = registered(&store, 0).await;
-    let source = Source::Email(new.profile.email.clone());
+    let source = FailureSource::Email(new.profile.email.clone());
     store.record_failure(&source, NOW).await.unwrap();
     faults.reset();
     let state = store.login_state(Some(&new.profile.email), std::slice::from_ref(&source)).await.unwrap();

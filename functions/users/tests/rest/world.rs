@@ -19,7 +19,7 @@ use lambda_kit::{
 };
 use serde_json::{Value, json};
 use tower::ServiceExt;
-use users::{Limits, Store, Users, routes};
+use users::{FailureLimits, Store, Users, routes};
 use wiremock::MockServer;
 
 use crate::kms;
@@ -71,7 +71,7 @@ impl World {
             store: Store::new(table.clone()),
             signer,
             verifier: Arc::clone(&verifier),
-            limits: Limits { per_address: 8, ..Limits::default() },
+            limits: FailureLimits { per_address: 8, ..FailureLimits::default() },
         };
         let limiter = Limiter::new(table.clone(), "auth", limits::AUTH_PER_ADDRESS);
         let app = app(routes(users, limiter), Arc::clone(&verifier));

@@ -123,7 +123,7 @@ pub enum OrderCommand {
         #[serde(flatten)]
         context: CommandContext,
         /// The answer of `ScheduleShipment`.
-        shipment: Shipment,
+        shipment: Booking,
     },
     /// Request a cancel, unless the order has completed.
     AbortOrder {
@@ -210,7 +210,7 @@ pub enum FulfillmentCommand {
 
 /// The answer of `ScheduleShipment`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shipment {
+pub struct Booking {
     /// `shp_` and the digits of the order's id.
     pub shipment_id: String,
     /// The carrier's name, as customers read it.

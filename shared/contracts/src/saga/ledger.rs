@@ -21,12 +21,12 @@ pub struct Field {
     /// The field's name in the command.
     pub name: &'static str,
     /// Where its value comes from.
-    pub source: Source,
+    pub source: FieldSource,
 }
 
 /// Where the state machine takes the value of a field from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum FieldSource {
     /// This field of `SagaInput`.
     Input(&'static str),
     /// The answer of an earlier step, by the step's name.
@@ -39,7 +39,7 @@ pub enum Source {
 
 /// A final refusal of a step.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct FinalRefusal {
     /// The error, and what the customer reads about it.
     pub reason: Reason,
     /// Why the step needs no undo after this error. `None` when its effect is unknown: then the undo runs.
@@ -68,7 +68,7 @@ pub struct Explanation {
 
 /// One line of the list on the shop's page that shows how far an order is. Several steps may share a line.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct ProgressLine {
     /// The line once its steps are done.
     pub name: &'static str,
     /// The line while a step of it runs.

@@ -10,7 +10,7 @@ use super::{
     errors::{
         COMPENSATION_FAILED, ORDER_CANCEL_REQUESTED, SAGA_ABORTED, SAGA_UNRESOLVED, SERVICE_UNAVAILABLE,
     },
-    ledger::{Call, Explanation, Field, Progress, Reason, Refusal, Source},
+    ledger::{Call, Explanation, Field, FieldSource, FinalRefusal, ProgressLine, Reason},
 };
 use crate::{EventPayload, events};
 
@@ -43,11 +43,11 @@ pub struct Step {
     pub fields: &'static [Field],
     /// The errors by which the context refuses the step for good, so that a retry cannot succeed. Every step may
     /// also answer `OrderCancelRequested`, which undoes the order.
-    pub refusals: &'static [Refusal],
+    pub refusals: &'static [FinalRefusal],
     /// `None` when the step changes nothing that must be undone.
     pub undo: Option<&'static Undo>,
     /// The customer's view of the step.
-    pub progress: &'static Progress,
+    pub progress: &'static ProgressLine,
     /// What the step does, for readers of the definition and of statemachine/README.md.
     pub does: &'static str,
     /// Why the step may be repeated, and why it is refused after its undo. For the same readers.
@@ -160,7 +160,7 @@ pub static RESERVE_INVENTORY: Step = Step {
     context: Context::Inventory,
     call: Call::Invoke,
     fields: &[input("items")],
-    refusals: &[Refusal {
+    refusals: &[FinalRefusal {
         reason: Reason {
             name: INVENTORY_NOT_AVAILABLE,
             explanation: Some(Explanation {
@@ -212,13 +212,13 @@ pub static TAKE_PAYMENT: Step = Step {
     context: Context::Payments,
     call: Call::Queue { timeout_seconds: PAYMENT_BACKSTOP_SECONDS, timeout_error: PAYMENT_TIMEOUT },
     fields: &[
-        Field { name: "amount", source: Source::Input("total") },
+        Field { name: "amount", source: FieldSource::Input("total") },
         input("payment_method"),
-        Field { name: "task_token", source: Source::TaskToken },
-        Field { name: "entered_at", source: Source::EnteredTime },
+        Field { name: "task_token", source: FieldSource::TaskToken },
+        Field { name: "entered_at", source: FieldSource::EnteredTime },
     ],
     refusals: &[
-        Refusal {
+        FinalRefusal {
             reason: Reason {
                 name: PAYMENT_DECLINED,
                 explanation: Some(Explanation {
@@ -229,7 +229,7 @@ pub static TAKE_PAYMENT: Step = Step {
             },
             needs_no_undo: Some("No money moved."),
         },
-        Refusal {
+        FinalRefusal {
             reason: Reason {
                 name: PAYMENT_TIMEOUT,
                 explanation: Some(Explanation {
@@ -272,13 +272,13 @@ pub static SCHEDULE_SHIPMENT: Step = Step {
     context: Context::Fulfillment,
     call: Call::Invoke,
     fields: &[input("items"), input("shipping_address")],
-    refusals: &[Refusal {
+    refusals: &[FinalRefusal {
         reason: Reason {
             name: SHIPMENT_REJECTED,
             explanation: Some(Explanation {
                 email: "We cannot deliver to your address.",
                 money: MONEY_RETURNED,
-                page: "nobody ships to this address",
+                page: "no carrier delivers to this address",
             }),
         },
         needs_no_undo: Some("Nothing was booked."),
@@ -308,7 +308,7 @@ pub static COMPLETE_ORDER: Step = Step {
     name: "CompleteOrder",
     context: Context::Orders,
     call: Call::Invoke,
-    fields: &[Field { name: "shipment", source: Source::Answer(SCHEDULE_SHIPMENT.name) }],
+    fields: &[Field { name: "shipment", source: FieldSource::Answer(SCHEDULE_SHIPMENT.name) }],
     refusals: &[],
     undo: None,
     progress: &COMPLETION,
@@ -319,10 +319,10 @@ pub static COMPLETE_ORDER: Step = Step {
 // --- What the customer sees
 
 /// The list of an order's progress on the shop's page.
-pub static PROGRESS: [&Progress; 5] = [&PLACED, &STOCK, &PAYMENT, &SHIPMENT, &COMPLETION];
+pub static PROGRESS: [&ProgressLine; 5] = [&PLACED, &STOCK, &PAYMENT, &SHIPMENT, &COMPLETION];
 
 /// Before the saga.
-static PLACED: Progress = Progress {
+static PLACED: ProgressLine = ProgressLine {
     name: "Order placed",
     running: "Placing the order",
     failed: None,
@@ -331,7 +331,7 @@ static PLACED: Progress = Progress {
     undone_events: &[],
 };
 
-static STOCK: Progress = Progress {
+static STOCK: ProgressLine = ProgressLine {
     name: "Stock reserved",
     running: "Reserving the stock",
     failed: Some("Not enough stock"),
@@ -340,7 +340,7 @@ static STOCK: Progress = Progress {
     undone_events: &[events::OrderInventoryReleased::TYPE],
 };
 
-static PAYMENT: Progress = Progress {
+static PAYMENT: ProgressLine = ProgressLine {
     name: "Payment taken",
     running: "Taking the payment",
     failed: Some("Payment failed"),
@@ -349,7 +349,7 @@ static PAYMENT: Progress = Progress {
     undone_events: &[events::PaymentRefunded::TYPE, events::OrderPaymentRefunded::TYPE],
 };
 
-static SHIPMENT: Progress = Progress {
+static SHIPMENT: ProgressLine = ProgressLine {
     name: "Shipment booked",
     running: "Booking the shipment",
     failed: Some("No shipment"),
@@ -358,7 +358,7 @@ static SHIPMENT: Progress = Progress {
     undone_events: &[events::ShipmentCancelled::TYPE],
 };
 
-static COMPLETION: Progress = Progress {
+static COMPLETION: ProgressLine = ProgressLine {
     name: "Order completed",
     running: "Completing the order",
     failed: None,
@@ -394,7 +394,7 @@ pub static GENERAL_REASONS: &[Reason] = &[
 
 /// A field that the execution's input has under the same name.
 const fn input(name: &'static str) -> Field {
-    Field { name, source: Source::Input(name) }
+    Field { name, source: FieldSource::Input(name) }
 }
 
 // --- What follows from the steps

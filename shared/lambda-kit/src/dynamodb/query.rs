@@ -6,7 +6,7 @@ use super::{Item, Table, TableError};
 
 /// One page of a query or scan.
 #[derive(Debug, Clone, Default)]
-pub struct Page {
+pub struct ItemPage {
     /// In the order of the sort key.
     pub items: Vec<Item>,
     /// The start key of the next page; `None` after the last one. A page without items may have a next one,
@@ -46,9 +46,9 @@ impl Table {
         &self,
         operation: &'static str,
         query: QueryFluentBuilder,
-    ) -> Result<Page, TableError> {
+    ) -> Result<ItemPage, TableError> {
         let answer = query.send().await.map_err(|e| TableError::call(operation, e))?;
-        Ok(Page::new(answer.items, answer.last_evaluated_key))
+        Ok(ItemPage::new(answer.items, answer.last_evaluated_key))
     }
 
     /// One page of a scan.
@@ -59,13 +59,13 @@ impl Table {
         &self,
         operation: &'static str,
         scan: ScanFluentBuilder,
-    ) -> Result<Page, TableError> {
+    ) -> Result<ItemPage, TableError> {
         let answer = scan.send().await.map_err(|e| TableError::call(operation, e))?;
-        Ok(Page::new(answer.items, answer.last_evaluated_key))
+        Ok(ItemPage::new(answer.items, answer.last_evaluated_key))
     }
 }
 
-impl Page {
+impl ItemPage {
     fn new(items: Option<Vec<Item>>, last_evaluated_key: Option<Item>) -> Self {
         // Emulators write an empty key after the last page, where DynamoDB writes none.
         let next = last_evaluated_key.filter(|key| !key.is_empty());

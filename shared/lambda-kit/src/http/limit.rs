@@ -58,14 +58,14 @@ impl Limiter {
             }
             Ok(TakeOutcome::Wait(wait)) => Err(self.refuse(wait)),
             Err(_) => {
-                tracing::warn!(limit = self.name, "a rate limit does not answer: the call goes ahead");
+                tracing::warn!(limit = self.name, "a rate limit does not answer, failing open");
                 Ok(Allowance { rate: self.rate, remaining: burst, reset: SignedDuration::ZERO })
             }
         }
     }
 
     fn refuse(&self, wait: SignedDuration) -> Problem {
-        tracing::info!(limit = self.name, "a caller asks too often");
+        tracing::info!(limit = self.name, "the caller is rate limited");
         let allowance = Allowance { rate: self.rate, remaining: 0, reset: self.rate.refill() };
         let problem = Problem::new(
             StatusCode::TOO_MANY_REQUESTS,

@@ -40,7 +40,7 @@ pub struct Request {
 
 /// The result of retrying one page of parked records.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Retried {
+pub struct RetriedPage {
     /// Processed, and no longer parked.
     pub done: usize,
     /// Failed for a reason that may pass; still parked.
@@ -127,13 +127,13 @@ impl Parking {
         request: &Request,
         publisher: &Publisher,
         then: F,
-    ) -> Result<Retried, ParkingError>
+    ) -> Result<RetriedPage, ParkingError>
     where
         F: Fn(Arc<StreamEvent>) -> Fut,
         Fut: Future<Output: Into<Handled>>,
     {
         let page = self.page(request).await?;
-        let mut retried = Retried::default();
+        let mut retried = RetriedPage::default();
         let (mut records, mut parked) = (Vec::new(), Vec::new());
         for item in page {
             let (number, pk, sk) = (text(&item, SK)?, text(&item, ITEM_PK)?, text(&item, ITEM_SK)?);

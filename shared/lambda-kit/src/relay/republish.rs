@@ -51,7 +51,7 @@ pub struct Request {
 
 /// The result of one page.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Page {
+pub struct RepublishedPage {
     /// Events that the topic took.
     pub events: usize,
     /// Outboxes that cannot be read or published, and were left out.
@@ -111,7 +111,7 @@ impl Republisher {
     ///
     /// # Errors
     /// When the request is invalid, or the page must be requested again.
-    pub async fn page(&self, request: &Request) -> Result<Page, RepublishError> {
+    pub async fn page(&self, request: &Request) -> Result<RepublishedPage, RepublishError> {
         let started = Instant::now();
         let page = self.publish(request).await;
         let outcome = if page.is_ok() { Outcome::Ok } else { Outcome::Error };
@@ -125,7 +125,7 @@ impl Republisher {
         page
     }
 
-    async fn publish(&self, request: &Request) -> Result<Page, RepublishError> {
+    async fn publish(&self, request: &Request) -> Result<RepublishedPage, RepublishError> {
         let Request { run, cursor, event_types, since } = request;
         if !(1..=RUN_MAX).contains(&run.len())
             || !run.chars().all(|each| each.is_ascii_alphanumeric() || each == '-')
@@ -162,7 +162,7 @@ impl Republisher {
             Some(last) if !is_last => Some(cursor_of(last)?),
             _ => None,
         };
-        Ok(Page { events: events.len(), unreadable, cursor })
+        Ok(RepublishedPage { events: events.len(), unreadable, cursor })
     }
 
     /// The next items with an outbox, and whether nothing comes after them. The next page begins behind the last of

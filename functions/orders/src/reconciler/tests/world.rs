@@ -22,7 +22,10 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::a
 
 use crate::{
     domain::{Command, History},
-    reconciler::{Contexts, Executions, ReconcileError, Reconciler, invocation::Invocation, report::Report},
+    reconciler::{
+        ContextClient, Executions, ReconcileError, Reconciler, invocation::Invocation,
+        report::ReconciliationReport,
+    },
     relay::Starter,
     store::NewOrder,
     testing::{at, correlation_id, order_id, place, user_id},
@@ -129,7 +132,7 @@ impl World {
             store: crate::testing::store(table.clone()),
             starter: Starter::new(sfn.clone(), SAGA.to_owned(), table.clone(), Starter::PER_SECOND),
             executions: Executions::new(sfn, SAGA),
-            contexts: Contexts::new(&(&sdk).into(), "test".to_owned()),
+            contexts: ContextClient::new(&(&sdk).into(), "test".to_owned()),
         };
         Self { reconciler, faults, table, aws, _server: server }
     }
@@ -254,12 +257,12 @@ impl World {
     }
 
     /// Checks all older orders, this many seconds after the order was placed, with enough time.
-    pub async fn try_check(&self, now: i64) -> Result<Report, ReconcileError> {
+    pub async fn try_check(&self, now: i64) -> Result<ReconciliationReport, ReconcileError> {
         let older_than = SignedDuration::from_secs(i64::from(contracts::saga::LONGEST_WAY_FORWARD_SECONDS));
         self.reconciler.check(older_than, invocation(now)).await
     }
 
-    pub async fn check(&self, now: i64) -> Report {
+    pub async fn check(&self, now: i64) -> ReconciliationReport {
         self.try_check(now).await.unwrap()
     }
 

@@ -88,7 +88,7 @@ async fn declined_cards_and_refused_requests_do_not_open_the_breaker() {
     lab.take("pm_declined", "t1").await.unwrap();
     assert_eq!(lab.aws.results(), [failed("t1", "PaymentDeclined")]);
     lab.wait(2);
-    assert!(lab.breaker().enter().await.is_ok());
+    assert!(lab.breaker().acquire().await.is_ok());
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn a_gateway_that_has_too_many_requests_is_not_taken_to_be_down() {
     }
     assert_eq!(lab.stripe.calls().len(), 30, "each was made");
     lab.wait(2);
-    assert!(lab.breaker().enter().await.is_ok());
+    assert!(lab.breaker().acquire().await.is_ok());
     lab.check_at(31).await.unwrap();
     assert_eq!((lab.aws.results(), lab.stripe.money_held()), (vec![paid("t1")], 4200));
 }
@@ -142,11 +142,11 @@ async fn calls_wait_for_the_gateways_rate_and_go_back_to_the_queue_when_that_wou
     // Time for one call and no waiting.
     let orders: Vec<Lab> = (0..8).map(|_| lab.another_order()).collect();
     let mut short = lab.at(1);
-    short.ends = Instant::now() + pending::ONE_CALL + Duration::from_millis(300);
+    short.ends = Instant::now() + payments::ONE_CALL + Duration::from_millis(300);
     let taken = orders.iter().map(|order| order.payments.take(order.take_of("pm_card_visa", "t"), short));
     futures::future::try_join_all(taken).await.unwrap();
     assert!(!lab.aws.sent().is_empty(), "the others wait in the queue");
     let made = lab.stripe.charges();
     assert!(made < 16, "{made} payments");
-    assert!(lab.breaker().enter().await.is_ok());
+    assert!(lab.breaker().acquire().await.is_ok());
 }

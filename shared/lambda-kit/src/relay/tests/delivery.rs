@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     aws::MAX_ATTEMPTS,
     dynamodb::{self, OUTBOX, PK, SK, key},
-    relay::parking::{Parked, Request, Retried},
+    relay::parking::{Parked, Request, RetriedPage},
     testing,
 };
 
@@ -128,7 +128,7 @@ impl World {
         parked
     }
 
-    async fn retry(&self) -> Retried {
+    async fn retry(&self) -> RetriedPage {
         self.parking.retry(&Request::default(), &self.publisher, nothing).await.unwrap()
     }
 }
