@@ -129,6 +129,10 @@ impl Handler {
             tracing::info!("republished event, not pushed");
             return Ok(());
         }
+        self.order_event(batch, event, now).await
+    }
+
+    async fn order_event(&self, batch: &Batch, event: &Envelope, now: i64) -> Result<(), HandlerError> {
         let order_id = OrderId::try_from(event.subject.as_str())?;
         tracing::Span::current().record("order_id", order_id.as_str());
         let mut loaded = match batch.take(&order_id) {
@@ -137,11 +141,24 @@ impl Handler {
         };
         let arrival = loaded.channel.buffer.add(event)?;
         self.update_followers(&mut loaded).await?;
-        let Some(plan) = loaded.plan(event, arrival) else {
-            // Nothing has changed, so the batch's next event needs no read.
-            batch.put(order_id, loaded);
-            return Ok(());
-        };
+        if let Some(plan) = loaded.plan(event, arrival) {
+            return self.push(batch, event, order_id, loaded, plan, now).await;
+        }
+        // Nothing has changed, so the batch's next event needs no read.
+        batch.put(order_id, loaded);
+        Ok(())
+    }
+
+    /// Pushes what the plan says, and stores the order with what it left undelivered.
+    async fn push(
+        &self,
+        batch: &Batch,
+        event: &Envelope,
+        order_id: OrderId,
+        mut loaded: LoadedOrder,
+        plan: PushPlan,
+        now: i64,
+    ) -> Result<(), HandlerError> {
         let PushPlan { frames, to, behind, still_undelivered } = plan;
         let Broadcast { undelivered, deleted_any } =
             self.connections.broadcast(&order_id, &to, &behind, &frames, now).await;
