@@ -33,12 +33,6 @@ pub enum ProductError {
     Table(#[from] TableError),
 }
 
-impl From<Rejected> for ProductError {
-    fn from(rejected: Rejected) -> Self {
-        Self::Change(rejected.into())
-    }
-}
-
 /// Creates a product, or sells one again that was discontinued. Its versions continue, because the copies of its
 /// price rely on them.
 ///
@@ -52,16 +46,17 @@ pub async fn create(
     now: Timestamp,
 ) -> Result<Product, ProductError> {
     let change = domain::create(sku.clone(), details.clone(), correlation_id, now)?;
-    if let Ok(()) = store.create(&change).await? {
+    if let Ok(()) = store.write(&change).await? {
         return Ok(change.product);
     }
-    let before = store.get(sku).await?.ok_or(Rejected::OnSale)?;
+    let before = store.get(sku).await?.ok_or(ChangeError::from(Rejected::OnSale))?;
     let change = domain::resume(before, details, correlation_id, now)?;
-    store.update(&change).await?.map_err(|Conflict| Rejected::OnSale)?;
+    store.write(&change).await?.map_err(|Conflict| ChangeError::from(Rejected::OnSale))?;
     Ok(change.product)
 }
 
-/// Changes the details of a product whose version is one of `known`.
+/// Changes the details of a product whose version is one of `known`. It is read now: a last known value is no basis
+/// for a change.
 ///
 /// # Errors
 /// When the product is not on sale, or has another version.
@@ -72,9 +67,9 @@ pub async fn update(
     details: Details,
     correlation_id: &CorrelationId,
 ) -> Result<Product, ProductError> {
-    let product = current(store, sku).await?;
+    let product = store.on_sale(sku).await?.ok_or(ProductError::NotOnSale)?;
     let change = domain::update(product, known, details, correlation_id, Timestamp::now())?;
-    store.update(&change).await?.map_err(|Conflict| Rejected::VersionMismatch)?;
+    store.write(&change).await?.map_err(|Conflict| ChangeError::from(Rejected::VersionMismatch))?;
     Ok(change.product)
 }
 
@@ -87,14 +82,9 @@ pub async fn discontinue(
     sku: &Sku,
     correlation_id: &CorrelationId,
 ) -> Result<(), ProductError> {
-    let product = current(store, sku).await?;
+    let product = store.on_sale(sku).await?.ok_or(ProductError::NotOnSale)?;
     let change = domain::discontinue(product, correlation_id, Timestamp::now())?;
-    Ok(store.update(&change).await??)
-}
-
-/// The product on sale, read now: a last known value is no basis for a change.
-async fn current(store: &Store, sku: &Sku) -> Result<Product, ProductError> {
-    store.on_sale(sku).await?.ok_or(ProductError::NotOnSale)
+    Ok(store.write(&change).await??)
 }
 
 /// Counts an order of these products, which must be unique. Conflicts when the event was counted before.

@@ -46,26 +46,14 @@ impl Store {
         Ok(self.get(sku).await?.filter(|product| !product.discontinued))
     }
 
-    /// Writes a new product. A repeat whose first answer was lost is a success.
-    pub async fn create(&self, change: &Change) -> Result<Result<(), Conflict>, TableError> {
-        self.write("creating a product", change).await
-    }
-
-    /// Writes a product over the version that the change was decided on. A repeat whose first answer was lost
-    /// is a success.
-    pub async fn update(&self, change: &Change) -> Result<Result<(), Conflict>, TableError> {
-        self.write("changing a product", change).await
-    }
-
-    /// A plain write; a transaction only when the items by which the product is found change.
-    async fn write(
-        &self,
-        operation: &'static str,
-        change: &Change,
-    ) -> Result<Result<(), Conflict>, TableError> {
-        let mut writes = vec![put(operation, change)?];
+    /// Writes a product over the version that the change was decided on, or a new one. A repeat whose first
+    /// answer was lost is a success. A plain write; a transaction only when the items by which the product is
+    /// found change.
+    pub async fn write(&self, change: &Change) -> Result<Result<(), Conflict>, TableError> {
+        const OPERATION: &str = "writing a product";
+        let mut writes = vec![put(OPERATION, change)?];
         writes.extend(words(change));
-        match self.table.transact(operation, writes).await? {
+        match self.table.transact(OPERATION, writes).await? {
             TransactOutcome::Done => Ok(Ok(())),
             TransactOutcome::ConditionFailed { .. } => {
                 // The SDK retries after a lost answer, so the stored item may be our own earlier try.
@@ -73,7 +61,7 @@ impl Store {
                     self.get(&change.product.sku).await?.is_some_and(|stored| stored == change.product);
                 Ok(if ours { Ok(()) } else { Err(Conflict) })
             }
-            TransactOutcome::Conflict => Err(TableError::call(operation, Conflict)),
+            TransactOutcome::Conflict => Err(TableError::call(OPERATION, Conflict)),
         }
     }
 }
