@@ -158,7 +158,7 @@ pub fn listed_api(table: &Table, tokens: &Tokens) -> Router {
     app(routes(store(table.clone()), Limiters::new(table), unanswered()), tokens.verifier())
 }
 
-/// Peers that do not answer.
+/// Functions of other contexts that do not answer.
 pub fn unanswered() -> Forecast {
     let (sdk, _) = sdk_config("http://127.0.0.1:9");
     Forecast::new(&(&sdk).into(), "test".to_owned())

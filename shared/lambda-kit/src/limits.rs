@@ -95,7 +95,7 @@ pub const ORDERS_PER_USER: RateLimit = RateLimit::new(40, 1);
 pub const QUOTES_PER_USER: RateLimit = RateLimit::new(60, 2);
 /// /v1/auth: high enough for an office behind one address; an attacker who tries passwords gets ten a second.
 pub const AUTH_PER_ADDRESS: RateLimit = RateLimit::new(200, 10);
-/// How long to wait for a limiter. After that the request is let through: a limit must not slow down what it
+/// How long to wait for a limiter, which fails open after that: a limit must not slow down what it
 /// protects.
 pub const LIMITER: Duration = ATTEMPT_TIMEOUT;
 

@@ -45,7 +45,7 @@ impl Limiter {
         Self { table, name, rate }
     }
 
-    /// Takes one of the caller's tokens. When the bucket does not answer in time, the request is let through.
+    /// Takes one of the caller's tokens. Fails open when the bucket does not answer in time.
     ///
     /// # Errors
     /// 429, when no token is left.
