@@ -91,6 +91,8 @@ async fn place(
     Idempotency(key): Idempotency,
     Body(body): Body<PlaceOrder>,
 ) -> Result<Response, Problem> {
+    // The id is a hash of the customer and the key. So a repeat finds the order under its own id, and no
+    // table of idempotency keys is needed.
     let order_id = OrderId::derive(&identity.user_id, &key);
     Span::current().record("order_id", order_id.as_str());
     let request_hash = body.hash().map_err(|e| Problem::internal(&e))?;
@@ -99,9 +101,13 @@ async fn place(
     let skus = body.skus();
     let lookup = store.lookup(Some(&order_id), &identity.user_id, &skus, code);
     let found = limit.beside(identity.user_id.as_str(), lookup).await?;
+    // Before every other check. Prices, the code and the account may have changed since, and a repeat still
+    // gets the first answer.
     if let Some(first) = found.placed {
         return repeated(&order_id, first, &request_hash);
     }
+    // A token is checked without a read, so it stays valid for some minutes after its account is deleted.
+    // This mark is what refuses it.
     if found.customer_deleted {
         return Err(Problem::unauthorized("This account was deleted: it can order nothing."));
     }
@@ -109,6 +115,8 @@ async fn place(
     let now = Timestamp::now();
     let offer = code.map(|_| found.discount.offer(now)).transpose().map_err(Rejected::into_problem)?;
     let items = price_lines(body.lines(), &found.prices).map_err(|e| Rejected::Lines(e).into_problem())?;
+    // The price may have changed since the page showed it. A client that sends the total that it showed never
+    // charges a customer another one.
     if let Some(expected) = body.expected_total() {
         let quoted = domain::quote(items.clone(), offer.as_ref()).map_err(Rejected::into_problem)?;
         expect(expected, quoted.total)?;
@@ -122,6 +130,8 @@ async fn place(
     };
     match handler::place(&store, &order, Command::Place { items, offer }, now).await? {
         PlaceOutcome::Created(first) => accepted(&order_id, first),
+        // Two equal requests at the same moment both found no order. One of them writes it, and the other one
+        // gets the same answer.
         PlaceOutcome::AlreadyPlaced(first) => repeated(&order_id, first, &request_hash),
     }
 }
@@ -181,7 +191,8 @@ async fn show(
     };
     let order = OrderView::from(&history);
     if include.is_some() {
-        // Not by its version alone, because the address can be erased. For the same reason no cache may keep it.
+        // This response has no ETag. An ETag is the order's version, and erasing the address does not change the
+        // version. For the same reason no cache may keep it.
         let details = store.checkout_details(&history.order_id).await?;
         return Ok(Json(AddressedView::new(order, details)).into_response());
     }
@@ -219,12 +230,15 @@ async fn request_cancel(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let known = load(&store, &identity, &id).await?;
+    // 403 and not 404: an administrator may see the order, so its existence is no secret here.
     if known.user_id != identity.user_id {
         return Err(Problem::forbidden("Only the customer may cancel an order."));
     }
     let now = Timestamp::now();
     let history =
         handler::execute(&store, &known.order_id, &Command::RequestCancel, &correlation_id, now).await?;
+    // A repeat finds its first request in the history and succeeds, also when the order has ended since. The
+    // customer must not take that for a cancel that is under way.
     if history.order.status.is_final() {
         return Err(Rejected::Ended(history.order.status).into_problem());
     }
@@ -236,6 +250,7 @@ async fn load(store: &Store, identity: &Identity, id: &str) -> Result<History, P
     let order_id = OrderId::try_from(id).map_err(|_| no_such_order())?;
     Span::current().record("order_id", order_id.as_str());
     let history = store.load(&order_id).await?;
+    // 404 for an order of another customer, too. A 403 would confirm that it exists.
     history.filter(|history| identity.may_see(&history.user_id)).ok_or_else(no_such_order)
 }
 
@@ -269,7 +284,8 @@ impl Rejected {
             Self::Lines(errors) => Problem::unprocessable(errors.iter().map(field_error).collect()),
             Self::Ended(status) => Problem::conflict(format!("The order has ended: its status is {status}.")),
             Self::Discount(error) => Problem::field("discount_code", error.to_string()),
-            // Only the saga sends what can be refused like this.
+            // Only commands of the saga are rejected like this, and the API sends none of them. So this is a
+            // fault of ours.
             Self::AlreadyPlaced | Self::CancelRequested | Self::NotReserved => Problem::internal(&self),
         }
     }

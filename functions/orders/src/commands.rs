@@ -42,9 +42,11 @@ pub enum Failed {
 /// Takes one command of the saga. A repeat is answered as the first time, and changes nothing.
 ///
 /// # Errors
-/// `OrderCancelRequested` when the order is to be undone instead; `CompensationFailed` when it was not undone wholly, which
-/// ends the execution as failed without a state that would look at the answer; everything else is transient.
+/// `OrderCancelRequested` when the order is to be undone instead; `CompensationFailed` when an undo of it has
+/// failed; everything else is transient.
 pub async fn handle(store: &Store, command: OrderCommand, now: Timestamp) -> Result<Answer, Failed> {
+    // An error ends the execution as failed. With a success, the state machine would need a state that looks at
+    // the answer, and every cancelled order would pay for its transition.
     match take(store, command, now).await? {
         Answer::Status { status: OrderStatus::NeedsAttention } => Err(Failed::NeedsAttention),
         answer => Ok(answer),
@@ -82,8 +84,9 @@ fn report_fault(failure: &Failure) {
     }
 }
 
-/// Whether an order that ends for this reason ends by a fault of ours. A lost saga does, too, but has a reason of its own,
-/// and the reconciler has counted it.
+/// Whether an order that ends for this reason ends by a fault of ours.
+// The reason of a lost saga is among the known ones, although it is a fault, too: the reconciler has counted
+// it already.
 fn is_fault(reason: &str) -> bool {
     reason == SERVICE_UNAVAILABLE || reasons().all(|known| known.name != reason)
 }
@@ -91,6 +94,8 @@ fn is_fault(reason: &str) -> bool {
 /// The name of the error that the step ended with, which the saga puts before the cause when it waited that error out.
 fn last_error(Failure { error, cause, .. }: &Failure) -> &str {
     match cause.split_once(':') {
+        // The customer's reason is the same for all such errors. The state machine puts the name of the error
+        // in front of the cause.
         Some((name, _)) if error == SERVICE_UNAVAILABLE => name,
         _ => error,
     }
@@ -123,7 +128,8 @@ impl CommandError for ExecuteError {
     fn name(&self) -> &'static str {
         match self {
             Self::Rejected(Rejected::CancelRequested) => ORDER_CANCEL_REQUESTED,
-            // None of these can happen in a saga that keeps its order of steps. Retrying calls for attention.
+            // None of these can happen in a saga that keeps its order of steps. The state machine retries
+            // them, and the retries that are used up raise an alarm.
             Self::Rejected(
                 Rejected::NotPlaced
                 | Rejected::AlreadyPlaced

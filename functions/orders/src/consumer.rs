@@ -30,6 +30,8 @@ pub const EVENT_TYPES: EventTypes = &[
 pub async fn handle(store: &Store, event: Envelope) -> Result<(), MessageError> {
     if event.event_type == UserDeleted::TYPE {
         let UserDeleted { user_id } = event.decode()?;
+        // The mark counts from the deletion, and not from now. An event that arrives late writes a mark that
+        // has expired, and the tokens that it would refuse have expired, too.
         return store.block_orders_of(&user_id, event.occurred_at).await.map_err(MessageError::handler);
     }
     if event.event_type == PaymentRefundFailed::TYPE {
@@ -38,6 +40,7 @@ pub async fn handle(store: &Store, event: Envelope) -> Result<(), MessageError> 
     let (sku, price) = read(&event)?;
     let recorded = store.record_price(&sku, event.sequence, price).await.map_err(MessageError::handler)?;
     if let Err(Conflict) = recorded {
+        // No error: the copy already has this version or a newer one. Events arrive twice and in any order.
         tracing::info!(version = event.sequence, "stale event ignored");
     }
     Ok(())
@@ -49,6 +52,8 @@ async fn refund_failed(store: &Store, event: &Envelope, now: Timestamp) -> Resul
     tracing::Span::current().record("order_id", order_id.as_str());
     let failed = Command::RefundFailed { refund_id, reason };
     let history = handler::execute(store, &order_id, &failed, &event.correlation_id, now).await;
+    // This alarm is not left to the saga, whose execution has ended long ago: a bank returns a refund up to a
+    // month later.
     commands::report_needs_attention(&history.map_err(MessageError::handler)?);
     Ok(())
 }
@@ -65,6 +70,7 @@ fn read(event: &Envelope) -> Result<(Sku, Option<Money>), MessageError> {
             (sku, Some(price))
         }
         _ => {
+            // The only type that is left. `decode` fails for any other one.
             let ProductDiscontinued { sku } = event.decode()?;
             (sku, None)
         }

@@ -16,7 +16,8 @@ use lambda_kit::{
     limits::ATTEMPT_TIMEOUT,
 };
 
-/// Answers that an instance keeps for while inventory does not answer: a megabyte or two.
+/// The answers that an instance keeps for times when inventory does not answer.
+// They take a megabyte or two.
 const KEPT: usize = 10_000;
 
 /// Queries inventory and fulfillment, each with one try of a second. Without an answer the part is unknown,
@@ -25,6 +26,8 @@ const KEPT: usize = 10_000;
 pub struct Forecast {
     functions: FunctionClient,
     /// For each SKU, the last answer "enough" and the last answer "too little".
+    // Neither replaces the other: "enough for 2" and "too little for 10" are both still of use for a quantity
+    // of 1 or 20.
     last: LastKnown<(Sku, bool), Answer>,
 }
 
@@ -87,6 +90,7 @@ impl Forecast {
     fn earlier(&self, line: &OrderLine, now: Timestamp) -> Option<LineForecast> {
         let answers = [true, false].into_iter().filter_map(|enough| {
             let Known { value, at } = self.last.get(&(line.sku.clone(), enough), now)?;
+            // An old answer is `low_stock` at best. What was sold since is unknown.
             Some(LineForecast { availability: value.of(line.quantity)?.limited(), as_of: Some(at) })
         });
         answers.max_by_key(|forecast| forecast.as_of)

@@ -12,11 +12,12 @@ use crate::{
     store::{COMMIT, FirstCommit, NewOrder, Store, StoreError},
 };
 
-/// Decisions about a command when a concurrent one is faster. An order has about ten commits in its whole
-/// life, so that even in the worst case it meets two or three others.
+/// The decisions about one command when concurrent ones are faster.
+// An order has about ten commits in its whole life. Even in the worst case a command meets two or three
+// others.
 const DECISIONS: Budget = Budget::Tries(5);
-/// How long a new order retries when other orders use the same code at the same moment: the 3 s of the API
-/// function, less the worst case of reading and answering.
+/// How long a new order retries when other orders use the same code at the same moment.
+// The 3 s of the API function, less the worst case of reading and answering.
 const PLACING: Budget = Budget::Time(Duration::from_millis(1_500));
 
 /// Why a command was not executed.
@@ -51,11 +52,14 @@ pub async fn execute(
     let command_id = command_id(order_id, command);
     let executed = retry_on_conflict(DECISIONS, || async {
         let history = store.load(order_id).await?.ok_or(Rejected::NotPlaced)?;
+        // Before the decision. The order may have changed since the first time, so that the same command
+        // would be rejected now. A caller that died or lost the answer after the write ends here.
         if history.has_executed(&command_id) {
             return Ok(Ok(history));
         }
         let order = Order::Placed(history.order.clone());
         let events = decide(&order, command.clone())?;
+        // A commit without events is not written. A repeat decides again, and finds nothing to do either.
         if events.is_empty() {
             return Ok(Ok(history));
         }
@@ -63,10 +67,13 @@ pub async fn execute(
             order_id,
             user_id: &history.user_id,
             correlation_id,
-            // Clocks of two instances differ: a history that ran backwards could not be cut at a time.
+            // The clocks of two instances differ. A history whose times run backwards could not be cut at a
+            // time.
             occurred_at: now.max(history.updated_at),
         };
         let commit = commit(order.version(), command_id.clone(), &events, context)?;
+        // Only the end of an order with a code needs a transaction, which costs twice as much. Every other
+        // command is one plain write.
         let appended = if releases_discount(&history, &events) {
             store.append_and_release(&commit, context).await?
         } else {
@@ -102,6 +109,8 @@ pub async fn place(
     let first = first_commit(order, command, now)?;
     match store.append_first(order, &first.commit, now).await? {
         Ok(()) => Ok(PlaceOutcome::Created(first)),
+        // The condition also fails after our own write whose answer was lost. What is stored is the answer in
+        // both cases.
         Err(Conflict) => Ok(PlaceOutcome::AlreadyPlaced(store.first_commit(order.order_id).await?)),
     }
 }
@@ -136,6 +145,8 @@ async fn place_with_code(
                 };
                 PlaceOutcome::AlreadyPlaced(placed)
             }
+            // Another transaction was under way on the same items. What was read may still hold, so nothing
+            // is read again.
             TransactOutcome::Conflict => return Ok(Err(offer)),
         };
         Ok::<_, ExecuteError>(Ok(outcome))

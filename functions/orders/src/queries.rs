@@ -8,7 +8,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::store::{Store, StoreError};
 
-/// Orders that are read at the same time; the SDK's connection pool serves as many.
+/// The orders that are read at the same time.
+// The SDK's connection pool serves as many.
 const CONCURRENCY: usize = 10;
 
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,8 @@ async fn order_statuses(store: &Store, order_ids: Vec<OrderId>) -> Result<OrderS
 }
 
 async fn standing(store: &Store, order_id: OrderId) -> Result<Option<OrderStanding>, StoreError> {
+    // From the order itself and not from its view, which may be behind. Inventory releases or sells stock by
+    // this answer.
     Ok(store.load(&order_id).await?.map(|history| OrderStanding {
         order_id,
         status: history.order.status,

@@ -35,15 +35,17 @@ use crate::{
     store::{IndexPage, IndexReason, IndexedOrder, Store, StoreError},
 };
 
-/// Orders reconciled concurrently. Most take two reads; one that is undone may wait for three functions.
+/// Orders reconciled concurrently.
+// Most take two reads; one that is undone may wait for three functions.
 const CONCURRENCY: usize = 10;
 /// Orders on one page of the index.
 const PAGE: i32 = 100;
-/// How long after its cancellation an order's payment is checked. Payments retries what it owes every 15
-/// minutes at the latest, and what it settles by itself should not be reported.
+/// How long after its cancellation an order's payment is checked.
+// Payments retries what it owes every 15 minutes at the latest. What it settles by itself should not be
+// reported.
 const MONEY_CHECK_DELAY: SignedDuration = SignedDuration::from_mins(20);
-/// How long undos are retried, counted from the cancel request, before a person is called: at least as long
-/// as the saga's own undos (statemachine/README.md).
+/// How long undos are retried, counted from the cancel request, before a person is called.
+// At least as long as the saga's own undos (statemachine/README.md).
 const UNDO_RETRY_PERIOD: SignedDuration = SignedDuration::from_hours(4);
 
 /// The reconciler's dependencies.
@@ -94,6 +96,7 @@ impl Reconciler {
             .await?;
         }
         self.check_money(invocation, &mut report).await?;
+        // These are only counted. A person removes the cause, and then runs `cargo ops saga retry`.
         for partition in self.store.index_partitions(IndexReason::Attention) {
             self.each_page(&partition, invocation.now, PAGE, async |page| {
                 report.in_attention += page.len();
@@ -126,6 +129,8 @@ impl Reconciler {
     }
 
     async fn inspect(&self, order: IndexedOrder, invocation: Invocation) -> (IndexedOrder, ReconcileOutcome) {
+        // A run that the function's timeout cuts off reports nothing. Orders that are left are reported as
+        // skipped, and the next run inspects them.
         if !invocation.has_time_to_undo() {
             return (order, ReconcileOutcome::Skipped);
         }
@@ -156,6 +161,8 @@ impl Reconciler {
     ) -> Result<ReconcileOutcome, ReconcileError> {
         let execution = self.executions.of(order_id).await?;
         if execution == Execution::Running {
+            // However old the order is. The execution will end or undo it, and two must not undo one order at
+            // the same time.
             return Ok(ReconcileOutcome::Running);
         }
         // Read after the execution had ended, so this includes everything that it did.
@@ -172,6 +179,7 @@ impl Reconciler {
             let [created, ..] = &history.events[..] else { return Err(ReconcileError::NoOrder) };
             match self.starter.start(&created.envelope, checkout_details.as_deref()).await? {
                 SagaStart::Started | SagaStart::AlreadyStarted => return Ok(ReconcileOutcome::Started),
+                // Without an address the order cannot be shipped, so it is rolled back.
                 SagaStart::DetailsErased => {}
             }
         }
@@ -193,6 +201,8 @@ impl Reconciler {
                     report.skipped += page.len();
                     return;
                 }
+                // One page that fails leaves the others to be checked. Its orders stay in the index for the
+                // next run.
                 if let Err(error) = self.money_of(&page, invocation, report).await {
                     tracing::error!(
                         error = error_chain(&error),
@@ -222,6 +232,8 @@ impl Reconciler {
                     report.skipped += 1;
                     continue;
                 }
+                // An order is cancelled after its refund, so money that is held here is an exception. One
+                // refund after the other is fast enough.
                 let refunded = self.refund(order).await;
                 report.refund(&order.order_id, refunded);
                 if !refunded {
@@ -230,6 +242,7 @@ impl Reconciler {
             }
             at_rest.push(&order.order_id);
         }
+        // Last, so that an order whose check was interrupted is found by the next run.
         let removals = stream::iter(at_rest).map(|order_id| self.store.remove_cancelled(order_id));
         let mut removals = removals.buffer_unordered(CONCURRENCY);
         while let Some(removals) = removals.next().await {
@@ -248,6 +261,8 @@ impl Reconciler {
         let order_id = order.order_id.as_str();
         let history = match self.store.load(&order.order_id).await {
             Ok(Some(history)) => history,
+            // The index has an order that does not exist. It is reported as a refund that failed, so that a
+            // person looks at it.
             Ok(None) => return false,
             Err(error) => {
                 tracing::error!(order_id, error = error_chain(&error), "a cancelled order cannot be read");

@@ -13,7 +13,8 @@ use lambda_kit::{
 
 use crate::store::{Store, StoreError};
 
-/// Writes at the same time: a full batch (infra/orders.yaml) takes five turns, as starting its sagas does.
+/// Writes at the same time.
+// A full batch (infra/orders.yaml) takes five turns, as starting its sagas does.
 const CONCURRENCY: usize = 10;
 
 /// Why an entry could not be updated.
@@ -29,6 +30,8 @@ enum IndexError {
 pub async fn update_index(store: &Store, batch: &StreamEvent) -> Handled {
     // Records that cannot be parsed are reported by the relay itself.
     let commits = batch.records.iter().filter_map(|record| record.new_events().ok()?.pop());
+    // Only the last event of an order decides its entry. So several commits of one order in a batch cost one
+    // write.
     let mut latest: BTreeMap<String, Outgoing> = BTreeMap::new();
     for last in commits {
         let known = latest.get(&last.event.subject).map_or(0, |known| known.event.sequence);
@@ -46,6 +49,7 @@ pub async fn update_index(store: &Store, batch: &StreamEvent) -> Handled {
                     error = error_chain(&error),
                     "the reconciliation index could not be updated"
                 );
+                // An id that cannot be read stays so. Its record is parked, and does not block the shard.
                 Some((last.origin, matches!(error, IndexError::OrderId(_))))
             }
         }

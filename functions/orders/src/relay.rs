@@ -27,8 +27,8 @@ use lambda_kit::{
 use self::waves::{RecentStarts, Start, StartAttempt, start_in_order};
 use crate::{domain::CheckoutDetails, store::CHECKOUT_DETAILS};
 
-/// A batch begins no wave of starts later than this: a wave takes 3.3 s when every start needs three tries of a second,
-/// and the function has 30 s.
+/// A batch begins no wave of starts later than this.
+// A wave takes 3.3 s when every start needs three tries of a second, and the function has 30 s.
 const BUDGET: Duration = Duration::from_secs(15);
 
 /// Starts executions of the order saga, at the pace that all who start them share.
@@ -70,6 +70,8 @@ pub enum StartError {
 
 impl StartError {
     /// Whether another try would fail in the same way.
+    // The record of a final error is parked. Any other error blocks the shard until it passes, so an error of
+    // the service must not be final.
     fn is_final(&self) -> bool {
         match self {
             Self::RateLimited => false,
@@ -113,6 +115,7 @@ impl Starter {
             match start_of(&created.event, checkout_details.as_deref()) {
                 Ok(Some(start)) => starts.push(Start { origin: created.origin, ..start }),
                 Ok(None) => {}
+                // Parked, and the other orders of the batch are started.
                 Err(error) => {
                     log_failure(&created.event.subject, created.event.correlation_id.as_str(), &error);
                     unprocessable.unprocessable.insert(created.origin);
@@ -168,6 +171,8 @@ impl Starter {
             .client
             .start_execution()
             .state_machine_arn(&self.state_machine_arn)
+            // The name makes a repeat harmless: Step Functions refuses a second execution of this name for 90
+            // days.
             .name(order_id)
             .input(input)
             .send()
@@ -198,6 +203,8 @@ fn log_failure(order_id: &str, correlation_id: &str, error: &StartError) {
 /// The start of the order that was created by this event; nothing when its address is erased.
 fn start_of(created: &Envelope, checkout_details: Option<&str>) -> Result<Option<Start>, StartError> {
     let (order_id, correlation_id) = (created.subject.as_str(), created.correlation_id.as_str());
+    // They are erased when the order ends. A parked record may be that late, because it is processed with the
+    // item as it is then.
     let Some(checkout_details) = checkout_details else {
         tracing::error!(
             order_id,

@@ -40,7 +40,9 @@ pub use self::{
 };
 use crate::domain::{Commit, DiscountCode, EventContext, History, ReplayError};
 
-/// A read of commits, prices and discount codes. With its two tries, placing an order stays at 3 calls.
+/// A read of commits, prices and discount codes.
+// A repeat that comes at once must find the order, so the read is consistent. With its two tries, placing an
+// order stays at 3 calls of a second.
 const LOOKUP: BatchRead =
     BatchRead { attributes: Some(item::LOOKUP_ATTRIBUTES), tries: 2, ..BatchRead::CONSISTENT };
 
@@ -138,6 +140,8 @@ impl Store {
         let first = first.chain([customers::deleted_key(customer)]);
         let keys = first.chain(skus.iter().map(|sku| prices::key_of(sku)));
         let keys = keys.chain(code.into_iter().flat_map(|code| discounts::keys_of(code, customer)));
+        // One call, because a customer waits for it. DynamoDB returns the items in no order, so each is
+        // recognised by its sort key.
         let found = self.table.batch_get(OPERATION, keys.collect(), LOOKUP).await?;
         let (prices, others): (Vec<Item>, Vec<Item>) = found.into_iter().partition(prices::is_price);
         let (discount, others): (Vec<Item>, Vec<Item>) = others.into_iter().partition(discounts::is_discount);
@@ -168,6 +172,8 @@ impl Store {
         commit: &Commit,
         context: EventContext<'_>,
     ) -> Result<Result<(), Conflict>, StoreError> {
+        // The key holds the version. Of two commits of one version the second finds an item, and its caller
+        // decides again.
         Ok(self.table.put_if(APPENDING, item_of(commit, context)?, ABSENT).await?)
     }
 
@@ -197,7 +203,7 @@ impl Store {
     pub async fn first_commit(&self, order_id: &OrderId) -> Result<FirstCommit, StoreError> {
         const OPERATION: &str = "reading an order's beginning";
         let item = self.table.get_item(OPERATION, item::first_key(order_id)).await?;
-        // The write found it a moment ago, and commits are never deleted.
+        // The write found it a moment ago, and commits are never deleted. The read is consistent.
         let item = item.ok_or_else(|| TableError::item(OPERATION, "the order has no first commit"))?;
         Ok(FirstCommit::read(&item).map_err(|e| TableError::item(OPERATION, e))?)
     }
@@ -208,6 +214,8 @@ impl Store {
         let query = self
             .table
             .query()
+            // A decision must see every earlier commit. On an older state it would be refused by its write,
+            // or answer a query wrongly.
             .consistent_read(true)
             .key_condition_expression("pk = :order AND begins_with(sk, :commit)")
             .expression_attribute_values(":order", string(item::partition(order_id)))

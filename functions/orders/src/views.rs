@@ -30,11 +30,12 @@ use crate::{
     store::{ProjectionVersions, Store, StoreError, TotalsByDay, View},
 };
 
-/// Tries to write a view when another writer is faster. The stream gives an order to one projector at a time,
-/// but a replay may run concurrently, and projectors of other shards update the same sums.
+/// Tries to write a view when another writer is faster.
+// The stream gives an order to one projector at a time. But a replay may run concurrently, and projectors of
+// other shards update the same sums.
 const TRIES: u32 = 6;
-/// The pause, for each try so far, after a conflict with another transaction on the same sums, which takes
-/// some 20 ms.
+/// The pause, for each try so far, after a conflict with another transaction on the same sums.
+// Such a transaction takes some 20 ms.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(30);
 
 /// The result of projecting a batch of the stream.
@@ -69,13 +70,11 @@ impl Projector {
     }
 
     /// Brings the view of every order of the batch up to date, and counts its new events.
-    ///
-    /// The versions of the sales projection are read again after the writes. Either that read sees one that a replay has
-    /// begun, and the batch is counted there, too; or the replay began later, and finds what was written here.
     pub async fn project_all(&self, batch: &StreamEvent) -> Projected {
         let mut orders: BTreeMap<OrderId, &str> = BTreeMap::new();
         for (order_id, record) in batch.records.iter().filter_map(order_of) {
-            // A failure brings back the order's first record, and what comes after it.
+            // An order may have several records here. Reporting the first one as failed also brings back
+            // those after it.
             orders.entry(order_id).or_insert(&record.dynamodb.sequence_number);
         }
         let known = *self.projection_versions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,6 +86,9 @@ impl Projector {
             };
             loop {
                 projected = self.project_orders(&orders, projection_versions).await;
+                // Read again after the writes. Either this read sees the version that a replay has begun, and
+                // the batch is counted there, too. Or the replay began later, and finds what was written
+                // here.
                 let now = self.store.projection_versions().await?;
                 *self.projection_versions.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
                 if now == projection_versions {
@@ -121,7 +123,8 @@ impl Projector {
                 error = error_chain(&error),
                 "the view of an order could not be written"
             );
-            // A history that cannot be parsed stays so. It must not block all other views.
+            // A history that cannot be parsed stays so. It must not block all other views. An alarm is set on
+            // its metric.
             if error.is_retryable() {
                 projected.failed.insert(sequence_number.to_owned());
             } else {
@@ -143,7 +146,8 @@ impl Projector {
             let Some(mut history) = self.store.load(order_id).await? else { return Ok(Ok(())) };
             let before = self.store.view(&history).await?;
             if before.as_ref().is_some_and(|view| view.version > history.order.version) {
-                // Read after the view, the history is no older than it.
+                // The view is newer than the history, so another projector has written it since. A history
+                // that is read now is no older than the view.
                 let Some(newer) = self.store.load(order_id).await? else { return Ok(Ok(())) };
                 history = newer;
             }
@@ -168,8 +172,8 @@ fn order_of(record: &StreamRecord) -> Option<(OrderId, &StreamRecord)> {
     Some((OrderId::try_from(pk.strip_prefix("ORDER#")?).ok()?, record))
 }
 
-/// Runs an action for each order; sequentially within a partition, so that the actions do not conflict on its
-/// sums.
+/// Runs an action for each order, one after the other within a partition.
+// Concurrent actions of one partition would conflict on its sums.
 async fn by_partition<T, F>(
     store: &Store,
     orders: impl Iterator<Item = (OrderId, T)>,

@@ -50,14 +50,17 @@ pub(super) struct NewDiscount {
     per_customer_limit: Option<u64>,
 }
 
-/// More orders than there will be; and a number that every reader of JSON reads exactly.
+/// The highest limit of uses.
+// More orders than there will ever be. And every JSON parser reads the number exactly: JavaScript's numbers
+// are exact up to 2^53.
 const LIMIT_MAX: u64 = 1_000_000_000;
 
 /// Checks that a total reduced by this amount can still be charged.
 fn is_reduction(money: &Money, context: &()) -> garde::Result {
     is_sum(money, context)?;
     match money.check_price() {
-        // It never takes off more than there is.
+        // An amount above the largest charge is allowed, because a reduction is never more than the order's
+        // sum.
         Ok(()) | Err(NotChargeable::TooLarge(_)) => Ok(()),
         Err(error) => Err(garde::Error::new(error)),
     }
@@ -142,6 +145,8 @@ async fn end(
 ) -> Result<StatusCode, Problem> {
     let not_found = || Problem::not_found("There is no such discount code.");
     let code = DiscountCode::try_from(code).map_err(|_| not_found())?;
+    // A repeat gets 404, too. The code does not exist any more for new orders, and that is what the caller
+    // wanted.
     store.end_discount(&code).await?.map_err(|Conflict| not_found())?;
     Ok(StatusCode::NO_CONTENT)
 }

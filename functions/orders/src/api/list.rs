@@ -54,6 +54,7 @@ fn scope_of(identity: &Identity, customer: Option<String>) -> Result<Scope, Prob
         None => Ok(Scope::Customer(identity.user_id.clone())),
         Some(customer) => {
             let customer = UserId::try_from(customer).ok().filter(|customer| identity.may_see(customer));
+            // 404 for a customer whom the caller may not see. A 403 would confirm that the account exists.
             customer.map(Scope::Customer).ok_or_else(|| Problem::not_found("There is no such customer."))
         }
     }
@@ -64,8 +65,9 @@ fn status_of(name: &str) -> Result<OrderStatus, Problem> {
     status.map_err(|_| Problem::field("status", "is not a status of orders, such as OrderCompleted"))
 }
 
-/// The cursor of a place in a list. It grants no access, since only the token decides whose orders are read: a
-/// client with a forged cursor skips some of its own orders.
+/// The cursor of a place in a list.
+// It is not signed, because it grants no access. Only the token decides whose orders are read. A client with
+// a forged cursor skips some of its own orders.
 fn cursor_of(scope: &Scope, status: Option<OrderStatus>, place: String) -> Result<String, serde_json::Error> {
     cursor::encode(&Position { customer: customer_of(scope), status, place })
 }
@@ -73,6 +75,8 @@ fn cursor_of(scope: &Scope, status: Option<OrderStatus>, place: String) -> Resul
 /// The place that a cursor of this list names.
 fn place_of(scope: &Scope, status: Option<OrderStatus>, cursor: &str) -> Result<String, InvalidCursor> {
     let position: Position = cursor::decode(cursor)?;
+    // A place is a sort key, so it would work in another list, too, and silently skip orders there. A client
+    // that changes the filter between two pages gets an error instead.
     let is_here = position.customer == customer_of(scope) && position.status == status;
     if is_here { Ok(position.place) } else { Err(InvalidCursor) }
 }

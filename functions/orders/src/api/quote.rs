@@ -52,8 +52,7 @@ struct QuotedLine {
     availability: &'static str,
 }
 
-/// Reads the table and, concurrently, checks the customer's rate limit; then queries inventory and
-/// fulfillment concurrently. A refused request does not reach them.
+/// The quote of an order: two calls one after the other, each with what belongs to it at the same time.
 async fn show(
     State(store): State<Store>,
     Extension(forecast): Extension<Forecast>,
@@ -62,6 +61,8 @@ async fn show(
     Body(body): Body<PlaceOrder>,
 ) -> Result<Json<QuoteView>, Problem> {
     let (code, skus, now) = (body.discount_code(), body.skus(), Timestamp::now());
+    // The limit is checked during the read, so it costs no time. Inventory and fulfillment are called only
+    // after it, because orders need their capacity.
     let lookup = store.lookup(None, &identity.user_id, &skus, code);
     let found = limit.beside(identity.user_id.as_str(), lookup).await?;
     let offer = code.map(|_| found.discount.offer(now)).transpose().map_err(Rejected::into_problem)?;
@@ -78,6 +79,7 @@ async fn show(
             .map(|line| QuotedLine { availability: word(of(&line.sku)), line })
             .collect(),
         total: quoted.total,
+        // The oldest one, because the whole is no more current than its oldest part.
         as_of: available.values().filter_map(|line| line.as_of).min(),
         discount: quoted.discount,
         serviceable,
@@ -90,6 +92,8 @@ fn word(availability: Option<Availability>) -> &'static str {
 
 /// The availability of the whole order. One line that is out of stock decides, even when others are unknown.
 fn least(lines: impl Iterator<Item = Option<Availability>> + Clone) -> Option<Availability> {
+    // Stock is reserved for all lines or for none. So one line that is out of stock is enough to fail the
+    // order.
     if lines.clone().any(|line| line == Some(Availability::OutOfStock)) {
         return Some(Availability::OutOfStock);
     }

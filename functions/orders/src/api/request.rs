@@ -11,11 +11,14 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::{CheckoutDetails, DiscountCode, check_lines};
 
-/// Beyond the longest name, street or town that carriers print on a label.
+/// The longest name, street or town.
+// More than carriers print on a label.
 const TEXT_MAX: usize = 100;
-/// The longest postal codes in use have ten characters; some write a space or a country's prefix with them.
+/// The longest postal code.
+// The longest ones in use have ten characters. Some customers write a space or a country's prefix with them.
 const POSTAL_CODE_MAX: usize = 16;
-/// The characters after `pm_`, at most. Far more than Stripe uses (its ids may have up to 255 characters).
+/// The most characters after `pm_`.
+// Stripe's ids may have up to 255 characters, and use far fewer.
 const PAYMENT_METHOD_MAX: usize = 250;
 /// Countries and territories without postal codes (Universal Postal Union, "Postal addressing systems"; those
 /// whose address format in libaddressinput has no `%Z`).
@@ -73,6 +76,8 @@ impl PlaceOrder {
     /// # Errors
     /// When it has no JSON form.
     pub fn hash(&self) -> Result<String, serde_json::Error> {
+        // The JSON has the fields in the order of the struct. A change of their order would give an order
+        // that is repeated after a deployment another hash, and the repeat would be refused.
         let digest = Sha256::digest(serde_json::to_vec(self)?);
         Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }

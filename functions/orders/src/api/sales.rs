@@ -18,7 +18,8 @@ use crate::{
     store::Store,
 };
 
-/// A leap year: all of it can be compared, and is read within the function's 3 s.
+/// The longest report.
+// A leap year, so that a whole year fits. It is read within the function's 3 s.
 const MAX_DAYS: i32 = 366;
 
 #[derive(Deserialize)]

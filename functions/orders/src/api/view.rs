@@ -137,7 +137,9 @@ impl<'a> EventView<'a> {
     }
 }
 
-/// The cause of a failure is an inner error's text: nothing internal leaks.
+/// What an event says, for this reader.
+// The cause of a failure is the text of an inner error, which may name what is internal. Customers do not get
+// it.
 fn data(Recorded { envelope, .. }: &Recorded, is_admin: bool) -> Value {
     let mut data = envelope.data.clone();
     if !is_admin

@@ -26,9 +26,6 @@ pub enum Command {
 }
 
 /// The id of a command. A repeat has the same id, so it finds the first one in the order's history.
-///
-/// The id of a cancel includes how each undo ended: after a failed undo was repeated by hand, it is a new
-/// command.
 pub fn command_id(order: &OrderId, command: &Command) -> String {
     match command {
         Command::Place { .. } => format!("{order}.PlaceOrder"),
@@ -37,9 +34,11 @@ pub fn command_id(order: &OrderId, command: &Command) -> String {
         Command::Complete { .. } => format!("{order}.CompleteOrder"),
         Command::Abort => format!("{order}.AbortOrder"),
         Command::Cancel { failure, compensations } => {
+            // After a failed undo was repeated by hand, the outcomes differ and the cancel is a new command. Under the
+            // id of the first cancel it would be taken for a repeat, and the order would need attention for ever.
             let outcomes: Vec<&str> = compensations.iter().map(|(_, outcome)| outcome.as_str()).collect();
             let outcomes = outcomes.join("-");
-            // After another refund has failed, the same undos may end alike, and it is another cancel all the same.
+            // After another refund has failed, the same undos may end alike. It is a new cancel nevertheless.
             let again = refund_of(failure).map_or_else(String::new, |refund| format!(".{refund}"));
             format!("{order}.CancelOrder.{outcomes}{again}")
         }

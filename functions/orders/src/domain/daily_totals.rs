@@ -11,7 +11,9 @@ use jiff::{civil::Date, tz::TimeZone};
 
 use super::History;
 
-/// All reasons that are faults of ours. They have too many names to be counted by name.
+/// The name under which all other reasons are counted.
+// These are faults of ours. Each name is an attribute of the day's item, and errors of Lambda and AWS have
+// too many names for that.
 const OTHER: &str = "Other";
 
 /// A figure of the sales report.

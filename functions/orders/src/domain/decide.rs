@@ -69,6 +69,8 @@ pub fn decide(order: &Order, command: Command) -> Result<Vec<Event>, Rejected> {
 /// # Errors
 /// When it cannot be placed.
 pub fn quote(items: Vec<PricedLine>, offer: Option<&Offer>) -> Result<OrderCreated, Rejected> {
+    // The API has checked the lines, too, to name the field in its answer. Here no caller can leave the check
+    // out.
     let errors = check_lines(items.iter().map(|item| (&item.sku, item.quantity)));
     if !errors.is_empty() {
         return Err(Rejected::Lines(errors));
@@ -77,6 +79,7 @@ pub fn quote(items: Vec<PricedLine>, offer: Option<&Offer>) -> Result<OrderCreat
     let discount = offer.map(|offer| offer.reduce(sum)).transpose()?;
     let taken_off = discount.as_ref().map_or(0, |discount| discount.amount.amount);
     let total = Money { amount: sum.amount - taken_off, ..sum };
+    // After the discount: a code may leave nothing to pay, which is fine, or less than the gateway charges.
     total.check_total().map_err(|error| match &discount {
         Some(_) => Rejected::Discount(DiscountError::NotChargeable { left: total, error }),
         None => Rejected::Lines(vec![LineError::Total(error)]),
@@ -95,7 +98,11 @@ fn request_cancel(order: &Placed) -> Result<Vec<Event>, Rejected> {
 
 fn record_reservation(order: &Placed) -> Result<Vec<Event>, Rejected> {
     match order.state {
+        // ReserveInventory does not look for a cancel request, because this step follows at once. Here the
+        // request takes effect before the payment is taken.
         State::Created if order.cancel_requested => Err(Rejected::CancelRequested),
+        // The saga takes the payment next in any case. So `PaymentPending` needs no step and no commit of its
+        // own.
         State::Created => Ok(vec![
             Event::InventoryReserved(OrderInventoryReserved {}),
             Event::PaymentPending(OrderPaymentPending {}),
@@ -110,6 +117,10 @@ fn complete(order: &Placed, shipment: Booking) -> Result<Vec<Event>, Rejected> {
     match order.state {
         State::Created | State::Reserved if order.cancel_requested => Err(Rejected::CancelRequested),
         State::Created => Err(Rejected::NotReserved),
+        // One commit is the point of no return. A cancel request wants the same version of the order: one of
+        // the two writes is refused, and decides again on what the other one wrote.
+        // The payment and the shipment are recorded here and not when they are done. Recording them one by
+        // one would take a state each, and states are most of what an order costs.
         State::Reserved => Ok(vec![
             Event::PaymentSucceeded(OrderPaymentSucceeded { amount: order.total }),
             Event::ShipmentScheduled(OrderShipmentScheduled { carrier, tracking_number, estimated_delivery }),
@@ -125,6 +136,7 @@ fn complete(order: &Placed, shipment: Booking) -> Result<Vec<Event>, Rejected> {
 
 fn abort(order: &Placed) -> Vec<Event> {
     match order.state {
+        // The order has ended. The answer says how, and the saga undoes nothing when it has completed.
         State::Completed | State::Cancelled => vec![],
         State::Created | State::Reserved | State::NeedsAttention { .. } => ask_for_cancel(order, "saga"),
     }
@@ -140,6 +152,7 @@ fn ask_for_cancel(order: &Placed, requested_by: &str) -> Vec<Event> {
 
 fn cancel(order: &Placed, failure: Failure, compensations: Compensations) -> Result<Vec<Event>, Rejected> {
     let failed_before: &[String] = match &order.state {
+        // AbortOrder would have found the completed order. A success would hide that its steps were undone.
         State::Completed => return Err(Rejected::Ended(order.status)),
         State::Cancelled => return Ok(vec![]),
         State::Created | State::Reserved => &[],
@@ -149,15 +162,16 @@ fn cancel(order: &Placed, failure: Failure, compensations: Compensations) -> Res
     let mut events = new_facts(order, &failure, &compensations);
     if failed.is_empty() {
         events.push(Event::Cancelled(OrderCancelled { reason: failure.error, step: failure.step }));
+    // A retry that ends as the one before has nothing to add. The order needs attention already.
     } else if failed != failed_before || !events.is_empty() {
         events.push(Event::CompensationFailed(OrderCompensationFailed { failure, failed }));
     }
     Ok(events)
 }
 
-/// A cancelled order needs attention again, because its payment is no longer refunded. An open order needs
-/// none: its saga undoes the payment. Nor does a completed order, which keeps the money: a refund that staff
-/// wanted to make is recorded by payments.
+/// The events of a refund that the customer's bank returned.
+// Only a cancelled order owes the money. An open order needs no attention, because its saga undoes the
+// payment. A completed order keeps the money: a refund that staff wanted to make is recorded by payments.
 fn refund_failed(order: &Placed, refund_id: &str, reason: &str) -> Vec<Event> {
     let (State::Cancelled, Some(cancelled_for)) = (&order.state, &order.cancelled_for) else { return vec![] };
     vec![Event::CompensationFailed(OrderCompensationFailed {
@@ -173,7 +187,7 @@ fn new_facts(order: &Placed, failure: &Failure, compensations: &Compensations) -
     if !not_available && failure.error == INVENTORY_NOT_AVAILABLE {
         events.push(Event::InventoryNotAvailable(OrderInventoryNotAvailable {}));
     }
-    // A payment that was given up because the customer cancelled has not failed.
+    // The payment did not fail when it was given up because the customer cancelled.
     if !payment_failed && failure.step == TAKE_PAYMENT.name && failure.error != ORDER_CANCEL_REQUESTED {
         events.push(Event::PaymentFailed(OrderPaymentFailed { reason: failure.error.clone() }));
     }
@@ -192,7 +206,9 @@ fn new_facts(order: &Placed, failure: &Failure, compensations: &Compensations) -
     events
 }
 
-/// An undo that failed before stays failed until it is really done: "not needed" does not undo it.
+/// The undos that still stand as failed after these outcomes.
+// A retry runs only the undos that failed, and calls the others "not needed". For an undo that failed before,
+// "not needed" says nothing, so it stays failed until it is really done.
 fn failed_undos(before: &[String], compensations: &Compensations) -> Vec<String> {
     let failed = compensations.iter().filter(|(undo, outcome)| match outcome {
         UndoOutcome::Failed => true,

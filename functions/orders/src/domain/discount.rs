@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use lambda_kit::text;
 use serde::{Deserialize, Serialize};
 
-/// Longer than any that a person would type in.
+/// The longest code.
+// More than a person types in.
 const CODE_MAX: usize = 40;
 
 /// What customers type in: trimmed. Codes that differ in case only are the same code.
@@ -139,6 +140,8 @@ impl Offer {
         if let Some(minimum) = terms.minimum_total.filter(|minimum| sum.amount < minimum.amount) {
             return Err(DiscountError::BelowMinimum(minimum));
         }
+        // The counters were read before. Orders that use the code at this moment change them, so the write
+        // checks both limits again in its conditions (`store/discounts.rs`).
         if terms.total_limit.is_some_and(|limit| *used >= limit) {
             return Err(DiscountError::UsedUp);
         }
@@ -162,11 +165,13 @@ impl Terms {
 impl Reduction {
     fn of(self, sum: Money) -> Money {
         let amount = match self {
-            // A sum has at most twelve digits.
+            // A sum has at most twelve digits, so the product fits into 64 bits.
             Self::Percentage(percentage) => sum.amount * i64::from(percentage) / 100,
             Self::Amount(amount) => amount.amount,
         };
         let amount = amount.clamp(0, sum.amount);
+        // The gateway charges some currencies in steps. The sum is a multiple of the step, so what is left is
+        // one, too, when the reduction is.
         let charged = ChargeRule::of(sum.currency).map_or(amount, |rule| rule.round_down(amount));
         Money { amount: charged, ..sum }
     }

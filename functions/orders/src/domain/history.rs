@@ -164,6 +164,7 @@ impl History {
     pub fn until(&self, at: Timestamp) -> Option<Self> {
         let past = self.events.iter().take_while(|event| event.envelope.occurred_at <= at);
         let events: Vec<Envelope> = past.map(|event| event.envelope.clone()).collect();
+        // One commit holds all of them: the fold does not depend on how the events were divided.
         let whole = Commit { first_version: 1, command_id: String::new(), events };
         // The whole history could be replayed, so a part of it can be, too. Only an empty part yields
         // nothing.

@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use contracts::{ChargeRule, Currency, Money, MoneyError, NotChargeable, OrderLine, PricedLine, Sku};
 
-/// Keeps the reservation (up to 4 shards a line, and one item more) within the 100 items of one DynamoDB
-/// transaction.
+/// The most lines of an order.
+// The reservation takes up to 4 shards a line and one item more, and a DynamoDB transaction has at most 100
+// items.
 pub const MAX_LINES: usize = 20;
-/// Pieces of one SKU in an order, at most.
+/// The most pieces of one SKU in an order.
 pub const MAX_QUANTITY: u32 = 1_000;
 
 /// Why a line, or all of them together, cannot be ordered. `Display` is read by the customer.
@@ -81,8 +82,7 @@ pub fn price_lines(
 /// The total of the lines.
 ///
 /// # Errors
-/// When there are no lines, when they have several currencies, or when the total is above what can be
-/// charged. A total below the smallest charge is no error here: a discount code may cover the rest.
+/// When there are no lines, when they have several currencies, or when the total is above what can be charged.
 pub(super) fn total(items: &[PricedLine]) -> Result<Money, Vec<LineError>> {
     let Some(first) = items.first() else { return Err(vec![LineError::Count]) };
     let expected = first.unit_price.currency;
@@ -100,8 +100,11 @@ pub(super) fn total(items: &[PricedLine]) -> Result<Money, Vec<LineError>> {
         sum.checked_add(item.unit_price.checked_mul(item.quantity)?)
     });
     let rule = ChargeRule::of(expected).map_err(|error| vec![LineError::Total(error)])?;
+    // A sum that overflows is above what can be charged, too.
     let too_large = NotChargeable::TooLarge(Money::new(rule.largest, expected));
     let sum = sum.map_err(|_| vec![LineError::Total(too_large)])?;
+    // A total below the smallest charge is no error here, because a discount code may cover the rest. `quote`
+    // checks what is left.
     sum.check_price().map(|()| sum).map_err(|error| vec![LineError::Total(error)])
 }
 

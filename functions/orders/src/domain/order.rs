@@ -68,8 +68,9 @@ impl Order {
     }
 }
 
-/// The order after one more event. Total: whether an event may happen is decided before it does, not here. Only
-/// a creation makes something of an order that is not placed.
+/// The order after one more event. Only a creation makes something of an order that is not placed.
+// No event is rejected here. It has happened, and `decide` allowed it by the rules of its time. Old orders
+// must stay readable when the rules change.
 pub fn apply(order: Order, event: &Event) -> Order {
     match (order, event) {
         (Order::NotPlaced, Event::Created(created)) => Order::Placed(Placed {
@@ -90,6 +91,7 @@ pub fn apply(order: Order, event: &Event) -> Order {
 
 pub(super) fn advance(mut placed: Placed, event: &Event) -> Placed {
     placed.version += 1;
+    // Some events, such as a cancel request, do not change what the customer sees as the status.
     placed.status = OrderStatus::after(event.event_type()).unwrap_or(placed.status);
     match event {
         Event::InventoryReserved(_) => placed.state = State::Reserved,

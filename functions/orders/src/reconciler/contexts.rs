@@ -17,7 +17,8 @@ use crate::domain::History;
 pub struct ContextClient(FunctionClient);
 
 impl ContextClient {
-    /// Calls with one try each: the next run is the second one.
+    /// Calls each function once.
+    // The next run is the second try.
     pub fn new(sdk: &aws_sdk_lambda::config::Config, stage: String) -> Self {
         Self(FunctionClient::new(sdk, stage, LONGEST_CALL))
     }

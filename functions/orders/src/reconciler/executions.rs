@@ -39,9 +39,11 @@ impl Executions {
         match self.client.describe_execution().execution_arn(arn).send().await {
             Ok(answer) => Ok(match answer.status {
                 Aborted | Failed | Succeeded | TimedOut => Execution::Ended,
-                // A status that this code does not know is treated as running.
+                // A status that this code does not know counts as running, so that the order is left alone.
                 _ => Execution::Running,
             }),
+            // Step Functions forgets an execution 90 days after its end. An order that stayed open until then
+            // is started again, and the marks of its undos refuse the steps.
             Err(error) if is_unknown(&error) => Ok(Execution::NeverStarted),
             Err(error) => Err(ExecutionError(Box::new(error))),
         }

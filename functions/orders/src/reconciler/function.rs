@@ -113,6 +113,8 @@ impl Reconciler {
     async fn retried(&self, order_id: OrderId, now: Timestamp) -> Result<Answer, Diagnostic> {
         let retried = self.retry(&order_id, now).await.map_err(|error| match error {
             RetryError::Reconcile(error) => failed(&error),
+            // Nothing has failed: the operator asked for something that cannot be done. So it is no error in
+            // the log.
             refused => {
                 Diagnostic { error_type: "NothingToRetry".to_owned(), error_message: refused.to_string() }
             }
@@ -132,7 +134,8 @@ impl Reconciler {
             if attention { &[IndexReason::Attention] } else { &[IndexReason::Attention, IndexReason::Open] };
         let mut indexed: Vec<IndexedOrder> = vec![];
         for partition in reasons.iter().flat_map(|reason| self.store.index_partitions(*reason)) {
-            // Reads one more than is shown, to find out whether there are more.
+            // One more than is shown, to find out whether there are more. Each partition returns its oldest
+            // orders, so the oldest of all are among them.
             let page = i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX);
             indexed.extend(self.store.indexed_orders(&partition, now, page, None).await?.orders);
         }
@@ -141,6 +144,8 @@ impl Reconciler {
         let mut orders = vec![];
         for order in indexed.into_iter().take(limit) {
             let Some(history) = self.store.load(&order.order_id).await? else { continue };
+            // The index may be behind. An order that was cancelled meanwhile keeps its failure in the
+            // history, and nothing of it is left to do.
             let failure = last_failure(&history).filter(|_| !history.order.status.is_final());
             let (failure, failed) = failure.map(|event| (event.failure, event.failed)).unzip();
             orders.push(ListedOrder {

@@ -4,8 +4,8 @@ use contracts::OrderId;
 use lambda_kit::telemetry;
 use serde::Serialize;
 
-/// Orders named in a report; the others are only counted. A function's response is limited to 6 MB, and no
-/// person reads more.
+/// The most orders that a report names; the others are only counted.
+// A function's response is limited to 6 MB, and no person reads more.
 const NAMED: usize = 200;
 
 /// The outcome for an open order.
@@ -111,8 +111,10 @@ impl ReconciliationReport {
         }
     }
 
-    /// Five metrics: CloudWatch charges for each.
+    /// Records the metrics of the run.
     pub fn record(&self) {
+        // Five sums and not one metric for each count: CloudWatch charges for each metric. The alarms in
+        // infra/orders.yaml know these names.
         let resolved = self.started + self.completed + self.cancelled + self.refunded;
         let unresolved = self.undo_failed + self.failed + self.skipped + self.refund_failed;
         for (kind, number) in [

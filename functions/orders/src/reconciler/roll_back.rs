@@ -53,6 +53,8 @@ impl Reconciler {
         history: History,
         now: Timestamp,
     ) -> Result<ReconcileOutcome, ReconcileError> {
+        // First. A step of the lost saga may still be under way, and must not complete the order while it is
+        // undone.
         let history = self.abort(&history, now).await?;
         match history.order.status {
             OrderStatus::OrderCompleted => return Ok(ReconcileOutcome::Completed),
@@ -61,8 +63,11 @@ impl Reconciler {
         }
         let failure = failure(&history);
         let compensations = self.undo(&history, &failure, undos()).await;
+        // The last event of the order is the cancel request, whether the customer sent it or `abort` did.
         let retries_left = now.duration_since(history.updated_at) < UNDO_RETRY_PERIOD;
         if retries_left && !failed(&compensations).is_empty() {
+            // The order stays open and in the index. The next run tries all undos again, since they may be
+            // repeated.
             return Ok(ReconcileOutcome::UndoFailed);
         }
         match self.cancel(&history, failure, compensations, now).await? {
@@ -81,6 +86,8 @@ impl Reconciler {
         order_id: &contracts::OrderId,
         now: Timestamp,
     ) -> Result<RetryOutcome, RetryError> {
+        // The execution is read before the order, as in every check: the order then includes everything that
+        // the execution did.
         let execution = self.executions.of(order_id).await.map_err(ReconcileError::from)?;
         let history = self.store.load(order_id).await.map_err(ReconcileError::from)?;
         let history = history.ok_or(ReconcileError::NoOrder)?;
@@ -133,6 +140,7 @@ impl Reconciler {
         let mut compensations = Compensations::default();
         for undo in undos {
             let outcome = match self.contexts.undo(undo, history, &failure.error).await {
+                // The undos are independent. A carrier that is down must not keep the customer's money.
                 Ok(outcome) => outcome,
                 Err(error) => {
                     let order_id = history.order_id.as_str();
@@ -163,8 +171,10 @@ impl Reconciler {
             correlation_id: correlation_id(history).clone(),
         };
         let cancel = OrderCommand::CancelOrder { context, failure, compensations };
+        // By the saga's own command, so that the same metrics are counted and the same alarms are raised.
         match commands::take(&self.store, cancel, now).await? {
             commands::Answer::Status { status } => Ok(status),
+            // A cancel is never answered so.
             commands::Answer::Aborted(_) => Ok(history.order.status),
         }
     }
@@ -182,6 +192,7 @@ fn failure(history: &History) -> Failure {
         event
             .envelope
             .decode::<OrderCancelRequested>()
+            // The saga requests a cancel, too, when it aborts. That is not the customer's wish.
             .is_ok_and(|request| request.requested_by == "customer")
     });
     let error = if requested { ORDER_CANCEL_REQUESTED } else { SAGA_ABORTED };

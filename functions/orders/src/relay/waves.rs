@@ -12,10 +12,11 @@ use std::{
 use futures::future::join_all;
 use lambda_kit::relay::Handled;
 
-/// Starts under way at the same time. A call takes some 35 ms: a shard starts up to 280 sagas a second.
+/// Starts under way at the same time.
+// A call takes some 35 ms, so a shard starts up to 280 sagas a second.
 const WAVE: usize = 10;
-/// Orders to remember. At most nine of a batch are started concurrently with a failure, and a process serves
-/// several shards.
+/// Orders to remember.
+// At most nine of a batch are started concurrently with a failure, and a process serves several shards.
 const REMEMBERED: usize = 500;
 
 /// A saga to be started.
@@ -72,6 +73,7 @@ pub async fn start_in_order(
     let mut handled = Handled::default();
     for wave in waiting.chunks(WAVE) {
         let is_stopped = !handled.failed.is_empty();
+        // The whole wave takes its tokens with one write.
         if is_stopped || !turn(u32::try_from(wave.len()).unwrap_or(u32::MAX)).await {
             handled.failed.extend(wave.iter().map(|start| start.origin.clone()));
             continue;
@@ -81,6 +83,7 @@ pub async fn start_in_order(
             match ended {
                 StartAttempt::Started => recent.record(&start.order_id),
                 StartAttempt::Failed => drop(handled.failed.insert(start.origin.clone())),
+                // No reason to stop: the record is parked, and the orders behind it are started.
                 StartAttempt::Rejected => drop(handled.unprocessable.insert(start.origin.clone())),
             }
         }

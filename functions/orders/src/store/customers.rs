@@ -11,7 +11,8 @@ use super::{Store, StoreError};
 
 const DELETED: &str = "DELETED";
 
-/// How long an access token from before the deletion may be valid, with a minute for clock differences.
+/// How long the mark of a deleted customer is kept.
+// As long as an access token from before the deletion may be valid, and a minute for clocks that differ.
 const DELETED_SECONDS: i64 = Audience::Api.lifetime() + 60;
 
 pub(super) fn deleted_key(customer: &UserId) -> Item {

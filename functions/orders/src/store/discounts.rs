@@ -43,7 +43,8 @@ const COUNTED: &str = "counted";
 /// The index of the order's commit among the writes of a transaction.
 pub const COMMIT: usize = 0;
 
-/// How long a cancel retries to release a use. The saga tries again after it.
+/// How long a cancel retries to release a use.
+// It leaves time in the function's 30 s. The saga tries again after it.
 const RELEASING: Budget = Budget::Time(Duration::from_secs(10));
 
 /// A discount code with this customer's usage.
@@ -121,7 +122,7 @@ impl Store {
         match self.table.transact(operation, writes).await? {
             TransactOutcome::Done => Ok(Ok(())),
             TransactOutcome::ConditionFailed { .. } => Ok(Err(Conflict)),
-            // An order uses the code at this moment: the administrator tries again.
+            // An order uses the code at this moment. The administrator gets 503, and tries again.
             TransactOutcome::Conflict => Err(TableError::call(operation, Conflict).into()),
         }
     }
@@ -178,6 +179,7 @@ impl Store {
     ) -> Result<Result<(), Conflict>, StoreError> {
         let (order_id, item) = (context.order_id, item_of(commit, context)?);
         let appended = retry_on_conflict(RELEASING, || async {
+            // The use says which counters count it. The terms are not read.
             let used = self.table.get_item("reading the use of a code", use_key(order_id)).await?;
             let Some(used) = used else {
                 // Another instance has just cancelled the order, which the append will find; or the item was
@@ -188,7 +190,10 @@ impl Store {
             let writes = releases(order_id, &used, &item)?;
             Ok::<_, StoreError>(match self.table.transact(APPENDING, writes).await? {
                 TransactOutcome::Done => Ok(Ok(())),
+                // The order has changed: the caller reads it and decides again.
                 TransactOutcome::ConditionFailed { index: COMMIT } => Ok(Err(Conflict)),
+                // The use or a counter was changed meanwhile. The decision about the order still holds, so
+                // only the use is read again.
                 TransactOutcome::ConditionFailed { .. } | TransactOutcome::Conflict => Err(Conflict),
             })
         });
@@ -257,6 +262,8 @@ fn use_key(order_id: &OrderId) -> Item {
     key(format!("DISCOUNT_USE#{order_id}"), USE)
 }
 
+// The codes themselves are partitions of their own, since orders write to their counters. A list could find
+// them by a scan only.
 fn list_key(code: &str) -> Item {
     key(DISCOUNTS, code)
 }

@@ -11,10 +11,12 @@ pub(super) const COMMIT: &str = "COMMIT#";
 const COMMAND_ID: &str = "command_id";
 const FIRST_VERSION: &str = "first_version";
 const REQUEST_HASH: &str = "request_hash";
-/// Read by the relay, which hands it to the saga, and by nothing else.
+/// The address and the payment method.
+// The name is from when only the saga got them. Stored items have it.
 pub(crate) const CHECKOUT_DETAILS: &str = "private";
 
 /// The attributes for reading an order.
+// Without the address, which few readers need.
 pub(super) const COMMIT_ATTRIBUTES: &str = "sk, command_id, first_version, outbox";
 /// The attributes of commits, prices and discount codes for placing an order.
 pub(super) const LOOKUP_ATTRIBUTES: &str =
@@ -33,7 +35,8 @@ pub(super) fn partition(order_id: &OrderId) -> String {
     format!("ORDER#{order_id}")
 }
 
-/// Eight digits, so that keys sort as versions do; an order has about ten.
+/// The key of a commit.
+// Eight digits, so that keys sort as versions do. An order has about ten.
 fn commit_key(order_id: &OrderId, first_version: u64) -> Item {
     key(partition(order_id), format!("{COMMIT}{first_version:08}"))
 }
@@ -67,6 +70,7 @@ pub(super) fn beginning(request_hash: &str, checkout_details: &str) -> Item {
 
 pub(super) fn read(item: &Item) -> Result<Commit, ItemError> {
     let first_version = count(item, FIRST_VERSION)?;
+    // An item whose key and version differ was changed by hand, and nothing may be decided on it.
     if text(item, SK)? != format!("{COMMIT}{first_version:08}") {
         return Err(ItemError::Attribute(SK));
     }

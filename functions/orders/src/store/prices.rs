@@ -25,6 +25,8 @@ impl Store {
     ) -> Result<Result<(), Conflict>, TableError> {
         let mut item = key_of(sku);
         item.insert(PRODUCT_VERSION.to_owned(), number(product_version));
+        // A SKU that is no longer sold keeps its item without a price. The item's version refuses an older
+        // price that arrives late.
         if let Some(Money { amount, currency }) = price {
             item.insert(AMOUNT.to_owned(), number(amount));
             item.insert(CURRENCY.to_owned(), string(currency.code()));

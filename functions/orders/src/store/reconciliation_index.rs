@@ -99,7 +99,7 @@ impl IndexReason {
             OrderCompleted::TYPE => IndexChange::Remove,
             OrderCompensationFailed::TYPE => IndexChange::Put(Self::Attention),
             OrderCancelled::TYPE => match last.decode::<OrderCancelled>() {
-                // Most of those that are cancelled at once, out of stock. No money can have moved.
+                // Nearly all of these were out of stock and cancelled at once. No money can have moved.
                 Ok(end) if is_before_payment(&end.step) => IndexChange::Remove,
                 _ => IndexChange::Put(Self::Cancelled),
             },
@@ -108,7 +108,8 @@ impl IndexReason {
     }
 }
 
-/// With milliseconds, always: times of one length sort as text.
+/// A time as a sort key, always with milliseconds.
+// Times of one length sort as text.
 pub(super) fn sortable(at: Timestamp) -> String {
     format!("{at:.3}")
 }
@@ -142,6 +143,8 @@ impl Store {
             // A reserved word of DynamoDB.
             .name("#private", CHECKOUT_DETAILS)
             .value(":version", number(last.sequence));
+        // Records arrive twice and in any order. An older one must not bring an entry back that a newer one
+        // has removed.
         let earlier = "watch_version < :version";
         let (Ok(()) | Err(Conflict)) =
             self.table.update_if(OPERATION, first_key(order_id), update, earlier).await?;
@@ -165,6 +168,8 @@ impl Store {
         let query = self
             .table
             .query()
+            // An index cannot be read consistently. So it only says which orders to look at, and each is read
+            // from the table.
             .index_name(INDEX)
             .key_condition_expression("watch = :partition AND watched_since < :until")
             .expression_attribute_values(":partition", string(partition))
@@ -179,6 +184,8 @@ impl Store {
     /// Removes a cancelled order from the index. A repeat changes nothing.
     pub async fn remove_cancelled(&self, order_id: &OrderId) -> Result<(), StoreError> {
         const OPERATION: &str = "removing an order from the reconciliation index";
+        // The order may have got another entry since: when its refund fails at the bank, it needs attention,
+        // and stays in the index.
         let cancelled = Expression::new("begins_with(watch, :cancelled)")
             .value(":cancelled", string(IndexReason::Cancelled.name()));
         let update = "REMOVE watch, watched_since";

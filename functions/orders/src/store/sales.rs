@@ -75,6 +75,8 @@ impl Store {
     pub async fn begin_projection_version(&self) -> Result<u64, StoreError> {
         let known = self.projection_versions().await?;
         let new = known.rebuilding.unwrap_or(known.active) + 1;
+        // Before the pointer changes. When the function dies in between, the pointer still names them, and
+        // the next replay deletes them.
         for old in (known.oldest..new).filter(|projection_version| *projection_version != known.active) {
             self.delete_projection_version(old).await?;
         }
@@ -89,6 +91,7 @@ impl Store {
     /// Activates the version that was rebuilt. A repeat is a success.
     pub async fn activate_projection_version(&self, projection_version: u64) -> Result<(), StoreError> {
         let known = self.projection_versions().await?;
+        // A repeat of the last part, whose answer was lost.
         if known.active == projection_version {
             return Ok(());
         }
@@ -118,7 +121,8 @@ impl Store {
         let unchanged = unchanged.value(":live", number(known.active));
         match self.table.put_if("changing the generations of the sales", item, unchanged).await? {
             Ok(()) => Ok(true),
-            // The condition may have failed because of this very write, whose answer was lost.
+            // The condition may have failed because of this very write, whose answer was lost. So what is
+            // stored decides.
             Err(Conflict) => Ok(self.projection_versions().await? == next),
         }
     }
@@ -173,6 +177,7 @@ impl Store {
 /// The writes that add these totals to the sums of a projection version.
 pub(super) fn add(projection_version: u64, numbered: u16, counts: &TotalsByDay) -> Vec<Write> {
     let write = |(day, totals): (&Date, &DailyTotals)| {
+        // Placeholders, because the names have dots, which DynamoDB would read as a path into a map.
         let sums: Vec<String> = (0..totals.len()).map(|n| format!("#{n} :{n}")).collect();
         let mut update = Expression::new(format!("ADD {}", sums.join(", ")));
         for (n, (metric, count)) in totals.iter().enumerate() {

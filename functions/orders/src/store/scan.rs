@@ -57,6 +57,8 @@ impl Store {
         let scan = self
             .table
             .scan()
+            // A replay must find every order that was placed before it began. Orders that are placed later
+            // are counted by the reader of the stream.
             .consistent_read(true)
             .projection_expression("pk, sk, revision")
             .limit(limit)
@@ -72,6 +74,7 @@ impl Store {
 
     /// Removes a view, unless it has changed.
     pub async fn remove_view(&self, view: &ScannedView) -> Result<(), StoreError> {
+        // The order may have been projected since the scan. A view that was just written is not removed.
         let seen = Expression::new("revision = :seen").value(":seen", number(view.revision));
         let (Ok(()) | Err(Conflict)) =
             self.table.delete_if("removing a view", view.item_key.key(), seen).await?;
@@ -82,6 +85,7 @@ impl Store {
 fn sort(item: &Item, scanned: &mut Scanned) -> Result<(), ItemError> {
     let item_key = item_key(item)?;
     if let Some(order_id) = item_key.pk.strip_prefix(ORDER) {
+        // Each order has exactly one first commit, so each is named once.
         if item_key.sk == format!("{COMMIT}{:08}", 1) {
             scanned.orders.push(OrderId::from_str(order_id).map_err(|_| ItemError::Attribute(PK))?);
         }

@@ -35,10 +35,11 @@ const STATUS: &str = "status";
 const ORDER_JSON: &str = "order";
 const COUNTED: &str = "counted";
 
-/// Views that one call looks at when only those of one status are wanted: at 1 KB each well below DynamoDB's page of 1 MB.
+/// Views that one call looks at when only those of one status are wanted.
+// At 1 KB each, they are well below DynamoDB's page of 1 MB.
 const SCANNED_AT_ONCE: i32 = 250;
-/// Consecutive calls of a list before it returns a cursor. With slow calls of 200 ms, this is well within the
-/// API's 3 s.
+/// Consecutive calls of a list before it returns a cursor.
+// With slow calls of 200 ms, this is well within the API's 3 s.
 const ROUNDS: usize = 4;
 
 /// An order as its lists show it.
@@ -139,6 +140,8 @@ impl Store {
         mut after: Option<String>,
     ) -> Result<ViewPage, StoreError> {
         let mut orders = Vec::new();
+        // With a status, a page may have few matches or none, so a few more are read. After that the client
+        // gets a cursor, although the list is not full.
         for _ in 0..ROUNDS {
             let pages = match scope {
                 Scope::Customer(user_id) => {
@@ -227,9 +230,10 @@ impl Store {
     }
 }
 
-/// The newest views, up to `limit`, and the position where the list continues. Below a position down to which
-/// only some partitions were read, another partition may have newer views.
+/// The newest views, up to `limit`, and the position where the list continues.
 fn merge(pages: Vec<PartitionPage>, limit: usize) -> (Vec<Box<RawValue>>, Option<String>) {
+    // Below the position down to which only some partitions were read, another partition may have newer
+    // views. They are shown by the next page.
     let horizon = pages.iter().filter_map(|page| page.until.clone()).max();
     let mut views: Vec<_> = pages.into_iter().flat_map(|page| page.views).collect();
     views.retain(|(place, _)| horizon.as_ref().is_none_or(|horizon| place >= horizon));

@@ -23,7 +23,8 @@ use super::{
 };
 use crate::store::Store;
 
-/// One part of a replay: well within the function's timeout of 30 s, whatever the last page of it takes.
+/// The longest part of a replay.
+// Well within the function's timeout of 30 s, whatever the last page of it takes.
 const PART: Duration = Duration::from_secs(10);
 
 /// An operator's request.
@@ -50,7 +51,7 @@ pub async fn run(checks: Vec<Check>, store: Store) -> MainResult {
     invoke::run(checks, move |payload, _| {
         let projector = Arc::clone(&projector);
         async move {
-            // Distinguishes the two by the shape of the payload.
+            // A batch of the stream has no action. The two are distinguished by their shape.
             if let Ok(batch) = serde_json::from_str::<StreamEvent>(payload.get()) {
                 return Ok(Answer::Batch(project(&projector, &batch).await));
             }

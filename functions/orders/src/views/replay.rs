@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::{Projector, Purpose, by_partition};
 use crate::store::{ItemKey, ProjectionVersions, ScannedView, StoreError};
 
-/// Items that one read brings. A view or a commit has about 1 KB, and a tenth of them are first commits.
+/// Items that one read brings.
+// A view or a commit has about 1 KB, so a read stays below DynamoDB's page of 1 MB. A tenth of the items are
+// first commits.
 const PAGE: i32 = 500;
 
 /// The projections that can be rebuilt.
@@ -64,6 +66,8 @@ impl Projector {
         let mut part = Part::default();
         loop {
             let projection_versions = self.store.projection_versions().await?;
+            // Another replay may have begun since the last page, and has deleted what this one counted. A
+            // version that is active already is a repeat of the last part.
             if projection_version.is_some_and(|projection_version| {
                 projection_versions.rebuilding != Some(projection_version)
                     && projection_versions.active != projection_version
@@ -108,7 +112,10 @@ impl Projector {
         part: &mut Part,
     ) -> Result<(), StoreError> {
         let purpose = match projection {
+            // A view is written again even when it is up to date by its version, because its content may be
+            // wrong.
             Projection::Orders => Purpose::Rebuild,
+            // Writes only what the new version has not counted, so that a repeated part costs reads only.
             Projection::Sales => Purpose::CatchUp,
         };
         part.orders += u64::try_from(orders.len()).unwrap_or(u64::MAX);
@@ -136,7 +143,8 @@ impl Projector {
     async fn remove_if_orphaned(&self, view: &ScannedView) -> Result<bool, StoreError> {
         let history = match self.store.load(&view.order_id).await {
             Ok(history) => history,
-            // It cannot be distinguished from an orphaned view, and has been reported already.
+            // Whether the view belongs to an order whose history cannot be read is unknown. So it stays.
+            // `replay_orders` has reported the order.
             Err(error) if !error.is_retryable() => return Ok(false),
             Err(error) => return Err(error),
         };
