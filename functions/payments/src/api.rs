@@ -67,11 +67,13 @@ async fn show(
     Ok(Json(view))
 }
 
-/// `None` for the mark of an undo that came before the payment: there is nothing to show. `next_action` is
-/// for the customer only: anyone with its secret can complete the payment.
+/// The payment as this viewer sees it; `None` when there is nothing to show.
 fn view(payment: Payment, viewer: &UserId) -> Option<PaymentView> {
+    // Without a charge, it is the mark of an undo or a cancel that came before the payment.
     let amount = payment.charge.as_ref()?.amount;
     let refunded = Money::new(payment.total_refunded(), amount.currency);
+    // For the customer only, and not for administrators: its secret is all that is needed to complete the
+    // payment.
     let next_action = match payment.waiting {
         Some(Waiting::Customer(action)) if payment.user_id == *viewer => Some(action),
         Some(Waiting::Customer(_) | Waiting::Bank) | None => None,

@@ -55,6 +55,8 @@ impl Payments {
         };
         let command_id = command_id(&order_id, "TakePayment");
         let context = EventContext { now: invocation.now, causation_id: &command_id };
+        // Most orders have no payment yet, so it is not read first. The guess costs a read only when it is
+        // wrong.
         let payment = self.recorder.apply(&order_id, None, &requested, context).await?;
         self.advance(payment, 0, context, invocation).await
     }
@@ -65,6 +67,8 @@ impl Payments {
     /// When the message must be retried.
     pub async fn check(&self, check: CheckPayment, invocation: Invocation) -> Result<(), PaymentsError> {
         let Some(payment) = self.recorder.store.get(&check.order_id).await? else {
+            // A payment is stored before its first check, and is never deleted. Another try would find none
+            // either.
             tracing::error!("a check names an order without a payment");
             return Ok(());
         };
@@ -89,9 +93,12 @@ impl Payments {
         let known = self.recorder.store.get(&order_id).await?;
         let undo = PaymentInput::UndoRequested { user_id, correlation_id };
         let payment = self.recorder.apply(&order_id, known, &undo, context).await?;
+        // Before the gateway is called, which may be slow: the saga waits for this result.
         self.recorder.send_result(&payment).await?;
         match self.run_pending(payment, context, invocation).await? {
             PendingOutcome::Done(payment) => {
+                // No action is pending, and still the undo has no outcome: only a person can resolve this
+                // payment. The saga uses up its retries, and the order needs attention.
                 let outcome = payment.undo_outcome().ok_or(PaymentsError::StillPending)?;
                 Ok(Undone { outcome })
             }
@@ -108,6 +115,8 @@ impl Payments {
         context: EventContext<'_>,
         invocation: Invocation,
     ) -> Result<(), PaymentsError> {
+        // Also without a change. The process may have died after it wrote the result and before it sent it,
+        // and then this message is the repeat.
         self.recorder.send_result(&payment).await?;
         let next_attempt = attempt.saturating_add(1);
         let (payment, min_delay, attempt_after) = match self.run_pending(payment, context, invocation).await?
@@ -116,6 +125,8 @@ impl Payments {
                 tracing::info!(status = ?payment.status, "nothing is pending for the payment");
                 return Ok(());
             }
+            // The customer, the bank or the next invocation goes on. A check is needed only when a webhook is
+            // lost, so the delay grows.
             PendingOutcome::Waiting(payment) => (payment, SignedDuration::ZERO, next_attempt),
             // The gateway was not called, so this does not count as an attempt, and the delay does not grow.
             PendingOutcome::Blocked(payment, GatewayError::Open(open)) => {

@@ -15,14 +15,14 @@ use crate::{
 /// The event types that the subscription brings (infra/payments.yaml).
 pub const EVENT_TYPES: EventTypes = &[OrderCancelRequested::TYPE];
 
-/// Gives up a payment that is not decided. Orders do not complete after this event, so this is right whenever
-/// the event arrives: before the payment, it leaves a mark that makes a late payment fail; a payment that has
-/// succeeded is undone by the saga.
+/// Gives up a payment that is not decided.
 ///
 /// # Errors
 /// When the event must be retried.
+// An order does not complete after this event, so giving up is right whenever the event arrives. Before the
+// payment, it leaves a mark that makes a late payment fail. A payment that has succeeded is undone by the saga.
 pub async fn handle(recorder: &InputRecorder, event: Envelope, now: Timestamp) -> Result<(), MessageError> {
-    // Read for its version only.
+    // The content is not needed. Decoding refuses a version that this code does not know.
     event.decode::<OrderCancelRequested>()?;
     let order_id = OrderId::try_from(event.subject).map_err(MessageError::handler)?;
     tracing::Span::current().record("order_id", order_id.as_str());

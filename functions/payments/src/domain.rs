@@ -79,8 +79,9 @@ pub struct Payment {
     pub settlements: Vec<Settlement>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disputes: Vec<Dispute>,
-    /// The task tokens that wait for the result. They are kept after they got it: a second answer is
-    /// refused by Step Functions and does no harm, while a missing one delays an order.
+    /// The task tokens that wait for the result.
+    // They are kept after they got it. Step Functions refuses a second answer, which does no harm, while a
+    // missing one delays an order.
     #[serde(with = "serde_dynamo::string_set", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tokens: BTreeSet<Secret>,
     /// Counts the writes. Also the `sequence` of the event that a write brings.
@@ -301,16 +302,21 @@ pub fn decide(
         Some(before) => {
             let mut after = before.clone();
             let event_kind = apply(&mut after, input, context.now);
+            // Money that goes back to the customer pays first what failed refunds had returned to us.
             let more = after.refunded - before.refunded;
             after.returned = (after.returned - more.max(0)).max(0);
             refund::update_status(&mut after, before.status);
             if after == *before {
                 return Ok(None);
             }
+            // A write has one event at most, because the event's sequence is the payment's version. When the
+            // write refunds, that is the event.
             (after, if more > 0 { Some(PaymentEvent::Refunded(more)) } else { event_kind })
         }
     };
     payment.version += 1;
+    // Without a charge it is the mark of an undo or a cancel. There is no payment that an event could be
+    // about.
     let event = match (event_kind, &payment.charge) {
         (Some(event_kind), Some(charge)) => Some(event(&payment, charge.amount, event_kind, context)?),
         _ => None,
@@ -354,6 +360,8 @@ fn initial_payment(
             let tokens = BTreeSet::from([token.clone()]);
             Ok((payment(user_id, correlation_id, status, Some(charge.clone()), tokens), event_kind))
         }
+        // The mark of an undo or a cancel that came before the payment. A request to charge that arrives
+        // later finds it, and takes nothing.
         PaymentInput::UndoRequested { user_id, correlation_id }
         | PaymentInput::CancelRequested { user_id, correlation_id } => {
             Ok((payment(user_id, correlation_id, Status::Voided, None, BTreeSet::new()), None))
@@ -375,10 +383,14 @@ fn apply(payment: &mut Payment, input: &PaymentInput, now: Timestamp) -> Option<
     let before = payment.status;
     match input {
         PaymentInput::ChargeRequested { token, .. } => {
+            // A repeat brings its token and nothing else. The amount, the method and the deadline are those
+            // of the first request.
             payment.tokens.insert(token.clone());
         }
         PaymentInput::IntentCreated { id } => {
             if before == Status::Pending && payment.intent.is_none() {
+                // Two workers may each have created an intent. The first one that is stored is the payment's.
+                // The other one stays unconfirmed.
                 payment.intent = Some(Intent { id: id.clone(), open: true });
             }
         }
@@ -403,12 +415,15 @@ fn apply(payment: &mut Payment, input: &PaymentInput, now: Timestamp) -> Option<
             }
         }
         PaymentInput::Refunded { amount } => {
+            // Webhooks arrive in any order. An older one has a smaller sum, and takes nothing back.
             payment.refunded = payment.refunded.max(*amount).min(payment.total())
         }
         PaymentInput::RefundFailed(failed) => return refund::failed(payment, failed),
         PaymentInput::SettlementRecorded { by, note } => return refund::settled(payment, by, note, now),
         PaymentInput::Disputed(dispute) => refund::dispute(&mut payment.disputes, dispute),
         PaymentInput::IdempotencyKeyExhausted { operation, n } => {
+            // Two workers may have met the same failure. Only the first report raises the number, so that
+            // both go on with the same key.
             if payment.attempts.of(*operation) == *n {
                 payment.attempts.raise(*operation);
             }
@@ -432,6 +447,7 @@ fn observe_intent(
     }
     payment.status = status_for_intent_state(before, state, late);
     if let (Status::Declined, IntentState::Declined { code }) = (payment.status, state) {
+        // The first code is what the saga got. A later webhook does not change it.
         payment.decline_code.get_or_insert_with(|| code.clone());
     }
     if payment.status == Status::Pending {
@@ -473,13 +489,14 @@ const fn status_for_intent_state(status: Status, state: &IntentState, late: bool
     match (status, state) {
         (Pending, IntentState::Succeeded) => Succeeded,
         (Pending, IntentState::Declined { .. }) => Declined,
-        // Past the deadline, we cancelled it; before, it was cancelled in the gateway's dashboard.
+        // After the deadline, we have cancelled it. Before, it was cancelled in the gateway's dashboard.
         (Pending, IntentState::Canceled) if late => TimedOut,
         (Pending, IntentState::Canceled) => Declined,
         (Pending, IntentState::Unconfirmed | IntentState::Processing | IntentState::RequiresAction(_)) => {
             Pending
         }
-        // Money on a payment that the order no longer counts on.
+        // Money arrived although the saga has been answered that nothing was taken. It is refunded without
+        // the saga.
         (Declined | TimedOut | Voided, IntentState::Succeeded) => Refunding,
         (Declined | TimedOut | Voided | Succeeded | Refunding | Refunded | RefundFailed, _) => status,
     }
@@ -491,7 +508,7 @@ const fn status_after_undo(status: Status, free: bool) -> Status {
     match status {
         Pending => Voided,
         Succeeded if free => Voided,
-        // An undo after a refund that failed is the order to try another one.
+        // After a refund that failed, an undo is the order to try another one (`cargo ops saga retry`).
         Succeeded | RefundFailed => Refunding,
         Declined | TimedOut | Voided | Refunding | Refunded => status,
     }
@@ -537,7 +554,7 @@ fn event(
             Envelope::new(new, &PaymentRefunded { order_id, amount, cause: RefundCause::ByStaff })
         }
         PaymentEvent::RefundFailed => {
-            // The input of this event added a failed refund, so there is one.
+            // The input of this event added a failed refund, so the list has one.
             let FailedRefund { id, amount: failed, reason } =
                 payment.failed_refunds.last().cloned().unwrap_or_default();
             let money = |minor| Money::new(minor, amount.currency);

@@ -38,9 +38,8 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Calls Stripe with the API key from Secrets Manager, at most at its rate, and not while the breaker is
 /// open. Each call waits up to its `max_wait` for its turn.
-///
-/// `create`, `confirm` and `refund` send the payment's idempotency key. `cancel` has none: it is idempotent
-/// by itself, and a key would repeat the refusal that it got while the payment was processing.
+// `create`, `confirm` and `refund` send the payment's idempotency key. `cancel` has none: it is idempotent by
+// itself, and a key would repeat the refusal that it got while the payment was processing.
 #[derive(Debug, Clone)]
 pub struct Gateway {
     connector: SharedHttpConnector,
@@ -102,7 +101,8 @@ impl Gateway {
         max_wait: Duration,
     ) -> Result<IntentObject, GatewayError> {
         let Money { currency, .. } = charge.amount;
-        // Orders are refused before; one that was placed under other rules cannot be paid by any card.
+        // Orders with such a total are refused. One that was placed under other rules cannot be paid by any
+        // card.
         let amount = charge
             .amount
             .at_gateway()
@@ -112,6 +112,7 @@ impl Gateway {
             ("currency", currency.code().to_ascii_lowercase()),
             ("payment_method", charge.payment_method.clone()),
             ("payment_method_types[]", "card".to_owned()),
+            // Webhooks about the intent and its charge repeat it. The payment is found by it.
             ("metadata[order_id]", payment.order_id.to_string()),
         ];
         let key = payment.idempotency_key(Operation::Create);
@@ -142,6 +143,7 @@ impl Gateway {
 
     /// Reads an intent, with its refunds.
     pub async fn retrieve(&self, intent_id: &str, max_wait: Duration) -> Result<IntentObject, GatewayError> {
+        // Without the expansion the charge is only an id, and what was refunded stays unknown.
         let path = format!("/v1/payment_intents/{intent_id}?expand%5B%5D=latest_charge");
         self.call(&Call::get(Endpoint::Retrieve, path), max_wait).await
     }
@@ -159,6 +161,8 @@ impl Gateway {
         intent_id: &str,
         max_wait: Duration,
     ) -> Result<RefundState, GatewayError> {
+        // Without an amount, Stripe refunds all that is left. A refund that was made in the dashboard
+        // meanwhile is then not paid twice.
         let form = vec![("payment_intent", intent_id.to_owned())];
         let key = payment.idempotency_key(Operation::Refund);
         let call = Call::post(Endpoint::Refund, "/v1/refunds".to_owned(), form, Some(key));
@@ -212,7 +216,8 @@ impl Gateway {
         call: &Call<'_>,
         max_wait: Duration,
     ) -> Result<T, GatewayError> {
-        // A turn takes a token from other callers, so none is taken while the breaker is open.
+        // A turn takes a token from other callers, so none is taken while the breaker is open. `send` asks
+        // the breaker once more, since it may have opened during the wait.
         if let Some(open) = self.breaker.refuses().await {
             return Err(GatewayError::Open(open));
         }
@@ -220,6 +225,8 @@ impl Gateway {
         let secret = self.secrets.get(Timestamp::now()).await?;
         let answer = match self.send(call, secret.api_key.expose()).await {
             Err(GatewayError::Unauthorized) => {
+                // The key may have been replaced since it was read. A refused key has done nothing, so the
+                // call may be sent again.
                 match self.secrets.get_after(&secret, Timestamp::now()).await? {
                     Some(newer) => self.send(call, newer.api_key.expose()).await,
                     None => Err(GatewayError::Unauthorized),
@@ -260,7 +267,8 @@ fn misused(endpoint: Endpoint, status: u16, code: String) -> GatewayError {
     error
 }
 
-/// An alarm is set on what is our fault or our account's: all payments wait for it to be corrected.
+/// Logs and counts an error that is our fault or our account's.
+// All payments wait until it is corrected, so an alarm is set on the metric.
 fn report(endpoint: Endpoint, error: &GatewayError) {
     let (status, code) = match error {
         GatewayError::Misused { status, code } => (*status, code.as_str()),

@@ -14,7 +14,8 @@ use crate::{
     store::Store,
 };
 
-/// Writers of one payment are few (a message, a webhook, an undo); this many conflicts in a row are a fault.
+/// The most tries to write one input.
+// Writers of one payment are few: a message, a webhook, an undo. More conflicts are a fault.
 const WRITES: Budget = Budget::Tries(10);
 
 /// Why an input was not recorded.
@@ -47,8 +48,11 @@ pub async fn record(
             return known.map(Ok).ok_or(RecordError::from(Rejected::NoPayment));
         };
         if let Err(Conflict) = store.write(&change).await? {
+            // A lost answer of our own write ends here, too. `decide` then finds the input in the payment,
+            // and changes nothing.
             return Ok(Err(store.get(order_id).await?));
         }
+        // After the write and by its writer only, so that a repeat is not counted.
         if let Some(result) = change.result() {
             telemetry::record(result, Outcome::Ok, Duration::ZERO);
         }

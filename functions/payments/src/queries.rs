@@ -35,8 +35,8 @@ pub async fn handle(store: &Store, query: PaymentQuery) -> Result<PaymentStatuse
 }
 
 async fn standing(store: &Store, order_id: OrderId) -> Result<Option<PaymentStanding>, TableError> {
-    // At rest means that an undo would have nothing to do: otherwise the payment holds money, or has an
-    // intent that could take some.
+    // An undo would have nothing to do. Otherwise the payment holds money, or has an intent that could take
+    // some.
     let at_rest = store.get(&order_id).await?.map(|payment| payment.undo_outcome().is_some());
     Ok(at_rest.map(|at_rest| PaymentStanding { order_id, at_rest }))
 }

@@ -118,7 +118,7 @@ impl Queue {
 
     async fn send(&self, message: &Message, delay: SignedDuration) -> Result<(), QueueError> {
         let body = serde_json::to_string(message)?;
-        // The domain never requests more than SQS's 900 seconds.
+        // SQS accepts up to 900 seconds. The domain requests no more.
         let seconds = i32::try_from(delay.as_secs()).unwrap_or(900);
         let send = self.sqs.send_message().queue_url(&self.url).message_body(body).delay_seconds(seconds);
         send.send().await.map_err(|e| QueueError::Send(e.into()))?;

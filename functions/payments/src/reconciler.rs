@@ -77,6 +77,7 @@ impl Reconciler {
         let mut seen = BTreeSet::new();
         let mut after: Option<String> = None;
         loop {
+            // A report that ends early says so. A run that the timeout cuts off would say nothing.
             if Instant::now() >= ends {
                 report.complete = false;
                 return Ok(report);
@@ -107,6 +108,7 @@ impl Reconciler {
         now: Timestamp,
         ends: Instant,
     ) -> Result<(), CheckError> {
+        // A payment stores its deadline and not its beginning, which is this much earlier.
         let deadlines = day.start + self.deadline_seconds..day.end + self.deadline_seconds;
         let mut from = None;
         loop {
@@ -119,7 +121,8 @@ impl Reconciler {
                     report.complete = false;
                     return Ok(());
                 }
-                // Perhaps it was made on the day after, a moment before or after midnight.
+                // The list of the day did not have it. Perhaps the intent was made a moment before or after
+                // midnight.
                 let difference = match self.gateway.retrieve(&intent.id, MAX_WAIT).await {
                     Ok(found) => self.compared(&payment.order_id, Some(payment), &found, now).await?,
                     Err(GatewayError::Refused { .. }) => Some(Difference {
@@ -140,8 +143,7 @@ impl Reconciler {
         }
     }
 
-    /// A charge's own sum may count refunds that have failed since. Where money was refunded, each refund is
-    /// read.
+    /// The difference between a payment and its intent, if any.
     async fn compared(
         &self,
         order_id: &OrderId,
@@ -149,6 +151,8 @@ impl Reconciler {
         intent: &IntentObject,
         now: Timestamp,
     ) -> Result<Option<Difference>, CheckError> {
+        // A charge's own sum may count refunds that have failed since. Where money was refunded, each refund
+        // is read.
         let mut account = intent.account();
         if let Some(payment) = payment.filter(|payment| payment.refunded + account.refunded > 0) {
             let refunds = self.gateway.refunds(&intent.id, MAX_WAIT).await?;

@@ -30,8 +30,7 @@ pub enum RecorderError {
 }
 
 impl InputRecorder {
-    /// Applies an input to the payment. `known` is the payment as the caller has read it. A repeat does everything
-    /// again, since the first try may have failed half way.
+    /// Applies an input to the payment. `known` is the payment as the caller has read it.
     ///
     /// # Errors
     /// When the caller must retry.
@@ -43,6 +42,8 @@ impl InputRecorder {
         context: EventContext<'_>,
     ) -> Result<(), RecorderError> {
         let payment = self.apply(order_id, known, input, context).await?;
+        // A repeat does everything again, since the first try may have died after any of these lines. Each of
+        // them may be repeated.
         self.send_result(&payment).await?;
         self.queue_check(payment, context.now).await
     }
@@ -71,6 +72,8 @@ impl InputRecorder {
 
     async fn queue_check(&self, payment: Payment, now: Timestamp) -> Result<(), RecorderError> {
         match payment.pending_action(now) {
+            // The payment had ended, so it may have no check in the queue. The gateway is called by that
+            // check, because the callers of this function must be fast.
             PendingAction::CancelIntent { .. } | PendingAction::Refund { .. } => {
                 let Payment { order_id, correlation_id, .. } = payment;
                 let check = CheckPayment { order_id, correlation_id, attempt: 0 };

@@ -8,7 +8,9 @@ use tokio::sync::Mutex;
 
 use crate::domain::Secret;
 
-/// A forged webhook makes us read the secret again, because it may have been rotated. This limits how often.
+/// How long a secret is not read again.
+// It is read again when a webhook fits none of the known secrets, because they may have been rotated. A
+// forged webhook does that, too, and anyone can send many.
 const READ_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
 /// The stored secret: `{"api_key":"sk_…","webhook_secrets":["whsec_…"]}`.
@@ -45,6 +47,8 @@ impl Secrets {
 
     /// The cached secret.
     pub async fn get(&self, now: Timestamp) -> Result<Arc<StripeSecret>, SecretError> {
+        // The lock is held during the read. Concurrent first calls wait for one read, and do not each pay for
+        // one.
         let mut kept = self.kept.lock().await;
         if let Some((secret, _)) = &*kept {
             return Ok(Arc::clone(secret));
@@ -67,7 +71,8 @@ impl Secrets {
         }
     }
 
-    /// A secret without a key is not kept: it is about to be filled in.
+    /// Reads the secret and keeps it.
+    // A secret without a key is not kept: an operator is about to fill it in.
     async fn read(
         &self,
         kept: &mut Option<(Arc<StripeSecret>, Timestamp)>,

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 use crate::domain::Secret;
 
-/// The tolerance for a webhook's timestamp, in both directions. Stripe's own libraries use five minutes.
+/// The tolerance for a webhook's timestamp, in both directions.
+// Stripe's own libraries use five minutes, too.
 const TOLERANCE_SECONDS: u64 = 5 * 60;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +44,7 @@ pub fn verify(
         return Err(SignatureError::Malformed);
     }
     let signed = [signed_at.as_bytes(), b".", body].concat();
+    // An empty secret is left out. It would accept what anyone can sign.
     let fits = secrets.iter().filter(|secret| !secret.is_empty()).any(|secret| {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
         // Compares in constant time.
@@ -51,6 +53,7 @@ pub fn verify(
     if !fits {
         return Err(SignatureError::Forged);
     }
+    // After the signature. Before, the time could be anything that the sender wrote.
     if now.as_second().abs_diff(seconds) > TOLERANCE_SECONDS {
         return Err(SignatureError::Stale);
     }

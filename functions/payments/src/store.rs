@@ -44,6 +44,7 @@ impl Store {
         const OPERATION: &str = "reading the payments of a day";
         let scan = self
             .table
+            // Eventually consistent, at half the price. The payments of a day that is over hardly change.
             .scan()
             .filter_expression("sk = :payment AND charge.deadline >= :from AND charge.deadline < :until")
             .expression_attribute_values(":payment", string(PAYMENT))

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use crate::domain::{Payment, Secret, StepResult};
 
-/// The step has ended already: it has its result, it timed out, or its execution is gone.
+/// The errors of a token whose step has ended: it has its result, it timed out, or its execution is gone.
+// They count as a success. The saga goes on without this result, and a retry would get the same error.
 const STEP_HAS_ENDED: [&str; 3] = ["TaskDoesNotExist", "TaskTimedOut", "InvalidToken"];
 
 #[derive(Debug, Clone)]

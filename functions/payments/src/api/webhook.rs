@@ -83,12 +83,15 @@ struct WebhookInput {
 }
 
 pub(super) async fn receive(State(api): State<Api>, request: Request) -> Result<StatusCode, Problem> {
+    // The raw bytes, because the signature is over them. JSON that was parsed and written again would be
+    // other bytes.
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, BODY_LIMIT).await.map_err(|_| {
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("A body may have {BODY_LIMIT} bytes."))
     })?;
     let header = parts.headers.get("stripe-signature").and_then(|value| value.to_str().ok());
     let now = Timestamp::now();
+    // Before anything of the body is read: anyone on the internet can send one.
     api.verify(header, &body, now).await?;
     let event: Event<'_> = serde_json::from_slice(&body)
         .map_err(|_| Problem::bad_request("The body is not an event of Stripe's."))?;
@@ -100,6 +103,8 @@ pub(super) async fn receive(State(api): State<Api>, request: Request) -> Result<
         return api.queue_failed_refund(&event).await;
     }
     let Some(webhook) = parse(&event)? else {
+        // Answered with success. Stripe repeats a webhook for days when it gets another answer, and the
+        // result would be the same.
         tracing::info!(stripe_event_type = event.kind, "a webhook about no payment of ours");
         return Ok(StatusCode::OK);
     };
@@ -115,6 +120,8 @@ impl Api {
         let refused = |error: signature::SignatureError| Problem::bad_request(error.to_string());
         let secret = self.secrets.get(now).await.map_err(|e| Problem::unavailable(&e))?;
         match signature::verify(header, body, &secret.webhook_secrets, now) {
+            // The secret may have been replaced since it was read. A malformed or an old signature does not
+            // depend on the secret.
             Err(signature::SignatureError::Forged) => {}
             verified => return verified.map_err(refused),
         }
@@ -154,12 +161,13 @@ impl Api {
         let payment =
             self.recorder.store.get(&webhook.order_id).await.map_err(|e| Problem::unavailable(&e))?;
         let Some(payment) = payment else {
-            // An intent is made only for a payment that is stored.
+            // An intent is made only for a payment that is stored. Another try would find none either.
             tracing::error!("a webhook names an order without a payment");
             return Ok(());
         };
         if payment.intent.as_ref().is_none_or(|intent| intent.id != webhook.intent_id) {
-            // One of two intents that were created at the same time. It was never confirmed, so it can only be cancelled.
+            // Two workers created an intent at the same time, and this is the one that was not stored. It was
+            // never confirmed, so it can only be cancelled. If it has taken money, a person must look.
             if matches!(&webhook.input, PaymentInput::IntentObserved { state: IntentState::Succeeded, .. }) {
                 tracing::error!(
                     intent_id = webhook.intent_id,
@@ -169,7 +177,9 @@ impl Api {
             return Ok(());
         }
         if matches!(webhook.input, PaymentInput::Refunded { .. }) && !payment.failed_refunds.is_empty() {
-            // The charge's sum may count refunds that failed since, or were not yet made when this event was.
+            // The sum of the charge may count refunds that have failed since, or that were not made yet when
+            // the event was. Only the gateway's list says which count, and a webhook has no time to call the
+            // gateway.
             let (intent_id, event_id) = (webhook.intent_id.clone(), context.causation_id.to_owned());
             let record = RecordRefunds { intent_id, failed: None, event_id };
             let sent = self.recorder.queue.record_refunds(record, SignedDuration::ZERO).await;

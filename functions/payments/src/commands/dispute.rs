@@ -17,7 +17,8 @@ use crate::{
     recorder::RecorderError,
 };
 
-/// No caller waits for these records, so a retry may take its time.
+/// The shortest delay of a retry.
+// No caller waits for these records.
 const RETRY_DELAY: SignedDuration = SignedDuration::from_secs(60);
 
 /// The payment that an intent belongs to.
@@ -48,6 +49,8 @@ impl Payments {
         let context = EventContext { now: invocation.now, causation_id: &record.event_id };
         let disputed = PaymentInput::Disputed(record.dispute.clone());
         let payment = self.recorder.apply(&order_id, Some(payment), &disputed, context).await?;
+        // Counted and logged by the one that wrote it. A repeat changes nothing, and must not be counted
+        // again.
         if payment.version > version {
             let status = record.dispute.status;
             telemetry::record(&format!("dispute.{status}"), Outcome::Ok, Duration::ZERO);
@@ -86,6 +89,7 @@ impl Payments {
             },
         };
         let payment = self.recorder.apply(&order_id, Some(payment), &input, context).await?;
+        // Only the write raises the alarm, and not a repeat.
         if let Some(failed) = record.failed.filter(|_| payment.version > version) {
             telemetry::record("refund.failed", Outcome::Error, Duration::ZERO);
             tracing::error!(
@@ -112,6 +116,8 @@ impl Payments {
             Some(order_id) => self.recorder.store.get(&order_id).await?,
             None => None,
         };
+        // The gateway's account may be used for other things, and an intent of ours may be the one of two
+        // that was not stored.
         let ours = known.filter(|known| known.intent.as_ref().is_some_and(|ours| ours.id == intent_id));
         Ok(match ours {
             Some(payment) => Owner::Payment(Box::new(payment)),
@@ -123,8 +129,9 @@ impl Payments {
     }
 }
 
-/// The delay before the retry of a retryable error. The message is sent again instead of failed, so that a
-/// gateway that is down does not use up its receives.
+/// The delay before the retry of a retryable error.
+// The message is sent again instead of failed. A failed message uses up a receive, and after 20 of them it is
+// a dead letter.
 fn retry_delay(error: &GatewayError) -> Option<SignedDuration> {
     if !error.is_retryable() {
         return None;

@@ -26,7 +26,8 @@ use tracing::Instrument;
 use super::payments::{Invocation, Payments, PaymentsError};
 use crate::{queries, queue::Message};
 
-/// Left of an invocation's time for its answer.
+/// What is left of an invocation's time for its answer.
+// Without an answer, Lambda counts all messages of the batch as failed.
 const RESERVE: Duration = Duration::from_secs(1);
 
 /// A batch of the queue, and not a command.
@@ -60,11 +61,12 @@ pub async fn run(checks: Vec<Check>, payments: Payments) -> MainResult {
 
 fn read(message: &SqsMessage) -> Result<Message, MessageError> {
     let body = message.body.as_deref().unwrap_or_default();
-    // Without the parser's words, which could quote a token.
+    // Without the parser's error, whose text could quote a task token.
     let mut read: Message = serde_json::from_str(body)
         .map_err(|_| MessageError::handler("the message is not one of the payments queue"))?;
     if let Message::TakePayment(take) = &mut read {
-        // A message of before the saga sent the time.
+        // A message from before the saga sent this time has none. It was sent at about the time when the step
+        // was entered.
         take.entered_at = take.entered_at.or_else(|| sent_at(message));
     }
     Ok(read)
@@ -84,6 +86,8 @@ fn invocation(context: &Context) -> Invocation {
 
 impl Payments {
     async fn serve(&self, payload: &str, invocation: Invocation) -> Result<Answer, Diagnostic> {
+        // Lambda sends batches, other functions send queries and commands. They are distinguished by their
+        // shape.
         if serde_json::from_str::<Batch>(payload).is_ok() {
             let batch = sqs::parse_batch(payload)?;
             let answer = sqs::each_message(batch.records, |message| self.message(message, invocation)).await;

@@ -42,6 +42,8 @@ impl Payments {
         let mut just_made = None;
         for _ in 0..STEPS {
             let action = payment.pending_action(context.now);
+            // No call is begun that the invocation may not be able to record. Money could move, and only the
+            // next message would find out.
             if !matches!(action, PendingAction::None | PendingAction::Expire) && !invocation.has(ONE_CALL) {
                 return Ok(PendingOutcome::Waiting(payment));
             }
@@ -92,6 +94,7 @@ impl Payments {
                 // take money.
                 return self.rotate_idempotency_key(payment, Operation::Create, error, context).await;
             }
+            // About the card or the payment method. No other try can succeed, so the saga gets the result.
             Err(GatewayError::Declined { code }) => {
                 tracing::warn!(code, "the gateway declined the payment method");
                 let refused = PaymentInput::IntentRefused { code };
@@ -99,6 +102,8 @@ impl Payments {
             }
             Err(error) => return Ok(StepOutcome::Failed(payment, error)),
         };
+        // The id is stored before the intent is confirmed. So no money can move under an id that is not known
+        // here.
         let made = PaymentInput::IntentCreated { id: intent.id.clone() };
         let payment = self.record(payment, &made, context).await?;
         if payment.intent.as_ref().is_some_and(|ours| ours.id == intent.id) {
@@ -121,6 +126,8 @@ impl Payments {
         context: EventContext<'_>,
         invocation: Invocation,
     ) -> Result<StepOutcome, PaymentsError> {
+        // Another process may have confirmed it and died before it recorded the answer. A second confirmation
+        // would be refused, and say less than the intent's state.
         if !just_made {
             let state = match self.gateway.retrieve(intent_id, invocation.max_wait()).await {
                 Ok(intent) => intent.state(),
@@ -139,6 +146,8 @@ impl Payments {
                 return self.observe(payment, intent_id, IntentState::Declined { code }, context).await;
             }
             Err(error) if error.is_cached_under_key() || !error.is_retryable() => error,
+            // No answer, or not called. The next try reads the intent first, and then repeats the call with
+            // the same key.
             Err(error) => return Ok(StepOutcome::Failed(payment, error)),
         };
         if !invocation.has(ONE_CALL) {
@@ -180,8 +189,8 @@ impl Payments {
         };
         let state = match intent.as_ref().map(IntentObject::state) {
             Ok(state @ (IntentState::Succeeded | IntentState::Canceled)) => state,
-            // The intent is still open. The saga does not wait longer for it; money that it takes later is
-            // refunded.
+            // The intent is still open, or the gateway does not say. The saga does not wait longer for it.
+            // Money that it takes later is refunded.
             _ => {
                 let payment = self.record(payment, &PaymentInput::DeadlineExpired, context).await?;
                 return Ok(match intent {
@@ -206,7 +215,8 @@ impl Payments {
                 let refunded = PaymentInput::Refunded { amount: payment.total() };
                 return Ok(StepOutcome::Changed(self.record(payment, &refunded, context).await?));
             }
-            // The bank did not accept the refund. The next try is a new refund.
+            // The bank did not accept the refund. A repeat with this key would return the same answer, so the
+            // next try is a new refund.
             Ok(_) => None,
             Err(error) if error.is_cached_under_key() || !error.is_retryable() => Some(error),
             Err(error) => return Ok(StepOutcome::Failed(payment, error)),
@@ -230,13 +240,15 @@ impl Payments {
         }
     }
 
-    /// The refunded amount in minor units. A charge's own sum may still count refunds that failed.
+    /// The refunded amount in minor units.
     async fn refunded_amount(
         &self,
         payment: &Payment,
         intent_id: &str,
         invocation: Invocation,
     ) -> Result<i64, GatewayError> {
+        // The charge's own sum costs one call, but it may still count refunds that have failed. Then each
+        // refund is read.
         if payment.failed_refunds.is_empty() {
             return Ok(self.gateway.retrieve(intent_id, invocation.max_wait()).await?.refunded());
         }
@@ -265,6 +277,8 @@ impl Payments {
         state: IntentState,
         context: EventContext<'_>,
     ) -> Result<StepOutcome, PaymentsError> {
+        // Stripe's answer is one more input. A webhook may have brought the same or a newer state meanwhile,
+        // and the payment's item decides.
         let observed = PaymentInput::IntentObserved { intent_id: intent_id.to_owned(), state };
         let payment = self.record(payment, &observed, context).await?;
         Ok(match payment.status {
@@ -273,8 +287,8 @@ impl Payments {
         })
     }
 
-    /// Records the input. When it brings a result, sends that to the task tokens before the next call, which
-    /// may be slow.
+    /// Records the input. When it brings a result, sends that to the task tokens.
+    // Before the next call, which may be slow.
     async fn record(
         &self,
         payment: Payment,
@@ -284,6 +298,8 @@ impl Payments {
         let order_id = payment.order_id.clone();
         let before = payment.step_result();
         let payment = self.recorder.apply(&order_id, Some(payment), input, context).await?;
+        // A process that dies here leaves the result unsent. Then the message is delivered again, and
+        // `advance` sends it.
         if payment.step_result() != before {
             self.recorder.send_result(&payment).await?;
         }

@@ -59,8 +59,7 @@ impl Payment {
     }
 }
 
-/// The difference between our record and the gateway's, if any. A payment that is pending before its deadline
-/// is not compared, because its webhook may be on its way.
+/// The difference between our record and the gateway's, if any.
 pub fn compare(
     order_id: &OrderId,
     payment: Option<&Payment>,
@@ -76,10 +75,13 @@ pub fn compare(
         return if gateway.taken { different(DifferenceKind::NoPayment, 0, taken) } else { None };
     };
     if payment.intent.as_ref().is_none_or(|intent| intent.id != gateway.intent_id) {
+        // Two workers may have created an intent each. The one that is not the payment's matters only when it
+        // has taken money.
         return if gateway.taken { different(DifferenceKind::OtherIntent, 0, taken) } else { None };
     }
     match (payment.took_money(), gateway.taken) {
         (false, false) => None,
+        // Before the deadline, the webhook or the next check will record it.
         (false, true) if payment.status == Status::Pending && !payment.is_late(now) => None,
         (false, true) => different(DifferenceKind::NotRecorded, 0, taken),
         (true, false) => different(DifferenceKind::NotTaken, payment.total(), 0),

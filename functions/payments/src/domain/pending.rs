@@ -5,12 +5,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Charge, Operation, Payment, Status};
 
-/// The ceiling of the first check's delay in seconds. It doubles for each further check, and the delay is
-/// drawn uniformly below it (full jitter), because a cause that delays one payment delays many.
+/// The ceiling of the first check's delay in seconds. It doubles for each further check.
+// The delay is drawn uniformly below it (full jitter), because a cause that delays one payment delays many.
 const FIRST_POLL_SECONDS: i64 = 5;
-/// The saga waits for the result: a lost webhook, or a gateway that is back, is noticed within a minute.
+/// The highest ceiling while the saga waits for the result.
+// A lost webhook, or a gateway that is back, is noticed within a minute.
 const MAX_POLL_SECONDS: i64 = 60;
-/// The saga does not wait any more, only money may have to go back.
+/// The highest ceiling after that.
+// The saga does not wait any more. Only money may have to go back.
 const MAX_POLL_AFTER_DEADLINE_SECONDS: i64 = 900;
 /// The most that SQS delays a message (`DelaySeconds`, SQS API reference).
 const MAX_SQS_DELAY_SECONDS: i64 = 900;
@@ -110,13 +112,15 @@ impl Payment {
                 .map_or(PendingAction::None, |intent_id| PendingAction::CancelIntent { intent_id })
         };
         match (self.status, &self.charge, &self.intent) {
+            // The deadline comes first. A message that waited for too long in the queue charges no card,
+            // however late it is read.
             (Status::Pending, _, Some(_)) if self.is_late(now) => cancel(),
             (Status::Pending, _, None) if self.is_late(now) => PendingAction::Expire,
             (Status::Pending, _, Some(intent)) => PendingAction::Confirm { intent_id: intent.id.clone() },
             (Status::Pending, Some(charge), None) => PendingAction::CreateIntent(charge.clone()),
             (Status::Declined | Status::TimedOut | Status::Voided, _, _) => cancel(),
-            // A refund at the gateway returns everything that is left there. The customer already has a part of it, so
-            // a person must refund the rest.
+            // A refund at the gateway returns everything that is left there. The customer already has a part
+            // of it by other means, so a person must refund the rest.
             (Status::Refunding, _, Some(_)) if !self.settlements.is_empty() => PendingAction::None,
             (Status::Refunding, _, Some(intent)) => PendingAction::Refund { intent_id: intent.id.clone() },
             (Status::Pending | Status::Refunding, _, None)
@@ -129,6 +133,7 @@ impl Payment {
     pub fn undo_outcome(&self) -> Option<UndoOutcome> {
         match self.status {
             Status::Refunded => Some(UndoOutcome::Refunded),
+            // The customer can still pay by an open intent, so the undo has not ended.
             Status::Voided | Status::Declined | Status::TimedOut if self.open_intent().is_some() => None,
             Status::Voided if self.intent.is_some() => Some(UndoOutcome::Voided),
             Status::Voided | Status::Declined | Status::TimedOut => Some(UndoOutcome::NothingTaken),
@@ -158,6 +163,8 @@ impl Payment {
 
     /// The key of this operation's current attempt.
     pub fn idempotency_key(&self, operation: Operation) -> String {
+        // The number makes a new key after a failure. Stripe stores a failure under the key of its request,
+        // and would return it for every further try.
         format!("{}.{}.{}", self.order_id, operation.as_str(), self.attempts.of(operation))
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn failed(payment: &mut Payment, failed: &FailedRefund) -> Option<Pay
     payment.failed_refunds.push(failed.clone());
     payment.refunded = (payment.refunded - failed.amount).max(0);
     payment.returned = (payment.returned + failed.amount).min(payment.refundable());
-    // The idempotency key of our own refund would return the one that failed.
+    // The key of our own refund would return the refund that has failed.
     payment.attempts.raise(Operation::Refund);
     Some(PaymentEvent::RefundFailed)
 }
@@ -84,8 +84,7 @@ pub(super) fn dispute(known: &mut Vec<Dispute>, reported: &Dispute) {
     }
 }
 
-/// Updates the status after a refund: the cause of the refund, and whether everything is refunded. The
-/// customer already has the amount of a lost dispute, so it is not owed again when the order is undone.
+/// Updates the status after a refund: the cause of the refund, and whether everything is refunded.
 pub(super) fn update_status(payment: &mut Payment, before: Status) {
     if payment.status == Status::Refunding && before != Status::Refunding {
         payment.refund_cause.get_or_insert(match before {
@@ -105,12 +104,15 @@ pub(super) fn update_status(payment: &mut Payment, before: Status) {
             None => Status::Succeeded,
         };
     }
+    // The bank has already given the customer the amount of a lost dispute. So it is not owed again when the
+    // order is undone.
     let lost = payment.disputes.iter().filter(|dispute| dispute.status == LOST).map(|dispute| dispute.amount);
     let all = match payment.status {
         Status::Succeeded => payment.total_refunded() >= payment.total(),
         Status::Refunding => payment.total_refunded() + lost.sum::<i64>() >= payment.total(),
         _ => false,
     };
+    // A payment of nothing is not refunded, although zero of zero has gone back.
     if all && payment.total() > 0 {
         payment.status = Status::Refunded;
         // The amount of a lost dispute is not owed again.

@@ -48,6 +48,8 @@ pub enum GatewayError {
 impl GatewayError {
     /// Whether a retry may succeed.
     pub const fn is_retryable(&self) -> bool {
+        // `Misused` and `Unauthorized` count as retryable. They are our fault, so payments wait until a
+        // person has corrected it, and no customer hears of a declined card.
         !matches!(self, Self::Declined { .. } | Self::Refused { .. })
     }
 
@@ -60,9 +62,9 @@ impl GatewayError {
         }
     }
 
-    /// Whether the idempotency key is bound to this failure, so that a retry needs a new key: Stripe stores
-    /// the response of every request that began to execute, a 400 as well as a 500
-    /// (<https://docs.stripe.com/api/idempotent_requests>).
+    /// Whether the idempotency key is bound to this failure, so that a retry needs a new key.
+    // Stripe stores the response of every request that began to execute, a 400 as well as a 500
+    // (<https://docs.stripe.com/api/idempotent_requests>).
     pub const fn is_cached_under_key(&self) -> bool {
         matches!(self, Self::Failed(_) | Self::Misused { .. })
     }
@@ -160,9 +162,10 @@ pub(super) fn of(status: u16, body: &[u8]) -> GatewayError {
         || is(ABOUT_THE_CARD);
     let about_state = status == 404 || is(ABOUT_THE_STATE);
     let mut code = decline_code.or(code).or(kind).unwrap_or_else(|| "unknown".to_owned());
-    // We must limit its length: it is stored and passed to the saga.
+    // The code is stored and passed to the saga, and its length is Stripe's choice.
     code.truncate(code.floor_char_boundary(100));
     match status {
+        // By status first. An answer of 5xx or 429 may have any code, and says nothing about the card.
         500.. => GatewayError::Failed(status),
         401 | 403 => GatewayError::Unauthorized,
         409 | 429 => GatewayError::Throttled(status),

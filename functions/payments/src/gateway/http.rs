@@ -13,12 +13,16 @@ use lambda_kit::limits::{CONNECT, GATEWAY_CALL};
 
 use super::GatewayError;
 
-/// The shapes that are read here are those of this version; without it the account's default would decide.
+/// The version of Stripe's API.
+// The shapes that are read here are those of this version. Without it, the account's default would decide.
 const API_VERSION: &str = "2024-06-20";
-/// Intents and refunds take a few kilobytes.
+/// The most bytes of an answer.
+// Intents and refunds take a few kilobytes.
 const ANSWER_LIMIT: usize = 256 * 1024;
-/// A connection that went stale while the process was frozen may be noticed at its first use only. Each call is
-/// safe to repeat, by its idempotency key or by its nature. After two of them, a delayed message costs less.
+/// How many stale connections one call may meet.
+// A connection that went stale while the process was frozen may be noticed at its first use only. Each call
+// is safe to repeat, by its idempotency key or by its nature. After two of them, a delayed message costs
+// less.
 const STALE_CONNECTIONS: u32 = 2;
 
 /// The timeouts of the gateway.
@@ -55,6 +59,7 @@ pub(super) async fn send(
             match connector.call(built(request)?).await {
                 Ok(response) => {
                     let status = response.status().as_u16();
+                    // An answer that is too long or breaks off is no answer: the call may have taken effect.
                     let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
                     return Ok((status, body.map_err(GatewayError::NoAnswer)?.to_bytes().to_vec()));
                 }

@@ -8,11 +8,13 @@ use lambda_kit::{bucket::Bucket, dynamodb::Table};
 
 use super::GatewayError;
 
-/// The default rate of requests a second to each endpoint: a fifth below Stripe's limit, since people use the
-/// dashboard and `cargo ops` with the same account.
+/// The default rate of requests a second to each endpoint.
+// A fifth below Stripe's limit, since people use the dashboard and `cargo ops` with the same account.
 pub const REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).expect("twenty");
 
-/// Without it a limit that is used up is met by every third call, where the network brings two closer together.
+/// How much slower than the rate the buckets refill.
+// Calls that are sent exactly at the rate arrive early as often as late. At a limit that is used up, Stripe
+// refused every third one.
 const SLOWER_PERCENT: u32 = 5;
 
 /// The endpoints by which Stripe counts requests.
@@ -51,7 +53,8 @@ pub struct GatewayLimits(Arc<[Bucket; Endpoint::ALL.len()]>);
 impl GatewayLimits {
     /// `per_second` to each endpoint, in the context's own table.
     pub fn new(table: &Table, per_second: NonZeroU32) -> Self {
-        // An eighth of a second's calls may come at once: within any second there are no more than nine eighths.
+        // An eighth of a second's calls may be sent at once. So no second has more than nine eighths of the
+        // rate.
         let burst = (per_second.get() / 8).max(1);
         let bucket = |endpoint: Endpoint| {
             let key = format!("gateway.{}", endpoint.name());
@@ -67,7 +70,7 @@ impl GatewayLimits {
         now: Timestamp,
         max_wait: Duration,
     ) -> Result<(), GatewayError> {
-        // The place in `ALL`: it has them in the order of the enum.
+        // `ALL` has the endpoints in the order of the enum.
         let turn = self.0[endpoint as usize].wait(now, max_wait).await;
         turn.map_err(|wait| GatewayError::RateLimited { wait })
     }

@@ -84,7 +84,7 @@ impl IntentObject {
     pub fn state(&self) -> IntentState {
         match self.status {
             IntentStatus::RequiresConfirmation => IntentState::Unconfirmed,
-            // We never request manual capture. The state is not final, and cancelling returns the money.
+            // We never request manual capture. Neither state is final, and a cancel returns the money.
             IntentStatus::Processing | IntentStatus::RequiresCapture | IntentStatus::Unknown => {
                 IntentState::Processing
             }
@@ -98,7 +98,7 @@ impl IntentObject {
             }),
             IntentStatus::Succeeded => IntentState::Succeeded,
             IntentStatus::Canceled => IntentState::Canceled,
-            // An intent is made with a method, so it lacks one only after that was refused.
+            // An intent is made with a payment method. It lacks one only after that was refused.
             IntentStatus::RequiresPaymentMethod => {
                 let error = self.last_payment_error.as_ref();
                 let code = error.and_then(|error| error.decline_code.clone().or_else(|| error.code.clone()));

@@ -108,6 +108,8 @@ impl Reconciler {
         let recorded =
             self.record_settlement(order_id, by, note, Timestamp::now()).await.map_err(|error| {
                 let error_type = match &error {
+                    // The operator's mistake, and no failure of ours: it is answered, and not logged as an
+                    // error.
                     SettlementError::NoPayment(_) | SettlementError::NothingFailed(_) => "NothingToSettle",
                     SettlementError::Table(_) | SettlementError::Record(_) => {
                         tracing::error!(

@@ -55,6 +55,7 @@ impl Reconciler {
         let known = known.ok_or_else(|| SettlementError::NoPayment(order_id.clone()))?;
         let before = known.settlements.len();
         let payment = record(&self.store, known, by, note, now).await?;
+        // A repeat changes nothing and finds the first record here, with the first note.
         let last = payment.settlements.last().zip(payment.charge.as_ref());
         let (last, charge) = last.ok_or_else(|| SettlementError::NothingFailed(order_id.clone()))?;
         Ok(RecordedSettlement {
