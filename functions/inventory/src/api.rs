@@ -34,10 +34,12 @@ use crate::{
 #[cfg(feature = "openapi")]
 pub use describe::operations;
 
-/// No try starts later than this: an API function has 3 s, and the last try needs its part of them.
+/// No try starts later than this.
+// An API function has 3 s, and the last try needs its part of them.
 const BUDGET: Budget = Budget::Time(Duration::from_secs(1));
 
-/// Stocks that an instance keeps for times when the table does not answer: a megabyte or two.
+/// The stocks that an instance keeps for times when the table does not answer.
+// They take a megabyte or two.
 const CACHED_STOCKS: usize = 10_000;
 
 type LastStocks = LastKnown<Sku, StockView>;
@@ -122,7 +124,7 @@ async fn show(
     let read = async { store.stock(&sku).await.map(|stock| stock.map(StockView::from)) };
     let stock = last.or_last(sku.clone(), now, TableError::is_outage, read).await.map_err(ApiError::from)?;
     let (stock, last_known_at) = stock.ok_or_else(|| no_such(&sku))?.into_parts();
-    // A stock is read anew each time.
+    // Zero seconds: a stock changes with every order, so a cache may use it only while we do not answer.
     let cache = cache_control(Duration::ZERO, last_known_at.unwrap_or(now), now);
     let stock = match last_known_at {
         None => stock,
@@ -203,17 +205,21 @@ async fn adjust_stock(
     let adjusted = retry_on_conflict_with(BUDGET, Attempt::default(), |mut attempt| async move {
         loop {
             if let Some(made) = store.adjustment(sku, id).await? {
-                // If a try of this request wrote it and lost the answer, it belongs to this request.
+                // A try of this request may have written it and lost the answer. Then it is this request's
+                // own adjustment and no repeat.
                 let ours = attempt.written && made.correlation_id == *context.correlation_id;
                 return Ok(Ok(if ours { Adjusted::Now(made) } else { Adjusted::Earlier(made) }));
             }
             let stock =
                 if attempt.from_snapshot { store.snapshot(sku).await? } else { Ok(store.stock(sku).await?) };
+            // A transaction is under way on the stock. A snapshot cannot be read during it, so it is read
+            // again after a pause.
             let Ok(stock) = stock else { return Ok(Err(attempt)) };
             let stock = stock.ok_or_else(|| ApiError::Unknown(sku.clone()))?;
             match decide_adjustment(&stock, id.clone(), body.delta, body.reason.as_str().to_owned(), context)
             {
                 Ok(planned) => {
+                    // Before the write, because its answer may be lost.
                     attempt.written = true;
                     let written = store.write_adjustment(&planned).await?;
                     let done = written.map(|()| Adjusted::Now(planned.adjustment));

@@ -51,7 +51,7 @@ async fn reserve_inventory(
     event_context: EventContext,
 ) -> Result<Answer, ReservationError> {
     reserve(store, lines, &event_context).await?;
-    // Also when it is sold by now: the saga repeats a step whose answer it lost, and for it both are a
+    // Also when the stock is sold by now. The saga repeats a step whose answer it lost, and for it both are a
     // success.
     Ok(Answer::Reserved { order_id: event_context.order_id, status: Status::Held })
 }
@@ -59,6 +59,8 @@ async fn reserve_inventory(
 async fn release_inventory(store: &Store, event_context: EventContext) -> Result<Answer, ReservationError> {
     let released = end_reservation(store, Command::Release, &event_context).await;
     if let Err(ReservationError::Rejected(rejected)) = &released {
+        // No saga undoes a completed order, so something is wrong. The error is final, and the order will
+        // need attention.
         tracing::error!(%rejected, "undo of a completed order rejected");
     }
     let outcome = if released?.released_stock() { UndoOutcome::Released } else { UndoOutcome::NothingHeld };
@@ -81,7 +83,7 @@ impl CommandError for ReservationError {
             Self::Rejected(Rejected::NotAvailable { .. }) => INVENTORY_NOT_AVAILABLE,
             Self::Rejected(Rejected::AlreadyReleased) => ORDER_CANCEL_REQUESTED,
             Self::Rejected(Rejected::AlreadyCommitted) => RESERVATION_COMMITTED,
-            // Only a commit is rejected like this, and a commit is no command of the saga.
+            // Only a commit is rejected like this, and the saga sends none.
             Self::Rejected(Rejected::NothingReserved | Rejected::NotHeld(_)) => TRANSIENT,
             Self::Table(_) | Self::Conflict(_) => TRANSIENT,
         }

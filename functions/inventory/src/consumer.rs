@@ -16,10 +16,11 @@ pub const EVENT_TYPES: EventTypes = &[OrderCompleted::TYPE];
 /// Commits the order's reservation. A repeat changes nothing.
 ///
 /// # Errors
-/// When nothing is held for the order. The message is retried and then kept in the dead-letter queue for a
-/// person, because an order that completed without stock is a fault.
+/// When nothing is held for the order, or the table cannot be written.
+// An order that completed without stock is a fault. Its message is retried, and then kept in the dead-letter queue
+// for a person.
 pub async fn handle(store: &Store, event: Envelope, now: Timestamp) -> Result<(), MessageError> {
-    // Read for its version only.
+    // The content is not needed. Decoding refuses a version that this code does not know.
     event.decode::<OrderCompleted>()?;
     let order_id = OrderId::try_from(event.subject).map_err(MessageError::handler)?;
     let context = EventContext {

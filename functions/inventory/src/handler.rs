@@ -12,7 +12,8 @@ use crate::{
     store::Store,
 };
 
-/// No try starts later than this: the functions have 30 s, and one try takes at most three calls of 3 s.
+/// No try starts later than this.
+// The functions have 30 s, and one try takes at most three calls of 3 s.
 const BUDGET: Budget = Budget::Time(Duration::from_secs(20));
 /// The index of the reservation among the writes of a change.
 const RESERVATION: usize = 0;
@@ -27,8 +28,7 @@ pub enum ReservationError {
     Conflict(#[from] Conflict),
 }
 
-/// Holds all lines for the order, or none. Does not read first, since most orders find no reservation and
-/// enough stock. A SKU that was sold out a moment ago is rejected without a read.
+/// Holds all lines for the order, or none.
 ///
 /// # Errors
 /// `Rejected` when there is too little stock, or the order was undone before.
@@ -37,11 +37,14 @@ pub async fn reserve(
     lines: &[OrderLine],
     context: &EventContext,
 ) -> Result<Reservation, ReservationError> {
+    // During a rush, most orders for a SKU that is sold out end here, with one write each.
     let short = store.known_sold_out(lines, context.at);
     let next = if short.is_empty() { Next::Optimistic } else { Next::Run(Command::Reject { short }) };
     let first = Attempt { shards_tried: 0, current: None, next };
     let reserved = retry_on_conflict_with(BUDGET, first, |mut attempt| async move {
         let command = match &attempt.next {
+            // Most orders find no reservation and enough stock. So nothing is read first, and the conditions
+            // of the write find out.
             Next::Optimistic => {
                 let taken = store
                     .optimistic_allocation(lines, &context.order_id, attempt.shards_tried, context.at)
@@ -57,14 +60,16 @@ pub async fn reserve(
             Err(written) => written,
         };
         match written {
-            // The reservation has changed, and was read again.
+            // The reservation has changed, and was read again. It may be our own write, whose answer was
+            // lost: then the next decision keeps it.
             TransactOutcome::Done | TransactOutcome::ConditionFailed { index: RESERVATION } => {}
-            // A shard has less than was to be taken.
+            // A shard has less than was to be taken. The SKU may have more elsewhere.
             TransactOutcome::ConditionFailed { .. } => attempt.next = Next::ReadStock,
             // Another shard of the SKU may be less busy.
             TransactOutcome::Conflict if matches!(attempt.next, Next::Optimistic) => {
                 attempt.shards_tried += 1;
             }
+            // A transaction conflicts while another one is only under way. What was planned may still hold.
             TransactOutcome::Conflict => attempt.next = Next::Run(command),
         }
         Ok::<_, ReservationError>(Err(attempt))
@@ -72,8 +77,8 @@ pub async fn reserve(
     Ok(reserved.await??)
 }
 
-/// Decides and writes. After a write it decides again, so that the answer is the same as for a repeat. When
-/// the write failed, returns how; a reservation that has changed is read again into `current`.
+/// Decides and writes. When the write failed, returns how; a reservation that has changed is read again into
+/// `current`.
 async fn apply(
     store: &Store,
     current: &mut Option<Reservation>,
@@ -87,6 +92,7 @@ async fn apply(
         };
         let outcome = store.write(&change).await?;
         match outcome {
+            // Decides once more on what was written, so that the answer is the same as for a repeat.
             TransactOutcome::Done => *current = Some(change.reservation),
             TransactOutcome::ConditionFailed { index: RESERVATION } => {
                 *current = store.reservation(&context.order_id).await?;
@@ -113,8 +119,7 @@ enum Next {
     Run(Command),
 }
 
-/// The command to run with the current stock; `None` when the stock must be read again. Rejects only when all
-/// shards of a SKU together, read in one transaction, have too little.
+/// The command to run with the current stock; `None` when the stock must be read again.
 async fn plan_from_stock(
     store: &Store,
     lines: &[OrderLine],
@@ -123,12 +128,15 @@ async fn plan_from_stock(
     let short = match plan(lines, &context.order_id, &shards(store, lines).await?) {
         Plan::Take(taken) => return Ok(Some(Command::Reserve { taken })),
         Plan::Rebalance(moves) => {
-            // The outcome does not matter: another process may have moved the stock, or taken some of it.
+            // The outcome does not matter, because the stock is read again: another process may have moved
+            // it, or taken some of it.
             let (Ok(()) | Err(Conflict)) = store.rebalance(&moves).await?;
             return Ok(None);
         }
         Plan::Short(short) => short,
     };
+    // The shards were read one by one. Stock that another process moves between two of them is missing from
+    // both reads, and no order may be rejected for that. So it is read once more, at one moment.
     let mut seen = BTreeMap::new();
     for sku in &short {
         match store.snapshot(sku).await? {

@@ -9,7 +9,8 @@ use lambda_kit::dynamodb::TableError;
 
 use crate::store::Store;
 
-/// SKUs that are read concurrently; the SDK's connection pool has as many connections.
+/// SKUs that are read concurrently.
+// The SDK's connection pool has as many connections.
 const CONCURRENCY: usize = 10;
 
 /// Answers one query.

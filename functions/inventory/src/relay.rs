@@ -13,8 +13,9 @@ use crate::{
     store::{Store, changed_sku},
 };
 
-/// Tries of reading and publishing for one SKU. Each but the last publishes an availability, so this many changes
-/// would have to happen within milliseconds. After that the records are retried.
+/// Tries of reading and publishing for one SKU.
+// Each try but the last publishes an availability, so this many changes would have to happen within
+// milliseconds. After that the records are retried.
 const TRIES: usize = 5;
 
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +42,8 @@ pub async fn publish_availability_changes(
         }
     }
     let published = records.into_iter().map(async |(sku, numbers)| {
-        // Several changes in a batch are handled together, by the state after them. The last one is named as the cause.
+        // Several changes in a batch are handled together, by the state after them. The last one is named as
+        // the cause.
         let causation_id = numbers.last().copied().unwrap_or_default();
         match publish_change(store, &sku, causation_id, now).await {
             Ok(()) => Vec::new(),
@@ -54,10 +56,11 @@ pub async fn publish_availability_changes(
     join_all(published).await.into_iter().flatten().collect()
 }
 
-/// Reads the stock and publishes its availability if it differs from the last published one, then reads again. A
-/// change that the first read missed has its own record, which is processed later. Either that processing
-/// sees the availability published here; or this publishing came after its read, and then the second read here sees
-/// the change.
+/// Reads the stock and publishes its availability if it differs from the last published one, then reads
+/// again.
+// A change that the first read missed has its own record, which is processed later. Either that processing
+// sees the availability published here. Or this publishing came after its read, and then the second read here
+// sees the change.
 async fn publish_change(
     store: &Store,
     sku: &Sku,
@@ -70,6 +73,7 @@ async fn publish_change(
         let published = store.summary(sku).await?;
         // Stock was returned to a SKU that was never set: there is nothing to publish.
         let Some(stock) = store.stock(sku).await? else { return Ok(()) };
+        // Several orders may have led to this stock, so it belongs to none of their correlation ids.
         let correlation_id = CorrelationId::generate();
         let Some(change) =
             availability_change(published.as_ref(), &stock, &correlation_id, causation_id, now)?

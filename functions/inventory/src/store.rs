@@ -77,6 +77,8 @@ impl Store {
         const OPERATION: &str = "write reservation";
         let reservation = &change.reservation;
         let mut item = to_item(OPERATION, reservation_key(&reservation.order_id), reservation)?;
+        // Only a held reservation has the attribute. The put of a later status leaves it out, and the
+        // reservation leaves the index.
         if reservation.status == Status::Held {
             let partition = held_index::partition(&reservation.order_id, self.held_partitions);
             item.insert(HELD.to_owned(), string(partition));
@@ -87,11 +89,14 @@ impl Store {
     }
 }
 
-/// `ADD` returns stock even to a shard that does not exist any more; taking requires a shard with enough.
+/// Takes from a shard, or returns to it.
 fn stock_move(change: &Move) -> Write {
+    // `ADD` and not `SET`: concurrent orders change the same shard, and none of them needs to know its
+    // quantity. It also returns stock to a shard that has no item yet.
     let add = Expression::new("ADD available :delta").value(":delta", number(change.delta));
     let update = Write::update(stock_key(&change.sku, change.shard), add);
     if change.delta < 0 {
+        // This condition is what never sells more than the stock.
         update.when(Expression::new("available >= :needed").value(":needed", number(-change.delta)))
     } else {
         update

@@ -19,14 +19,17 @@ use crate::{
     store::{Held, Store},
 };
 
-/// Younger reservations are skipped: payments give up after 15 minutes, and then the saga settles them.
+/// Younger reservations are skipped.
+// Payments give up after 15 minutes, and then the saga settles them.
 const GRACE: SignedDuration = SignedDuration::from_mins(30);
-/// After this time no saga is running: its undos are retried for eight hours at most
-/// (statemachine/README.md).
+/// After this time no saga is running.
+// Its undos are retried for eight hours at most (statemachine/README.md).
 const STUCK: SignedDuration = SignedDuration::from_hours(12);
-/// No page begins with less time than this: the query may take 10 s, and settling some seconds.
+/// No page begins with less time than this.
+// The query may take 10 s, and settling some seconds.
 const PAGE_TIME: Duration = Duration::from_secs(14);
-/// Reservations that are settled concurrently; the SDK's connection pool has as many connections.
+/// Reservations that are settled concurrently.
+// The SDK's connection pool has as many connections.
 const CONCURRENCY: usize = 10;
 
 /// The reservations that a sweep found held for too long, by outcome.
@@ -136,6 +139,7 @@ async fn end_page(
     if held.is_empty() {
         return Ok(());
     }
+    // Without an answer the sweep ends: none of the later pages could be settled either.
     let standings = orders.statuses(held.iter().map(|held| held.order_id.clone()).collect()).await?;
     let settled = stream::iter(held)
         .map(|held| end_one(store, standings.get(&held.order_id).copied(), held, now))
@@ -144,12 +148,14 @@ async fn end_page(
     Ok(())
 }
 
-/// An order that completed or was cancelled stays so, so acting on its status is right at any later time.
+/// Ends one reservation by the status of its order.
+// An order that completed or was cancelled stays so. So acting on its status is right at any later time.
 async fn end_one(store: &Store, status: Option<OrderStatus>, held: Held, now: Timestamp) -> SweepOutcome {
     let since = held.since;
     let (command, outcome) = match status {
         Some(OrderStatus::OrderCompleted) => (Command::Commit, SweepOutcome::Committed),
         Some(OrderStatus::OrderCancelled) => (Command::Release, SweepOutcome::Released),
+        // Its goods may have been shipped. A person resolves the order, and a later sweep finds its end.
         Some(OrderStatus::NeedsAttention) => return SweepOutcome::Attention,
         Some(_) if now.duration_since(since) <= STUCK => return SweepOutcome::Open,
         // The saga reserves only for existing orders, and orders are never deleted. Returning the stock would
@@ -177,6 +183,7 @@ async fn end_held(
     now: Timestamp,
 ) -> Result<bool, ReservationError> {
     let Some(reservation) = store.reservation(&held.order_id).await? else { return Ok(false) };
+    // The index is behind the table, so the saga or the event may have ended it already.
     if reservation.status != Status::Held {
         return Ok(false);
     }

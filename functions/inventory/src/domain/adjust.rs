@@ -36,7 +36,8 @@ impl AdjustmentId {
     /// The id of a request: from the administrator and the Idempotency-Key. Hashed, since a key may hold
     /// characters that a sort key should not.
     pub fn of_request(by: &UserId, key: &IdempotencyKey) -> Self {
-        // An id has a fixed length, so no two pairs have the same bytes.
+        // The administrator is a part of it, so that two of them may use the same key. A user's id has a
+        // fixed length, so no two pairs have the same bytes.
         let digest = Sha256::digest(format!("{by}{}", key.as_str()));
         Self(format!("KEY#{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
     }
@@ -125,6 +126,7 @@ pub fn set(
         version: had.map_or(0, |settings| settings.version) + 1,
         updated_at: context.at,
     };
+    // A repeat of the same setting finds it done, and writes no second record.
     let before = match before {
         Some(stock)
             if stock.available() == u64::from(target.available)
@@ -170,6 +172,7 @@ pub fn adjust(
 ) -> Result<PlannedAdjustment, InvalidAdjustment> {
     let available = stock.available();
     let after = available.checked_add_signed(delta).ok_or(InvalidAdjustment::BelowZero { available })?;
+    // An adjustment that takes stock away is allowed above the limit, too. Released stock may have led there.
     if delta > 0 && after > MAX_AVAILABLE {
         return Err(InvalidAdjustment::TooMany { available });
     }
@@ -178,14 +181,15 @@ pub fn adjust(
 }
 
 fn add(stock: &Stock, delta: i64) -> Vec<Move> {
-    // At most the maximum of a stock, a million.
+    // The checks allow a million at most.
     let delta = u32::try_from(delta).unwrap_or(u32::MAX);
     let parts = spread(delta, stock.settings.shards);
     let parts = parts.into_iter().filter(|part| part.available > 0);
     parts.map(|part| step(stock, part.shard, i64::from(part.available))).collect()
 }
 
-/// The emptiest shards give their part first, so that fuller ones can give what is still missing.
+/// Takes `delta` from the shards so that they stay even.
+// The emptiest shards give their part first. Fuller ones can give what is still missing.
 fn take(stock: &Stock, delta: i64) -> Vec<Move> {
     let mut shards = stock.shards.clone();
     shards.sort_by_key(|shard| shard.available);
@@ -226,7 +230,8 @@ fn audit_record(
     }
 }
 
-/// Stock is at most in the millions, so it fits.
+/// A quantity of stock as a signed number.
+// Stock is at most in the millions, so it fits.
 fn signed(quantity: u64) -> i64 {
     i64::try_from(quantity).unwrap_or(i64::MAX)
 }

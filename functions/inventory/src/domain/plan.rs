@@ -12,8 +12,9 @@ use super::{
     stock::{Shard, first_item, seed},
 };
 
-/// The most shards that one line may be taken from. 20 lines of 4 and the reservation stay below a
-/// transaction's limit of 100 items (TransactWriteItems, API reference).
+/// The most shards that one line may be taken from.
+// 20 lines of 4 shards and the reservation stay below a transaction's limit of 100 items (TransactWriteItems,
+// API reference).
 const SHARDS_PER_LINE: usize = 4;
 
 /// How the stock, as it was read, can serve the lines.
@@ -26,8 +27,9 @@ pub enum Plan {
     Short(Vec<Sku>),
 }
 
-/// Takes each line from one shard of its SKU. An optimistic allocation that costs no read; the write's
-/// conditions verify it. `shards` returns the number of shards of a SKU, as far as it is known.
+/// Takes each line from one shard of its SKU. `shards` returns the number of shards of a SKU, as far as it is
+/// known.
+// It costs no read, and most orders find enough stock. The conditions of the write verify it.
 pub fn optimistic_allocation(
     lines: &[OrderLine],
     order: &OrderId,
@@ -68,15 +70,16 @@ pub fn plan(lines: &[OrderLine], order: &OrderId, stock: &BTreeMap<Sku, Vec<Shar
         }
     }
     match rebalance {
+        // Moving stock for an order that is short of another SKU would be of no use.
         _ if !short.is_empty() => Plan::Short(short),
         Some(moves) => Plan::Rebalance(moves),
         None => Plan::Take(taken),
     }
 }
 
-/// The moves that bring `missing` more pieces into the fullest shard. They come from the shards beyond those
-/// that a line may use, and empty each of them, so that the next large line needs no moves. `None` when those
-/// shards have less than `missing`.
+/// The moves that bring `missing` more pieces into the fullest shard. `None` when the shards beyond those
+/// that a line may use have less than that.
+// The moves empty each shard that they take from, so that the next large line needs no moves.
 fn rebalancing_moves(sku: &Sku, shards: &[Shard], missing: u64) -> Option<Vec<Move>> {
     let mut moves = VecDeque::new();
     let mut found = 0;
@@ -99,8 +102,8 @@ fn rebalancing_moves(sku: &Sku, shards: &[Shard], missing: u64) -> Option<Vec<Mo
 fn fullest_first(shards: &[Shard], order: &OrderId) -> Vec<Shard> {
     let mut shards = shards.to_vec();
     if !shards.is_empty() {
-        // `usize` is at least as wide as a seed on all our platforms, and any other rotation would work as
-        // well.
+        // Concurrent orders begin at different ones among equally full shards, so that they do not meet at
+        // one item. A seed fits into `usize` on all our platforms, and any other rotation would do as well.
         let turn = usize::try_from(seed(order)).unwrap_or_default() % shards.len();
         shards.rotate_left(turn);
     }

@@ -141,15 +141,19 @@ pub fn decide(
         (Status::Held, Command::Commit) => {
             Ok(Decision::Write(next(current, Status::Committed, EventKind::Committed, context)))
         }
+        // An earlier try may have taken the stock and lost its answer. The next try then finds too little
+        // stock and rejects, although the order has its own. So a held reservation is kept.
         (Status::Held, Command::Reserve { .. } | Command::Reject { .. })
         | (Status::Committed, Command::Reserve { .. } | Command::Reject { .. } | Command::Commit)
         | (Status::Rejected | Status::Released, Command::Release) => Ok(Decision::Keep(current.clone())),
+        // The first answer stays, even when stock has been added since. The saga has acted on it.
         (Status::Rejected, Command::Reserve { .. } | Command::Reject { .. }) => {
             Err(Rejected::NotAvailable { short: current.short.clone() })
         }
         (Status::Released, Command::Reserve { .. } | Command::Reject { .. }) => {
             Err(Rejected::AlreadyReleased)
         }
+        // The goods are sold and may be on their way. Their stock must not be sold a second time.
         (Status::Committed, Command::Release) => Err(Rejected::AlreadyCommitted),
         (status @ (Status::Rejected | Status::Released), Command::Commit) => Err(Rejected::NotHeld(status)),
     }

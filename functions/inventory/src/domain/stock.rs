@@ -17,8 +17,8 @@ pub struct Shard {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     pub sku: Sku,
-    /// The number of shards that the stock is spread over. It never decreases, so that the shards of an
-    /// outdated number still exist.
+    /// The number of shards that the stock is spread over. It never decreases.
+    // A process may still use an older and smaller number, and all its shards must exist.
     pub shards: u32,
     /// Stock up to this quantity is low.
     pub low_stock: u32,
@@ -45,9 +45,9 @@ impl Stock {
 }
 
 /// The shard items of a SKU that is spread over `shards`. A single shard is item 0. Several shards are the
-/// items from 1 on, while item 0 remains for stock that is returned to it. So a process that does not know
-/// yet that a SKU is spread tries item 0, finds it empty and reads the settings, instead of taking everything
-/// from the first shard.
+/// items from 1 on, and item 0 remains for stock that is returned to it.
+// A process that does not know yet that a SKU is spread tries item 0, finds it empty and reads the settings.
+// If item 0 were one of the shards, it would take everything from that one.
 pub fn shard_items(shards: u32) -> RangeInclusive<u32> {
     if shards == 1 { 0..=0 } else { 0..=shards }
 }
@@ -57,8 +57,9 @@ pub fn filled_items(shards: u32) -> RangeInclusive<u32> {
     if shards == 1 { 0..=0 } else { 1..=shards }
 }
 
-/// The item that an order takes from first. It differs between orders, so that load spreads, and between
-/// attempts, so that an order does not keep trying a busy shard.
+/// The item that an order takes from first.
+// It differs between orders, so that the load spreads. It differs between attempts, so that an order does not
+// keep trying a busy shard.
 pub fn first_item(shards: u32, order: &OrderId, attempt: u32) -> u32 {
     if shards == 1 { 0 } else { 1 + seed(order).wrapping_add(attempt) % shards }
 }

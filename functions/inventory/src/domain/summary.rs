@@ -23,8 +23,10 @@ pub struct SummaryChange {
     pub event: Envelope,
 }
 
-/// Whether a change of one shard may have changed the availability of the SKU, as far as the shard alone can show:
-/// one shard above the threshold means that the total is above it, whatever the other shards have.
+/// Whether a change of one shard may have changed the availability of the SKU, as far as the shard alone can
+/// show.
+// One shard above the threshold means that the total is above it, whatever the other shards have. So most
+// changes of a well-stocked SKU cost no read.
 pub fn may_have_changed(before: Option<u32>, after: u32, low_stock: u32) -> bool {
     before.is_none_or(|before| before != after && before.min(after) <= low_stock)
 }

@@ -9,8 +9,9 @@ use std::{
 use contracts::Sku;
 use jiff::{SignedDuration, Timestamp};
 
-/// For how long it is remembered. An order takes longer from its placement to its reservation (stream, relay and saga), so
-/// that one which was placed after stock was added is not refused for what was seen before.
+/// For how long it is remembered.
+// An order takes longer from its placement to its reservation (stream, relay and saga). So an order that was
+// placed after stock was added is not rejected for what was seen before.
 const FRESH: SignedDuration = SignedDuration::from_millis(250);
 
 #[derive(Debug, Clone, Default)]
@@ -27,6 +28,7 @@ impl SoldOut {
     /// Remembers that all shards together had less than `wanted`.
     pub fn record(&self, sku: &Sku, wanted: u32, at: Timestamp) {
         self.with(|seen| {
+            // Forgets what is too old, so that the map stays small.
             seen.retain(|_, seen| seen.is_fresh(at));
             seen.insert(sku.clone(), Seen { wanted, at });
         });

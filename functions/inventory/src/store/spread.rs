@@ -8,9 +8,9 @@ use std::{
 use contracts::Sku;
 use jiff::{SignedDuration, Timestamp};
 
-/// The time after which a shard count is read again. A count that is too low does no harm, since shards are
-/// only ever added: it leaves the new ones idle. A SKU that was spread because it was throttled should use
-/// them soon.
+/// The time after which a shard count is read again.
+// A count that is too low does no harm, since shards are only ever added: it leaves the new ones idle. A SKU
+// that was spread because it was throttled should use them soon.
 const FRESH: SignedDuration = SignedDuration::from_secs(60);
 
 /// Only SKUs with several shards are kept, which are the few hot ones.

@@ -18,7 +18,8 @@ use crate::domain::{
 };
 
 pub(super) const SETTINGS: &str = "SETTINGS";
-/// A reservation that cannot read the stock fails its order, so it tries twice as often as other reads.
+/// How stock is read.
+// A reservation that cannot read the stock fails its order, so it tries twice as often as other reads.
 const STOCK_READ: BatchRead = BatchRead { tries: 4, ..BatchRead::CONSISTENT };
 
 #[derive(Deserialize)]
@@ -38,6 +39,8 @@ impl Store {
         loop {
             let items = self.table.batch_get("read stock", keys(sku, shards), STOCK_READ).await?;
             match self.read(sku, items)? {
+                // This process did not know of all shards. They are only ever added, so a second read has
+                // them.
                 Some(stock) if stock.settings.shards > shards => shards = stock.settings.shards,
                 other => return Ok(other),
             }
@@ -65,7 +68,7 @@ impl Store {
     }
 
     /// Takes each line from the shard that this order tries first. Reads nothing, except for a spread SKU
-    /// once a minute; if that read fails, the known number of shards is used.
+    /// once a minute.
     pub async fn optimistic_allocation(
         &self,
         lines: &[OrderLine],
@@ -77,6 +80,7 @@ impl Store {
         let stale = lines_of.keys().filter(|sku| self.spread.is_stale(sku, now));
         join_all(stale.map(async |sku| {
             let settings = self.table.get::<Settings>("stock settings", sku_key(sku, SETTINGS));
+            // A failure is ignored. The known number of shards is smaller at worst, and all its shards exist.
             if let Ok(Some(settings)) = settings.await {
                 self.spread.record(sku, settings.shards, now);
             }
@@ -178,6 +182,8 @@ fn stock_set(settings: &Settings, after: Shard, before: Option<Shard>) -> Write 
     let set = Expression::new("SET available = :available, low_stock = :low_stock")
         .value(":available", number(after.available))
         .value(":low_stock", number(settings.low_stock));
+    // A setting replaces the quantity, so an order that took from the shard meanwhile would be forgotten.
+    // With this condition, the setting is decided again.
     let unchanged = match before {
         None => "attribute_not_exists(available)".into(),
         Some(before) => Expression::new("available = :before").value(":before", number(before.available)),
@@ -185,7 +191,8 @@ fn stock_set(settings: &Settings, after: Shard, before: Option<Shard>) -> Write 
     Write::update(stock_key(&settings.sku, after.shard), set).when(unchanged)
 }
 
-/// The keys to read for a SKU with this many shards: at most 66 of the 100 that one call may have.
+/// The keys to read for a SKU with this many shards.
+// At most 66 keys: one call may have 100.
 fn keys(sku: &Sku, shards: u32) -> Vec<Item> {
     let mut keys = vec![sku_key(sku, SETTINGS)];
     keys.extend(shard_items(shards).map(|shard| stock_key(sku, shard)));

@@ -9,7 +9,8 @@ use contracts::{
 };
 use lambda_kit::function_client::{CallError, FunctionClient};
 
-/// A function that starts cold and reads 50 orders is slow, but not down.
+/// The timeout of a query.
+// A function that starts cold and reads 50 orders is slow, but not down.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A client for orders' queries.
