@@ -58,7 +58,8 @@ struct ShipmentView {
     shipping_address: Option<ShippingAddress>,
 }
 
-/// Characters; the longest numbers of FedEx and USPS have 34.
+/// The most characters of a tracking number.
+// The longest numbers of FedEx and USPS have 34.
 const TRACKING_NUMBER_MAX: usize = 64;
 
 #[derive(Deserialize)]
@@ -96,6 +97,7 @@ async fn show(
     }
     let order_id = parse(&order_id)?;
     let shipment = api.store.shipment(&order_id).await?;
+    // 404 for a shipment of another customer, too. A 403 would confirm that the order exists.
     let shipment = shipment.filter(|shipment| identity.may_see(&shipment.user_id)).ok_or_else(no_such)?;
     let shipping_address = shipment.shipping_address.clone().filter(|_| include.is_some());
     let view = ShipmentView { shipping_address, ..view(shipment).ok_or_else(no_such)? };

@@ -40,9 +40,14 @@ pub async fn handle(
     match command {
         FulfillmentCommand::ScheduleShipment { context, user_id, items, shipping_address } => {
             let today = now.to_zoned(TimeZone::UTC).date();
+            // `decide` is pure and needs the carrier's answer, so the carrier is called first. A repeat, or a
+            // booking of an order that was cancelled meanwhile, does no harm: bookings are idempotent, and
+            // the house carrier has no outside system.
             let booked = carrier.book(&context.order_id, &shipping_address, today);
             let schedule = Command::Schedule(Box::new(Schedule { booked, items, shipping_address }));
             let shipment = execute(store, schedule, &event_context(context, user_id, action, now)).await?;
+            // From what is stored, and not from the carrier's answer: a repeat on a later day gets the first
+            // delivery date.
             shipment.booking.map(Answer::Scheduled).ok_or(ShipmentError::Incomplete)
         }
         FulfillmentCommand::CancelShipment { context, user_id } => {

@@ -53,8 +53,9 @@ pub struct Shipment {
     /// The goods to pack.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<OrderLine>,
-    /// The delivery address. Stored here and in no event, so that it can be erased; kept only while there is
-    /// something to send.
+    /// The delivery address.
+    // It is stored here and in no event, so that it can be erased. It is kept only while there is something
+    // to send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shipping_address: Option<ShippingAddress>,
     /// Counts the writes, from 1. It is the `sequence` of the event of a write.
@@ -143,7 +144,7 @@ pub fn decide(
             Command::Schedule(_),
         )
         | (Status::Cancelled | Status::Rejected, Command::Cancel) => Ok(Decision::Keep(current.clone())),
-        // Staff send what was sold, and no saga undoes a completed order: this needs a person.
+        // Staff send only what was sold, and no saga undoes a completed order. So this needs a person.
         (Status::Picked | Status::Packed | Status::Shipped | Status::Delivered, Command::Cancel) => {
             Err(Rejected::InProgress)
         }
@@ -180,7 +181,8 @@ fn first(command: Command, context: &EventContext) -> Change {
             },
             Err(error) => Shipment { status: Status::Rejected, reason: Some(error.to_string()), ..empty },
         },
-        // The mark that makes a late schedule fail.
+        // The mark of an undo that came before its step. A schedule that arrives later finds it, and is
+        // rejected.
         Command::Cancel => empty,
     };
     Change { expected: None, shipment, causation_id: context.causation_id.clone() }

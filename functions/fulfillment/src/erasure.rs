@@ -40,6 +40,8 @@ pub async fn handle_event(store: &Store, event: Envelope) -> Result<(), MessageE
 }
 
 async fn erase_all(store: &Store, customer: &UserId) -> Result<usize, TableError> {
+    // Before the shipments are read. A shipment that is written after that read is erased by the relay, which
+    // then finds the mark.
     store.mark_deleted(customer).await?;
     let (mut erased, mut from) = (0, None);
     loop {
@@ -55,7 +57,8 @@ async fn erase_all(store: &Store, customer: &UserId) -> Result<usize, TableError
     }
 }
 
-/// The index entry is deleted last: until then, a repeat finds the shipment again.
+/// Erases the address of a shipment, and its entry in the index.
+// The entry is deleted last. When the function dies in between, a repeat still finds the shipment.
 async fn erase(store: &Store, customer: &UserId, order: &OrderId) -> Result<(), TableError> {
     store.erase_address(order).await?;
     store.delete_address_entry(customer, order).await
@@ -69,6 +72,7 @@ pub async fn index_addresses(store: &Store, batch: &StreamEvent) -> Handled {
         if let Err(error) = index_address(store, record).await {
             tracing::error!(error = error_chain(&error), "a shipment's address could not be indexed");
             let records = match error {
+                // An id that cannot be read stays so. Its record is parked, and does not block the shard.
                 IndexError::Id(_) => &mut handled.unprocessable,
                 IndexError::Table(_) => &mut handled.failed,
             };
@@ -81,12 +85,15 @@ pub async fn index_addresses(store: &Store, batch: &StreamEvent) -> Handled {
 async fn index_address(store: &Store, record: &StreamRecord) -> Result<(), IndexError> {
     let (old, new) = (record.dynamodb.old_image.as_ref(), record.dynamodb.new_image.as_ref());
     let has_address = |image: Option<&Image>| image.is_some_and(|image| image.has("shipping_address"));
+    // Most changes of a shipment leave its address as it is, and cost no write here.
     let Some(shipment) = new.filter(|_| has_address(old) != has_address(new)) else { return Ok(()) };
     let id = |name| shipment.string(name).unwrap_or_default();
     let (customer, order) = (UserId::try_from(id("user_id"))?, OrderId::try_from(id("order_id"))?);
     if !has_address(new) {
         return Ok(store.delete_address_entry(&customer, &order).await?);
     }
+    // The entry first, and then the look for the mark. The deletion does it the other way round: mark, then
+    // entries. So one of the two sees the other.
     store.put_address_entry(&customer, &order).await?;
     if store.is_deleted(&customer).await? {
         erase(store, &customer, &order).await?;

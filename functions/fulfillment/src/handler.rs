@@ -17,8 +17,8 @@ use crate::{
     store::Store,
 };
 
-/// Tries to write when another writer changes the same shipment in between. The saga moves a shipment at most
-/// twice, and one colleague reports its progress, seldom two.
+/// Tries to write when another writer changes the same shipment in between.
+// The saga moves a shipment at most twice, and one colleague reports its progress, seldom two.
 const WRITES: Budget = Budget::Tries(4);
 
 /// Why a command was not executed.
@@ -51,11 +51,11 @@ pub enum RecordError {
     Conflict(#[from] Conflict),
 }
 
-/// Decides and writes; after a conflict, reads and decides again. Does not read first, since a schedule
-/// usually finds nothing and a cancel is rare.
+/// Decides and writes; after a conflict, reads and decides again.
 ///
 /// # Errors
 /// When the shipment's state does not allow the command, or the table cannot be read or written.
+// Nothing is read first, since a schedule usually finds nothing and a cancel is rare.
 pub async fn execute(
     store: &Store,
     command: Command,
@@ -91,10 +91,12 @@ pub async fn record(
     reported: &ProgressReport,
     causation_id: &str,
 ) -> Result<Shipment, RecordError> {
-    // Only the first report needs a completed order: later ones follow it, and a completed order stays
+    // Only the first report needs a completed order. Later ones follow it, and a completed order stays
     // completed.
     let recorded = retry_on_conflict_with(WRITES, false, |mut order_has_completed| async move {
         let Some(shipment) = store.shipment(order_id).await? else {
+            // The saga books the shipment before the order completes. So without a shipment, the order has
+            // not completed, or does not exist.
             return Err(match orders.status(order_id).await? {
                 Some(_) => RecordError::NotCompleted,
                 None => RecordError::Unknown,
@@ -111,6 +113,8 @@ pub async fn record(
             Decision::Keep(shipment) => return Ok(Ok(shipment)),
             Decision::Write(change) => change,
         };
+        // Until the order has completed, its saga may still cancel the shipment. Staff must not send what is
+        // about to be cancelled.
         if shipment.status == Status::Scheduled && !order_has_completed {
             if orders.status(order_id).await? != Some(OrderStatus::OrderCompleted) {
                 return Err(RecordError::NotCompleted);

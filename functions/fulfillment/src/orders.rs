@@ -10,7 +10,8 @@ use contracts::{
 };
 use lambda_kit::function_client::{CallError, FunctionClient};
 
-/// Within the 3 s of a REST function, with time left to write.
+/// The timeout of a query.
+// Within the 3 s of a REST function, with time left to write.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// A client for orders' queries.

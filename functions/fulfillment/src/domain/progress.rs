@@ -66,6 +66,8 @@ pub fn report(
     let out_of_order = OutOfOrder { current: current.status, reported };
     let booking = current.booking.clone().ok_or(out_of_order)?;
     let tracking_number = report.tracking_number.clone().unwrap_or_else(|| booking.tracking_number.clone());
+    // A repeat, for example of a request whose answer was lost. With another tracking number it is a
+    // different report, which comes too late.
     if current.status == reported.status() && booking.tracking_number == tracking_number {
         return Ok(Decision::Keep(current.clone()));
     }
@@ -78,6 +80,7 @@ pub fn report(
         shipment: Shipment {
             status: reported.status(),
             booking: Some(Booking { tracking_number, ..booking }),
+            // A delivered shipment needs no address any more.
             shipping_address: current.shipping_address.clone().filter(|_| !delivered),
             version: current.version + 1,
             updated_at: context.at,

@@ -36,6 +36,7 @@ impl Store {
     ///
     /// # Errors
     /// When the table cannot be written.
+    // Without an expiry: an order of the customer that is still open may book a shipment much later.
     pub async fn mark_deleted(&self, customer: &UserId) -> Result<(), TableError> {
         self.table.put("mark a deleted customer", key(partition(customer), DELETED)).await
     }
@@ -82,6 +83,8 @@ impl Store {
             .update_if(
                 "erase an address",
                 shipment_key(order),
+                // The version makes a concurrent decision fail that has read the address and would write it
+                // back.
                 Expression::new("REMOVE shipping_address ADD version :one").value(":one", number(1)),
                 "attribute_exists(shipping_address)",
             )
