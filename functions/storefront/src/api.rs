@@ -77,7 +77,7 @@ async fn export_me(
     Query(After { cursor }): Query<After>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    // It goes into an address.
+    // The cursor becomes a part of the path of a call. These characters cannot add a parameter to it.
     let is_ours =
         |cursor: &String| cursor.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     if !cursor.iter().all(is_ours) {
@@ -87,6 +87,7 @@ async fn export_me(
     match export(&storefront.upstream, &caller, cursor.as_deref(), Timestamp::now()).await {
         Ok(Some(export)) => Ok(Json(export).into_response()),
         Ok(None) => Err(Problem::not_found("There is no such account any more.")),
+        // Orders answers so to a cursor that it did not make.
         Err(UpstreamError::Status(StatusCode::UNPROCESSABLE_ENTITY)) if cursor.is_some() => {
             Err(InvalidCursor.into())
         }
@@ -106,6 +107,7 @@ async fn ready(State(storefront): State<Storefront>) -> Response {
         HealthStatus::Ok => Json(report).into_response(),
         HealthStatus::Down => {
             let again = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
+            // `OwnBody` keeps the report. Other errors are turned into problem documents.
             (StatusCode::SERVICE_UNAVAILABLE, again, Extension(OwnBody), Json(report)).into_response()
         }
     }

@@ -14,12 +14,15 @@ use serde_json::Value;
 
 use crate::upstream::{Caller, Context, Upstream, UpstreamError};
 
-/// As many as a page shows without being scrolled.
+/// The customer's orders on the dashboard.
+// As many as a page shows without being scrolled.
 const RECENT_ORDERS: usize = 5;
 const RECOMMENDATIONS: usize = 8;
-/// Products are reused without a new read for this long, as catalog's `Cache-Control` allows,
+/// How long products are reused without a new read.
+// As long as the `Cache-Control` of catalog allows.
 const FRESH: Duration = Duration::from_secs(5);
-/// and shown for this long while the catalogue is down. Not longer, because they say what is in stock.
+/// How long products are shown while the catalogue is down.
+// Not longer, because they say what is in stock.
 const STALE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -40,8 +43,9 @@ type CachedProducts = (Instant, Vec<Value>);
 #[derive(Debug, Clone)]
 pub struct Composer {
     upstream: Upstream,
-    /// The catalogue's first products are the same for everyone, so they are the only part that is cached.
-    /// Customers' own data is not kept here, where it could reach another customer.
+    /// The catalogue's first products.
+    // They are the same for all customers, so they are the only part that is cached. A customer's own data is
+    // not kept here, where it could reach another customer.
     products: Arc<Mutex<Option<CachedProducts>>>,
 }
 
@@ -86,10 +90,11 @@ impl Composer {
         &self,
         caller: &Caller,
     ) -> (PartResult<Vec<Value>>, PartResult<Vec<Value>>, PartResult<Vec<Value>>) {
+        // The customer is named, because an administrator would get the orders of all customers without it.
         let path = format!("/v1/orders?limit={RECENT_ORDERS}&customer={}", caller.user_id);
         let orders = match self.upstream.get(Context::Orders, &path, caller).await {
             Ok(orders) => items(orders),
-            // Without orders there are other recommendations.
+            // The recommendations are not missing: without orders, the catalogue's first products are shown.
             Err(error) => return (Err(error.into()), Err(MissingPart::Source), Ok(vec![])),
         };
         let (shipments, related) =

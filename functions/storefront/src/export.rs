@@ -8,10 +8,12 @@ use serde_json::Value;
 
 use crate::upstream::{Caller, Context, Upstream, UpstreamError};
 
-/// Orders in one answer. Four calls each, of some 15 ms: well within the function's 3 s, also when the functions have to
-/// start first. A customer with more orders reads on with `cursor`.
+/// The most orders in one answer. A customer with more orders reads on with `cursor`.
+// An order takes four calls of some 15 ms. That is well within the function's 3 s, also when the functions
+// have to start first.
 const ORDERS: usize = 50;
-/// Orders that are read at the same time: each call keeps an instance of a function busy.
+/// Orders that are read at the same time.
+// Each call keeps an instance of a function busy.
 const CONCURRENCY: usize = 4;
 
 #[derive(Debug, Serialize)]

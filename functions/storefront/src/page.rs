@@ -31,8 +31,9 @@ const SCRIPT_PLACE: &str = "<script></script>";
 const KEY_PLACE: &str = r#"<meta name="stripe-publishable-key" content="">"#;
 const DECIMALS_PLACE: &str = r#"<meta name="currency-decimals" content="">"#;
 
-/// Nothing but our own script and style runs, found by their hashes; no form is ever sent to a server by the browser
-/// itself; no other site may frame the page.
+/// The part of the content security policy that is always the same.
+// Only our own script and style run, found by their hashes. The browser itself sends no form to a server, and
+// no other site may frame the page.
 const POLICY: &str =
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; img-src data:";
 
@@ -83,7 +84,7 @@ impl Page {
     pub fn response(&self) -> Response {
         let headers: [(HeaderName, HeaderValue); 2] = [
             (header::CONTENT_SECURITY_POLICY, self.policy.clone()),
-            // A new version of the shop is seen at the next visit.
+            // Browsers ask each time, so a new version of the shop is seen at the next visit.
             (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         ];
         (headers, Html(self.html.clone())).into_response()
@@ -110,8 +111,8 @@ fn policy(websocket: &str, takes_cards: bool) -> String {
     policy
 }
 
-/// Currencies whose amounts do not have two decimals: `BHD:3 BIF:0 …`. A browser's own table (CLDR) is for
-/// everyday use and differs from ISO 4217, which we use.
+/// Currencies whose amounts do not have two decimals: `BHD:3 BIF:0 …`.
+// A browser's own table (CLDR) is for everyday use. It differs from ISO 4217, which we use.
 fn decimals() -> String {
     let others = charge_rules().iter().filter(|rule| rule.iso_exponent != 2);
     others.map(|rule| format!("{}:{}", rule.currency.code(), rule.iso_exponent)).collect::<Vec<_>>().join(" ")
@@ -150,7 +151,7 @@ fn origin(url: &str) -> Result<&str, PageError> {
     let start = start.ok_or_else(|| PageError::WebSocketUrl(url.to_owned()))?;
     let end = url[start..].find('/').map_or(url.len(), |slash| start + slash);
     let origin = &url[..end];
-    // A policy is a list with separators: an address that holds one would be another policy.
+    // A policy is a list with separators. An address that holds one of them would add another rule.
     let is_host = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
     if start < end && origin[start..].chars().all(is_host) {
         Ok(origin)

@@ -13,11 +13,13 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::sync::Mutex;
 
-/// The function's own timeout is 3 s: this leaves it time to answer.
+/// The timeout of a health check.
+// The function's own timeout is 3 s, so this leaves it time to answer.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// How long a report is returned again. The route is public, and one report takes eight invocations: without this a
-/// stranger could use up the concurrency that orders need.
+/// How long a report is returned again.
+// The route is public, and one report takes eight invocations. Without this limit a stranger could use up the
+// concurrency that orders need.
 const FRESH: SignedDuration = SignedDuration::from_secs(2);
 
 /// Each context with the function that answers for it. The template's policy names the same functions.
@@ -54,6 +56,8 @@ impl ReadinessProbe {
 
     /// The report of the last two seconds, or a new one. Concurrent requests wait for the same report.
     pub async fn report(&self, now: Timestamp) -> Readiness {
+        // The lock is held during the checks. Concurrent requests wait for one report, and do not each invoke
+        // eight functions.
         let mut last = self.last.lock().await;
         match last.as_ref() {
             // A clock that was set back makes a report old, too.

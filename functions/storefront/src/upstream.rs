@@ -20,8 +20,9 @@ use lambda_kit::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// Two calls, one after the other, and what is around them, fit into the function's 3 s. One try: a page that is shown in
-/// part is better than a late one, and the breaker has to see each failure.
+/// The timeout of a call, which has one try.
+// Two calls, one after the other, and what is around them, fit into the function's 3 s. There is no second
+// try: a page that is shown in part is better than a late one, and the breaker has to see each failure.
 const CALL: Duration = limits::ATTEMPT_TIMEOUT;
 
 /// A context whose REST API is called.
@@ -84,6 +85,8 @@ pub struct Caller {
 impl Caller {
     /// The sender of a request with these headers.
     pub fn new(identity: Identity, correlation_id: CorrelationId, headers: &HeaderMap) -> Self {
+        // The user's own token is passed on. The context checks it again, and reads nothing that the user may
+        // not read.
         let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let authorization = authorization.unwrap_or_default().to_owned();
         Self { user_id: identity.user_id, authorization, correlation_id }
@@ -109,6 +112,8 @@ impl ProviderError for UpstreamError {
             Self::Status(StatusCode::TOO_MANY_REQUESTS) | Self::Call(CallError::Throttled { .. }) => {
                 CallOutcome::Throttled
             }
+            // A refusal shows that the context works. Otherwise one customer with an expired token could open
+            // the breaker for all.
             Self::Status(status) if !status.is_server_error() => CallOutcome::Refused,
             Self::Status(_) | Self::Open(_) | Self::Call(_) | Self::Answer(_) => CallOutcome::Failed,
         }
