@@ -9,7 +9,7 @@ mod request;
 mod sales;
 mod view;
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Extension, Json, Router,
@@ -19,7 +19,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use contracts::{Money, OrderId};
+use contracts::{Money, OrderId, PricedLine, Sku};
 use jiff::Timestamp;
 use lambda_kit::{
     dynamodb::Table,
@@ -40,10 +40,10 @@ use self::{
     view::{AddressedView, CACHE, EventView, PlacedView},
 };
 use crate::{
-    domain::{self, Command, History, LineError, Rejected, price_lines},
+    domain::{self, Command, History, LineError, Offer, Rejected, price_lines},
     forecast::Forecast,
     handler::{self, ExecuteError, PlaceOutcome},
-    store::{FirstCommit, NewOrder, Store, StoreError},
+    store::{DiscountLookup, FirstCommit, NewOrder, Store, StoreError},
 };
 
 #[cfg(feature = "openapi")]
@@ -81,8 +81,9 @@ pub fn routes(store: Store, limits: Limiters, forecast: Forecast) -> Router {
         .with_state(store)
 }
 
-/// Waits for no other service: one read and one write, or for a repeat the read alone. The customer's rate
-/// limit is checked concurrently with the read.
+/// Places an order: one read and one write, or for a repeat the read alone.
+// It waits for no other service, so a catalogue or an inventory that is down refuses no order. The customer's
+// limit is checked during the read, so it costs no time.
 async fn place(
     State(store): State<Store>,
     Extension(limit): Extension<Limited>,
@@ -113,14 +114,8 @@ async fn place(
     }
 
     let now = Timestamp::now();
-    let offer = code.map(|_| found.discount.offer(now)).transpose().map_err(Rejected::into_problem)?;
-    let items = price_lines(body.lines(), &found.prices).map_err(|e| Rejected::Lines(e).into_problem())?;
-    // The price may have changed since the page showed it. A client that sends the total that it showed never
-    // charges a customer another one.
-    if let Some(expected) = body.expected_total() {
-        let quoted = domain::quote(items.clone(), offer.as_ref()).map_err(Rejected::into_problem)?;
-        expect(expected, quoted.total)?;
-    }
+    let (items, offer) = priced(&body, &found.prices, &found.discount, now)?;
+    check_expected_total(&body, &items, offer.as_ref())?;
     let order = NewOrder {
         order_id: &order_id,
         user_id: &identity.user_id,
@@ -136,8 +131,29 @@ async fn place(
     }
 }
 
-/// The total that the customer was shown must be the total.
-fn expect(expected: Money, total: Money) -> Result<(), Problem> {
+/// The lines with their prices, and the discount code at this moment, if the request has one.
+fn priced(
+    body: &PlaceOrder,
+    prices: &HashMap<Sku, Money>,
+    discount: &DiscountLookup,
+    now: Timestamp,
+) -> Result<(Vec<PricedLine>, Option<Offer>), Problem> {
+    let offer = body.discount_code().map(|_| discount.offer(now)).transpose();
+    let offer = offer.map_err(Rejected::into_problem)?;
+    let items = price_lines(body.lines(), prices).map_err(|e| Rejected::Lines(e).into_problem())?;
+    Ok((items, offer))
+}
+
+/// Checks that the total is the one that the customer was shown, if the request says which.
+// The price may have changed since the page showed it. A client that sends the total that it showed never charges a
+// customer another one.
+fn check_expected_total(
+    body: &PlaceOrder,
+    items: &[PricedLine],
+    offer: Option<&Offer>,
+) -> Result<(), Problem> {
+    let Some(expected) = body.expected_total() else { return Ok(()) };
+    let total = domain::quote(items.to_vec(), offer).map_err(Rejected::into_problem)?.total;
     if expected == total {
         return Ok(());
     }

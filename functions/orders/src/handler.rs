@@ -72,20 +72,30 @@ pub async fn execute(
             occurred_at: now.max(history.updated_at),
         };
         let commit = commit(order.version(), command_id.clone(), &events, context)?;
-        // Only the end of an order with a code needs a transaction, which costs twice as much. Every other
-        // command is one plain write.
-        let appended = if releases_discount(&history, &events) {
-            store.append_and_release(&commit, context).await?
-        } else {
-            store.append(&commit, context).await?
-        };
-        if let Err(Conflict) = appended {
+        if let Err(Conflict) = append(store, &history, &events, &commit, context).await? {
             return Ok(Err(Conflict));
         }
         let history = history.then(commit).map_err(|source| StoreError::broken(order_id, source))?;
         Ok::<_, ExecuteError>(Ok(history))
     });
     Ok(executed.await?.map_err(|Conflict| StoreError::Contended(order_id.clone()))?)
+}
+
+/// Appends the commit, and releases the discount code of an order that it cancels.
+// Only the end of an order with a code needs a transaction, which costs twice as much. Every other command is one
+// plain write.
+async fn append(
+    store: &Store,
+    history: &History,
+    events: &[Event],
+    commit: &Commit,
+    context: EventContext<'_>,
+) -> Result<Result<(), Conflict>, StoreError> {
+    if releases_discount(history, events) {
+        store.append_and_release(commit, context).await
+    } else {
+        store.append(commit, context).await
+    }
 }
 
 /// Whether these events cancel an order that used a code.

@@ -1,5 +1,6 @@
-//! Starts the saga of each new order (`orders-relay`). It is the only place that starts sagas, so no order is
-//! missed between two. Starts that are lost here are made later by the reconciler with the same call.
+//! Starts the saga of each new order (`orders-relay`). `orders-api` starts none, because an order could be lost
+//! between its write and that call. Starts that are lost here are made later by the reconciler with the same
+//! call.
 
 mod waves;
 
@@ -70,8 +71,8 @@ pub enum StartError {
 
 impl StartError {
     /// Whether another try would fail in the same way.
-    // The record of a final error is parked. Any other error blocks the shard until it passes, so an error of
-    // the service must not be final.
+    // The record of a final error is parked, and waits for a person. Any other error is retried, and blocks the
+    // shard until it passes. So only what depends on the order's own data is final.
     fn is_final(&self) -> bool {
         match self {
             Self::RateLimited => false,
@@ -203,8 +204,8 @@ fn log_failure(order_id: &str, correlation_id: &str, error: &StartError) {
 /// The start of the order that was created by this event; nothing when its address is erased.
 fn start_of(created: &Envelope, checkout_details: Option<&str>) -> Result<Option<Start>, StartError> {
     let (order_id, correlation_id) = (created.subject.as_str(), created.correlation_id.as_str());
-    // They are erased when the order ends. A parked record may be that late, because it is processed with the
-    // item as it is then.
+    // They are erased when the order ends. A parked record may be processed after that, with the item as it
+    // is then.
     let Some(checkout_details) = checkout_details else {
         tracing::error!(
             order_id,

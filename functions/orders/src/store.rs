@@ -103,7 +103,7 @@ pub struct Lookup {
     pub discount: DiscountLookup,
 }
 
-/// A new order, with what belongs to it and is no event.
+/// A new order, with the data that is stored outside its events.
 #[derive(Debug)]
 pub struct NewOrder<'a> {
     pub order_id: &'a OrderId,
@@ -214,8 +214,8 @@ impl Store {
         let query = self
             .table
             .query()
-            // A decision must see every earlier commit. On an older state it would be refused by its write,
-            // or answer a query wrongly.
+            // A decision must see every earlier commit. On an older state its write would be refused, and a
+            // query would be answered wrongly.
             .consistent_read(true)
             .key_condition_expression("pk = :order AND begins_with(sk, :commit)")
             .expression_attribute_values(":order", string(item::partition(order_id)))

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use lambda_kit::http::{Body, Identity, Limited, Limiter, Problem, offered};
 use serde::Serialize;
 
-use super::request::PlaceOrder;
+use super::{priced, request::PlaceOrder};
 use crate::{
-    domain::{Rejected, price_lines, quote},
+    domain::{Rejected, quote},
     forecast::Forecast,
     store::Store,
 };
@@ -65,8 +65,7 @@ async fn show(
     // after it, because orders need their capacity.
     let lookup = store.lookup(None, &identity.user_id, &skus, code);
     let found = limit.beside(identity.user_id.as_str(), lookup).await?;
-    let offer = code.map(|_| found.discount.offer(now)).transpose().map_err(Rejected::into_problem)?;
-    let items = price_lines(body.lines(), &found.prices).map_err(|e| Rejected::Lines(e).into_problem())?;
+    let (items, offer) = priced(&body, &found.prices, &found.discount, now)?;
     let quoted = quote(items, offer.as_ref()).map_err(Rejected::into_problem)?;
     let (available, serviceable) =
         tokio::join!(forecast.availabilities(body.lines(), now), forecast.serves(body.country()));

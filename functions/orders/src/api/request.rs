@@ -70,8 +70,8 @@ impl PlaceOrder {
         self.items.0.iter().map(|line| &line.sku).collect()
     }
 
-    /// Tells this request from another one: SHA-256 over what was understood of it, in one spelling, so that neither
-    /// spaces nor the order of fields matter.
+    /// Distinguishes this request from another one: SHA-256 over its parsed fields. Neither spaces nor the order of
+    /// fields in the request matter.
     ///
     /// # Errors
     /// When it has no JSON form.

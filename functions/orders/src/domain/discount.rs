@@ -92,7 +92,7 @@ pub struct Discount {
     pub used: u64,
 }
 
-/// A code as one customer finds it at one moment.
+/// A discount code with one customer's usage, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
     pub discount: Discount,

@@ -33,7 +33,7 @@ pub struct History {
     command_ids: Vec<String>,
 }
 
-/// A history that cannot be one. Nothing may be decided on it.
+/// Why commits are not the history of an order. Nothing may be decided on them.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     #[error("version {expected} is missing, {found} was found in its place")]

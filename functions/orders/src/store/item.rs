@@ -12,7 +12,7 @@ const COMMAND_ID: &str = "command_id";
 const FIRST_VERSION: &str = "first_version";
 const REQUEST_HASH: &str = "request_hash";
 /// The address and the payment method.
-// The name is from when only the saga got them. Stored items have it.
+// The attribute keeps its older name, because stored items have it.
 pub(crate) const CHECKOUT_DETAILS: &str = "private";
 
 /// The attributes for reading an order.

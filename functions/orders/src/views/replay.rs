@@ -66,12 +66,7 @@ impl Projector {
         let mut part = Part::default();
         loop {
             let projection_versions = self.store.projection_versions().await?;
-            // Another replay may have begun since the last page, and has deleted what this one counted. A
-            // version that is active already is a repeat of the last part.
-            if projection_version.is_some_and(|projection_version| {
-                projection_versions.rebuilding != Some(projection_version)
-                    && projection_versions.active != projection_version
-            }) {
+            if projection_version.is_some_and(|version| is_superseded(version, projection_versions)) {
                 return Err(StoreError::ReplaySuperseded);
             }
             let page = self.store.scan(after.as_ref(), PAGE).await?;
@@ -154,6 +149,13 @@ impl Projector {
         self.store.remove_view(view).await?;
         Ok(true)
     }
+}
+
+/// Whether another replay of the sales has begun since this one, which rebuilds `version`.
+// The other replay has deleted what this one counted. A version that is active already is no other replay, but a repeat
+// of the last part.
+fn is_superseded(version: u64, now: ProjectionVersions) -> bool {
+    now.rebuilding != Some(version) && now.active != version
 }
 
 #[cfg(test)]
