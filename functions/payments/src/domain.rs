@@ -324,29 +324,38 @@ pub fn decide(
     Ok(Some(Change { payment, event }))
 }
 
+impl Payment {
+    /// A payment without a charge, before its first write.
+    fn new(order_id: OrderId, user_id: UserId, correlation_id: CorrelationId, status: Status) -> Self {
+        Self {
+            order_id,
+            user_id,
+            correlation_id,
+            status,
+            charge: None,
+            intent: None,
+            waiting: None,
+            decline_code: None,
+            refunded: 0,
+            refund_cause: None,
+            failed_refunds: Vec::new(),
+            returned: 0,
+            settlements: Vec::new(),
+            disputes: Vec::new(),
+            attempts: Attempts { create: 1, confirm: 1, refund: 1 },
+            tokens: BTreeSet::new(),
+            version: 0,
+        }
+    }
+}
+
 /// The new payment of a first input.
 fn initial_payment(
     order_id: &OrderId,
     input: &PaymentInput,
 ) -> Result<(Payment, Option<PaymentEvent>), Rejected> {
-    let payment = |user_id: &UserId, correlation_id: &CorrelationId, status, charge, tokens| Payment {
-        order_id: order_id.clone(),
-        user_id: user_id.clone(),
-        correlation_id: correlation_id.clone(),
-        status,
-        charge,
-        intent: None,
-        waiting: None,
-        decline_code: None,
-        refunded: 0,
-        refund_cause: None,
-        failed_refunds: Vec::new(),
-        returned: 0,
-        settlements: Vec::new(),
-        disputes: Vec::new(),
-        attempts: Attempts { create: 1, confirm: 1, refund: 1 },
-        tokens,
-        version: 0,
+    let new = |user_id: &UserId, correlation_id: &CorrelationId, status| {
+        Payment::new(order_id.clone(), user_id.clone(), correlation_id.clone(), status)
     };
     match input {
         PaymentInput::ChargeRequested { user_id, correlation_id, charge, token } => {
@@ -357,14 +366,18 @@ fn initial_payment(
             } else {
                 (Status::Pending, None)
             };
-            let tokens = BTreeSet::from([token.clone()]);
-            Ok((payment(user_id, correlation_id, status, Some(charge.clone()), tokens), event_kind))
+            let payment = Payment {
+                charge: Some(charge.clone()),
+                tokens: BTreeSet::from([token.clone()]),
+                ..new(user_id, correlation_id, status)
+            };
+            Ok((payment, event_kind))
         }
         // The mark of an undo or a cancel that came before the payment. A request to charge that arrives
         // later finds it, and takes nothing.
         PaymentInput::UndoRequested { user_id, correlation_id }
         | PaymentInput::CancelRequested { user_id, correlation_id } => {
-            Ok((payment(user_id, correlation_id, Status::Voided, None, BTreeSet::new()), None))
+            Ok((new(user_id, correlation_id, Status::Voided), None))
         }
         PaymentInput::IntentCreated { .. }
         | PaymentInput::IntentRefused { .. }

@@ -124,7 +124,7 @@ impl Gateway {
         }
     }
 
-    /// Takes the money, or finds out why not: a declined card is an answer (`Declined` by its error).
+    /// Confirms an intent, which takes the money. A declined card is the error `Declined`.
     pub async fn confirm(
         &self,
         payment: &Payment,
@@ -176,7 +176,8 @@ impl Gateway {
         self.call(&Call::get(Endpoint::Refunds, path), max_wait).await
     }
 
-    /// The intents that were made within a time, in Unix seconds, behind the one that a page before ended with.
+    /// One page of the intents that were created in this period, in Unix seconds, after the last one of the page
+    /// before.
     pub async fn intents(
         &self,
         made: Range<i64>,

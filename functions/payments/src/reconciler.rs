@@ -121,25 +121,33 @@ impl Reconciler {
                     report.complete = false;
                     return Ok(());
                 }
-                // The list of the day did not have it. Perhaps the intent was made a moment before or after
-                // midnight.
-                let difference = match self.gateway.retrieve(&intent.id, MAX_WAIT).await {
-                    Ok(found) => self.compared(&payment.order_id, Some(payment), &found, now).await?,
-                    Err(GatewayError::Refused { .. }) => Some(Difference {
-                        order_id: payment.order_id.clone(),
-                        intent_id: intent.id.clone(),
-                        kind: DifferenceKind::NoIntent,
-                        books: payment.total(),
-                        gateway: 0,
-                    }),
-                    Err(error) => return Err(error.into()),
-                };
-                report.record(difference);
+                report.record(self.retrieved(payment, &intent.id, now).await?);
             }
             match next {
                 Some(next) => from = Some(next),
                 None => return Ok(()),
             }
+        }
+    }
+
+    /// The difference between a payment and its intent, which the list of the day does not have.
+    // Perhaps the intent was made a moment before or after midnight. So only the gateway knows whether it exists.
+    async fn retrieved(
+        &self,
+        payment: &Payment,
+        intent_id: &str,
+        now: Timestamp,
+    ) -> Result<Option<Difference>, CheckError> {
+        match self.gateway.retrieve(intent_id, MAX_WAIT).await {
+            Ok(found) => self.compared(&payment.order_id, Some(payment), &found, now).await,
+            Err(GatewayError::Refused { .. }) => Ok(Some(Difference {
+                order_id: payment.order_id.clone(),
+                intent_id: intent_id.to_owned(),
+                kind: DifferenceKind::NoIntent,
+                books: payment.total(),
+                gateway: 0,
+            })),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -153,12 +161,12 @@ impl Reconciler {
     ) -> Result<Option<Difference>, CheckError> {
         // A charge's own sum may count refunds that have failed since. Where money was refunded, each refund
         // is read.
-        let mut account = intent.account();
-        if let Some(payment) = payment.filter(|payment| payment.refunded + account.refunded > 0) {
+        let mut gateway = intent.gateway_record();
+        if let Some(payment) = payment.filter(|payment| payment.refunded + gateway.refunded > 0) {
             let refunds = self.gateway.refunds(&intent.id, MAX_WAIT).await?;
-            account.refunded = refunds.accepted(&payment.failed_refunds);
+            gateway.refunded = refunds.accepted(&payment.failed_refunds);
         }
-        Ok(compare(order_id, payment, &account, now))
+        Ok(compare(order_id, payment, &gateway, now))
     }
 }
 

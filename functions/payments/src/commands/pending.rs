@@ -23,6 +23,7 @@ pub(super) enum PendingOutcome {
 
 /// The result of one step.
 enum StepOutcome {
+    NothingPending(Payment),
     /// The payment has changed, so another action may be pending.
     Changed(Payment),
     /// This process has just created the intent, so it can confirm it without reading its state first.
@@ -42,31 +43,13 @@ impl Payments {
         let mut just_made = None;
         for _ in 0..STEPS {
             let action = payment.pending_action(context.now);
-            // No call is begun that the invocation may not be able to record. Money could move, and only the
-            // next message would find out.
-            if !matches!(action, PendingAction::None | PendingAction::Expire) && !invocation.has(ONE_CALL) {
+            // No call is begun that the invocation may not be able to record. Money could move, and only the next
+            // message would find out.
+            if action.calls_gateway() && !invocation.has(ONE_CALL) {
                 return Ok(PendingOutcome::Waiting(payment));
             }
-            let step = match action {
-                PendingAction::None => return Ok(PendingOutcome::Done(payment)),
-                PendingAction::Expire => {
-                    StepOutcome::Changed(self.record(payment, &PaymentInput::DeadlineExpired, context).await?)
-                }
-                PendingAction::CreateIntent(charge) => {
-                    self.create(payment, &charge, context, invocation).await?
-                }
-                PendingAction::Confirm { intent_id } => {
-                    let made = just_made.take().is_some_and(|made: String| made == intent_id);
-                    self.confirm(payment, &intent_id, made, context, invocation).await?
-                }
-                PendingAction::CancelIntent { intent_id } => {
-                    self.cancel(payment, &intent_id, context, invocation).await?
-                }
-                PendingAction::Refund { intent_id } => {
-                    self.refund(payment, &intent_id, context, invocation).await?
-                }
-            };
-            payment = match step {
+            payment = match self.run_action(payment, action, just_made.take(), context, invocation).await? {
+                StepOutcome::NothingPending(payment) => return Ok(PendingOutcome::Done(payment)),
                 StepOutcome::Changed(payment) => payment,
                 StepOutcome::IntentCreated(payment, intent_id) => {
                     just_made = Some(intent_id);
@@ -77,6 +60,34 @@ impl Payments {
             };
         }
         Ok(PendingOutcome::Waiting(payment))
+    }
+
+    /// Runs one action. `just_made` is the intent that the action before it has created.
+    async fn run_action(
+        &self,
+        payment: Payment,
+        action: PendingAction,
+        just_made: Option<String>,
+        context: EventContext<'_>,
+        invocation: Invocation,
+    ) -> Result<StepOutcome, PaymentsError> {
+        match action {
+            PendingAction::None => Ok(StepOutcome::NothingPending(payment)),
+            PendingAction::Expire => {
+                Ok(StepOutcome::Changed(self.record(payment, &PaymentInput::DeadlineExpired, context).await?))
+            }
+            PendingAction::CreateIntent(charge) => self.create(payment, &charge, context, invocation).await,
+            PendingAction::Confirm { intent_id } => {
+                let just_made = just_made.is_some_and(|made| made == intent_id);
+                self.confirm(payment, &intent_id, just_made, context, invocation).await
+            }
+            PendingAction::CancelIntent { intent_id } => {
+                self.cancel(payment, &intent_id, context, invocation).await
+            }
+            PendingAction::Refund { intent_id } => {
+                self.refund(payment, &intent_id, context, invocation).await
+            }
+        }
     }
 
     /// Creates an unconfirmed intent and stores its id. No money can move before that.
@@ -150,20 +161,28 @@ impl Payments {
             // the same key.
             Err(error) => return Ok(StepOutcome::Failed(payment, error)),
         };
+        self.check_confirmation(payment, intent_id, error, context, invocation).await
+    }
+
+    /// Finds out whether a confirmation took effect that failed or was refused. Only the intent shows that.
+    async fn check_confirmation(
+        &self,
+        payment: Payment,
+        intent_id: &str,
+        error: GatewayError,
+        context: EventContext<'_>,
+        invocation: Invocation,
+    ) -> Result<StepOutcome, PaymentsError> {
         if !invocation.has(ONE_CALL) {
             return Ok(StepOutcome::Failed(payment, error));
         }
-        // The call failed or was refused. Only the intent shows whether it took effect.
-        match (
-            self.gateway.retrieve(intent_id, invocation.max_wait()).await.map(|intent| intent.state()),
-            error,
-        ) {
+        match self.gateway.retrieve(intent_id, invocation.max_wait()).await.map(|intent| intent.state()) {
             // This is not a decline, since the error is not about the card.
-            (Ok(IntentState::Unconfirmed), error) => {
+            Ok(IntentState::Unconfirmed) => {
                 self.rotate_idempotency_key(payment, Operation::Confirm, error, context).await
             }
-            (Ok(state), _) => self.observe(payment, intent_id, state, context).await,
-            (Err(error), _) => Ok(StepOutcome::Failed(payment, error)),
+            Ok(state) => self.observe(payment, intent_id, state, context).await,
+            Err(error) => Ok(StepOutcome::Failed(payment, error)),
         }
     }
 

@@ -49,6 +49,19 @@ pub enum PendingAction {
     Expire,
 }
 
+impl PendingAction {
+    /// Whether running it calls the gateway.
+    pub const fn calls_gateway(&self) -> bool {
+        match self {
+            Self::None | Self::Expire => false,
+            Self::CreateIntent(_)
+            | Self::Confirm { .. }
+            | Self::CancelIntent { .. }
+            | Self::Refund { .. } => true,
+        }
+    }
+}
+
 impl Payment {
     /// The amount to charge, in minor units.
     pub fn total(&self) -> i64 {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A task token, a client secret, an API key: goes where it is meant to go, and into no log.
+/// A task token, a client secret or an API key. It is written into no log.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);

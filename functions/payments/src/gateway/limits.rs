@@ -1,4 +1,4 @@
-//! No faster than Stripe allows: 25 requests a second to each endpoint, unless more was agreed
+//! Keeps the calls below Stripe's limit, which is 25 requests a second to each endpoint, unless more was agreed
 //! (<https://docs.stripe.com/rate-limits>).
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};

@@ -107,7 +107,8 @@ impl IntentObject {
         }
     }
 
-    /// As the books are compared with it. Only of an intent that was retrieved or listed.
+    /// The record that is compared with the payment. It is complete only for an intent that was retrieved or
+    /// listed.
     pub fn account(&self) -> GatewayIntent {
         let taken = self.status == IntentStatus::Succeeded;
         let amount = in_minor_units(self.amount, self.currency.as_deref());
@@ -157,7 +158,7 @@ impl RefundObject {
         in_minor_units(self.amount, self.currency.as_deref())
     }
 
-    /// As the payment remembers it, if the money came back to us.
+    /// The failed refund to record, if the money came back to us.
     pub fn failed(&self) -> Option<FailedRefund> {
         matches!(self.state(), RefundState::Failed | RefundState::Canceled).then(|| FailedRefund {
             id: self.id.clone(),
