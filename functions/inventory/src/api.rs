@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
-        Adjustment, AdjustmentContext, AdjustmentId, InvalidAdjustment, Setting, Stock, Target,
+        Adjustment, AdjustmentContext, AdjustmentId, InvalidAdjustment, SettingDecision, Stock, Target,
         adjust as decide_adjustment, set as decide_setting,
     },
     store::Store,
@@ -156,8 +156,8 @@ async fn set_stock(
 ) -> Result<Stock, ApiError> {
     let set = retry_on_conflict(BUDGET, || async {
         let change = match decide_setting(store.stock(sku).await?, sku, target, context)? {
-            Setting::Keep(stock) => return Ok(Ok(stock)),
-            Setting::Write(change) => change,
+            SettingDecision::Keep(stock) => return Ok(Ok(stock)),
+            SettingDecision::Write(change) => change,
         };
         Ok::<_, ApiError>(store.write_stock(&change).await?.map(|()| change.after))
     });

@@ -7,8 +7,8 @@ mod stock;
 mod summary;
 
 pub use adjust::{
-    Adjustment, AdjustmentContext, AdjustmentId, InvalidAdjustment, PlannedAdjustment, Setting, StockChange,
-    Target, adjust, set,
+    Adjustment, AdjustmentContext, AdjustmentId, InvalidAdjustment, PlannedAdjustment, SettingDecision,
+    StockChange, Target, adjust, set,
 };
 pub use plan::{Plan, merged, optimistic_allocation, plan};
 pub use reservation::{

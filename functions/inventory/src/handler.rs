@@ -55,24 +55,13 @@ pub async fn reserve(
             Next::Run(command) => Some(command.clone()),
         };
         let Some(command) = command else { return Ok(Err(attempt)) };
-        let written = match apply(store, &mut attempt.current, &command, context).await? {
-            Ok(reservation) => return Ok(Ok(reservation)),
-            Err(written) => written,
-        };
-        match written {
-            // The reservation has changed, and was read again. It may be our own write, whose answer was
-            // lost: then the next decision keeps it.
-            TransactOutcome::Done | TransactOutcome::ConditionFailed { index: RESERVATION } => {}
-            // A shard has less than was to be taken. The SKU may have more elsewhere.
-            TransactOutcome::ConditionFailed { .. } => attempt.next = Next::ReadStock,
-            // Another shard of the SKU may be less busy.
-            TransactOutcome::Conflict if matches!(attempt.next, Next::Optimistic) => {
-                attempt.shards_tried += 1;
+        match apply(store, &mut attempt.current, &command, context).await? {
+            Ok(reservation) => Ok::<_, ReservationError>(Ok(reservation)),
+            Err(failed) => {
+                attempt.choose_next(failed, command);
+                Ok(Err(attempt))
             }
-            // A transaction conflicts while another one is only under way. What was planned may still hold.
-            TransactOutcome::Conflict => attempt.next = Next::Run(command),
         }
-        Ok::<_, ReservationError>(Err(attempt))
     });
     Ok(reserved.await??)
 }
@@ -108,6 +97,23 @@ struct Attempt {
     shards_tried: u32,
     current: Option<Reservation>,
     next: Next,
+}
+
+impl Attempt {
+    /// Chooses the next action after the write of `command` failed.
+    fn choose_next(&mut self, failed: TransactOutcome, command: Command) {
+        match failed {
+            // The reservation has changed, and was read again. It may be our own write, whose answer was lost:
+            // then the next decision keeps it.
+            TransactOutcome::Done | TransactOutcome::ConditionFailed { index: RESERVATION } => {}
+            // A shard has less than was to be taken. The SKU may have more elsewhere.
+            TransactOutcome::ConditionFailed { .. } => self.next = Next::ReadStock,
+            // Another shard of the SKU may be less busy.
+            TransactOutcome::Conflict if matches!(self.next, Next::Optimistic) => self.shards_tried += 1,
+            // A transaction conflicts while another one is only under way. What was planned may still hold.
+            TransactOutcome::Conflict => self.next = Next::Run(command),
+        }
+    }
 }
 
 /// The next action of a reservation.

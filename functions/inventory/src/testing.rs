@@ -8,7 +8,7 @@ use lambda_kit::{
 };
 
 use crate::{
-    domain::{AdjustmentContext, Setting, Target, set},
+    domain::{AdjustmentContext, SettingDecision, Target, set},
     store::{HELD_INDEX, HeldPartitions, Store},
 };
 
@@ -39,7 +39,7 @@ pub async fn stocked(store: &Store, name: &str, available: u32, shards: u32) {
     let target = Target { available, shards: Some(shards), low_stock: None };
     let before = store.stock(&sku(name)).await.unwrap();
     match set(before, &sku(name), target, context).unwrap() {
-        Setting::Keep(_) => {}
-        Setting::Write(change) => assert_eq!(store.write_stock(&change).await.unwrap(), Ok(())),
+        SettingDecision::Keep(_) => {}
+        SettingDecision::Write(change) => assert_eq!(store.write_stock(&change).await.unwrap(), Ok(())),
     }
 }

@@ -72,7 +72,7 @@ pub struct Target {
 
 /// The writes that setting a stock needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Setting {
+pub enum SettingDecision {
     /// It is already so.
     Keep(Stock),
     Write(Box<StockChange>),
@@ -113,7 +113,7 @@ pub fn set(
     sku: &Sku,
     target: Target,
     context: AdjustmentContext<'_>,
-) -> Result<Setting, InvalidAdjustment> {
+) -> Result<SettingDecision, InvalidAdjustment> {
     let had = before.as_ref().map(|stock| &stock.settings);
     let shards = had.map_or(1, |settings| settings.shards);
     if target.shards.is_some_and(|wanted| wanted < shards) {
@@ -133,7 +133,7 @@ pub fn set(
                 && stock.settings.shards == settings.shards
                 && stock.settings.low_stock == settings.low_stock =>
         {
-            return Ok(Setting::Keep(stock));
+            return Ok(SettingDecision::Keep(stock));
         }
         other => other,
     };
@@ -142,7 +142,7 @@ pub fn set(
     let shards = spread(target.available, settings.shards);
     let after = Stock { settings, shards };
     let adjustment = audit_record(&after, context, id, delta, "set".to_owned(), after.available());
-    Ok(Setting::Write(Box::new(StockChange { before, after, adjustment })))
+    Ok(SettingDecision::Write(Box::new(StockChange { before, after, adjustment })))
 }
 
 /// Spreads a quantity evenly over the shards.

@@ -23,7 +23,7 @@ fn stock(available: &[u32], version: u64) -> Stock {
     Stock { settings, shards: shards.collect() }
 }
 
-fn set_to(before: Option<Stock>, target: Target) -> Result<Setting, InvalidAdjustment> {
+fn set_to(before: Option<Stock>, target: Target) -> Result<SettingDecision, InvalidAdjustment> {
     let (by, correlation_id) = (user(), CorrelationId::try_from("cor").unwrap());
     set(
         before,
@@ -39,7 +39,7 @@ fn to(available: u32) -> Target {
 
 fn written(before: Option<Stock>, target: Target) -> StockChange {
     match set_to(before, target) {
-        Ok(Setting::Write(change)) => *change,
+        Ok(SettingDecision::Write(change)) => *change,
         other => panic!("expected a write, got {other:?}"),
     }
 }
@@ -65,11 +65,11 @@ fn setting_leaves_the_difference_as_its_trace() {
 
 #[test]
 fn setting_what_is_so_already_writes_nothing() {
-    assert_eq!(set_to(Some(stock(&[7], 1)), to(7)), Ok(Setting::Keep(stock(&[7], 1))));
+    assert_eq!(set_to(Some(stock(&[7], 1)), to(7)), Ok(SettingDecision::Keep(stock(&[7], 1))));
     let same = Target { available: 7, shards: Some(1), low_stock: Some(LOW_STOCK) };
-    assert_eq!(set_to(Some(stock(&[7], 1)), same), Ok(Setting::Keep(stock(&[7], 1))));
+    assert_eq!(set_to(Some(stock(&[7], 1)), same), Ok(SettingDecision::Keep(stock(&[7], 1))));
     assert!(
-        matches!(set_to(None, to(0)), Ok(Setting::Write(_))),
+        matches!(set_to(None, to(0)), Ok(SettingDecision::Write(_))),
         "a SKU becomes known with nothing to sell, too"
     );
 }
