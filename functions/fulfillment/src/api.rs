@@ -25,7 +25,7 @@ pub use self::describe::operations;
 use crate::{
     domain::{OutOfOrder, Progress, ProgressReport, Shipment, Status},
     handler::{RecordError, record},
-    orders::Orders,
+    orders::OrdersClient,
     store::Store,
 };
 
@@ -33,7 +33,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Api {
     pub store: Store,
-    pub orders: Orders,
+    pub orders: OrdersClient,
 }
 
 pub fn routes(api: Api) -> Router {

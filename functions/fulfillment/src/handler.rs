@@ -13,7 +13,7 @@ use crate::{
         Command, Decision, EventContext, OutOfOrder, ProgressReport, Rejected, Shipment, Status, decide,
         report,
     },
-    orders::Orders,
+    orders::OrdersClient,
     store::Store,
 };
 
@@ -86,7 +86,7 @@ pub async fn execute(
 /// When the report does not follow the shipment's status, there is no such shipment, or the order has not completed.
 pub async fn record(
     store: &Store,
-    orders: &Orders,
+    orders: &OrdersClient,
     order_id: &OrderId,
     reported: &ProgressReport,
     causation_id: &str,
@@ -95,30 +95,15 @@ pub async fn record(
     // completed.
     let recorded = retry_on_conflict_with(WRITES, false, |mut order_has_completed| async move {
         let Some(shipment) = store.shipment(order_id).await? else {
-            // The saga books the shipment before the order completes. So without a shipment, the order has
-            // not completed, or does not exist.
-            return Err(match orders.status(order_id).await? {
-                Some(_) => RecordError::NotCompleted,
-                None => RecordError::Unknown,
-            });
+            return Err(without_shipment(orders, order_id).await?);
         };
-        let context = EventContext {
-            order_id: order_id.clone(),
-            user_id: shipment.user_id.clone(),
-            correlation_id: shipment.correlation_id.clone(),
-            causation_id: causation_id.to_owned(),
-            at: Timestamp::now(),
-        };
+        let context = event_context(&shipment, causation_id);
         let change = match report(&shipment, reported, &context)? {
             Decision::Keep(shipment) => return Ok(Ok(shipment)),
             Decision::Write(change) => change,
         };
-        // Until the order has completed, its saga may still cancel the shipment. Staff must not send what is
-        // about to be cancelled.
         if shipment.status == Status::Scheduled && !order_has_completed {
-            if orders.status(order_id).await? != Some(OrderStatus::OrderCompleted) {
-                return Err(RecordError::NotCompleted);
-            }
+            require_completed(orders, order_id).await?;
             order_has_completed = true;
         }
         match store.write(&change).await? {
@@ -130,4 +115,33 @@ pub async fn record(
         }
     });
     Ok(recorded.await??)
+}
+
+/// Why there is nothing to report on.
+// The saga books the shipment before the order completes. So without a shipment, the order has not completed, or
+// does not exist.
+async fn without_shipment(orders: &OrdersClient, order_id: &OrderId) -> Result<RecordError, CallError> {
+    Ok(match orders.status(order_id).await? {
+        Some(_) => RecordError::NotCompleted,
+        None => RecordError::Unknown,
+    })
+}
+
+// Until the order has completed, its saga may still cancel the shipment. Staff must not send what is about to be
+// cancelled.
+async fn require_completed(orders: &OrdersClient, order_id: &OrderId) -> Result<(), RecordError> {
+    match orders.status(order_id).await? {
+        Some(OrderStatus::OrderCompleted) => Ok(()),
+        Some(_) | None => Err(RecordError::NotCompleted),
+    }
+}
+
+fn event_context(shipment: &Shipment, causation_id: &str) -> EventContext {
+    EventContext {
+        order_id: shipment.order_id.clone(),
+        user_id: shipment.user_id.clone(),
+        correlation_id: shipment.correlation_id.clone(),
+        causation_id: causation_id.to_owned(),
+        at: Timestamp::now(),
+    }
 }

@@ -18,6 +18,6 @@ pub use api::{Api, routes};
 pub use carrier::{Carrier, HouseCarrier};
 pub use commands::handle as handle_command;
 pub use erasure::{EVENT_TYPES, handle_event, index_addresses};
-pub use orders::Orders;
+pub use orders::OrdersClient;
 pub use queries::handle as handle_query;
 pub use store::Store;

@@ -18,7 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct Orders(FunctionClient);
 
-impl Orders {
+impl OrdersClient {
     pub fn new(sdk: &Config, stage: String) -> Self {
         Self(FunctionClient::new(sdk, stage, DEADLINE))
     }

@@ -49,7 +49,7 @@ impl Shop {
             .mount(&lambda)
             .await;
         let (sdk, _) = sdk_config(&lambda.uri());
-        let orders = Orders::new(&(&sdk).into(), "test".to_owned());
+        let orders = OrdersClient::new(&(&sdk).into(), "test".to_owned());
         let api = Api { store: Store::new(table), orders };
         Self { api, faults, tokens: Tokens::new(), user, order, status, _orders: lambda }
     }
@@ -196,7 +196,7 @@ async fn while_orders_does_not_answer_nothing_is_picked() {
     let shop = Shop::scheduled().await;
     let silent = MockServer::start().await;
     let (sdk, _) = sdk_config(&silent.uri());
-    let orders = Orders::new(&(&sdk).into(), "test".to_owned());
+    let orders = OrdersClient::new(&(&sdk).into(), "test".to_owned());
     let shop = Shop { api: Api { orders, ..shop.api.clone() }, ..shop };
     assert_eq!(shop.report("picked").await, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(shop.last_event().await, ("scheduled".to_owned(), 1));

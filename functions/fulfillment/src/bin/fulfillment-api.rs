@@ -1,4 +1,4 @@
-use fulfillment::{Api, Orders, Store, routes};
+use fulfillment::{Api, OrdersClient, Store, routes};
 use lambda_kit::{MainResult, aws, config, dynamodb::Table, http, jwt::Verifier, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
@@ -6,7 +6,7 @@ async fn main() -> MainResult {
     telemetry::init();
     let sdk = aws::sdk_config()?;
     let store = Store::new(Table::from_env(&sdk)?);
-    let orders = Orders::new(&(&sdk).into(), config::required("STAGE")?);
+    let orders = OrdersClient::new(&(&sdk).into(), config::required("STAGE")?);
     let verifier = Verifier::from_env(&sdk)?;
     let checks = vec![store.health(), verifier.health()];
     http::run(checks, routes(Api { store, orders }), verifier).await
