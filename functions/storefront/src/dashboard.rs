@@ -102,7 +102,7 @@ impl Composer {
         (Ok(orders), shipments, related)
     }
 
-    /// Those of the orders that have one booked.
+    /// The shipments of those orders that have one booked.
     async fn shipments(&self, orders: &[Value], caller: &Caller) -> PartResult<Vec<Value>> {
         let is_scheduled = |order: &&Value| {
             let mut timeline = order["timeline"].as_array().into_iter().flatten();
