@@ -15,7 +15,7 @@ mod machine;
 #[cfg(test)]
 mod schedules;
 mod table;
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
 mod tests;
 
 use std::{

@@ -10,7 +10,7 @@
 //! Instances compare their own clocks, which Lambda keeps within milliseconds. An instance whose clock is
 //! ahead can take only what the bucket gains in that time.
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
 mod tests;
 
 use std::{

@@ -11,7 +11,7 @@ mod partitions;
 mod query;
 mod retry;
 mod table;
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
 mod tests;
 mod transaction;
 

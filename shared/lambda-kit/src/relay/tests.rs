@@ -1,4 +1,3 @@
-#[cfg(feature = "testing")]
 mod delivery;
 
 use serde_json::{Value, json};

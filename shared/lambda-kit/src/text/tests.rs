@@ -92,7 +92,6 @@ fn a_password_is_prepared_as_the_rfc_says(#[case] typed: &str, #[case] compared:
     assert_eq!(opaque(typed).as_deref(), compared);
 }
 
-#[cfg(feature = "http")]
 mod fields {
     use garde::Validate;
     use rstest::rstest;
