@@ -1,6 +1,5 @@
 //! Builders for tests: one order, and the commands of its life.
 
-use axum::Router;
 use contracts::{
     CorrelationId, Currency, IdempotencyKey, Money, OrderId, PricedLine, Sku, UserId,
     saga::{
@@ -11,8 +10,7 @@ use contracts::{
 use jiff::Timestamp;
 use lambda_kit::{
     dynamodb::Table,
-    http::app,
-    testing::{Faults, Tokens, sdk_config, table},
+    testing::{App, Faults, Tokens, sdk_config, table},
 };
 
 use crate::{
@@ -154,8 +152,8 @@ pub async fn listed_store() -> (Store, Table, Faults) {
 }
 
 /// The REST API over a table of `listed_store`.
-pub fn listed_api(table: &Table, tokens: &Tokens) -> Router {
-    app(routes(store(table.clone()), Limiters::new(table), unanswered()), tokens.verifier())
+pub fn listed_api(table: &Table, tokens: &Tokens) -> App {
+    App::new(routes(store(table.clone()), Limiters::new(table), unanswered()), tokens.verifier())
 }
 
 /// Functions of other contexts that do not answer.

@@ -1,29 +1,23 @@
 //! Tickets: who gets one, and its content.
 
-use axum::{
-    Router,
-    body::{Body, to_bytes},
-    http::{Request, StatusCode},
-};
+use axum::http::{HeaderMap, StatusCode};
 use contracts::UserId;
 use lambda_kit::{
-    http::app,
     jwt::Signer,
-    testing::{self, Tokens},
+    testing::{self, App, Tokens},
 };
 use realtime::routes;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 /// An API whose KMS gives this response.
-async fn api(kms: ResponseTemplate, tokens: &Tokens) -> (Router, MockServer) {
+async fn api(kms: ResponseTemplate, tokens: &Tokens) -> (App, MockServer) {
     let server = MockServer::start().await;
     Mock::given(any()).respond_with(kms).mount(&server).await;
     let (sdk, _) = testing::sdk_config(&server.uri());
     let signer = Signer::new(aws_sdk_kms::Client::new(&sdk), "arn:aws:kms:::key/test".to_owned());
     let tickets = realtime::Tickets::new(signer, "wss://shop.example/live".to_owned());
-    (app(routes(tickets), tokens.verifier()), server)
+    (App::new(routes(tickets), tokens.verifier()), server)
 }
 
 fn signature() -> ResponseTemplate {
@@ -31,12 +25,9 @@ fn signature() -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_json(json!({"KeyId": "test", "Signature": "MAYCAQECAQE="}))
 }
 
-async fn post(app: &Router, bearer: &str) -> (StatusCode, axum::http::HeaderMap, Value) {
-    let request = Request::post("/v1/realtime/tickets").header("authorization", bearer);
-    let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-    let (parts, body) = response.into_parts();
-    let json = serde_json::from_slice(&to_bytes(body, usize::MAX).await.unwrap()).unwrap();
-    (parts.status, parts.headers, json)
+async fn post(app: &App, bearer: &str) -> (StatusCode, HeaderMap, Value) {
+    let response = app.call("POST", "/v1/realtime/tickets", &[("authorization", bearer)], "").await;
+    (response.status, response.headers, response.body)
 }
 
 fn claims(ticket: &str) -> Value {

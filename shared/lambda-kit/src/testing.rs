@@ -1,5 +1,7 @@
-//! For tests only: an in-process DynamoDB, tokens of a test key, and injected faults.
+//! For tests only: an in-process DynamoDB, tokens of a test key, injected faults, and a REST API to send requests to.
 
+#[cfg(feature = "http")]
+mod api;
 mod mutation;
 
 use std::{
@@ -41,6 +43,8 @@ use crate::{
     jwt::{Audience, Claims, ISSUER, Role, Verifier},
 };
 
+#[cfg(feature = "http")]
+pub use api::{App, Response, request};
 pub use mutation::mutated;
 
 /// A fresh DynamoDB table `test` (`pk`, `sk`) with these global indexes as (name, partition key, sort key), in

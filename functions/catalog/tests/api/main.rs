@@ -3,9 +3,8 @@
 mod outage;
 
 use axum::{
-    Router,
-    body::{Body, to_bytes},
-    http::{Request, StatusCode},
+    body::Body,
+    http::{HeaderMap, Request, StatusCode},
 };
 use catalog::{Inventory, Store, handle_event, routes};
 use contracts::{
@@ -14,16 +13,14 @@ use contracts::{
 };
 use lambda_kit::{
     dynamodb::Table,
-    http::app,
-    testing::{self, Faults, Tokens},
+    testing::{self, App, Faults, Tokens, request},
 };
 use rstest::rstest;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
-struct Shop {
-    app: Router,
+struct TestApi {
+    app: App,
     table: Table,
     faults: Faults,
     tokens: Tokens,
@@ -39,30 +36,33 @@ async fn inventory() -> (Inventory, MockServer) {
     (Inventory::new(&(&sdk).into(), "test".to_owned()), server)
 }
 
-impl Shop {
+impl TestApi {
     async fn open() -> Self {
         let (table, faults) =
             testing::table(&[("listing", "gsi1pk", "gsi1sk"), ("category", "gsi2pk", "gsi2sk")]).await;
         let tokens = Tokens::new();
         let (asked, inventory) = inventory().await;
-        let app = app(routes(Store::new(table.clone()), asked), tokens.verifier());
+        let app = App::new(routes(Store::new(table.clone()), asked), tokens.verifier());
         Self { app, table, faults, tokens, inventory }
     }
 
-    async fn send(&self, request: Request<Body>) -> (StatusCode, axum::http::HeaderMap, Value) {
-        let response = self.app.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = to_bytes(body, usize::MAX).await.unwrap();
-        (parts.status, parts.headers, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    async fn send(&self, request: Request<Body>) -> (StatusCode, HeaderMap, Value) {
+        let response = self.app.send(request).await;
+        (response.status, response.headers, response.body)
     }
 
     async fn admin(&self, method: &str, path: &str, body: &Value) -> (StatusCode, Value) {
-        let (status, _, body) = self.send(json_request(method, path, Some(&self.tokens.admin()), body)).await;
+        let (status, _, body) = self.send(json_request(method, path, &self.tokens.admin(), body)).await;
         (status, body)
     }
 
-    async fn get(&self, path: &str) -> (StatusCode, axum::http::HeaderMap, Value) {
-        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    async fn get(&self, path: &str) -> (StatusCode, HeaderMap, Value) {
+        self.get_if_none_match(path, None).await
+    }
+
+    async fn get_if_none_match(&self, path: &str, tags: Option<&str>) -> (StatusCode, HeaderMap, Value) {
+        let known = tags.map(|tags| ("if-none-match", tags));
+        self.send(request("GET", path, known.as_slice(), "")).await
     }
 
     async fn items(&self) -> i32 {
@@ -71,7 +71,7 @@ impl Shop {
 
     async fn put(&self, sku: &str, tag: &str, body: &Value) -> (StatusCode, Value) {
         let path = format!("/v1/products/{sku}");
-        let mut request = json_request("PUT", &path, Some(&self.tokens.admin()), body);
+        let mut request = json_request("PUT", &path, &self.tokens.admin(), body);
         request.headers_mut().insert("if-match", tag.parse().unwrap());
         let (status, _, body) = self.send(request).await;
         (status, body)
@@ -99,12 +99,9 @@ impl Shop {
     }
 }
 
-fn json_request(method: &str, path: &str, bearer: Option<&str>, body: &Value) -> Request<Body> {
-    let mut request = Request::builder().method(method).uri(path).header("content-type", "application/json");
-    if let Some(bearer) = bearer {
-        request = request.header("authorization", bearer);
-    }
-    request.body(Body::from(body.to_string())).unwrap()
+fn json_request(method: &str, path: &str, bearer: &str, body: &Value) -> Request<Body> {
+    let headers = [("content-type", "application/json"), ("authorization", bearer)];
+    request(method, path, &headers, body.to_string())
 }
 
 fn mug(sku: &str) -> Value {
@@ -113,7 +110,7 @@ fn mug(sku: &str) -> Value {
 
 #[tokio::test]
 async fn a_product_is_created_read_changed_and_discontinued() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let (status, created) = shop.admin("POST", "/v1/products", &mug("MUG")).await;
     assert_eq!((status, &created["version"]), (StatusCode::CREATED, &json!(1)));
     assert_eq!(shop.admin("POST", "/v1/products", &mug("MUG")).await.0, StatusCode::CONFLICT);
@@ -123,13 +120,12 @@ async fn a_product_is_created_read_changed_and_discontinued() {
         (status, &headers["etag"], &body["price"]["amount"]),
         (StatusCode::OK, &"\"1.0\"".parse().unwrap(), &json!(900))
     );
-    let known =
-        Request::get("/v1/products/MUG").header("if-none-match", "\"1.0\"").body(Body::empty()).unwrap();
-    assert_eq!(shop.send(known).await.0, StatusCode::NOT_MODIFIED);
+    let known = shop.get_if_none_match("/v1/products/MUG", Some("\"1.0\"")).await;
+    assert_eq!(known.0, StatusCode::NOT_MODIFIED);
 
     let dearer = json!({"name": "Mug", "category": "kitchen", "price": {"amount": 950, "currency": "USD"}});
     let change = |if_match: &'static str| {
-        let mut request = json_request("PUT", "/v1/products/MUG", Some(&shop.tokens.admin()), &dearer);
+        let mut request = json_request("PUT", "/v1/products/MUG", &shop.tokens.admin(), &dearer);
         request.headers_mut().insert("if-match", if_match.parse().unwrap());
         shop.send(request)
     };
@@ -150,7 +146,7 @@ async fn a_product_is_created_read_changed_and_discontinued() {
 
 #[tokio::test]
 async fn a_discontinued_product_is_sold_again_and_its_versions_go_on() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.admin("POST", "/v1/products", &mug("MUG")).await;
     shop.admin("DELETE", "/v1/products/MUG", &Value::Null).await;
     let again = named("MUG", "Cup", "kitchen");
@@ -173,16 +169,15 @@ async fn a_discontinued_product_is_sold_again_and_its_versions_go_on() {
 #[case("1.0", 200)]
 #[tokio::test]
 async fn a_client_that_has_the_product_gets_nothing(#[case] tags: &str, #[case] expected: u16) {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.admin("POST", "/v1/products", &mug("MUG")).await;
-    let known = Request::get("/v1/products/MUG").header("if-none-match", tags).body(Body::empty()).unwrap();
-    let (status, headers, _) = shop.send(known).await;
+    let (status, headers, _) = shop.get_if_none_match("/v1/products/MUG", Some(tags)).await;
     assert_eq!(status.as_u16(), expected);
     assert_eq!(headers["etag"], "\"1.0\"");
     let (_, headers, _) = shop.get("/v1/products").await;
     let weak = format!("\"x\", W/{}", headers["etag"].to_str().unwrap());
-    let known = Request::get("/v1/products").header("if-none-match", weak).body(Body::empty()).unwrap();
-    assert_eq!(shop.send(known).await.0, StatusCode::NOT_MODIFIED);
+    let known = shop.get_if_none_match("/v1/products", Some(&weak)).await;
+    assert_eq!(known.0, StatusCode::NOT_MODIFIED);
 }
 
 #[rstest]
@@ -191,7 +186,7 @@ async fn a_client_that_has_the_product_gets_nothing(#[case] tags: &str, #[case] 
 #[case("Straßenkreide", "strassen")]
 #[tokio::test]
 async fn a_product_is_found_however_its_name_is_spelled(#[case] name: &str, #[case] q: &str) {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.admin("POST", "/v1/products", &named("MUG", name, "kitchen")).await;
     assert_eq!(shop.found(&format!("&q={}", percent(q))).await, ["MUG"]);
 }
@@ -223,7 +218,7 @@ async fn a_product_that_cannot_be_shown_or_sold_is_refused(
     #[case] value: Value,
     #[case] field: &str,
 ) {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let mut product = mug("MUG");
     *product.pointer_mut(pointer).unwrap() = value;
     let (status, problem) = shop.admin("POST", "/v1/products", &product).await;
@@ -237,7 +232,7 @@ async fn a_product_that_cannot_be_shown_or_sold_is_refused(
 #[case("/v1/products?limit=1&limit=2", "limit")]
 #[tokio::test]
 async fn a_parameter_that_cannot_be_read_is_named(#[case] path: &str, #[case] field: &str) {
-    let (status, _, problem) = Shop::open().await.get(path).await;
+    let (status, _, problem) = TestApi::open().await.get(path).await;
     assert_eq!((status, &problem["errors"][0]["field"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!(field)));
 }
 
@@ -258,7 +253,7 @@ fn stock_changed(sku: &str, sequence: u64, availability: Availability) -> Envelo
 
 #[tokio::test]
 async fn a_product_shows_its_published_stock_and_its_tag_covers_it() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let store = Store::new(shop.table.clone());
     // A stock event may arrive before its product exists.
     handle_event(&store, stock_changed("MUG", 4, Availability::LowStock)).await.unwrap();
@@ -275,7 +270,7 @@ async fn a_product_shows_its_published_stock_and_its_tag_covers_it() {
 
     // Whatever happens to the stock, a change is compared with the product's own version.
     let body = json!({"name": "Mug", "category": "kitchen", "price": {"amount": 950, "currency": "USD"}});
-    let mut request = json_request("PUT", "/v1/products/MUG", Some(&shop.tokens.admin()), &body);
+    let mut request = json_request("PUT", "/v1/products/MUG", &shop.tokens.admin(), &body);
     request.headers_mut().insert("if-match", "\"1.3\"".parse().unwrap());
     let (status, headers, changed) = shop.send(request).await;
     assert_eq!((status, &changed["version"]), (StatusCode::OK, &json!(2)));
@@ -284,12 +279,12 @@ async fn a_product_shows_its_published_stock_and_its_tag_covers_it() {
 
 #[tokio::test]
 async fn availability_that_cannot_be_read_is_unknown_and_refuses_no_request() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.admin("POST", "/v1/products", &mug("MUG")).await;
     // Another process, with an empty cache.
     let (asked, _server) = inventory().await;
-    let app = app(routes(Store::new(shop.table.clone()), asked), shop.tokens.verifier());
-    let shop = Shop { app, ..shop };
+    let app = App::new(routes(Store::new(shop.table.clone()), asked), shop.tokens.verifier());
+    let shop = TestApi { app, ..shop };
     shop.faults.refuse("BatchGetItem", 3);
     let (status, _, body) = shop.get("/v1/products/MUG").await;
     assert_eq!((status, &body["availability"]), (StatusCode::OK, &json!("unknown")));
@@ -299,8 +294,8 @@ fn named(sku: &str, name: &str, category: &str) -> Value {
     json!({"sku": sku, "name": name, "category": category, "price": {"amount": 900, "currency": "USD"}})
 }
 
-async fn shop_with(products: &[(&str, &str, &str)]) -> Shop {
-    let shop = Shop::open().await;
+async fn shop_with(products: &[(&str, &str, &str)]) -> TestApi {
+    let shop = TestApi::open().await;
     for (sku, name, category) in products {
         let (status, body) = shop.admin("POST", "/v1/products", &named(sku, name, category)).await;
         assert_eq!(status, StatusCode::CREATED, "{body}");
@@ -411,10 +406,8 @@ async fn a_list_that_is_the_same_is_not_sent_again() {
     let shop = shop_with(&[("A", "Mug", "kitchen")]).await;
     let (_, headers, _) = shop.get("/v1/products?q=mug").await;
     assert_eq!(headers["cache-control"], "public, max-age=5, stale-if-error=1800");
-    let ask = || {
-        let known = Request::get("/v1/products?q=mug").header("if-none-match", &headers["etag"]);
-        shop.send(known.body(Body::empty()).unwrap())
-    };
+    let tag = headers["etag"].to_str().unwrap();
+    let ask = || shop.get_if_none_match("/v1/products?q=mug", Some(tag));
     assert_eq!(ask().await.0, StatusCode::NOT_MODIFIED);
     shop.put("A", "*", &named("A", "Mug, new", "kitchen")).await;
     assert_eq!(ask().await.0, StatusCode::OK);
@@ -470,7 +463,7 @@ async fn of_two_changes_at_once_one_gets_a_precondition_error() {
 
 #[tokio::test]
 async fn a_product_whose_answer_was_lost_is_created_once() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.faults.lose_answers("TransactWriteItems", 1);
     assert_eq!(shop.admin("POST", "/v1/products", &mug("MUG")).await.0, StatusCode::CREATED);
     assert_eq!(shop.items().await, 2, "it and where it is found by its one word");
@@ -478,7 +471,7 @@ async fn a_product_whose_answer_was_lost_is_created_once() {
 
 #[tokio::test]
 async fn a_table_that_does_not_answer_is_503() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.faults.refuse("GetItem", 3);
     let (status, headers, body) = shop.get("/v1/products/MUG").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
@@ -516,7 +509,7 @@ async fn a_refusal_is_a_problem_and_writes_nothing(
     #[case] body: String,
     #[case] expected: u16,
 ) {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let user = UserId::generate();
     let bearer = match who {
         "admin" => Some(shop.tokens.admin()),
@@ -525,15 +518,9 @@ async fn a_refusal_is_a_problem_and_writes_nothing(
         "bad" => Some("Bearer a.b.c".to_owned()),
         _ => None,
     };
-    let mut request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("content-type", "application/json")
-        .header("x-correlation-id", "test-1");
-    if let Some(bearer) = &bearer {
-        request = request.header("authorization", bearer);
-    }
-    let (status, headers, problem) = shop.send(request.body(Body::from(body)).unwrap()).await;
+    let mut sent = vec![("content-type", "application/json"), ("x-correlation-id", "test-1")];
+    sent.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
+    let (status, headers, problem) = shop.send(request(method, path, &sent, body)).await;
     assert_eq!(status.as_u16(), expected, "{problem}");
     assert_eq!(headers["content-type"], "application/problem+json");
     assert_eq!(headers["x-correlation-id"], "test-1");
@@ -547,8 +534,8 @@ async fn a_refusal_is_a_problem_and_writes_nothing(
 
 #[tokio::test]
 async fn a_body_that_is_no_json_by_its_type_is_415() {
-    let shop = Shop::open().await;
-    let mut request = json_request("POST", "/v1/products", Some(&shop.tokens.admin()), &mug("A"));
+    let shop = TestApi::open().await;
+    let mut request = json_request("POST", "/v1/products", &shop.tokens.admin(), &mug("A"));
     request.headers_mut().insert("content-type", "text/plain".parse().unwrap());
     let (status, headers, _) = shop.send(request).await;
     assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE);

@@ -2,26 +2,19 @@
 
 use std::sync::{Arc, Mutex};
 
-use axum::{
-    body::{Body as RawBody, to_bytes},
-    http::{Request, StatusCode},
-};
+use axum::http::StatusCode;
 use contracts::{
     CorrelationId, IdempotencyKey, OrderLine, OrderStatus, ShippingAddress, Sku, UserId, saga::*,
 };
-use lambda_kit::{
-    http::app,
-    testing::{self, Faults, Tokens, sdk_config},
-};
+use lambda_kit::testing::{self, App, Faults, Response, Tokens, sdk_config};
 use rstest::rstest;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
 
 use super::*;
 use crate::{carrier::HouseCarrier, commands::handle};
 
-struct Shop {
+struct TestApi {
     api: Api,
     faults: Faults,
     tokens: Tokens,
@@ -31,7 +24,7 @@ struct Shop {
     _orders: MockServer,
 }
 
-impl Shop {
+impl TestApi {
     async fn open() -> Self {
         let (table, faults) = testing::table(&[]).await;
         let user = UserId::try_from("usr_0123456789abcdef0123456789abcdef").unwrap();
@@ -84,24 +77,21 @@ impl Shop {
         handle(&self.api.store, &HouseCarrier, command, now).await.map(|_| ()).map_err(|e| e.to_string())
     }
 
-    async fn send(&self, request: Request<RawBody>) -> (StatusCode, Value) {
-        let app = app(routes(self.api.clone()), self.tokens.verifier());
-        let response = app.oneshot(request).await.unwrap();
-        let status = response.status();
-        let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    fn app(&self) -> App {
+        App::new(routes(self.api.clone()), self.tokens.verifier())
     }
 
     async fn seen_by(&self, bearer: &str) -> (StatusCode, Value) {
-        let request = Request::get(format!("/v1/shipments/{}", self.order)).header("authorization", bearer);
-        self.send(request.body(RawBody::empty()).unwrap()).await
+        let Response { status, body, .. } =
+            self.app().get(&format!("/v1/shipments/{}", self.order), bearer).await;
+        (status, body)
     }
 
     async fn report_as(&self, bearer: &str, body: Value) -> (StatusCode, Value) {
-        let request = Request::post(format!("/v1/shipments/{}/events", self.order))
-            .header("authorization", bearer)
-            .header("content-type", "application/json");
-        self.send(request.body(RawBody::from(body.to_string())).unwrap()).await
+        let path = format!("/v1/shipments/{}/events", self.order);
+        let headers = [("authorization", bearer), ("content-type", "application/json")];
+        let Response { status, body, .. } = self.app().call("POST", &path, &headers, body.to_string()).await;
+        (status, body)
     }
 
     async fn report(&self, status: &str) -> StatusCode {
@@ -116,15 +106,15 @@ impl Shop {
 
 #[tokio::test]
 async fn a_shipment_goes_its_way_and_its_customer_sees_where_it_is() {
-    let shop = Shop::scheduled().await;
+    let shop = TestApi::scheduled().await;
     let mine = shop.tokens.user(&shop.user);
     let (_, booked) = shop.seen_by(&mine).await;
     assert_eq!((&booked["status"], &booked["carrier"]), (&json!("scheduled"), &json!("Ordersaga Parcel")));
 
     assert!(booked.get("shipping_address").is_none());
-    let request = Request::get(format!("/v1/shipments/{}?include=address", shop.order));
-    let request = request.header("authorization", &mine).body(RawBody::empty()).unwrap();
-    assert_eq!(shop.send(request).await.1["shipping_address"]["line1"], "1 Street");
+    let with_address = format!("/v1/shipments/{}?include=address", shop.order);
+    let shown = shop.app().get(&with_address, &mine).await;
+    assert_eq!(shown.body["shipping_address"]["line1"], "1 Street");
 
     for status in ["picked", "packed"] {
         assert_eq!(shop.report(status).await, StatusCode::OK);
@@ -146,7 +136,7 @@ async fn a_shipment_goes_its_way_and_its_customer_sees_where_it_is() {
 #[case::skipped_more("delivered")]
 #[tokio::test]
 async fn a_report_out_of_order_is_refused(#[case] status: &str) {
-    let shop = Shop::scheduled().await;
+    let shop = TestApi::scheduled().await;
     let (code, problem) = shop.report_as(&shop.tokens.admin(), json!({"status": status})).await;
     assert_eq!(code, StatusCode::CONFLICT);
     assert!(problem["detail"].as_str().unwrap().starts_with("The shipment is scheduled."), "{problem}");
@@ -155,12 +145,12 @@ async fn a_report_out_of_order_is_refused(#[case] status: &str) {
 
 #[tokio::test]
 async fn an_order_that_has_not_completed_is_not_sent() {
-    let shop = Shop::scheduled().await;
+    let shop = TestApi::scheduled().await;
     *shop.status.lock().unwrap() = Some(OrderStatus::PaymentPending);
     assert_eq!(shop.report("picked").await, StatusCode::CONFLICT);
     assert_eq!(shop.last_event().await, ("scheduled".to_owned(), 1));
 
-    let unbooked = Shop::open().await;
+    let unbooked = TestApi::open().await;
     *unbooked.status.lock().unwrap() = Some(OrderStatus::OrderCreated);
     assert_eq!(unbooked.report("picked").await, StatusCode::CONFLICT);
     *unbooked.status.lock().unwrap() = None;
@@ -169,15 +159,15 @@ async fn an_order_that_has_not_completed_is_not_sent() {
 
 #[tokio::test]
 async fn a_cancelled_shipment_is_not_sent_and_one_that_is_sent_cannot_be_cancelled() {
-    let cancel = |shop: &Shop| FulfillmentCommand::CancelShipment {
+    let cancel = |shop: &TestApi| FulfillmentCommand::CancelShipment {
         context: shop.context(),
         user_id: shop.user.clone(),
     };
-    let shop = Shop::scheduled().await;
+    let shop = TestApi::scheduled().await;
     shop.command(cancel(&shop)).await.unwrap();
     assert_eq!(shop.report("picked").await, StatusCode::CONFLICT);
 
-    let shop = Shop::scheduled().await;
+    let shop = TestApi::scheduled().await;
     shop.report("picked").await;
     assert_eq!(shop.command(cancel(&shop)).await.unwrap_err(), "the order's shipment is being sent");
     assert_eq!(shop.last_event().await, ("picked".to_owned(), 2));
@@ -185,7 +175,7 @@ async fn a_cancelled_shipment_is_not_sent_and_one_that_is_sent_cannot_be_cancell
 
 #[tokio::test]
 async fn a_report_whose_write_loses_its_answer_is_recorded_once() {
-    let shop = Shop::scheduled().await;
+    let shop = TestApi::scheduled().await;
     shop.faults.lose_answers("PutItem", 1);
     assert_eq!(shop.report("picked").await, StatusCode::OK);
     assert_eq!(shop.last_event().await, ("picked".to_owned(), 2));
@@ -193,30 +183,30 @@ async fn a_report_whose_write_loses_its_answer_is_recorded_once() {
 
 #[tokio::test]
 async fn while_orders_does_not_answer_nothing_is_picked() {
-    let shop = Shop::scheduled().await;
+    let shop = TestApi::scheduled().await;
     let silent = MockServer::start().await;
     let (sdk, _) = sdk_config(&silent.uri());
     let orders = OrdersClient::new(&(&sdk).into(), "test".to_owned());
-    let shop = Shop { api: Api { orders, ..shop.api.clone() }, ..shop };
+    let shop = TestApi { api: Api { orders, ..shop.api.clone() }, ..shop };
     assert_eq!(shop.report("picked").await, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(shop.last_event().await, ("scheduled".to_owned(), 1));
 }
 
 #[tokio::test]
 async fn a_shipment_is_its_customers_and_the_staffs() {
-    let shop = Shop::scheduled().await;
+    let shop = TestApi::scheduled().await;
     let stranger = UserId::try_from("usr_ffffffffffffffffffffffffffffffff").unwrap();
     assert_eq!(shop.seen_by(&shop.tokens.user(&stranger)).await.0, StatusCode::NOT_FOUND);
     assert_eq!(shop.seen_by(&shop.tokens.admin()).await.0, StatusCode::OK);
     let mine = shop.tokens.user(&shop.user);
     assert_eq!(shop.report_as(&mine, json!({"status": "picked"})).await.0, StatusCode::FORBIDDEN);
-    let empty = Shop::open().await;
+    let empty = TestApi::open().await;
     assert_eq!(empty.seen_by(&empty.tokens.admin()).await.0, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
 async fn an_empty_tracking_number_leaves_the_one_that_was_booked() {
-    let shop = Shop::scheduled().await;
+    let shop = TestApi::scheduled().await;
     let booked = shop.seen_by(&shop.tokens.admin()).await.1;
     let report = json!({"status": "picked", "tracking_number": " "});
     let (status, picked) = shop.report_as(&shop.tokens.admin(), report).await;
@@ -230,7 +220,7 @@ async fn an_empty_tracking_number_leaves_the_one_that_was_booked() {
 #[case::other_field(json!({"status": "picked", "carrier": "x"}), "carrier")]
 #[tokio::test]
 async fn a_report_that_cannot_be_read_is_refused(#[case] body: Value, #[case] field: &str) {
-    let shop = Shop::scheduled().await;
+    let shop = TestApi::scheduled().await;
     let (status, problem) = shop.report_as(&shop.tokens.admin(), body).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
     assert!(problem["errors"][0]["field"].as_str().unwrap().contains(field), "{problem}");

@@ -1,16 +1,14 @@
 use std::collections::HashSet;
 
-use axum::{body::Body as HttpBody, http::Request};
+use axum::body::Body as HttpBody;
 use contracts::{UserId, saga::UndoOutcome};
 use futures::future::join_all;
-use http_body_util::BodyExt;
 use lambda_kit::{
     dynamodb::{Table, key, number},
-    testing::{Faults, Tokens, table},
+    testing::{App, Faults, Response, Tokens, table},
 };
 use rstest::rstest;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
 use super::*;
 mod limits;
@@ -20,29 +18,12 @@ use crate::testing::{cancel_after, complete, correlation_id, sku, unanswered, us
 
 /// The API over a table that sells mugs for 42 and cups for 5 dollars, and tea for 3 euros.
 pub(super) struct Shop {
-    app: Router,
+    app: App,
     pub store: Store,
     table: Table,
     pub faults: Faults,
     pub tokens: Tokens,
     anna: UserId,
-}
-
-pub(super) struct Answer {
-    pub status: StatusCode,
-    headers: HeaderMap,
-    pub body: Value,
-}
-
-impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
-    }
-
-    pub fn fields(&self) -> Vec<&str> {
-        let errors = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
-        errors.iter().map(|error| error["field"].as_str().unwrap()).collect()
-    }
 }
 
 pub(super) async fn shop() -> Shop {
@@ -60,7 +41,7 @@ pub(super) async fn shop_with(forecast: Forecast) -> Shop {
     store.record_price(&sku("OLD"), 2, None).await.unwrap().unwrap();
     faults.reset();
     let limits = Limiters::new(&table);
-    let app = lambda_kit::http::app(routes(store.clone(), limits, forecast), tokens.verifier());
+    let app = App::new(routes(store.clone(), limits, forecast), tokens.verifier());
     Shop { app, store, table, faults, tokens, anna: UserId::generate() }
 }
 
@@ -71,25 +52,19 @@ impl Shop {
         path: &str,
         headers: &[(&str, &str)],
         body: impl Into<HttpBody>,
-    ) -> Answer {
-        let request = Request::builder().method(method).uri(path);
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        let response = self.app.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Answer { status: parts.status, headers: parts.headers, body }
+    ) -> Response {
+        self.app.call(method, path, headers, body).await
     }
 
     /// Anna orders.
-    pub async fn order(&self, key: &str, body: &Value) -> Answer {
+    pub async fn order(&self, key: &str, body: &Value) -> Response {
         let token = self.tokens.user(&self.anna);
         let headers =
             [("authorization", &*token), ("idempotency-key", key), ("content-type", "application/json")];
         self.send("POST", "/v1/orders", &headers, body.to_string()).await
     }
 
-    pub async fn get(&self, token: &str, path: &str) -> Answer {
+    pub async fn get(&self, token: &str, path: &str) -> Response {
         self.send("GET", path, &[("authorization", token)], "").await
     }
 
@@ -207,7 +182,7 @@ async fn a_repeat_is_answered_as_the_first_was_even_when_the_product_is_gone() {
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
     assert_eq!(again.header("location"), first.header("location"));
     assert!(!shop.faults.calls().contains(&"PutItem".to_owned()));
-    assert_eq!(shop.order("k-2", &two_mugs()).await.fields(), ["items[0].sku"]);
+    assert_eq!(shop.order("k-2", &two_mugs()).await.invalid_fields(), ["items[0].sku"]);
 }
 
 #[tokio::test]
@@ -326,7 +301,7 @@ async fn what_cannot_be_ordered_is_refused_field_by_field(#[case] body: Value, #
     let answer = shop.order("k-1", &body).await;
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.body);
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));
-    assert_eq!(answer.fields(), fields);
+    assert_eq!(answer.invalid_fields(), fields);
     assert_eq!(shop.commits().await, 0);
 }
 
@@ -464,7 +439,7 @@ async fn an_order_is_shown_as_it_was() {
     assert_eq!(at(&created.to_string()).await.body["status"], "OrderCreated");
     assert_eq!(at(&later.to_string()).await.body["status"], "PaymentPending");
     assert_eq!(at("2020-01-01T00:00:00Z").await.status, StatusCode::NOT_FOUND);
-    assert_eq!(at("yesterday").await.fields(), ["at"]);
+    assert_eq!(at("yesterday").await.invalid_fields(), ["at"]);
 }
 
 #[tokio::test]
@@ -480,7 +455,7 @@ async fn the_events_after_a_version_are_listed_and_an_open_order_says_when_to_as
     assert_eq!(open.body["next_cursor"], Value::Null);
     assert_eq!(events("").await.body["items"][0]["data"]["total"]["amount"], 8400);
     assert_eq!(events("?after=99").await.body["items"], json!([]));
-    assert_eq!(events("?after=x").await.fields(), ["after"]);
+    assert_eq!(events("?after=x").await.invalid_fields(), ["after"]);
 
     crate::handler::execute(&shop.store, &id, &complete(), &correlation_id(), Timestamp::now())
         .await

@@ -1,13 +1,9 @@
-use axum::{
-    body::{Body, to_bytes},
-    http::{Request, StatusCode},
-};
+use axum::http::StatusCode;
 use contracts::UserId;
 use jiff::{SignedDuration, Timestamp};
-use lambda_kit::{http::app, testing::Tokens};
+use lambda_kit::testing::{App, Response, Tokens};
 use rstest::rstest;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
 use super::*;
 use crate::testing::{DEADLINE, Lab, sign};
@@ -15,30 +11,18 @@ use crate::testing::{DEADLINE, Lab, sign};
 mod dashboard;
 mod refunds;
 
-struct Answer {
-    status: StatusCode,
-    body: Value,
-}
-
 impl Lab {
-    async fn send(&self, tokens: &Tokens, request: Request<Body>) -> Answer {
-        let response = app(routes(self.api()), tokens.verifier()).oneshot(request).await.unwrap();
-        let status = response.status();
-        let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        Answer { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
+    fn app(&self, tokens: &Tokens) -> App {
+        App::new(routes(self.api()), tokens.verifier())
     }
 
-    async fn get(&self, tokens: &Tokens, bearer: &str, order: &str) -> Answer {
-        let request = Request::get(format!("/v1/payments/{order}")).header("authorization", bearer);
-        self.send(tokens, request.body(Body::empty()).unwrap()).await
+    async fn get(&self, tokens: &Tokens, bearer: &str, order: &str) -> Response {
+        self.app(tokens).get(&format!("/v1/payments/{order}"), bearer).await
     }
 
-    async fn webhook(&self, signature: Option<&str>, body: Vec<u8>) -> Answer {
-        let mut request = Request::post("/v1/payments/webhook");
-        if let Some(signature) = signature {
-            request = request.header("stripe-signature", signature);
-        }
-        self.send(&Tokens::new(), request.body(Body::from(body)).unwrap()).await
+    async fn webhook(&self, signature: Option<&str>, body: Vec<u8>) -> Response {
+        let signature = signature.map(|signature| ("stripe-signature", signature));
+        self.app(&Tokens::new()).call("POST", "/v1/payments/webhook", signature.as_slice(), body).await
     }
 
     /// A webhook as Stripe would send it now.
@@ -111,8 +95,7 @@ async fn other_requests_are_refused_with_a_problem(
     #[case] status: StatusCode,
 ) {
     let lab = Lab::new().await;
-    let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
-    let answer = lab.send(&Tokens::new(), request).await;
+    let answer = lab.app(&Tokens::new()).call(method, path, &[], "").await;
     assert_eq!(answer.status, status);
     assert_eq!(answer.body["status"], status.as_u16());
 }

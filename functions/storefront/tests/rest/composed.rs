@@ -6,11 +6,8 @@ use std::{
     time::Duration,
 };
 
-use axum::{body::Body, http::Request};
 use contracts::UserId;
-use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 use wiremock::{Mock, Request as Invocation, Respond, ResponseTemplate, matchers::any};
 
 use super::World;
@@ -130,12 +127,9 @@ impl Shop {
     }
 
     async fn get(&self, token: &str, path: &str) -> (u16, Value) {
-        let request =
-            Request::get(path).header("authorization", token).header("x-correlation-id", "cor_test");
-        let response = self.world.app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-        let status = response.status().as_u16();
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        (status, serde_json::from_slice(&bytes).unwrap())
+        let headers = [("authorization", token), ("x-correlation-id", "cor_test")];
+        let response = self.world.app.call("GET", path, &headers, "").await;
+        (response.status.as_u16(), response.body)
     }
 
     async fn dashboard(&self) -> Value {

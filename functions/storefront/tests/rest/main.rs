@@ -4,20 +4,11 @@ mod composed;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    Router,
-    body::Body,
-    http::{HeaderMap, Request, StatusCode},
-};
-use http_body_util::BodyExt;
-use lambda_kit::{
-    http::app,
-    testing::{self, Tokens},
-};
+use axum::http::{HeaderMap, StatusCode};
+use lambda_kit::testing::{self, App, Tokens};
 use rstest::rstest;
 use serde_json::{Value, json};
 use storefront::{Composer, Page, ReadinessProbe, Storefront, Upstream, routes};
-use tower::ServiceExt;
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
     matchers::{body_json, method, path},
@@ -35,7 +26,7 @@ const FUNCTIONS: [(&str, &str); 8] = [
 ];
 
 struct World {
-    app: Router,
+    app: App,
     lambda: MockServer,
     tokens: Tokens,
 }
@@ -49,7 +40,7 @@ impl World {
         let upstream = Upstream::new(&(&sdk).into(), "test".to_owned(), &table);
         let page = Arc::new(Page::new("ws://127.0.0.1:4566/_aws/execute-api/w/live", None).unwrap());
         let (tokens, composer) = (Tokens::new(), Composer::new(upstream.clone()));
-        let app = app(routes(Storefront { contexts, page, upstream, composer }), tokens.verifier());
+        let app = App::new(routes(Storefront { contexts, page, upstream, composer }), tokens.verifier());
         Self { app, lambda, tokens }
     }
 
@@ -70,10 +61,8 @@ impl World {
     }
 
     async fn send(&self, method: &str, path: &str) -> (StatusCode, HeaderMap, String) {
-        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
-        let (parts, body) = self.app.clone().oneshot(request).await.unwrap().into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        (parts.status, parts.headers, String::from_utf8(bytes.to_vec()).unwrap())
+        let response = self.app.call(method, path, &[], "").await;
+        (response.status, response.headers, String::from_utf8(response.bytes).unwrap())
     }
 
     async fn ready(&self) -> (StatusCode, HeaderMap, Value) {

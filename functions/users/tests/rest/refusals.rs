@@ -1,7 +1,6 @@
 //! Refused requests: each gets a problem document and leaves no trace in the table, except a failed login's
 //! count.
 
-use axum::{body::Body, http::Request};
 use contracts::UserId;
 use lambda_kit::testing::Tokens;
 use rstest::rstest;
@@ -67,12 +66,8 @@ async fn a_refusal_is_a_problem_and_writes_nothing(
     #[case] field: Option<&str>,
 ) {
     let world = World::new().await;
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("content-type", content_type)
-        .header("x-correlation-id", "cor-7");
-    let answer = world.send(request.body(Body::from(body)).unwrap()).await;
+    let headers = [("content-type", content_type), ("x-correlation-id", "cor-7")];
+    let answer = world.app.call(method, path, &headers, body).await;
     assert_eq!(answer.status, status);
     assert_eq!(answer.headers["content-type"], "application/problem+json");
     assert_eq!(answer.headers["x-correlation-id"], "cor-7");

@@ -3,7 +3,9 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::world::{Answer, World, anna};
+use lambda_kit::testing::Response;
+
+use crate::world::{World, anna};
 
 async fn logged_in() -> (World, Value) {
     let world = World::new().await;
@@ -12,7 +14,7 @@ async fn logged_in() -> (World, Value) {
     (world, tokens)
 }
 
-async fn refresh(world: &World, tokens: &Value) -> Answer {
+async fn refresh(world: &World, tokens: &Value) -> Response {
     world.post("/v1/auth/refresh", &json!({"refresh_token": tokens["refresh_token"]})).await
 }
 

@@ -2,7 +2,9 @@
 
 use axum::http::StatusCode;
 
-use crate::world::{Answer, World, anna};
+use lambda_kit::testing::Response;
+
+use crate::world::{World, anna};
 
 const HOME: &str = "192.0.2.1";
 const ELSEWHERE: &str = "2001:db8::7";
@@ -21,7 +23,7 @@ async fn fail(world: &World, times: usize, address: &str, email: &str) {
     }
 }
 
-fn is_throttled(answer: &Answer) -> bool {
+fn is_throttled(answer: &Response) -> bool {
     if answer.status != StatusCode::TOO_MANY_REQUESTS {
         return false;
     }

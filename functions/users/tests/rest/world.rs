@@ -3,52 +3,35 @@
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use axum::{
-    Router,
-    body::Body,
-    http::{HeaderMap, Request, StatusCode, request::Builder},
-};
+use axum::http::StatusCode;
 use contracts::Envelope;
-use http_body_util::BodyExt;
 use lambda_kit::{
     dynamodb::{OUTBOX, Table, key},
-    http::{ClientAddress, Limiter, app},
+    http::{ClientAddress, Limiter},
     jwt::{Audience, Claims, Signer, Verifier},
     limits,
-    testing::{self, Faults},
+    testing::{self, App, Faults, Response, request},
 };
 use serde_json::{Value, json};
-use tower::ServiceExt;
 use users::{FailureLimits, Store, Users, routes};
 use wiremock::MockServer;
 
 use crate::kms;
 
 pub struct World {
-    app: Router,
+    pub app: App,
     verifier: Arc<Verifier>,
     table: Table,
     pub faults: Faults,
     pub kms: Arc<MockServer>,
 }
 
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub bytes: Vec<u8>,
-    /// `Null` when it is not JSON.
-    pub body: Value,
-}
-
 pub fn anna() -> Value {
     json!({"email": " Anna@Example.com ", "password": "blue mug 42", "name": "Anna", "phone": "+14155550123"})
 }
 
-fn as_user(request: Builder, access_token: Option<&str>) -> Builder {
-    match access_token {
-        Some(token) => request.header("authorization", format!("Bearer {token}")),
-        None => request,
-    }
+fn bearer(access_token: &str) -> String {
+    format!("Bearer {access_token}")
 }
 
 impl World {
@@ -74,46 +57,36 @@ impl World {
             limits: FailureLimits { per_address: 8, ..FailureLimits::default() },
         };
         let limiter = Limiter::new(table.clone(), "auth", limits::AUTH_PER_ADDRESS);
-        let app = app(routes(users, limiter), Arc::clone(&verifier));
+        let app = App::new(routes(users, limiter), Arc::clone(&verifier));
         Self { app, verifier, table, faults, kms }
     }
 
-    pub async fn send(&self, request: Request<Body>) -> Answer {
-        let (parts, body) = self.app.clone().oneshot(request).await.unwrap().into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes().to_vec();
-        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Answer { status: parts.status, headers: parts.headers, bytes, body }
+    pub async fn post(&self, path: &str, body: &Value) -> Response {
+        let headers = [("content-type", "application/json"), ("x-correlation-id", "the-same")];
+        self.app.call("POST", path, &headers, body.to_string()).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
-        let request = Request::post(path)
-            .header("content-type", "application/json")
-            .header("x-correlation-id", "the-same")
-            .body(Body::from(body.to_string()));
-        self.send(request.unwrap()).await
+    pub async fn get(&self, path: &str, access_token: Option<&str>) -> Response {
+        self.app.get(path, &access_token.map(bearer).unwrap_or_default()).await
     }
 
-    pub async fn get(&self, path: &str, access_token: Option<&str>) -> Answer {
-        self.send(as_user(Request::get(path), access_token).body(Body::empty()).unwrap()).await
+    pub async fn patch(&self, access_token: &str, body: &Value) -> Response {
+        let headers = [("authorization", &*bearer(access_token)), ("content-type", "application/json")];
+        self.app.call("PATCH", "/v1/users/me", &headers, body.to_string()).await
     }
 
-    pub async fn patch(&self, access_token: &str, body: &Value) -> Answer {
-        let request = as_user(Request::patch("/v1/users/me"), Some(access_token));
-        let request = request.header("content-type", "application/json").body(Body::from(body.to_string()));
-        self.send(request.unwrap()).await
+    pub async fn delete(&self, access_token: &str) -> Response {
+        let headers = [("authorization", &*bearer(access_token))];
+        self.app.call("DELETE", "/v1/users/me", &headers, "").await
     }
 
-    pub async fn delete(&self, access_token: &str) -> Answer {
-        let request = as_user(Request::delete("/v1/users/me"), Some(access_token));
-        self.send(request.body(Body::empty()).unwrap()).await
-    }
-
-    /// A login from somewhere.
-    pub async fn login_from(&self, address: &str, email: &str, password: &str) -> Answer {
+    /// A login from this IP address.
+    pub async fn login_from(&self, address: &str, email: &str, password: &str) -> Response {
         let body = json!({"email": email, "password": password}).to_string();
-        let request = Request::post("/v1/auth/login").header("content-type", "application/json");
-        let request = request.extension(ClientAddress(address.parse().ok())).body(Body::from(body));
-        self.send(request.unwrap()).await
+        let headers = [("content-type", "application/json")];
+        let mut request = request("POST", "/v1/auth/login", &headers, body);
+        request.extensions_mut().insert(ClientAddress(address.parse().ok()));
+        self.app.send(request).await
     }
 
     /// The events in the outbox of all items.

@@ -1,16 +1,17 @@
 use axum::http::StatusCode;
 use contracts::UserId;
+use lambda_kit::testing::Response;
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::{
-    api::tests::{Answer, Shop, shop, two_mugs, with},
+    api::tests::{Shop, shop, two_mugs, with},
     domain::Command,
     testing::cancel,
 };
 
 impl Shop {
-    async fn admin(&self, method: &str, path: &str, body: &Value) -> Answer {
+    async fn admin(&self, method: &str, path: &str, body: &Value) -> Response {
         let token = self.tokens.admin();
         let headers = [("authorization", &*token), ("content-type", "application/json")];
         self.send(method, path, &headers, body.to_string()).await
@@ -23,7 +24,7 @@ impl Shop {
     }
 
     /// Anna orders two mugs, for 84 dollars, with a code.
-    async fn order_with(&self, key: &str, code: &str) -> Answer {
+    async fn order_with(&self, key: &str, code: &str) -> Response {
         self.order(key, &with("/discount_code", json!(code))).await
     }
 }
@@ -62,7 +63,7 @@ async fn a_repeat_is_answered_as_the_first_was_whatever_became_of_the_code() {
     let shop = shop().await;
     shop.make(&json!({"code": "ONCE", "percentage": 10, "total_limit": 1})).await;
     let first = shop.order_with("k-1", "ONCE").await;
-    assert_eq!(shop.order_with("k-2", "ONCE").await.fields(), ["discount_code"], "used up");
+    assert_eq!(shop.order_with("k-2", "ONCE").await.invalid_fields(), ["discount_code"], "used up");
     for then in ["used up", "ended"] {
         let again = shop.order_with("k-1", "ONCE").await;
         assert_eq!((again.status, &again.body), (StatusCode::ACCEPTED, &first.body), "{then}");
@@ -95,7 +96,10 @@ async fn a_code_that_is_not_taken_refuses_the_order_and_says_why(#[case] code: V
     }
     shop.admin("DELETE", "/v1/discounts/ENDED", &Value::Null).await;
     let answer = shop.order("k-1", &with("/discount_code", code)).await;
-    assert_eq!((answer.status, answer.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["discount_code"]));
+    assert_eq!(
+        (answer.status, answer.invalid_fields()),
+        (StatusCode::UNPROCESSABLE_ENTITY, vec!["discount_code"])
+    );
     let message = answer.body["errors"][0]["message"].as_str().unwrap();
     assert!(message.contains(why), "{message}");
     assert_eq!(shop.commits().await, 0);
@@ -154,7 +158,7 @@ async fn a_cancelled_order_gives_its_code_back() {
     let shop = shop().await;
     shop.make(&json!({"code": "ONCE", "percentage": 10, "per_customer_limit": 1})).await;
     let first = shop.order_with("k-1", "ONCE").await;
-    assert_eq!(shop.order_with("k-2", "ONCE").await.fields(), ["discount_code"]);
+    assert_eq!(shop.order_with("k-2", "ONCE").await.invalid_fields(), ["discount_code"]);
     let id = contracts::OrderId::try_from(first.body["order_id"].as_str().unwrap()).unwrap();
     let declined: Command = cancel("TakePayment", "PaymentDeclined");
     let correlation_id = crate::testing::correlation_id();
@@ -189,7 +193,7 @@ async fn a_cancelled_order_gives_its_code_back() {
 async fn a_code_that_makes_no_sense_is_refused(#[case] discount: Value, #[case] field: &str) {
     let shop = shop().await;
     let answer = shop.admin("POST", "/v1/discounts", &discount).await;
-    let fields = answer.fields();
+    let fields = answer.invalid_fields();
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.body);
     assert!(fields.len() == 1 && fields[0].starts_with(field), "{fields:?}");
 }
@@ -219,7 +223,7 @@ async fn codes_are_for_administrators(#[case] method: &str, #[case] path: &str) 
 async fn a_page_that_there_is_not_is_refused(#[case] query: &str, #[case] field: &str) {
     let shop = shop().await;
     let answer = shop.admin("GET", &format!("/v1/discounts?{query}"), &Value::Null).await;
-    assert_eq!((answer.status, answer.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec![field]));
+    assert_eq!((answer.status, answer.invalid_fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec![field]));
 }
 
 #[rstest]
@@ -240,7 +244,10 @@ async fn a_code_that_leaves_less_than_a_payment_is_refused_and_is_not_used() {
     let shop = shop().await;
     shop.make(&json!({"code": "ALMOST", "amount": {"amount": 8370, "currency": "USD"}})).await;
     let refused = shop.order_with("k-1", "ALMOST").await;
-    assert_eq!((refused.status, refused.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["discount_code"]));
+    assert_eq!(
+        (refused.status, refused.invalid_fields()),
+        (StatusCode::UNPROCESSABLE_ENTITY, vec!["discount_code"])
+    );
     assert_eq!(shop.commits().await, 0);
     let codes = shop.admin("GET", "/v1/discounts", &json!({})).await.body;
     assert_eq!(codes["items"][0]["used"], 0);
@@ -258,6 +265,6 @@ async fn a_code_takes_off_what_can_be_charged(#[case] amount: Value, #[case] sta
     let made = shop.admin("POST", "/v1/discounts", &json!({"code": "ODD", "amount": amount})).await;
     assert_eq!(made.status.as_u16(), status, "{}", made.body);
     if status == 422 {
-        assert_eq!(made.fields(), ["amount"]);
+        assert_eq!(made.invalid_fields(), ["amount"]);
     }
 }

@@ -1,10 +1,7 @@
-use axum::{Router, body::Body, http::Request};
 use contracts::{OrderId, UserId};
-use http_body_util::BodyExt;
-use lambda_kit::testing::Tokens;
+use lambda_kit::testing::{App, Tokens};
 use rstest::rstest;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
 use crate::{
     domain::Command,
@@ -14,7 +11,7 @@ use crate::{
 };
 
 struct World {
-    app: Router,
+    app: App,
     store: Store,
     tokens: Tokens,
     anna: UserId,
@@ -46,11 +43,8 @@ impl World {
     }
 
     async fn get(&self, token: &str, query: &str) -> (u16, Value) {
-        let request = Request::get(format!("/v1/orders{query}")).header("authorization", token);
-        let response = self.app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-        let status = response.status().as_u16();
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        (status, serde_json::from_slice(&bytes).unwrap())
+        let response = self.app.get(&format!("/v1/orders{query}"), token).await;
+        (response.status.as_u16(), response.body)
     }
 
     /// All pages of a list: the ids on each.
@@ -83,12 +77,7 @@ async fn a_customer_sees_their_own_orders_the_newest_first() {
     );
     assert_eq!(world.pages(&world.anna(), "?limit=5").await.len(), 1, "no page without anything on it");
     let (_, list) = world.get(&world.anna(), "").await;
-    let (_, order) = {
-        let request = Request::get(format!("/v1/orders/{}", orders[0])).header("authorization", world.anna());
-        let response = world.app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        (200, serde_json::from_slice::<Value>(&bytes).unwrap())
-    };
+    let (_, order) = world.get(&world.anna(), &format!("/{}", orders[0])).await;
     assert_eq!(list["items"][0], order, "a list shows an order as it shows itself");
     assert_eq!(list["next_cursor"], Value::Null);
 }

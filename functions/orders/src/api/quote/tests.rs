@@ -1,12 +1,12 @@
 use axum::http::StatusCode;
 use contracts::Availability::{InStock, LowStock, OutOfStock};
-use lambda_kit::testing::sdk_config;
+use lambda_kit::testing::{Response, sdk_config};
 use rstest::rstest;
 use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
 use super::*;
-use crate::api::tests::{Answer, Shop, shop_with, two_mugs, with};
+use crate::api::tests::{Shop, shop_with, two_mugs, with};
 
 /// A shop with these answers of its peers: mugs are low, 99 mugs and cups are out of stock, and only Germany
 /// is served.
@@ -38,7 +38,7 @@ async fn shop(failing: &'static [&'static str]) -> (Shop, MockServer) {
 }
 
 impl Shop {
-    async fn quote(&self, body: &Value) -> Answer {
+    async fn quote(&self, body: &Value) -> Response {
         let token = self.anna();
         let headers = [("authorization", &*token), ("content-type", "application/json")];
         self.send("POST", "/v1/quotes", &headers, body.to_string()).await
@@ -80,14 +80,14 @@ async fn a_quote_says_what_a_code_takes_off_and_leaves_its_use_to_the_order() {
         assert_eq!(quote.body["discount"], json!({"code": "ONCE", "amount": money(840)}));
     }
     assert_eq!(shop.order("k-1", &body).await.status, StatusCode::ACCEPTED, "its one use was left");
-    assert_eq!(shop.quote(&body).await.fields(), ["discount_code"]);
+    assert_eq!(shop.quote(&body).await.invalid_fields(), ["discount_code"]);
 }
 
 #[tokio::test]
 async fn a_customer_who_asks_for_too_many_quotes_learns_when_to_retry() {
     let (shop, server) = shop(&[]).await;
     let quote = shop.quote(&two_mugs()).await;
-    let limits = |quote: &Answer| {
+    let limits = |quote: &Response| {
         ["retry-after", "ratelimit-limit", "ratelimit-remaining"]
             .map(|name| quote.header(name).unwrap_or_default().to_owned())
     };
@@ -151,7 +151,10 @@ async fn while_inventory_does_not_answer_a_quote_shows_the_last_known_values() {
         assert_eq!((&unknown["availability"], unknown.get("as_of")), (&json!("unknown"), None));
     }
     let refused = shop.quote(&body("NONE", 1)).await;
-    assert_eq!((refused.status, refused.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["items[0].sku"]));
+    assert_eq!(
+        (refused.status, refused.invalid_fields()),
+        (StatusCode::UNPROCESSABLE_ENTITY, vec!["items[0].sku"])
+    );
 }
 
 #[tokio::test]
@@ -164,7 +167,7 @@ async fn what_an_order_is_refused_for_a_quote_is_refused_for() {
         (with("/items/0/quantity", json!("2")), "items[0].quantity"),
     ] {
         let quote = shop.quote(&body).await;
-        assert_eq!((quote.status, quote.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec![field]));
+        assert_eq!((quote.status, quote.invalid_fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec![field]));
     }
 }
 

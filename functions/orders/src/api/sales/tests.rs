@@ -1,10 +1,7 @@
-use axum::{body::Body, http::Request};
 use contracts::UserId;
-use http_body_util::BodyExt;
 use lambda_kit::{dynamodb::Table, testing::Tokens};
 use rstest::rstest;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
 use crate::{
     domain::Command,
@@ -14,12 +11,8 @@ use crate::{
 
 /// The response to `query` with `token`, from an API over this table.
 async fn report(table: &Table, tokens: &Tokens, token: &str, query: &str) -> (u16, Value) {
-    let app = listed_api(table, tokens);
-    let request = Request::get(format!("/v1/reports/sales{query}")).header("authorization", token);
-    let response = app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-    let status = response.status().as_u16();
-    let bytes = response.into_body().collect().await.unwrap().to_bytes();
-    (status, serde_json::from_slice(&bytes).unwrap())
+    let response = listed_api(table, tokens).get(&format!("/v1/reports/sales{query}"), token).await;
+    (response.status.as_u16(), response.body)
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ async fn more_than_a_payment_takes_is_refused() {
     let shop = shop().await;
     shop.store.record_price(&sku("CAR"), 1, Some(usd(100_000))).await.unwrap().unwrap();
     let answer = shop.order("k-1", &body(json!([{"sku": "CAR", "quantity": 1000}]))).await;
-    assert_eq!((answer.status, answer.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["items"]));
+    assert_eq!((answer.status, answer.invalid_fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["items"]));
 }
 
 /// The shop, and a product of this price.
@@ -29,7 +29,7 @@ async fn shop_with_product(amount: i64, currency: Currency) -> Shop {
 async fn a_total_that_cannot_be_charged_is_refused(#[case] amount: i64, #[case] currency: Currency) {
     let shop = shop_with_product(amount, currency).await;
     let answer = shop.order("k-1", &body(json!([{"sku": "ODD", "quantity": 1}]))).await;
-    assert_eq!((answer.status, answer.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["items"]));
+    assert_eq!((answer.status, answer.invalid_fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["items"]));
     assert_eq!(shop.commits().await, 0);
 }
 
@@ -110,7 +110,7 @@ async fn a_repeat_is_the_first_order_whatever_the_price_is_now() {
 async fn a_field_that_cannot_be_read_is_named_as_it_was_sent(#[case] body: Value, #[case] field: &str) {
     let shop = shop().await;
     let answer = shop.order("k-1", &body).await;
-    assert_eq!((answer.status, answer.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec![field]));
+    assert_eq!((answer.status, answer.invalid_fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec![field]));
     assert_eq!(shop.commits().await, 0);
 }
 
