@@ -242,13 +242,11 @@ impl Verifier {
 
     /// Trusts the tokens of the keys named by these ARNs.
     pub fn new(kms: aws_sdk_kms::Client, key_arns: Vec<String>) -> Self {
-        install_crypto();
         Self { kms: Some(kms), key_arns, points: RwLock::default() }
     }
 
     /// Trusts the tokens of one known key, given by its id and its uncompressed point.
     pub fn with_known_key(key_id: &str, point: &[u8]) -> Self {
-        install_crypto();
         Self {
             kms: None,
             key_arns: Vec::new(),
@@ -344,11 +342,6 @@ fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// jsonwebtoken panics at first use without a crypto backend. A second call changes nothing.
-fn install_crypto() {
-    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-}
-
 #[cfg(test)]
 mod tests {
     use aws_lc_rs::{
@@ -423,5 +416,45 @@ mod tests {
         }
         assert_eq!(raw_signature(&[0x30, 2, 2, 1]), None);
         assert_eq!(raw_signature(&[]), None);
+    }
+
+    #[test]
+    fn a_signature_that_is_not_der_is_refused() {
+        let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let der = key.sign(&SystemRandom::new(), b"message").unwrap().as_ref().to_vec();
+        let with = |place: usize, byte: u8| {
+            let mut changed = der.clone();
+            changed[place] = byte;
+            raw_signature(&changed)
+        };
+        assert!(raw_signature(&der).is_some());
+        assert_eq!(with(0, 0x31), None, "no sequence");
+        assert_eq!(with(1, der[1] - 1), None, "another length");
+        assert_eq!(with(2, 0x03), None, "no integer");
+        assert_eq!(with(3, 0xff), None, "an integer longer than the signature");
+        assert_eq!(
+            raw_signature(&[&[0x30, der[1] + 3], &der[2..], &[2, 1, 1]].concat()),
+            None,
+            "three integers"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_token_of_another_issuer_algorithm_or_without_a_key_id_is_not_valid() {
+        let ours = key();
+        let verifier = Verifier::with_known_key("k1", ours.public_key().as_ref());
+        let reason =
+            async |token: String| verifier.verify(&token, Audience::Api).await.unwrap_err().to_string();
+        let mut foreign = claims(Audience::Api, FAR);
+        foreign["iss"] = "another-shop".into();
+        assert_eq!(reason(token(&ours, "k1", &foreign)).await, "the token is not valid: wrong issuer");
+        let with_header = |header: serde_json::Value| {
+            let claims = encode(&claims(Audience::Api, FAR)).unwrap();
+            format!("{}.{claims}.AAAA", encode(&header).unwrap())
+        };
+        let hmac = with_header(serde_json::json!({"alg": "HS256", "typ": "JWT", "kid": "k1"}));
+        assert_eq!(reason(hmac).await, "the token is not valid: wrong algorithm");
+        let keyless = with_header(serde_json::json!({"alg": "ES256", "typ": "JWT"}));
+        assert_eq!(reason(keyless).await, "the token is not valid: no key id");
     }
 }

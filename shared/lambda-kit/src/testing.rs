@@ -2,6 +2,7 @@
 
 #[cfg(feature = "http")]
 mod api;
+pub mod kms;
 mod mutation;
 
 use std::{

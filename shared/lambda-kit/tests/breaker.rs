@@ -28,6 +28,8 @@ struct Instance {
     process: Child,
     orders: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
+    /// What it has logged, metrics included.
+    log: Vec<serde_json::Value>,
 }
 
 impl Instance {
@@ -41,7 +43,7 @@ impl Instance {
             .unwrap();
         let orders = process.stdin.take().unwrap();
         let answers = BufReader::new(process.stdout.take().unwrap()).lines();
-        Self { process, orders, answers }
+        Self { process, orders, answers, log: Vec::new() }
     }
 
     /// Sends `enter`, `succeed` or `fail` (for the oldest open call) at this time in milliseconds.
@@ -53,6 +55,8 @@ impl Instance {
             if let Some((_, answer)) = line.split_once(ANSWER) {
                 return answer.to_owned();
             }
+            let json = line.find('{').and_then(|start| serde_json::from_str(&line[start..]).ok());
+            self.log.extend(json);
         }
     }
 
@@ -77,6 +81,7 @@ impl Drop for Instance {
 #[tokio::test]
 async fn an_instance() {
     let Ok(url) = std::env::var(TABLE) else { return };
+    lambda_kit::telemetry::init();
     let now = Arc::new(AtomicI64::new(T));
     let clock = Arc::clone(&now);
     let breaker = Breaker::with_clock(testing::table_at(&url).0, "gateway", move || {
@@ -179,4 +184,25 @@ async fn calls_go_ahead_in_a_process_that_cannot_read_the_table() {
         one.calls("fail", T);
     }
     assert!(one.enters(T));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_circuit_that_opens_is_counted_for_its_alarm_and_logged_as_an_error_once() {
+    let mut one = Instance::start(&testing::shared_table().await);
+    for _ in 0..5 {
+        one.calls("fail", T);
+    }
+    assert!(!one.enters(T));
+    let counted: Vec<_> = one.log.iter().filter_map(|line| line["Operation"].as_str()).collect();
+    assert_eq!(counted, ["breaker.gateway.open"]);
+    let errors: Vec<_> = one.log.iter().filter(|line| line["level"] == "ERROR").collect();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!((&errors[0]["from"], &errors[0]["to"]), (&"closed".into(), &"open".into()));
+
+    one.log.clear();
+    assert!(one.enters(T + 30_000));
+    one.tell("succeed", T + 30_000);
+    let counted: Vec<_> = one.log.iter().filter_map(|line| line["Operation"].as_str()).collect();
+    assert_eq!(counted, ["breaker.gateway.half_open"]);
+    assert!(one.log.iter().all(|line| line["level"] != "ERROR"), "{:?}", one.log);
 }

@@ -150,3 +150,38 @@ fn staff_take_a_shipment_step_by_step_and_no_other_way() {
         }
     }
 }
+
+#[test]
+fn a_change_is_recorded_with_the_items_and_the_command_that_caused_it() {
+    let scheduled = written(None, schedule()).shipment;
+    assert_eq!(scheduled.items, [OrderLine { sku: Sku::try_from("MUG").unwrap(), quantity: 1 }]);
+
+    let later = EventContext {
+        correlation_id: CorrelationId::try_from("cor_cancel").unwrap(),
+        at: Timestamp::from_second(60).unwrap(),
+        ..context()
+    };
+    let reported = Report { progress: Progress::Picked, tracking_number: None };
+    let Ok(Decision::Write(picked)) = report(&scheduled, &reported, &later) else {
+        panic!("the shipment can be picked")
+    };
+    assert_eq!((picked.shipment.created_at, picked.shipment.updated_at), (context().at, later.at));
+
+    let Ok(Decision::Write(cancelled)) = decide(Some(&scheduled), Command::Cancel, &later) else {
+        panic!("the shipment can be cancelled")
+    };
+    let event = &cancelled.events().unwrap()[0];
+    assert_eq!((&event.correlation_id, event.occurred_at), (&later.correlation_id, later.at));
+    assert_eq!(cancelled.shipment.created_at, context().at);
+}
+
+#[test]
+fn the_address_is_kept_until_the_shipment_is_delivered() {
+    let mut shipment = written(None, schedule()).shipment;
+    for progress in [Progress::Picked, Progress::Packed, Progress::Shipped, Progress::Delivered] {
+        let reported = report(&shipment, &Report { progress, tracking_number: None }, &context());
+        let Ok(Decision::Write(change)) = reported else { panic!("{progress:?} is the next step") };
+        shipment = change.shipment;
+        assert_eq!(shipment.shipping_address.is_some(), progress != Progress::Delivered, "{progress:?}");
+    }
+}

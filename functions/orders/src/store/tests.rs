@@ -377,3 +377,21 @@ async fn keys_that_stay_left_out_are_no_unknown_products_but_a_failure() {
     assert!(source.is::<UnprocessedKeys>(), "{source:?}");
     assert_eq!(server.received_requests().await.unwrap().len(), 2);
 }
+
+#[test]
+fn a_commit_is_stored_with_the_versions_of_its_first_and_last_event() {
+    let order = given(Order::NotPlaced, vec![place()]);
+    let context = EventContext {
+        order_id: &order_id(),
+        user_id: &user_id(),
+        correlation_id: &correlation_id(),
+        occurred_at: at(1),
+    };
+    // Two events.
+    let commit = committed(&order, Command::RecordReservation, 1);
+    let item = item::write(&commit, context).unwrap();
+    assert_eq!(
+        (item::count(&item, "first_version").unwrap(), item::count(&item, "last_version").unwrap()),
+        (2, 3)
+    );
+}

@@ -86,6 +86,21 @@ fn after(before: &Payment, input: &PaymentInput, seconds: i64) -> (Payment, Opti
 use Status::{Declined, Pending, RefundFailed, Refunded, Refunding, Succeeded, TimedOut, Voided};
 const ALL: [Status; 7] = [Pending, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded];
 
+#[test]
+fn a_result_is_counted_when_the_payment_has_just_got_it() {
+    let counted = |before: &Payment, input: PaymentInput, seconds: i64| {
+        decide(&order(), Some(before), &input, at(seconds)).unwrap().unwrap().result()
+    };
+    let pending = payment(Pending);
+    assert_eq!(counted(&pending, observed(IntentState::Succeeded), NOW), Some("result.succeeded"));
+    assert_eq!(counted(&pending, observed(declined()), NOW), Some("result.declined"));
+    assert_eq!(counted(&pending, PaymentInput::DeadlineExpired, DEADLINE), Some("result.timed_out"));
+    assert_eq!(counted(&pending, undo(), NOW), None);
+    assert_eq!(counted(&pending, charge_requested(4200, "t2"), NOW), None, "no event, no result");
+    let part = PaymentInput::Refunded { amount: 100 };
+    assert_eq!(counted(&payment(Succeeded), part, NOW), None, "it was counted when it was paid");
+}
+
 /// For each input: the status after it, in the order of `ALL`.
 #[rstest]
 #[case::unconfirmed(observed(IntentState::Unconfirmed), NOW, ALL)]

@@ -1,7 +1,6 @@
 //! The users' API against a real table, with keys as KMS would give them.
 
 mod erasure;
-mod kms;
 mod profile;
 mod refusals;
 mod rotation;
@@ -86,5 +85,5 @@ async fn the_keys_that_tokens_are_checked_with_are_public() {
     assert_eq!(answer.status, StatusCode::OK);
     let key = &answer.body["keys"][0];
     assert_eq!((&key["kty"], &key["crv"], &key["alg"]), (&json!("EC"), &json!("P-256"), &json!("ES256")));
-    assert_eq!(key["kid"], kms::KEY_ID);
+    assert_eq!(key["kid"], lambda_kit::testing::kms::KEY_ID);
 }

@@ -3,14 +3,14 @@
 use axum::http::StatusCode;
 use lambda_kit::{
     jwt::{Audience, TokenError, Verifier},
-    testing,
+    testing::{
+        self,
+        kms::{KEY_ARN, NEW_KEY_ARN},
+    },
 };
 use serde_json::{Value, json};
 
-use crate::{
-    kms::{KEY_ARN, NEW_KEY_ARN},
-    world::{World, anna},
-};
+use crate::world::{World, anna};
 
 async fn sees(world: &World, tokens: &Value) -> StatusCode {
     world.get("/v1/users/me", tokens["access_token"].as_str()).await.status

@@ -10,13 +10,11 @@ use lambda_kit::{
     http::{ClientAddress, Limiter},
     jwt::{Audience, Claims, Signer, Verifier},
     limits,
-    testing::{self, App, Faults, Response, request},
+    testing::{self, App, Faults, Response, kms, request},
 };
 use serde_json::{Value, json};
 use users::{FailureLimits, Store, Users, routes};
 use wiremock::MockServer;
-
-use crate::kms;
 
 pub struct World {
     pub app: App,

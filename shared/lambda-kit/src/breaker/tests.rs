@@ -247,3 +247,47 @@ async fn an_operator_switches_it_whether_or_not_anything_has_failed() {
     let circuit = TableCircuits::new(lab.table.clone(), "gateway").read(true).await.unwrap();
     assert_eq!((circuit.mode, circuit.version), (Mode::Normal, 8), "three switches, five failures");
 }
+
+#[tokio::test]
+async fn work_need_not_begin_while_the_circuit_is_open() {
+    let lab = Lab::new().await;
+    assert_eq!(lab.breaker.refuses().await, None);
+    for _ in 0..5 {
+        assert!(lab.call(true).await);
+    }
+    let refused = lab.breaker.refuses().await.expect("the circuit is open");
+    assert_eq!(refused.retry_after, SignedDuration::from_secs(30));
+    lab.wait(30_000);
+    assert_eq!(lab.breaker.refuses().await, None, "a probe may be made");
+}
+
+/// An eventually consistent read, as the test sets it.
+struct Replica(Arc<Mutex<Circuit>>);
+
+impl Circuits for Replica {
+    async fn read(&self, _: bool) -> Result<Circuit, TableError> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+
+    async fn replace(&self, _: &Circuit) -> Result<bool, TableError> {
+        unreachable!("the test makes no call")
+    }
+}
+
+#[tokio::test]
+async fn an_older_circuit_that_is_read_later_does_not_replace_a_newer_one() {
+    let open = State::Open { until: T + 30_000 };
+    let shared = Arc::new(Mutex::new(Circuit { state: open, version: 2, ..Circuit::default() }));
+    let now = Arc::new(AtomicI64::new(T));
+    let clock = Arc::clone(&now);
+    let breaker = Breaker::over(Replica(Arc::clone(&shared)), "gateway", move || {
+        Timestamp::from_millisecond(clock.load(SeqCst)).unwrap()
+    });
+    assert!(breaker.refuses().await.is_some());
+    *shared.lock().unwrap() = Circuit { version: 1, ..Circuit::default() };
+    now.fetch_add(1_000, SeqCst);
+    assert!(breaker.refuses().await.is_some(), "version 1 is older than version 2");
+    *shared.lock().unwrap() = Circuit { version: 3, ..Circuit::default() };
+    now.fetch_add(1_000, SeqCst);
+    assert_eq!(breaker.refuses().await, None);
+}

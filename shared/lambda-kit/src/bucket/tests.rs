@@ -85,6 +85,14 @@ async fn who_waits_gets_a_turn_after_the_one_before_or_is_sent_away_at_once() {
 }
 
 #[tokio::test]
+async fn a_caller_may_wait_for_as_long_as_it_takes() {
+    let (bucket, _) = alone(1, 10).await;
+    for turn in [0, 100, 200] {
+        assert_eq!(bucket.turn(at(0), SignedDuration::MAX).await, Turn::After(ms(turn)));
+    }
+}
+
+#[tokio::test]
 async fn several_tokens_are_one_write_and_wait_for_the_last_of_them() {
     let (bucket, faults) = alone(10, 10).await;
     assert_eq!(bucket.reserve_many(10, at(0), ms(1000)).await, TokenReservation::After(ms(0)));
@@ -111,6 +119,23 @@ async fn a_bucket_whose_item_is_throttled_refuses_its_callers() {
     faults.throttle_calls("UpdateItem", crate::aws::MAX_ATTEMPTS);
     assert_eq!(bucket.reserve(at(0), ms(0)).await, TokenReservation::WouldExceedWait(ms(1000)));
     assert!(matches!(bucket.take(at(0)).await, TakeOutcome::Taken { remaining: 9, .. }), "nothing was taken");
+}
+
+#[tokio::test]
+async fn the_item_expires_an_hour_after_the_bucket_is_full_at_the_latest() {
+    let (table, _) = testing::table(&[]).await;
+    // Five seconds from empty to full.
+    let bucket = bucket(&table, 10, 2);
+    let expires_at = async || -> i64 {
+        let read =
+            table.client.get_item().table_name(&table.name).set_key(Some(key("BUCKET#test", "BUCKET")));
+        let item = read.consistent_read(true).send().await.unwrap().item.unwrap();
+        item["expires_at"].as_n().unwrap().parse().unwrap()
+    };
+    bucket.take(at(0)).await;
+    assert_eq!(expires_at().await, T / 1000 + 5 + 3600);
+    bucket.turns(10, at(700), ms(1500)).await;
+    assert_eq!(expires_at().await, T / 1000 + 7 + 3600, "the caller waits for 1.5 s");
 }
 
 #[tokio::test]

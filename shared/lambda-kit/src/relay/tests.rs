@@ -66,6 +66,16 @@ fn an_outbox_entry_that_is_no_envelope_is_an_error() {
 }
 
 #[test]
+fn records_that_failed_or_cannot_be_processed_are_not_done() {
+    let numbers = || BTreeSet::from(["7".to_owned()]);
+    assert!(Handled::default().is_empty());
+    let failed = Handled::from(numbers());
+    assert_eq!(failed, Handled { failed: numbers(), unprocessable: BTreeSet::new() });
+    assert!(!failed.is_empty());
+    assert!(!Handled { unprocessable: numbers(), ..Handled::default() }.is_empty());
+}
+
+#[test]
 fn what_an_operator_asks_for_is_no_batch_of_the_stream() {
     let asked = request(r#"{"action":"republish","run":"r1"}"#).unwrap().unwrap();
     assert!(matches!(asked, Request::Republish(asked) if asked.run == "r1"));

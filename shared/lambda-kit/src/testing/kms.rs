@@ -1,4 +1,4 @@
-//! A KMS of two keys: signs and gives public keys as the service does, so that the real client can be used.
+//! A KMS with two keys: it signs and returns public keys as the service does, so that tests use the real client.
 
 use std::collections::HashMap;
 
@@ -10,6 +10,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::any};
 
+/// The key id of `KEY_ARN`.
 pub const KEY_ID: &str = "0f1e2d3c";
 pub const KEY_ARN: &str = "arn:aws:kms:us-east-1:000000000000:key/0f1e2d3c";
 pub const NEW_KEY_ARN: &str = "arn:aws:kms:us-east-1:000000000000:key/4b5a6978";
@@ -24,19 +25,19 @@ struct Kms(HashMap<&'static str, EcdsaKeyPair>);
 
 impl Respond for Kms {
     fn respond(&self, request: &Request) -> ResponseTemplate {
-        let body: Value = serde_json::from_slice(&request.body).unwrap();
-        let arn = body["KeyId"].as_str().unwrap();
+        let body: Value = serde_json::from_slice(&request.body).expect("the client sends JSON");
+        let arn = body["KeyId"].as_str().expect("a key id");
         let key = &self.0[arn];
-        let target = request.headers["x-amz-target"].to_str().unwrap();
+        let target = request.headers["x-amz-target"].to_str().expect("a text");
         let answer = match target {
             "TrentService.Sign" => {
                 assert_eq!(
                     (&body["MessageType"], &body["SigningAlgorithm"]),
                     (&json!("DIGEST"), &json!("ECDSA_SHA_256"))
                 );
-                let digest = STANDARD.decode(body["Message"].as_str().unwrap()).unwrap();
-                let digest = Digest::import_less_safe(&digest, &SHA256).unwrap();
-                json!({"KeyId": arn, "Signature": STANDARD.encode(key.sign_digest(&digest).unwrap())})
+                let digest = STANDARD.decode(body["Message"].as_str().expect("a message")).expect("Base64");
+                let digest = Digest::import_less_safe(&digest, &SHA256).expect("a digest");
+                json!({"KeyId": arn, "Signature": STANDARD.encode(key.sign_digest(&digest).expect("a signature"))})
             }
             "TrentService.GetPublicKey" => {
                 let spki = [SPKI.as_slice(), key.public_key().as_ref()].concat();
@@ -48,9 +49,10 @@ impl Respond for Kms {
     }
 }
 
+/// Starts the KMS. It ends with the returned server.
 pub async fn start() -> MockServer {
     let server = MockServer::start().await;
-    let key = |arn| (arn, EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap());
+    let key = |arn| (arn, EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).expect("a key"));
     let keys = HashMap::from([key(KEY_ARN), key(NEW_KEY_ARN)]);
     Mock::given(any()).respond_with(Kms(keys)).mount(&server).await;
     server
