@@ -156,7 +156,8 @@ struct State {
     /// By operation: how many tries succeed first, and of how many after them the answers are lost.
     lost_answers: HashMap<String, (u32, u32)>,
     refused: HashMap<String, u32>,
-    conflicts: u32,
+    /// How many transactions go through first, and how many after them are cancelled.
+    conflicts: (u32, u32),
     throttled: u32,
     /// By operation, which is none of a transaction.
     throttled_calls: HashMap<String, u32>,
@@ -200,7 +201,12 @@ impl Faults {
     /// The next `count` transactions are cancelled because another one is under way on an item of theirs, which a
     /// table in this process never does by itself.
     pub fn conflict(&self, count: u32) {
-        self.with(|state| state.conflicts = count);
+        self.conflict_after(0, count);
+    }
+
+    /// As `conflict`, after `skip` transactions.
+    pub fn conflict_after(&self, skip: u32, count: u32) {
+        self.with(|state| state.conflicts = (skip, count));
     }
 
     /// The next `count` transactions are refused because an item of theirs gets more writes than a partition takes,
@@ -231,18 +237,16 @@ impl Faults {
 
 impl State {
     fn loses(&mut self, operation: &str) -> bool {
-        match self.lost_answers.get_mut(operation) {
-            Some((skip, _)) if *skip > 0 => {
-                *skip -= 1;
-                false
-            }
-            Some((_, count)) if *count > 0 => {
-                *count -= 1;
-                true
-            }
-            _ => false,
-        }
+        self.lost_answers.get_mut(operation).is_some_and(use_up)
     }
+}
+
+/// Whether this one is among those after `skip`, of which there are `count`.
+const fn use_up((skip, count): &mut (u32, u32)) -> bool {
+    let is_one = *skip == 0 && *count > 0;
+    *count -= is_one as u32;
+    *skip = skip.saturating_sub(1);
+    is_one
 }
 
 fn take(counts: &mut HashMap<String, u32>, operation: &str) -> bool {
@@ -287,8 +291,7 @@ impl HttpConnector for FaultyConnector {
         let (cancelled, refused, lost, held) = self.faults.with(|state| {
             state.calls.push(operation.clone());
             let transaction = operation == "TransactWriteItems";
-            let conflict = transaction && state.conflicts > 0;
-            state.conflicts -= u32::from(conflict);
+            let conflict = transaction && use_up(&mut state.conflicts);
             let throttled = transaction && !conflict && state.throttled > 0;
             state.throttled -= u32::from(throttled);
             let cancelled = match (conflict, throttled) {

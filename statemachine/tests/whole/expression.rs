@@ -267,3 +267,64 @@ impl<'a> Parser<'a> {
         text[..end].to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value_of(expression: &str) -> Value {
+        let scope = Scope {
+            input: json!({"order_id": "ord_1"}),
+            variables: Map::from_iter([("paid_at".to_owned(), json!(1000))]),
+            states: json!({"result": {"Payload": {"status": "held"}}, "errorOutput": {"Error": "Transient"}}),
+            clock: Duration::from_millis(2500),
+        };
+        Template::read(&json!(format!("{{% {expression} %}}"))).fill(&scope)
+    }
+
+    #[test]
+    fn an_expression_has_the_value_that_step_functions_gives_it() {
+        for (expression, expected) in [
+            ("$states.input.order_id", json!("ord_1")),
+            ("$states.result.Payload", json!({"status": "held"})),
+            ("$states.errorOutput.Error", json!("Transient")),
+            ("$paid_at", json!(1000)),
+            ("$millis()", json!(2500)),
+            ("$toMillis($states.context.Execution.StartTime)", json!(0)),
+            ("$states.context.Execution.Input.order_id", json!("context")),
+            ("'order ' & $states.input.order_id & ', ' & $paid_at", json!("order ord_1, 1000")),
+            ("$string($paid_at)", json!("1000")),
+            ("$string('text')", json!("text")),
+            ("$substring('abcdef', 0, 3)", json!("abc")),
+            ("10 - 2 - 3", json!(5)),
+            ("10 - 2 * 3", json!(4)),
+            ("2 < 3", json!(true)),
+            ("3 < 3", json!(false)),
+            ("$paid_at = 1000", json!(true)),
+            ("$missing = $missing", json!(false)),
+            ("$exists($paid_at)", json!(true)),
+            ("$exists($missing) ? 'yes' : 'no'", json!("no")),
+            ("[$paid_at, $missing, 'b']", json!([1000, "b"])),
+            ("{'a': $missing, 'b': {'c': 1}}", json!({"b": {"c": 1}})),
+            ("$merge([{'a': 1, 'b': 1}, {'b': 2}])", json!({"a": 1, "b": 2})),
+        ] {
+            assert_eq!(value_of(expression), expected, "{expression}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "the expression has a value")]
+    fn what_is_not_there_fails_the_execution() {
+        value_of("$states.input.user_id");
+    }
+
+    #[test]
+    fn a_state_is_left_with_its_variables_taken_from_what_it_saw() {
+        let mut scope =
+            Scope { input: json!({"n": 1}), variables: Map::new(), states: json!({}), clock: Duration::ZERO };
+        let assign = Template::read(&json!({"seen": "{% $states.input.n %}"}));
+        let output = Template::read(&json!({"n": 2, "text": "plain"}));
+        scope.leave(Some(&assign), Some(&output));
+        assert_eq!((&scope.variables["seen"], &scope.input), (&json!(1), &json!({"n": 2, "text": "plain"})));
+    }
+}

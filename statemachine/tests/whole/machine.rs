@@ -88,7 +88,8 @@ impl Machine {
 
     /// Runs one order.
     pub fn run(&self, services: &mut Services) -> Ended {
-        let (input, clock) = (input(), Duration::ZERO);
+        // The definition reads the execution's input from the context object.
+        let (input, clock) = (Value::Null, Duration::ZERO);
         let mut scope = Scope { input, variables: Map::new(), states: json!({}), clock };
         let mut name = self.start.clone();
         loop {
@@ -233,7 +234,34 @@ fn text(value: &Value, field: &str) -> Option<String> {
     value[field].as_str().map(str::to_owned)
 }
 
-/// Only the order's id matters in the execution's input.
-fn input() -> Value {
-    json!({"order_id": "ord_1"})
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_by_their_factor_up_to_the_longest() {
+        let rule = json!({
+            "ErrorEquals": ["States.ALL"], "MaxAttempts": 5, "IntervalSeconds": 2, "BackoffRate": 3, "MaxDelaySeconds": 30,
+        });
+        let retrier = Retrier::read(&rule);
+        let pauses: Vec<u64> = (0..4).map(|tried| retrier.pause(tried).as_secs()).collect();
+        assert_eq!((pauses, retrier.most), (vec![2, 6, 18, 30], 5));
+    }
+
+    #[test]
+    fn a_rule_names_one_error_or_all_or_all_but_a_timeout() {
+        let names = |rule: &str, error: &str| matches(&[rule.to_owned()], error);
+        assert!(names("Transient", "Transient") && !names("Transient", TIMEOUT));
+        assert!(names("States.ALL", "Transient") && names("States.ALL", TIMEOUT));
+        assert!(names("States.TaskFailed", "Transient") && !names("States.TaskFailed", TIMEOUT));
+    }
+
+    #[test]
+    fn the_part_of_a_pause_that_is_waited_is_the_machines_jitter() {
+        let waited = [Jitter::None, Jitter::Half, Jitter::All].map(|jitter| {
+            let machine = Machine::of_the_repository().with_jitter(jitter);
+            machine.jitter.of(Duration::from_secs(10)).as_secs()
+        });
+        assert_eq!(waited, [0, 5, 10]);
+    }
 }

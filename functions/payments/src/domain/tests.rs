@@ -263,6 +263,30 @@ fn a_part_that_was_paid_in_another_way_is_not_refunded_a_second_time() {
     assert_eq!(rest.status, Refunded);
 }
 
+#[rstest]
+#[case::of_a_part(2000, Succeeded, true)]
+#[case::of_everything(4200, Refunded, false)]
+fn an_order_stays_paid_when_a_refund_that_staff_made_of_a_part_has_failed(
+    #[case] refunded: i64,
+    #[case] status: Status,
+    #[case] is_paid: bool,
+) {
+    let before = Payment { refunded, ..payment(status) };
+    let failed = FailedRefund { id: "re_1".into(), amount: 1200, reason: "unknown".into() };
+    let (payment, _) = after(&before, &PaymentInput::RefundFailed(failed), NOW);
+    assert_eq!((payment.status, payment.returned), (RefundFailed, 1200));
+    assert_eq!(payment.step_result() == Some(StepResult::Paid), is_paid, "{:?}", payment.step_result());
+}
+
+#[test]
+fn what_was_settled_is_not_owed_again_when_a_later_refund_fails() {
+    let settlements = vec![Settlement { amount: 1200, at: NOW, by: "alice".into(), note: String::new() }];
+    let before = Payment { refunded: 4200, settlements, ..payment(Refunded) };
+    let failed = FailedRefund { id: "re_2".into(), amount: 4200, reason: "unknown".into() };
+    let (owed, _) = after(&before, &PaymentInput::RefundFailed(failed), NOW);
+    assert_eq!((owed.status, owed.returned), (RefundFailed, 3000));
+}
+
 #[test]
 fn nothing_is_settled_while_nothing_has_come_back() {
     for status in [Pending, Succeeded, Declined, TimedOut, Voided, Refunding, Refunded] {

@@ -291,3 +291,16 @@ async fn an_older_circuit_that_is_read_later_does_not_replace_a_newer_one() {
     now.fetch_add(1_000, SeqCst);
     assert_eq!(breaker.refuses().await, None);
 }
+
+#[tokio::test]
+async fn a_step_of_a_later_release_is_treated_as_the_last_one() {
+    let lab = Lab::new().await;
+    let state = State::HalfOpen { probes: vec![], successes: 0, step: BREAKER.probes.len() + 4 };
+    let later = Circuit { state, version: 1, ..Circuit::default() };
+    assert!(TableCircuits::new(lab.table.clone(), "gateway").replace(&later).await.unwrap());
+    for _ in 0..BREAKER.probes[BREAKER.probes.len() - 1] {
+        assert_eq!(lab.state().await, "half_open");
+        assert!(lab.call(false).await);
+    }
+    assert_eq!(lab.state().await, "closed");
+}

@@ -34,6 +34,33 @@ async fn a_process_reads_once_that_a_sku_is_spread_and_then_reserves_by_one_call
 }
 
 #[tokio::test]
+async fn a_reservation_that_meets_another_transaction_takes_from_another_shard() {
+    let shard = async |conflicts: u32| {
+        let warehouse = Warehouse::spread(&[("MUG", 80, 8)]).await;
+        // The store knows from now on that the stock is spread.
+        warehouse.store.stock(&sku("MUG")).await.unwrap();
+        warehouse.faults.reset();
+        warehouse.faults.conflict(conflicts);
+        warehouse.reserve(&order(1), &[("MUG", 1)]).await.unwrap();
+        let calls = usize::try_from(conflicts + 1).unwrap();
+        assert_eq!(warehouse.faults.calls(), vec!["TransactWriteItems"; calls]);
+        warehouse.taken(&order(1)).await
+    };
+    assert_ne!(shard(0).await, shard(1).await);
+}
+
+#[tokio::test]
+async fn a_plan_that_meets_another_transaction_is_written_again_without_reading_the_stock_again() {
+    let warehouse = Warehouse::spread(&[("MUG", 80, 8)]).await;
+    warehouse.faults.conflict_after(1, 1);
+    warehouse.reserve(&order(1), &[("MUG", 1)]).await.unwrap();
+    assert_eq!(
+        warehouse.faults.calls(),
+        ["TransactWriteItems", "BatchGetItem", "BatchGetItem", "TransactWriteItems", "TransactWriteItems"]
+    );
+}
+
+#[tokio::test]
 async fn shards_that_were_added_are_found_after_a_minute() {
     let warehouse = Warehouse::spread(&[("MUG", 80, 2)]).await;
     warehouse.reserve(&order(1), &[("MUG", 1)]).await.unwrap();

@@ -1,0 +1,143 @@
+//! The API with a table and a KMS of its own.
+
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use axum::http::StatusCode;
+use contracts::Envelope;
+use lambda_kit::{
+    dynamodb::{OUTBOX, Table, key},
+    http::{ClientAddress, Limiter},
+    jwt::{Audience, Claims, Signer, Verifier},
+    numbers,
+    testing::{self, App, Faults, Response, kms, request},
+};
+use serde_json::{Value, json};
+use users::{Limits, Store, Users, routes};
+use wiremock::MockServer;
+
+pub struct TestApi {
+    pub app: App,
+    verifier: Arc<Verifier>,
+    table: Table,
+    pub faults: Faults,
+    pub kms: Arc<MockServer>,
+}
+
+pub fn anna() -> Value {
+    json!({"email": " Anna@Example.com ", "password": "blue mug 42", "name": "Anna", "phone": "+14155550123"})
+}
+
+fn bearer(access_token: &str) -> String {
+    format!("Bearer {access_token}")
+}
+
+impl TestApi {
+    pub async fn new() -> Self {
+        let (table, faults) = testing::table(&[]).await;
+        Self::with_keys(table, faults, Arc::new(kms::start().await), &[kms::KEY_ARN])
+    }
+
+    /// The same table and KMS, deployed with these keys.
+    pub fn deployed_with(&self, keys: &[&str]) -> Self {
+        Self::with_keys(self.table.clone(), self.faults.clone(), Arc::clone(&self.kms), keys)
+    }
+
+    fn with_keys(table: Table, faults: Faults, kms: Arc<MockServer>, keys: &[&str]) -> Self {
+        let client = aws_sdk_kms::Client::new(&testing::sdk_config(&kms.uri()).0);
+        let arns = keys.iter().map(|arn| (*arn).to_owned()).collect();
+        let verifier = Arc::new(Verifier::new(client.clone(), arns));
+        let signer = Signer::new(client, keys[0].to_owned());
+        let users = Users {
+            store: Store::new(table.clone()),
+            signer,
+            verifier: Arc::clone(&verifier),
+            limits: Limits { per_address: 8, ..Limits::default() },
+        };
+        let limiter = Limiter::new(table.clone(), "auth", numbers::AUTH_PER_ADDRESS);
+        let app = App::new(routes(users, limiter), Arc::clone(&verifier));
+        Self { app, verifier, table, faults, kms }
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Response {
+        let headers = [("content-type", "application/json"), ("x-correlation-id", "the-same")];
+        self.app.call("POST", path, &headers, body.to_string()).await
+    }
+
+    pub async fn get(&self, path: &str, access_token: Option<&str>) -> Response {
+        self.app.get(path, &access_token.map(bearer).unwrap_or_default()).await
+    }
+
+    pub async fn patch(&self, access_token: &str, body: &Value) -> Response {
+        let headers = [("authorization", &*bearer(access_token)), ("content-type", "application/json")];
+        self.app.call("PATCH", "/v1/users/me", &headers, body.to_string()).await
+    }
+
+    pub async fn delete(&self, access_token: &str) -> Response {
+        let headers = [("authorization", &*bearer(access_token))];
+        self.app.call("DELETE", "/v1/users/me", &headers, "").await
+    }
+
+    /// A login from this IP address.
+    pub async fn login_from(&self, address: &str, email: &str, password: &str) -> Response {
+        let body = json!({"email": email, "password": password}).to_string();
+        let headers = [("content-type", "application/json")];
+        let mut request = request("POST", "/v1/auth/login", &headers, body);
+        request.extensions_mut().insert(ClientAddress(address.parse().ok()));
+        self.app.send(request).await
+    }
+
+    /// The events in the outbox of all items.
+    pub async fn events(&self) -> Vec<Envelope> {
+        let answer = self.table.client.scan().table_name(&self.table.name).send().await.unwrap();
+        let outboxes = answer.items().iter().filter_map(|item| item.get(OUTBOX)?.as_l().ok());
+        outboxes.flatten().map(|event| serde_json::from_str(event.as_s().unwrap()).unwrap()).collect()
+    }
+
+    /// Anna's tokens.
+    pub async fn login(&self) -> Value {
+        let answer = self
+            .post("/v1/auth/login", &json!({"email": "anna@example.com", "password": "blue mug 42"}))
+            .await;
+        assert_eq!(answer.status, StatusCode::OK);
+        answer.body
+    }
+
+    pub async fn claims(&self, tokens: &Value) -> Claims {
+        self.verifier.verify(tokens["access_token"].as_str().unwrap(), Audience::Api).await.unwrap()
+    }
+
+    /// As an operator makes one: by hand, in the account item.
+    pub async fn make_admin(&self, email: &str) {
+        self.table
+            .client
+            .update_item()
+            .table_name(&self.table.name)
+            .set_key(Some(key(format!("EMAIL#{email}"), "ACCOUNT")))
+            .update_expression("SET #roles = :roles")
+            .expression_attribute_names("#roles", "roles")
+            .expression_attribute_values(
+                ":roles",
+                AttributeValue::L(vec![AttributeValue::S("admin".to_owned())]),
+            )
+            .send()
+            .await
+            .unwrap();
+    }
+
+    pub async fn forget_everyone(&self) {
+        let items = self.table.client.scan().table_name(&self.table.name).send().await.unwrap();
+        for item in items.items() {
+            let keys = item.iter().filter(|(name, _)| ["pk", "sk"].contains(&name.as_str()));
+            let key = keys.map(|(name, value)| (name.clone(), value.clone())).collect();
+            let delete = self.table.client.delete_item().table_name(&self.table.name).set_key(Some(key));
+            delete.send().await.unwrap();
+        }
+    }
+
+    /// All that the table holds, as text.
+    pub async fn stored(&self) -> Vec<String> {
+        let answer = self.table.client.scan().table_name(&self.table.name).send().await.unwrap();
+        answer.items().iter().map(|item| format!("{item:?}")).collect()
+    }
+}
