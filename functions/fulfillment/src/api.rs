@@ -2,8 +2,6 @@
 
 #[cfg(feature = "openapi")]
 mod describe;
-#[cfg(test)]
-mod tests;
 
 use axum::{
     Json, Router,
@@ -157,3 +155,6 @@ impl From<RecordError> for Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,6 @@ mod function;
 mod invocation;
 mod report;
 mod roll_back;
-#[cfg(test)]
-mod tests;
 
 use contracts::{
     OrderId, OrderStatus,
@@ -301,3 +299,6 @@ fn correlation_id(history: &History) -> &contracts::CorrelationId {
     // A history has its creation, or it could not have been read.
     &history.events[0].envelope.correlation_id
 }
+
+#[cfg(test)]
+mod tests;

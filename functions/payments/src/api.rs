@@ -2,8 +2,6 @@
 
 #[cfg(feature = "openapi")]
 mod describe;
-#[cfg(test)]
-mod tests;
 mod webhook;
 
 use std::sync::Arc;
@@ -98,3 +96,6 @@ impl From<RecorderError> for Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

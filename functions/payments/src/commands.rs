@@ -9,8 +9,6 @@ mod dispute;
 mod function;
 mod payments;
 mod pending;
-#[cfg(test)]
-mod tests;
 
 use contracts::{
     OrderId,
@@ -170,3 +168,6 @@ fn jittered(wait: SignedDuration) -> SignedDuration {
 fn command_id(order_id: &OrderId, action: &str) -> String {
     format!("{order_id}.{action}")
 }
+
+#[cfg(test)]
+mod tests;

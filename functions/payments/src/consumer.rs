@@ -1,8 +1,5 @@
 //! The events that payments handles: an order with a cancel request waits for its payment no longer.
 
-#[cfg(test)]
-mod tests;
-
 use contracts::{Envelope, EventPayload, OrderId, events::OrderCancelRequested};
 use jiff::Timestamp;
 use lambda_kit::sqs::{EventTypes, MessageError};
@@ -33,3 +30,6 @@ pub async fn handle(recorder: &InputRecorder, event: Envelope, now: Timestamp) -
     let context = EventContext { now, causation_id: &event_id };
     recorder.record(&order_id, known, &requested, context).await.map_err(MessageError::handler)
 }
+
+#[cfg(test)]
+mod tests;

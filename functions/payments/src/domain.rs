@@ -5,8 +5,6 @@ mod books;
 mod pending;
 mod refund;
 mod secret;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeSet;
 
@@ -577,3 +575,6 @@ fn event(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,6 @@ mod error;
 mod http;
 mod limits;
 mod object;
-#[cfg(test)]
-mod tests;
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
@@ -279,3 +277,6 @@ fn report(endpoint: Endpoint, error: &GatewayError) {
     telemetry::record("gateway.misused", Outcome::Error, Duration::ZERO);
     tracing::error!(endpoint = endpoint.name(), status, code, "the gateway does not take our requests");
 }
+
+#[cfg(test)]
+mod tests;

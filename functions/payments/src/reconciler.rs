@@ -4,8 +4,6 @@
 
 mod function;
 mod settlement;
-#[cfg(test)]
-mod tests;
 
 use std::{collections::BTreeSet, ops::Range, time::Duration};
 
@@ -194,3 +192,6 @@ fn seconds_of(date: Date) -> Result<Range<i64>, CheckError> {
     let end = date.tomorrow().and_then(start);
     Ok(start(date).map_err(|_| CheckError::Date(date))?..end.map_err(|_| CheckError::Date(date))?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,5 @@
 //! Stripe's signature of a webhook: <https://docs.stripe.com/webhooks#verify-manually>.
 
-#[cfg(test)]
-mod tests;
-
 use aws_lc_rs::hmac;
 use jiff::Timestamp;
 
@@ -70,3 +67,6 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     }
     pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,6 @@
 //! Every write replaces the item, with the version that was decided on as its condition. So the stored item
 //! is always what one decision wrote, and a writer that lost the race decides again on the new item.
 
-#[cfg(test)]
-mod tests;
-
 use std::ops::Range;
 
 use contracts::OrderId;
@@ -71,3 +68,6 @@ impl Store {
 fn payment_key(order_id: &OrderId) -> Item {
     key(format!("PAYMENT#{order_id}"), PAYMENT)
 }
+
+#[cfg(test)]
+mod tests;

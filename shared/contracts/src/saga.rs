@@ -6,8 +6,6 @@ mod compensations;
 mod errors;
 mod ledger;
 pub mod steps;
-#[cfg(test)]
-mod tests;
 
 pub use self::{
     commands::{
@@ -27,3 +25,6 @@ pub use self::{
     },
 };
 pub use crate::failure::Failure;
+
+#[cfg(test)]
+mod tests;

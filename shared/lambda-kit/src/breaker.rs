@@ -15,8 +15,6 @@ mod machine;
 #[cfg(test)]
 mod schedules;
 mod table;
-#[cfg(test)]
-mod tests;
 
 use std::{
     fmt,
@@ -337,3 +335,6 @@ impl<C: Circuits> Breaker<C> {
         f(&mut self.0.local.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,9 +10,6 @@
 //! Instances compare their own clocks, which Lambda keeps within milliseconds. An instance whose clock is
 //! ahead can take only what the bucket gains in that time.
 
-#[cfg(test)]
-mod tests;
-
 use std::{
     num::NonZeroU32,
     sync::atomic::{AtomicI64, Ordering},
@@ -297,3 +294,6 @@ impl Flow {
 fn micros(duration: SignedDuration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4)
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,6 @@ mod partitions;
 mod query;
 mod retry;
 mod table;
-#[cfg(test)]
-mod tests;
 mod transaction;
 
 use std::{collections::HashMap, str::FromStr};
@@ -201,3 +199,6 @@ pub(crate) fn is_busy<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> boo
         )
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,5 @@
 //! The circuit's state machine. Pure: the time is an argument, in Unix milliseconds.
 
-#[cfg(test)]
-mod tests;
-
 use serde::{Deserialize, Serialize};
 
 use crate::{limits::BREAKER, provider::CallOutcome};
@@ -250,3 +247,6 @@ impl Circuit {
         Self { state, version: self.version + 1, ..self.clone() }
     }
 }
+
+#[cfg(test)]
+mod tests;
