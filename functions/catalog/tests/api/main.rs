@@ -110,24 +110,24 @@ fn mug(sku: &str) -> Value {
 
 #[tokio::test]
 async fn a_product_is_created_read_changed_and_discontinued() {
-    let shop = TestApi::open().await;
-    let (status, created) = shop.admin("POST", "/v1/products", &mug("MUG")).await;
+    let api = TestApi::open().await;
+    let (status, created) = api.admin("POST", "/v1/products", &mug("MUG")).await;
     assert_eq!((status, &created["version"]), (StatusCode::CREATED, &json!(1)));
-    assert_eq!(shop.admin("POST", "/v1/products", &mug("MUG")).await.0, StatusCode::CONFLICT);
+    assert_eq!(api.admin("POST", "/v1/products", &mug("MUG")).await.0, StatusCode::CONFLICT);
 
-    let (status, headers, body) = shop.get("/v1/products/MUG").await;
+    let (status, headers, body) = api.get("/v1/products/MUG").await;
     assert_eq!(
         (status, &headers["etag"], &body["price"]["amount"]),
         (StatusCode::OK, &"\"1.0\"".parse().unwrap(), &json!(900))
     );
-    let known = shop.get_if_none_match("/v1/products/MUG", Some("\"1.0\"")).await;
+    let known = api.get_if_none_match("/v1/products/MUG", Some("\"1.0\"")).await;
     assert_eq!(known.0, StatusCode::NOT_MODIFIED);
 
     let dearer = json!({"name": "Mug", "category": "kitchen", "price": {"amount": 950, "currency": "USD"}});
     let change = |if_match: &'static str| {
-        let mut request = json_request("PUT", "/v1/products/MUG", &shop.tokens.admin(), &dearer);
+        let mut request = json_request("PUT", "/v1/products/MUG", &api.tokens.admin(), &dearer);
         request.headers_mut().insert("if-match", if_match.parse().unwrap());
-        shop.send(request)
+        api.send(request)
     };
     assert_eq!(change("\"1.0\"").await.2["version"], 2);
     assert_eq!(change("\"1.0\"").await.0, StatusCode::PRECONDITION_FAILED);
@@ -137,28 +137,28 @@ async fn a_product_is_created_read_changed_and_discontinued() {
     assert_eq!(change("*").await.2["version"], 5, "whatever it is now");
     assert_eq!(change("W/\"5.0\"").await.0, StatusCode::PRECONDITION_FAILED, "strong comparison");
     assert_eq!(change("5").await.0, StatusCode::PRECONDITION_FAILED, "no tag");
-    assert_eq!(shop.admin("PUT", "/v1/products/MUG", &dearer).await.0, StatusCode::PRECONDITION_REQUIRED);
+    assert_eq!(api.admin("PUT", "/v1/products/MUG", &dearer).await.0, StatusCode::PRECONDITION_REQUIRED);
 
-    assert_eq!(shop.admin("DELETE", "/v1/products/MUG", &Value::Null).await.0, StatusCode::NO_CONTENT);
-    assert_eq!(shop.get("/v1/products/MUG").await.0, StatusCode::NOT_FOUND);
-    assert_eq!(shop.get("/v1/products").await.2["items"], json!([]));
+    assert_eq!(api.admin("DELETE", "/v1/products/MUG", &Value::Null).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(api.get("/v1/products/MUG").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(api.get("/v1/products").await.2["items"], json!([]));
 }
 
 #[tokio::test]
 async fn a_discontinued_product_is_sold_again_and_its_versions_go_on() {
-    let shop = TestApi::open().await;
-    shop.admin("POST", "/v1/products", &mug("MUG")).await;
-    shop.admin("DELETE", "/v1/products/MUG", &Value::Null).await;
+    let api = TestApi::open().await;
+    api.admin("POST", "/v1/products", &mug("MUG")).await;
+    api.admin("DELETE", "/v1/products/MUG", &Value::Null).await;
     let again = named("MUG", "Cup", "kitchen");
-    let (status, created) = shop.admin("POST", "/v1/products", &again).await;
+    let (status, created) = api.admin("POST", "/v1/products", &again).await;
     assert_eq!(
         (status, &created["version"], &created["name"]),
         (StatusCode::CREATED, &json!(3), &json!("Cup"))
     );
-    assert_eq!(shop.admin("POST", "/v1/products", &again).await.0, StatusCode::CONFLICT);
-    assert_eq!(shop.get("/v1/products/MUG").await.2["version"], 3);
-    assert_eq!(shop.found("&q=cup").await, ["MUG"]);
-    assert!(shop.found("&q=mug").await.is_empty());
+    assert_eq!(api.admin("POST", "/v1/products", &again).await.0, StatusCode::CONFLICT);
+    assert_eq!(api.get("/v1/products/MUG").await.2["version"], 3);
+    assert_eq!(api.found("&q=cup").await, ["MUG"]);
+    assert!(api.found("&q=mug").await.is_empty());
 }
 
 #[rstest]
@@ -169,14 +169,14 @@ async fn a_discontinued_product_is_sold_again_and_its_versions_go_on() {
 #[case("1.0", 200)]
 #[tokio::test]
 async fn a_client_that_has_the_product_gets_nothing(#[case] tags: &str, #[case] expected: u16) {
-    let shop = TestApi::open().await;
-    shop.admin("POST", "/v1/products", &mug("MUG")).await;
-    let (status, headers, _) = shop.get_if_none_match("/v1/products/MUG", Some(tags)).await;
+    let api = TestApi::open().await;
+    api.admin("POST", "/v1/products", &mug("MUG")).await;
+    let (status, headers, _) = api.get_if_none_match("/v1/products/MUG", Some(tags)).await;
     assert_eq!(status.as_u16(), expected);
     assert_eq!(headers["etag"], "\"1.0\"");
-    let (_, headers, _) = shop.get("/v1/products").await;
+    let (_, headers, _) = api.get("/v1/products").await;
     let weak = format!("\"x\", W/{}", headers["etag"].to_str().unwrap());
-    let known = shop.get_if_none_match("/v1/products", Some(&weak)).await;
+    let known = api.get_if_none_match("/v1/products", Some(&weak)).await;
     assert_eq!(known.0, StatusCode::NOT_MODIFIED);
 }
 
@@ -186,9 +186,9 @@ async fn a_client_that_has_the_product_gets_nothing(#[case] tags: &str, #[case] 
 #[case("Straßenkreide", "strassen")]
 #[tokio::test]
 async fn a_product_is_found_however_its_name_is_spelled(#[case] name: &str, #[case] q: &str) {
-    let shop = TestApi::open().await;
-    shop.admin("POST", "/v1/products", &named("MUG", name, "kitchen")).await;
-    assert_eq!(shop.found(&format!("&q={}", percent(q))).await, ["MUG"]);
+    let api = TestApi::open().await;
+    api.admin("POST", "/v1/products", &named("MUG", name, "kitchen")).await;
+    assert_eq!(api.found(&format!("&q={}", percent(q))).await, ["MUG"]);
 }
 
 /// A text in a query.
@@ -218,13 +218,13 @@ async fn a_product_that_cannot_be_shown_or_sold_is_refused(
     #[case] value: Value,
     #[case] field: &str,
 ) {
-    let shop = TestApi::open().await;
+    let api = TestApi::open().await;
     let mut product = mug("MUG");
     *product.pointer_mut(pointer).unwrap() = value;
-    let (status, problem) = shop.admin("POST", "/v1/products", &product).await;
+    let (status, problem) = api.admin("POST", "/v1/products", &product).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(problem["errors"][0]["field"], field, "{problem}");
-    assert_eq!(shop.items().await, 0);
+    assert_eq!(api.items().await, 0);
 }
 
 #[rstest]
@@ -253,40 +253,40 @@ fn stock_changed(sku: &str, sequence: u64, availability: Availability) -> Envelo
 
 #[tokio::test]
 async fn a_product_shows_its_published_stock_and_its_tag_covers_it() {
-    let shop = TestApi::open().await;
-    let store = Store::new(shop.table.clone());
+    let api = TestApi::open().await;
+    let store = Store::new(api.table.clone());
     // A stock event may arrive before its product exists.
     handle_event(&store, stock_changed("MUG", 4, Availability::LowStock)).await.unwrap();
-    let (_, created) = shop.admin("POST", "/v1/products", &mug("MUG")).await;
+    let (_, created) = api.admin("POST", "/v1/products", &mug("MUG")).await;
     assert_eq!(created["availability"], "low_stock");
-    shop.admin("POST", "/v1/products", &mug("CUP")).await;
+    api.admin("POST", "/v1/products", &mug("CUP")).await;
 
-    let (_, headers, body) = shop.get("/v1/products/MUG").await;
+    let (_, headers, body) = api.get("/v1/products/MUG").await;
     assert_eq!((&headers["etag"], &body["availability"]), (&"\"1.4\"".parse().unwrap(), &json!("low_stock")));
-    let (_, _, list) = shop.get("/v1/products").await;
+    let (_, _, list) = api.get("/v1/products").await;
     let shown: Vec<&Value> =
         list["items"].as_array().unwrap().iter().map(|item| &item["availability"]).collect();
     assert_eq!(shown, ["unknown", "low_stock"], "CUP, MUG");
 
     // Whatever happens to the stock, a change is compared with the product's own version.
     let body = json!({"name": "Mug", "category": "kitchen", "price": {"amount": 950, "currency": "USD"}});
-    let mut request = json_request("PUT", "/v1/products/MUG", &shop.tokens.admin(), &body);
+    let mut request = json_request("PUT", "/v1/products/MUG", &api.tokens.admin(), &body);
     request.headers_mut().insert("if-match", "\"1.3\"".parse().unwrap());
-    let (status, headers, changed) = shop.send(request).await;
+    let (status, headers, changed) = api.send(request).await;
     assert_eq!((status, &changed["version"]), (StatusCode::OK, &json!(2)));
     assert_eq!(headers["etag"], "\"2.4\"");
 }
 
 #[tokio::test]
 async fn availability_that_cannot_be_read_is_unknown_and_refuses_no_request() {
-    let shop = TestApi::open().await;
-    shop.admin("POST", "/v1/products", &mug("MUG")).await;
+    let api = TestApi::open().await;
+    api.admin("POST", "/v1/products", &mug("MUG")).await;
     // Another process, with an empty cache.
     let (asked, _server) = inventory().await;
-    let app = App::new(routes(Store::new(shop.table.clone()), asked), shop.tokens.verifier());
-    let shop = TestApi { app, ..shop };
-    shop.faults.refuse("BatchGetItem", 3);
-    let (status, _, body) = shop.get("/v1/products/MUG").await;
+    let app = App::new(routes(Store::new(api.table.clone()), asked), api.tokens.verifier());
+    let api = TestApi { app, ..api };
+    api.faults.refuse("BatchGetItem", 3);
+    let (status, _, body) = api.get("/v1/products/MUG").await;
     assert_eq!((status, &body["availability"]), (StatusCode::OK, &json!("unknown")));
 }
 
@@ -294,13 +294,13 @@ fn named(sku: &str, name: &str, category: &str) -> Value {
     json!({"sku": sku, "name": name, "category": category, "price": {"amount": 900, "currency": "USD"}})
 }
 
-async fn shop_with(products: &[(&str, &str, &str)]) -> TestApi {
-    let shop = TestApi::open().await;
+async fn api_with(products: &[(&str, &str, &str)]) -> TestApi {
+    let api = TestApi::open().await;
     for (sku, name, category) in products {
-        let (status, body) = shop.admin("POST", "/v1/products", &named(sku, name, category)).await;
+        let (status, body) = api.admin("POST", "/v1/products", &named(sku, name, category)).await;
         assert_eq!(status, StatusCode::CREATED, "{body}");
     }
-    shop
+    api
 }
 
 #[rstest]
@@ -309,7 +309,7 @@ async fn shop_with(products: &[(&str, &str, &str)]) -> TestApi {
 #[case::one_by_one(1, &[1, 1, 1])]
 #[tokio::test]
 async fn every_list_is_read_page_by_page(#[case] limit: usize, #[case] pages: &[usize]) {
-    let shop = shop_with(&[
+    let api = api_with(&[
         ("C", "Mug, small mug", "kitchen"),
         ("A", "Blue mug", "kitchen"),
         ("D", "Lamp", "home"),
@@ -321,13 +321,13 @@ async fn every_list_is_read_page_by_page(#[case] limit: usize, #[case] pages: &[
         ("&q=mug", ["A", "B", "C"]),
         ("&q=MU&category=kitchen", ["A", "B", "C"]),
     ] {
-        let (found, sizes) = shop.walk(query, limit).await;
+        let (found, sizes) = api.walk(query, limit).await;
         let mut sorted = found.clone();
         sorted.sort();
         assert_eq!((sorted, sizes), (skus.map(String::from).to_vec(), pages.to_vec()), "{query}: {found:?}");
     }
-    assert_eq!(shop.found("").await, ["A", "B", "C", "D"]);
-    assert_eq!(shop.found("&category=&q=+").await, ["A", "B", "C", "D"], "what is empty filters nothing");
+    assert_eq!(api.found("").await, ["A", "B", "C", "D"]);
+    assert_eq!(api.found("&category=&q=+").await, ["A", "B", "C", "D"], "what is empty filters nothing");
 }
 
 #[rstest]
@@ -340,55 +340,55 @@ async fn every_list_is_read_page_by_page(#[case] limit: usize, #[case] pages: &[
 #[case::beyond_ascii("gr%C3%B6%C3%9F", &["GREAT"])]
 #[tokio::test]
 async fn products_are_found_by_the_beginning_of_a_word(#[case] q: &str, #[case] expected: &[&str]) {
-    let shop = shop_with(&[
+    let api = api_with(&[
         ("BLUE", "Blue mug", "kitchen"),
         ("BIG", "Big blue mug", "kitchen"),
         ("GREAT", "Kanne, GRÖSSTE Größe", "kitchen"),
     ])
     .await;
-    let mut found = shop.found(&format!("&q={q}")).await;
+    let mut found = api.found(&format!("&q={q}")).await;
     found.sort();
     assert_eq!(found, expected);
 }
 
 #[tokio::test]
 async fn a_product_is_found_where_it_is_now_and_no_longer_where_it_was() {
-    let shop = shop_with(&[("MUG", "Big blue mug", "kitchen")]).await;
-    let items = shop.items().await;
-    shop.faults.reset();
+    let api = api_with(&[("MUG", "Big blue mug", "kitchen")]).await;
+    let items = api.items().await;
+    api.faults.reset();
 
     // Another price changes no list, and is one plain write.
     let dearer =
         json!({"name": "Big blue mug", "category": "kitchen", "price": {"amount": 950, "currency": "USD"}});
-    assert_eq!(shop.put("MUG", "\"1\"", &dearer).await.0, StatusCode::OK);
-    assert_eq!(shop.faults.calls(), ["GetItem", "PutItem"]);
-    assert_eq!(shop.items().await, items);
+    assert_eq!(api.put("MUG", "\"1\"", &dearer).await.0, StatusCode::OK);
+    assert_eq!(api.faults.calls(), ["GetItem", "PutItem"]);
+    assert_eq!(api.items().await, items);
 
-    assert_eq!(shop.put("MUG", "\"2\"", &named("MUG", "Red mug", "gifts")).await.0, StatusCode::OK);
+    assert_eq!(api.put("MUG", "\"2\"", &named("MUG", "Red mug", "gifts")).await.0, StatusCode::OK);
     for gone in ["&q=big", "&q=blue", "&category=kitchen", "&category=kitchen&q=mug"] {
-        assert!(shop.found(gone).await.is_empty(), "{gone}");
+        assert!(api.found(gone).await.is_empty(), "{gone}");
     }
     for now in ["&q=red", "&q=mug", "&category=gifts", "&category=gifts&q=red%20mug", ""] {
-        assert_eq!(shop.found(now).await, ["MUG"], "{now}");
+        assert_eq!(api.found(now).await, ["MUG"], "{now}");
     }
-    assert_eq!(shop.items().await, items - 1, "a word less");
+    assert_eq!(api.items().await, items - 1, "a word less");
 
-    shop.admin("DELETE", "/v1/products/MUG", &Value::Null).await;
+    api.admin("DELETE", "/v1/products/MUG", &Value::Null).await;
     for gone in ["&q=red", "&category=gifts", ""] {
-        assert!(shop.found(gone).await.is_empty(), "{gone}");
+        assert!(api.found(gone).await.is_empty(), "{gone}");
     }
-    assert_eq!(shop.items().await, 1, "the product itself, whose SKU is never used again");
+    assert_eq!(api.items().await, 1, "the product itself, whose SKU is never used again");
 }
 
 #[tokio::test]
 async fn a_cursor_belongs_to_its_list() {
-    let shop = shop_with(&[("A", "Mug", "kitchen"), ("B", "Mug", "kitchen"), ("C", "Mug", "home")]).await;
+    let api = api_with(&[("A", "Mug", "kitchen"), ("B", "Mug", "kitchen"), ("C", "Mug", "home")]).await;
     let lists = ["", "&category=kitchen", "&q=mug", "&q=mu", "&category=kitchen&q=mug"];
     for list in lists {
-        let (_, _, page) = shop.get(&format!("/v1/products?limit=1{list}")).await;
+        let (_, _, page) = api.get(&format!("/v1/products?limit=1{list}")).await;
         let cursor = page["next_cursor"].as_str().unwrap().to_owned();
         for other in lists {
-            let (status, _, body) = shop.get(&format!("/v1/products?limit=1{other}&cursor={cursor}")).await;
+            let (status, _, body) = api.get(&format!("/v1/products?limit=1{other}&cursor={cursor}")).await;
             if other == list {
                 assert_eq!(status, StatusCode::OK);
             } else {
@@ -403,13 +403,13 @@ async fn a_cursor_belongs_to_its_list() {
 
 #[tokio::test]
 async fn a_list_that_is_the_same_is_not_sent_again() {
-    let shop = shop_with(&[("A", "Mug", "kitchen")]).await;
-    let (_, headers, _) = shop.get("/v1/products?q=mug").await;
+    let api = api_with(&[("A", "Mug", "kitchen")]).await;
+    let (_, headers, _) = api.get("/v1/products?q=mug").await;
     assert_eq!(headers["cache-control"], "public, max-age=5, stale-if-error=1800");
     let tag = headers["etag"].to_str().unwrap();
-    let ask = || shop.get_if_none_match("/v1/products?q=mug", Some(tag));
+    let ask = || api.get_if_none_match("/v1/products?q=mug", Some(tag));
     assert_eq!(ask().await.0, StatusCode::NOT_MODIFIED);
-    shop.put("A", "*", &named("A", "Mug, new", "kitchen")).await;
+    api.put("A", "*", &named("A", "Mug, new", "kitchen")).await;
     assert_eq!(ask().await.0, StatusCode::OK);
 }
 
@@ -431,13 +431,13 @@ fn completed(order: &str, skus: &[&str]) -> Envelope {
 
 #[tokio::test]
 async fn related_are_products_on_sale_that_were_bought_together_the_most_frequent_first() {
-    let shop = shop_with(&[("A", "Mug", "k"), ("B", "Cup", "k"), ("C", "Tea", "k"), ("D", "Pot", "k")]).await;
-    let store = Store::new(shop.table.clone());
+    let api = api_with(&[("A", "Mug", "k"), ("B", "Cup", "k"), ("C", "Tea", "k"), ("D", "Pot", "k")]).await;
+    let store = Store::new(api.table.clone());
     for (order, skus) in [("1", &["A", "B"][..]), ("2", &["A", "C", "GONE"]), ("3", &["A", "C", "D"])] {
         handle_event(&store, completed(order, skus)).await.unwrap();
     }
-    shop.admin("DELETE", "/v1/products/D", &Value::Null).await;
-    let (status, headers, related) = shop.get("/v1/products/A/related").await;
+    api.admin("DELETE", "/v1/products/D", &Value::Null).await;
+    let (status, headers, related) = api.get("/v1/products/A/related").await;
     assert_eq!((status, &related["next_cursor"]), (StatusCode::OK, &Value::Null));
     let skus: Vec<&Value> = related["items"].as_array().unwrap().iter().map(|item| &item["sku"]).collect();
     assert_eq!(skus, ["C", "B"]);
@@ -445,35 +445,35 @@ async fn related_are_products_on_sale_that_were_bought_together_the_most_frequen
     assert_eq!(headers["cache-control"], "public, max-age=5, stale-if-error=1800");
     assert!(headers.contains_key("etag"));
 
-    shop.admin("POST", "/v1/products", &mug("NEW")).await;
-    let (status, _, none) = shop.get("/v1/products/NEW/related").await;
+    api.admin("POST", "/v1/products", &mug("NEW")).await;
+    let (status, _, none) = api.get("/v1/products/NEW/related").await;
     assert_eq!((status, none), (StatusCode::OK, json!({"items": [], "next_cursor": null})));
 }
 
 #[tokio::test]
 async fn of_two_changes_at_once_one_gets_a_precondition_error() {
-    let shop = shop_with(&[("A", "Mug", "kitchen")]).await;
+    let api = api_with(&[("A", "Mug", "kitchen")]).await;
     let (left, right) = (named("A", "Left mug", "kitchen"), named("A", "Right mug", "kitchen"));
-    let both = tokio::join!(shop.put("A", "\"1\"", &left), shop.put("A", "\"1\"", &right));
+    let both = tokio::join!(api.put("A", "\"1\"", &left), api.put("A", "\"1\"", &right));
     let mut statuses = [both.0.0.as_u16(), both.1.0.as_u16()];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 412]);
-    assert_eq!(shop.found("&q=left").await.len() + shop.found("&q=right").await.len(), 1);
+    assert_eq!(api.found("&q=left").await.len() + api.found("&q=right").await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_product_whose_answer_was_lost_is_created_once() {
-    let shop = TestApi::open().await;
-    shop.faults.lose_answers("TransactWriteItems", 1);
-    assert_eq!(shop.admin("POST", "/v1/products", &mug("MUG")).await.0, StatusCode::CREATED);
-    assert_eq!(shop.items().await, 2, "it and where it is found by its one word");
+    let api = TestApi::open().await;
+    api.faults.lose_answers("TransactWriteItems", 1);
+    assert_eq!(api.admin("POST", "/v1/products", &mug("MUG")).await.0, StatusCode::CREATED);
+    assert_eq!(api.items().await, 2, "it and where it is found by its one word");
 }
 
 #[tokio::test]
 async fn a_table_that_does_not_answer_is_503() {
-    let shop = TestApi::open().await;
-    shop.faults.refuse("GetItem", 3);
-    let (status, headers, body) = shop.get("/v1/products/MUG").await;
+    let api = TestApi::open().await;
+    api.faults.refuse("GetItem", 3);
+    let (status, headers, body) = api.get("/v1/products/MUG").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(headers.contains_key("retry-after"));
     assert!(!body["detail"].as_str().unwrap().contains("refused by the test"), "nothing internal leaks");
@@ -509,18 +509,18 @@ async fn a_refusal_is_a_problem_and_writes_nothing(
     #[case] body: String,
     #[case] expected: u16,
 ) {
-    let shop = TestApi::open().await;
+    let api = TestApi::open().await;
     let user = UserId::generate();
     let bearer = match who {
-        "admin" => Some(shop.tokens.admin()),
-        "user" => Some(shop.tokens.user(&user)),
-        "expired" => Some(shop.tokens.expired(&user)),
+        "admin" => Some(api.tokens.admin()),
+        "user" => Some(api.tokens.user(&user)),
+        "expired" => Some(api.tokens.expired(&user)),
         "bad" => Some("Bearer a.b.c".to_owned()),
         _ => None,
     };
     let mut sent = vec![("content-type", "application/json"), ("x-correlation-id", "test-1")];
     sent.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
-    let (status, headers, problem) = shop.send(request(method, path, &sent, body)).await;
+    let (status, headers, problem) = api.send(request(method, path, &sent, body)).await;
     assert_eq!(status.as_u16(), expected, "{problem}");
     assert_eq!(headers["content-type"], "application/problem+json");
     assert_eq!(headers["x-correlation-id"], "test-1");
@@ -529,15 +529,15 @@ async fn a_refusal_is_a_problem_and_writes_nothing(
     assert_eq!(problem["instance"], path.split('?').next().unwrap());
     assert_eq!(problem["errors"].is_array(), expected == 422);
     assert_eq!(headers.contains_key("www-authenticate"), expected == 401);
-    assert_eq!(shop.items().await, 0);
+    assert_eq!(api.items().await, 0);
 }
 
 #[tokio::test]
 async fn a_body_that_is_no_json_by_its_type_is_415() {
-    let shop = TestApi::open().await;
-    let mut request = json_request("POST", "/v1/products", &shop.tokens.admin(), &mug("A"));
+    let api = TestApi::open().await;
+    let mut request = json_request("POST", "/v1/products", &api.tokens.admin(), &mug("A"));
     request.headers_mut().insert("content-type", "text/plain".parse().unwrap());
-    let (status, headers, _) = shop.send(request).await;
+    let (status, headers, _) = api.send(request).await;
     assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     assert_eq!(headers["accept"], "application/json");
 }

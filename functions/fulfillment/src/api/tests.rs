@@ -15,7 +15,7 @@ use super::*;
 use crate::{carrier::HouseCarrier, commands::handle};
 
 struct TestApi {
-    api: Api,
+    state: Api,
     faults: Faults,
     tokens: Tokens,
     user: UserId,
@@ -43,15 +43,15 @@ impl TestApi {
             .await;
         let (sdk, _) = sdk_config(&lambda.uri());
         let orders = OrdersClient::new(&(&sdk).into(), "test".to_owned());
-        let api = Api { store: Store::new(table), orders };
-        Self { api, faults, tokens: Tokens::new(), user, order, status, _orders: lambda }
+        let state = Api { store: Store::new(table), orders };
+        Self { state, faults, tokens: Tokens::new(), user, order, status, _orders: lambda }
     }
 
     async fn scheduled() -> Self {
-        let shop = Self::open().await;
-        shop.command(FulfillmentCommand::ScheduleShipment {
-            context: shop.context(),
-            user_id: shop.user.clone(),
+        let api = Self::open().await;
+        api.command(FulfillmentCommand::ScheduleShipment {
+            context: api.context(),
+            user_id: api.user.clone(),
             items: vec![OrderLine { sku: Sku::try_from("MUG").unwrap(), quantity: 1 }],
             shipping_address: ShippingAddress {
                 name: "Ada".to_owned(),
@@ -64,7 +64,7 @@ impl TestApi {
         })
         .await
         .unwrap();
-        shop
+        api
     }
 
     fn context(&self) -> CommandContext {
@@ -74,11 +74,11 @@ impl TestApi {
 
     async fn command(&self, command: FulfillmentCommand) -> Result<(), String> {
         let now = "2026-11-20T12:00:00Z".parse().unwrap();
-        handle(&self.api.store, &HouseCarrier, command, now).await.map(|_| ()).map_err(|e| e.to_string())
+        handle(&self.state.store, &HouseCarrier, command, now).await.map(|_| ()).map_err(|e| e.to_string())
     }
 
     fn app(&self) -> App {
-        App::new(routes(self.api.clone()), self.tokens.verifier())
+        App::new(routes(self.state.clone()), self.tokens.verifier())
     }
 
     async fn seen_by(&self, bearer: &str) -> (StatusCode, Value) {
@@ -99,35 +99,35 @@ impl TestApi {
     }
 
     async fn last_event(&self) -> (String, u64) {
-        let shipment = self.api.store.shipment(&self.order).await.unwrap().unwrap();
+        let shipment = self.state.store.shipment(&self.order).await.unwrap().unwrap();
         (format!("{:?}", shipment.status).to_lowercase(), shipment.version)
     }
 }
 
 #[tokio::test]
 async fn a_shipment_goes_its_way_and_its_customer_sees_where_it_is() {
-    let shop = TestApi::scheduled().await;
-    let mine = shop.tokens.user(&shop.user);
-    let (_, booked) = shop.seen_by(&mine).await;
+    let api = TestApi::scheduled().await;
+    let mine = api.tokens.user(&api.user);
+    let (_, booked) = api.seen_by(&mine).await;
     assert_eq!((&booked["status"], &booked["carrier"]), (&json!("scheduled"), &json!("Ordersaga Parcel")));
 
     assert!(booked.get("shipping_address").is_none());
-    let with_address = format!("/v1/shipments/{}?include=address", shop.order);
-    let shown = shop.app().get(&with_address, &mine).await;
+    let with_address = format!("/v1/shipments/{}?include=address", api.order);
+    let shown = api.app().get(&with_address, &mine).await;
     assert_eq!(shown.body["shipping_address"]["line1"], "1 Street");
 
     for status in ["picked", "packed"] {
-        assert_eq!(shop.report(status).await, StatusCode::OK);
+        assert_eq!(api.report(status).await, StatusCode::OK);
     }
     let shipped = json!({"status": "shipped", "tracking_number": "1Z999"});
-    let (status, answer) = shop.report_as(&shop.tokens.admin(), shipped.clone()).await;
+    let (status, answer) = api.report_as(&api.tokens.admin(), shipped.clone()).await;
     assert_eq!((status, &answer["tracking_number"]), (StatusCode::OK, &json!("1Z999")));
-    assert_eq!(shop.report_as(&shop.tokens.admin(), shipped).await, (StatusCode::OK, answer), "a repeat");
-    assert_eq!(shop.report("delivered").await, StatusCode::OK);
-    assert_eq!(shop.last_event().await, ("delivered".to_owned(), 5), "each was written once");
-    let (_, seen) = shop.seen_by(&mine).await;
+    assert_eq!(api.report_as(&api.tokens.admin(), shipped).await, (StatusCode::OK, answer), "a repeat");
+    assert_eq!(api.report("delivered").await, StatusCode::OK);
+    assert_eq!(api.last_event().await, ("delivered".to_owned(), 5), "each was written once");
+    let (_, seen) = api.seen_by(&mine).await;
     assert_eq!((&seen["status"], &seen["tracking_number"]), (&json!("delivered"), &json!("1Z999")));
-    let shipment = shop.api.store.shipment(&shop.order).await.unwrap().unwrap();
+    let shipment = api.state.store.shipment(&api.order).await.unwrap().unwrap();
     assert_eq!(shipment.shipping_address, None, "there is nothing left to send");
 }
 
@@ -136,19 +136,19 @@ async fn a_shipment_goes_its_way_and_its_customer_sees_where_it_is() {
 #[case::skipped_more("delivered")]
 #[tokio::test]
 async fn a_report_out_of_order_is_refused(#[case] status: &str) {
-    let shop = TestApi::scheduled().await;
-    let (code, problem) = shop.report_as(&shop.tokens.admin(), json!({"status": status})).await;
+    let api = TestApi::scheduled().await;
+    let (code, problem) = api.report_as(&api.tokens.admin(), json!({"status": status})).await;
     assert_eq!(code, StatusCode::CONFLICT);
     assert!(problem["detail"].as_str().unwrap().starts_with("The shipment is scheduled."), "{problem}");
-    assert_eq!(shop.last_event().await, ("scheduled".to_owned(), 1));
+    assert_eq!(api.last_event().await, ("scheduled".to_owned(), 1));
 }
 
 #[tokio::test]
 async fn an_order_that_has_not_completed_is_not_sent() {
-    let shop = TestApi::scheduled().await;
-    *shop.status.lock().unwrap() = Some(OrderStatus::PaymentPending);
-    assert_eq!(shop.report("picked").await, StatusCode::CONFLICT);
-    assert_eq!(shop.last_event().await, ("scheduled".to_owned(), 1));
+    let api = TestApi::scheduled().await;
+    *api.status.lock().unwrap() = Some(OrderStatus::PaymentPending);
+    assert_eq!(api.report("picked").await, StatusCode::CONFLICT);
+    assert_eq!(api.last_event().await, ("scheduled".to_owned(), 1));
 
     let unbooked = TestApi::open().await;
     *unbooked.status.lock().unwrap() = Some(OrderStatus::OrderCreated);
@@ -159,57 +159,57 @@ async fn an_order_that_has_not_completed_is_not_sent() {
 
 #[tokio::test]
 async fn a_cancelled_shipment_is_not_sent_and_one_that_is_sent_cannot_be_cancelled() {
-    let cancel = |shop: &TestApi| FulfillmentCommand::CancelShipment {
-        context: shop.context(),
-        user_id: shop.user.clone(),
+    let cancel = |api: &TestApi| FulfillmentCommand::CancelShipment {
+        context: api.context(),
+        user_id: api.user.clone(),
     };
-    let shop = TestApi::scheduled().await;
-    shop.command(cancel(&shop)).await.unwrap();
-    assert_eq!(shop.report("picked").await, StatusCode::CONFLICT);
+    let api = TestApi::scheduled().await;
+    api.command(cancel(&api)).await.unwrap();
+    assert_eq!(api.report("picked").await, StatusCode::CONFLICT);
 
-    let shop = TestApi::scheduled().await;
-    shop.report("picked").await;
-    assert_eq!(shop.command(cancel(&shop)).await.unwrap_err(), "the order's shipment is being sent");
-    assert_eq!(shop.last_event().await, ("picked".to_owned(), 2));
+    let api = TestApi::scheduled().await;
+    api.report("picked").await;
+    assert_eq!(api.command(cancel(&api)).await.unwrap_err(), "the order's shipment is being sent");
+    assert_eq!(api.last_event().await, ("picked".to_owned(), 2));
 }
 
 #[tokio::test]
 async fn a_report_whose_write_loses_its_answer_is_recorded_once() {
-    let shop = TestApi::scheduled().await;
-    shop.faults.lose_answers("PutItem", 1);
-    assert_eq!(shop.report("picked").await, StatusCode::OK);
-    assert_eq!(shop.last_event().await, ("picked".to_owned(), 2));
+    let api = TestApi::scheduled().await;
+    api.faults.lose_answers("PutItem", 1);
+    assert_eq!(api.report("picked").await, StatusCode::OK);
+    assert_eq!(api.last_event().await, ("picked".to_owned(), 2));
 }
 
 #[tokio::test]
 async fn while_orders_does_not_answer_nothing_is_picked() {
-    let shop = TestApi::scheduled().await;
+    let api = TestApi::scheduled().await;
     let silent = MockServer::start().await;
     let (sdk, _) = sdk_config(&silent.uri());
     let orders = OrdersClient::new(&(&sdk).into(), "test".to_owned());
-    let shop = TestApi { api: Api { orders, ..shop.api.clone() }, ..shop };
-    assert_eq!(shop.report("picked").await, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(shop.last_event().await, ("scheduled".to_owned(), 1));
+    let api = TestApi { state: Api { orders, ..api.state.clone() }, ..api };
+    assert_eq!(api.report("picked").await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(api.last_event().await, ("scheduled".to_owned(), 1));
 }
 
 #[tokio::test]
 async fn a_shipment_is_its_customers_and_the_staffs() {
-    let shop = TestApi::scheduled().await;
+    let api = TestApi::scheduled().await;
     let stranger = UserId::try_from("usr_ffffffffffffffffffffffffffffffff").unwrap();
-    assert_eq!(shop.seen_by(&shop.tokens.user(&stranger)).await.0, StatusCode::NOT_FOUND);
-    assert_eq!(shop.seen_by(&shop.tokens.admin()).await.0, StatusCode::OK);
-    let mine = shop.tokens.user(&shop.user);
-    assert_eq!(shop.report_as(&mine, json!({"status": "picked"})).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(api.seen_by(&api.tokens.user(&stranger)).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(api.seen_by(&api.tokens.admin()).await.0, StatusCode::OK);
+    let mine = api.tokens.user(&api.user);
+    assert_eq!(api.report_as(&mine, json!({"status": "picked"})).await.0, StatusCode::FORBIDDEN);
     let empty = TestApi::open().await;
     assert_eq!(empty.seen_by(&empty.tokens.admin()).await.0, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
 async fn an_empty_tracking_number_leaves_the_one_that_was_booked() {
-    let shop = TestApi::scheduled().await;
-    let booked = shop.seen_by(&shop.tokens.admin()).await.1;
+    let api = TestApi::scheduled().await;
+    let booked = api.seen_by(&api.tokens.admin()).await.1;
     let report = json!({"status": "picked", "tracking_number": " "});
-    let (status, picked) = shop.report_as(&shop.tokens.admin(), report).await;
+    let (status, picked) = api.report_as(&api.tokens.admin(), report).await;
     assert_eq!((status, &picked["tracking_number"]), (StatusCode::OK, &booked["tracking_number"]));
 }
 
@@ -220,8 +220,8 @@ async fn an_empty_tracking_number_leaves_the_one_that_was_booked() {
 #[case::other_field(json!({"status": "picked", "carrier": "x"}), "carrier")]
 #[tokio::test]
 async fn a_report_that_cannot_be_read_is_refused(#[case] body: Value, #[case] field: &str) {
-    let shop = TestApi::scheduled().await;
-    let (status, problem) = shop.report_as(&shop.tokens.admin(), body).await;
+    let api = TestApi::scheduled().await;
+    let (status, problem) = api.report_as(&api.tokens.admin(), body).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
     assert!(problem["errors"][0]["field"].as_str().unwrap().contains(field), "{problem}");
 }

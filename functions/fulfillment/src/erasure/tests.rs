@@ -59,18 +59,18 @@ fn deleted() -> Envelope {
     Envelope::new(new, &UserDeleted { user_id: anna() }).unwrap()
 }
 
-struct Lab {
+struct TestStore {
     store: Store,
     table: Table,
     faults: Faults,
 }
 
-async fn lab() -> Lab {
+async fn fixture() -> TestStore {
     let (table, faults) = table(&[]).await;
-    Lab { store: Store::new(table.clone()), table, faults }
+    TestStore { store: Store::new(table.clone()), table, faults }
 }
 
-impl Lab {
+impl TestStore {
     async fn take(&self, command: FulfillmentCommand) {
         handle(&self.store, &HouseCarrier, command, Timestamp::UNIX_EPOCH).await.unwrap();
     }
@@ -123,30 +123,30 @@ impl Lab {
 
 #[tokio::test]
 async fn a_deleted_customers_addresses_go_and_those_of_others_stay() {
-    let lab = lab().await;
-    lab.book(0..3).await;
-    lab.take(schedule(9, UserId::generate())).await;
-    assert!(lab.stream().await.is_empty());
-    assert_eq!(lab.left().await, (4, 4));
+    let fixture = fixture().await;
+    fixture.book(0..3).await;
+    fixture.take(schedule(9, UserId::generate())).await;
+    assert!(fixture.stream().await.is_empty());
+    assert_eq!(fixture.left().await, (4, 4));
     for _ in 0..2 {
-        handle_event(&lab.store, deleted()).await.unwrap();
+        handle_event(&fixture.store, deleted()).await.unwrap();
         // The other customer's shipment, its index entry, and the deletion mark.
-        assert_eq!(lab.left().await, (1, 2));
+        assert_eq!(fixture.left().await, (1, 2));
     }
 }
 
 #[tokio::test]
 async fn a_shipment_that_is_booked_after_the_deletion_goes_out_and_keeps_no_address() {
-    let lab = lab().await;
-    handle_event(&lab.store, deleted()).await.unwrap();
-    lab.book(0..1).await;
+    let fixture = fixture().await;
+    handle_event(&fixture.store, deleted()).await.unwrap();
+    fixture.book(0..1).await;
     for _ in 0..2 {
-        assert!(lab.stream().await.is_empty());
-        assert_eq!(lab.left().await, (0, 1));
+        assert!(fixture.stream().await.is_empty());
+        assert_eq!(fixture.left().await, (0, 1));
     }
     // A repeat by the saga gets the same answer, and restores no address.
-    lab.book(0..1).await;
-    assert_eq!(lab.left().await, (0, 1));
+    fixture.book(0..1).await;
+    assert_eq!(fixture.left().await, (0, 1));
 }
 
 #[rstest]
@@ -159,60 +159,60 @@ async fn a_deletion_that_is_interrupted_anywhere_goes_on(
     #[case] operation: &str,
     #[values(0, 2)] after: u32,
 ) {
-    let lab = lab().await;
-    lab.book(0..3).await;
-    lab.stream().await;
-    lab.faults.reset();
-    lab.faults.lose_answers_after(after, operation, lambda_kit::aws::MAX_ATTEMPTS);
-    let first = handle_event(&lab.store, deleted()).await;
+    let fixture = fixture().await;
+    fixture.book(0..3).await;
+    fixture.stream().await;
+    fixture.faults.reset();
+    fixture.faults.lose_answers_after(after, operation, lambda_kit::aws::MAX_ATTEMPTS);
+    let first = handle_event(&fixture.store, deleted()).await;
     let once = matches!(operation, "PutItem" | "Query") && after > 0;
     assert_eq!(first.is_ok(), once, "the fault was met");
-    lab.faults.reset();
-    handle_event(&lab.store, deleted()).await.unwrap();
-    assert_eq!(lab.left().await, (0, 1));
+    fixture.faults.reset();
+    handle_event(&fixture.store, deleted()).await.unwrap();
+    assert_eq!(fixture.left().await, (0, 1));
 }
 
 #[tokio::test]
 async fn a_record_that_could_not_be_indexed_is_retried() {
-    let lab = lab().await;
-    lab.book(0..2).await;
+    let fixture = fixture().await;
+    fixture.book(0..2).await;
     for operation in ["PutItem", "GetItem"] {
-        lab.faults.reset();
-        lab.faults.refuse(operation, lambda_kit::aws::MAX_ATTEMPTS);
-        assert_eq!(lab.stream().await, BTreeSet::from(["0".to_owned()]));
+        fixture.faults.reset();
+        fixture.faults.refuse(operation, lambda_kit::aws::MAX_ATTEMPTS);
+        assert_eq!(fixture.stream().await, BTreeSet::from(["0".to_owned()]));
     }
-    lab.faults.reset();
-    assert!(lab.stream().await.is_empty());
+    fixture.faults.reset();
+    assert!(fixture.stream().await.is_empty());
 }
 
 #[tokio::test]
 async fn the_index_entry_of_a_shipment_is_deleted_with_its_address() {
-    let lab = lab().await;
-    lab.book(0..1).await;
-    lab.stream().await;
+    let fixture = fixture().await;
+    fixture.book(0..1).await;
+    fixture.stream().await;
     let old = json!({"shipping_address": {"M": {}}});
-    lab.take(FulfillmentCommand::CancelShipment { context: context(order(0)), user_id: anna() }).await;
-    let records = lab.records(Some(old)).await;
-    assert_eq!(index_addresses(&lab.store, &records).await, Handled::default());
-    assert_eq!(lab.left().await, (0, 0));
+    fixture.take(FulfillmentCommand::CancelShipment { context: context(order(0)), user_id: anna() }).await;
+    let records = fixture.records(Some(old)).await;
+    assert_eq!(index_addresses(&fixture.store, &records).await, Handled::default());
+    assert_eq!(fixture.left().await, (0, 0));
 }
 
 #[tokio::test]
 async fn a_cancel_that_meets_the_erasure_does_not_bring_the_address_back() {
-    let lab = lab().await;
-    lab.book(0..1).await;
-    lab.stream().await;
-    handle_event(&lab.store, deleted()).await.unwrap();
-    lab.take(FulfillmentCommand::CancelShipment { context: context(order(0)), user_id: anna() }).await;
-    assert_eq!(lab.left().await, (0, 1));
-    let version = lab.shipments().await[0]["version"].as_n().unwrap().clone();
+    let fixture = fixture().await;
+    fixture.book(0..1).await;
+    fixture.stream().await;
+    handle_event(&fixture.store, deleted()).await.unwrap();
+    fixture.take(FulfillmentCommand::CancelShipment { context: context(order(0)), user_id: anna() }).await;
+    assert_eq!(fixture.left().await, (0, 1));
+    let version = fixture.shipments().await[0]["version"].as_n().unwrap().clone();
     assert_eq!(version, "3", "scheduled, erased, cancelled");
 }
 
 #[tokio::test]
 async fn an_event_of_another_type_is_retried() {
-    let lab = lab().await;
+    let fixture = fixture().await;
     let mut other = deleted();
     other.event_type = "user.updated".to_owned();
-    assert!(handle_event(&lab.store, other).await.is_err());
+    assert!(handle_event(&fixture.store, other).await.is_err());
 }

@@ -58,42 +58,42 @@ impl TestApi {
 #[case(1_000_000, "in_stock")]
 #[tokio::test]
 async fn what_is_set_is_what_everybody_sees(#[case] available: u32, #[case] availability: &str) {
-    let shop = TestApi::open().await;
+    let api = TestApi::open().await;
     let seen = json!({"sku": "MUG", "available": available, "availability": availability});
-    let set = shop.set("MUG", json!({"available": available, "shards": 1})).await;
+    let set = api.set("MUG", json!({"available": available, "shards": 1})).await;
     assert_eq!((set.status, &set.body), (StatusCode::OK, &seen));
-    let got = shop.get("/v1/inventory/MUG").await;
+    let got = api.get("/v1/inventory/MUG").await;
     assert_eq!((got.status, &got.body), (StatusCode::OK, &seen));
     assert!(got.headers.contains_key("x-correlation-id"));
 }
 
 #[tokio::test]
 async fn every_setting_that_changes_something_leaves_a_trace() {
-    let shop = TestApi::open().await;
+    let api = TestApi::open().await;
     for available in [5, 9, 9, 2] {
-        assert_eq!(shop.set("MUG", json!({"available": available})).await.status, StatusCode::OK);
+        assert_eq!(api.set("MUG", json!({"available": available})).await.status, StatusCode::OK);
     }
-    assert_eq!((shop.count("ADJUSTMENT#").await, shop.count("STOCK").await), (3, 1));
+    assert_eq!((api.count("ADJUSTMENT#").await, api.count("STOCK").await), (3, 1));
 }
 
 #[tokio::test]
 async fn a_setting_whose_answer_is_lost_is_done_once() {
-    let shop = TestApi::open().await;
-    shop.faults.lose_answers("TransactWriteItems", MAX_ATTEMPTS);
-    let lost = shop.set("MUG", json!({"available": 5})).await;
+    let api = TestApi::open().await;
+    api.faults.lose_answers("TransactWriteItems", MAX_ATTEMPTS);
+    let lost = api.set("MUG", json!({"available": 5})).await;
     assert_eq!(
         (lost.status, &lost.headers["retry-after"]),
         (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
     );
-    assert_eq!(shop.set("MUG", json!({"available": 5})).await.status, StatusCode::OK);
-    assert_eq!(shop.count("ADJUSTMENT#").await, 1);
+    assert_eq!(api.set("MUG", json!({"available": 5})).await.status, StatusCode::OK);
+    assert_eq!(api.count("ADJUSTMENT#").await, 1);
 }
 
 #[tokio::test]
 async fn a_setting_that_meets_another_transaction_is_tried_again() {
-    let shop = TestApi::open().await;
-    shop.faults.conflict(2);
-    assert_eq!(shop.set("MUG", json!({"available": 5})).await.status, StatusCode::OK);
+    let api = TestApi::open().await;
+    api.faults.conflict(2);
+    assert_eq!(api.set("MUG", json!({"available": 5})).await.status, StatusCode::OK);
 }
 
 #[rstest]
@@ -127,19 +127,19 @@ async fn a_request_that_cannot_be_taken_is_a_problem_and_writes_nothing(
     #[case] content_type: &str,
     #[case] body: &str,
 ) {
-    let shop = TestApi::open().await;
+    let api = TestApi::open().await;
     let bearer = match who {
-        Some("admin") => Some(shop.tokens.admin()),
-        Some("customer") => Some(shop.tokens.user(&UserId::generate())),
+        Some("admin") => Some(api.tokens.admin()),
+        Some("customer") => Some(api.tokens.user(&UserId::generate())),
         other => other.map(str::to_owned),
     };
     let mut headers = Vec::new();
     headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
     headers.extend((!content_type.is_empty()).then_some(("content-type", content_type)));
-    let answer = shop.app.call(method, "/v1/inventory/MUG", &headers, body.to_owned()).await;
+    let answer = api.app.call(method, "/v1/inventory/MUG", &headers, body.to_owned()).await;
     answer.assert_problem(StatusCode::from_u16(status).unwrap());
     assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401);
-    assert_eq!(shop.count("").await, 0);
+    assert_eq!(api.count("").await, 0);
 }
 
 const JSON: &str = "application/json";
@@ -160,26 +160,26 @@ async fn a_body_that_cannot_be_accepted_names_the_field_and_writes_nothing(
     #[case] body: Value,
     #[case] field: &str,
 ) {
-    let shop = TestApi::open().await;
-    let answer = shop.set("MUG", body).await;
+    let api = TestApi::open().await;
+    let answer = api.set("MUG", body).await;
     answer.assert_problem(StatusCode::UNPROCESSABLE_ENTITY);
     let named = answer.body["errors"][0]["field"].as_str().unwrap_or_default();
     assert!(named.starts_with(field), "{}", answer.body);
-    assert_eq!(shop.count("").await, 0);
+    assert_eq!(api.count("").await, 0);
 }
 
 #[tokio::test]
 async fn a_malformed_sku_cannot_be_set() {
-    let shop = TestApi::open().await;
-    shop.set("a%20b", json!({"available": 1})).await.assert_problem(StatusCode::NOT_FOUND);
-    assert_eq!(shop.count("").await, 0);
+    let api = TestApi::open().await;
+    api.set("a%20b", json!({"available": 1})).await.assert_problem(StatusCode::NOT_FOUND);
+    assert_eq!(api.count("").await, 0);
 }
 
 #[tokio::test]
 async fn a_table_that_does_not_answer_is_503_and_says_nothing_internal() {
-    let shop = TestApi::open().await;
-    shop.faults.refuse("BatchGetItem", MAX_ATTEMPTS);
-    let answer = shop.get("/v1/inventory/MUG").await;
+    let api = TestApi::open().await;
+    api.faults.refuse("BatchGetItem", MAX_ATTEMPTS);
+    let answer = api.get("/v1/inventory/MUG").await;
     answer.assert_problem(StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.headers["retry-after"], "1");
     assert!(!answer.body.to_string().contains("BatchGetItem"));
@@ -187,86 +187,86 @@ async fn a_table_that_does_not_answer_is_503_and_says_nothing_internal() {
 
 #[tokio::test]
 async fn while_the_table_does_not_answer_the_last_known_stock_is_shown_and_low_at_best() {
-    let shop = TestApi::open().await;
-    shop.set("MUG", json!({"available": 40})).await;
-    shop.set("CUP", json!({"available": 0})).await;
-    let current = shop.get("/v1/inventory/MUG").await;
+    let api = TestApi::open().await;
+    api.set("MUG", json!({"available": 40})).await;
+    api.set("CUP", json!({"available": 0})).await;
+    let current = api.get("/v1/inventory/MUG").await;
     assert_eq!(current.body, json!({"sku": "MUG", "available": 40, "availability": "in_stock"}));
     assert_eq!(current.headers["cache-control"], "public, max-age=0, stale-if-error=1800");
-    shop.get("/v1/inventory/CUP").await;
+    api.get("/v1/inventory/CUP").await;
 
-    shop.faults.refuse("BatchGetItem", 3 * MAX_ATTEMPTS);
-    let last_known_at = shop.get("/v1/inventory/MUG").await;
+    api.faults.refuse("BatchGetItem", 3 * MAX_ATTEMPTS);
+    let last_known_at = api.get("/v1/inventory/MUG").await;
     assert_eq!((last_known_at.status, &last_known_at.body["available"]), (StatusCode::OK, &json!(40)));
     assert_eq!(last_known_at.body["availability"], "low_stock");
     assert!(last_known_at.body["as_of"].is_string());
-    assert_eq!(shop.get("/v1/inventory/CUP").await.body["availability"], "out_of_stock");
-    shop.get("/v1/inventory/TEA").await.assert_problem(StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(api.get("/v1/inventory/CUP").await.body["availability"], "out_of_stock");
+    api.get("/v1/inventory/TEA").await.assert_problem(StatusCode::SERVICE_UNAVAILABLE);
 
-    let back = shop.get("/v1/inventory/MUG").await;
+    let back = api.get("/v1/inventory/MUG").await;
     assert_eq!(back.body, current.body);
 }
 
 #[tokio::test]
 async fn what_is_known_replaces_no_other_error_than_an_outage() {
-    let shop = TestApi::open().await;
-    shop.set("MUG", json!({"available": 40})).await;
-    shop.get("/v1/inventory/MUG").await;
+    let api = TestApi::open().await;
+    api.set("MUG", json!({"available": 40})).await;
+    api.get("/v1/inventory/MUG").await;
     let mut damaged = key("STOCK#MUG#0", "STOCK");
     damaged.insert("available".to_owned(), string("many"));
-    let put = shop.table.client.put_item().table_name(&shop.table.name).set_item(Some(damaged));
+    let put = api.table.client.put_item().table_name(&api.table.name).set_item(Some(damaged));
     put.send().await.unwrap();
-    shop.get("/v1/inventory/MUG").await.assert_problem(StatusCode::INTERNAL_SERVER_ERROR);
+    api.get("/v1/inventory/MUG").await.assert_problem(StatusCode::INTERNAL_SERVER_ERROR);
 
-    shop.faults.refuse("BatchGetItem", MAX_ATTEMPTS);
-    shop.get("/v1/inventory/a%20b").await.assert_problem(StatusCode::NOT_FOUND);
+    api.faults.refuse("BatchGetItem", MAX_ATTEMPTS);
+    api.get("/v1/inventory/a%20b").await.assert_problem(StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
 async fn shards_are_added_and_never_taken_away() {
-    let shop = TestApi::open().await;
+    let api = TestApi::open().await;
     for shards in [1, 4, 64] {
-        let set = shop.set("MUG", json!({"available": 100, "shards": shards})).await;
+        let set = api.set("MUG", json!({"available": 100, "shards": shards})).await;
         assert_eq!((set.status, &set.body["available"]), (StatusCode::OK, &json!(100)), "{shards}");
     }
-    let fewer = shop.set("MUG", json!({"available": 100, "shards": 63})).await;
+    let fewer = api.set("MUG", json!({"available": 100, "shards": 63})).await;
     fewer.assert_problem(StatusCode::UNPROCESSABLE_ENTITY);
     let message = "never shrinks: the stock is spread over 64 shards already";
     assert_eq!(fewer.body["errors"], json!([{"field": "shards", "message": message}]));
-    assert_eq!(shop.get("/v1/inventory/MUG").await.body["available"], 100);
-    assert_eq!(shop.count("STOCK").await, 65);
+    assert_eq!(api.get("/v1/inventory/MUG").await.body["available"], 100);
+    assert_eq!(api.count("STOCK").await, 65);
 }
 
 #[tokio::test]
 async fn what_is_called_low_is_set_for_each_sku() {
-    let shop = TestApi::open().await;
-    let wary = shop.set("MUG", json!({"available": 10, "low_stock": 10})).await;
+    let api = TestApi::open().await;
+    let wary = api.set("MUG", json!({"available": 10, "low_stock": 10})).await;
     assert_eq!(wary.body["availability"], "low_stock");
-    assert_eq!(shop.set("MUG", json!({"available": 11})).await.body["availability"], "in_stock");
-    assert_eq!(shop.set("MUG", json!({"available": 9})).await.body["availability"], "low_stock");
-    assert_eq!(shop.set("CUP", json!({"available": 9})).await.body["availability"], "in_stock");
+    assert_eq!(api.set("MUG", json!({"available": 11})).await.body["availability"], "in_stock");
+    assert_eq!(api.set("MUG", json!({"available": 9})).await.body["availability"], "low_stock");
+    assert_eq!(api.set("CUP", json!({"available": 9})).await.body["availability"], "in_stock");
 }
 
 #[tokio::test]
 async fn an_adjustment_is_made_once_and_a_repeat_is_answered_as_the_first() {
-    let shop = TestApi::open().await;
-    shop.set("MUG", json!({"available": 10})).await;
+    let api = TestApi::open().await;
+    api.set("MUG", json!({"available": 10})).await;
     let broken = json!({"delta": -4, "reason": "broken"});
-    let first = shop.adjust("MUG", "a", broken.clone()).await;
+    let first = api.adjust("MUG", "a", broken.clone()).await;
     let seen = json!({"sku": "MUG", "available": 6, "availability": "in_stock"});
     assert_eq!((first.status, &first.body), (StatusCode::OK, &seen));
     assert!(!first.headers.contains_key("idempotent-replayed"));
 
-    shop.adjust("MUG", "b", json!({"delta": 1, "reason": "found"})).await;
-    let again = shop.adjust("MUG", "a", broken).await;
+    api.adjust("MUG", "b", json!({"delta": 1, "reason": "found"})).await;
+    let again = api.adjust("MUG", "a", broken).await;
     assert_eq!((again.status, &again.body), (StatusCode::OK, &seen), "whatever changed since");
     assert_eq!(again.headers["idempotent-replayed"], "true");
-    assert_eq!(shop.get("/v1/inventory/MUG").await.body["available"], 7);
-    assert_eq!(shop.count("ADJUSTMENT#").await, 3);
+    assert_eq!(api.get("/v1/inventory/MUG").await.body["available"], 7);
+    assert_eq!(api.count("ADJUSTMENT#").await, 3);
 
-    let other = shop.adjust("MUG", "a", json!({"delta": -5, "reason": "broken"})).await;
+    let other = api.adjust("MUG", "a", json!({"delta": -5, "reason": "broken"})).await;
     other.assert_problem(StatusCode::UNPROCESSABLE_ENTITY);
-    assert_eq!(shop.get("/v1/inventory/MUG").await.body["available"], 7);
+    assert_eq!(api.get("/v1/inventory/MUG").await.body["available"], 7);
 }
 
 #[rstest]
@@ -274,26 +274,26 @@ async fn an_adjustment_is_made_once_and_a_repeat_is_answered_as_the_first() {
 #[case::seen_by_the_administrator(MAX_ATTEMPTS, StatusCode::SERVICE_UNAVAILABLE)]
 #[tokio::test]
 async fn an_adjustment_whose_answer_is_lost_is_made_once(#[case] lost: u32, #[case] status: StatusCode) {
-    let shop = TestApi::open().await;
-    shop.set("MUG", json!({"available": 10, "shards": 4})).await;
-    shop.faults.lose_answers("TransactWriteItems", lost);
+    let api = TestApi::open().await;
+    api.set("MUG", json!({"available": 10, "shards": 4})).await;
+    api.faults.lose_answers("TransactWriteItems", lost);
     let found = json!({"delta": 3, "reason": "found"});
-    assert_eq!(shop.adjust("MUG", "a", found.clone()).await.status, status);
-    let again = shop.adjust("MUG", "a", found).await;
+    assert_eq!(api.adjust("MUG", "a", found.clone()).await.status, status);
+    let again = api.adjust("MUG", "a", found).await;
     assert_eq!((again.status, &again.body["available"]), (StatusCode::OK, &json!(13)));
-    assert_eq!(shop.get("/v1/inventory/MUG").await.body["available"], 13);
+    assert_eq!(api.get("/v1/inventory/MUG").await.body["available"], 13);
 }
 
 #[tokio::test]
 async fn adjustments_at_once_are_all_made() {
-    let shop = TestApi::open().await;
-    shop.set("MUG", json!({"available": 10, "shards": 2})).await;
+    let api = TestApi::open().await;
+    api.set("MUG", json!({"available": 10, "shards": 2})).await;
     let keys: Vec<String> = (0..10).map(|n| format!("key-{n}")).collect();
     let one = || json!({"delta": -1, "reason": "count"});
-    let answers = futures::future::join_all(keys.iter().map(|key| shop.adjust("MUG", key, one()))).await;
+    let answers = futures::future::join_all(keys.iter().map(|key| api.adjust("MUG", key, one()))).await;
     assert!(answers.iter().all(|answer| answer.status == StatusCode::OK));
-    assert_eq!(shop.get("/v1/inventory/MUG").await.body["available"], 0);
-    shop.adjust("MUG", "more", one()).await.assert_problem(StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(api.get("/v1/inventory/MUG").await.body["available"], 0);
+    api.adjust("MUG", "more", one()).await.assert_problem(StatusCode::UNPROCESSABLE_ENTITY);
 }
 
 #[rstest]
@@ -313,27 +313,27 @@ async fn an_adjustment_that_cannot_be_made_is_a_problem_and_changes_nothing(
     #[case] key: Option<&str>,
     #[case] body: Value,
 ) {
-    let shop = TestApi::open().await;
-    shop.set("MUG", json!({"available": 3})).await;
-    let admin = shop.tokens.admin();
+    let api = TestApi::open().await;
+    api.set("MUG", json!({"available": 3})).await;
+    let admin = api.tokens.admin();
     let mut headers = vec![("authorization", &*admin), ("content-type", JSON)];
     headers.extend(key.map(|key| ("idempotency-key", key)));
     let path = format!("/v1/inventory/{sku}/adjustments");
-    let answer = shop.app.call("POST", &path, &headers, body.to_string()).await;
+    let answer = api.app.call("POST", &path, &headers, body.to_string()).await;
     answer.assert_problem(StatusCode::from_u16(status).unwrap());
-    assert_eq!(shop.get("/v1/inventory/MUG").await.body["available"], 3);
-    assert_eq!(shop.count("ADJUSTMENT#").await, 1);
+    assert_eq!(api.get("/v1/inventory/MUG").await.body["available"], 3);
+    assert_eq!(api.count("ADJUSTMENT#").await, 1);
 }
 
 #[tokio::test]
 async fn only_administrators_adjust() {
-    let shop = TestApi::open().await;
+    let api = TestApi::open().await;
     for (bearer, status) in [
-        (shop.tokens.user(&UserId::generate()), StatusCode::FORBIDDEN),
+        (api.tokens.user(&UserId::generate()), StatusCode::FORBIDDEN),
         ("Bearer a.b.c".to_owned(), StatusCode::UNAUTHORIZED),
     ] {
         let headers = [("authorization", &*bearer), ("idempotency-key", "k")];
-        let answer = shop.app.call("POST", "/v1/inventory/MUG/adjustments", &headers, "").await;
+        let answer = api.app.call("POST", "/v1/inventory/MUG/adjustments", &headers, "").await;
         answer.assert_problem(status);
     }
 }

@@ -28,8 +28,8 @@ use crate::{
 const MINUTE: i64 = 60;
 const FUNCTION: &str = "ordersaga-test-orders-commands";
 
-/// A shop whose orders have the statuses that a test sets. All reservations are held since 1970.
-struct Shop {
+/// The sweeper, with orders that have the statuses that a test sets. All reservations are held since 1970.
+struct TestSweeper {
     store: Store,
     table: Table,
     faults: Faults,
@@ -38,7 +38,7 @@ struct Shop {
     _lambda: MockServer,
 }
 
-impl Shop {
+impl TestSweeper {
     async fn with(
         held: usize,
         status: impl Fn(&OrderId) -> Option<OrderStatus> + Send + Sync + 'static,
@@ -64,9 +64,9 @@ impl Shop {
             .await;
         let (sdk, _) = sdk_config(&lambda.uri());
         let orders = OrdersClient::new(&(&sdk).into(), "test".to_owned());
-        let shop = Self { store, table, faults, orders, requests, _lambda: lambda };
-        shop.reserve(0..held).await;
-        shop
+        let fixture = Self { store, table, faults, orders, requests, _lambda: lambda };
+        fixture.reserve(0..held).await;
+        fixture
     }
 
     async fn reserve(&self, orders: Range<usize>) {
@@ -104,7 +104,7 @@ fn event_context(order_id: &OrderId) -> EventContext {
 #[tokio::test]
 async fn a_reservation_held_too_long_is_settled_by_the_status_of_its_order() {
     use OrderStatus::{NeedsAttention, OrderCancelled, OrderCompleted, PaymentPending};
-    let shop = Shop::with(5, |id| {
+    let fixture = TestSweeper::with(5, |id| {
         let statuses =
             [Some(OrderCompleted), Some(OrderCancelled), Some(PaymentPending), Some(NeedsAttention), None];
         let n = (0..5).find(|n| order(*n) == *id).unwrap();
@@ -113,80 +113,81 @@ async fn a_reservation_held_too_long_is_settled_by_the_status_of_its_order() {
     .await;
     let report =
         SweepReport { committed: 1, released: 1, open: 1, attention: 1, stuck: 1, ..SweepReport::default() };
-    assert_eq!(shop.sweep_after(31 * MINUTE).await, Ok(report));
-    assert_eq!(shop.available().await, 500 - 5 + 1);
-    let statuses = [shop.status(0).await, shop.status(1).await, shop.status(2).await];
+    assert_eq!(fixture.sweep_after(31 * MINUTE).await, Ok(report));
+    assert_eq!(fixture.available().await, 500 - 5 + 1);
+    let statuses = [fixture.status(0).await, fixture.status(1).await, fixture.status(2).await];
     assert_eq!(statuses, [Status::Committed, Status::Released, Status::Held]);
 
     // A settled reservation is not found again.
     let report = SweepReport { open: 1, attention: 1, stuck: 1, ..SweepReport::default() };
-    assert_eq!(shop.sweep_after(31 * MINUTE).await, Ok(report));
+    assert_eq!(fixture.sweep_after(31 * MINUTE).await, Ok(report));
     // After the time in which a saga may run, an open one is stuck.
     let report = SweepReport { attention: 1, stuck: 2, ..SweepReport::default() };
-    assert_eq!(shop.sweep_after(13 * 60 * MINUTE).await, Ok(report));
-    assert_eq!(shop.available().await, 496);
+    assert_eq!(fixture.sweep_after(13 * 60 * MINUTE).await, Ok(report));
+    assert_eq!(fixture.available().await, 496);
 }
 
 #[tokio::test]
 async fn a_reservation_of_less_than_half_an_hour_is_not_queried() {
-    let shop = Shop::with(1, |_| Some(OrderStatus::OrderCancelled)).await;
-    assert_eq!(shop.sweep_after(30 * MINUTE).await, Ok(SweepReport::default()));
-    assert!(shop.requests.lock().unwrap().is_empty());
+    let fixture = TestSweeper::with(1, |_| Some(OrderStatus::OrderCancelled)).await;
+    assert_eq!(fixture.sweep_after(30 * MINUTE).await, Ok(SweepReport::default()));
+    assert!(fixture.requests.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn every_reservation_is_reached_whatever_lies_before_it() {
-    let shop = Shop::with(120, |id| {
+    let fixture = TestSweeper::with(120, |id| {
         let open = (0..110).any(|n| order(n) == *id);
         Some(if open { OrderStatus::PaymentPending } else { OrderStatus::OrderCancelled })
     })
     .await;
     let report = SweepReport { open: 110, released: 10, ..SweepReport::default() };
-    assert_eq!(shop.sweep_after(31 * MINUTE).await, Ok(report));
-    assert_eq!(shop.requests.lock().unwrap().iter().sum::<usize>(), 120);
+    assert_eq!(fixture.sweep_after(31 * MINUTE).await, Ok(report));
+    assert_eq!(fixture.requests.lock().unwrap().iter().sum::<usize>(), 120);
 }
 
 #[tokio::test]
 async fn every_reservation_is_reached_while_the_number_of_partitions_grows() {
-    let mut shop = Shop::with(40, |_| Some(OrderStatus::OrderCancelled)).await;
-    shop.store = Store::new(shop.table.clone(), HeldPartitions(Partitions::new(25)));
-    shop.reserve(40..60).await;
+    let mut fixture = TestSweeper::with(40, |_| Some(OrderStatus::OrderCancelled)).await;
+    fixture.store = Store::new(fixture.table.clone(), HeldPartitions(Partitions::new(25)));
+    fixture.reserve(40..60).await;
     let report = SweepReport { released: 60, ..SweepReport::default() };
-    assert_eq!(shop.sweep_after(31 * MINUTE).await, Ok(report));
-    assert_eq!(shop.available().await, 500);
+    assert_eq!(fixture.sweep_after(31 * MINUTE).await, Ok(report));
+    assert_eq!(fixture.available().await, 500);
 }
 
 #[tokio::test]
 async fn two_sweeps_at_once_give_back_once() {
-    let shop = Shop::with(20, |_| Some(OrderStatus::OrderCancelled)).await;
-    let (one, other) = tokio::join!(shop.sweep_after(31 * MINUTE), shop.sweep_after(31 * MINUTE));
+    let fixture = TestSweeper::with(20, |_| Some(OrderStatus::OrderCancelled)).await;
+    let (one, other) = tokio::join!(fixture.sweep_after(31 * MINUTE), fixture.sweep_after(31 * MINUTE));
     assert!(one.unwrap().released + other.unwrap().released >= 20);
-    assert_eq!(shop.available().await, 500);
+    assert_eq!(fixture.available().await, 500);
 }
 
 #[tokio::test]
 async fn a_failed_settlement_is_reported_and_left_for_the_next_sweep() {
-    let shop = Shop::with(1, |_| Some(OrderStatus::OrderCancelled)).await;
-    shop.faults.lose_answers("TransactWriteItems", lambda_kit::aws::MAX_ATTEMPTS);
-    assert_eq!(shop.sweep_after(31 * MINUTE).await.unwrap_err(), "1 reservations could not be settled");
-    shop.sweep_after(31 * MINUTE).await.unwrap();
-    assert_eq!(shop.available().await, 500);
+    let fixture = TestSweeper::with(1, |_| Some(OrderStatus::OrderCancelled)).await;
+    fixture.faults.lose_answers("TransactWriteItems", lambda_kit::aws::MAX_ATTEMPTS);
+    assert_eq!(fixture.sweep_after(31 * MINUTE).await.unwrap_err(), "1 reservations could not be settled");
+    fixture.sweep_after(31 * MINUTE).await.unwrap();
+    assert_eq!(fixture.available().await, 500);
 }
 
 #[tokio::test]
 async fn nothing_is_settled_while_orders_does_not_answer() {
-    let shop = Shop::with(1, |_| Some(OrderStatus::OrderCancelled)).await;
+    let fixture = TestSweeper::with(1, |_| Some(OrderStatus::OrderCancelled)).await;
     let silent = MockServer::start().await;
     let (sdk, _) = sdk_config(&silent.uri());
-    let shop = Shop { orders: OrdersClient::new(&(&sdk).into(), "test".to_owned()), ..shop };
-    assert!(shop.sweep_after(31 * MINUTE).await.unwrap_err().starts_with("orders does not answer"));
-    assert_eq!(shop.status(0).await, Status::Held);
+    let fixture = TestSweeper { orders: OrdersClient::new(&(&sdk).into(), "test".to_owned()), ..fixture };
+    assert!(fixture.sweep_after(31 * MINUTE).await.unwrap_err().starts_with("orders does not answer"));
+    assert_eq!(fixture.status(0).await, Status::Held);
 }
 
 #[tokio::test]
 async fn a_sweep_without_time_says_so_instead_of_being_cut_off() {
-    let shop = Shop::with(1, |_| Some(OrderStatus::OrderCancelled)).await;
+    let fixture = TestSweeper::with(1, |_| Some(OrderStatus::OrderCancelled)).await;
     let now = Timestamp::from_second(31 * MINUTE).unwrap();
-    let report = sweep(&shop.store, &shop.orders, now, SystemTime::now() + Duration::from_secs(3)).await;
+    let report =
+        sweep(&fixture.store, &fixture.orders, now, SystemTime::now() + Duration::from_secs(3)).await;
     assert_eq!(report.unwrap_err().error_type, "SweepIncomplete");
 }

@@ -17,7 +17,7 @@ mod money;
 use crate::testing::{cancel_after, complete, correlation_id, sku, unanswered, usd};
 
 /// The API over a table that sells mugs for 42 and cups for 5 dollars, and tea for 3 euros.
-pub(super) struct Shop {
+pub(super) struct TestApi {
     app: App,
     pub store: Store,
     table: Table,
@@ -26,12 +26,12 @@ pub(super) struct Shop {
     anna: UserId,
 }
 
-pub(super) async fn shop() -> Shop {
-    shop_with(unanswered()).await
+pub(super) async fn api() -> TestApi {
+    api_with(unanswered()).await
 }
 
 /// With what answers quotes.
-pub(super) async fn shop_with(forecast: Forecast) -> Shop {
+pub(super) async fn api_with(forecast: Forecast) -> TestApi {
     let (table, faults) = table(&[]).await;
     let (store, tokens) = (crate::testing::store(table.clone()), Tokens::new());
     store.record_price(&sku("MUG"), 1, Some(usd(4200))).await.unwrap().unwrap();
@@ -42,10 +42,10 @@ pub(super) async fn shop_with(forecast: Forecast) -> Shop {
     faults.reset();
     let limits = Limiters::new(&table);
     let app = App::new(routes(store.clone(), limits, forecast), tokens.verifier());
-    Shop { app, store, table, faults, tokens, anna: UserId::generate() }
+    TestApi { app, store, table, faults, tokens, anna: UserId::generate() }
 }
 
-impl Shop {
+impl TestApi {
     pub async fn send(
         &self,
         method: &str,
@@ -135,11 +135,11 @@ fn without(pointer: &str) -> Value {
 
 #[tokio::test]
 async fn an_order_is_taken_by_a_read_and_a_write_and_its_limit_is_checked_during_the_read() {
-    let shop = shop().await;
+    let api = api().await;
     let answer =
-        shop.order("k-1", &body(json!([{"sku": "MUG", "quantity": 2}, {"sku": "CUP", "quantity": 1}]))).await;
+        api.order("k-1", &body(json!([{"sku": "MUG", "quantity": 2}, {"sku": "CUP", "quantity": 1}]))).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED);
-    let calls = shop.faults.calls();
+    let calls = api.faults.calls();
     assert_eq!((calls.len(), calls[2].as_str()), (3, "PutItem"));
     assert!(calls.contains(&"BatchGetItem".to_owned()) && calls.contains(&"UpdateItem".to_owned()));
     let limits =
@@ -158,104 +158,104 @@ async fn an_order_is_taken_by_a_read_and_a_write_and_its_limit_is_checked_during
 
 #[tokio::test]
 async fn a_repeat_is_answered_as_the_first_was_even_when_the_product_is_gone() {
-    let shop = shop().await;
-    let first = shop.order("k-1", &two_mugs()).await;
-    shop.store.record_price(&sku("MUG"), 2, None).await.unwrap().unwrap();
+    let api = api().await;
+    let first = api.order("k-1", &two_mugs()).await;
+    api.store.record_price(&sku("MUG"), 2, None).await.unwrap().unwrap();
     let id = OrderId::try_from(first.body["order_id"].as_str().unwrap()).unwrap();
     let reserved = Command::RecordReservation;
-    crate::handler::execute(&shop.store, &id, &reserved, &correlation_id(), Timestamp::now()).await.unwrap();
-    shop.faults.reset();
+    crate::handler::execute(&api.store, &id, &reserved, &correlation_id(), Timestamp::now()).await.unwrap();
+    api.faults.reset();
 
     // The same with other spaces, another order of fields, and a field that means nothing.
     let respelled = format!(
         r#"{{ "note": 1, "shipping_address": {}, "payment_method": "pm_card_visa", "items": [{{"quantity":2,"sku":"MUG"}}] }}"#,
         address()
     );
-    let token = shop.anna();
+    let token = api.anna();
     let headers = [
         ("authorization", &*token),
         ("idempotency-key", "k-1"),
         ("content-type", "application/json; charset=utf-8"),
     ];
-    let again = shop.send("POST", "/v1/orders", &headers, respelled).await;
+    let again = api.send("POST", "/v1/orders", &headers, respelled).await;
     assert_eq!((again.status, &again.body), (StatusCode::ACCEPTED, &first.body));
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
     assert_eq!(again.header("location"), first.header("location"));
-    assert!(!shop.faults.calls().contains(&"PutItem".to_owned()));
-    assert_eq!(shop.order("k-2", &two_mugs()).await.invalid_fields(), ["items[0].sku"]);
+    assert!(!api.faults.calls().contains(&"PutItem".to_owned()));
+    assert_eq!(api.order("k-2", &two_mugs()).await.invalid_fields(), ["items[0].sku"]);
 }
 
 #[tokio::test]
 async fn whoever_was_deleted_orders_nothing_with_a_token_from_before_and_hears_of_earlier_orders() {
-    let shop = shop().await;
-    let first = shop.order("k-1", &two_mugs()).await;
-    shop.store.block_orders_of(&shop.anna, Timestamp::now()).await.unwrap();
-    let next = shop.order("k-2", &two_mugs()).await;
-    assert_eq!((next.status, shop.commits().await), (StatusCode::UNAUTHORIZED, 1));
-    assert_eq!(shop.order("k-1", &two_mugs()).await.body, first.body);
+    let api = api().await;
+    let first = api.order("k-1", &two_mugs()).await;
+    api.store.block_orders_of(&api.anna, Timestamp::now()).await.unwrap();
+    let next = api.order("k-2", &two_mugs()).await;
+    assert_eq!((next.status, api.commits().await), (StatusCode::UNAUTHORIZED, 1));
+    assert_eq!(api.order("k-1", &two_mugs()).await.body, first.body);
 }
 
 #[tokio::test]
 async fn a_key_belongs_to_one_body() {
-    let shop = shop().await;
-    shop.with_order(vec![]).await;
+    let api = api().await;
+    api.with_order(vec![]).await;
     for other in [with("/items/0/quantity", json!(3)), with("/shipping_address/city", json!("Bonn"))] {
-        let answer = shop.order("k-1", &other).await;
+        let answer = api.order("k-1", &other).await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
     }
-    assert_eq!(shop.commits().await, 1);
+    assert_eq!(api.commits().await, 1);
 }
 
 #[tokio::test]
 async fn a_key_belongs_to_one_customer() {
-    let mut shop = shop().await;
-    let annas = shop.order("k-1", &two_mugs()).await;
-    shop.anna = UserId::generate();
-    let bens = shop.order("k-1", &two_mugs()).await;
+    let mut api = api().await;
+    let annas = api.order("k-1", &two_mugs()).await;
+    api.anna = UserId::generate();
+    let bens = api.order("k-1", &two_mugs()).await;
     assert_eq!(bens.status, StatusCode::ACCEPTED);
     assert_ne!(annas.body["order_id"], bens.body["order_id"]);
 }
 
 #[tokio::test]
 async fn twenty_equal_requests_at_the_same_moment_are_one_order() {
-    let shop = shop().await;
+    let api = api().await;
     let body = two_mugs();
-    let answers = join_all((0..20).map(|_| shop.order("k-1", &body))).await;
+    let answers = join_all((0..20).map(|_| api.order("k-1", &body))).await;
     assert!(answers.iter().all(|answer| answer.status == StatusCode::ACCEPTED));
     assert_eq!(answers.iter().map(|answer| answer.body.to_string()).collect::<HashSet<_>>().len(), 1);
     let new = answers.iter().filter(|answer| answer.header("idempotent-replayed").is_none());
     assert_eq!(new.count(), 1);
-    assert_eq!(shop.commits().await, 1);
+    assert_eq!(api.commits().await, 1);
 }
 
 #[tokio::test]
 async fn different_requests_with_one_key_at_the_same_moment_are_one_order_and_a_refusal() {
-    let shop = shop().await;
+    let api = api().await;
     let (mugs, cups) = (two_mugs(), body(json!([{"sku": "CUP", "quantity": 1}])));
-    let (mugs, cups) = tokio::join!(shop.order("k-1", &mugs), shop.order("k-1", &cups));
+    let (mugs, cups) = tokio::join!(api.order("k-1", &mugs), api.order("k-1", &cups));
     let statuses = HashSet::from([mugs.status, cups.status]);
     assert_eq!(statuses, HashSet::from([StatusCode::ACCEPTED, StatusCode::UNPROCESSABLE_ENTITY]));
-    assert_eq!(shop.commits().await, 1);
+    assert_eq!(api.commits().await, 1);
 }
 
 #[tokio::test]
 async fn a_lost_answer_costs_nothing() {
-    let shop = shop().await;
-    shop.faults.lose_answers("PutItem", 1);
-    let answer = shop.order("k-1", &two_mugs()).await;
+    let api = api().await;
+    api.faults.lose_answers("PutItem", 1);
+    let answer = api.order("k-1", &two_mugs()).await;
     assert_eq!((answer.status, &answer.body["status"]), (StatusCode::ACCEPTED, &json!("OrderCreated")));
-    assert_eq!(shop.commits().await, 1);
+    assert_eq!(api.commits().await, 1);
 }
 
 #[tokio::test]
 async fn a_table_that_is_down_is_a_503_and_the_repeat_places_the_order_once() {
-    let shop = shop().await;
-    shop.faults.lose_answers("PutItem", 3);
-    let down = shop.order("k-1", &two_mugs()).await;
+    let api = api().await;
+    api.faults.lose_answers("PutItem", 3);
+    let down = api.order("k-1", &two_mugs()).await;
     assert_eq!((down.status, down.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
     assert!(!down.body.to_string().contains("lost by the test"));
-    assert_eq!(shop.order("k-1", &two_mugs()).await.status, StatusCode::ACCEPTED);
-    assert_eq!(shop.commits().await, 1);
+    assert_eq!(api.order("k-1", &two_mugs()).await.status, StatusCode::ACCEPTED);
+    assert_eq!(api.commits().await, 1);
 }
 
 #[rstest]
@@ -297,18 +297,18 @@ async fn a_table_that_is_down_is_a_503_and_the_repeat_places_the_order_once() {
 #[case::not_an_object(json!("two mugs"), &[])]
 #[tokio::test]
 async fn what_cannot_be_ordered_is_refused_field_by_field(#[case] body: Value, #[case] fields: &[&str]) {
-    let shop = shop().await;
-    let answer = shop.order("k-1", &body).await;
+    let api = api().await;
+    let answer = api.order("k-1", &body).await;
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.body);
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));
     assert_eq!(answer.invalid_fields(), fields);
-    assert_eq!(shop.commits().await, 0);
+    assert_eq!(api.commits().await, 0);
 }
 
 #[tokio::test]
 async fn a_country_that_is_not_served_can_be_ordered_to() {
-    let shop = shop().await;
-    let answer = shop.order("k-1", &with("/shipping_address/country", json!("AQ"))).await;
+    let api = api().await;
+    let answer = api.order("k-1", &with("/shipping_address/country", json!("AQ"))).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED);
 }
 
@@ -345,8 +345,8 @@ async fn bad_requests_are_problems_and_write_nothing(
     #[case] headers: &[(&str, &str)],
     #[case] expected: u16,
 ) {
-    let shop = shop().await;
-    let (me, expired) = (shop.anna(), shop.tokens.expired(&shop.anna));
+    let api = api().await;
+    let (me, expired) = (api.anna(), api.tokens.expired(&api.anna));
     let headers: Vec<(&str, &str)> = headers
         .iter()
         .map(|(name, value)| match *value {
@@ -355,14 +355,14 @@ async fn bad_requests_are_problems_and_write_nothing(
             value => (*name, value),
         })
         .collect();
-    let answer = shop.send(method, path, &headers, two_mugs().to_string()).await;
+    let answer = api.send(method, path, &headers, two_mugs().to_string()).await;
     assert_eq!(answer.status.as_u16(), expected, "{}", answer.body);
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));
     assert_eq!(answer.body["status"], expected);
     assert_eq!(answer.body["instance"], path);
     assert_eq!(answer.body["correlation_id"].as_str(), answer.header("x-correlation-id"));
     assert_eq!(answer.header("www-authenticate").is_some(), expected == 401);
-    assert!(!shop.faults.calls().contains(&"PutItem".to_owned()));
+    assert!(!api.faults.calls().contains(&"PutItem".to_owned()));
 }
 
 #[rstest]
@@ -376,21 +376,21 @@ async fn bodies_that_cannot_be_read_are_problems_and_write_nothing(
     #[case] body: String,
     #[case] expected: u16,
 ) {
-    let shop = shop().await;
-    let me = shop.anna();
-    let answer = shop.send("POST", "/v1/orders", &[("authorization", &me), KEY, JSON], body).await;
+    let api = api().await;
+    let me = api.anna();
+    let answer = api.send("POST", "/v1/orders", &[("authorization", &me), KEY, JSON], body).await;
     assert_eq!(answer.status.as_u16(), expected);
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));
-    assert_eq!(shop.faults.calls(), Vec::<String>::new());
+    assert_eq!(api.faults.calls(), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn an_order_is_shown_to_its_customer_and_to_administrators() {
-    let shop = shop().await;
-    let id = shop.with_order(vec![Command::RecordReservation, complete()]).await;
+    let api = api().await;
+    let id = api.with_order(vec![Command::RecordReservation, complete()]).await;
     let path = format!("/v1/orders/{id}");
-    for token in [shop.anna(), shop.tokens.admin()] {
-        let answer = shop.get(&token, &path).await;
+    for token in [api.anna(), api.tokens.admin()] {
+        let answer = api.get(&token, &path).await;
         assert_eq!(answer.status, StatusCode::OK);
         assert_eq!(answer.body["status"], "OrderCompleted");
         assert_eq!((answer.header("etag"), &answer.body["version"]), (Some("\"6\""), &json!(6)));
@@ -409,33 +409,33 @@ async fn an_order_is_shown_to_its_customer_and_to_administrators() {
         );
         assert!(!answer.body.to_string().contains("Hauptstr"));
     }
-    assert_eq!(shop.get(&shop.tokens.user(&UserId::generate()), &path).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(api.get(&api.tokens.user(&UserId::generate()), &path).await.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
 async fn an_unchanged_order_is_not_sent_again() {
-    let shop = shop().await;
-    let id = shop.with_order(vec![]).await;
-    let (path, me) = (format!("/v1/orders/{id}"), shop.anna());
+    let api = api().await;
+    let id = api.with_order(vec![]).await;
+    let (path, me) = (format!("/v1/orders/{id}"), api.anna());
     let known = [("authorization", &*me), ("if-none-match", "\"1\"")];
-    assert_eq!(shop.send("GET", &path, &known, "").await.status, StatusCode::NOT_MODIFIED);
+    assert_eq!(api.send("GET", &path, &known, "").await.status, StatusCode::NOT_MODIFIED);
     let now = Timestamp::now();
-    crate::handler::execute(&shop.store, &id, &Command::RecordReservation, &correlation_id(), now)
+    crate::handler::execute(&api.store, &id, &Command::RecordReservation, &correlation_id(), now)
         .await
         .unwrap();
-    assert_eq!(shop.send("GET", &path, &known, "").await.status, StatusCode::OK);
+    assert_eq!(api.send("GET", &path, &known, "").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn an_order_is_shown_as_it_was() {
-    let shop = shop().await;
-    let id = shop.with_order(vec![]).await;
-    let created = shop.store.load(&id).await.unwrap().unwrap().created_at;
+    let api = api().await;
+    let id = api.with_order(vec![]).await;
+    let created = api.store.load(&id).await.unwrap().unwrap().created_at;
     let later = created + std::time::Duration::from_secs(60);
-    crate::handler::execute(&shop.store, &id, &Command::RecordReservation, &correlation_id(), later)
+    crate::handler::execute(&api.store, &id, &Command::RecordReservation, &correlation_id(), later)
         .await
         .unwrap();
-    let at = async |time: &str| shop.get(&shop.anna(), &format!("/v1/orders/{id}?at={time}")).await;
+    let at = async |time: &str| api.get(&api.anna(), &format!("/v1/orders/{id}?at={time}")).await;
     assert_eq!(at(&created.to_string()).await.body["status"], "OrderCreated");
     assert_eq!(at(&later.to_string()).await.body["status"], "PaymentPending");
     assert_eq!(at("2020-01-01T00:00:00Z").await.status, StatusCode::NOT_FOUND);
@@ -444,9 +444,9 @@ async fn an_order_is_shown_as_it_was() {
 
 #[tokio::test]
 async fn the_events_after_a_version_are_listed_and_an_open_order_says_when_to_ask_again() {
-    let shop = shop().await;
-    let id = shop.with_order(vec![Command::RecordReservation]).await;
-    let events = async |query: &str| shop.get(&shop.anna(), &format!("/v1/orders/{id}/events{query}")).await;
+    let api = api().await;
+    let id = api.with_order(vec![Command::RecordReservation]).await;
+    let events = async |query: &str| api.get(&api.anna(), &format!("/v1/orders/{id}/events{query}")).await;
     let open = events("?after=2").await;
     assert_eq!((open.status, open.header("retry-after")), (StatusCode::OK, Some("5")));
     let items = open.body["items"].as_array().unwrap();
@@ -457,32 +457,30 @@ async fn the_events_after_a_version_are_listed_and_an_open_order_says_when_to_as
     assert_eq!(events("?after=99").await.body["items"], json!([]));
     assert_eq!(events("?after=x").await.invalid_fields(), ["after"]);
 
-    crate::handler::execute(&shop.store, &id, &complete(), &correlation_id(), Timestamp::now())
-        .await
-        .unwrap();
+    crate::handler::execute(&api.store, &id, &complete(), &correlation_id(), Timestamp::now()).await.unwrap();
     assert_eq!(events("?after=5").await.header("retry-after"), None);
 }
 
 #[tokio::test]
 async fn only_administrators_read_the_cause_of_a_failure() {
-    let shop = shop().await;
+    let api = api().await;
     let failed = [UndoOutcome::NotNeeded, UndoOutcome::Failed, UndoOutcome::Released];
-    let id = shop
+    let id = api
         .with_order(vec![Command::RecordReservation, cancel_after("TakePayment", "PaymentTimeout", failed)])
         .await;
     let path = format!("/v1/orders/{id}/events");
-    let customers = shop.get(&shop.anna(), &path).await.body.to_string();
+    let customers = api.get(&api.anna(), &path).await.body.to_string();
     assert!(customers.contains("PaymentTimeout") && !customers.contains("a cause for engineers"));
-    assert!(shop.get(&shop.tokens.admin(), &path).await.body.to_string().contains("a cause for engineers"));
+    assert!(api.get(&api.tokens.admin(), &path).await.body.to_string().contains("a cause for engineers"));
 }
 
 #[tokio::test]
 async fn a_customer_may_cancel_as_often_as_it_takes() {
-    let shop = shop().await;
-    let id = shop.with_order(vec![]).await;
+    let api = api().await;
+    let id = api.with_order(vec![]).await;
     let path = format!("/v1/orders/{id}/cancel");
     for _ in 0..2 {
-        let answer = shop.send("POST", &path, &[("authorization", &shop.anna())], "").await;
+        let answer = api.send("POST", &path, &[("authorization", &api.anna())], "").await;
         assert_eq!(answer.status, StatusCode::ACCEPTED);
         assert_eq!((&answer.body["cancel_requested"], &answer.body["version"]), (&json!(true), &json!(2)));
     }
@@ -497,41 +495,38 @@ async fn a_customer_may_cancel_as_often_as_it_takes() {
 ])]
 #[tokio::test]
 async fn an_order_that_has_ended_cannot_be_cancelled(#[case] commands: Vec<Command>) {
-    let shop = shop().await;
-    let id = shop.with_order(commands).await;
+    let api = api().await;
+    let id = api.with_order(commands).await;
     let path = format!("/v1/orders/{id}/cancel");
-    let answer = shop.send("POST", &path, &[("authorization", &shop.anna())], "").await;
+    let answer = api.send("POST", &path, &[("authorization", &api.anna())], "").await;
     assert_eq!(answer.status, StatusCode::CONFLICT);
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));
-    assert_eq!(shop.faults.calls(), ["Query", "Query"]);
+    assert_eq!(api.faults.calls(), ["Query", "Query"]);
 }
 
 #[tokio::test]
 async fn an_order_that_needs_attention_is_being_cancelled_already() {
-    let shop = shop().await;
+    let api = api().await;
     let failed = [UndoOutcome::NotNeeded, UndoOutcome::Failed, UndoOutcome::Released];
-    let id = shop
+    let id = api
         .with_order(vec![Command::RecordReservation, cancel_after("TakePayment", "PaymentTimeout", failed)])
         .await;
     let path = format!("/v1/orders/{id}/cancel");
-    let answer = shop.send("POST", &path, &[("authorization", &shop.anna())], "").await;
+    let answer = api.send("POST", &path, &[("authorization", &api.anna())], "").await;
     assert_eq!((answer.status, &answer.body["status"]), (StatusCode::ACCEPTED, &json!("NeedsAttention")));
-    assert_eq!(shop.commits().await, 3);
+    assert_eq!(api.commits().await, 3);
 }
 
 #[tokio::test]
 async fn other_customers_cannot_cancel_an_order() {
-    let shop = shop().await;
-    let id = shop.with_order(vec![]).await;
+    let api = api().await;
+    let id = api.with_order(vec![]).await;
     let path = format!("/v1/orders/{id}/cancel");
-    let ben = shop.tokens.user(&UserId::generate());
-    assert_eq!(shop.send("POST", &path, &[("authorization", &ben)], "").await.status, StatusCode::NOT_FOUND);
-    let admin = shop.tokens.admin();
-    assert_eq!(
-        shop.send("POST", &path, &[("authorization", &admin)], "").await.status,
-        StatusCode::FORBIDDEN
-    );
-    assert_eq!(shop.commits().await, 1);
+    let ben = api.tokens.user(&UserId::generate());
+    assert_eq!(api.send("POST", &path, &[("authorization", &ben)], "").await.status, StatusCode::NOT_FOUND);
+    let admin = api.tokens.admin();
+    assert_eq!(api.send("POST", &path, &[("authorization", &admin)], "").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(api.commits().await, 1);
 }
 
 #[rstest]
@@ -547,23 +542,23 @@ fn refusals_have_their_status(#[case] rejected: Rejected, #[case] expected: u16)
 
 #[tokio::test]
 async fn an_order_shows_its_address_to_its_customer_on_request_until_it_is_erased() {
-    let shop = shop().await;
-    let id = shop.with_order(vec![]).await;
+    let api = api().await;
+    let id = api.with_order(vec![]).await;
     let path = format!("/v1/orders/{id}?include=address");
-    let answer = shop.get(&shop.anna(), &path).await;
+    let answer = api.get(&api.anna(), &path).await;
     assert_eq!(
         (&answer.body["shipping_address"], &answer.body["payment_method"]),
         (&address(), &json!("pm_card_visa"))
     );
     assert_eq!(answer.body["order_id"], id.as_str());
     assert_eq!(answer.headers["cache-control"], "no-store");
-    let plain = shop.get(&shop.anna(), &format!("/v1/orders/{id}")).await;
+    let plain = api.get(&api.anna(), &format!("/v1/orders/{id}")).await;
     assert_eq!(plain.headers["cache-control"], "private, no-cache");
     assert!(plain.body.get("shipping_address").is_none());
-    assert_eq!(shop.get(&shop.tokens.user(&UserId::generate()), &path).await.status, 404);
+    assert_eq!(api.get(&api.tokens.user(&UserId::generate()), &path).await.status, 404);
     let key = lambda_kit::dynamodb::key(format!("ORDER#{id}"), "COMMIT#00000001");
-    let erase = shop.table.client.update_item().table_name(&shop.table.name).set_key(Some(key));
+    let erase = api.table.client.update_item().table_name(&api.table.name).set_key(Some(key));
     erase.update_expression("REMOVE #p").expression_attribute_names("#p", "private").send().await.unwrap();
-    let answer = shop.get(&shop.anna(), &path).await;
+    let answer = api.get(&api.anna(), &path).await;
     assert_eq!((answer.status, answer.body.get("shipping_address")), (StatusCode::OK, None));
 }

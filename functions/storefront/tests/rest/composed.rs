@@ -10,7 +10,7 @@ use contracts::UserId;
 use serde_json::{Value, json};
 use wiremock::{Mock, Request as Invocation, Respond, ResponseTemplate, matchers::any};
 
-use super::World;
+use super::TestApi;
 
 const ORDER: &str = "ord_0123456789abcdef0123456789abcdef";
 
@@ -78,8 +78,8 @@ impl Functions {
     }
 }
 
-struct Shop {
-    world: World,
+struct TestStorefront {
+    api: TestApi,
     functions: Functions,
     anna: UserId,
 }
@@ -95,11 +95,11 @@ fn order() -> Value {
     })
 }
 
-impl Shop {
+impl TestStorefront {
     /// Anna has completed one order, and others bought cups with mugs.
     async fn new() -> Self {
-        let (world, functions, anna) = (World::new().await, Functions::default(), UserId::generate());
-        Mock::given(any()).respond_with(functions.clone()).mount(&world.lambda).await;
+        let (api, functions, anna) = (TestApi::new().await, Functions::default(), UserId::generate());
+        Mock::given(any()).respond_with(functions.clone()).mount(&api.lambda).await;
         let scheduled = json!({
             "event_type": "order.shipment_scheduled",
             "data": {"carrier": "local", "tracking_number": "T1", "estimated_delivery": "2026-11-25"},
@@ -123,23 +123,23 @@ impl Shop {
         ] {
             functions.answer(&address, body);
         }
-        Self { world, functions, anna }
+        Self { api, functions, anna }
     }
 
     async fn get(&self, token: &str, path: &str) -> (u16, Value) {
         let headers = [("authorization", token), ("x-correlation-id", "cor_test")];
-        let response = self.world.app.call("GET", path, &headers, "").await;
+        let response = self.api.app.call("GET", path, &headers, "").await;
         (response.status.as_u16(), response.body)
     }
 
     async fn dashboard(&self) -> Value {
-        let (status, dashboard) = self.get(&self.world.tokens.user(&self.anna), "/v1/dashboard").await;
+        let (status, dashboard) = self.get(&self.api.tokens.user(&self.anna), "/v1/dashboard").await;
         assert_eq!(status, 200);
         dashboard
     }
 
     async fn export(&self, query: &str) -> (u16, Value) {
-        self.get(&self.world.tokens.user(&self.anna), &format!("/v1/users/me/export{query}")).await
+        self.get(&self.api.tokens.user(&self.anna), &format!("/v1/users/me/export{query}")).await
     }
 }
 
@@ -149,14 +149,14 @@ fn shipment() -> Value {
 
 #[tokio::test]
 async fn a_dashboard_shows_the_customers_data_from_all_contexts() {
-    let shop = Shop::new().await;
+    let storefront = TestStorefront::new().await;
     let expected = json!({
         "customer": {"name": "Anna"}, "recent_orders": [order()], "shipments": [shipment()],
         "recommendations": [{"sku": "CUP"}], "degraded": [],
     });
-    assert_eq!(shop.dashboard().await, expected);
-    let token = shop.world.tokens.user(&shop.anna);
-    for request in shop.functions.asked() {
+    assert_eq!(storefront.dashboard().await, expected);
+    let token = storefront.api.tokens.user(&storefront.anna);
+    for request in storefront.functions.asked() {
         assert_eq!(request["headers"]["authorization"].as_str().map(str::len), Some(token.len()));
         assert_eq!(request["headers"]["x-correlation-id"], "cor_test");
     }
@@ -165,9 +165,9 @@ async fn a_dashboard_shows_the_customers_data_from_all_contexts() {
 #[tokio::test]
 async fn a_part_that_is_down_is_named_and_the_rest_is_shown() {
     for down in [Down::Off, Down::Fails, Down::Answers503, Down::Late] {
-        let shop = Shop::new().await;
-        shop.functions.down("users-api", down);
-        let dashboard = shop.dashboard().await;
+        let storefront = TestStorefront::new().await;
+        storefront.functions.down("users-api", down);
+        let dashboard = storefront.dashboard().await;
         assert_eq!(dashboard["degraded"], json!(["customer"]), "{down:?}");
         assert_eq!((&dashboard["customer"], &dashboard["recent_orders"]), (&Value::Null, &json!([order()])));
     }
@@ -175,24 +175,26 @@ async fn a_part_that_is_down_is_named_and_the_rest_is_shown() {
 
 #[tokio::test]
 async fn without_orders_there_are_no_shipments_and_other_recommendations() {
-    let shop = Shop::new().await;
-    shop.functions.down("orders-api", Down::Off);
-    let dashboard = shop.dashboard().await;
+    let storefront = TestStorefront::new().await;
+    storefront.functions.down("orders-api", Down::Off);
+    let dashboard = storefront.dashboard().await;
     assert_eq!(dashboard["degraded"], json!(["recent_orders", "shipments"]));
     assert_eq!(dashboard["recommendations"], json!([{"sku": "TEA"}]));
 }
 
 #[tokio::test]
 async fn products_are_shown_as_they_were_while_the_catalogue_is_down() {
-    let shop = Shop::new().await;
-    let cold = Shop::new().await;
-    for shop in [&shop, &cold] {
-        shop.functions.answer(&format!("/v1/orders?limit=5&customer={}", shop.anna), list(&[], Value::Null));
+    let storefront = TestStorefront::new().await;
+    let cold = TestStorefront::new().await;
+    for storefront in [&storefront, &cold] {
+        storefront
+            .functions
+            .answer(&format!("/v1/orders?limit=5&customer={}", storefront.anna), list(&[], Value::Null));
     }
-    assert_eq!(shop.dashboard().await["recommendations"], json!([{"sku": "TEA"}]));
-    shop.functions.down("catalog-api", Down::Off);
+    assert_eq!(storefront.dashboard().await["recommendations"], json!([{"sku": "TEA"}]));
+    storefront.functions.down("catalog-api", Down::Off);
     cold.functions.down("catalog-api", Down::Off);
-    assert_eq!(shop.dashboard().await["recommendations"], json!([{"sku": "TEA"}]));
+    assert_eq!(storefront.dashboard().await["recommendations"], json!([{"sku": "TEA"}]));
     let dashboard = cold.dashboard().await;
     assert_eq!(
         (&dashboard["recommendations"], &dashboard["degraded"]),
@@ -203,13 +205,13 @@ async fn products_are_shown_as_they_were_while_the_catalogue_is_down() {
 /// A customer's data never reaches another customer, whatever is down.
 #[tokio::test]
 async fn nothing_of_one_customer_is_shown_to_another() {
-    let shop = Shop::new().await;
-    shop.dashboard().await;
+    let storefront = TestStorefront::new().await;
+    storefront.dashboard().await;
     for function in ["users-api", "orders-api", "catalog-api"] {
-        shop.functions.down(function, Down::Off);
+        storefront.functions.down(function, Down::Off);
     }
-    let ben = shop.world.tokens.user(&UserId::generate());
-    let (status, dashboard) = shop.get(&ben, "/v1/dashboard").await;
+    let ben = storefront.api.tokens.user(&UserId::generate());
+    let (status, dashboard) = storefront.get(&ben, "/v1/dashboard").await;
     assert_eq!(status, 200);
     assert_eq!(
         (&dashboard["customer"], &dashboard["recent_orders"], &dashboard["shipments"]),
@@ -219,20 +221,20 @@ async fn nothing_of_one_customer_is_shown_to_another() {
 
 #[tokio::test]
 async fn a_context_that_keeps_failing_is_left_alone_for_a_while() {
-    let shop = Shop::new().await;
-    shop.functions.down("users-api", Down::Fails);
+    let storefront = TestStorefront::new().await;
+    storefront.functions.down("users-api", Down::Fails);
     for _ in 0..5 {
-        shop.dashboard().await;
+        storefront.dashboard().await;
     }
-    shop.functions.asked();
-    assert_eq!(shop.dashboard().await["degraded"], json!(["customer"]));
-    assert!(!shop.functions.asked().iter().any(|request| request["rawPath"] == "/v1/users/me"));
+    storefront.functions.asked();
+    assert_eq!(storefront.dashboard().await["degraded"], json!(["customer"]));
+    assert!(!storefront.functions.asked().iter().any(|request| request["rawPath"] == "/v1/users/me"));
 }
 
 #[tokio::test]
 async fn an_export_holds_everything_of_every_order() {
-    let shop = Shop::new().await;
-    let (status, export) = shop.export("").await;
+    let storefront = TestStorefront::new().await;
+    let (status, export) = storefront.export("").await;
     assert_eq!(
         (status, &export["profile"], &export["next_cursor"]),
         (200, &json!({"name": "Anna", "sessions": []}), &Value::Null)
@@ -247,22 +249,22 @@ async fn an_export_holds_everything_of_every_order() {
 
 #[tokio::test]
 async fn an_export_of_many_orders_is_read_on() {
-    let shop = Shop::new().await;
-    let path = format!("/v1/orders?limit=50&customer={}", shop.anna);
-    shop.functions.answer(&path, list(&[order()], json!("next-1")));
-    shop.functions.answer(&format!("{path}&cursor=next-1"), list(&[], Value::Null));
-    assert_eq!(shop.export("").await.1["next_cursor"], "next-1");
-    let (status, rest) = shop.export("?cursor=next-1").await;
+    let storefront = TestStorefront::new().await;
+    let path = format!("/v1/orders?limit=50&customer={}", storefront.anna);
+    storefront.functions.answer(&path, list(&[order()], json!("next-1")));
+    storefront.functions.answer(&format!("{path}&cursor=next-1"), list(&[], Value::Null));
+    assert_eq!(storefront.export("").await.1["next_cursor"], "next-1");
+    let (status, rest) = storefront.export("?cursor=next-1").await;
     assert_eq!((status, &rest["orders"], &rest["next_cursor"]), (200, &json!([]), &Value::Null));
-    assert_eq!(shop.export("?cursor=a%26limit%3D1").await.0, 422);
+    assert_eq!(storefront.export("?cursor=a%26limit%3D1").await.0, 422);
 }
 
 #[tokio::test]
 async fn an_export_is_whole_or_not_at_all() {
     for function in ["users-api", "orders-api", "payments-api"] {
-        let shop = Shop::new().await;
-        shop.functions.down(function, Down::Fails);
-        let (status, problem) = shop.export("").await;
+        let storefront = TestStorefront::new().await;
+        storefront.functions.down(function, Down::Fails);
+        let (status, problem) = storefront.export("").await;
         assert_eq!(status, 503, "{function}");
         assert!(!problem.to_string().contains("secret"));
     }
@@ -270,10 +272,10 @@ async fn an_export_is_whole_or_not_at_all() {
 
 #[tokio::test]
 async fn composed_routes_need_a_token() {
-    let shop = Shop::new().await;
+    let storefront = TestStorefront::new().await;
     for path in ["/v1/dashboard", "/v1/users/me/export"] {
-        assert_eq!(shop.get("", path).await.0, 401);
-        assert_eq!(shop.get(&shop.world.tokens.expired(&shop.anna), path).await.0, 401);
+        assert_eq!(storefront.get("", path).await.0, 401);
+        assert_eq!(storefront.get(&storefront.api.tokens.expired(&storefront.anna), path).await.0, 401);
     }
-    assert!(shop.functions.asked().is_empty());
+    assert!(storefront.functions.asked().is_empty());
 }

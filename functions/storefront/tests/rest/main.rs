@@ -25,13 +25,13 @@ const FUNCTIONS: [(&str, &str); 8] = [
     ("realtime", "realtime-api"),
 ];
 
-struct World {
+struct TestApi {
     app: App,
     lambda: MockServer,
     tokens: Tokens,
 }
 
-impl World {
+impl TestApi {
     async fn new() -> Self {
         let lambda = MockServer::start().await;
         let sdk = testing::sdk_config(&lambda.uri()).0;
@@ -77,16 +77,16 @@ fn well() -> ResponseTemplate {
 
 #[tokio::test]
 async fn a_live_function_says_that_it_is() {
-    let (status, headers, body) = World::new().await.send("GET", "/health/live").await;
+    let (status, headers, body) = TestApi::new().await.send("GET", "/health/live").await;
     assert_eq!((status, body.as_str()), (StatusCode::OK, r#"{"status":"ok"}"#));
     assert_eq!(headers["cache-control"], "no-store");
 }
 
 #[tokio::test]
 async fn the_shop_is_ready_when_every_context_is_well() {
-    let world = World::new().await;
-    world.all_well_but("none").await;
-    let (status, _, body) = world.ready().await;
+    let api = TestApi::new().await;
+    api.all_well_but("none").await;
+    let (status, _, body) = api.ready().await;
     assert_eq!((status, &body["status"]), (StatusCode::OK, &json!("ok")));
     let contexts = body["contexts"].as_object().unwrap();
     assert_eq!(contexts.len(), FUNCTIONS.len());
@@ -119,10 +119,10 @@ async fn the_shop_is_ready_when_every_context_is_well() {
 #[case::is_late(well().set_delay(Duration::from_secs(30)), json!({"status": "down", "checks": {}}))]
 #[tokio::test]
 async fn the_shop_is_not_ready_when_one_context(#[case] answer: ResponseTemplate, #[case] shown: Value) {
-    let world = World::new().await;
-    world.answers("orders-api", answer).await;
-    world.all_well_but("orders-api").await;
-    let (status, headers, body) = world.ready().await;
+    let api = TestApi::new().await;
+    api.answers("orders-api", answer).await;
+    api.all_well_but("orders-api").await;
+    let (status, headers, body) = api.ready().await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(
         (&headers["content-type"], &headers["retry-after"]),
@@ -130,13 +130,13 @@ async fn the_shop_is_not_ready_when_one_context(#[case] answer: ResponseTemplate
     );
     assert_eq!((&body["status"], &body["contexts"]["orders"]), (&json!("down"), &shown));
     assert_eq!(body["contexts"]["users"]["status"], "ok");
-    let asked = world.lambda.received_requests().await.unwrap();
+    let asked = api.lambda.received_requests().await.unwrap();
     assert_eq!(asked.len(), FUNCTIONS.len(), "each is asked once");
 }
 
 #[tokio::test]
 async fn the_page_may_run_its_own_script_only_and_talk_to_the_shop_only() {
-    let (status, headers, html) = World::new().await.send("GET", "/").await;
+    let (status, headers, html) = TestApi::new().await.send("GET", "/").await;
     assert_eq!(
         (status, &headers["content-type"]),
         (StatusCode::OK, &"text/html; charset=utf-8".parse().unwrap())
@@ -174,7 +174,7 @@ fn hash_of(html: &str, element: &str) -> String {
 #[case("DELETE", "/health/ready", 405)]
 #[tokio::test]
 async fn every_other_address_is_a_problem(#[case] method: &str, #[case] path: &str, #[case] status: u16) {
-    let (answered, headers, body) = World::new().await.send(method, path).await;
+    let (answered, headers, body) = TestApi::new().await.send(method, path).await;
     let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(answered, status);
     assert_eq!(headers["content-type"], "application/problem+json");

@@ -9,11 +9,11 @@ use lambda_kit::{
     dynamodb::{OUTBOX, Table, key},
     http::{ClientAddress, Limiter},
     jwt::{Audience, Claims, Signer, Verifier},
-    numbers,
+    limits,
     testing::{self, App, Faults, Response, kms, request},
 };
 use serde_json::{Value, json};
-use users::{Limits, Store, Users, routes};
+use users::{FailureLimits, Store, Users, routes};
 use wiremock::MockServer;
 
 pub struct TestApi {
@@ -52,9 +52,9 @@ impl TestApi {
             store: Store::new(table.clone()),
             signer,
             verifier: Arc::clone(&verifier),
-            limits: Limits { per_address: 8, ..Limits::default() },
+            limits: FailureLimits { per_address: 8, ..FailureLimits::default() },
         };
-        let limiter = Limiter::new(table.clone(), "auth", numbers::AUTH_PER_ADDRESS);
+        let limiter = Limiter::new(table.clone(), "auth", limits::AUTH_PER_ADDRESS);
         let app = App::new(routes(users, limiter), Arc::clone(&verifier));
         Self { app, verifier, table, faults, kms }
     }

@@ -1,32 +1,32 @@
 //! The users' API against a real table, with keys as KMS would give them.
 
 mod erasure;
+mod fixture;
 mod profile;
 mod refusals;
 mod rotation;
 mod sessions;
 mod throttle;
-mod world;
 
 use axum::http::StatusCode;
+use fixture::{TestApi, anna};
 use serde_json::json;
-use world::{World, anna};
 
 #[tokio::test]
 async fn a_person_registers_logs_in_and_sees_their_profile() {
-    let world = World::new().await;
-    let registered = world.post("/v1/auth/register", &anna()).await;
+    let api = TestApi::new().await;
+    let registered = api.post("/v1/auth/register", &anna()).await;
     assert_eq!(registered.status, StatusCode::CREATED);
     let id = registered.body["user_id"].clone();
     assert_eq!(registered.body, json!({"user_id": id, "email": "anna@example.com", "name": "Anna"}));
 
     let login = json!({"email": " ANNA@example.com", "password": "blue mug 42"});
-    let tokens = world.post("/v1/auth/login", &login).await;
+    let tokens = api.post("/v1/auth/login", &login).await;
     assert_eq!(tokens.status, StatusCode::OK);
     assert_eq!(tokens.headers["cache-control"], "no-store");
     assert_eq!((&tokens.body["token_type"], &tokens.body["expires_in"]), (&json!("Bearer"), &json!(900)));
 
-    let me = world.get("/v1/users/me", tokens.body["access_token"].as_str()).await;
+    let me = api.get("/v1/users/me", tokens.body["access_token"].as_str()).await;
     assert_eq!(me.status, StatusCode::OK);
     assert_eq!(
         me.body,
@@ -39,20 +39,20 @@ async fn a_person_registers_logs_in_and_sees_their_profile() {
 
 #[tokio::test]
 async fn no_user_registers_as_an_administrator_and_the_token_of_one_has_the_role() {
-    let world = World::new().await;
+    let api = TestApi::new().await;
     let mut body = anna();
     body["roles"] = json!(["admin"]);
-    world.post("/v1/auth/register", &body).await;
-    assert_eq!(world.claims(&world.login().await).await.roles, vec![]);
+    api.post("/v1/auth/register", &body).await;
+    assert_eq!(api.claims(&api.login().await).await.roles, vec![]);
 
-    world.make_admin("anna@example.com").await;
-    assert_eq!(world.claims(&world.login().await).await.roles, vec![lambda_kit::jwt::Role::Admin]);
+    api.make_admin("anna@example.com").await;
+    assert_eq!(api.claims(&api.login().await).await.roles, vec![lambda_kit::jwt::Role::Admin]);
 }
 
 #[tokio::test]
 async fn a_wrong_password_and_an_unknown_address_are_answered_byte_by_byte_the_same() {
-    let world = World::new().await;
-    world.post("/v1/auth/register", &anna()).await;
+    let api = TestApi::new().await;
+    api.post("/v1/auth/register", &anna()).await;
     let mut answers = Vec::new();
     for (email, password) in [
         ("anna@example.com", "green mug 42"),
@@ -60,7 +60,7 @@ async fn a_wrong_password_and_an_unknown_address_are_answered_byte_by_byte_the_s
         ("no address", "blue mug 42"),
         (&"x".repeat(5000), ""),
     ] {
-        let answer = world.post("/v1/auth/login", &json!({"email": email, "password": password})).await;
+        let answer = api.post("/v1/auth/login", &json!({"email": email, "password": password})).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
         answers.push((answer.headers, answer.bytes));
     }
@@ -70,9 +70,9 @@ async fn a_wrong_password_and_an_unknown_address_are_answered_byte_by_byte_the_s
 
 #[tokio::test]
 async fn a_table_that_is_down_is_answered_with_503_and_nothing_internal() {
-    let world = World::new().await;
-    world.faults.refuse("TransactWriteItems", 99);
-    let answer = world.post("/v1/auth/register", &anna()).await;
+    let api = TestApi::new().await;
+    api.faults.refuse("TransactWriteItems", 99);
+    let answer = api.post("/v1/auth/register", &anna()).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.headers["retry-after"], "1");
     assert!(!String::from_utf8_lossy(&answer.bytes).contains("registering"));
@@ -80,8 +80,8 @@ async fn a_table_that_is_down_is_answered_with_503_and_nothing_internal() {
 
 #[tokio::test]
 async fn the_keys_that_tokens_are_checked_with_are_public() {
-    let world = World::new().await;
-    let answer = world.get("/.well-known/jwks.json", None).await;
+    let api = TestApi::new().await;
+    let answer = api.get("/.well-known/jwks.json", None).await;
     assert_eq!(answer.status, StatusCode::OK);
     let key = &answer.body["keys"][0];
     assert_eq!((&key["kty"], &key["crv"], &key["alg"]), (&json!("EC"), &json!("P-256"), &json!("ES256")));

@@ -6,7 +6,7 @@ use lambda_kit::testing::Tokens;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::world::{World, anna};
+use crate::fixture::{TestApi, anna};
 
 fn register_with(field: &str, value: Value) -> String {
     let mut body = anna();
@@ -65,9 +65,9 @@ async fn a_refusal_is_a_problem_and_writes_nothing(
     #[case] status: u16,
     #[case] field: Option<&str>,
 ) {
-    let world = World::new().await;
+    let api = TestApi::new().await;
     let headers = [("content-type", content_type), ("x-correlation-id", "cor-7")];
-    let answer = world.app.call(method, path, &headers, body).await;
+    let answer = api.app.call(method, path, &headers, body).await;
     assert_eq!(answer.status, status);
     assert_eq!(answer.headers["content-type"], "application/problem+json");
     assert_eq!(answer.headers["x-correlation-id"], "cor-7");
@@ -78,29 +78,29 @@ async fn a_refusal_is_a_problem_and_writes_nothing(
     assert_eq!(answer.body["errors"][0]["field"].as_str(), field);
     assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401);
     assert_eq!(answer.headers.contains_key("allow"), status == 405);
-    let stored = world.stored().await;
+    let stored = api.stored().await;
     assert!(stored.iter().all(|item| item.contains("LOGIN#")), "{stored:?}");
 }
 
 #[tokio::test]
 async fn a_taken_address_is_409_however_it_is_written() {
-    let world = World::new().await;
-    world.post(REGISTER, &anna()).await;
+    let api = TestApi::new().await;
+    api.post(REGISTER, &anna()).await;
     let mut again = anna();
     again["email"] = json!("ANNA@EXAMPLE.COM");
     again["name"] = json!("Somebody else");
-    let answer = world.post(REGISTER, &again).await;
+    let answer = api.post(REGISTER, &again).await;
     assert_eq!((answer.status.as_u16(), &answer.body["status"]), (409, &json!(409)));
-    let stored = world.stored().await;
+    let stored = api.stored().await;
     assert_eq!(stored.len(), 2);
     assert!(!stored.join("\n").contains("Somebody else"));
 }
 
 #[tokio::test]
 async fn every_broken_rule_is_named_at_once_and_no_value_is_repeated() {
-    let world = World::new().await;
+    let api = TestApi::new().await;
     let body = json!({"email": "anna@", "password": "hunter2", "name": "", "phone": "12"});
-    let answer = world.post(REGISTER, &body).await;
+    let answer = api.post(REGISTER, &body).await;
     let errors = answer.body["errors"].as_array().unwrap();
     let mut fields: Vec<_> = errors.iter().map(|error| error["field"].as_str().unwrap()).collect();
     fields.sort_unstable();
@@ -110,18 +110,18 @@ async fn every_broken_rule_is_named_at_once_and_no_value_is_repeated() {
 
 #[tokio::test]
 async fn a_token_of_another_key_or_without_a_user_is_refused() {
-    let world = World::new().await;
+    let api = TestApi::new().await;
     let foreign = Tokens::new().user(&UserId::generate());
     for token in ["", "x", foreign.trim_start_matches("Bearer ")] {
-        assert_eq!(world.get("/v1/users/me", Some(token)).await.status, 401, "{token}");
+        assert_eq!(api.get("/v1/users/me", Some(token)).await.status, 401, "{token}");
     }
 }
 
 #[tokio::test]
 async fn a_user_whose_account_is_gone_is_404() {
-    let world = World::new().await;
-    world.post(REGISTER, &anna()).await;
-    let tokens = world.login().await;
-    world.forget_everyone().await;
-    assert_eq!(world.get("/v1/users/me", tokens["access_token"].as_str()).await.status, 404);
+    let api = TestApi::new().await;
+    api.post(REGISTER, &anna()).await;
+    let tokens = api.login().await;
+    api.forget_everyone().await;
+    assert_eq!(api.get("/v1/users/me", tokens["access_token"].as_str()).await.status, 404);
 }

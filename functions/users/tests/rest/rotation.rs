@@ -10,20 +10,20 @@ use lambda_kit::{
 };
 use serde_json::{Value, json};
 
-use crate::world::{World, anna};
+use crate::fixture::{TestApi, anna};
 
-async fn sees(world: &World, tokens: &Value) -> StatusCode {
-    world.get("/v1/users/me", tokens["access_token"].as_str()).await.status
+async fn sees(api: &TestApi, tokens: &Value) -> StatusCode {
+    api.get("/v1/users/me", tokens["access_token"].as_str()).await.status
 }
 
-async fn key_ids(world: &World) -> Vec<String> {
-    let keys = world.get("/.well-known/jwks.json", None).await.body;
+async fn key_ids(api: &TestApi) -> Vec<String> {
+    let keys = api.get("/.well-known/jwks.json", None).await.body;
     keys["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
 }
 
 #[tokio::test]
 async fn tokens_of_both_keys_are_valid_while_both_are_deployed_and_no_user_is_logged_out() {
-    let a = World::new().await;
+    let a = TestApi::new().await;
     a.post("/v1/auth/register", &anna()).await;
     let old = a.login().await;
 
@@ -35,9 +35,9 @@ async fn tokens_of_both_keys_are_valid_while_both_are_deployed_and_no_user_is_lo
     let new = ba.login().await;
     assert_eq!(key_ids(&ba).await, ["4b5a6978", "0f1e2d3c"]);
     // An instance of the previous step knows both keys, too.
-    for world in [&ab, &ba] {
-        assert_eq!(sees(world, &old).await, StatusCode::OK);
-        assert_eq!(sees(world, &new).await, StatusCode::OK);
+    for api in [&ab, &ba] {
+        assert_eq!(sees(api, &old).await, StatusCode::OK);
+        assert_eq!(sees(api, &new).await, StatusCode::OK);
     }
 
     let b = a.deployed_with(&[NEW_KEY_ARN]);
@@ -50,7 +50,7 @@ async fn tokens_of_both_keys_are_valid_while_both_are_deployed_and_no_user_is_lo
 
 #[tokio::test]
 async fn a_key_is_fetched_once_and_a_forged_key_id_costs_no_call() {
-    let a = World::new().await;
+    let a = TestApi::new().await;
     a.post("/v1/auth/register", &anna()).await;
     let tokens = a.login().await;
     let other = a.deployed_with(&[NEW_KEY_ARN]);
@@ -68,7 +68,7 @@ async fn a_key_is_fetched_once_and_a_forged_key_id_costs_no_call() {
 
 #[tokio::test]
 async fn as_long_as_a_key_cannot_be_had_no_token_of_it_is_good() {
-    let a = World::new().await;
+    let a = TestApi::new().await;
     a.post("/v1/auth/register", &anna()).await;
     let tokens = a.login().await;
     let (config, faults) = testing::sdk_config(&a.kms.uri());

@@ -5,12 +5,12 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::{
-    api::tests::{Shop, shop, two_mugs, with},
+    api::tests::{TestApi, api, two_mugs, with},
     domain::Command,
     testing::cancel,
 };
 
-impl Shop {
+impl TestApi {
     async fn admin(&self, method: &str, path: &str, body: &Value) -> Response {
         let token = self.tokens.admin();
         let headers = [("authorization", &*token), ("content-type", "application/json")];
@@ -35,11 +35,11 @@ fn ten_percent() -> Value {
 
 #[tokio::test]
 async fn an_order_with_a_code_says_what_was_taken_off_and_costs_one_call_no_more() {
-    let shop = shop().await;
-    shop.make(&ten_percent()).await;
-    let placed = shop.order_with("k-1", "TEN-OFF").await;
+    let api = api().await;
+    api.make(&ten_percent()).await;
+    let placed = api.order_with("k-1", "TEN-OFF").await;
     assert_eq!(placed.status, StatusCode::ACCEPTED, "{}", placed.body);
-    let mut calls = shop.faults.calls();
+    let mut calls = api.faults.calls();
     calls.sort();
     // The customer's rate limit is checked concurrently with the look-up.
     assert_eq!(calls, ["BatchGetItem", "TransactWriteItems", "UpdateItem"]);
@@ -48,29 +48,29 @@ async fn an_order_with_a_code_says_what_was_taken_off_and_costs_one_call_no_more
     assert_eq!(placed.body["discount"], discount);
 
     let path = format!("/v1/orders/{}", placed.body["order_id"].as_str().unwrap());
-    let order = shop.get(&shop.anna(), &path).await.body;
+    let order = api.get(&api.anna(), &path).await.body;
     assert_eq!((&order["discount"], &order["total"]), (&discount, &placed.body["total"]));
-    let events = shop.get(&shop.anna(), &format!("{path}/events")).await.body;
+    let events = api.get(&api.anna(), &format!("{path}/events")).await.body;
     let created = &events["items"][0]["data"];
     assert_eq!((&created["discount"], &created["total"]), (&discount, &placed.body["total"]));
 
-    let plain = shop.order("k-2", &two_mugs()).await.body;
+    let plain = api.order("k-2", &two_mugs()).await.body;
     assert_eq!(plain.get("discount"), None);
 }
 
 #[tokio::test]
 async fn a_repeat_is_answered_as_the_first_was_whatever_became_of_the_code() {
-    let shop = shop().await;
-    shop.make(&json!({"code": "ONCE", "percentage": 10, "total_limit": 1})).await;
-    let first = shop.order_with("k-1", "ONCE").await;
-    assert_eq!(shop.order_with("k-2", "ONCE").await.invalid_fields(), ["discount_code"], "used up");
+    let api = api().await;
+    api.make(&json!({"code": "ONCE", "percentage": 10, "total_limit": 1})).await;
+    let first = api.order_with("k-1", "ONCE").await;
+    assert_eq!(api.order_with("k-2", "ONCE").await.invalid_fields(), ["discount_code"], "used up");
     for then in ["used up", "ended"] {
-        let again = shop.order_with("k-1", "ONCE").await;
+        let again = api.order_with("k-1", "ONCE").await;
         assert_eq!((again.status, &again.body), (StatusCode::ACCEPTED, &first.body), "{then}");
         assert_eq!(again.header("idempotent-replayed"), Some("true"));
-        shop.admin("DELETE", "/v1/discounts/once", &Value::Null).await;
+        api.admin("DELETE", "/v1/discounts/once", &Value::Null).await;
     }
-    let other = shop.order("k-1", &two_mugs()).await;
+    let other = api.order("k-1", &two_mugs()).await;
     assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY, "the code is a part of the request");
 }
 
@@ -84,7 +84,7 @@ async fn a_repeat_is_answered_as_the_first_was_whatever_became_of_the_code() {
 #[case::no_text(json!(10), "invalid type")]
 #[tokio::test]
 async fn a_code_that_is_not_taken_refuses_the_order_and_says_why(#[case] code: Value, #[case] why: &str) {
-    let shop = shop().await;
+    let api = api().await;
     for discount in [
         json!({"code": "ENDED", "percentage": 10}),
         json!({"code": "OVER", "percentage": 10, "valid_until": "2020-01-01T00:00:00Z"}),
@@ -92,48 +92,48 @@ async fn a_code_that_is_not_taken_refuses_the_order_and_says_why(#[case] code: V
         json!({"code": "MINIMUM", "percentage": 10, "minimum_total": {"amount": 8401, "currency": "USD"}}),
         json!({"code": "EUROS", "amount": {"amount": 500, "currency": "EUR"}}),
     ] {
-        shop.make(&discount).await;
+        api.make(&discount).await;
     }
-    shop.admin("DELETE", "/v1/discounts/ENDED", &Value::Null).await;
-    let answer = shop.order("k-1", &with("/discount_code", code)).await;
+    api.admin("DELETE", "/v1/discounts/ENDED", &Value::Null).await;
+    let answer = api.order("k-1", &with("/discount_code", code)).await;
     assert_eq!(
         (answer.status, answer.invalid_fields()),
         (StatusCode::UNPROCESSABLE_ENTITY, vec!["discount_code"])
     );
     let message = answer.body["errors"][0]["message"].as_str().unwrap();
     assert!(message.contains(why), "{message}");
-    assert_eq!(shop.commits().await, 0);
+    assert_eq!(api.commits().await, 0);
 }
 
 #[tokio::test]
 async fn an_order_may_cost_nothing_and_a_null_code_is_none() {
-    let shop = shop().await;
-    shop.make(&json!({"code": "GIFT", "amount": {"amount": 100_000, "currency": "USD"}})).await;
-    let free = shop.order_with("k-1", "GIFT").await.body;
+    let api = api().await;
+    api.make(&json!({"code": "GIFT", "amount": {"amount": 100_000, "currency": "USD"}})).await;
+    let free = api.order_with("k-1", "GIFT").await.body;
     assert_eq!(free["total"]["amount"], 0);
     assert_eq!(free["discount"]["amount"]["amount"], 8400, "what it was worth, and no more");
-    let plain = shop.order("k-2", &with("/discount_code", Value::Null)).await;
+    let plain = api.order("k-2", &with("/discount_code", Value::Null)).await;
     assert_eq!((plain.status, &plain.body["total"]["amount"]), (StatusCode::ACCEPTED, &json!(8400)));
 }
 
 #[tokio::test]
 async fn codes_are_made_listed_page_by_page_and_ended() {
-    let shop = shop().await;
+    let api = api().await;
     let full = json!({
         "code": "Full", "amount": {"amount": 500, "currency": "USD"},
         "minimum_total": {"amount": 1000, "currency": "USD"}, "valid_from": "2026-01-01T00:00:00Z",
         "valid_until": "2100-01-01T00:00:00Z", "total_limit": 10, "per_customer_limit": 2,
     });
     for discount in [&full, &ten_percent(), &json!({"code": "A", "percentage": 100})] {
-        shop.make(discount).await;
+        api.make(discount).await;
     }
     assert_eq!(
-        shop.admin("POST", "/v1/discounts", &json!({"code": "FULL", "percentage": 1})).await.status,
+        api.admin("POST", "/v1/discounts", &json!({"code": "FULL", "percentage": 1})).await.status,
         StatusCode::CONFLICT
     );
-    shop.order_with("k-1", "full").await;
+    api.order_with("k-1", "full").await;
 
-    let first = shop.admin("GET", "/v1/discounts?limit=2", &Value::Null).await.body;
+    let first = api.admin("GET", "/v1/discounts?limit=2", &Value::Null).await.body;
     let codes: Vec<&Value> = first["items"].as_array().unwrap().iter().map(|item| &item["code"]).collect();
     assert_eq!(codes, ["A", "Full"]);
     let shown = &first["items"][1];
@@ -142,30 +142,29 @@ async fn codes_are_made_listed_page_by_page_and_ended() {
         assert_eq!(&shown[field], value, "{field}");
     }
     let cursor = first["next_cursor"].as_str().unwrap();
-    let second =
-        shop.admin("GET", &format!("/v1/discounts?limit=2&cursor={cursor}"), &Value::Null).await.body;
+    let second = api.admin("GET", &format!("/v1/discounts?limit=2&cursor={cursor}"), &Value::Null).await.body;
     assert_eq!((&second["items"][0]["code"], &second["next_cursor"]), (&json!("Ten-Off"), &Value::Null));
 
     for expected in [StatusCode::NO_CONTENT, StatusCode::NOT_FOUND] {
-        assert_eq!(shop.admin("DELETE", "/v1/discounts/full", &Value::Null).await.status, expected);
+        assert_eq!(api.admin("DELETE", "/v1/discounts/full", &Value::Null).await.status, expected);
     }
-    let left = shop.admin("GET", "/v1/discounts", &Value::Null).await.body;
+    let left = api.admin("GET", "/v1/discounts", &Value::Null).await.body;
     assert_eq!(left["items"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]
 async fn a_cancelled_order_gives_its_code_back() {
-    let shop = shop().await;
-    shop.make(&json!({"code": "ONCE", "percentage": 10, "per_customer_limit": 1})).await;
-    let first = shop.order_with("k-1", "ONCE").await;
-    assert_eq!(shop.order_with("k-2", "ONCE").await.invalid_fields(), ["discount_code"]);
+    let api = api().await;
+    api.make(&json!({"code": "ONCE", "percentage": 10, "per_customer_limit": 1})).await;
+    let first = api.order_with("k-1", "ONCE").await;
+    assert_eq!(api.order_with("k-2", "ONCE").await.invalid_fields(), ["discount_code"]);
     let id = contracts::OrderId::try_from(first.body["order_id"].as_str().unwrap()).unwrap();
     let declined: Command = cancel("TakePayment", "PaymentDeclined");
     let correlation_id = crate::testing::correlation_id();
-    crate::handler::execute(&shop.store, &id, &declined, &correlation_id, jiff::Timestamp::now())
+    crate::handler::execute(&api.store, &id, &declined, &correlation_id, jiff::Timestamp::now())
         .await
         .unwrap();
-    assert_eq!(shop.order_with("k-2", "ONCE").await.status, StatusCode::ACCEPTED, "with the same key");
+    assert_eq!(api.order_with("k-2", "ONCE").await.status, StatusCode::ACCEPTED, "with the same key");
 }
 
 #[rstest]
@@ -191,8 +190,8 @@ async fn a_cancelled_order_gives_its_code_back() {
 #[case::no_code(json!({"percentage": 5}), "code")]
 #[tokio::test]
 async fn a_code_that_makes_no_sense_is_refused(#[case] discount: Value, #[case] field: &str) {
-    let shop = shop().await;
-    let answer = shop.admin("POST", "/v1/discounts", &discount).await;
+    let api = api().await;
+    let answer = api.admin("POST", "/v1/discounts", &discount).await;
     let fields = answer.invalid_fields();
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.body);
     assert!(fields.len() == 1 && fields[0].starts_with(field), "{fields:?}");
@@ -204,12 +203,12 @@ async fn a_code_that_makes_no_sense_is_refused(#[case] discount: Value, #[case] 
 #[case("DELETE", "/v1/discounts/A")]
 #[tokio::test]
 async fn codes_are_for_administrators(#[case] method: &str, #[case] path: &str) {
-    let shop = shop().await;
-    let user = shop.tokens.user(&UserId::generate());
+    let api = api().await;
+    let user = api.tokens.user(&UserId::generate());
     for (headers, expected) in
         [(vec![], StatusCode::UNAUTHORIZED), (vec![("authorization", &*user)], StatusCode::FORBIDDEN)]
     {
-        assert_eq!(shop.send(method, path, &headers, ten_percent().to_string()).await.status, expected);
+        assert_eq!(api.send(method, path, &headers, ten_percent().to_string()).await.status, expected);
     }
 }
 
@@ -221,8 +220,8 @@ async fn codes_are_for_administrators(#[case] method: &str, #[case] path: &str) 
 #[case("limit=1&limit=2", "limit")]
 #[tokio::test]
 async fn a_page_that_there_is_not_is_refused(#[case] query: &str, #[case] field: &str) {
-    let shop = shop().await;
-    let answer = shop.admin("GET", &format!("/v1/discounts?{query}"), &Value::Null).await;
+    let api = api().await;
+    let answer = api.admin("GET", &format!("/v1/discounts?{query}"), &Value::Null).await;
     assert_eq!((answer.status, answer.invalid_fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec![field]));
 }
 
@@ -232,24 +231,24 @@ async fn a_page_that_there_is_not_is_refused(#[case] query: &str, #[case] field:
 #[case("\u{a0}ten-off\u{3000}")]
 #[tokio::test]
 async fn space_around_a_code_means_nothing(#[case] typed: &str) {
-    let shop = shop().await;
-    shop.make(&ten_percent()).await;
-    let placed = shop.order_with("k-1", typed).await;
+    let api = api().await;
+    api.make(&ten_percent()).await;
+    let placed = api.order_with("k-1", typed).await;
     assert_eq!(placed.status, StatusCode::ACCEPTED, "{}", placed.body);
     assert_eq!(placed.body["discount"]["code"], "Ten-Off");
 }
 
 #[tokio::test]
 async fn a_code_that_leaves_less_than_a_payment_is_refused_and_is_not_used() {
-    let shop = shop().await;
-    shop.make(&json!({"code": "ALMOST", "amount": {"amount": 8370, "currency": "USD"}})).await;
-    let refused = shop.order_with("k-1", "ALMOST").await;
+    let api = api().await;
+    api.make(&json!({"code": "ALMOST", "amount": {"amount": 8370, "currency": "USD"}})).await;
+    let refused = api.order_with("k-1", "ALMOST").await;
     assert_eq!(
         (refused.status, refused.invalid_fields()),
         (StatusCode::UNPROCESSABLE_ENTITY, vec!["discount_code"])
     );
-    assert_eq!(shop.commits().await, 0);
-    let codes = shop.admin("GET", "/v1/discounts", &json!({})).await.body;
+    assert_eq!(api.commits().await, 0);
+    let codes = api.admin("GET", "/v1/discounts", &json!({})).await.body;
     assert_eq!(codes["items"][0]["used"], 0);
 }
 
@@ -261,8 +260,8 @@ async fn a_code_that_leaves_less_than_a_payment_is_refused_and_is_not_used() {
 #[case(json!({"amount": 1_000_000_000, "currency": "USD"}), 201)]
 #[tokio::test]
 async fn a_code_takes_off_what_can_be_charged(#[case] amount: Value, #[case] status: u16) {
-    let shop = shop().await;
-    let made = shop.admin("POST", "/v1/discounts", &json!({"code": "ODD", "amount": amount})).await;
+    let api = api().await;
+    let made = api.admin("POST", "/v1/discounts", &json!({"code": "ODD", "amount": amount})).await;
     assert_eq!(made.status.as_u16(), status, "{}", made.body);
     if status == 422 {
         assert_eq!(made.invalid_fields(), ["amount"]);

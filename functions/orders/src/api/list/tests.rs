@@ -10,14 +10,14 @@ use crate::{
     views::Projector,
 };
 
-struct World {
+struct TestApi {
     app: App,
     store: Store,
     tokens: Tokens,
     anna: UserId,
 }
 
-impl World {
+impl TestApi {
     async fn new() -> Self {
         let (store, table, _) = listed_store().await;
         let tokens = Tokens::new();
@@ -68,37 +68,37 @@ impl World {
 
 #[tokio::test]
 async fn a_customer_sees_their_own_orders_the_newest_first() {
-    let world = World::new().await;
-    let orders = world.orders(&world.anna, 5).await;
-    world.orders(&UserId::generate(), 3).await;
+    let api = TestApi::new().await;
+    let orders = api.orders(&api.anna, 5).await;
+    api.orders(&UserId::generate(), 3).await;
     assert_eq!(
-        world.pages(&world.anna(), "?limit=2").await.concat(),
+        api.pages(&api.anna(), "?limit=2").await.concat(),
         orders.iter().map(|o| json!(o)).collect::<Vec<_>>()
     );
-    assert_eq!(world.pages(&world.anna(), "?limit=5").await.len(), 1, "no page without anything on it");
-    let (_, list) = world.get(&world.anna(), "").await;
-    let (_, order) = world.get(&world.anna(), &format!("/{}", orders[0])).await;
+    assert_eq!(api.pages(&api.anna(), "?limit=5").await.len(), 1, "no page without anything on it");
+    let (_, list) = api.get(&api.anna(), "").await;
+    let (_, order) = api.get(&api.anna(), &format!("/{}", orders[0])).await;
     assert_eq!(list["items"][0], order, "a list shows an order as it shows itself");
     assert_eq!(list["next_cursor"], Value::Null);
 }
 
 #[tokio::test]
 async fn a_list_can_be_of_one_status() {
-    let world = World::new().await;
-    let orders = world.orders(&world.anna, 6).await;
+    let api = TestApi::new().await;
+    let orders = api.orders(&api.anna, 6).await;
     let reserved: Vec<Value> = orders.iter().step_by(2).map(|order| json!(order)).collect();
-    for token in [world.anna(), world.tokens.admin()] {
-        assert_eq!(world.pages(&token, "?limit=2&status=PaymentPending").await.concat(), reserved);
+    for token in [api.anna(), api.tokens.admin()] {
+        assert_eq!(api.pages(&token, "?limit=2&status=PaymentPending").await.concat(), reserved);
     }
 }
 
 #[tokio::test]
 async fn an_administrator_sees_everybodys_orders() {
-    let world = World::new().await;
-    let annas = world.orders(&world.anna, 2).await;
-    let bens = world.orders(&UserId::generate(), 2).await;
-    let mut all: Vec<String> = world
-        .pages(&world.tokens.admin(), "?limit=3")
+    let api = TestApi::new().await;
+    let annas = api.orders(&api.anna, 2).await;
+    let bens = api.orders(&UserId::generate(), 2).await;
+    let mut all: Vec<String> = api
+        .pages(&api.tokens.admin(), "?limit=3")
         .await
         .concat()
         .iter()
@@ -112,24 +112,21 @@ async fn an_administrator_sees_everybodys_orders() {
 
 #[tokio::test]
 async fn a_cursor_is_good_for_its_own_list_only() {
-    let world = World::new().await;
-    world.orders(&world.anna, 3).await;
-    let (_, page) = world.get(&world.anna(), "?limit=1").await;
+    let api = TestApi::new().await;
+    api.orders(&api.anna, 3).await;
+    let (_, page) = api.get(&api.anna(), "?limit=1").await;
     let cursor = page["next_cursor"].as_str().unwrap();
-    let ben = world.tokens.user(&UserId::generate());
+    let ben = api.tokens.user(&UserId::generate());
     for (token, query) in [
         (ben, format!("?cursor={cursor}")),
-        (world.tokens.admin(), format!("?cursor={cursor}")),
-        (world.anna(), format!("?status=PaymentPending&cursor={cursor}")),
-        (
-            world.anna(),
-            format!("?cursor={}{}", if cursor.starts_with('A') { 'B' } else { 'A' }, &cursor[1..]),
-        ),
+        (api.tokens.admin(), format!("?cursor={cursor}")),
+        (api.anna(), format!("?status=PaymentPending&cursor={cursor}")),
+        (api.anna(), format!("?cursor={}{}", if cursor.starts_with('A') { 'B' } else { 'A' }, &cursor[1..])),
     ] {
-        let (status, problem) = world.get(&token, &query).await;
+        let (status, problem) = api.get(&token, &query).await;
         assert_eq!((status, &problem["errors"][0]["field"]), (422, &json!("cursor")), "{query}");
     }
-    assert_eq!(world.get(&world.anna(), &format!("?cursor={cursor}")).await.0, 200);
+    assert_eq!(api.get(&api.anna(), &format!("?cursor={cursor}")).await.0, 200);
 }
 
 #[rstest]
@@ -142,41 +139,41 @@ async fn a_cursor_is_good_for_its_own_list_only() {
 #[case("cursor=%00", "cursor")]
 #[tokio::test]
 async fn what_cannot_be_listed_is_said(#[case] query: &str, #[case] field: &str) {
-    let world = World::new().await;
-    let (status, problem) = world.get(&world.anna(), &format!("?{query}")).await;
+    let api = TestApi::new().await;
+    let (status, problem) = api.get(&api.anna(), &format!("?{query}")).await;
     assert_eq!((status, &problem["errors"][0]["field"]), (422, &json!(field)));
 }
 
 #[tokio::test]
 async fn nobody_sees_a_list_without_a_token() {
-    let world = World::new().await;
-    assert_eq!(world.get("", "").await.0, 401);
+    let api = TestApi::new().await;
+    assert_eq!(api.get("", "").await.0, 401);
 }
 
 #[tokio::test]
 async fn only_an_administrator_can_list_another_customers_orders() {
-    let world = World::new().await;
-    let annas = world.orders(&world.anna, 2).await;
-    world.orders(&UserId::generate(), 2).await;
-    let query = format!("?limit=5&customer={}", world.anna);
+    let api = TestApi::new().await;
+    let annas = api.orders(&api.anna, 2).await;
+    api.orders(&UserId::generate(), 2).await;
+    let query = format!("?limit=5&customer={}", api.anna);
     let expected: Vec<Value> = annas.iter().map(|order| json!(order)).collect();
-    for token in [world.tokens.admin(), world.anna()] {
-        assert_eq!(world.pages(&token, &query).await.concat(), expected);
+    for token in [api.tokens.admin(), api.anna()] {
+        assert_eq!(api.pages(&token, &query).await.concat(), expected);
     }
-    let ben = world.tokens.user(&UserId::generate());
-    assert_eq!(world.get(&ben, &query).await.0, 404);
-    assert_eq!(world.get(&ben, "?customer=nobody").await.0, 404);
+    let ben = api.tokens.user(&UserId::generate());
+    assert_eq!(api.get(&ben, &query).await.0, 404);
+    assert_eq!(api.get(&ben, "?customer=nobody").await.0, 404);
 }
 
 #[tokio::test]
 async fn a_forged_cursor_shows_no_orders_of_others() {
-    let world = World::new().await;
-    let annas = world.orders(&world.anna, 2).await;
-    world.orders(&UserId::generate(), 2).await;
+    let api = TestApi::new().await;
+    let annas = api.orders(&api.anna, 2).await;
+    api.orders(&UserId::generate(), 2).await;
     for place in ["X", "ORDER#9", ""] {
         let cursor =
-            super::cursor_of(&super::Scope::Customer(world.anna.clone()), None, place.to_owned()).unwrap();
-        let shown = world.pages(&world.anna(), &format!("?limit=5&cursor={cursor}")).await.concat();
+            super::cursor_of(&super::Scope::Customer(api.anna.clone()), None, place.to_owned()).unwrap();
+        let shown = api.pages(&api.anna(), &format!("?limit=5&cursor={cursor}")).await.concat();
         assert_eq!(shown, annas.iter().map(|order| json!(order)).collect::<Vec<_>>(), "{place}");
     }
 }

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
 use super::*;
-use crate::api::tests::{Shop, shop_with, two_mugs, with};
+use crate::api::tests::{TestApi, api_with, two_mugs, with};
 
-/// A shop with these answers of its peers: mugs are low, 99 mugs and cups are out of stock, and only Germany
+/// An API with these answers of its peers: mugs are low, 99 mugs and cups are out of stock, and only Germany
 /// is served.
-async fn shop(failing: &'static [&'static str]) -> (Shop, MockServer) {
+async fn api(failing: &'static [&'static str]) -> (TestApi, MockServer) {
     let server = MockServer::start().await;
     let answer = move |request: &Request| {
         let body: Value = request.body_json().unwrap();
@@ -34,10 +34,10 @@ async fn shop(failing: &'static [&'static str]) -> (Shop, MockServer) {
     };
     Mock::given(any()).respond_with(answer).mount(&server).await;
     let (sdk, _) = sdk_config(&server.uri());
-    (shop_with(Forecast::new(&(&sdk).into(), "test".to_owned())).await, server)
+    (api_with(Forecast::new(&(&sdk).into(), "test".to_owned())).await, server)
 }
 
-impl Shop {
+impl TestApi {
     async fn quote(&self, body: &Value) -> Response {
         let token = self.anna();
         let headers = [("authorization", &*token), ("content-type", "application/json")];
@@ -47,11 +47,11 @@ impl Shop {
 
 #[tokio::test]
 async fn a_quote_says_what_an_order_would_be_and_writes_nothing() {
-    let (shop, _server) = shop(&[]).await;
-    shop.faults.reset();
-    let quote = shop.quote(&two_mugs()).await;
+    let (api, _server) = api(&[]).await;
+    api.faults.reset();
+    let quote = api.quote(&two_mugs()).await;
     assert_eq!(quote.status, StatusCode::OK, "{}", quote.body);
-    let mut calls = shop.faults.calls();
+    let mut calls = api.faults.calls();
     calls.sort();
     assert_eq!(calls, ["BatchGetItem", "UpdateItem"], "the read, and concurrently the customer's limit");
     let money = |amount: i64| json!({"amount": amount, "currency": "USD"});
@@ -60,33 +60,33 @@ async fn a_quote_says_what_an_order_would_be_and_writes_nothing() {
         "items": [line], "total": money(8400), "availability": "low_stock", "serviceable": true
     });
     assert_eq!(quote.body, expected);
-    assert_eq!(shop.commits().await, 0);
-    let placed = shop.order("k-1", &two_mugs()).await;
+    assert_eq!(api.commits().await, 0);
+    let placed = api.order("k-1", &two_mugs()).await;
     assert_eq!(placed.body["total"], quote.body["total"]);
 }
 
 #[tokio::test]
 async fn a_quote_says_what_a_code_takes_off_and_leaves_its_use_to_the_order() {
-    let (shop, _server) = shop(&[]).await;
+    let (api, _server) = api(&[]).await;
     // An empty time is none.
     let once =
         json!({"code": "ONCE", "percentage": 10, "total_limit": 1, "valid_from": "", "valid_until": ""});
-    shop.make(&once).await;
+    api.make(&once).await;
     let body = with("/discount_code", json!(" once "));
     let money = |amount: i64| json!({"amount": amount, "currency": "USD"});
     for _ in 0..2 {
-        let quote = shop.quote(&body).await;
+        let quote = api.quote(&body).await;
         assert_eq!((quote.status, &quote.body["total"]), (StatusCode::OK, &money(7560)), "{}", quote.body);
         assert_eq!(quote.body["discount"], json!({"code": "ONCE", "amount": money(840)}));
     }
-    assert_eq!(shop.order("k-1", &body).await.status, StatusCode::ACCEPTED, "its one use was left");
-    assert_eq!(shop.quote(&body).await.invalid_fields(), ["discount_code"]);
+    assert_eq!(api.order("k-1", &body).await.status, StatusCode::ACCEPTED, "its one use was left");
+    assert_eq!(api.quote(&body).await.invalid_fields(), ["discount_code"]);
 }
 
 #[tokio::test]
 async fn a_customer_who_asks_for_too_many_quotes_learns_when_to_retry() {
-    let (shop, server) = shop(&[]).await;
-    let quote = shop.quote(&two_mugs()).await;
+    let (api, server) = api(&[]).await;
+    let quote = api.quote(&two_mugs()).await;
     let limits = |quote: &Response| {
         ["retry-after", "ratelimit-limit", "ratelimit-remaining"]
             .map(|name| quote.header(name).unwrap_or_default().to_owned())
@@ -94,24 +94,24 @@ async fn a_customer_who_asks_for_too_many_quotes_learns_when_to_retry() {
     assert_eq!(limits(&quote), ["", "60", "59"]);
     server.reset().await;
 
-    shop.empty_bucket("quotes", 30).await;
-    let refused = shop.quote(&two_mugs()).await;
+    api.empty_bucket("quotes", 30).await;
+    let refused = api.quote(&two_mugs()).await;
     assert_eq!((refused.status, &refused.body["status"]), (StatusCode::TOO_MANY_REQUESTS, &json!(429)));
     assert_eq!(limits(&refused), ["1", "60", "0"]);
     assert!(
         server.received_requests().await.unwrap().is_empty(),
         "inventory and fulfillment are not queried"
     );
-    assert_eq!(shop.order("k-1", &two_mugs()).await.status, StatusCode::ACCEPTED, "orders have their own");
+    assert_eq!(api.order("k-1", &two_mugs()).await.status, StatusCode::ACCEPTED, "orders have their own");
 }
 
 #[tokio::test]
 async fn a_quote_says_that_a_country_is_not_served_and_a_line_is_sold_out() {
-    let (shop, _server) = shop(&[]).await;
+    let (api, _server) = api(&[]).await;
     let body = with("/shipping_address/country", json!("AQ"));
-    assert_eq!(shop.quote(&body).await.body["serviceable"], json!(false));
+    assert_eq!(api.quote(&body).await.body["serviceable"], json!(false));
     let body = with("/items", json!([{"sku": "MUG", "quantity": 1}, {"sku": "CUP", "quantity": 1}]));
-    let quote = shop.quote(&body).await.body;
+    let quote = api.quote(&body).await.body;
     assert_eq!(
         (&quote["availability"], &quote["items"][0]["availability"]),
         (&json!("out_of_stock"), &json!("low_stock"))
@@ -120,8 +120,8 @@ async fn a_quote_says_that_a_country_is_not_served_and_a_line_is_sold_out() {
 
 #[tokio::test]
 async fn a_context_that_does_not_answer_is_unknown_and_the_rest_is_shown() {
-    let (shop, _server) = shop(&["Availabilities", "CountryServed"]).await;
-    let quote = shop.quote(&two_mugs()).await;
+    let (api, _server) = api(&["Availabilities", "CountryServed"]).await;
+    let quote = api.quote(&two_mugs()).await;
     assert_eq!(quote.status, StatusCode::OK);
     assert_eq!((&quote.body["availability"], &quote.body["serviceable"]), (&json!("unknown"), &Value::Null));
     assert_eq!(quote.body["total"]["amount"], 8400);
@@ -129,28 +129,28 @@ async fn a_context_that_does_not_answer_is_unknown_and_the_rest_is_shown() {
 
 #[tokio::test]
 async fn while_inventory_does_not_answer_a_quote_shows_the_last_known_values() {
-    let (shop, server) = shop(&[]).await;
+    let (api, server) = api(&[]).await;
     let body = |sku: &str, quantity: u32| with("/items", json!([{"sku": sku, "quantity": quantity}]));
-    shop.quote(&body("CUP", 2)).await;
-    let current = shop.quote(&body("MUG", 2)).await.body;
+    api.quote(&body("CUP", 2)).await;
+    let current = api.quote(&body("MUG", 2)).await.body;
     // Inventory has too little for this quantity; the last known value of smaller quantities stays.
-    shop.quote(&body("MUG", 99)).await;
+    api.quote(&body("MUG", 99)).await;
     assert_eq!((&current["availability"], current.get("as_of")), (&json!("low_stock"), None));
 
     server.reset().await;
     for (sku, quantity, expected) in
         [("MUG", 2, "low_stock"), ("MUG", 1, "low_stock"), ("CUP", 2, "out_of_stock")]
     {
-        let earlier = shop.quote(&body(sku, quantity)).await;
+        let earlier = api.quote(&body(sku, quantity)).await;
         assert_eq!((earlier.status, &earlier.body["availability"]), (StatusCode::OK, &json!(expected)));
         assert_eq!(earlier.body["items"][0]["availability"], expected);
         assert!(earlier.body["as_of"].is_string());
     }
     for (sku, quantity) in [("MUG", 3), ("CUP", 1)] {
-        let unknown = shop.quote(&body(sku, quantity)).await.body;
+        let unknown = api.quote(&body(sku, quantity)).await.body;
         assert_eq!((&unknown["availability"], unknown.get("as_of")), (&json!("unknown"), None));
     }
-    let refused = shop.quote(&body("NONE", 1)).await;
+    let refused = api.quote(&body("NONE", 1)).await;
     assert_eq!(
         (refused.status, refused.invalid_fields()),
         (StatusCode::UNPROCESSABLE_ENTITY, vec!["items[0].sku"])
@@ -159,14 +159,14 @@ async fn while_inventory_does_not_answer_a_quote_shows_the_last_known_values() {
 
 #[tokio::test]
 async fn what_an_order_is_refused_for_a_quote_is_refused_for() {
-    let (shop, _server) = shop(&[]).await;
+    let (api, _server) = api(&[]).await;
     for (body, field) in [
         (with("/items/0/sku", json!("NONE")), "items[0].sku"),
         (with("/discount_code", json!("NONE")), "discount_code"),
         (with("/shipping_address/name", json!(" ")), "shipping_address.name"),
         (with("/items/0/quantity", json!("2")), "items[0].quantity"),
     ] {
-        let quote = shop.quote(&body).await;
+        let quote = api.quote(&body).await;
         assert_eq!((quote.status, quote.invalid_fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec![field]));
     }
 }

@@ -6,17 +6,17 @@ use super::*;
 
 #[tokio::test]
 async fn more_than_a_payment_takes_is_refused() {
-    let shop = shop().await;
-    shop.store.record_price(&sku("CAR"), 1, Some(usd(100_000))).await.unwrap().unwrap();
-    let answer = shop.order("k-1", &body(json!([{"sku": "CAR", "quantity": 1000}]))).await;
+    let api = api().await;
+    api.store.record_price(&sku("CAR"), 1, Some(usd(100_000))).await.unwrap().unwrap();
+    let answer = api.order("k-1", &body(json!([{"sku": "CAR", "quantity": 1000}]))).await;
     assert_eq!((answer.status, answer.invalid_fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["items"]));
 }
 
-/// The shop, and a product of this price.
-async fn shop_with_product(amount: i64, currency: Currency) -> Shop {
-    let shop = shop().await;
-    shop.store.record_price(&sku("ODD"), 1, Some(Money::new(amount, currency))).await.unwrap().unwrap();
-    shop
+/// The API, and a product of this price.
+async fn api_with_product(amount: i64, currency: Currency) -> TestApi {
+    let api = api().await;
+    api.store.record_price(&sku("ODD"), 1, Some(Money::new(amount, currency))).await.unwrap().unwrap();
+    api
 }
 
 #[rstest]
@@ -27,10 +27,10 @@ async fn shop_with_product(amount: i64, currency: Currency) -> Shop {
 #[case::more_than_the_gateway_takes(1_000_000, Currency::ISK)]
 #[tokio::test]
 async fn a_total_that_cannot_be_charged_is_refused(#[case] amount: i64, #[case] currency: Currency) {
-    let shop = shop_with_product(amount, currency).await;
-    let answer = shop.order("k-1", &body(json!([{"sku": "ODD", "quantity": 1}]))).await;
+    let api = api_with_product(amount, currency).await;
+    let answer = api.order("k-1", &body(json!([{"sku": "ODD", "quantity": 1}]))).await;
     assert_eq!((answer.status, answer.invalid_fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["items"]));
-    assert_eq!(shop.commits().await, 0);
+    assert_eq!(api.commits().await, 0);
 }
 
 #[rstest]
@@ -45,8 +45,8 @@ async fn a_total_that_can_be_charged_is_taken(
     #[case] currency: Currency,
     #[case] quantity: i64,
 ) {
-    let shop = shop_with_product(amount, currency).await;
-    let answer = shop.order("k-1", &body(json!([{"sku": "ODD", "quantity": quantity}]))).await;
+    let api = api_with_product(amount, currency).await;
+    let answer = api.order("k-1", &body(json!([{"sku": "ODD", "quantity": quantity}]))).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.body);
     assert_eq!(answer.body["total"]["amount"], amount * quantity);
 }
@@ -57,10 +57,10 @@ fn expecting(amount: i64, currency: &str) -> Value {
 
 #[tokio::test]
 async fn an_order_with_the_expected_total_is_placed_with_no_call_more() {
-    let shop = shop().await;
-    let answer = shop.order("k-1", &expecting(8400, "USD")).await;
+    let api = api().await;
+    let answer = api.order("k-1", &expecting(8400, "USD")).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.body);
-    assert_eq!(shop.faults.calls().len(), 3);
+    assert_eq!(api.faults.calls().len(), 3);
 }
 
 #[rstest]
@@ -72,26 +72,26 @@ async fn an_order_with_another_total_is_a_conflict_that_says_the_total(
     #[case] amount: i64,
     #[case] currency: &str,
 ) {
-    let shop = shop().await;
-    let answer = shop.order("k-1", &expecting(amount, currency)).await;
+    let api = api().await;
+    let answer = api.order("k-1", &expecting(amount, currency)).await;
     assert_eq!(answer.status, StatusCode::CONFLICT);
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));
     assert_eq!(answer.body["total"], json!({"amount": 8400, "currency": "USD"}));
-    assert_eq!(shop.commits().await, 0);
+    assert_eq!(api.commits().await, 0);
     // The same key, once the customer has agreed.
-    assert_eq!(shop.order("k-1", &expecting(8400, "USD")).await.status, StatusCode::ACCEPTED);
+    assert_eq!(api.order("k-1", &expecting(8400, "USD")).await.status, StatusCode::ACCEPTED);
 }
 
 #[tokio::test]
 async fn a_repeat_is_the_first_order_whatever_the_price_is_now() {
-    let shop = shop().await;
-    let first = shop.order("k-1", &expecting(8400, "USD")).await;
-    shop.store.record_price(&sku("MUG"), 2, Some(usd(4500))).await.unwrap().unwrap();
-    let again = shop.order("k-1", &expecting(8400, "USD")).await;
+    let api = api().await;
+    let first = api.order("k-1", &expecting(8400, "USD")).await;
+    api.store.record_price(&sku("MUG"), 2, Some(usd(4500))).await.unwrap().unwrap();
+    let again = api.order("k-1", &expecting(8400, "USD")).await;
     assert_eq!((again.status, &again.body), (StatusCode::ACCEPTED, &first.body));
-    let renewed = shop.order("k-1", &expecting(9000, "USD")).await;
+    let renewed = api.order("k-1", &expecting(9000, "USD")).await;
     assert_eq!((renewed.status, &renewed.body), (StatusCode::ACCEPTED, &first.body));
-    assert_eq!(shop.order("k-2", &expecting(8400, "USD")).await.status, StatusCode::CONFLICT);
+    assert_eq!(api.order("k-2", &expecting(8400, "USD")).await.status, StatusCode::CONFLICT);
 }
 
 #[rstest]
@@ -108,10 +108,10 @@ async fn a_repeat_is_the_first_order_whatever_the_price_is_now() {
 #[case::no_postal_code(with("/shipping_address/postal_code", json!("")), "shipping_address.postal_code")]
 #[tokio::test]
 async fn a_field_that_cannot_be_read_is_named_as_it_was_sent(#[case] body: Value, #[case] field: &str) {
-    let shop = shop().await;
-    let answer = shop.order("k-1", &body).await;
+    let api = api().await;
+    let answer = api.order("k-1", &body).await;
     assert_eq!((answer.status, answer.invalid_fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec![field]));
-    assert_eq!(shop.commits().await, 0);
+    assert_eq!(api.commits().await, 0);
 }
 
 #[rstest]
@@ -123,7 +123,7 @@ async fn a_field_that_cannot_be_read_is_named_as_it_was_sent(#[case] body: Value
 #[case::expecting_nothing(with("/expected_total", Value::Null))]
 #[tokio::test]
 async fn what_a_form_sends_is_understood(#[case] body: Value) {
-    let shop = shop().await;
-    let answer = shop.order("k-1", &body).await;
+    let api = api().await;
+    let answer = api.order("k-1", &body).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.body);
 }
