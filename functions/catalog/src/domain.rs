@@ -223,7 +223,7 @@ mod tests {
     fn details(amount: i64) -> Details {
         Details {
             name: "Mug".into(),
-            description: String::new(),
+            description: format!("{amount} cents"),
             category: "kitchen".into(),
             price: Money::new(amount, Currency::USD),
         }
@@ -242,7 +242,8 @@ mod tests {
                 .unwrap();
         assert_eq!((change.product.version, change.event.sequence), (2, 2));
         assert_eq!(change.event.decode::<ProductUpdated>().unwrap().price.amount, 950);
-        assert_eq!(change.product.created_at, Timestamp::UNIX_EPOCH);
+        assert_eq!((change.product.created_at, change.product.updated_at), (Timestamp::UNIX_EPOCH, now));
+        assert_eq!(change.product.description, "950 cents");
     }
 
     #[test]
@@ -262,9 +263,13 @@ mod tests {
         let id = CorrelationId::generate();
         let gone = discontinue(mug(), &id, Timestamp::UNIX_EPOCH).unwrap().product;
         let now = Timestamp::from_second(9).unwrap();
-        let change = resume(gone, details(700), &id, now).unwrap();
+        let moved = Details { category: "gifts".into(), ..details(700) };
+        let change = resume(gone, moved, &id, now).unwrap();
         assert_eq!((change.product.version, change.event.sequence), (3, 3));
         assert_eq!(change.event.decode::<ProductCreated>().unwrap().price.amount, 700);
+        let product = &change.product;
+        assert_eq!((&*product.category, &*product.description), ("gifts", "700 cents"));
+        assert_eq!((product.created_at, product.updated_at), (Timestamp::UNIX_EPOCH, now));
         assert!(!change.product.discontinued && change.before.unwrap().discontinued);
         let twice = resume(change.product, details(1), &id, now);
         assert!(matches!(twice, Err(ChangeError::Rejected(Rejected::OnSale))));

@@ -276,6 +276,19 @@ mod tests {
         (is_handed, is_acknowledged)
     }
 
+    #[test]
+    fn lists_of_event_types_are_joined_in_their_order() {
+        assert_eq!(joined::<3>(&["a"], &["b", "c"]), ["a", "b", "c"]);
+        assert_eq!(joined::<3>(&["a", "b"], &["c"]), ["a", "b", "c"]);
+        assert_eq!(joined::<1>(&[], &["a"]), ["a"]);
+    }
+
+    #[test]
+    #[should_panic(expected = "N is the length of both lists together")]
+    fn lists_of_event_types_are_not_joined_to_another_length() {
+        joined::<3>(&["a"], &["b"]);
+    }
+
     #[tokio::test]
     async fn an_event_of_another_type_is_acknowledged_and_not_handled() {
         let types: EventTypes = &["user.deleted", "order."];

@@ -70,6 +70,16 @@ mod tests {
     }
 
     #[test]
+    fn a_new_companion_replaces_the_rarest_one_and_continues_from_its_count() {
+        let mut co_purchases = CoPurchases::default();
+        for n in 0..MAX_COMPANIONS {
+            co_purchases.record_order(&[sku(n)]);
+        }
+        co_purchases.record_order(&[sku("NEW")]);
+        assert_eq!((co_purchases.counts[&sku("NEW")], co_purchases.counts.len()), (2, MAX_COMPANIONS));
+    }
+
+    #[test]
     fn a_frequent_companion_stays_among_many_rare_ones() {
         let mut co_purchases = CoPurchases::default();
         for n in 0..2_000 {

@@ -116,6 +116,15 @@ fn an_adjustment_leaves_neither_less_than_nothing_nor_more_than_fits() {
 }
 
 #[test]
+fn stock_may_grow_to_the_maximum_and_what_is_above_it_may_shrink() {
+    assert_eq!(adjusted(&stock(&[7], 1), 999_993).unwrap().adjustment.available, 1_000_000);
+    for delta in [0, -1] {
+        let planned = adjusted(&stock(&[1_000_002], 1), delta).unwrap();
+        assert_eq!(planned.moves.iter().map(|step| step.delta).sum::<i64>(), delta);
+    }
+}
+
+#[test]
 fn a_request_is_known_by_who_asks_and_by_its_key() {
     let key = |name: &str| IdempotencyKey::try_from(name).unwrap();
     let other = UserId::try_from("usr_00000000000000000000000000000002").unwrap();

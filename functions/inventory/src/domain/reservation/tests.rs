@@ -48,6 +48,29 @@ fn committed() -> Reservation {
     written(Some(&held()), Command::Commit).reservation
 }
 
+#[test]
+fn a_change_is_recorded_with_the_command_that_caused_it() {
+    let later = EventContext {
+        correlation_id: CorrelationId::try_from("cor_release").unwrap(),
+        causation_id: "release".to_owned(),
+        at: Timestamp::from_second(60).unwrap(),
+        ..event_context()
+    };
+    let Ok(Decision::Write(change)) = decide(Some(&held()), Command::Release, &later) else {
+        panic!("what is held can be released")
+    };
+    let event = &change.events().unwrap()[0];
+    assert_eq!((&event.correlation_id, event.occurred_at), (&later.correlation_id, later.at));
+    assert_eq!(event.causation_id, "release");
+    assert_eq!(change.reservation.created_at, event_context().at);
+}
+
+#[test]
+fn a_refusal_names_what_is_short() {
+    let short = [MUG, CUP].map(|sku| Sku::try_from(sku).unwrap()).to_vec();
+    assert_eq!(Rejected::NotAvailable { short }.to_string(), "there is too little stock of MUG, CUP");
+}
+
 /// The effect of a command on a state, in one word.
 fn word(current: Option<&Reservation>, command: Command) -> String {
     match decide(current, command, &event_context()) {
