@@ -271,6 +271,18 @@ mod tests {
     }
 
     #[test]
+    fn a_cancel_request_has_the_current_status_behind_a_hundred_frames_of_others() {
+        let mut events = vec![order(1), order(2)];
+        events.extend((1..=100).map(payment));
+        let mut buffer = buffer(&events);
+        let Ok(Arrival::New(frames)) = buffer.add(&event("orders", "order.cancel_requested", 3)) else {
+            panic!("it is new")
+        };
+        let [Frame::Event(EventFrame::Order { status, .. })] = &frames[..] else { panic!("{frames:?}") };
+        assert_eq!(*status, Some(OrderStatus::PaymentPending));
+    }
+
+    #[test]
     fn the_first_event_names_the_owner() {
         let mut other = order(2);
         other.metadata.user_id = Some(UserId::generate());

@@ -147,6 +147,9 @@ mod tests {
     fn a_frame_that_is_too_long_is_refused() {
         let body = format!(r#"{{"action":"ping","padding":"{}"}}"#, "x".repeat(FRAME_LIMIT));
         assert!(parse(&body).is_err());
+        let ping = r#"{"action":"ping"}"#;
+        assert_eq!(parse(&format!("{ping:FRAME_LIMIT$}")), Ok(Request::Ping), "as long as a frame may be");
+        assert!(parse(&format!("{ping:0$}", FRAME_LIMIT + 1)).is_err());
     }
 
     #[test]
