@@ -68,7 +68,7 @@ pub enum Error {
     File { what: &'static str, path: PathBuf, source: std::io::Error },
     #[error("{command} cannot be run: {source}")]
     Command { command: String, source: std::io::Error },
-    #[error("{operation} got no answer: {}", causes(source))]
+    #[error("{operation} got no answer: {}", shop_client::causes(source))]
     NoAnswer { operation: String, source: reqwest::Error },
     #[error("the stack has ended by itself. Why is in {}.", logs.join("supervisor.log").display())]
     Ended { logs: PathBuf },
@@ -83,17 +83,6 @@ impl Error {
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
-
-/// reqwest's own message leaves out why.
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
-    text
-}
 
 /// Says which file an I/O error is about.
 pub trait AboutFile<T> {

@@ -32,7 +32,6 @@ mod saga;
 mod sam_local;
 mod settings;
 mod setup;
-pub mod shop;
 mod smoke;
 pub mod stack;
 mod stage;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use shop_client::Shop;
 use tokio::process::Command;
 
 use crate::containers::{self, Forwarder};
@@ -21,7 +22,6 @@ use crate::invocation;
 use crate::progress::{Progress, Step};
 use crate::python::{self, Purpose};
 use crate::settings::{LOCAL_STAGE, REGION, Settings};
-use crate::shop::Shop;
 use crate::state::StateDir;
 
 /// The first invocation may download the image.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use contracts::{OrderId, OrderLine, OrderStatus, Sku};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use shop_client::{Live, NewOrder, Page, Placed, Product, Route, Shop, card, eventually};
 use uuid::Uuid;
 
 use crate::demo::{Clock, Frames, address};
@@ -14,7 +15,6 @@ use crate::outputs::Addresses;
 use crate::progress::Progress;
 use crate::remote::Remote;
 use crate::settings::Settings;
-use crate::shop::{self, Live, NewOrder, Page, Placed, Product, Route, Shop, card, eventually};
 use crate::stage::Stage;
 use crate::tunnel::Tunnel;
 use crate::users::admin_grant;
@@ -128,7 +128,7 @@ impl Trial<'_> {
         result
     }
 
-    async fn customer(&self) -> shop::Result<Shop> {
+    async fn customer(&self) -> shop_client::Result<Shop> {
         let Account { email, password } = Account::new();
         self.shop.register(&email, &password, NAME).await?;
         println!("  registered {email}");
@@ -199,7 +199,7 @@ impl Trial<'_> {
         customer: &Shop,
         order: &OrderId,
         clock: Clock,
-    ) -> shop::Result<OrderStatus> {
+    ) -> shop_client::Result<OrderStatus> {
         let status = eventually("the order ends", self.within, async || {
             let status = customer.order(order).await?.status;
             if is_over(status) { Ok(status) } else { Err(status)? }
@@ -211,21 +211,21 @@ impl Trial<'_> {
 
     async fn ends_on_websocket(
         &self,
-        live: shop::Result<Live>,
+        live: shop_client::Result<Live>,
         order: &OrderId,
         clock: Clock,
-    ) -> shop::Result<OrderStatus> {
+    ) -> shop_client::Result<OrderStatus> {
         let mut live = live?;
         live.subscribe(order, Some(0)).await?;
         let mut frames = Frames::of(order, clock);
-        let silent = |_| shop::Error::Silent { within: self.within };
+        let silent = |_| shop_client::Error::Silent { within: self.within };
         let status =
             tokio::time::timeout(self.within, frames.until_it_ends(&mut live)).await.map_err(silent)??;
         clock.line("WebSocket", format!("{status}, {} frames of the order", frames.version()));
         Ok(status)
     }
 
-    fn unusable(&self, error: &shop::Error) -> Error {
+    fn unusable(&self, error: &shop_client::Error) -> Error {
         Error::Stage(format!(
             "{error}\nIs the stage deployed whole (`cargo ops deploy --stage {0}`)? `cargo ops preflight --stage {0}` says \
              what the account lacks, and the log groups /aws/lambda/ordersaga-{0}-… what functions met.",
@@ -242,7 +242,7 @@ impl Account {
 }
 
 impl Made {
-    async fn fill(&self) -> shop::Result<()> {
+    async fn fill(&self) -> shop_client::Result<()> {
         let Self { sku, admin } = self;
         let product = json!({
             "sku": sku, "name": "Smoke test", "description": "Made for one test order.", "category": "test",
@@ -283,7 +283,7 @@ fn id() -> String {
     Uuid::new_v4().simple().to_string()[..12].to_owned()
 }
 
-async fn in_stock(shop: &Shop) -> shop::Result<Option<Product>> {
+async fn in_stock(shop: &Shop) -> shop_client::Result<Option<Product>> {
     let page: Page<Product> = shop.get(&format!("/v1/products?limit={LOOKED_AT}")).await?;
     for product in page.items {
         if shop.stock(&product.sku).await?.available > 0 {
@@ -294,7 +294,7 @@ async fn in_stock(shop: &Shop) -> shop::Result<Option<Product>> {
 }
 
 /// Tried again while orders have no price of it yet. The clock starts with the order that is taken.
-async fn place(customer: &Shop, sku: &Sku) -> shop::Result<(Placed, Clock)> {
+async fn place(customer: &Shop, sku: &Sku) -> shop_client::Result<(Placed, Clock)> {
     let order = NewOrder {
         items: vec![OrderLine { sku: sku.clone(), quantity: 1 }],
         payment_method: card::GOOD.to_owned(),
@@ -324,8 +324,8 @@ fn is_over(status: OrderStatus) -> bool {
 fn verdict(
     stage: &Stage,
     order: &OrderId,
-    rest: shop::Result<OrderStatus>,
-    frames: shop::Result<OrderStatus>,
+    rest: shop_client::Result<OrderStatus>,
+    frames: shop_client::Result<OrderStatus>,
     reason: Option<&str>,
 ) -> Result<()> {
     let failed = |why: String| Err(Error::Stage(why));
@@ -367,8 +367,8 @@ mod tests {
     use super::*;
 
     fn ended(
-        rest: shop::Result<OrderStatus>,
-        frames: shop::Result<OrderStatus>,
+        rest: shop_client::Result<OrderStatus>,
+        frames: shop_client::Result<OrderStatus>,
         why: Option<&str>,
     ) -> String {
         let order: OrderId = "ord_0123456789abcdef0123456789abcdef".parse().unwrap();
@@ -379,7 +379,7 @@ mod tests {
     #[test]
     fn an_order_is_fine_only_when_both_ways_tell_that_it_completed() {
         use OrderStatus::{OrderCancelled, OrderCompleted};
-        let silent = || Err(shop::Error::Silent { within: Duration::from_secs(1) });
+        let silent = || Err(shop_client::Error::Silent { within: Duration::from_secs(1) });
         assert_eq!(ended(Ok(OrderCompleted), Ok(OrderCompleted), None), "");
         assert!(ended(Ok(OrderCompleted), silent(), None).contains("realtime-consumer"));
         assert!(ended(silent(), Ok(OrderCompleted), None).contains("saga list --stage dev"));

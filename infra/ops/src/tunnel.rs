@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use reqwest::Url;
 use serde_json::json;
+use shop_client::Route;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::error::{Error, Result};
-use crate::shop::Route;
 
 const SCRIPT: &str = include_str!("tunnel.py");
 /// Python starts in a fraction of it.

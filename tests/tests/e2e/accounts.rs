@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use contracts::{OrderId, OrderStatus, ShippingAddress, Sku};
-use ops::shop::{Error, NewOrder};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use shop_client::{Error, NewOrder};
 
 use crate::harness::Outcome;
 use crate::world::{Customer, Result, World, address, buy, eventually, one, unique};
@@ -41,7 +41,7 @@ async fn five_wrong_passwords_close_an_account_to_the_right_one_and_to_no_other(
 
 async fn an_operator_makes_somebody_an_administrator(world: World) -> Outcome {
     let (customer, sku) = (world.customer().await?, world.product(1).await?);
-    let adjust = async |shop: &ops::shop::Shop| {
+    let adjust = async |shop: &shop_client::Shop| {
         let call = shop.call(Method::POST, &format!("/v1/inventory/{sku}/adjustments"));
         let call = call.header("idempotency-key", &unique("key"));
         Ok::<_, Error>(call.json(&json!({"delta": 1, "reason": "found"})).send().await?.status)
@@ -65,7 +65,7 @@ async fn whoever_leaves_is_gone_from_every_table_log_and_queue_once_the_open_ord
     let (customer, personal) = somebody(&world).await?;
     let completed = order(&customer, &personal, buy(&sku)).await?;
     assert_eq!(customer.ended(&completed).await?.status, OrderStatus::OrderCompleted);
-    let payment_method = world.gateway.store_card(ops::shop::card::ASKS_FIRST).await?;
+    let payment_method = world.gateway.store_card(shop_client::card::ASKS_FIRST).await?;
     let open = order(&customer, &personal, NewOrder { payment_method, ..buy(&sku) }).await?;
     let asked = eventually("the bank asks the customer", async || {
         let payment = customer.shop.payment(&open).await?;
@@ -152,7 +152,7 @@ async fn tries_to_order(customer: &Customer) -> Result<StatusCode> {
     Ok(call.json(&order).send().await?.status)
 }
 
-async fn is_closed(mut live: ops::shop::Live) -> Result<()> {
+async fn is_closed(mut live: shop_client::Live) -> Result<()> {
     loop {
         match live.next(WITHIN).await {
             Ok(_) => {}

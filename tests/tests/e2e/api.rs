@@ -1,9 +1,9 @@
 //! Every context refuses bad requests with a problem document (RFC 9457) and the right status.
 
 use contracts::Sku;
-use ops::shop::{Answer, Shop};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use shop_client::{Answer, Shop};
 
 use crate::harness::Outcome;
 use crate::world::{Result, World, buy, unique};
@@ -351,7 +351,7 @@ async fn a_correlation_id_is_returned_and_a_bad_one_replaced(world: World) -> Ou
     let ask = async |id: &str| {
         let call = world.shop.call(Method::GET, "/v1/products").header("x-correlation-id", id);
         let answer = call.send_once().await?;
-        Ok::<_, ops::shop::Error>(answer.header("x-correlation-id").unwrap_or_default().to_owned())
+        Ok::<_, shop_client::Error>(answer.header("x-correlation-id").unwrap_or_default().to_owned())
     };
     assert_eq!(ask("my-own_id").await?, "my-own_id");
     for bad in ["with space", &"x".repeat(129), "semi;colon"] {

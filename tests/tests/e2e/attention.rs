@@ -2,8 +2,8 @@
 //! alone, because it makes the retries of all orders immediate.
 
 use contracts::{OrderStatus, saga};
-use ops::shop::NewOrder;
 use serde_json::json;
+use shop_client::NewOrder;
 
 use crate::alarms;
 use crate::harness::Outcome;

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use contracts::{OrderId, Sku};
 use lambda_kit::jwt::{Audience, Role};
-use ops::shop::Shop;
 use reqwest::Method;
 use serde_json::{Value, json};
+use shop_client::Shop;
 
 use crate::harness::Outcome;
 use crate::world::{World, buy, signer, unique};

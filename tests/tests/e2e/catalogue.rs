@@ -1,9 +1,9 @@
 //! The catalogue: finding products, changing them, and their effect on orders and other customers.
 
 use contracts::{OrderStatus, Sku};
-use ops::shop::{Answer, NewOrder};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use shop_client::{Answer, NewOrder};
 
 use crate::harness::Outcome;
 use crate::world::{PRICE, Result, World, buy, eventually, one, unique};

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use contracts::{OrderId, OrderStatus, Sku, saga};
-use ops::shop::NextAction;
 use serde_json::json;
+use shop_client::NextAction;
 
 use crate::harness::Outcome;
 use crate::world::{Customer, PRICE, World, buy, eventually, unique};

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use contracts::OrderStatus;
 use ops::Outputs;
-use ops::shop::Shop;
 use serde_json::json;
+use shop_client::Shop;
 use tokio::process::Command;
 
 use crate::faults::Changes;

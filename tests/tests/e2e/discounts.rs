@@ -2,9 +2,9 @@
 
 use contracts::{OrderId, OrderStatus, Sku};
 use futures::future::try_join_all;
-use ops::shop::{Answer, NewOrder, card};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use shop_client::{Answer, NewOrder, card};
 
 use crate::harness::Outcome;
 use crate::world::{Customer, PRICE, Result, World, address, buy, unique};

@@ -1,7 +1,7 @@
 //! A gateway with every kind of failure: no customer is charged twice, or for an order that did not complete.
 
 use contracts::{OrderId, OrderStatus, saga};
-use ops::shop::NewOrder;
+use shop_client::NewOrder;
 
 use crate::harness::Outcome;
 use crate::world::{Customer, PRICE, World, address, buy};

@@ -2,8 +2,8 @@
 
 use contracts::{OrderId, OrderStatus};
 use futures::future::join_all;
-use ops::shop::{Answer, NewOrder, Placed};
 use reqwest::{Method, StatusCode};
+use shop_client::{Answer, NewOrder, Placed};
 
 use crate::harness::Outcome;
 use crate::saga::execution_history;

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use contracts::Sku;
 use futures::{StreamExt, TryStreamExt, stream};
 use lambda_kit::limits::{AUTH_PER_ADDRESS, ORDERS_PER_USER, RateLimit};
-use ops::shop::{Answer, Shop};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use shop_client::{Answer, Shop};
 
 use crate::harness::Outcome;
 use crate::world::{World, buy, unique};

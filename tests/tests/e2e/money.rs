@@ -2,9 +2,9 @@
 //! refused.
 
 use contracts::{OrderId, OrderStatus, Sku};
-use ops::shop::{Answer, NewOrder};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use shop_client::{Answer, NewOrder};
 
 use crate::harness::Outcome;
 use crate::world::{Customer, PRICE, Result, World, address, buy, eventually, unique};

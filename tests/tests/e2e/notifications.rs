@@ -1,8 +1,8 @@
 //! Notifications to customers.
 
 use contracts::{Currency, Money, OrderId, OrderStatus, events::OrderCompleted};
-use ops::shop::{Mail, NewOrder, card};
 use serde_json::json;
+use shop_client::{Mail, NewOrder, card};
 
 use crate::harness::Outcome;
 use crate::world::{Customer, PRICE, Result, World, address, buy, event, eventually, unique};

@@ -3,9 +3,9 @@
 //! services.
 
 use contracts::{OrderId, OrderStatus, Sku, saga};
-use ops::shop::{Answer, NewOrder};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use shop_client::{Answer, NewOrder};
 
 use crate::alarms;
 use crate::harness::Outcome;

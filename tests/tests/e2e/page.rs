@@ -5,9 +5,9 @@ pub mod visit;
 
 use axum::http::HeaderValue;
 use contracts::OrderStatus;
-use ops::shop::card;
 use reqwest::Method;
 use serde_json::{Value, json};
+use shop_client::card;
 use storefront::{Page, PublishableKey};
 
 use crate::browser::{Browser, DESKTOP, Fate, PHONE};

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use contracts::{IdempotencyKey, OrderId, OrderStatus, UserId};
 use lambda_kit::jwt::Audience;
-use ops::shop::{Error, Frame, Live, OrderFrame};
 use reqwest::StatusCode;
 use serde_json::json;
+use shop_client::{Error, Frame, Live, OrderFrame};
 
 use crate::harness::Outcome;
 use crate::world::{Customer, Result, WITHIN, World, buy, signer, unique};

@@ -4,9 +4,9 @@ use aws_lc_rs::hmac;
 use contracts::{OrderId, OrderStatus, saga};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use ops::shop::NewOrder;
 use reqwest::Method;
 use serde_json::{Value, json};
+use shop_client::NewOrder;
 
 use crate::harness::Outcome;
 use crate::world::{Customer, PRICE, World, address, buy, eventually, unique};

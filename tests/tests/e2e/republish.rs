@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use contracts::{Envelope, EventId, UserId};
 use jiff::{SignedDuration, Timestamp};
-use ops::shop::NotYet;
 use serde_json::{Value, json};
+use shop_client::NotYet;
 
 use crate::dlq::sqs;
 use crate::harness::Outcome;

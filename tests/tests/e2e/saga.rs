@@ -1,8 +1,8 @@
 //! The ends of orders, and the state that they leave.
 
 use contracts::{OrderId, OrderStatus, saga};
-use ops::shop::{Frame, NewOrder, card};
 use serde_json::{Value, json};
+use shop_client::{Frame, NewOrder, card};
 use std::collections::BTreeSet;
 
 use crate::harness::Outcome;

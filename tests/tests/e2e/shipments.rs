@@ -1,8 +1,8 @@
 //! Shipments: staff report their progress, and customers see it.
 
-use ops::shop::Frame;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use shop_client::Frame;
 
 use crate::harness::Outcome;
 use crate::world::{WITHIN, World, buy, unique};

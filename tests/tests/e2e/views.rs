@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use contracts::{OrderId, Sku};
-use ops::shop::{NewOrder, Shop, card};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use shop_client::{NewOrder, Shop, card};
 
 use crate::harness::Outcome;
 use crate::world::{Customer, Result, World, buy, eventually, unique};

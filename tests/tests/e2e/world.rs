@@ -8,19 +8,19 @@ use contracts::{
     Sku, UserId,
 };
 use lambda_kit::jwt::Signer;
-use ops::shop::{
-    Gateway, Intent, Mail, NewOrder, NextAction, NotYet, Order, Registered, Shop, Text, card, mail_to,
-    texts_to,
-};
 use ops::{Emulator, Outputs};
 use reqwest::Method;
 use serde_json::{Value, json};
+use shop_client::{
+    Gateway, Intent, Mail, NewOrder, NextAction, NotYet, Order, Registered, Shop, Text, card, mail_to,
+    texts_to,
+};
 use uuid::Uuid;
 
 use crate::faults::Changes;
 use crate::harness::{Outcome, STACK_FOLDER};
 
-pub type Result<T> = std::result::Result<T, ops::shop::Error>;
+pub type Result<T> = std::result::Result<T, shop_client::Error>;
 
 /// A saga takes about a second. With four concurrent tests, cold starts of all functions and a machine that
 /// is three times slower, it takes a minute and more. Only a failing test waits this long.
@@ -295,7 +295,7 @@ pub async fn eventually<T>(
     what: &str,
     probe: impl AsyncFnMut() -> std::result::Result<T, NotYet>,
 ) -> Result<T> {
-    ops::shop::eventually(what, WITHIN, probe).await
+    shop_client::eventually(what, WITHIN, probe).await
 }
 
 /// An event as its context would publish it now.

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use clap::Args;
 use contracts::OrderId;
+use shop_client::eventually;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -34,7 +35,6 @@ use crate::error::{AboutFile, Error, Result};
 use crate::ports;
 use crate::progress::Progress;
 use crate::settings::{Port, Settings};
-use crate::shop::{self, eventually};
 use crate::stack::Stack;
 use crate::state::{Outputs, StateDir};
 
@@ -222,6 +222,6 @@ impl Bench {
     }
 }
 
-fn failed(error: shop::Error) -> Error {
+fn failed(error: shop_client::Error) -> Error {
     Error::Bench(error.to_string())
 }

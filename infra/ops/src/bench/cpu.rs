@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use contracts::OrderStatus;
+use shop_client::eventually;
 use uuid::Uuid;
 
 use super::cost::records::{self, Runs};
@@ -20,7 +21,6 @@ use crate::functions::Profile;
 use crate::process;
 use crate::progress::Progress;
 use crate::settings::{LOCAL_STAGE, Port, Settings};
-use crate::shop::{self, eventually};
 use crate::stack::Stack;
 
 /// Orders before the first one that counts: functions start, and their connections are opened.
@@ -211,7 +211,7 @@ fn table(all: &BTreeMap<String, Used>, orders: u32, profile: Profile) -> String 
     text
 }
 
-fn failed(error: shop::Error) -> Error {
+fn failed(error: shop_client::Error) -> Error {
     Error::Bench(error.to_string())
 }
 

@@ -11,6 +11,7 @@ use contracts::OrderId;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde_json::json;
+use shop_client::{Frame, Live, OrderFrame, Shop, Ticket};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -20,7 +21,6 @@ use crate::error::{AboutFile, Error, Result};
 use crate::functions::Profile;
 use crate::progress::{Progress, Step};
 use crate::settings::{Port, Settings};
-use crate::shop::{self, Frame, Live, OrderFrame, Shop, Ticket};
 use crate::stack::Stack;
 use crate::state::Outputs;
 
@@ -108,7 +108,7 @@ struct Arrived {
 
 /// Connections that read all the time.
 struct Audience {
-    arrivals: UnboundedReceiver<shop::Result<Arrived>>,
+    arrivals: UnboundedReceiver<shop_client::Result<Arrived>>,
     size: usize,
     /// They end with this value.
     _readers: JoinSet<()>,
@@ -163,31 +163,31 @@ impl Audience {
 }
 
 /// A connection that follows all orders of its customer.
-async fn open(ticket: &Ticket) -> shop::Result<Live> {
+async fn open(ticket: &Ticket) -> shop_client::Result<Live> {
     let subscribed = async || {
         let mut live = Live::connect(&ticket.url, &ticket.ticket).await?;
         live.send(&json!({"action": "subscribe"})).await?;
         match live.next(WITHIN).await? {
             Frame::Subscribed { .. } => Ok(live),
-            other => Err(shop::Error::Unfit { reason: format!("not subscribed: {other:?}") }),
+            other => Err(shop_client::Error::Unfit { reason: format!("not subscribed: {other:?}") }),
         }
     };
     for _ in 1..TRIES {
         match subscribed().await {
             // No answer, or the gateway's own, which is no frame.
-            Err(shop::Error::Broken { .. } | shop::Error::Unreadable { .. }) => {}
+            Err(shop_client::Error::Broken { .. } | shop_client::Error::Unreadable { .. }) => {}
             result => return result,
         }
     }
     subscribed().await
 }
 
-async fn read(connection: usize, mut live: Live, arrived: UnboundedSender<shop::Result<Arrived>>) {
+async fn read(connection: usize, mut live: Live, arrived: UnboundedSender<shop_client::Result<Arrived>>) {
     loop {
         let result = match live.next(WITHIN).await {
             Ok(Frame::Order(frame)) => Ok(Arrived { connection, frame, at: Timestamp::now() }),
             // Payments and shipments have frames of their own, and an order may take its time.
-            Ok(_) | Err(shop::Error::Silent { .. }) => continue,
+            Ok(_) | Err(shop_client::Error::Silent { .. }) => continue,
             Err(error) => Err(error),
         };
         let is_over = result.is_err();
@@ -272,7 +272,7 @@ fn table(rounds: &[Round], orders: u32, profile: Profile) -> String {
     text
 }
 
-fn failed(error: shop::Error) -> Error {
+fn failed(error: shop_client::Error) -> Error {
     Error::Bench(error.to_string())
 }
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use shop_client::{Gateway, Placed, Shop, eventually, mail_to};
+
 use super::customer::Shelved;
 use super::screen::Clock;
 use super::story::{Ending, Money, Story};
-use crate::shop::{self, Gateway, Placed, Shop, eventually, mail_to};
 
 /// Event consumers follow within a second or two; this allows for a busy machine.
 const WITHIN: Duration = Duration::from_secs(20);
@@ -36,7 +37,7 @@ impl Checks<'_> {
     }
 
     /// REST agrees with the frames.
-    async fn order_agrees(&self, ending: Option<&Ending>, version: u64) -> shop::Result<()> {
+    async fn order_agrees(&self, ending: Option<&Ending>, version: u64) -> shop_client::Result<()> {
         let order = self.shop.order(&self.placed.order_id).await?;
         if Some(order.status) == ending.map(|ending| ending.status) && order.version == version {
             return Ok(());
@@ -48,7 +49,7 @@ impl Checks<'_> {
     }
 
     /// A completed order has taken its stock; any other has given it back.
-    async fn stock(&self, story: Story) -> shop::Result<()> {
+    async fn stock(&self, story: Story) -> shop_client::Result<()> {
         let taken = if story.money() == Money::Taken { u64::from(self.quantity) } else { 0 };
         let (sku, before) = (&self.shelved.product.sku, self.shelved.available);
         let wanted = before.saturating_sub(taken);
@@ -61,7 +62,7 @@ impl Checks<'_> {
         Ok(())
     }
 
-    async fn money(&self, story: Story) -> shop::Result<()> {
+    async fn money(&self, story: Story) -> shop_client::Result<()> {
         let due = self.placed.total;
         eventually("the gateway agrees", WITHIN, async || {
             let (mut taken, mut refunded) = (0, 0);
@@ -94,17 +95,17 @@ impl Checks<'_> {
         Ok(())
     }
 
-    async fn mail(&self) -> shop::Result<()> {
+    async fn mail(&self) -> shop_client::Result<()> {
         let order = self.placed.order_id.as_str();
         let mail =
             eventually(&format!("the customer has an e-mail about the end of {order}"), WITHIN, async || {
                 let mails = mail_to(self.aws_endpoint_url, self.email).await?;
                 let count = mails.len();
                 // There are also e-mails about the order's placing and its payment.
-                let tells_the_end = |mail: &shop::Mail| {
+                let tells_the_end = |mail: &shop_client::Mail| {
                     ["is complete", "was cancelled"].iter().any(|end| mail.subject.contains(end))
                 };
-                let about = |mail: &shop::Mail| mail.subject.contains(order) && tells_the_end(mail);
+                let about = |mail: &shop_client::Mail| mail.subject.contains(order) && tells_the_end(mail);
                 Ok(mails.into_iter().find(about).ok_or(format!("{count} e-mails, none about it"))?)
             })
             .await?;
@@ -113,7 +114,7 @@ impl Checks<'_> {
     }
 }
 
-fn ended_as(story: Story, ending: Option<&Ending>) -> shop::Result<()> {
+fn ended_as(story: Story, ending: Option<&Ending>) -> shop_client::Result<()> {
     let wanted = story.ending();
     match ending {
         Some(ending) if *ending == wanted => Ok(()),
@@ -122,6 +123,6 @@ fn ended_as(story: Story, ending: Option<&Ending>) -> shop::Result<()> {
     }
 }
 
-fn unfit(reason: String) -> shop::Error {
-    shop::Error::Unfit { reason }
+fn unfit(reason: String) -> shop_client::Error {
+    shop_client::Error::Unfit { reason }
 }

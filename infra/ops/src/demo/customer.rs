@@ -1,10 +1,10 @@
 //! A customer who buys from what the shop has, one story after the other.
 
 use contracts::{OrderLine, ShippingAddress};
+use shop_client::{Gateway, NewOrder, Product, Shop, card};
 use uuid::Uuid;
 
 use super::story::Story;
-use crate::shop::{self, Gateway, NewOrder, Product, Shop, card};
 use crate::state::Outputs;
 
 const NAME: &str = "Demo Customer";
@@ -44,7 +44,7 @@ impl Customer {
     ///
     /// # Errors
     /// The shop does not answer.
-    pub async fn register(outputs: &Outputs) -> shop::Result<Self> {
+    pub async fn register(outputs: &Outputs) -> shop_client::Result<Self> {
         let anybody = Shop::new(&outputs.api_url);
         let email = format!("demo-{}@ordersaga.example", &Uuid::new_v4().simple().to_string()[..12]);
         let password = format!("Demo-{}", Uuid::new_v4().simple());
@@ -58,13 +58,13 @@ impl Customer {
     ///
     /// # Errors
     /// The shop or the gateway does not answer, or there is too little to sell.
-    pub async fn basket(&self, story: Story) -> shop::Result<Basket> {
+    pub async fn basket(&self, story: Story) -> shop_client::Result<Basket> {
         let enough = self.shelf.iter().find(|shelved| shelved.available >= u64::from(QUANTITY) * 5);
         let scarce = self.shelf.iter().find(|shelved| shelved.available < LARGEST_QUANTITY);
         let chosen = if story == Story::OutOfStock { scarce } else { enough };
         let Some(chosen) = chosen else {
             let reason = "the shop has too little to sell; `cargo ops down` and `cargo ops up` fill it again";
-            return Err(shop::Error::Unfit { reason: reason.to_owned() });
+            return Err(shop_client::Error::Unfit { reason: reason.to_owned() });
         };
         let available = self.shop.stock(&chosen.product.sku).await?.available;
         let quantity = match story {
@@ -80,7 +80,7 @@ impl Customer {
         Ok(Basket { shelved: Shelved { available, ..chosen.clone() }, quantity, order })
     }
 
-    async fn payment_method(&self, story: Story) -> shop::Result<String> {
+    async fn payment_method(&self, story: Story) -> shop_client::Result<String> {
         match story {
             Story::CardDeclined => Ok(card::DECLINED.to_owned()),
             Story::PaysLate => self.gateway.store_card(card::ASKS_FIRST).await,
@@ -89,7 +89,7 @@ impl Customer {
     }
 }
 
-async fn shelf(shop: &Shop) -> shop::Result<Vec<Shelved>> {
+async fn shelf(shop: &Shop) -> shop_client::Result<Vec<Shelved>> {
     let mut shelf = Vec::new();
     for product in shop.products().await? {
         let available = shop.stock(&product.sku).await?.available;

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use console::{StyledObject, style};
 use contracts::OrderStatus;
+use shop_client::OrderFrame;
 
 use super::story::{Ending, Story};
-use crate::shop::OrderFrame;
 
 /// Standard output; colours only on a terminal.
 #[derive(Debug)]

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use contracts::{OrderId, OrderStatus};
+use shop_client::{Frame, Live, eventually};
 use uuid::Uuid;
 
 use super::check::Checks;
 use super::customer::{Basket, Customer, Shelved};
 use super::screen::{Clock, Outcome, Screen};
 use super::story::{Ending, Story};
-use crate::shop::{self, Frame, Live, eventually};
 use crate::state::Outputs;
 
 /// The time for one order, including the checks afterwards.
@@ -32,7 +32,7 @@ impl<'a> Tour<'a> {
     ///
     /// # Errors
     /// The shop does not answer, or has too little to sell.
-    pub async fn begin(outputs: &'a Outputs, screen: &'a Screen) -> shop::Result<Self> {
+    pub async fn begin(outputs: &'a Outputs, screen: &'a Screen) -> shop_client::Result<Self> {
         let customer = Customer::register(outputs).await?;
         screen.say(&format!("\n{} has registered and logged in. The shop sells:", customer.email));
         for Shelved { product, available } in customer.shelf.iter().take(SHOWN) {
@@ -81,7 +81,7 @@ struct Telling<'a> {
 
 impl Telling<'_> {
     /// Returns the failed checks.
-    async fn run(&mut self, number: usize) -> shop::Result<Vec<String>> {
+    async fn run(&mut self, number: usize) -> shop_client::Result<Vec<String>> {
         let Self { tour, story, .. } = *self;
         let Basket { shelved, quantity, order } = tour.customer.basket(story).await?;
         let basket = format!(
@@ -124,7 +124,7 @@ impl Telling<'_> {
     }
 
     /// An action during the order: here, of the customer who pays late.
-    async fn aside(&self, order: &OrderId) -> shop::Result<()> {
+    async fn aside(&self, order: &OrderId) -> shop_client::Result<()> {
         if self.story != Story::PaysLate {
             return Ok(());
         }
@@ -148,7 +148,7 @@ impl Telling<'_> {
     }
 
     /// Why it was cancelled, from its events.
-    async fn reason(&self, order: &OrderId) -> shop::Result<Option<String>> {
+    async fn reason(&self, order: &OrderId) -> shop_client::Result<Option<String>> {
         let events = self.tour.customer.shop.events(order).await?;
         let last = events.iter().rev().find(|event| event.event_type == "order.cancelled");
         Ok(last.and_then(|event| event.data["reason"].as_str().map(str::to_owned)))
@@ -179,7 +179,7 @@ impl<'a> Frames<'a> {
     ///
     /// # Errors
     /// A frame is missing, or none comes for a minute.
-    pub async fn until_it_ends(&mut self, live: &mut Live) -> shop::Result<OrderStatus> {
+    pub async fn until_it_ends(&mut self, live: &mut Live) -> shop_client::Result<OrderStatus> {
         loop {
             if let Some(status) = self.take(live.next(DEADLINE).await?)? {
                 return Ok(status);
@@ -188,7 +188,7 @@ impl<'a> Frames<'a> {
     }
 
     /// Prints what comes, until it fails.
-    async fn go_on(&mut self, live: &mut Live) -> shop::Error {
+    async fn go_on(&mut self, live: &mut Live) -> shop_client::Error {
         loop {
             match live.next(DEADLINE).await.and_then(|frame| self.take(frame)) {
                 Ok(_) => {}
@@ -197,7 +197,7 @@ impl<'a> Frames<'a> {
         }
     }
 
-    fn take(&mut self, frame: Frame) -> shop::Result<Option<OrderStatus>> {
+    fn take(&mut self, frame: Frame) -> shop_client::Result<Option<OrderStatus>> {
         match frame {
             Frame::Order(frame) if frame.order_id == *self.order => {
                 if !self.seen.insert(("order", frame.version)) {
@@ -205,7 +205,7 @@ impl<'a> Frames<'a> {
                 }
                 if frame.version != self.version + 1 {
                     let reason = format!("version {} came after version {}", frame.version, self.version);
-                    return Err(shop::Error::Unfit { reason });
+                    return Err(shop_client::Error::Unfit { reason });
                 }
                 self.version = frame.version;
                 self.clock.order(&frame);
@@ -222,7 +222,7 @@ impl<'a> Frames<'a> {
                 self.clock.line("gap", format!("{dropped} frames are no longer there"));
             }
             Frame::Error { code, message } => {
-                return Err(shop::Error::Unfit {
+                return Err(shop_client::Error::Unfit {
                     reason: format!("the WebSocket answered {code}: {message}"),
                 });
             }
@@ -235,7 +235,7 @@ impl<'a> Frames<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shop::OrderFrame;
+    use shop_client::OrderFrame;
 
     const ORDER: &str = "ord_0123456789abcdef0123456789abcdef";
 

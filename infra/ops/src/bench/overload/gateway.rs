@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use shop_client::Gateway;
 
 use super::{
     Load, Measured,
@@ -11,7 +12,6 @@ use super::{
 };
 use crate::error::Result;
 use crate::progress::Step;
-use crate::shop::Gateway;
 use crate::state::Outputs;
 
 const RATE: &str = "GATEWAY_REQUESTS_PER_SECOND";

@@ -6,6 +6,7 @@ use contracts::{OrderId, OrderLine, OrderStatus, Sku};
 use futures::future::try_join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
+use shop_client::{NewOrder, Shop};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
@@ -13,7 +14,6 @@ use super::Load;
 use crate::demo::{Customer, Story};
 use crate::error::{Error, Result};
 use crate::progress::Step;
-use crate::shop::{self, NewOrder, Shop};
 use crate::state::Outputs;
 
 /// A customer may place 40 orders at once, and then one a second.
@@ -61,7 +61,7 @@ impl Orders {
             step.part(n, placed.len());
             step.at(format!("order {} of {}", n + 1, placed.len()));
             let left = ends.saturating_duration_since(Instant::now());
-            let ended = shop::eventually("the order ends", left, async || {
+            let ended = shop_client::eventually("the order ends", left, async || {
                 let order = shop.order(order_id).await?;
                 if order.status.is_final() { Ok(order.status) } else { Err(order.status)? }
             })
@@ -78,17 +78,17 @@ async fn place<'a>(
     order: &NewOrder,
     began: Instant,
     at: Duration,
-) -> shop::Result<(&'a Shop, OrderId, Duration)> {
+) -> shop_client::Result<(&'a Shop, OrderId, Duration)> {
     sleep_until(began + at).await;
     let placed = shop.place(order, &Uuid::new_v4().to_string()).await?;
     Ok((shop, placed.order_id, began.elapsed()))
 }
 
 /// An order of one piece of a new product with enough stock, once orders knows its price.
-async fn product(outputs: &Outputs, customer: &Customer, orders: usize) -> shop::Result<NewOrder> {
+async fn product(outputs: &Outputs, customer: &Customer, orders: usize) -> shop_client::Result<NewOrder> {
     let admin = Shop::new(&outputs.api_url).login(&outputs.admin.email, &outputs.admin.password).await?;
     let sku = format!("OVERLOAD-{}", &Uuid::new_v4().simple().to_string()[..8]);
-    let sku = Sku::try_from(sku).map_err(|error| shop::Error::Unfit { reason: error.to_string() })?;
+    let sku = Sku::try_from(sku).map_err(|error| shop_client::Error::Unfit { reason: error.to_string() })?;
     let product = json!({
         "sku": sku, "name": "Overload", "description": "", "category": "bench",
         "price": {"amount": 1000, "currency": "USD"},
@@ -101,11 +101,11 @@ async fn product(outputs: &Outputs, customer: &Customer, orders: usize) -> shop:
     let basket = customer.basket(Story::Completes).await?;
     let order = NewOrder { items: vec![OrderLine { sku, quantity: 1 }], ..basket.order };
     let key = Uuid::new_v4().to_string();
-    let id = shop::eventually("the product can be ordered", KNOWN, async || {
+    let id = shop_client::eventually("the product can be ordered", KNOWN, async || {
         Ok(customer.shop.place(&order, &key).await.map_err(|error| error.to_string())?.order_id)
     })
     .await?;
-    shop::eventually("the first order ends", KNOWN, async || {
+    shop_client::eventually("the first order ends", KNOWN, async || {
         let status = customer.shop.order(&id).await?.status;
         if status.is_final() { Ok(()) } else { Err(status)? }
     })
@@ -113,6 +113,6 @@ async fn product(outputs: &Outputs, customer: &Customer, orders: usize) -> shop:
     Ok(order)
 }
 
-pub fn failed(error: shop::Error) -> Error {
+pub fn failed(error: shop_client::Error) -> Error {
     Error::Bench(error.to_string())
 }

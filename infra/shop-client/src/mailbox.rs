@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{Result, Shop};
+use crate::client::Shop;
+use crate::error::Result;
 
 /// An e-mail that the emulator's SES took.
 #[derive(Debug, Clone, Deserialize)]

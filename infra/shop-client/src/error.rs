@@ -36,8 +36,8 @@ impl Error {
     }
 }
 
-/// reqwest's own message leaves out why.
-fn causes(error: &reqwest::Error) -> String {
+/// The error with all its causes: reqwest's own message leaves out why.
+pub fn causes(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(next) = cause {

@@ -5,7 +5,9 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Call, NextAction, Result, Shop};
+use crate::client::{Call, Shop};
+use crate::error::Result;
+use crate::model::NextAction;
 
 /// Test cards (<https://docs.stripe.com/testing>).
 pub mod card {

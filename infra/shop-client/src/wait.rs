@@ -1,7 +1,7 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use super::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Short against what is waited for, and few enough calls for functions that share the machine with the one who waits.
 const POLL: Duration = Duration::from_millis(150);

@@ -1,37 +1,21 @@
-//! The shop as its customers and staff use it: REST and the WebSocket. On a local stack also what stands around it: the
-//! gateway's test side, and the mail that was sent.
-
-mod error;
-mod gateway;
-mod live;
-mod mailbox;
-mod model;
-mod route;
-mod wait;
+//! The REST API.
 
 use std::time::Duration;
 
+use contracts::{OrderId, Sku};
 use reqwest::header::{HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-pub use error::{Error, Result};
-pub use gateway::{Calls, Gateway, Intent, card};
-pub use live::{Frame, Live, OrderFrame, PartFrame};
-pub use mailbox::{Mail, Text, mail_to, texts_to};
-pub use model::{
-    NewOrder, NextAction, Order, OrderEvent, Page, Payment, Placed, Product, Registered, Stock, Ticket,
-    Tokens,
+use crate::error::{Error, Result};
+use crate::live::Live;
+use crate::model::{
+    NewOrder, Order, OrderEvent, Page, Payment, Placed, Product, Registered, Stock, Ticket, Tokens,
 };
-pub use route::Route;
-pub use wait::{NotYet, eventually};
+use crate::route::{Route, TIMEOUT};
 
-use contracts::{OrderId, Sku};
-
-/// Longer than API Gateway waits for a function (4 s), so that the client sees its answer.
-const TIMEOUT: Duration = Duration::from_secs(5);
 /// With the pauses between them about 6 s: as long as a function that is not there yet takes to start.
 const TRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(400);
@@ -54,14 +38,8 @@ impl Shop {
 
     /// The shop at the end of this route, without a token.
     pub fn by(route: &Route) -> Self {
-        let http = match &route.host {
-            None => crate::emulator::client(),
-            Some(host) => {
-                let headers = HeaderMap::from_iter([(HOST, host.clone())]);
-                let client = reqwest::Client::builder().no_proxy().default_headers(headers);
-                client.build().unwrap_or_default()
-            }
-        };
+        let headers: HeaderMap = route.host.iter().map(|host| (HOST, host.clone())).collect();
+        let http = reqwest::Client::builder().no_proxy().default_headers(headers).build().unwrap_or_default();
         Self { api: route.base.clone(), token: None, http }
     }
 

@@ -15,7 +15,8 @@ use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::{Error, Result, Route, TIMEOUT};
+use crate::error::{Error, Result};
+use crate::route::{Route, TIMEOUT};
 
 /// A connection that frames come from.
 #[derive(Debug)]
