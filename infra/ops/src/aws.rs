@@ -2,18 +2,15 @@
 
 use std::time::Duration;
 
+use local_stack::{Emulator, LOCAL_STAGE, Progress, Settings, StateDir};
 use reqwest::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::emulator::Emulator;
 use crate::error::{Error, Result};
-use crate::progress::Progress;
 use crate::remote::Remote;
-use crate::settings::{LOCAL_STAGE, Settings};
 use crate::stage::Stage;
-use crate::state::StateDir;
 
 /// One stage's resources.
 #[derive(Debug)]
@@ -133,7 +130,7 @@ impl Aws {
         match &self.place {
             Place::Local(emulator) => {
                 let target = format!("{}.{operation}", service.target());
-                emulator.json(service.name(), &target, &input).await
+                Ok(emulator.json(service.name(), &target, &input).await?)
             }
             Place::Remote(remote) => remote.call(service.name(), operation, input).await,
         }
@@ -148,9 +145,8 @@ impl Aws {
             Place::Local(emulator) => {
                 let path = format!("/2015-03-31/functions/{function}/invocations");
                 let emulator = emulator.clone().with_patience(patience);
-                emulator
-                    .send("lambda", "Invoke", Method::POST, &path, &[], payload.to_string().into_bytes())
-                    .await
+                let body = payload.to_string().into_bytes();
+                Ok(emulator.send("lambda", "Invoke", Method::POST, &path, &[], body).await?)
             }
             Place::Remote(remote) => remote.invoke(function, payload, patience).await,
         }

@@ -1,11 +1,10 @@
 //! The circuit breakers: their state, and the operator's switch.
 
+use local_stack::{Progress, Settings};
 use serde_json::{Value, json};
 
 use crate::aws::{Aws, Service};
 use crate::error::{Error, Result};
-use crate::progress::Progress;
-use crate::settings::Settings;
 use crate::stage::Stage;
 
 /// All breakers: the context whose table holds it, and the dependency.

@@ -1,32 +1,31 @@
 use std::path::PathBuf;
 
+use bench::Bench;
 use clap::{Args, Parser, Subcommand};
+use demo::Demo;
+use local_stack::{
+    AboutFile, DEFAULT_GATEWAY_PORT, DEFAULT_STRIPE_PORT, Outputs, Port, Progress, Settings, Stack, StateDir,
+    python::{self, Purpose},
+    supervisor::{self, SupervisorArgs},
+};
 use serde::Serialize;
 
-use crate::bench::Bench;
 use crate::breaker::Breaker;
-use crate::demo::Demo;
 use crate::destroy::Destroy;
 use crate::dlq::Dlq;
-use crate::error::{AboutFile, Error, Result};
+use crate::error::{Error, Result};
 use crate::outputs::Addresses;
 use crate::payments::Payments;
 use crate::preflight::Preflight;
-use crate::progress::Progress;
-use crate::python::{self, Purpose};
 use crate::release::Deploy;
 use crate::remote::Remote;
 use crate::replay::Replay;
 use crate::republish::{Outbox, Republish};
 use crate::saga::Saga;
 use crate::sam_local::SamLocal;
-use crate::settings::{DEFAULT_GATEWAY_PORT, DEFAULT_STRIPE_PORT, Port, Settings};
 use crate::smoke::Smoke;
-use crate::stack::{self, Stack};
 use crate::stage::Stage;
-use crate::state::{Outputs, StateDir};
 use crate::stripe::Stripe;
-use crate::supervisor::{self, Orders};
 use crate::users::Users;
 use crate::{documents, logs, status};
 
@@ -142,8 +141,8 @@ enum Command {
         #[arg(value_enum, default_value = "deploy")]
         purpose: Purpose,
     },
-    #[command(name = crate::process::SUPERVISE, hide = true)]
-    Supervise(Orders),
+    #[command(name = local_stack::process::SUPERVISE, hide = true)]
+    Supervise(SupervisorArgs),
 }
 
 #[derive(Debug, Args)]
@@ -213,7 +212,7 @@ impl Cli {
                     Port::Preferably(DEFAULT_GATEWAY_PORT),
                     Port::Preferably(DEFAULT_STRIPE_PORT),
                 )?;
-                until_interrupted(demo.run(settings)).await
+                until_interrupted(async { Ok(demo.run(settings).await?) }).await
             }
             Command::Deploy(deploy) => {
                 let settings = place.settings(Port::Any, Port::Any)?;
@@ -261,7 +260,7 @@ impl Cli {
             }
             Command::Bench(bench) => {
                 let settings = place.settings(Port::Any, Port::Any)?;
-                until_interrupted(bench.run(&settings, &Progress::new())).await
+                until_interrupted(async { Ok(bench.run(&settings, &Progress::new()).await?) }).await
             }
             Command::Schemas => write_documents(place, "schemas").await,
             Command::Openapi => write_documents(place, "openapi").await,
@@ -274,7 +273,7 @@ impl Cli {
                 println!("{}", programs.display());
                 Ok(())
             }
-            Command::Supervise(orders) => supervisor::run(orders).await,
+            Command::Supervise(arguments) => Ok(supervisor::supervise(arguments).await?),
         }
     }
 }
@@ -287,7 +286,7 @@ async fn write_documents(place: Place, kind: &str) -> Result<()> {
 impl Place {
     fn settings(self, gateway: Port, stripe: Port) -> Result<Settings> {
         let folder = self.state_dir.clone().unwrap_or_default();
-        Settings::new(self.state_dir, gateway, stripe).about("cannot make", &folder)
+        Ok(Settings::new(self.state_dir, gateway, stripe).about("cannot make", &folder)?)
     }
 
     fn state(self) -> Result<StateDir> {
@@ -295,7 +294,7 @@ impl Place {
     }
 
     fn down(self) -> Result<()> {
-        let ran = stack::down(&self.state()?)?;
+        let ran = local_stack::down(&self.state()?)?;
         eprintln!("{}", if ran { "stopped" } else { "nothing runs" });
         Ok(())
     }
@@ -309,14 +308,13 @@ impl Up {
         settings.bind = self.bind;
         settings.containers = self.containers;
         let progress = Progress::new();
-        let program = std::env::current_exe()
-            .map_err(|source| Error::Command { command: "cargo ops".into(), source })?;
-        let stack = Stack::start_by(&settings, &program, &progress).await?;
+        let stack = Stack::start(&settings, &progress).await?;
         progress.say(&summary(stack.outputs()));
 
         if self.detach {
             progress.say("It keeps running. `cargo ops down` stops it.");
-            return stack.detach().map(drop);
+            stack.detach()?;
+            return Ok(());
         }
         progress.say(if stack.is_ours() {
             "The functions' logs follow. Ctrl-C stops everything.\n"
@@ -436,8 +434,8 @@ mod tests {
     }
 
     #[test]
-    fn a_supervisor_reads_back_the_orders_that_it_is_started_with() {
-        let orders = Orders {
+    fn a_supervisor_reads_back_the_arguments_that_it_is_started_with() {
+        let arguments = SupervisorArgs {
             state_dir: "/a b".into(),
             root: "/r".into(),
             python: "/p".into(),
@@ -447,9 +445,9 @@ mod tests {
             functions_endpoint: Some("http://127.0.0.1:3".into()),
             containers: Some(std::net::Ipv4Addr::new(172, 17, 0, 1)),
         };
-        let words = ["ops".to_owned(), crate::process::SUPERVISE.to_owned()];
-        let cli = Cli::try_parse_from(words.into_iter().chain(orders.arguments())).unwrap();
+        let words = ["ops".to_owned(), local_stack::process::SUPERVISE.to_owned()];
+        let cli = Cli::try_parse_from(words.into_iter().chain(arguments.words())).unwrap();
         let Command::Supervise(read) = cli.command else { panic!("another command") };
-        assert_eq!(format!("{read:?}"), format!("{orders:?}"));
+        assert_eq!(format!("{read:?}"), format!("{arguments:?}"));
     }
 }

@@ -3,15 +3,14 @@
 mod confirm;
 mod removal;
 
+use local_stack::{Progress, Settings};
 use serde_json::json;
 
 use self::removal::Removal;
 pub use self::removal::artifacts_of;
 use crate::error::{Error, Result};
 use crate::footprint::{Footprint, Kind};
-use crate::progress::Progress;
 use crate::remote::Remote;
-use crate::settings::Settings;
 use crate::stage::Stage;
 use crate::survey::{self, Survey};
 

@@ -7,6 +7,7 @@ mod redrive;
 use std::num::NonZeroUsize;
 
 use clap::{Args, Subcommand};
+use local_stack::{Progress, Settings};
 use serde::Serialize;
 use serde_json::json;
 
@@ -15,8 +16,6 @@ use self::queues::DeadLetters;
 use self::redrive::Tally;
 use crate::aws::{Aws, Service};
 use crate::error::{Error, Result};
-use crate::progress::Progress;
-use crate::settings::Settings;
 use crate::stage::Stage;
 
 #[derive(Debug, Subcommand)]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tokio::process::Command;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Writes the documents of one kind: `schemas`, `openapi`, `asyncapi`, `events` or `ledger`.
 ///
@@ -20,9 +20,9 @@ pub async fn write(root: &Path, kind: &str) -> Result<()> {
         .kill_on_drop(true)
         .status()
         .await
-        .map_err(|source| Error::Command { command: command.clone(), source })?;
+        .map_err(|source| local_stack::Error::Command { command: command.clone(), source })?;
     if status.success() {
         return Ok(());
     }
-    Err(Error::Build(format!("`{command}` said why.")))
+    Err(local_stack::Error::Build(format!("`{command}` said why.")).into())
 }

@@ -6,11 +6,10 @@
 
 use std::path::Path;
 
+use local_stack::{AboutFile, Settings, deploy};
 use serde_json::{Value, json};
 
-use crate::deploy;
-use crate::error::{AboutFile, Error, Result};
-use crate::settings::Settings;
+use crate::error::Result;
 
 /// The shards that the stream of an on-demand table begins with, each read by a function of its own.
 const SHARDS: u64 = 4;
@@ -123,8 +122,9 @@ fn name(value: &Value, stage: &str) -> Option<String> {
 
 fn resources(file: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(file).about("cannot read", file)?;
-    let document: yaml_serde::Value = yaml_serde::from_str(&text)
-        .map_err(|error| Error::Template { template: file.to_path_buf(), reason: error.to_string() })?;
+    let document: yaml_serde::Value = yaml_serde::from_str(&text).map_err(|error| {
+        local_stack::Error::Template { template: file.to_path_buf(), reason: error.to_string() }
+    })?;
     Ok(long_form(document)["Resources"].take())
 }
 
@@ -157,7 +157,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::settings::Port;
+    use local_stack::Port;
 
     fn footprint(stage: &str) -> Footprint {
         let folder = std::env::temp_dir().join("ordersaga-footprint");

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::emulator::Emulator;
-use crate::settings::LOCAL_STAGE;
+use local_stack::{Emulator, LOCAL_STAGE};
 
 /// Fresh enough to watch, and two dozen small requests a round.
 const EVERY: Duration = Duration::from_secs(2);

@@ -1,14 +1,48 @@
+//! The operator's command line.
+
+mod arch;
+mod aws;
+mod breaker;
+mod cli;
+mod credentials;
+mod destroy;
+mod dlq;
+mod documents;
+mod error;
+mod footprint;
+mod logs;
+mod outputs;
+mod parameters;
+mod payments;
+mod preflight;
+mod release;
+mod remote;
+mod replay;
+mod republish;
+mod saga;
+mod sam_local;
+mod smoke;
+mod stage;
+mod status;
+mod stripe;
+mod survey;
+mod tunnel;
+mod users;
+
 use clap::Parser;
+
+use crate::cli::Cli;
+use crate::error::Error;
 
 /// Ctrl-C, as shells report it.
 const INTERRUPTED: i32 = 130;
 
 #[tokio::main]
 async fn main() {
-    let result = ops::Cli::parse().run().await;
+    let result = Cli::parse().run().await;
     let code = match result {
         Ok(()) => 0,
-        Err(ops::Error::Interrupted) => INTERRUPTED,
+        Err(Error::Interrupted) => INTERRUPTED,
         Err(error) => {
             eprintln!("error: {error}");
             1

@@ -5,15 +5,14 @@ use clap::{Args, Subcommand};
 use contracts::{Money, OrderId};
 use jiff::Timestamp;
 use jiff::civil::Date;
+use local_stack::{Progress, Settings};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::aws::{self, Aws, Failed};
 use crate::error::{Error, Result};
-use crate::progress::Progress;
 use crate::saga;
-use crate::settings::Settings;
 use crate::stage::Stage;
 
 const FUNCTION: &str = "payments-reconciler";

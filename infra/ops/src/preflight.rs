@@ -6,18 +6,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use console::style;
+use local_stack::{Progress, Settings, StageConfig};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 use self::check::{Check, Fact, Verdict};
-use crate::deploy::StageConfig;
+use crate::arch::Arch;
 use crate::error::{Error, Result};
 use crate::footprint::Footprint;
-use crate::progress::Progress;
-use crate::release::{self, Arch};
+use crate::parameters;
 use crate::remote::Remote;
-use crate::settings::Settings;
 use crate::stage::Stage;
 use crate::survey::Survey;
 
@@ -30,7 +29,7 @@ pub struct Preflight {
     #[arg(long, value_enum)]
     arch: Option<Arch>,
     /// A template's parameter, in place of the value in infra/samconfig.toml; may be given more than once
-    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = release::parameter)]
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameters::parameter)]
     parameters: Vec<(String, String)>,
     /// For machines: one JSON object on standard output
     #[arg(long)]
@@ -54,7 +53,7 @@ impl Preflight {
     pub async fn run(self, settings: &Settings, progress: &Progress) -> Result<()> {
         let Self { stage, arch, parameters, json } = self;
         let config = StageConfig::read(&settings.samconfig(), stage.name())?;
-        let (arch, parameters) = release::chosen(settings, &config, arch, &parameters)?;
+        let (arch, parameters) = parameters::chosen(settings, &config, arch, &parameters)?;
         let remote = Remote::aws(settings, &stage, progress).await?;
         let report = examine(settings, &stage, arch, &parameters, &remote, progress).await?;
         if json {
@@ -219,20 +218,13 @@ impl Facts<'_> {
     }
 }
 
-const fn target_of(arch: Arch) -> &'static str {
-    match arch {
-        Arch::Arm64 => "aarch64-unknown-linux-gnu",
-        Arch::X86_64 => "x86_64-unknown-linux-gnu",
-    }
-}
-
 /// Whether this machine can build for that architecture.
 async fn build(settings: &Settings, arch: Arch) -> Check {
     let says = async |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).current_dir(&settings.root).output().await.ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    let target = target_of(arch);
+    let target = arch.target();
     let sysroot = says("rustc", &["--print", "sysroot"]).await.unwrap_or_default();
     let installed = Path::new(&sysroot).join("lib/rustlib").join(target).join("lib").is_dir();
     let rustup = installed || says("rustup", &["--version"]).await.is_some();

@@ -9,50 +9,25 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
+use local_stack::{
+    Progress, Settings, StageConfig, Template, deploy,
+    python::{self, Purpose},
+};
 use serde_json::json;
 
-use crate::deploy::{self, StageConfig, Template};
+use crate::arch::Arch;
+use crate::credentials;
 use crate::error::{Error, Result};
-use crate::progress::Progress;
-use crate::python::{self, Purpose};
+use crate::parameters;
 use crate::remote::Remote;
-use crate::settings::Settings;
 use crate::stage::Stage;
 use revision::Checkout;
-use target::Target;
-
-/// The processor that functions run on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Arch {
-    Arm64,
-    #[value(name = "x86_64")]
-    X86_64,
-}
-
-impl Arch {
-    fn of(name: &str) -> Option<Self> {
-        [Self::Arm64, Self::X86_64].into_iter().find(|arch| arch.name() == name)
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Arm64 => "arm64",
-            Self::X86_64 => "x86_64",
-        }
-    }
-
-    fn build_option(self) -> &'static str {
-        match self {
-            Self::Arm64 => "--arm64",
-            Self::X86_64 => "--x86-64",
-        }
-    }
-}
+use target::{Named, Target};
 
 /// What `cargo ops deploy` is asked to do.
 #[derive(Debug, clap::Args)]
@@ -73,7 +48,7 @@ pub struct Deploy {
     #[arg(long)]
     no_build: bool,
     /// A template's parameter, in place of the value in infra/samconfig.toml, for this run; may be given more than once
-    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameters::parameter)]
     parameters: Vec<(String, String)>,
     /// Build and deploy this git revision instead of the files as they are: the way back to an earlier version
     #[arg(long, value_name = "REVISION")]
@@ -86,23 +61,6 @@ pub struct Deploy {
     yes: bool,
 }
 
-/// Parses `--parameter`.
-///
-/// # Errors
-/// The text has another form, or another option sets this parameter.
-pub fn parameter(text: &str) -> std::result::Result<(String, String), String> {
-    let (name, value) =
-        text.split_once('=').ok_or("it is written Name=Value; `Name=` gives the empty text")?;
-    match name {
-        "Stage" => Err("--stage says that".to_owned()),
-        "Architecture" => Err("--arch says that".to_owned()),
-        _ => Ok((name.to_owned(), value.to_owned())),
-    }
-}
-
-/// A context and its template.
-type Named = (&'static str, Template);
-
 impl Deploy {
     /// Builds the functions and deploys the templates: platform, then the contexts side by side, then orders.
     ///
@@ -110,7 +68,7 @@ impl Deploy {
     /// Before anything is changed: no credentials, a stack in a state that only a person can mend, a template with an
     /// error, a failed build. Later: a stack fails.
     pub async fn run(self, settings: &Settings, progress: &Progress) -> Result<()> {
-        credentials_exist()?;
+        credentials::exist()?;
         let checkout = match &self.rev {
             Some(revision) => Some(Checkout::new(&settings.root, &settings.target_dir(), revision)?),
             None => None,
@@ -175,7 +133,7 @@ impl Deploy {
         source: &Settings,
         config: &StageConfig,
     ) -> Result<(Arch, BTreeMap<String, String>)> {
-        chosen(source, config, self.arch, &self.parameters)
+        parameters::chosen(source, config, self.arch, &self.parameters)
     }
 
     /// Asks for confirmation once in production.
@@ -194,60 +152,4 @@ impl Deploy {
         std::io::stdin().lock().read_line(&mut answer).map_err(|_| refused())?;
         if answer.trim() == self.stage.name() { Ok(()) } else { Err(refused()) }
     }
-}
-
-/// The processor and the parameters: samconfig.toml's, and those of this run.
-///
-/// # Errors
-/// No template has such a parameter, or one cannot be read.
-pub fn chosen(
-    source: &Settings,
-    config: &StageConfig,
-    arch: Option<Arch>,
-    parameters: &[(String, String)],
-) -> Result<(Arch, BTreeMap<String, String>)> {
-    let mut all = config.parameters.clone();
-    let configured = all.get("Architecture").and_then(|name| Arch::of(name));
-    let arch = arch.or(configured).unwrap_or(Arch::Arm64);
-    all.insert("Architecture".to_owned(), arch.name().to_owned());
-    let mut declared = BTreeSet::new();
-    for (_, file) in deploy::waves(source).into_iter().flatten() {
-        declared.extend(Template::read(&file)?.parameters);
-    }
-    for (name, value) in parameters {
-        if !declared.contains(name) {
-            let names: Vec<&str> = declared.iter().map(String::as_str).collect();
-            return Err(Error::Deploy(format!(
-                "no template has a parameter {name}. There are: {}.",
-                names.join(", ")
-            )));
-        }
-        all.insert(name.clone(), value.clone());
-    }
-    Ok((arch, all))
-}
-
-/// Before anything that takes minutes: whether there is any place that credentials could come from.
-pub fn credentials_exist() -> Result<()> {
-    const VARIABLES: [&str; 6] = [
-        "AWS_ACCESS_KEY_ID",
-        "AWS_PROFILE",
-        "AWS_WEB_IDENTITY_TOKEN_FILE",
-        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-        "AWS_SHARED_CREDENTIALS_FILE",
-    ];
-    let home = std::env::home_dir().unwrap_or_default().join(".aws");
-    let variable = VARIABLES.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-    if variable || home.join("credentials").exists() || home.join("config").exists() {
-        return Ok(());
-    }
-    Err(no_credentials("there are none in the environment and none in ~/.aws."))
-}
-
-fn no_credentials(why: &str) -> Error {
-    Error::Deploy(format!(
-        "no AWS credentials: {why}\nSign in (`aws sso login`, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and \
-         AWS_SECRET_ACCESS_KEY) and run the command again."
-    ))
 }

@@ -6,18 +6,18 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use local_stack::{
+    Progress, Settings, StageConfig,
+    python::{self, Purpose},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 
-use crate::deploy::StageConfig;
+use crate::credentials;
 use crate::error::{Error, Result};
-use crate::progress::Progress;
-use crate::python::{self, Purpose};
-use crate::release;
-use crate::settings::Settings;
 use crate::stage::Stage;
 
 const SCRIPT: &str = include_str!("remote.py");
@@ -123,7 +123,7 @@ impl Remote {
     /// # Errors
     /// There are no AWS credentials, or the Python environment cannot be made.
     pub async fn aws(settings: &Settings, stage: &Stage, progress: &Progress) -> Result<Self> {
-        release::credentials_exist()?;
+        credentials::exist()?;
         let region = StageConfig::read(&settings.samconfig(), stage.name())?.region;
         let programs = python::environment(settings, Purpose::Deploy, progress).await?;
         Ok(Self::by(programs.join("python"), &region))

@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
+use local_stack::{Progress, Settings};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::aws::Aws;
 use crate::error::{Error, Result};
-use crate::progress::Progress;
-use crate::settings::Settings;
 use crate::stage::Stage;
 
 const FUNCTION: &str = "orders-views";

@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
+use local_stack::{Progress, Settings, Step};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::aws::{Aws, answer};
 use crate::error::{Error, Result};
-use crate::progress::{Progress, Step};
-use crate::settings::Settings;
 use crate::stage::Stage;
 
 /// The relays' timeout of 30 s (infra/*.yaml), and what getting there takes.

@@ -2,14 +2,13 @@
 
 use clap::{Args, Subcommand};
 use contracts::{OrderId, OrderStatus, saga::Failure};
+use local_stack::{Progress, Settings};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::aws::{self, Aws, Failed};
 use crate::error::{Error, Result};
-use crate::progress::Progress;
-use crate::settings::Settings;
 use crate::stage::Stage;
 
 const FUNCTION: &str = "orders-reconciler";

@@ -8,21 +8,19 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use local_stack::{
+    AboutFile, Function, LOCAL_STAGE, Progress, REGION, Settings, StateDir, Step,
+    containers::{self, Forwarder},
+    deploy, invocation,
+    python::{self, Purpose},
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use shop_client::Shop;
 use tokio::process::Command;
 
-use crate::containers::{self, Forwarder};
-use crate::deploy::{self, Function};
-use crate::error::{AboutFile, Error, Result};
-use crate::functions;
-use crate::invocation;
-use crate::progress::{Progress, Step};
-use crate::python::{self, Purpose};
-use crate::settings::{LOCAL_STAGE, REGION, Settings};
-use crate::state::StateDir;
+use crate::error::{Error, Result};
 
 /// The first invocation may download the image.
 const FIRST_WITHIN: Duration = Duration::from_secs(900);
@@ -68,12 +66,12 @@ impl SamLocal {
         let chosen = choose(deploy::functions(settings)?, self.only.as_deref())?;
         let state = StateDir::new(&settings.state_dir);
         let outputs = state.outputs()?;
-        let running = state.running().ok_or(Error::NotRunning)?;
+        let running = state.running().ok_or(local_stack::Error::NotRunning)?;
         docker::answers().await?;
         let _forwarder = Forwarder::for_stack(&running, containers::host_address()).await?;
         let programs = python::environment(settings, Purpose::Deploy, progress).await?;
         if self.build {
-            functions::build_for_lambda(settings, &programs, &chosen).await?;
+            build_for_lambda(settings, &programs, &chosen).await?;
         }
         let login = Shop::new(&outputs.api_url).login(&outputs.admin.email, &outputs.admin.password).await;
         let shop = login.map_err(|error| Error::SamLocal(format!("the admin cannot log in: {error}")))?;
@@ -140,7 +138,9 @@ impl Invoker<'_> {
         let text = invocation::sample_with_token(&function.name, &self.token)?;
         std::fs::write(&event, text).about("cannot write", &event)?;
         let mut command = self.command(function, &event);
-        let child = command.spawn().map_err(|source| Error::Command { command: "sam".into(), source })?;
+        let child = command
+            .spawn()
+            .map_err(|source| local_stack::Error::Command { command: "sam".into(), source })?;
         let pid = child.id();
         let started = Instant::now();
         let ended = child.wait_with_output();
@@ -154,7 +154,8 @@ impl Invoker<'_> {
                 return Ok(Row { function: function.name.clone(), outcome, duration: None });
             }
         };
-        let output = output.map_err(|source| Error::Command { command: "sam".into(), source })?;
+        let output =
+            output.map_err(|source| local_stack::Error::Command { command: "sam".into(), source })?;
         let said = String::from_utf8_lossy(&output.stderr);
         // SAM exits with 0 when the function fails, so the answer decides.
         let outcome = match serde_json::from_slice::<Value>(&output.stdout) {
@@ -229,6 +230,26 @@ fn table(rows: &[Row]) -> String {
         text.push_str(&format!("{function:<width$}  {duration:>9}  {answer}\n"));
     }
     text
+}
+
+/// Builds functions with cargo-lambda for Lambda's image, unoptimised, at the paths that the templates use.
+///
+/// # Errors
+/// The build fails; cargo-lambda has reported why.
+async fn build_for_lambda(settings: &Settings, programs: &Path, chosen: &[Function]) -> Result<()> {
+    let mut command = python::tool(programs, "cargo-lambda");
+    command.args(["lambda", "build"]).current_dir(&settings.root);
+    for function in chosen {
+        command.args(["--bin", &function.name]);
+    }
+    match command.stdin(Stdio::null()).kill_on_drop(true).status().await {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(local_stack::Error::Build(format!(
+            "`cargo lambda build` ended with {status}; what it said is above."
+        ))
+        .into()),
+        Err(source) => Err(local_stack::Error::Command { command: "cargo-lambda".into(), source }.into()),
+    }
 }
 
 #[cfg(test)]

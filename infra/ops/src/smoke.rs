@@ -4,20 +4,18 @@
 use std::time::Duration;
 
 use contracts::{OrderId, OrderLine, OrderStatus, Sku};
+use demo::{Clock, Frames, address};
+use local_stack::{Progress, Settings, admin_grant};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use shop_client::{Live, NewOrder, Page, Placed, Product, Route, Shop, card, eventually};
 use uuid::Uuid;
 
-use crate::demo::{Clock, Frames, address};
 use crate::error::{Error, Result};
 use crate::outputs::Addresses;
-use crate::progress::Progress;
 use crate::remote::Remote;
-use crate::settings::Settings;
 use crate::stage::Stage;
 use crate::tunnel::Tunnel;
-use crate::users::admin_grant;
 
 const NAME: &str = "Smoke Test";
 /// SES takes mail for it in its sandbox, too, and delivers it nowhere

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::settings::LOCAL_STAGE;
+use local_stack::LOCAL_STAGE;
 
 /// The stage that needs confirmation before changes.
 const PRODUCTION: &str = "prod";

@@ -1,16 +1,14 @@
+use local_stack::{Emulator, StateDir, deploy};
 use serde_json::Value;
 
-use crate::deploy;
-use crate::emulator::Emulator;
-use crate::error::{Error, Result};
-use crate::state::StateDir;
+use crate::error::Result;
 
 /// Describes the running stack for a person.
 ///
 /// # Errors
 /// Nothing runs, or the emulator does not answer.
 pub async fn describe(state: &StateDir) -> Result<String> {
-    let running = state.running().ok_or(Error::NotRunning)?;
+    let running = state.running().ok_or(local_stack::Error::NotRunning)?;
     let emulator = Emulator::new(&running.endpoint());
     let stacks = deploy::stacks(&running).await?;
     let functions = functions(&emulator).await?;

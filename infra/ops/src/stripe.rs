@@ -5,14 +5,12 @@ mod tests;
 
 use std::io::{BufRead, IsTerminal};
 
+use local_stack::{Progress, Settings, WEBHOOK_EVENTS};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::progress::Progress;
 use crate::remote::{Answer, Remote};
-use crate::settings::Settings;
-use crate::setup::WEBHOOK_EVENTS;
 use crate::stage::Stage;
 
 /// The environment variable with the key. It is never an argument, because all users of the machine can see
@@ -148,7 +146,7 @@ fn key() -> Result<String> {
             }
             let mut line = String::new();
             let read = std::io::stdin().lock().read_line(&mut line);
-            read.map_err(|source| Error::Command { command: "standard input".into(), source })?;
+            read.map_err(|source| local_stack::Error::Command { command: "standard input".into(), source })?;
             line
         }
     };

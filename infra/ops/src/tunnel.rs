@@ -79,7 +79,7 @@ fn by_way_of(url: &Url, port: u16) -> Route {
 }
 
 async fn start(python: &Path, targets: &serde_json::Value) -> Result<(Child, Vec<u16>)> {
-    let broken = |source| Error::Command { command: python.display().to_string(), source };
+    let broken = |source| local_stack::Error::Command { command: python.display().to_string(), source };
     // Its standard input stays open as long as the process is held, and closes with this program, however that ends.
     let mut process = Command::new(python)
         .args(["-c", SCRIPT])

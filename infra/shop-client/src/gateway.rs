@@ -142,7 +142,7 @@ impl Gateway {
         self.post("/v1/refunds", form).send_once().await?.read::<Value>().map(drop)
     }
 
-    /// Makes the gateway fail, as infra/ops/README.md describes.
+    /// Makes the gateway fail, as infra/local-stack/README.md describes.
     pub async fn plan_fault(&self, fault: &Value) -> Result<()> {
         self.0.call(Method::POST, "/_faults").json(fault).send().await?.read::<Value>().map(drop)
     }

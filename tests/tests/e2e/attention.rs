@@ -72,7 +72,7 @@ async fn while_the_gateway_is_down_its_breaker_keeps_orders_from_calling_it(worl
     world.switch_breaker("payments", "gateway", "normal").await?;
     let (customer, sku) = (world.customer().await?, world.product(6).await?);
     let openings = async || {
-        Ok::<_, ops::Error>(world.log_lines("payments-commands", &["a circuit opened"]).await?.len())
+        Ok::<_, local_stack::Error>(world.log_lines("payments-commands", &["a circuit opened"]).await?.len())
     };
     let before = openings().await?;
     // One order's five looks would take a minute; five orders' first ones fail within seconds. A connection that breaks is

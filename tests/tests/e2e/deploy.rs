@@ -4,7 +4,7 @@ use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use contracts::OrderStatus;
-use ops::Outputs;
+use local_stack::Outputs;
 use serde_json::json;
 use shop_client::Shop;
 use tokio::process::Command;

@@ -37,7 +37,7 @@ const CUT_OFF: &str = "the-table-is-down";
 
 impl World {
     /// The gateway fails the next `count` requests of one order's operation (`create`, `confirm`, `refund`) in this way
-    /// (infra/ops/README.md has the modes), and no request of another order.
+    /// (infra/local-stack/README.md has the modes), and no request of another order.
     pub async fn fail_gateway(&self, order: &OrderId, operation: &str, mode: &str, count: u32) -> Outcome {
         let fault = json!({"key_prefix": format!("{order}.{operation}."), "mode": mode, "count": count});
         Ok(self.gateway.plan_fault(&fault).await?)
@@ -71,8 +71,7 @@ impl World {
     }
 
     async fn role_policy(&self, function: &str, action: &str, more: &[(&str, String)]) -> Outcome {
-        let configuration = self.configuration(function, Method::GET, Vec::new()).await?;
-        let role = configuration["Role"].as_str().unwrap_or_default();
+        let role = self.function(function).role().await?;
         let name = role.rsplit('/').next().unwrap_or_default().to_owned();
         let fixed = [("RoleName", name), ("PolicyName", CUT_OFF.to_owned())];
         let form: Vec<_> =
@@ -114,23 +113,11 @@ impl World {
 
     /// A function's environment with one value changed, until the test is over.
     pub async fn set_variable(&self, function: &str, name: &str, value: &str) -> Outcome {
-        let configuration = self.configuration(function, Method::GET, Vec::new()).await?;
-        let before = configuration["Environment"]["Variables"].clone();
+        let before = self.function(function).variables().await?;
         let mut variables = before.clone();
         variables[name] = json!(value);
         self.changes.lock().environments.entry(function.to_owned()).or_insert(before);
-        self.set_environment(function, &variables).await
-    }
-
-    async fn set_environment(&self, function: &str, variables: &Value) -> Outcome {
-        let body = json!({"Environment": {"Variables": variables}}).to_string().into_bytes();
-        self.configuration(function, Method::PUT, body).await.map(drop)
-    }
-
-    async fn configuration(&self, function: &str, method: Method, body: Vec<u8>) -> Outcome<Value> {
-        let path = format!("/2015-03-31/functions/ordersaga-{}-{function}/configuration", self.outputs.stage);
-        let answer = self.emulator.send("lambda", "FunctionConfiguration", method, &path, &[], body).await?;
-        Ok(serde_json::from_str(&answer)?)
+        Ok(self.function(function).set_variables(&variables).await?)
     }
 
     /// Switches a circuit breaker, as `cargo ops breaker set` does: `normal`, `forced_open` or `off`.
@@ -165,7 +152,7 @@ impl World {
             self.reach_table(&function).await?;
         }
         for (function, variables) in environments {
-            self.set_environment(&function, &variables).await?;
+            self.function(&function).set_variables(&variables).await?;
         }
         if let Some(definition) = definition {
             self.define(&definition).await?;

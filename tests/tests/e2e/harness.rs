@@ -1,12 +1,13 @@
 //! One stack for all tests. The first test that runs starts it, so that none runs when none is wanted.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::path::Path;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use libtest_mimic::{Failed, Trial};
-use ops::stack::{Stack, StackOptions};
+use local_stack::{AboutFile, Port, Progress, Settings, Stack, functions};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, OnceCell};
 
@@ -184,8 +185,7 @@ pub fn stop() {
 async fn start() -> Option<World> {
     // Printed once and not by every test, because a failed build has long output.
     let say = |error: &dyn std::fmt::Display| eprintln!("error: {error}");
-    let stack =
-        Stack::start(StackOptions::isolated(STACK_FOLDER)).await.inspect_err(|error| say(error)).ok()?;
+    let stack = start_stack().await.inspect_err(|error| say(error)).ok()?;
     let world = World::new(stack.outputs()).await.inspect_err(|error| say(error)).ok();
     if let Some(Err(error)) = futures::future::OptionFuture::from(world.as_ref().map(World::mend)).await {
         say(&error.message().unwrap_or("the stack cannot be made ready"));
@@ -193,4 +193,12 @@ async fn start() -> Option<World> {
     }
     *STACK.lock().unwrap_or_else(PoisonError::into_inner) = Some(stack);
     world
+}
+
+/// A stack of its own on free ports. `cargo ops` supervises it, because a test cannot, and [`World::ops`] runs its commands.
+async fn start_stack() -> local_stack::Result<Stack> {
+    let folder = Path::new(STACK_FOLDER);
+    let settings = Settings::new(Some(folder.into()), Port::Any, Port::Any).about("cannot make", folder)?;
+    let ops = functions::build_program(&settings, &["--package", "ops", "--bin", "ops"]).await?;
+    Stack::start_by(&settings, &ops, &Progress::new()).await
 }

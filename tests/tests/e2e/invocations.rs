@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ops::invocation::{NEEDS, outcome, sample_with_token};
+use local_stack::invocation::{NEEDS, outcome, sample_with_token};
 use serde_json::{Value, json};
 
 use crate::harness::{Outcome, STACK_FOLDER};

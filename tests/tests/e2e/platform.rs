@@ -2,8 +2,8 @@
 //! delivers a stream's records again as Lambda does, so that a relay that loses events fails one.
 
 use aws_credential_types::Credentials;
-use ops::Emulator;
-use reqwest::{Client, Method, StatusCode};
+use local_stack::Emulator;
+use reqwest::{Client, StatusCode};
 use serde_json::json;
 
 use crate::harness::Outcome;
@@ -53,13 +53,7 @@ async fn a_call_of_the_operator_is_not(world: World) -> Outcome {
 
 /// The emulator with the role of a function, as the function itself calls it.
 async fn in_the_role_of(world: &World, function: &str) -> Outcome<Emulator> {
-    let path = format!("/2015-03-31/functions/ordersaga-{}-{function}/configuration", world.outputs.stage);
-    let configuration = world
-        .emulator
-        .send("lambda", "GetFunctionConfiguration", Method::GET, &path, &[], Vec::new())
-        .await?;
-    let configuration: serde_json::Value = serde_json::from_str(&configuration)?;
-    let role = configuration["Role"].as_str().ok_or("a function has a role")?.to_owned();
+    let role = world.function(function).role().await?;
     let form = [("RoleArn".to_owned(), role), ("RoleSessionName".to_owned(), function.to_owned())];
     let answer = world.emulator.query("sts", "AssumeRole", "2011-06-15", &form).await?;
     let part = |name: &str| -> Outcome<String> {

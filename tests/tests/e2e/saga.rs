@@ -157,7 +157,7 @@ async fn the_happy_path_enters_exactly_five_states(world: World) -> Outcome {
 }
 
 /// The saga's own ARN.
-pub async fn state_machine(world: &World) -> ops::Result<String> {
+pub async fn state_machine(world: &World) -> local_stack::Result<String> {
     let machines = states(world, "ListStateMachines", json!({})).await?;
     let machine = machines["stateMachines"]
         .as_array()
@@ -169,12 +169,12 @@ pub async fn state_machine(world: &World) -> ops::Result<String> {
 }
 
 /// The ARN of the execution that has the order's id for its name.
-pub async fn execution_of(world: &World, order: &OrderId) -> ops::Result<String> {
+pub async fn execution_of(world: &World, order: &OrderId) -> local_stack::Result<String> {
     Ok(format!("{}:{order}", state_machine(world).await?.replace(":stateMachine:", ":execution:")))
 }
 
 /// The events of an order's execution.
-pub async fn execution_history(world: &World, order: &OrderId) -> ops::Result<Vec<Value>> {
+pub async fn execution_history(world: &World, order: &OrderId) -> local_stack::Result<Vec<Value>> {
     // All events fit on one page: a saga that needs a thousand has another problem.
     let input = json!({"executionArn": execution_of(world, order).await?, "maxResults": 1000});
     let history = states(world, "GetExecutionHistory", input).await?;
@@ -182,6 +182,6 @@ pub async fn execution_history(world: &World, order: &OrderId) -> ops::Result<Ve
 }
 
 /// A call of Step Functions.
-pub async fn states(world: &World, operation: &str, input: Value) -> ops::Result<Value> {
+pub async fn states(world: &World, operation: &str, input: Value) -> local_stack::Result<Value> {
     world.emulator.json("states", &format!("AWSStepFunctions.{operation}"), &input).await
 }

@@ -8,7 +8,7 @@ use contracts::{
     Sku, UserId,
 };
 use lambda_kit::jwt::Signer;
-use ops::{Emulator, Outputs};
+use local_stack::{DeployedFunction, Emulator, Outputs};
 use reqwest::Method;
 use serde_json::{Value, json};
 use shop_client::{
@@ -176,7 +176,7 @@ impl World {
     }
 
     /// The lines of a function's log that contain all of these words.
-    pub async fn log_lines(&self, function: &str, words: &[&str]) -> ops::Result<Vec<String>> {
+    pub async fn log_lines(&self, function: &str, words: &[&str]) -> local_stack::Result<Vec<String>> {
         let group = format!("/aws/lambda/ordersaga-{}-{function}", self.outputs.stage);
         let target = "Logs_20140328.FilterLogEvents";
         let answer = self.emulator.json("logs", target, &json!({"logGroupName": group})).await?;
@@ -204,14 +204,17 @@ impl World {
     }
 
     /// A value that a template has left for the others.
-    pub async fn parameter(&self, name: &str) -> ops::Result<String> {
-        let input = json!({"Name": format!("/ordersaga/{}/{name}", self.outputs.stage)});
-        let answer = self.emulator.json("ssm", "AmazonSSM.GetParameter", &input).await?;
-        Ok(answer["Parameter"]["Value"].as_str().unwrap_or_default().to_owned())
+    pub async fn parameter(&self, name: &str) -> local_stack::Result<String> {
+        self.emulator.parameter(&self.outputs.stage, name).await
+    }
+
+    /// One function's configuration.
+    pub fn function(&self, name: &str) -> DeployedFunction {
+        DeployedFunction::new(&self.emulator, &self.outputs.stage, name)
     }
 
     /// Invokes a function directly and returns its answer; a failure is an answer with `errorType`.
-    pub async fn invoke(&self, function: &str, payload: &Value) -> ops::Result<Value> {
+    pub async fn invoke(&self, function: &str, payload: &Value) -> local_stack::Result<Value> {
         let path = format!("/2015-03-31/functions/ordersaga-{}-{function}/invocations", self.outputs.stage);
         let body = payload.to_string().into_bytes();
         let answer = self.emulator.send("lambda", "Invoke", Method::POST, &path, &[], body).await?;
@@ -279,7 +282,7 @@ impl Customer {
 }
 
 /// A signer with the stack's own key, which can also sign expired tickets.
-pub async fn signer(world: &World) -> ops::Result<Signer> {
+pub async fn signer(world: &World) -> local_stack::Result<Signer> {
     let config = aws_sdk_kms::Config::builder()
         .behavior_version(aws_sdk_kms::config::BehaviorVersion::latest())
         .endpoint_url(&world.outputs.aws_endpoint_url)

@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, path::PathBuf, process::Command, sync::LazyLock};
 
-use clap::Parser;
+use local_stack::{
+    Port, Progress, Settings,
+    python::{self, Purpose},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -33,12 +36,11 @@ static ALL: LazyLock<Vec<Template>> = LazyLock::new(|| {
 
 /// The environment of the local stack has SAM's translator. It is made when it is missing, which takes a minute.
 fn python() -> PathBuf {
-    let tools = ops::Cli::parse_from(["cargo ops", "tools", "local"]);
+    let settings = Settings::new(None, Port::Any, Port::Any).expect("the state folder can be made");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(tools.run()).expect("the Python environment can be made");
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from);
-    target.join("ops/python/bin/python")
+    let progress = Progress::new();
+    let made = runtime.block_on(python::environment(&settings, Purpose::Local, &progress));
+    made.expect("the Python environment can be made").join("python")
 }
 
 /// The statements of a role's own policies.

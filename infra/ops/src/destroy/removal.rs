@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use local_stack::{Progress, deploy};
 use serde_json::{Value, json};
 
-use crate::deploy;
 use crate::error::{Error, Result};
 use crate::footprint::{Footprint, Kind};
-use crate::progress::Progress;
 use crate::remote::{Refusal, Remote};
 use crate::stage::Stage;
 use crate::stripe;

@@ -5,13 +5,13 @@
 
 use std::collections::HashSet;
 
+use local_stack::Step;
 use serde_json::{Map, Value, json};
 
 use super::message::{self, REDRIVEN};
 use super::queues::{DeadLetters, Source};
 use crate::aws::{Aws, Service};
 use crate::error::{Error, Result};
-use crate::progress::Step;
 
 /// The visibility timeout while this process holds a message. A batch takes seconds; after a crash the
 /// message is visible again after this time.

@@ -3,8 +3,9 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::Arch;
-use crate::deploy::Template;
+use local_stack::Template;
+
+use crate::arch::Arch;
 use crate::error::{Error, Result};
 
 /// ELF: the magic number, and where the machine is (two bytes, little-endian).

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use local_stack::{AboutFile, Template};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::bootstraps;
 use super::stacks::Found;
-use crate::deploy::Template;
-use crate::error::{AboutFile, Result};
+use crate::error::Result;
 use crate::remote::Remote;
 use crate::stage::Stage;
 

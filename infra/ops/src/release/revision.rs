@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::error::{AboutFile, Error, Result};
-use crate::settings::Settings;
+use local_stack::{AboutFile, Settings};
+
+use crate::error::{Error, Result};
 
 /// A git worktree of one revision. Dropping removes it.
 #[derive(Debug)]

@@ -5,11 +5,11 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::Stdio;
 
+use local_stack::StageConfig;
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 
-use crate::deploy::StageConfig;
 use crate::error::{Error, Result};
 
 /// A line of `sam deploy --output json`.

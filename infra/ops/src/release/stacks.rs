@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use local_stack::deploy;
 use serde_json::{Value, json};
 
-use crate::deploy;
 use crate::error::{Error, Result};
 use crate::remote::Remote;
 use crate::stage::Stage;

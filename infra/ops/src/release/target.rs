@@ -4,22 +4,19 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use futures::future::join_all;
+use local_stack::{Progress, Settings, StageConfig, Template, deploy, functions, python};
 use serde_json::json;
 use tokio::process::Command;
 
+use super::record;
 use super::sam::{self, Change, Deployed};
 use super::stacks::{self, Found, Step};
-use super::{Arch, Named, record};
-use crate::deploy::{self, StageConfig, Template};
+use crate::arch::Arch;
 use crate::destroy;
 use crate::error::{Error, Result};
-use crate::functions;
 use crate::outputs::Addresses;
 use crate::preflight;
-use crate::progress::Progress;
-use crate::python;
 use crate::remote::Remote;
-use crate::settings::Settings;
 use crate::stage::Stage;
 
 /// The pause before a retry when AWS was busy.
@@ -27,6 +24,9 @@ const BUSY_PAUSE: Duration = Duration::from_secs(5);
 
 /// The template that the others need.
 const PLATFORM: &str = "platform";
+
+/// A context and its template.
+pub type Named = (&'static str, Template);
 
 /// A stage on AWS, and what goes there.
 pub struct Target<'a> {
@@ -128,7 +128,7 @@ impl Target<'_> {
             .kill_on_drop(true)
             .output()
             .await
-            .map_err(|source| Error::Command { command: "cfn-lint".into(), source })?;
+            .map_err(|source| local_stack::Error::Command { command: "cfn-lint".into(), source })?;
         if !output.status.success() {
             let said = [output.stdout, output.stderr].concat();
             return Err(Error::Deploy(format!(
@@ -152,14 +152,15 @@ impl Target<'_> {
         command.args(["lambda", "build", "--release", arch.build_option()]);
         command.args(names.iter().flat_map(|name| ["--package", name]));
         let status = command.stdin(Stdio::null()).kill_on_drop(true).status().await;
-        let status = status.map_err(|source| Error::Command { command: "cargo-lambda".into(), source })?;
+        let status = status
+            .map_err(|source| local_stack::Error::Command { command: "cargo-lambda".into(), source })?;
         if status.success() {
             return Ok(());
         }
         Err(Error::Deploy(format!(
             "`cargo lambda build` failed ({status}); what it says is above. For a missing target, run `rustup target add \
              {}`. Nothing was changed.",
-            if arch == Arch::Arm64 { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" }
+            arch.target()
         )))
     }
 
@@ -195,10 +196,20 @@ impl Target<'_> {
                 return Err(self.failed(&failed, left));
             }
             if wave.iter().any(|(name, _)| *name == PLATFORM) && self.is_on_emulator() {
-                deploy::events_topic_of(&self.remote, &self.stage).await?;
+                self.make_events_topic_fifo().await?;
             }
         }
         Ok(())
+    }
+
+    /// In an emulator, which drops `FifoTopic` as the local stack's does (local-stack's `deploy/amend.rs`).
+    async fn make_events_topic_fifo(&self) -> Result<()> {
+        let name = format!("/ordersaga/{}/events-topic-arn", self.stage);
+        let parameter = self.remote.call("ssm", "GetParameter", json!({"Name": name})).await?;
+        let input = json!({
+            "TopicArn": parameter["Parameter"]["Value"], "AttributeName": "FifoTopic", "AttributeValue": "true",
+        });
+        self.remote.call("sns", "SetTopicAttributes", input).await.map(drop)
     }
 
     fn failed(&self, failed: &[String], left: usize) -> Error {

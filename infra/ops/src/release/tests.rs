@@ -4,12 +4,12 @@ use std::path::Path;
 
 use clap::Parser;
 use futures::StreamExt;
+use local_stack::{LOCAL_STAGE, Port};
 
 use super::sam::Change;
 use super::stacks::{Found, Step};
 use super::target::{described, is_busy};
 use super::*;
-use crate::settings::{LOCAL_STAGE, Port};
 
 /// Concurrent SAM processes: each takes a second or two of a core.
 const SIDE_BY_SIDE: usize = 3;
@@ -293,9 +293,9 @@ fn a_stack_that_another_was_in_the_way_of_is_told_from_one_that_fails() {
 
 #[test]
 fn a_parameter_is_a_name_and_a_value() {
-    assert_eq!(parameter("A=b=c, d"), Ok(("A".to_owned(), "b=c, d".to_owned())));
-    assert_eq!(parameter("A="), Ok(("A".to_owned(), String::new())));
+    assert_eq!(parameters::parameter("A=b=c, d"), Ok(("A".to_owned(), "b=c, d".to_owned())));
+    assert_eq!(parameters::parameter("A="), Ok(("A".to_owned(), String::new())));
     for refused in ["A", "Stage=x", "Architecture=arm64"] {
-        assert!(parameter(refused).is_err(), "{refused}");
+        assert!(parameters::parameter(refused).is_err(), "{refused}");
     }
 }

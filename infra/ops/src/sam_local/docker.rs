@@ -29,7 +29,7 @@ async fn asks(program: &str) -> Result<()> {
              again."
                 .to_owned(),
         )),
-        Ok(Err(source)) => Err(Error::Command { command: program.to_owned(), source }),
+        Ok(Err(source)) => Err(local_stack::Error::Command { command: program.to_owned(), source }.into()),
         Err(_) => Err(no_answer(&format!("nothing within {} s", WITHIN.as_secs()))),
     }
 }

@@ -1,7 +1,6 @@
 //! Whether a function can run in Lambda's image: its C library must not be newer than the image's.
 
-use crate::deploy::Function;
-use crate::settings::Settings;
+use local_stack::{Function, Settings};
 
 /// glibc of Amazon Linux 2023, which provided.al2023 is made of (AL2023 user guide, "Comparing AL2 and AL2023").
 const GLIBC: u32 = 34;

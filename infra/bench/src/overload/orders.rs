@@ -1,0 +1,112 @@
+//! Real orders, each placed at its time.
+
+use std::time::Duration;
+
+use contracts::{OrderId, OrderLine, OrderStatus, Sku};
+use demo::{Customer, Story};
+use futures::future::try_join_all;
+use local_stack::{Outputs, Step};
+use reqwest::Method;
+use serde_json::{Value, json};
+use shop_client::{NewOrder, Shop};
+use tokio::time::{Instant, sleep_until};
+use uuid::Uuid;
+
+use super::load::Load;
+use crate::error::Result;
+
+/// A customer may place 40 orders at once, and then one a second.
+const ORDERS_PER_CUSTOMER: usize = 40;
+/// Until a new product can be ordered, or an order ends when nothing is in its way.
+const KNOWN: Duration = Duration::from_secs(120);
+/// After the last order was placed: as long as a payment may take.
+const PATIENCE: Duration = Duration::from_secs(20 * 60);
+
+/// Customers, and what each of them orders.
+pub struct Orders {
+    customers: Vec<Customer>,
+    order: NewOrder,
+    times: Vec<Duration>,
+}
+
+/// The results of the orders.
+pub struct Placed {
+    /// When each was placed, since the first one's time.
+    pub offered: Vec<Duration>,
+    /// The number of orders that did not complete.
+    pub lost: usize,
+}
+
+impl Orders {
+    /// Registers customers for the load, and makes a product of which there is enough.
+    pub async fn prepare(outputs: &Outputs, load: &Load, step: &Step) -> Result<Self> {
+        let times = load.times();
+        let customers = times.len().div_ceil(ORDERS_PER_CUSTOMER);
+        let customers = try_join_all((0..customers).map(|_| Customer::register(outputs))).await?;
+        step.at("a product of its own");
+        let order = product(outputs, &customers[0], times.len()).await?;
+        Ok(Self { customers, order, times })
+    }
+
+    /// Places all from now on, and waits until each has ended.
+    pub async fn place(&self, step: &Step) -> Result<Placed> {
+        let began = Instant::now();
+        let places = self.customers.iter().cycle().zip(&self.times);
+        let places = places.map(|(customer, at)| place(&customer.shop, &self.order, began, *at));
+        let placed = try_join_all(places).await?;
+        let (mut lost, ends) = (0, Instant::now() + PATIENCE);
+        for (n, (shop, order_id, _)) in placed.iter().enumerate() {
+            step.part(n, placed.len());
+            step.at(format!("order {} of {}", n + 1, placed.len()));
+            let left = ends.saturating_duration_since(Instant::now());
+            let ended = shop_client::eventually("the order ends", left, async || {
+                let order = shop.order(order_id).await?;
+                if order.status.is_final() { Ok(order.status) } else { Err(order.status)? }
+            })
+            .await;
+            lost += usize::from(!matches!(ended, Ok(OrderStatus::OrderCompleted)));
+        }
+        Ok(Placed { offered: placed.iter().map(|(_, _, at)| *at).collect(), lost })
+    }
+}
+
+/// Places the order at its time, and returns when it was placed.
+async fn place<'a>(
+    shop: &'a Shop,
+    order: &NewOrder,
+    began: Instant,
+    at: Duration,
+) -> shop_client::Result<(&'a Shop, OrderId, Duration)> {
+    sleep_until(began + at).await;
+    let placed = shop.place(order, &Uuid::new_v4().to_string()).await?;
+    Ok((shop, placed.order_id, began.elapsed()))
+}
+
+/// An order of one piece of a new product with enough stock, once orders knows its price.
+async fn product(outputs: &Outputs, customer: &Customer, orders: usize) -> shop_client::Result<NewOrder> {
+    let admin = Shop::new(&outputs.api_url).login(&outputs.admin.email, &outputs.admin.password).await?;
+    let sku = format!("OVERLOAD-{}", &Uuid::new_v4().simple().to_string()[..8]);
+    let sku = Sku::try_from(sku).map_err(|error| shop_client::Error::Unfit { reason: error.to_string() })?;
+    let product = json!({
+        "sku": sku, "name": "Overload", "description": "", "category": "bench",
+        "price": {"amount": 1000, "currency": "USD"},
+    });
+    admin.call(Method::POST, "/v1/products").json(&product).send().await?.read::<Value>()?;
+    // One more, for the order by which is found that it can be ordered.
+    let stock = json!({"available": orders + 1});
+    let path = format!("/v1/inventory/{sku}");
+    admin.call(Method::PUT, &path).json(&stock).send().await?.read::<Value>()?;
+    let basket = customer.basket(Story::Completes).await?;
+    let order = NewOrder { items: vec![OrderLine { sku, quantity: 1 }], ..basket.order };
+    let key = Uuid::new_v4().to_string();
+    let id = shop_client::eventually("the product can be ordered", KNOWN, async || {
+        Ok(customer.shop.place(&order, &key).await.map_err(|error| error.to_string())?.order_id)
+    })
+    .await?;
+    shop_client::eventually("the first order ends", KNOWN, async || {
+        let status = customer.shop.order(&id).await?.status;
+        if status.is_final() { Ok(()) } else { Err(status)? }
+    })
+    .await?;
+    Ok(order)
+}

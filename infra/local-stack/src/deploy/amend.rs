@@ -1,0 +1,18 @@
+use crate::emulator::Emulator;
+use crate::error::Result;
+use crate::settings::LOCAL_STAGE;
+
+/// Makes the events topic FIFO.
+///
+/// MiniStack 1.5.33 drops `FifoTopic` when CloudFormation makes a topic: messages would reach FIFO queues without their
+/// group and without deduplication. Set afterwards it works, and later updates of the stack keep it. AWS refuses to change
+/// it, so this is for the emulator alone. Harmless to repeat.
+///
+/// # Errors
+/// There is no topic, or the emulator refuses.
+pub async fn events_topic(emulator: &Emulator) -> Result<()> {
+    let topic = emulator.parameter(LOCAL_STAGE, "events-topic-arn").await?;
+    let form = [("TopicArn", topic.as_str()), ("AttributeName", "FifoTopic"), ("AttributeValue", "true")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    emulator.query("sns", "SetTopicAttributes", "2010-03-31", &form).await.map(drop)
+}
