@@ -1,7 +1,5 @@
 //! REST: products for everyone, changes for administrators.
 
-#[cfg(feature = "openapi")]
-mod describe;
 mod related;
 
 use std::{borrow::Cow, time::Duration};
@@ -35,9 +33,6 @@ use crate::{
     store::{ListError, ProductFilter, ProductPage, Store},
 };
 
-#[cfg(feature = "openapi")]
-pub use describe::operations;
-
 /// Clients and caches may reuse a product for this long, then revalidate it.
 const FRESH: Duration = Duration::from_secs(5);
 /// Last known values per instance, for times when the table does not answer. The longest descriptions make a
@@ -59,6 +54,104 @@ pub fn routes(store: Store, inventory: Inventory) -> Router {
         .route("/v1/products/{sku}/related", get(related::related))
         .route("/v1/products/{sku}", get(show).put(change).delete(discontinue))
         .with_state(Catalog { store, availabilities, pages, products })
+}
+
+/// The routes as openapi.json describes them.
+#[cfg(feature = "openapi")]
+pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
+    use lambda_kit::openapi::{Operation, Who};
+    use serde_json::json;
+
+    let text = |max: usize| json!({"type": "string", "maxLength": max});
+    let price = json!({"amount": 2100, "currency": "USD"});
+    let details = json!({"name": "Blue mug", "description": "0.3 l", "category": "kitchen", "price": price});
+    let mut new = details.clone();
+    new["sku"] = json!("MUG-BLUE");
+    let mut product = new.clone();
+    product["availability"] = json!("in_stock");
+    product["version"] = json!(1);
+    vec![
+        Operation::get(
+            "/v1/products",
+            "listProducts",
+            Who::Public,
+            "What is sold",
+            "Products by name or of a category, a page at a time, with their prices and availability.",
+        )
+        .query("category", "Only products of this category. Trimmed, and composed (NFC).", text(CATEGORY_MAX))
+        .query(
+            "q",
+            "Only products whose name has this text at the beginning of a word. Compatibility forms (NFKC), case \
+             and diacritics make no difference.",
+            text(NAME_MAX),
+        )
+        .paged()
+        .answers::<List<ProductView>>(
+            200,
+            "A page of products. What cannot be read is shown as it was `as_of`: `low_stock` at best.",
+            &["Cache-Control"],
+            json!({"items": [product], "next_cursor": null}),
+        ),
+        Operation::post(
+            "/v1/products",
+            "createProduct",
+            Who::Admin,
+            "Sell a product",
+            "Also sells a product again that was discontinued. It has no stock until `setStock` gives it some.",
+        )
+        .takes::<NewProduct>(new)
+        .answers::<ProductView>(201, "The product is sold.", &["Location", "ETag"], product.clone())
+        .problem(409, "There is a product with this SKU."),
+        Operation::get(
+            "/v1/products/{sku}",
+            "getProduct",
+            Who::Public,
+            "One product",
+            "With its price and availability. Its ETag is what `updateProduct` wants.",
+        )
+        .conditional()
+        .answers::<ProductView>(
+            200,
+            "The product. What cannot be read is shown as it was `as_of`: `low_stock` at best.",
+            &["ETag", "Cache-Control"],
+            product.clone(),
+        ),
+        Operation::get(
+            "/v1/products/{sku}/related",
+            "listRelatedProducts",
+            Who::Public,
+            "What is bought together with a product",
+            "At most ten products that were in completed orders with this one.",
+        )
+        .conditional()
+        .answers::<List<ProductView>>(
+            200,
+            "The products, the most frequent first.",
+            &["ETag", "Cache-Control"],
+            json!({"items": [product], "next_cursor": null}),
+        ),
+        Operation::put(
+            "/v1/products/{sku}",
+            "updateProduct",
+            Who::Admin,
+            "Change a product",
+            "Replaces its name, description, category and price. Orders that were placed keep their prices.",
+        )
+        .header("If-Match", true, "The product's ETag as the caller knows it.")
+        .takes::<DetailsBody>(details.clone())
+        .answers::<ProductView>(200, "The changed product.", &["ETag"], product.clone())
+        .problem(412, "The product has changed since.")
+        .problem(428, "`If-Match` is missing."),
+        Operation::delete(
+            "/v1/products/{sku}",
+            "discontinueProduct",
+            Who::Admin,
+            "Sell a product no longer",
+            "It is in no list any more, and new orders of it are refused. Orders that were placed go on.",
+        )
+        .answers_nothing(204, "It is sold no longer.")
+        .problem(409, "The product changed at this moment."),
+    ]
 }
 
 #[derive(Clone)]

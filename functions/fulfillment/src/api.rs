@@ -1,7 +1,5 @@
 //! REST: where a shipment is, and the progress that staff report.
 
-#[cfg(feature = "openapi")]
-mod describe;
 
 use axum::{
     Json, Router,
@@ -18,8 +16,6 @@ use lambda_kit::{
 };
 use serde::{Deserialize, Serialize};
 
-#[cfg(feature = "openapi")]
-pub use self::describe::operations;
 use crate::{
     domain::{OutOfOrder, Progress, ProgressReport, Shipment, Status},
     handler::{RecordError, record},
@@ -39,6 +35,43 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/shipments/{order_id}", get(show))
         .route("/v1/shipments/{order_id}/events", post(progress))
         .with_state(api)
+}
+
+/// The routes as openapi.json describes them.
+#[cfg(feature = "openapi")]
+pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
+    use lambda_kit::openapi::{Operation, Who};
+    use serde_json::json;
+
+    let shipment = |status: &str| {
+        json!({
+            "order_id": "ord_0123456789abcdef0123456789abcdef",
+            "shipment_id": "shp_0123456789abcdef0123456789abcdef",
+            "status": status, "carrier": "Ordersaga Parcel", "tracking_number": "1Z0000000000000001",
+            "estimated_delivery": "2026-11-26", "updated_at": "2026-11-21T12:00:00Z"
+        })
+    };
+    vec![
+        Operation::get(
+            "/v1/shipments/{order_id}",
+            "getShipment",
+            Who::OwnerOrAdmin,
+            "Where the shipment of an order is",
+            "An order has a shipment from the moment the carrier accepted it, which is shortly before it completes.",
+        )
+        .query("include", "`address`: also where it goes, while that is held.", json!({"enum": ["address"]}))
+        .answers::<ShipmentView>(200, "The shipment.", &["Cache-Control"], shipment("scheduled")),
+        Operation::post(
+            "/v1/shipments/{order_id}/events",
+            "reportShipmentProgress",
+            Who::Admin,
+            "Report how far a shipment is",
+            "A shipment is picked, packed, shipped and delivered, in this order. A repeated report changes nothing.",
+        )
+        .takes::<ReportBody>(json!({"status": "shipped", "tracking_number": "1Z0000000000000001"}))
+        .answers::<ShipmentView>(200, "The shipment as it is now.", &[], shipment("shipped"))
+        .problem(409, "The shipment is not so far, or its order has not completed."),
+    ]
 }
 
 #[derive(Serialize)]

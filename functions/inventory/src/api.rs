@@ -1,8 +1,5 @@
 //! `/v1/inventory/{sku}`: reads, sets and adjusts the stock of a SKU.
 
-#[cfg(feature = "openapi")]
-mod describe;
-
 use std::time::Duration;
 
 use axum::{
@@ -31,9 +28,6 @@ use crate::{
     store::Store,
 };
 
-#[cfg(feature = "openapi")]
-pub use describe::operations;
-
 /// No try starts later than this.
 // An API function has 3 s, and the last try needs its part of them.
 const BUDGET: Budget = Budget::Time(Duration::from_secs(1));
@@ -51,6 +45,51 @@ pub fn routes(store: Store) -> Router {
         .route("/v1/inventory/{sku}/adjustments", post(adjust))
         .layer(Extension(LastStocks::new(CACHED_STOCKS)))
         .with_state(store)
+}
+
+/// The routes as openapi.json describes them.
+#[cfg(feature = "openapi")]
+pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
+    use lambda_kit::openapi::{Operation, Who};
+    use serde_json::json;
+
+    let stock =
+        |available: u32| json!({"sku": "MUG-BLUE", "available": available, "availability": "in_stock"});
+    vec![
+        Operation::get(
+            "/v1/inventory/{sku}",
+            "getStock",
+            Who::Public,
+            "What can be sold of a SKU at this moment",
+            "Stock that is reserved for orders is not counted.",
+        )
+        .answers::<StockView>(
+            200,
+            "The stock. While it cannot be read, as it was `as_of`: `low_stock` at best.",
+            &["Cache-Control"],
+            stock(40),
+        ),
+        Operation::put(
+            "/v1/inventory/{sku}",
+            "setStock",
+            Who::Admin,
+            "Set what can be sold of a SKU",
+            "Replaces the count, whatever it was: for the first count of a SKU, and after a stocktaking. Reservations \
+             stay. `shards` spreads a bestseller over several items of the table.",
+        )
+        .takes::<SetStock>(json!({"available": 40, "shards": 4, "low_stock": 5}))
+        .answers::<StockView>(200, "The stock as it is now.", &[], stock(40)),
+        Operation::post(
+            "/v1/inventory/{sku}/adjustments",
+            "adjustStock",
+            Who::Admin,
+            "Add to the stock of a SKU, or take from it",
+            "For deliveries and for pieces that are broken or lost. The stock does not fall below zero.",
+        )
+        .takes::<AdjustStock>(json!({"delta": -2, "reason": "broken"}))
+        .idempotent()
+        .answers::<StockView>(200, "The stock as it is now.", &["Idempotent-Replayed"], stock(38)),
+    ]
 }
 
 #[derive(Debug, Clone, Serialize)]

@@ -1,7 +1,5 @@
 //! REST: a customer's orders, quotes, discount codes, and the sales report.
 
-#[cfg(feature = "openapi")]
-mod describe;
 mod discounts;
 mod list;
 mod quote;
@@ -46,9 +44,6 @@ use crate::{
     store::{DiscountLookup, FirstCommit, NewOrder, Store, StoreError},
 };
 
-#[cfg(feature = "openapi")]
-pub use describe::operations;
-
 /// `Retry-After` for a client that polls an open order.
 const POLL_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
@@ -79,6 +74,136 @@ pub fn routes(store: Store, limits: Limiters, forecast: Forecast) -> Router {
         .layer(from_fn_with_state(Arc::new(limits.orders), offered))
         .merge(quote::routes(limits.quotes, forecast))
         .with_state(store)
+}
+
+/// The routes as openapi.json describes them.
+#[cfg(feature = "openapi")]
+pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
+    use lambda_kit::{
+        http::List,
+        openapi::{Operation, Who},
+    };
+    use sales::DayView;
+    use serde_json::json;
+
+    let placed_at = "2026-11-21T12:00:00Z";
+    let placed = json!({
+        "order_id": "ord_0123456789abcdef0123456789abcdef", "status": "OrderCreated", "version": 1,
+        "items": [{"sku": "MUG-BLUE", "quantity": 2, "unit_price": {"amount": 2100, "currency": "USD"}}],
+        "total": {"amount": 4200, "currency": "USD"}, "created_at": placed_at
+    });
+    let moment = json!({
+        "version": 1, "event_type": "order.created", "status": "OrderCreated", "occurred_at": placed_at
+    });
+    let mut event = moment.clone();
+    event["data"] = json!({"items": placed["items"], "total": placed["total"]});
+    let mut order = placed.clone();
+    order["user_id"] = json!("usr_0123456789abcdef0123456789abcdef");
+    order["cancel_requested"] = json!(false);
+    order["updated_at"] = json!(placed_at);
+    order["timeline"] = json!([moment]);
+    let date = json!({"type": "string", "format": "date"});
+    let mut operations = vec![
+        Operation::post(
+            "/v1/orders",
+            "placeOrder",
+            Who::User,
+            "Place an order",
+            "Answers as soon as the order is stored; reserving the stock, the payment and the shipment follow. Watch \
+             it over the WebSocket, or with `getOrder` and `listOrderEvents`. `quoteOrder` takes the same body and \
+             places nothing.",
+        )
+        .takes::<PlaceOrder>(PlaceOrder::example())
+        .idempotent()
+        .answers::<PlacedView>(
+            202,
+            "The order is placed, and is worked on.",
+            &["Location", "Idempotent-Replayed", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"],
+            placed,
+        )
+        .problem(409, "The total is another one than `expected_total`: `total` says which. Nothing is placed.")
+        .limited(),
+        Operation::get(
+            "/v1/orders",
+            "listOrders",
+            Who::User,
+            "One's own orders, or for an administrator all, the newest first",
+            "The list is updated a moment after an order changes; `getOrder` is always current.",
+        )
+        .query("status", "Only those in this status.", json!({"type": "string"}))
+        .paged()
+        .answers::<List<OrderView>>(
+            200,
+            "The orders.",
+            &["Cache-Control"],
+            json!({"items": [order], "next_cursor": null}),
+        ),
+        Operation::get(
+            "/v1/orders/{id}",
+            "getOrder",
+            Who::OwnerOrAdmin,
+            "An order with what happened to it",
+            "Its status, lines and total, and its timeline.",
+        )
+        .query("at", "As it was at this time.", json!({"type": "string", "format": "date-time"}))
+        .query(
+            "include",
+            "`address`: also where it goes and how it is paid, while that is held.",
+            json!({"enum": ["address"]}),
+        )
+        .conditional()
+        .answers::<OrderView>(200, "The order.", &["ETag", "Cache-Control"], order.clone()),
+        Operation::get(
+            "/v1/orders/{id}/events",
+            "listOrderEvents",
+            Who::OwnerOrAdmin,
+            "The order's events",
+            "For a client that polls, or that missed frames. `Retry-After` says when to ask again; an order that has \
+             ended has none.",
+        )
+        .query("after", "Only those after this version.", json!({"type": "integer", "minimum": 0}))
+        .answers::<List<EventView>>(
+            200,
+            "The events.",
+            &["Retry-After"],
+            json!({"items": [event], "next_cursor": null}),
+        ),
+        Operation::post(
+            "/v1/orders/{id}/cancel",
+            "cancelOrder",
+            Who::Owner,
+            "Cancel an order",
+            "Takes effect at the saga's next step, and at once while the payment is pending. What was done is undone: \
+             money goes back, and stock and shipment are released.",
+        )
+        .answers::<OrderView>(202, "It will be cancelled, unless it completes first.", &[], order)
+        .problem(403, "Only the customer may cancel an order.")
+        .problem(409, "The order has ended."),
+        Operation::get(
+            "/v1/reports/sales",
+            "getSalesReport",
+            Who::Admin,
+            "What was sold on each day (UTC)",
+            "Orders, completed orders with their revenue, and cancellations by reason.",
+        )
+        .query("from", "The first day.", date.clone())
+        .query("to", "The last day, at most a year later.", date)
+        .answers::<List<DayView>>(
+            200,
+            "The days.",
+            &["Cache-Control"],
+            json!({
+                "items": [{
+                    "date": "2026-11-21", "orders": 12, "completed": 10,
+                    "revenue": [{"amount": 42000, "currency": "USD"}], "cancellations": {"PaymentDeclined": 2}
+                }],
+                "next_cursor": null
+            }),
+        ),
+    ];
+    operations.extend(discounts::operations());
+    operations.push(quote::operation());
+    operations
 }
 
 /// Places an order: one read and one write, or for a repeat the read alone.

@@ -1,7 +1,5 @@
 //! REST: the state of a payment for its customer, and the gateway's webhook.
 
-#[cfg(feature = "openapi")]
-mod describe;
 mod webhook;
 
 use std::sync::Arc;
@@ -23,9 +21,6 @@ use crate::{
     secrets::Secrets,
 };
 
-#[cfg(feature = "openapi")]
-pub use describe::operations;
-
 /// The dependencies of the REST function.
 #[derive(Debug, Clone)]
 pub struct Api {
@@ -38,6 +33,48 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/payments/webhook", post(webhook::receive))
         .route("/v1/payments/{order_id}", get(show))
         .with_state(api)
+}
+
+/// The routes as openapi.json describes them.
+#[cfg(feature = "openapi")]
+pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
+    use lambda_kit::openapi::{Operation, Who};
+    use serde_json::json;
+
+    vec![
+        Operation::get(
+            "/v1/payments/{order_id}",
+            "getPayment",
+            Who::OwnerOrAdmin,
+            "How the payment of an order stands",
+            "An order has a payment when its stock is reserved. `next_action` says what the customer must do for \
+             the payment to succeed; only the customer gets it.",
+        )
+        .answers::<PaymentView>(
+            200,
+            "The payment.",
+            &["Cache-Control"],
+            json!({
+                "order_id": "ord_0123456789abcdef0123456789abcdef", "status": "succeeded",
+                "amount": {"amount": 4200, "currency": "USD"}, "refunded": {"amount": 0, "currency": "USD"}
+            }),
+        ),
+        Operation::post(
+            "/v1/payments/webhook",
+            "receiveStripeEvent",
+            Who::Signed,
+            "What Stripe tells, signed by it in `Stripe-Signature`",
+            "For Stripe only. The body is Stripe's event object (https://docs.stripe.com/api/events); its signature \
+             is checked over the bytes as they were sent.",
+        )
+        .header("Stripe-Signature", true, "Time and HMAC, as Stripe documents them.")
+        .takes_any(json!({
+            "id": "evt_1", "type": "payment_intent.succeeded",
+            "data": {"object": {"id": "pi_1", "object": "payment_intent", "status": "succeeded"}}
+        }))
+        .answers_nothing(200, "It is noted, also when it came before.")
+        .problem(400, "The signature is bad or older than five minutes, or the body is no event."),
+    ]
 }
 
 #[derive(Serialize)]

@@ -1,8 +1,5 @@
 //! REST: tickets for the WebSocket.
 
-#[cfg(feature = "openapi")]
-mod describe;
-
 use std::sync::Arc;
 
 use axum::{
@@ -19,9 +16,6 @@ use lambda_kit::{
 };
 use serde::Serialize;
 
-#[cfg(feature = "openapi")]
-pub use describe::operations;
-
 /// Issues tickets, with the URL that accepts them.
 #[derive(Debug)]
 pub struct Tickets {
@@ -37,6 +31,33 @@ impl Tickets {
 
 pub fn routes(tickets: Tickets) -> Router {
     Router::new().route("/v1/realtime/tickets", post(issue)).with_state(Arc::new(tickets))
+}
+
+/// The routes as openapi.json describes them.
+#[cfg(feature = "openapi")]
+pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
+    use lambda_kit::openapi::{Operation, Who};
+    use serde_json::json;
+
+    vec![
+        Operation::post(
+            "/v1/realtime/tickets",
+            "createRealtimeTicket",
+            Who::User,
+            "A ticket for the WebSocket",
+            "Browsers cannot send a token when they open a WebSocket, so a ticket in the URL admits the client. It \
+             is good for a minute; get a new one for each connection.",
+        )
+        .answers::<TicketAnswer>(
+            201,
+            "The ticket, and where it is good: connect to `<url>?ticket=<ticket>`.",
+            &["Cache-Control"],
+            json!({
+                "ticket": "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ1c3JfMDEifQ.c2lnbmF0dXJl", "expires_in": 60,
+                "url": "wss://example.execute-api.us-east-1.amazonaws.com/live"
+            }),
+        ),
+    ]
 }
 
 #[derive(Serialize)]

@@ -1,8 +1,5 @@
 //! REST: the page, the dashboard, a person's data export, and the two health endpoints.
 
-#[cfg(feature = "openapi")]
-mod describe;
-
 use std::sync::Arc;
 
 use axum::{
@@ -18,8 +15,7 @@ use lambda_kit::{
     health::HealthStatus,
     http::{Correlation, Identity, OwnBody, Problem, Query},
 };
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     dashboard::Composer,
@@ -28,9 +24,6 @@ use crate::{
     readiness::ReadinessProbe,
     upstream::{Caller, Upstream, UpstreamError},
 };
-
-#[cfg(feature = "openapi")]
-pub use describe::operations;
 
 /// The dependencies of the endpoints.
 #[derive(Debug, Clone)]
@@ -49,6 +42,84 @@ pub fn routes(storefront: Storefront) -> Router {
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .with_state(storefront)
+}
+
+/// The routes as openapi.json describes them.
+#[cfg(feature = "openapi")]
+pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
+    use crate::{dashboard::Dashboard, export::Export, readiness::Readiness};
+    use lambda_kit::openapi::{Operation, Who};
+    use serde_json::json;
+
+    let user_id = "usr_0123456789abcdef0123456789abcdef";
+    let report = |status: &str| json!({"status": status, "contexts": {"orders": {"status": status, "checks": {"table": status}}}});
+    vec![
+        Operation::get(
+            "/",
+            "getPage",
+            Who::Public,
+            "The shop's page",
+            "One HTML document with everything in it. It calls the other operations from the browser.",
+        )
+        .answers_text(200, "The page.", "text/html"),
+        Operation::get(
+            "/v1/dashboard",
+            "getDashboard",
+            Who::User,
+            "What a customer wants to see first, composed of several contexts",
+            "A context that does not answer in time is left out, and named in `degraded`.",
+        )
+        .answers::<Dashboard>(
+            200,
+            "The dashboard; what is missing is named in `degraded`.",
+            &["Cache-Control"],
+            json!({
+                "customer": {"user_id": user_id, "name": "Ada Lovelace"}, "recent_orders": [], "shipments": [],
+                "recommendations": [], "degraded": ["shipments"]
+            }),
+        ),
+        Operation::get(
+            "/v1/users/me/export",
+            "exportPersonalData",
+            Who::User,
+            "All that is held about the person",
+            "The right of access (GDPR, article 15): the profile, and every order with its address, payment and \
+             shipment. Complete, or not at all.",
+        )
+        .query(
+            "cursor",
+            "`next_cursor` of the part before, for customers with many orders.",
+            json!({"type": "string"}),
+        )
+        .answers::<Export>(
+            200,
+            "The person's data.",
+            &["Cache-Control"],
+            json!({
+                "exported_at": "2026-11-21T12:00:00Z", "profile": {"user_id": user_id, "name": "Ada Lovelace"},
+                "orders": [], "next_cursor": null
+            }),
+        )
+        .problem(404, "The account was deleted.")
+        .problem(503, "A part cannot be had now, and the rest alone would not be all."),
+        Operation::get(
+            "/health/live",
+            "getLiveness",
+            Who::Public,
+            "Whether anything answers",
+            "Reaches the storefront's function, and no other context.",
+        )
+        .answers::<Alive>(200, "It does.", &["Cache-Control"], json!({"status": "ok"})),
+        Operation::get(
+            "/health/ready",
+            "getReadiness",
+            Who::Public,
+            "How every context is",
+            "Asks one function of each context for its dependencies. An answer may be two seconds old.",
+        )
+        .answers::<Readiness>(200, "All are well.", &["Cache-Control"], report("ok"))
+        .answers::<Readiness>(503, "Some are not.", &["Cache-Control", "Retry-After"], report("down")),
+    ]
 }
 
 async fn page(State(storefront): State<Storefront>) -> Response {
@@ -95,9 +166,16 @@ async fn export_me(
     }
 }
 
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "Liveness"))]
+struct Alive {
+    status: Status,
+}
+
 /// Liveness only: it checks no dependency.
 async fn live() -> impl IntoResponse {
-    Json(json!({"status": "ok"}))
+    Json(Alive { status: Status::Ok })
 }
 
 /// 200 when every context is well, else 503; the body is the same report in both.

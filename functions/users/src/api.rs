@@ -1,8 +1,6 @@
 //! REST: registration, tokens, and the user's own profile.
 
 mod auth;
-#[cfg(feature = "openapi")]
-mod describe;
 mod profile;
 mod requests;
 
@@ -19,9 +17,6 @@ use lambda_kit::{
 };
 
 use crate::{domain::FailureLimits, store::Store};
-
-#[cfg(feature = "openapi")]
-pub use describe::operations;
 
 /// The dependencies of the endpoints.
 #[derive(Debug, Clone)]
@@ -44,4 +39,130 @@ pub fn routes(users: Users, limiter: Limiter) -> Router {
         .route("/v1/users/me", get(profile::me).patch(profile::change).delete(profile::delete))
         .route("/.well-known/jwks.json", get(profile::jwks))
         .with_state(users)
+}
+
+/// The routes as openapi.json describes them.
+#[cfg(feature = "openapi")]
+pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
+    use lambda_kit::openapi::{Operation, Who};
+    use serde_json::json;
+
+    use auth::{RegisteredView, TokensView};
+    use profile::{Jwks, ProfileView};
+    use requests::{LoginBody, ProfileBody, RefreshTokenBody, RegisterBody};
+
+    let user_id = "usr_0123456789abcdef0123456789abcdef";
+    let refresh = || json!({"refresh_token": "b2Zf3kD0Yw6mJ1sQ8vT4xR7uN5aLcE9hGiKoPqSrUtw"});
+    let tokens = || {
+        json!({
+            "access_token": "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ1c3JfMDEifQ.c2lnbmF0dXJl", "token_type": "Bearer",
+            "expires_in": 900, "refresh_token": "b2Zf3kD0Yw6mJ1sQ8vT4xR7uN5aLcE9hGiKoPqSrUtw"
+        })
+    };
+    let profile = || {
+        json!({
+            "user_id": user_id, "email": "ada@example.com", "name": "Ada Lovelace", "phone": "+14155550123",
+            "notification_preferences": {"email": true, "sms": false}
+        })
+    };
+    vec![
+        Operation::post(
+            "/v1/auth/register",
+            "registerUser",
+            Who::Public,
+            "Register a customer",
+            "An e-mail address has one account. The customer then logs in for tokens.",
+        )
+        .takes::<RegisterBody>(json!({
+            "email": "ada@example.com", "password": "correct horse battery", "name": "Ada Lovelace",
+            "phone": "+14155550123"
+        }))
+        .answers::<RegisteredView>(
+            201,
+            "The customer is registered.",
+            &[],
+            json!({"user_id": user_id, "email": "ada@example.com", "name": "Ada Lovelace"}),
+        )
+        .problem(409, "There is an account with this e-mail address.")
+        .limited(),
+        Operation::post(
+            "/v1/auth/login",
+            "logIn",
+            Who::Public,
+            "Log in: tokens for an e-mail address and its password",
+            "The access token is good for 15 minutes; the refresh token gets the next one. Too many wrong passwords \
+             for an address, or from one, are answered with 429.",
+        )
+        .takes::<LoginBody>(json!({"email": "ada@example.com", "password": "correct horse battery"}))
+        .answers::<TokensView>(200, "The tokens.", &["Cache-Control"], tokens())
+        .problem(401, "There is no such account, or the password is wrong.")
+        .limited(),
+        Operation::post(
+            "/v1/auth/refresh",
+            "refreshTokens",
+            Who::Public,
+            "New tokens for a refresh token, which is spent",
+            "A refresh token can be used once. A client that did not get the answer must log in again: a second use \
+             ends the session, because it may be a thief's.",
+        )
+        .takes::<RefreshTokenBody>(refresh())
+        .answers::<TokensView>(200, "The tokens.", &["Cache-Control"], tokens())
+        .problem(401, "The token is unknown, expired, or was spent before: its whole family is revoked.")
+        .limited(),
+        Operation::post(
+            "/v1/auth/logout",
+            "logOut",
+            Who::Public,
+            "End a session",
+            "Its refresh tokens are worth nothing from now on. An access token of it is good until it expires.",
+        )
+        .takes::<RefreshTokenBody>(refresh())
+        .answers_nothing(204, "The session has ended, if there was one.")
+        .limited(),
+        Operation::get(
+            "/v1/users/me",
+            "getProfile",
+            Who::User,
+            "One's own profile",
+            "The account of the token: its address, name, phone number, and which messages it wants.",
+        )
+        .answers::<ProfileView>(200, "The profile.", &["Cache-Control"], profile())
+        .problem(404, "The account was deleted."),
+        Operation::patch(
+            "/v1/users/me",
+            "updateProfile",
+            Who::User,
+            "Change one's own profile (RFC 7396: what is not named stays)",
+            "The e-mail address identifies the account and cannot be changed.",
+        )
+        .takes::<ProfileBody>(json!({"phone": null, "notification_preferences": {"sms": false}}))
+        .answers::<ProfileView>(200, "The profile as it is now.", &["Cache-Control"], profile())
+        .problem(404, "The account was deleted."),
+        Operation::delete(
+            "/v1/users/me",
+            "deleteAccount",
+            Who::User,
+            "Erase one's own account, and what the system holds about the person",
+            "Cannot be undone. Orders remain, without the person's data.",
+        )
+        .answers_nothing(202, "The account is erased, and the rest follows.")
+        .problem(404, "There is no such account."),
+        Operation::get(
+            "/.well-known/jwks.json",
+            "getSigningKeys",
+            Who::Public,
+            "The keys that access tokens are checked with (RFC 7517)",
+            "Two keys while one replaces the other.",
+        )
+        .answers::<Jwks>(
+            200,
+            "The keys.",
+            &["Cache-Control"],
+            json!({"keys": [{
+                "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "b7c5",
+                "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+                "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"
+            }]}),
+        ),
+    ]
 }

@@ -1,8 +1,8 @@
-//! A context's REST operations as the API's description tells them (OpenAPI 3.1). Each context lists its own beside
-//! its routes; `cargo ops openapi` puts them together. No function links this.
+//! The builder of descriptions of REST operations (OpenAPI 3.1). Each context describes its routes in the file that
+//! declares them; `cargo ops openapi` writes all descriptions to one document. No function links this.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Who may call an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,12 @@ pub struct Operation {
     pub method: &'static str,
     /// As the router has it: `/v1/orders/{id}`.
     pub path: &'static str,
+    /// `operationId`: a verb and its object in camel case, unique in the API. Generated clients name the call so.
+    pub id: &'static str,
+    /// A title of a few words.
     pub summary: &'static str,
+    /// What the caller must know before the first call.
+    pub description: &'static str,
     pub who: Who,
     pub parameters: Vec<Parameter>,
     pub body: Option<Content>,
@@ -70,8 +75,16 @@ pub struct Operation {
 
 macro_rules! methods {
     ($($name:ident $method:literal),+) => {
-        $(pub fn $name(path: &'static str, who: Who, summary: &'static str) -> Self {
-            Self::new($method, path, who, summary)
+        $(pub fn $name(
+            path: &'static str,
+            id: &'static str,
+            who: Who,
+            summary: &'static str,
+            description: &'static str,
+        ) -> Self {
+            let (parameters, replies) = (Vec::new(), Vec::new());
+            Self { method: $method, path, id, summary, description, who, parameters, body: None, replies }
+                .with_problems()
         })+
     };
 }
@@ -80,16 +93,15 @@ impl Operation {
     methods!(get "get", post "post", put "put", patch "patch", delete "delete");
 
     /// With the problems that follow from who may call it and from its path.
-    fn new(method: &'static str, path: &'static str, who: Who, summary: &'static str) -> Self {
-        let (parameters, replies) = (Vec::new(), Vec::new());
-        let mut operation = Self { method, path, summary, who, parameters, body: None, replies };
-        if matches!(who, Who::User | Who::Owner | Who::OwnerOrAdmin | Who::Admin) {
+    fn with_problems(self) -> Self {
+        let mut operation = self;
+        if matches!(operation.who, Who::User | Who::Owner | Who::OwnerOrAdmin | Who::Admin) {
             operation = operation.problem(401, "There is no token, or it is not good.");
         }
-        if who == Who::Admin {
+        if operation.who == Who::Admin {
             operation = operation.problem(403, "Only an administrator may do this.");
         }
-        if path.contains('{') {
+        if operation.path.contains('{') {
             operation = operation.problem(404, "It does not exist, or it belongs to another user.");
         }
         operation
@@ -106,11 +118,11 @@ impl Operation {
         Self { body: Some(Content::json::<T>(example)), ..refused }
     }
 
-    /// Takes a body in another's format.
+    /// Takes a JSON object in the format of another company, which describes it.
     #[must_use]
     pub fn takes_any(self, example: Value) -> Self {
         let refused = self.problem(413, "The body is too large.");
-        Self { body: Some(Content::json::<Value>(example)), ..refused }
+        Self { body: Some(Content::json::<Map<String, Value>>(example)), ..refused }
     }
 
     #[must_use]

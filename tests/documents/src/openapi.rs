@@ -7,44 +7,68 @@ use lambda_kit::{
     openapi::{Content, Operation, Parameter, Place, Reply, Who},
 };
 use schemars::{
-    JsonSchema, SchemaGenerator,
+    JsonSchema, Schema, SchemaGenerator,
     generate::{Contract, SchemaSettings},
+    transform::RecursiveTransform,
 };
 use serde_json::{Map, Value, json};
 
 use crate::Document;
 
-/// All operations of the API.
-pub fn operations() -> Vec<Operation> {
-    [
-        users::operations(),
-        catalog::operations(),
-        inventory::operations(),
-        orders::operations(),
-        payments::operations(),
-        fulfillment::operations(),
-        realtime::operations(),
-        storefront::operations(),
-    ]
-    .concat()
+/// A context with a REST API. It is a tag of the document.
+struct Context {
+    name: &'static str,
+    description: &'static str,
+    operations: fn() -> Vec<Operation>,
 }
 
-/// The contexts' names, as the document's tags.
-const TAGS: [(&str, &str); 13] = [
-    ("/v1/auth", "users"),
-    ("/v1/users", "users"),
-    ("/.well-known", "users"),
-    ("/v1/products", "catalog"),
-    ("/v1/inventory", "inventory"),
-    ("/v1/orders", "orders"),
-    ("/v1/quotes", "orders"),
-    ("/v1/discounts", "orders"),
-    ("/v1/reports", "orders"),
-    ("/v1/payments", "payments"),
-    ("/v1/shipments", "fulfillment"),
-    ("/v1/realtime", "realtime"),
-    ("/", "storefront"),
+const CONTEXTS: [Context; 8] = [
+    Context {
+        name: "users",
+        description: "Accounts: registration, sessions and their tokens, the profile.",
+        operations: users::operations,
+    },
+    Context {
+        name: "catalog",
+        description: "Products: what is sold, at which price, and what is bought together.",
+        operations: catalog::operations,
+    },
+    Context {
+        name: "inventory",
+        description: "Stock: what can be sold of each SKU.",
+        operations: inventory::operations,
+    },
+    Context {
+        name: "orders",
+        description: "Orders and all that happens to them, quotes, discount codes, the sales report.",
+        operations: orders::operations,
+    },
+    Context {
+        name: "payments",
+        description: "Payments: how the money of an order stands, and the gateway's webhook.",
+        operations: payments::operations,
+    },
+    Context {
+        name: "fulfillment",
+        description: "Shipments: where the goods of an order are.",
+        operations: fulfillment::operations,
+    },
+    Context {
+        name: "realtime",
+        description: "Tickets for the WebSocket, which sends the progress of orders as frames (asyncapi.json).",
+        operations: realtime::operations,
+    },
+    Context {
+        name: "storefront",
+        description: "The shop's page, answers that are composed of several contexts, and the platform's health.",
+        operations: storefront::operations,
+    },
 ];
+
+/// All operations of the API.
+pub fn operations() -> Vec<Operation> {
+    CONTEXTS.iter().flat_map(|context| (context.operations)()).collect()
+}
 
 /// RFC 9457, with what ours have beside it.
 #[derive(JsonSchema)]
@@ -66,9 +90,12 @@ struct Problem {
 pub fn openapi() -> Document {
     let mut schemas = Schemas::new();
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
-    for operation in operations() {
-        let described = describe(&operation, &mut schemas);
-        paths.entry(operation.path).or_default().insert(operation.method.to_owned(), described);
+    for context in &CONTEXTS {
+        for operation in (context.operations)() {
+            let mut described = describe(&operation, &mut schemas);
+            described["tags"] = json!([context.name]);
+            paths.entry(operation.path).or_default().insert(operation.method.to_owned(), described);
+        }
     }
     for (path, item) in &mut paths {
         let parameters: Vec<Value> = path.split('/').filter_map(path_parameter).collect();
@@ -84,7 +111,8 @@ pub fn openapi() -> Document {
             "version": "1",
             "summary": "The order platform of an online shop.",
             "description": "Additions stay in `/v1`; a break means `/v2` beside it. Errors are RFC 9457 problems. Live order status comes over the WebSocket: see asyncapi.json.",
-            "license": {"name": "MIT", "identifier": "MIT"}
+            "license": {"name": "MIT", "identifier": "MIT"},
+            "contact": {"name": "The shop that runs this platform"}
         },
         "servers": [{
             "url": "{api}",
@@ -92,16 +120,23 @@ pub fn openapi() -> Document {
             "variables": {"api": {"default": "https://example.execute-api.us-east-1.amazonaws.com"}}
         }],
         "security": [],
-        "tags": tags(),
+        "tags": CONTEXTS.map(|Context { name, description, .. }| json!({"name": name, "description": description})),
         "paths": paths,
         "components": {
             "schemas": schemas.all(),
             "headers": headers(),
-            "responses": {"Problem": {
-                "description": "Why it was not done.",
-                "headers": {"X-Correlation-Id": {"$ref": "#/components/headers/X-Correlation-Id"}},
-                "content": {"application/problem+json": {"schema": problem, "example": example_problem()}}
-            }},
+            "responses": {
+                "Problem": {
+                    "description": "Why it was not done.",
+                    "headers": {"X-Correlation-Id": {"$ref": "#/components/headers/X-Correlation-Id"}},
+                    "content": {"application/problem+json": {"schema": problem, "example": example_problem()}}
+                },
+                "Throttled": {
+                    "description": "The API as a whole has more requests than it takes. API Gateway answers this, in \
+                                    its own format.",
+                    "content": {"application/json": throttled()}
+                }
+            },
             "securitySchemes": {"bearer": {
                 "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
                 "description": "An access token of POST /v1/auth/login, for 15 minutes."
@@ -124,7 +159,7 @@ impl Schemas {
             let mut settings = SchemaSettings::draft2020_12();
             settings.definitions_path = "/components/schemas".into();
             settings.contract = contract;
-            settings.into_generator()
+            settings.with_transform(RecursiveTransform(remove_null_default)).into_generator()
         };
         Self { read: settings(Contract::Deserialize), written: settings(Contract::Serialize) }
     }
@@ -144,16 +179,30 @@ impl Schemas {
     }
 }
 
+/// A field of a request that may be absent has the default `null` in Rust. That says nothing about the JSON, where
+/// `null` need not be allowed, and generators of clients make a field with a default a required one.
+fn remove_null_default(schema: &mut Schema) {
+    if schema.get("default").is_some_and(Value::is_null) {
+        schema.remove("default");
+    }
+}
+
 fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
     let mut described = json!({
-        "operationId": operation_id(operation),
+        "operationId": operation.id,
         "summary": operation.summary,
-        "tags": [tag(operation.path)],
+        "description": operation.description,
         "responses": Map::from_iter(
             operation.replies.iter().map(|reply| (reply.status.to_string(), response(reply, &mut schemas.written))),
         ),
     });
     described["responses"]["5XX"] = json!({"$ref": "#/components/responses/Problem"});
+    let too_many = &mut described["responses"]["429"];
+    if too_many.is_null() {
+        *too_many = json!({"$ref": "#/components/responses/Throttled"});
+    } else {
+        too_many["content"]["application/json"] = throttled();
+    }
     if !operation.parameters.is_empty() {
         described["parameters"] = operation.parameters.iter().map(parameter).collect();
     }
@@ -184,22 +233,6 @@ pub fn who(who: Who) -> &'static str {
         Who::Admin => "admin",
         Who::Signed => "signed",
     }
-}
-
-/// `get_v1_orders_id`: what a generated client calls it.
-fn operation_id(operation: &Operation) -> String {
-    let words = operation.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    std::iter::once(operation.method).chain(words).collect::<Vec<_>>().join("_")
-}
-
-fn tag(path: &str) -> &'static str {
-    TAGS.iter().find(|(start, _)| path.starts_with(start)).map_or("storefront", |(_, tag)| tag)
-}
-
-fn tags() -> Vec<Value> {
-    let mut names: Vec<&str> = TAGS.iter().map(|(_, tag)| *tag).collect();
-    names.dedup();
-    names.into_iter().map(|name| json!({"name": name})).collect()
 }
 
 fn path_parameter(segment: &str) -> Option<Value> {
@@ -268,6 +301,18 @@ fn headers() -> Value {
         "RateLimit-Limit": number("Requests that may come at once."),
         "RateLimit-Remaining": number("Requests that may still come at once."),
         "RateLimit-Reset": number("Seconds until all of them may come again."),
+    })
+}
+
+/// What API Gateway answers when the requests of all clients exceed the stage's rate (infra/platform.yaml).
+fn throttled() -> Value {
+    json!({
+        "schema": {
+            "type": "object",
+            "properties": {"message": {"type": "string"}},
+            "required": ["message"]
+        },
+        "example": {"message": "Too Many Requests"}
     })
 }
 

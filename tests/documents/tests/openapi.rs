@@ -27,13 +27,21 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     files.chain(folders.iter().flat_map(|folder| sources(folder))).collect()
 }
 
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
 /// The routes of the contexts' routers. axum cannot list a router's routes, so they are read from the source:
 /// `.route("<path>", get(…).post(…))`.
 fn routed() -> Routes {
+    context_sources()
+        .iter()
+        .flat_map(|file| routes_in(&fs::read_to_string(file).expect("a source")))
+        .collect()
+}
+
+fn context_sources() -> Vec<PathBuf> {
     let contexts = fs::read_dir(repository().join("functions")).expect("the contexts");
     let folders = contexts.map(|context| context.expect("a context").path().join("src"));
-    let files = folders.filter(|folder| folder.is_dir()).flat_map(|folder| sources(&folder));
-    files.flat_map(|file| routes_in(&fs::read_to_string(file).expect("a source"))).collect()
+    folders.filter(|folder| folder.is_dir()).flat_map(|folder| sources(&folder)).collect()
 }
 
 fn routes_in(source: &str) -> Vec<String> {
@@ -53,7 +61,7 @@ fn routes_in(source: &str) -> Vec<String> {
                     .match_indices(&format!("{method}("))
                     .any(|(at, _)| !handlers[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
             };
-            let methods = ["get", "post", "put", "patch", "delete"].into_iter().filter(serves);
+            let methods = METHODS.into_iter().filter(serves);
             Some(methods.map(|method| format!("{method} {path}")).collect::<Vec<_>>())
         })
         .flatten()
@@ -73,6 +81,64 @@ fn what_is_routed_is_described_and_what_is_described_is_routed() {
     assert!(routed.len() > 15);
     assert_eq!(routed.difference(&described).collect::<Vec<_>>(), Vec::<&String>::new(), "not described");
     assert_eq!(described.difference(&routed).collect::<Vec<_>>(), Vec::<&String>::new(), "not routed");
+}
+
+/// The names of a generated client's functions.
+#[test]
+fn every_operation_has_a_verb_of_its_own_as_its_id() {
+    let mut ids = BTreeSet::new();
+    for operation in operations() {
+        let id = operation.id;
+        assert!(id.chars().all(|c| c.is_ascii_alphanumeric()), "{id} is not in camel case");
+        let verb = id.split(|c: char| !c.is_ascii_lowercase()).next().unwrap_or_default();
+        assert!(VERBS.contains(&verb), "{id} does not start with one of {VERBS:?}");
+        assert!(ids.insert(id), "{id} is the id of two operations");
+    }
+}
+
+/// A new one is fine, if none of these says the same.
+const VERBS: [&str; 18] = [
+    "adjust",
+    "cancel",
+    "create",
+    "delete",
+    "discontinue",
+    "end",
+    "export",
+    "get",
+    "list",
+    "log",
+    "place",
+    "quote",
+    "receive",
+    "refresh",
+    "register",
+    "report",
+    "set",
+    "update",
+];
+
+#[test]
+fn a_route_is_described_in_the_file_that_declares_it() {
+    let mut files = 0;
+    for file in context_sources() {
+        let source = fs::read_to_string(&file).expect("a source");
+        let declared: Routes = routes_in(&source).into_iter().collect();
+        files += usize::from(!declared.is_empty());
+        assert_eq!(declared, described_in(&source), "{}", file.display());
+    }
+    assert!(files > 8);
+}
+
+/// `Operation::get("/v1/orders", …)` in a source.
+fn described_in(source: &str) -> Routes {
+    let operation = |call: &str| {
+        let (method, arguments) = call.split_once('(')?;
+        METHODS.contains(&method).then_some(())?;
+        let path = arguments.trim_start().strip_prefix('"')?.split('"').next()?;
+        Some(format!("{method} {path}"))
+    };
+    source.split("Operation::").skip(1).filter_map(operation).collect()
 }
 
 #[test]

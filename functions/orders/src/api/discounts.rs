@@ -27,6 +27,47 @@ pub(super) fn routes() -> Router<Store> {
     Router::new().route("/v1/discounts", get(list).post(create)).route("/v1/discounts/{code}", delete(end))
 }
 
+/// The routes as openapi.json describes them.
+#[cfg(feature = "openapi")]
+pub(super) fn operations() -> [lambda_kit::openapi::Operation; 3] {
+    use lambda_kit::openapi::{Operation, Who};
+    use serde_json::json;
+
+    let discount = json!({
+        "code": "AUTUMN10", "percentage": 10, "total_limit": 500, "created_at": "2026-11-21T12:00:00Z", "used": 42
+    });
+    [
+        Operation::post(
+            "/v1/discounts",
+            "createDiscountCode",
+            Who::Admin,
+            "Make a discount code",
+            "It takes off a percentage or an amount. Its terms cannot be changed afterwards, and its name cannot be \
+             used again.",
+        )
+        .takes::<NewDiscount>(json!({"code": "AUTUMN10", "percentage": 10, "total_limit": 500}))
+        .answers::<Discount>(201, "The code.", &[], discount.clone())
+        .problem(409, "There is or was a code of this name."),
+        Operation::get(
+            "/v1/discounts",
+            "listDiscountCodes",
+            Who::Admin,
+            "Discount codes, and how often each is used",
+            "A cancelled order gives its use back.",
+        )
+        .paged()
+        .answers::<List<Discount>>(200, "The codes.", &[], json!({"items": [discount], "next_cursor": null})),
+        Operation::delete(
+            "/v1/discounts/{code}",
+            "endDiscountCode",
+            Who::Admin,
+            "End a discount code",
+            "Orders that were placed with it keep their discount.",
+        )
+        .answers_nothing(204, "No further order gets it."),
+    ]
+}
+
 #[derive(Deserialize, Validate)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub(super) struct NewDiscount {

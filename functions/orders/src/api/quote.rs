@@ -25,6 +25,35 @@ pub(super) fn routes(limiter: Limiter, forecast: Forecast) -> Router<Store> {
         .layer(from_fn_with_state(Arc::new(limiter), offered))
 }
 
+/// The route as openapi.json describes it.
+#[cfg(feature = "openapi")]
+pub(super) fn operation() -> lambda_kit::openapi::Operation {
+    use lambda_kit::openapi::{Operation, Who};
+
+    Operation::post(
+        "/v1/quotes",
+        "quoteOrder",
+        Who::User,
+        "What an order would cost, and whether it can be had",
+        "Takes the body of `placeOrder`, and checks it in the same way. The availability may change until the order \
+         is placed.",
+    )
+    .takes::<PlaceOrder>(PlaceOrder::example())
+    .answers::<QuoteView>(
+        200,
+        "The order as it would be now. Nothing is placed or held.",
+        &["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"],
+        serde_json::json!({
+            "items": [{
+                "sku": "MUG-BLUE", "quantity": 2, "unit_price": {"amount": 2100, "currency": "USD"},
+                "availability": "in_stock"
+            }],
+            "total": {"amount": 4200, "currency": "USD"}, "availability": "in_stock", "serviceable": true
+        }),
+    )
+    .limited()
+}
+
 #[derive(Serialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub(super) struct QuoteView {

@@ -50,6 +50,19 @@ pub(super) struct PlaceOrder {
 }
 
 impl PlaceOrder {
+    /// The example in openapi.json.
+    #[cfg(feature = "openapi")]
+    pub fn example() -> serde_json::Value {
+        serde_json::json!({
+            "items": [{"sku": "MUG-BLUE", "quantity": 2}],
+            "payment_method": "pm_card_visa",
+            "shipping_address": {
+                "name": "Ada Lovelace", "line1": "1 Main St", "city": "Springfield", "postal_code": "12345",
+                "country": "US"
+            }
+        })
+    }
+
     pub fn lines(&self) -> &[OrderLine] {
         &self.items.0
     }
