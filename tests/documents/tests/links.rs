@@ -97,10 +97,11 @@ fn headings(text: &str) -> Vec<String> {
     titles.map(slug).collect()
 }
 
-/// The Markdown files of the repository, without what is built.
+/// The Markdown files of the repository, without what is built or downloaded.
 fn markdown(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
-    let built = |path: &Path| ["target", ".git", ".aws-sam"].iter().any(|name| path.ends_with(name));
+    let built =
+        |path: &Path| ["target", ".git", ".aws-sam", "node_modules"].iter().any(|name| path.ends_with(name));
     entries
         .filter(|path| !built(path))
         .flat_map(|path| match path.is_dir() {

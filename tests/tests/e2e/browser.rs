@@ -4,7 +4,6 @@
 //! headless_chrome bring code for the whole protocol; the tests need a dozen of its commands. These go through a pipe:
 //! no port to find, no WebSocket, and when this process ends, however it does, the pipe closes and the browser ends.
 
-mod find;
 mod pipe;
 
 use std::path::{Path, PathBuf};
@@ -14,7 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::world::WITHIN;
+use crate::{programs, world::WITHIN};
 use pipe::Pipe;
 
 /// Errors of the browser are messages for a test's failure.
@@ -82,7 +81,7 @@ pub struct Browser {
 impl Browser {
     /// Starts one with an empty profile, named after the test.
     pub async fn start(name: &str) -> Result<Self> {
-        let program = find::chromium().await?;
+        let program = programs::chromium().await?;
         let profile = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser").join(name);
         let pipe = Pipe::open(&program, profile).await?;
         let mut browser = Self { pipe, rules: Vec::new(), requests: Vec::new(), complaints: Vec::new() };

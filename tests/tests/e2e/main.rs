@@ -9,6 +9,7 @@ mod browser;
 mod cancel;
 mod cargo_lambda;
 mod catalogue;
+mod client;
 mod contract;
 mod deadline;
 mod deploy;
@@ -29,6 +30,7 @@ mod overload;
 mod page;
 mod peak;
 mod platform;
+mod programs;
 mod provider;
 mod realtime;
 mod reconciler;
@@ -88,6 +90,7 @@ fn main() {
         realtime::tests,
         page::tests,
         notifications::tests,
+        client::tests,
         health::tests,
         platform::tests,
         invocations::tests,
