@@ -43,17 +43,6 @@ fn sees(rule: Rule, template: (&str, &str), from: &str, to: &str, complaint: &st
 
 const CATALOG: (&str, &str) = ("catalog", include_str!("../../infra/catalog.yaml"));
 const PLATFORM: (&str, &str) = ("platform", include_str!("../../infra/platform.yaml"));
-/// The pattern of a consumer, as infra/README.md gives it to copy.
-const README: &str = include_str!("../../infra/README.md");
-
-fn consumer() -> String {
-    let (_, rest) = README.split_once("### A consumer of events").expect("the README has the pattern");
-    let (_, rest) = rest.split_once("```yaml\n").expect("as YAML");
-    let (snippet, _) = rest.split_once("```").expect("that ends");
-    let globals = "Globals:\n  Function:\n    Tracing: Active\n    Environment:\n      Variables:\n        \
-                   STAGE: !Ref Stage\n        SERVICE: catalog\n";
-    format!("{globals}Resources:\n{snippet}")
-}
 
 mod a_context_names_only_its_own_table {
     use super::*;
@@ -134,22 +123,21 @@ mod queues_have_dead_letters {
 
     #[test]
     fn seen_when_broken() {
-        let consumer = ("catalog", &*consumer());
         sees(
             RULE,
-            consumer,
+            CATALOG,
             "deadLetterTargetArn: !GetAtt ConsumerDeadLetters.Arn",
             "x: y",
             "no dead-letter queue",
         );
-        sees(RULE, consumer, "maxReceiveCount: 5", "maxReceiveCount: 500", "gives up after 500");
-        sees(RULE, consumer, "SqsManagedSseEnabled: true", "SqsManagedSseEnabled: false", "not encrypted");
-        sees(RULE, consumer, "ConsumerDeadLetters.QueueName", "ConsumerQueue.QueueName", "nobody is told");
+        sees(RULE, CATALOG, "maxReceiveCount: 5", "maxReceiveCount: 500", "gives up after 500");
+        sees(RULE, CATALOG, "SqsManagedSseEnabled: true", "SqsManagedSseEnabled: false", "not encrypted");
+        sees(RULE, CATALOG, "ConsumerDeadLetters.QueueName", "ConsumerQueue.QueueName", "nobody is told");
         let name = "events\n      # SQS's";
-        sees(RULE, consumer, name, "events.fifo\n      FifoQueue: true\n      # SQS's", "must be FIFO");
+        sees(RULE, CATALOG, name, "events.fifo\n      FifoQueue: true\n      # SQS's", "must be FIFO");
         sees(
             RULE,
-            consumer,
+            CATALOG,
             "${Stage}-catalog-events\n      #",
             "${Stage}-events\n      #",
             "carry its context",
@@ -249,13 +237,7 @@ mod timeouts_nest {
         sees(RULE, CATALOG, "Timeout: 3\n", "Timeout: 5\n", "not at most 3");
         sees(RULE, CATALOG, "      Timeout: 3\n", "", "not at most 3");
         sees(RULE, CATALOG, "TimeoutInMillis: 4000", "TimeoutInMillis: 30000", "not 4000");
-        sees(
-            RULE,
-            ("catalog", &*consumer()),
-            "VisibilityTimeout: 180",
-            "VisibilityTimeout: 30",
-            "hands a batch out",
-        );
+        sees(RULE, CATALOG, "VisibilityTimeout: 180", "VisibilityTimeout: 30", "hands a batch out");
     }
 }
 
@@ -306,12 +288,17 @@ mod event_sources_lose_nothing {
         sees(RULE, CATALOG, "TRIM_HORIZON", "LATEST", "StartingPosition");
         sees(RULE, CATALOG, "MaximumRetryAttempts: -1", "MaximumRetryAttempts: 3", "MaximumRetryAttempts");
         sees(RULE, CATALOG, "MetricName: IteratorAge", "MetricName: Errors", "its stream lags");
-        let consumer = ("catalog", &*consumer());
-        sees(RULE, consumer, "[ReportBatchItemFailures]", "[]", "FunctionResponseTypes");
-        sees(RULE, consumer, "ScalingConfig: {MaximumConcurrency: 5}", "Enabled: true", "no bulkhead");
-        sees(RULE, consumer, "RawMessageDelivery: true", "RawMessageDelivery: false", "must be raw");
-        sees(RULE, consumer, "Type: SQS\n", "Type: HttpApi\n", "of the kind HttpApi");
-        sees(RULE, consumer, "event_type: [inventory.stock_changed]", "event_type: []", "every event");
+        sees(RULE, CATALOG, "[ReportBatchItemFailures]", "[]", "FunctionResponseTypes");
+        sees(RULE, CATALOG, "ScalingConfig: {MaximumConcurrency: 5}", "Enabled: true", "no bulkhead");
+        sees(RULE, CATALOG, "RawMessageDelivery: true", "RawMessageDelivery: false", "must be raw");
+        sees(RULE, CATALOG, "Type: SQS\n", "Type: HttpApi\n", "of the kind HttpApi");
+        sees(
+            RULE,
+            CATALOG,
+            "event_type:\n          - inventory.stock_changed",
+            "event_type: []",
+            "every event",
+        );
     }
 }
 
@@ -326,9 +313,8 @@ mod filters_name_known_events {
 
     #[test]
     fn seen_when_broken() {
-        let consumer = ("catalog", &*consumer());
-        sees(RULE, consumer, "inventory.stock_changed", "inventory.stock_change", "no event is called");
-        sees(RULE, consumer, "inventory.stock_changed", "{prefix: inventroy.}", "no event is called");
+        sees(RULE, CATALOG, "inventory.stock_changed", "inventory.stock_change", "no event is called");
+        sees(RULE, CATALOG, "inventory.stock_changed", "{prefix: inventroy.}", "no event is called");
     }
 }
 

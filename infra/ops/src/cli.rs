@@ -134,6 +134,8 @@ enum Command {
     Events,
     /// Write what is generated from the saga's ledger: the state machine, its diagram, its policies, the page's steps
     Ledger,
+    /// Write the blocks of the templates in infra anew, from their sources in infra/blocks
+    Templates,
     /// Make the Python environment with sam and cargo-lambda, and print its folder of programs
     #[command(after_help = "For the shell: export PATH=\"$PATH:$(cargo ops tools)\"")]
     Tools {
@@ -267,6 +269,7 @@ impl Cli {
             Command::Asyncapi => write_documents(place, "asyncapi").await,
             Command::Events => write_documents(place, "events").await,
             Command::Ledger => write_documents(place, "ledger").await,
+            Command::Templates => write_documents(place, "templates").await,
             Command::Tools { purpose } => {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 let programs = python::environment(&settings, purpose, &Progress::new()).await?;

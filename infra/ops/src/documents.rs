@@ -7,7 +7,8 @@ use tokio::process::Command;
 
 use crate::error::Result;
 
-/// Writes the documents of one kind: `schemas`, `openapi`, `asyncapi`, `events` or `ledger`.
+/// Writes the documents of one kind: `schemas`, `openapi`, `asyncapi`, `events`, `ledger` or
+/// `templates`.
 ///
 /// # Errors
 /// They cannot be written, or a published one would change incompatibly; the program has reported which.

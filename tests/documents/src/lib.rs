@@ -1,5 +1,5 @@
 //! The documents that are generated from the code (in shared/contracts, and the functions' sample events in
-//! infra/events), and the check that a change to them breaks no reader.
+//! infra/events), the check that a change to them breaks no reader, and the blocks of the templates.
 //!
 //! A separate crate, because it enables the `openapi` feature of every context, which no function should
 //! link.
@@ -9,6 +9,7 @@ mod compatibility;
 mod events;
 mod invocations;
 mod openapi;
+mod templates;
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ pub use compatibility::{Broken, check};
 pub use events::schemas;
 pub use invocations::invocations;
 pub use openapi::{openapi, operations};
+pub use templates::{Template, TemplateError, templates};
 
 /// A generated file: its path below the repository, and what it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]

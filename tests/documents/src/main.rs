@@ -1,14 +1,16 @@
-//! Writes the documents; `cargo ops schemas`, `openapi`, `asyncapi`, `events` and `ledger` run it.
+//! Writes what is generated; `cargo ops schemas`, `openapi`, `asyncapi`, `events`, `ledger` and `templates` run it.
 
 use std::{env, fs, io, path::Path, process::ExitCode};
 
-use documents::{Broken, Document, asyncapi, check, invocations, openapi, repository, schemas};
+use documents::{
+    Broken, Document, TemplateError, asyncapi, check, invocations, openapi, repository, schemas, templates,
+};
 use serde_json::Value;
 use statemachine::{LedgerError, files};
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("say what to write: `schemas`, `openapi`, `asyncapi`, `events` or `ledger`")]
+    #[error("say what to write: `schemas`, `openapi`, `asyncapi`, `events`, `ledger` or `templates`")]
     Usage,
     #[error("{path} cannot be read or written")]
     File {
@@ -25,6 +27,8 @@ enum Failure {
     NotJson(String),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Template(#[from] TemplateError),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +55,9 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["ledger"] => files(&repository())?
             .iter()
             .try_for_each(|file| write_text(&repository().join(file.path), file.path, &file.text)),
+        ["templates"] => templates(&repository())?
+            .iter()
+            .try_for_each(|file| write_text(&repository().join(&file.path), &file.path, &file.text)),
         // The same check against another checkout: CI has the published ones there.
         ["check-schemas", published] => refuse_breaking(&schemas(), Path::new(published)),
         _ => Err(Failure::Usage),

@@ -35,7 +35,7 @@ fn a_changed_template_changes_its_row() {
     let catalog = fs::read_to_string(repository().join("infra/catalog.yaml")).expect("a template");
     let before = row(&Template::parse("catalog", &catalog), &events);
     let changes = [
-        ("event_type: [order.completed]", "event_type: [order.cancelled]", "`order.cancelled`"),
+        ("- order.completed", "- order.cancelled", "`order.cancelled`"),
         (
             "function:ordersaga-${Stage}-inventory-commands",
             "function:ordersaga-${Stage}-users-api",
