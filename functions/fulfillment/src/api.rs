@@ -1,6 +1,5 @@
 //! REST: where a shipment is, and the progress that staff report.
 
-
 use axum::{
     Json, Router,
     extract::{Path, State},

@@ -16,7 +16,7 @@ use lambda_kit::{
     jwt::{Signer, Verifier},
 };
 
-use crate::{domain::FailureLimits, store::Store};
+use crate::store::Store;
 
 /// The dependencies of the endpoints.
 #[derive(Debug, Clone)]
@@ -24,7 +24,6 @@ pub struct Users {
     pub store: Store,
     pub signer: Signer,
     pub verifier: Arc<Verifier>,
-    pub limits: FailureLimits,
 }
 
 /// `limiter` is each address's, for everything under /v1/auth.

@@ -10,7 +10,7 @@ mod session;
 
 pub use account::{Account, NewUser, Registered};
 pub use contact::{Email, Name, Phone};
-pub use failures::{FailureLimits, FailureSource, Failures, WINDOW};
+pub use failures::{FailureSource, Failures, WINDOW};
 pub use password::{Password, PasswordHash, SALT_BYTES};
 pub use profile::{ChangedProfile, Erased, Erasure, Profile, ProfileChange};
 pub use secret::Secret;

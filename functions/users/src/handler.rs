@@ -11,11 +11,11 @@ use lambda_kit::{
 
 use crate::{
     domain::{
-        Account, Email, FailureLimits, FailureSource, PasswordHash, Profile, ProfileChange, RefreshToken,
-        Refused, Secret, Session, WINDOW,
+        Account, Email, FailureSource, PasswordHash, Profile, ProfileChange, RefreshToken, Refused, Secret,
+        Session,
     },
     error::UsersError,
-    store::{FailureReset, Store, StoredUser},
+    store::{Attempt, Store, StoredUser},
 };
 
 /// Decisions about a change when a concurrent one is faster. One person changes one profile: two concurrent
@@ -25,59 +25,55 @@ const DECISIONS: Budget = Budget::Tries(4);
 /// A user who has presented the right password.
 pub struct Authenticated {
     pub user_id: UserId,
-    pub email: Email,
     pub roles: Vec<Role>,
 }
 
-/// Checks an e-mail address and its password. An unknown address takes as long as a wrong password.
+/// Checks an e-mail address and its password. An unknown address takes as long as a wrong password, and costs the
+/// same writes.
+///
+/// The attempt is counted as failed before the password is checked, so that guesses side by side cannot pass the
+/// limit together. While the limit is reached no password is checked: a right one gets the answer of a wrong one.
 ///
 /// # Errors
-/// `WrongCredentials` for both, and `TooManyFailures` after too many failures of the e-mail or client address.
+/// `WrongCredentials` for both, and `TooManyFailures` after too many failures.
 pub async fn authenticate(
     store: &Store,
-    limits: FailureLimits,
     email: &str,
     password: &Secret,
-    address: Option<IpAddr>,
+    network: Option<IpAddr>,
     now: i64,
 ) -> Result<Authenticated, UsersError> {
-    let email: Option<Email> = email.parse().ok();
-    let (by_email, by_address) =
-        (email.clone().map(FailureSource::Email), address.map(FailureSource::Address));
-    let sources: Vec<FailureSource> = by_email.iter().chain(&by_address).cloned().collect();
-    let state = store.login_state(email.as_ref(), &sources).await?;
-    let wait = |source: &Option<FailureSource>, limit| state.failures(source.as_ref()?).wait(limit, now);
-    let waits = [wait(&by_email, limits.per_email), wait(&by_address, limits.per_address)];
-    if let Some(seconds) = waits.into_iter().flatten().max() {
-        tracing::warn!(seconds, "login refused: too many failed logins");
-        return Err(UsersError::TooManyFailures { seconds });
-    }
-    let hash =
-        state.account.as_ref().map_or_else(PasswordHash::dummy, |account| account.password_hash.clone());
+    let Ok(email) = email.parse::<Email>() else {
+        PasswordHash::dummy().matches(password)?;
+        return Err(UsersError::WrongCredentials);
+    };
+    let in_network = FailureSource::EmailInNetwork(email.clone(), network);
+    let everywhere = FailureSource::Email(email.clone());
+    let (account, ()) = tokio::try_join!(
+        async { store.account(&email).await.map_err(UsersError::from) },
+        // One after the other: what one network has too many of must not count for all of them.
+        async {
+            count_attempt(store, &in_network, now).await?;
+            count_attempt(store, &everywhere, now).await
+        }
+    )?;
+    let hash = account.as_ref().map_or_else(PasswordHash::dummy, |account| account.password_hash.clone());
     let matches = hash.matches(password)?;
-    if let (Some(email), Some(Account { user_id, roles, .. }), true) = (email, state.account, matches) {
-        return Ok(Authenticated { user_id, email, roles });
-    }
-    futures::future::try_join_all(sources.iter().map(|source| store.record_failure(source, now))).await?;
-    Err(UsersError::WrongCredentials)
+    let Some(Account { user_id, roles, .. }) = account.filter(|_| matches) else {
+        return Err(UsersError::WrongCredentials);
+    };
+    // The owner's typing errors in this network are forgotten, but not the guesses from other networks.
+    tokio::try_join!(store.forget_failures(&in_network), store.give_attempt_back(&everywhere))?;
+    Ok(Authenticated { user_id, roles })
 }
 
-/// Resets the failures before a successful login, but never those of the client's address: an attacker may
-/// own an account, too. Concurrent guesses are checked before the first of them has failed, so a correct one
-/// is refused when too many others were wrong meanwhile. (Counting them before they fail would lock out an
-/// owner who logs in from six places at once.)
-///
-/// # Errors
-/// `TooManyFailures` when there were too many meanwhile.
-pub async fn reset_failures(
-    store: &Store,
-    limits: FailureLimits,
-    email: Email,
-    now: i64,
-) -> Result<(), UsersError> {
-    match store.reset_failures(&FailureSource::Email(email), limits.per_email, now).await? {
-        FailureReset::Done => Ok(()),
-        FailureReset::LimitExceeded => Err(UsersError::TooManyFailures { seconds: WINDOW }),
+async fn count_attempt(store: &Store, source: &FailureSource, now: i64) -> Result<(), UsersError> {
+    match store.count_attempt(source, now).await? {
+        Attempt::Counted => Ok(()),
+        Attempt::LimitReached { wait } => {
+            tracing::warn!(seconds = wait, source = source.digest(), "login refused: too many failed logins");
+            Err(UsersError::TooManyFailures { seconds: wait })
+        }
     }
 }
 

@@ -15,6 +15,5 @@ mod store;
 #[cfg(feature = "openapi")]
 pub use api::operations;
 pub use api::{Users, routes};
-pub use domain::FailureLimits;
 pub use erasure::sweep_all;
 pub use store::Store;

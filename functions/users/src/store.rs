@@ -6,7 +6,7 @@
 //! | profile: the person, and the outbox; later, what is left of it | `USER#<id>` | `PROFILE` |
 //! | session: what is behind a refresh token | `USER#<id>` | `SESSION#<hash>` |
 //! | revoked: the mark of a family that ended | `USER#<id>` | `FAMILY#<id>` |
-//! | failures: logins that failed, by e-mail or by address | `LOGIN#<digest>` | `FAILURES` |
+//! | failures: logins that failed, by e-mail address and network, and by e-mail address | `LOGIN#<digest>` | `FAILURES` |
 //!
 //! That an e-mail address belongs to one account is the account's key, and nothing else.
 
@@ -21,7 +21,7 @@ use lambda_kit::dynamodb::{
 };
 use serde::Serialize;
 
-pub use self::logins::FailureReset;
+pub use self::logins::Attempt;
 use crate::domain::{
     Account, ChangedProfile, Email, Erased, FamilyId, Profile, RefreshToken, Registered, Session, TokenHash,
 };

@@ -88,23 +88,22 @@ pub async fn register(
 }
 
 /// Issues tokens for an e-mail address and its password. An unknown address takes as long as a wrong password
-/// and gets the same answer. After too many failures of either, logins are refused for a while.
+/// and gets the same answer. After too many failures, logins are refused for a while.
 pub async fn login(
     State(users): State<Users>,
-    ClientAddress(address): ClientAddress,
+    address: ClientAddress,
     Body(body): Body<LoginBody>,
 ) -> Result<impl IntoResponse, Problem> {
     let now = now();
     let LoginBody { email, password } = &body;
-    let Authenticated { user_id, email, roles } =
-        handler::authenticate(&users.store, users.limits, email, password, address, now).await?;
+    let Authenticated { user_id, roles } =
+        handler::authenticate(&users.store, email, password, address.network(), now).await?;
     Span::current().record("user_id", user_id.as_str());
     let token = RefreshToken::new(user_id.clone(), random::<TOKEN_BYTES>()?);
     let session = Session::open(token.hash(), FamilyId::new(Uuid::now_v7()), user_id.clone(), now);
-    let (access_token, (), ()) = tokio::try_join!(
+    let (access_token, ()) = tokio::try_join!(
         async { users.signer.sign(&user_id, roles, Audience::Api, now).await.map_err(UsersError::from) },
         async { users.store.open_session(&session).await.map_err(UsersError::from) },
-        handler::reset_failures(&users.store, users.limits, email, now),
     )?;
     Ok((NO_STORE, Json(TokensView::new(access_token, &token))))
 }

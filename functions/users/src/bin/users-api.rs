@@ -1,11 +1,11 @@
 use lambda_kit::{
-    MainResult, aws, config,
+    MainResult, aws,
     dynamodb::Table,
     http::{self, Limiter},
     jwt::{Signer, Verifier},
     limits, telemetry,
 };
-use users::{FailureLimits, Store, Users, routes};
+use users::{Store, Users, routes};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -16,10 +16,6 @@ async fn main() -> MainResult {
     let verifier = Verifier::from_env(&sdk)?;
     let checks = vec![table.health(), verifier.health()];
     let limiter = Limiter::new(table.clone(), "auth", limits::AUTH_PER_ADDRESS);
-    let limits = FailureLimits {
-        per_address: config::parsed_or("LOGIN_FAILURES_PER_ADDRESS", FailureLimits::default().per_address)?,
-        ..FailureLimits::default()
-    };
-    let users = Users { store: Store::new(table), signer, verifier: verifier.clone(), limits };
+    let users = Users { store: Store::new(table), signer, verifier: verifier.clone() };
     http::run(checks, routes(users, limiter), verifier).await
 }

@@ -1,115 +1,81 @@
-//! The reads of a login, and the count of failed ones.
+//! The counts of failed logins.
 
-use lambda_kit::dynamodb::{
-    BatchRead, Conflict, Expression, Item, PK, TableError, from_item, key, number, retry_on_conflict,
-    string_of,
-};
+use lambda_kit::dynamodb::{Conflict, Expression, Item, TableError, key, number, retry_on_conflict};
 
-use super::{CONFLICTS, Store, account_key};
-use crate::domain::{Account, Email, FailureSource, Failures, WINDOW};
+use super::{CONFLICTS, Store};
+use crate::domain::{FailureSource, Failures, WINDOW};
 
-/// The outcome of resetting the failures at a successful login.
+/// The outcome of counting an attempt to log in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailureReset {
-    Done,
-    /// There were as many failures as the limit. Nothing was reset.
-    LimitExceeded,
-}
-
-/// The stored data that a login reads before it checks the password.
-#[derive(Debug, Default)]
-pub struct LoginState {
-    pub account: Option<Account>,
-    failures: Vec<(String, Failures)>,
-}
-
-impl LoginState {
-    pub fn failures(&self, source: &FailureSource) -> Failures {
-        let digest = source.digest();
-        self.failures.iter().find(|(of, _)| *of == digest).map(|(_, failures)| *failures).unwrap_or_default()
-    }
+pub enum Attempt {
+    Counted,
+    /// There are as many failures as the limit. Nothing was counted.
+    LimitReached {
+        /// Seconds until they are forgotten.
+        wait: i64,
+    },
 }
 
 impl Store {
-    /// The account of an e-mail address and the failures of these sources, in one call.
-    ///
-    /// # Errors
-    /// When the table does not answer, or an item cannot be read.
-    pub async fn login_state(
-        &self,
-        email: Option<&Email>,
-        sources: &[FailureSource],
-    ) -> Result<LoginState, TableError> {
-        const OPERATION: &str = "reading an account and its failed logins";
-        let keys = email.map(account_key).into_iter().chain(sources.iter().map(failures_key)).collect();
-        let mut state = LoginState::default();
-        for item in self.table.batch_get(OPERATION, keys, BatchRead::CONSISTENT).await? {
-            state.read(OPERATION, item)?;
-        }
-        Ok(state)
-    }
-
-    /// Counts one more failed login. If the answer is lost, it may be counted twice.
+    /// Counts an attempt as failed, if the limit allows one more. If the answer is lost, it may be counted twice.
     ///
     /// # Errors
     /// When the table does not answer, or too many requests count at the same time.
-    pub async fn record_failure(&self, source: &FailureSource, now: i64) -> Result<(), TableError> {
-        const OPERATION: &str = "counting a failed login";
+    pub async fn count_attempt(&self, source: &FailureSource, now: i64) -> Result<Attempt, TableError> {
+        const OPERATION: &str = "counting an attempt to log in";
         let counted = retry_on_conflict(CONFLICTS, || async {
-            let count = |update: &str, condition: &str| {
-                let update = Expression::new(update)
-                    .value(":one", number(1))
-                    .value(":until", number(now + WINDOW))
-                    .value(":now", number(now));
-                self.table.update_if(OPERATION, failures_key(source), update, Expression::new(condition))
+            let update = if source.extends_window() {
+                "SET expires_at = :until ADD failures :one"
+            } else {
+                "SET expires_at = if_not_exists(expires_at, :until) ADD failures :one"
             };
-            let counting = "attribute_not_exists(pk) OR expires_at > :now";
-            match count("SET expires_at = :until ADD failures :one", counting).await? {
-                Ok(()) => Ok(Ok(())),
-                // This count is over, and DynamoDB has not deleted it yet.
-                Err(Conflict) => {
-                    count("SET expires_at = :until, failures = :one", "expires_at <= :now").await
-                }
+            let below_limit =
+                Expression::new("attribute_not_exists(pk) OR (expires_at > :now AND failures < :limit)")
+                    .value(":now", number(now))
+                    .value(":limit", number(source.limit()));
+            let update = begin_window(update, now);
+            if self.table.update_if(OPERATION, failures_key(source), update, below_limit).await?.is_ok() {
+                return Ok(Ok(Attempt::Counted));
             }
+            let failures: Option<Failures> = self.table.get(OPERATION, failures_key(source)).await?;
+            if let Some(wait) = failures.and_then(|failures| failures.wait(source, now)) {
+                return Ok(Ok(Attempt::LimitReached { wait }));
+            }
+            // This count is over, and DynamoDB has not deleted it yet.
+            let anew = begin_window("SET expires_at = :until, failures = :one", now);
+            let is_over = Expression::new("expires_at <= :now").value(":now", number(now));
+            let counted = self.table.update_if(OPERATION, failures_key(source), anew, is_over).await?;
+            Ok(counted.map(|()| Attempt::Counted))
         });
         counted.await?.map_err(|conflict| TableError::call(OPERATION, conflict))
     }
 
-    /// Resets the failures of this source to none, unless there were `limit` of them.
+    /// Takes one attempt back that was counted as failed.
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn reset_failures(
-        &self,
-        source: &FailureSource,
-        limit: u32,
-        now: i64,
-    ) -> Result<FailureReset, TableError> {
-        let below_limit =
-            Expression::new("attribute_not_exists(pk) OR failures < :limit OR expires_at <= :now")
-                .value(":limit", number(limit))
-                .value(":now", number(now));
-        let reset = self.table.delete_if("resetting failed logins", failures_key(source), below_limit);
-        Ok(match reset.await? {
-            Ok(()) => FailureReset::Done,
-            Err(Conflict) => FailureReset::LimitExceeded,
-        })
+    pub async fn give_attempt_back(&self, source: &FailureSource) -> Result<(), TableError> {
+        let update = Expression::new("ADD failures :minus_one").value(":minus_one", number(-1));
+        let counted = Expression::new("failures > :none").value(":none", number(0));
+        let given =
+            self.table.update_if("giving an attempt back", failures_key(source), update, counted).await?;
+        // Without a count, there is nothing to give back: it was over meanwhile.
+        Ok(given.unwrap_or_else(|Conflict| ()))
+    }
+
+    /// Forgets the failures of this source.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn forget_failures(&self, source: &FailureSource) -> Result<(), TableError> {
+        self.table.delete("forgetting failed logins", failures_key(source)).await
     }
 }
 
-impl LoginState {
-    fn read(&mut self, operation: &'static str, item: Item) -> Result<(), TableError> {
-        let digest = string_of(&item, PK).and_then(|pk| pk.strip_prefix(LOGIN)).map(str::to_owned);
-        match digest {
-            Some(digest) => self.failures.push((digest, from_item(operation, item)?)),
-            None => self.account = Some(from_item(operation, item)?),
-        }
-        Ok(())
-    }
+fn begin_window(update: &'static str, now: i64) -> Expression {
+    Expression::new(update).value(":one", number(1)).value(":until", number(now + WINDOW))
 }
-
-const LOGIN: &str = "LOGIN#";
 
 pub(super) fn failures_key(source: &FailureSource) -> Item {
-    key(format!("{LOGIN}{}", source.digest()), "FAILURES")
+    key(format!("LOGIN#{}", source.digest()), "FAILURES")
 }

@@ -13,7 +13,7 @@ use lambda_kit::{
     testing::{self, App, Faults, Response, kms, request},
 };
 use serde_json::{Value, json};
-use users::{FailureLimits, Store, Users, routes};
+use users::{Store, Users, routes};
 use wiremock::MockServer;
 
 pub struct TestApi {
@@ -48,12 +48,7 @@ impl TestApi {
         let arns = keys.iter().map(|arn| (*arn).to_owned()).collect();
         let verifier = Arc::new(Verifier::new(client.clone(), arns));
         let signer = Signer::new(client, keys[0].to_owned());
-        let users = Users {
-            store: Store::new(table.clone()),
-            signer,
-            verifier: Arc::clone(&verifier),
-            limits: FailureLimits { per_address: 8, ..FailureLimits::default() },
-        };
+        let users = Users { store: Store::new(table.clone()), signer, verifier: Arc::clone(&verifier) };
         let limiter = Limiter::new(table.clone(), "auth", limits::AUTH_PER_ADDRESS);
         let app = App::new(routes(users, limiter), Arc::clone(&verifier));
         Self { app, verifier, table, faults, kms }
