@@ -22,6 +22,8 @@ use aws_sdk_dynamodb::{
 use contracts::Envelope;
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+
 pub use self::{
     batch::{BatchRead, UnprocessedKeys},
     expression::{ABSENT, Expression, at_version},

@@ -41,6 +41,31 @@ async fn the_sessions_of_an_erased_user_are_deleted_and_other_sessions_stay() {
 }
 
 #[tokio::test]
+async fn the_sessions_of_an_account_with_very_many_are_deleted_page_by_page() {
+    let (table, faults) = testing::table(&[]).await;
+    let store = Store::new(table);
+    let anna = UserId::generate();
+    for n in 0..5_000_u32 {
+        let mut random = [7; TOKEN_BYTES];
+        random[..4].copy_from_slice(&n.to_be_bytes());
+        let token = RefreshToken::new(anna.clone(), random);
+        let family = FamilyId::new(uuid::Uuid::now_v7());
+        store.open_session(&Session::open(token.hash(), family, anna.clone(), 1_800_000_000)).await.unwrap();
+    }
+    faults.reset();
+    let batch = batch(&[json!({"user_id": {"S": anna}, "erased_at": {"S": "2026-11-21T12:00:00Z"}})]);
+    assert!(sweep_all(&store, &batch).await.is_empty());
+    assert!(store.open_sessions(&anna, 0).await.unwrap().is_empty());
+    let calls = faults.calls();
+    let queries = calls.iter().enumerate().filter(|(_, call)| *call == "Query").map(|(n, _)| n);
+    let between: Vec<usize> = queries.collect();
+    assert!(
+        between.len() > 2 && between[1] > 1_000,
+        "a page is deleted before the next is read: {between:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_record_with_an_invalid_user_id_is_parked() {
     let store = Store::new(testing::table(&[]).await.0);
     let batch = batch(&[json!({"user_id": {"S": "anna"}, "erased_at": {"S": "2026-11-21T12:00:00Z"}})]);

@@ -30,20 +30,30 @@ impl Store {
         Ok(self.table.transact(OPERATION, writes).await?.done())
     }
 
-    /// Deletes all of a user but the profile: the sessions and what marks their ends. May be repeated, and goes on where
-    /// it was interrupted.
+    /// Deletes all of a user but the profile: the sessions and what marks their ends, page by page. May be repeated, and
+    /// goes on where it was interrupted. Returns the number of deleted items.
     ///
     /// # Errors
     /// When the table does not answer.
     pub async fn sweep(&self, user: &UserId) -> Result<usize, TableError> {
         const OPERATION: &str = "sweeping a user's sessions";
-        let items = self.items_of(OPERATION, user).await?;
-        let keys = items.iter().filter(|item| item.get(SK) != Some(&string(PROFILE))).map(key_of);
-        let deleted: Vec<()> = stream::iter(keys)
-            .map(|key| self.table.delete(OPERATION, key))
-            .buffer_unordered(CONCURRENCY)
-            .try_collect()
-            .await?;
-        Ok(deleted.len())
+        let (mut swept, mut start) = (0, None);
+        loop {
+            // A page is at most 1 MB. All pages of an account with very many sessions fit neither into the memory of the
+            // function nor into one invocation. So each page is deleted before the next one is read.
+            let query = self.items_of(user).projection_expression("pk, sk").set_exclusive_start_key(start);
+            let page = self.table.query_page(OPERATION, query).await?;
+            let keys = page.items.iter().filter(|item| item.get(SK) != Some(&string(PROFILE))).map(key_of);
+            let deleted: Vec<()> = stream::iter(keys)
+                .map(|key| self.table.delete(OPERATION, key))
+                .buffer_unordered(CONCURRENCY)
+                .try_collect()
+                .await?;
+            swept += deleted.len();
+            start = page.next;
+            if start.is_none() {
+                return Ok(swept);
+            }
+        }
     }
 }

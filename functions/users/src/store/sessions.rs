@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use contracts::UserId;
-use lambda_kit::dynamodb::{Item, SK, TableError, from_item, string, string_of};
+use lambda_kit::dynamodb::{QueryFluentBuilder, SK, TableError, from_item, string, string_of};
 
 use super::{FAMILY, SESSION, Store, user_partition};
 use crate::domain::Session;
@@ -16,7 +16,7 @@ impl Store {
     pub async fn open_sessions(&self, user: &UserId, now: i64) -> Result<Vec<Session>, TableError> {
         const OPERATION: &str = "listing a user's sessions";
         let (mut sessions, mut revoked) = (Vec::<Session>::new(), HashSet::new());
-        for item in self.items_of(OPERATION, user).await? {
+        for item in self.table.query_all(OPERATION, self.items_of(user)).await? {
             let sk = string_of(&item, SK).unwrap_or_default();
             if let Some(family) = sk.strip_prefix(FAMILY) {
                 revoked.insert(family.to_owned());
@@ -32,15 +32,10 @@ impl Store {
         Ok(sessions)
     }
 
-    /// All items of a user, from all pages. A client that refreshes every quarter of an hour has 3,000
-    /// sessions after a month, of 300 bytes each, all spent except the last one.
-    pub(super) async fn items_of(
-        &self,
-        operation: &'static str,
-        user: &UserId,
-    ) -> Result<Vec<Item>, TableError> {
+    /// A query of all items of a user. A client that refreshes every quarter of an hour has 3,000 sessions after
+    /// a month, of 300 bytes each, all spent except the last one.
+    pub(super) fn items_of(&self, user: &UserId) -> QueryFluentBuilder {
         let query = self.table.query().consistent_read(true).key_condition_expression("pk = :user");
-        let query = query.expression_attribute_values(":user", string(user_partition(user)));
-        self.table.query_all(operation, query).await
+        query.expression_attribute_values(":user", string(user_partition(user)))
     }
 }
