@@ -16,7 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(2);
 
 /// A client for orders' queries.
 #[derive(Debug, Clone)]
-pub struct Orders(FunctionClient);
+pub struct OrdersClient(FunctionClient);
 
 impl OrdersClient {
     pub fn new(sdk: &Config, stage: String) -> Self {

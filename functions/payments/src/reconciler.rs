@@ -159,7 +159,7 @@ impl Reconciler {
     ) -> Result<Option<Difference>, CheckError> {
         // A charge's own sum may count refunds that have failed since. Where money was refunded, each refund
         // is read.
-        let mut gateway = intent.gateway_record();
+        let mut gateway = intent.gateway_intent();
         if let Some(payment) = payment.filter(|payment| payment.refunded + gateway.refunded > 0) {
             let refunds = self.gateway.refunds(&intent.id, MAX_WAIT).await?;
             gateway.refunded = refunds.accepted(&payment.failed_refunds);

@@ -170,12 +170,12 @@ async fn export_me(
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "openapi", schemars(rename = "Liveness"))]
 struct Alive {
-    status: Status,
+    status: HealthStatus,
 }
 
 /// Liveness only: it checks no dependency.
 async fn live() -> impl IntoResponse {
-    Json(Alive { status: Status::Ok })
+    Json(Alive { status: HealthStatus::Ok })
 }
 
 /// 200 when every context is well, else 503; the body is the same report in both.

@@ -93,8 +93,8 @@ impl Bucket {
     }
 
     /// Takes one token, if there is one. When the table does not answer, the call is allowed (failing open). When
-    /// the bucket's own item is throttled, the caller is refused: so many writes come only from callers that are far
-    /// above their rate.
+    /// the bucket's own item is throttled, the caller is refused.
+    // Only a caller that is far above its rate writes the item so often that DynamoDB throttles it.
     pub async fn take(&self, now: Timestamp) -> TakeOutcome {
         let now = now.as_microsecond();
         match self.advance(now, 1, 0).await {

@@ -161,7 +161,7 @@ fn a_change_is_recorded_with_the_items_and_the_command_that_caused_it() {
         at: Timestamp::from_second(60).unwrap(),
         ..context()
     };
-    let reported = Report { progress: Progress::Picked, tracking_number: None };
+    let reported = ProgressReport { progress: Progress::Picked, tracking_number: None };
     let Ok(Decision::Write(picked)) = report(&scheduled, &reported, &later) else {
         panic!("the shipment can be picked")
     };
@@ -179,7 +179,7 @@ fn a_change_is_recorded_with_the_items_and_the_command_that_caused_it() {
 fn the_address_is_kept_until_the_shipment_is_delivered() {
     let mut shipment = written(None, schedule()).shipment;
     for progress in [Progress::Picked, Progress::Packed, Progress::Shipped, Progress::Delivered] {
-        let reported = report(&shipment, &Report { progress, tracking_number: None }, &context());
+        let reported = report(&shipment, &ProgressReport { progress, tracking_number: None }, &context());
         let Ok(Decision::Write(change)) = reported else { panic!("{progress:?} is the next step") };
         shipment = change.shipment;
         assert_eq!(shipment.shipping_address.is_some(), progress != Progress::Delivered, "{progress:?}");

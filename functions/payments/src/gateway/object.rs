@@ -109,7 +109,7 @@ impl IntentObject {
 
     /// The record that is compared with the payment. It is complete only for an intent that was retrieved or
     /// listed.
-    pub fn account(&self) -> GatewayIntent {
+    pub fn gateway_intent(&self) -> GatewayIntent {
         let taken = self.status == IntentStatus::Succeeded;
         let amount = in_minor_units(self.amount, self.currency.as_deref());
         GatewayIntent { intent_id: self.id.clone(), taken, amount, refunded: self.refunded() }

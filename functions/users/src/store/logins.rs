@@ -1,6 +1,6 @@
 //! The counts of failed logins.
 
-use lambda_kit::dynamodb::{Conflict, Expression, Item, TableError, key, number, retry_on_conflict};
+use lambda_kit::dynamodb::{Expression, Item, TableError, key, number, retry_on_conflict};
 
 use super::{CONFLICTS, Store};
 use crate::domain::{FailureSource, Failures, WINDOW};
@@ -57,10 +57,9 @@ impl Store {
     pub async fn give_attempt_back(&self, source: &FailureSource) -> Result<(), TableError> {
         let update = Expression::new("ADD failures :minus_one").value(":minus_one", number(-1));
         let counted = Expression::new("failures > :none").value(":none", number(0));
-        let given =
-            self.table.update_if("giving an attempt back", failures_key(source), update, counted).await?;
-        // Without a count, there is nothing to give back: it was over meanwhile.
-        Ok(given.unwrap_or_else(|Conflict| ()))
+        let key = failures_key(source);
+        // A conflict means that there is nothing to give back, because the failures were forgotten meanwhile.
+        self.table.update_if("giving an attempt back", key, update, counted).await.map(drop)
     }
 
     /// Forgets the failures of this source.

@@ -212,7 +212,7 @@ async fn an_erasure_leaves_nothing_that_names_the_person_and_frees_the_address()
     let (store, _) = store().await;
     let profile = registered(&store, 0).await.profile;
     let source = FailureSource::Email(profile.email.clone());
-    store.record_failure(&source, NOW).await.unwrap();
+    store.count_attempt(&source, NOW).await.unwrap();
     let erasure = profile.erase(Timestamp::UNIX_EPOCH, &correlation()).unwrap();
     assert_eq!(store.erase(&erasure).await.unwrap(), Ok(()));
     assert_eq!(store.account(&profile.email).await.unwrap(), None);
@@ -252,58 +252,75 @@ async fn a_sweep_deletes_all_sessions_of_a_user_and_continues_after_an_interrupt
     assert_eq!(count(&store).await, 3);
 }
 
+fn in_network() -> FailureSource {
+    FailureSource::EmailInNetwork("anna@example.com".parse().unwrap(), Some("192.0.2.1".parse().unwrap()))
+}
+
+fn everywhere() -> FailureSource {
+    FailureSource::Email("anna@example.com".parse().unwrap())
+}
+
+async fn failures(store: &Store, source: &FailureSource) -> Option<Failures> {
+    store.table.get("reading failures", logins::failures_key(source)).await.unwrap()
+}
+
 #[tokio::test]
-async fn failures_are_counted_until_a_quarter_of_an_hour_after_the_last() {
+async fn in_a_network_each_failure_begins_the_quarter_of_an_hour_anew() {
     let (store, _) = store().await;
-    let (anna, elsewhere) = (
-        FailureSource::Email("anna@example.com".parse().unwrap()),
-        FailureSource::Address("192.0.2.1".parse().unwrap()),
-    );
     for second in [0, 100, 800] {
-        store.record_failure(&anna, NOW + second).await.unwrap();
+        assert_eq!(store.count_attempt(&in_network(), NOW + second).await.unwrap(), Attempt::Counted);
     }
-    let sources = [anna.clone(), elsewhere.clone()];
-    let state = store.login_state(None, &sources).await.unwrap();
-    assert_eq!(state.failures(&anna), Failures { failures: 3, expires_at: NOW + 1700 });
-    assert_eq!(state.failures(&elsewhere), Failures::default());
+    let counted = Failures { failures: 3, expires_at: NOW + 1700 };
+    assert_eq!(failures(&store, &in_network()).await, Some(counted));
+    assert_eq!(failures(&store, &everywhere()).await, None);
     // DynamoDB deletes late: what is over is begun anew.
-    store.record_failure(&anna, NOW + 1700).await.unwrap();
-    let state = store.login_state(None, &sources).await.unwrap();
-    assert_eq!(state.failures(&anna), Failures { failures: 1, expires_at: NOW + 2600 });
-    assert_eq!(store.reset_failures(&anna, 5, NOW + 1701).await.unwrap(), FailureReset::Done);
-    assert_eq!(store.login_state(None, &sources).await.unwrap().failures(&anna), Failures::default());
+    store.count_attempt(&in_network(), NOW + 1700).await.unwrap();
+    let anew = Failures { failures: 1, expires_at: NOW + 2600 };
+    assert_eq!(failures(&store, &in_network()).await, Some(anew));
 }
 
 #[tokio::test]
-async fn too_many_failures_are_not_reset_before_they_expire() {
+async fn over_all_networks_the_quarter_of_an_hour_counts_from_the_first_failure() {
     let (store, _) = store().await;
-    let anna = FailureSource::Email("anna@example.com".parse().unwrap());
-    assert_eq!(store.reset_failures(&anna, 5, NOW).await.unwrap(), FailureReset::Done, "there were none");
-    for _ in 0..5 {
-        store.record_failure(&anna, NOW).await.unwrap();
+    for second in [0, 800] {
+        store.count_attempt(&everywhere(), NOW + second).await.unwrap();
     }
-    assert_eq!(store.reset_failures(&anna, 5, NOW + 899).await.unwrap(), FailureReset::LimitExceeded);
-    assert_eq!(store.reset_failures(&anna, 5, NOW + 900).await.unwrap(), FailureReset::Done);
+    let counted = Failures { failures: 2, expires_at: NOW + 900 };
+    assert_eq!(failures(&store, &everywhere()).await, Some(counted));
 }
 
 #[tokio::test]
-async fn failures_at_the_same_time_are_all_counted() {
+async fn nothing_is_counted_above_the_limit_until_the_failures_expire() {
     let (store, _) = store().await;
-    let anna = FailureSource::Email("anna@example.com".parse().unwrap());
-    let failures = (0..16).map(|_| store.record_failure(&anna, NOW));
-    futures::future::try_join_all(failures).await.unwrap();
-    let state = store.login_state(None, std::slice::from_ref(&anna)).await.unwrap();
-    assert_eq!(state.failures(&anna).failures, 16);
+    for _ in 0..5 {
+        assert_eq!(store.count_attempt(&in_network(), NOW).await.unwrap(), Attempt::Counted);
+    }
+    let refused = store.count_attempt(&in_network(), NOW + 899).await.unwrap();
+    assert_eq!(refused, Attempt::LimitReached { wait: 1 });
+    assert_eq!(store.count_attempt(&in_network(), NOW + 900).await.unwrap(), Attempt::Counted);
 }
 
 #[tokio::test]
-async fn an_account_and_its_failures_are_read_in_one_call() {
-    let (store, faults) = store().await;
-    let new = registered(&store, 0).await;
-    let source = FailureSource::Email(new.profile.email.clone());
-    store.record_failure(&source, NOW).await.unwrap();
-    faults.reset();
-    let state = store.login_state(Some(&new.profile.email), std::slice::from_ref(&source)).await.unwrap();
-    assert_eq!((state.account.as_ref(), state.failures(&source).failures), (Some(&new.account), 1));
-    assert_eq!(faults.calls(), ["BatchGetItem"]);
+async fn an_attempt_is_given_back_and_a_count_that_is_over_stays_over() {
+    let (store, _) = store().await;
+    for _ in 0..2 {
+        store.count_attempt(&everywhere(), NOW).await.unwrap();
+    }
+    for left in [1, 0, 0] {
+        store.give_attempt_back(&everywhere()).await.unwrap();
+        assert_eq!(failures(&store, &everywhere()).await.unwrap().failures, left);
+    }
+    store.forget_failures(&everywhere()).await.unwrap();
+    store.give_attempt_back(&everywhere()).await.unwrap();
+    assert_eq!(failures(&store, &everywhere()).await, None);
+}
+
+#[tokio::test]
+async fn of_attempts_at_the_same_time_as_many_are_counted_as_the_limit_allows() {
+    let (store, _) = store().await;
+    let source = in_network();
+    let attempts = (0..16).map(|_| store.count_attempt(&source, NOW));
+    let attempts = futures::future::try_join_all(attempts).await.unwrap();
+    assert_eq!(attempts.iter().filter(|attempt| **attempt == Attempt::Counted).count(), 5);
+    assert_eq!(failures(&store, &source).await.unwrap().failures, 5);
 }

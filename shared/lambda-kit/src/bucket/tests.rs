@@ -88,7 +88,7 @@ async fn who_waits_gets_a_turn_after_the_one_before_or_is_sent_away_at_once() {
 async fn a_caller_may_wait_for_as_long_as_it_takes() {
     let (bucket, _) = alone(1, 10).await;
     for turn in [0, 100, 200] {
-        assert_eq!(bucket.turn(at(0), SignedDuration::MAX).await, Turn::After(ms(turn)));
+        assert_eq!(bucket.reserve(at(0), SignedDuration::MAX).await, TokenReservation::After(ms(turn)));
     }
 }
 
@@ -134,7 +134,7 @@ async fn the_item_expires_an_hour_after_the_bucket_is_full_at_the_latest() {
     };
     bucket.take(at(0)).await;
     assert_eq!(expires_at().await, T / 1000 + 5 + 3600);
-    bucket.turns(10, at(700), ms(1500)).await;
+    bucket.reserve_many(10, at(700), ms(1500)).await;
     assert_eq!(expires_at().await, T / 1000 + 7 + 3600, "the caller waits for 1.5 s");
 }
 

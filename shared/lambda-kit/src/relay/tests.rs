@@ -1,5 +1,7 @@
 mod delivery;
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::*;

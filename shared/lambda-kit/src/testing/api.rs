@@ -21,10 +21,13 @@ pub struct App {
 /// The response to one request.
 #[derive(Debug)]
 pub struct Response {
+    /// The status code.
     pub status: StatusCode,
+    /// All headers, those of `http::app` among them.
     pub headers: HeaderMap,
+    /// The body as it was sent.
     pub bytes: Vec<u8>,
-    /// `Null` when the response is not JSON.
+    /// The body as JSON. `Null` when the response is not JSON.
     pub body: Value,
 }
 
@@ -34,6 +37,7 @@ impl App {
         Self { router: http::app(routes, verifier) }
     }
 
+    /// Sends a request and reads the whole response.
     pub async fn send(&self, request: Request<Body>) -> Response {
         let answered = self.router.clone().oneshot(request).await;
         let (parts, body) = answered.expect("a router does not fail").into_parts();
@@ -42,6 +46,7 @@ impl App {
         Response { status: parts.status, headers: parts.headers, bytes, body }
     }
 
+    /// Sends a request that is made of these parts (see [`request`]).
     pub async fn call(
         &self,
         method: &str,

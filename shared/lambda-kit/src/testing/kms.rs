@@ -12,7 +12,9 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::a
 
 /// The key id of `KEY_ARN`.
 pub const KEY_ID: &str = "0f1e2d3c";
+/// The ARN of the key that signs first.
 pub const KEY_ARN: &str = "arn:aws:kms:us-east-1:000000000000:key/0f1e2d3c";
+/// The ARN of the key that replaces it in a rotation.
 pub const NEW_KEY_ARN: &str = "arn:aws:kms:us-east-1:000000000000:key/4b5a6978";
 
 /// The SubjectPublicKeyInfo prefix of a P-256 public key; the point follows (RFC 5480 section 2).
