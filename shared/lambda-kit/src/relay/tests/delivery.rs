@@ -311,6 +311,20 @@ async fn retries_go_through_all_parked_records_page_by_page() {
 }
 
 #[tokio::test]
+async fn a_page_on_which_an_item_was_deleted_is_not_the_last_one() {
+    let world = World::open().await;
+    let records: Vec<Value> = (100..130).map(|number| brings(number, &json!({"S": "no list"}))).collect();
+    world.deliver(&records).await;
+    // Item 100 was deleted.
+    for number in 101..130 {
+        world.put(number, dynamodb::string("still no list")).await;
+    }
+    let first = world.retry().await;
+    assert_eq!((first.done, first.parked.len()), (1, 24));
+    assert!(first.cursor.is_some());
+}
+
+#[tokio::test]
 async fn whatever_the_topic_refuses_each_subject_gets_all_its_events_in_order() {
     for seed in 0..20 {
         let world = World::open().await;
