@@ -227,3 +227,28 @@ fn attribute(value: &AttributeValue) -> Value {
         _ => one("NULL", json!(true)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribute_has_the_form_that_a_stream_gives_it() {
+        use AttributeValue::{B, Bool, Bs, L, M, N, Ns, Null, S, Ss};
+        let blob = || Blob::new(b"ab");
+        for (value, expected) in [
+            (S("a".to_owned()), json!({"S": "a"})),
+            (N("1".to_owned()), json!({"N": "1"})),
+            (B(blob()), json!({"B": "YWI="})),
+            (Bool(true), json!({"BOOL": true})),
+            (L(vec![N("1".to_owned())]), json!({"L": [{"N": "1"}]})),
+            (M(Item::from([("a".to_owned(), S("b".to_owned()))])), json!({"M": {"a": {"S": "b"}}})),
+            (Ss(vec!["a".to_owned()]), json!({"SS": ["a"]})),
+            (Ns(vec!["1".to_owned()]), json!({"NS": ["1"]})),
+            (Bs(vec![blob()]), json!({"BS": ["YWI="]})),
+            (Null(true), json!({"NULL": true})),
+        ] {
+            assert_eq!(attribute(&value), expected);
+        }
+    }
+}
