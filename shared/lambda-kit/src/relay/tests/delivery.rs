@@ -239,6 +239,17 @@ async fn an_event_that_the_topic_will_never_take_is_parked_and_passed() {
 }
 
 #[tokio::test]
+async fn an_event_that_is_throttled_or_refused_by_the_topics_own_fault_is_delivered_again_and_not_parked() {
+    let world = World::open().await;
+    let records = each(&[("a", 1), ("b", 1)]);
+    for (code, is_senders) in [("Throttled", true), ("InvalidParameter", false)] {
+        world.topic.answers([Answer::Refuses(&["a 1"], code, is_senders)]);
+        assert_eq!(world.deliver(&records).await, ["1"], "{code}");
+    }
+    assert!(world.parked().await.is_empty());
+}
+
+#[tokio::test]
 async fn a_record_that_could_not_be_parked_is_delivered_again() {
     let world = World::open().await;
     let records = [brings(1, &json!({"S": "no list"})), brings(2, &outbox(&[("b", 1)]))];
