@@ -15,7 +15,7 @@ pub struct Mail {
     pub body_text: String,
 }
 
-/// A text message that the emulator's SNS took.
+/// An SMS that the emulator's SNS took.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Text {
@@ -44,7 +44,7 @@ pub async fn mail_to(aws_endpoint_url: &str, address: &str) -> Result<Vec<Mail>>
     Ok(mails.filter(|mail| mail.to.iter().any(|to| to.contains(address))).collect())
 }
 
-/// The text messages to a number in E.164 form, oldest first.
+/// The SMS to a number in E.164 form, oldest first.
 ///
 /// # Errors
 /// The emulator does not answer.

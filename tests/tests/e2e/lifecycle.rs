@@ -140,7 +140,7 @@ async fn it_is_checked(stage: &Stage<'_>, aws: &Aws<'_>) -> Outcome {
         assert_eq!(finding(&report, subject)["verdict"], "fine", "{report}");
     }
     // The emulator does not have these two calls of SNS.
-    assert_eq!(finding(&report, "text messages")["verdict"], "warning");
+    assert_eq!(finding(&report, "SMS")["verdict"], "warning");
     assert_eq!(report["stops"], 0);
 
     let expired = stage.ops(&["preflight", "--parameter", SENDER], "AKIAEXPIRED000000000").await?;

@@ -23,7 +23,7 @@ async fn subjects(world: &World, customer: &Customer, order: &OrderId) -> Result
     Ok(world.mails(customer).await?.into_iter().filter_map(about).collect())
 }
 
-/// The text messages about an order.
+/// The SMS about an order.
 async fn texts(world: &World, customer: &Customer, order: &OrderId) -> Result<Vec<String>> {
     let texts = world.texts(customer).await?;
     Ok(texts.into_iter().filter(|text| text.contains(order.as_str())).collect())
@@ -165,7 +165,7 @@ async fn mail_that_came_back_is_the_last_to_its_address(world: World) -> Outcome
     })
     .await?;
     let placed = customer.shop.place(&buy(&sku), &unique("key")).await?;
-    eventually("the customer is told by text message", async || {
+    eventually("the customer gets an SMS", async || {
         let texts = texts(&world, &customer, &placed.order_id).await?;
         if texts.len() == 2 { Ok(()) } else { Err(texts.join(", "))? }
     })

@@ -20,7 +20,7 @@ crate::tests![alone:
     while_text_messages_fail_notifications_go_by_email_with_the_same_text,
 ];
 
-/// Each is sent by e-mail and by text message.
+/// Each is sent by e-mail and by SMS.
 const EVENTS: usize = 1000;
 const CHANNELS: [(&str, Channel); 2] = [("email", Channel::Email), ("sms", Channel::Sms)];
 /// Messages a second and channel: what two cores keep up with.
@@ -86,7 +86,7 @@ async fn drains(world: &World, customer: &Customer, provider: &Provider) -> Outc
     let orders: Vec<&str> = events.iter().map(|event| event.subject.as_str()).collect();
     let mails = world.mails(customer).await?.into_iter().map(|mail| mail.subject);
     assert_each_once("e-mails", &orders, mails);
-    assert_each_once("text messages", &orders, world.texts(customer).await?.into_iter());
+    assert_each_once("SMS", &orders, world.texts(customer).await?.into_iter());
     for (queue, channel) in CHANNELS {
         assert_eq!(waiting(world, &format!("notifications-{queue}-dlq")).await?, 0, "{queue}");
         // Each call had a turn, and turns are spaced evenly, however much a busy machine delays some of them.
@@ -189,7 +189,7 @@ async fn while_text_messages_fail_notifications_go_by_email_with_the_same_text(w
 }
 
 async fn is_told_by_email(world: &World, customer: &Customer) -> Outcome {
-    // A running instance uses the breaker's state for a second after it was read: one text message more or
+    // A running instance uses the breaker's state for a second after it was read: one SMS more or
     // less.
     let mut events = vec![completed(&customer.user_id, 0)?];
     world.publish(&events[0]).await?;

@@ -47,7 +47,7 @@ pub struct Customer {
     pub user_id: UserId,
     pub email: String,
     pub password: String,
-    /// Only of those who shall get text messages.
+    /// Only of those who get SMS.
     pub phone: Option<String>,
 }
 
@@ -88,7 +88,7 @@ impl World {
         Ok(Customer { shop, user_id, email, password, phone: None })
     }
 
-    /// A customer with a phone, who is notified by e-mail and by text message.
+    /// A customer with a phone, who is notified by e-mail and by SMS.
     pub async fn customer_with_phone(&self) -> Result<Customer> {
         let email = format!("{}@ordersaga.example", unique("test"));
         let password = unique("Pass");
@@ -144,7 +144,7 @@ impl World {
         mail_to(&self.outputs.aws_endpoint_url, &customer.email).await
     }
 
-    /// The text messages to a customer.
+    /// The SMS to a customer.
     pub async fn texts(&self, customer: &Customer) -> Result<Vec<String>> {
         let Some(phone) = &customer.phone else { return Ok(Vec::new()) };
         let texts: Vec<Text> = texts_to(&self.outputs.aws_endpoint_url, phone).await?;

@@ -258,22 +258,22 @@ fn is_example(address: &str) -> bool {
     EXAMPLES.iter().any(|example| address.ends_with(example))
 }
 
-/// Whether SNS sends text messages, and its spending limit.
+/// Whether SNS sends SMS, and its spending limit.
 pub fn sms(sandbox: &Fact, attributes: &Fact) -> Vec<Check> {
     let sandbox = match sandbox {
         Ok(status) if status["IsInSandbox"] == true => Check::warning(
-            "text messages",
-            "the account is in the SMS sandbox: text messages reach verified numbers only",
+            "SMS",
+            "the account is in the SMS sandbox: SMS reach verified numbers only",
             "Leave it in the SNS console (Text messaging, Exit SMS sandbox). Until then such messages go by e-mail.",
         ),
-        Ok(_) => Check::fine("text messages", "SNS sends to every number"),
-        Err(refusal) => Check::unknown("text messages", refusal),
+        Ok(_) => Check::fine("SMS", "SNS sends to every number"),
+        Err(refusal) => Check::unknown("SMS", refusal),
     };
     let limit = match attributes {
         Ok(answer) => match answer["attributes"]["MonthlySpendLimit"].as_str() {
             None | Some("" | "1") => Check::warning(
                 "SMS spend limit",
-                "text messages end after $1 in a month, SNS's default",
+                "SMS end after $1 in a month, SNS's default",
                 "Request more (Service Quotas or an AWS support case), then `aws sns set-sms-attributes --attributes \
                  MonthlySpendLimit=<dollars>`.",
             ),
