@@ -12,7 +12,7 @@ use crate::store::{ERASED_AT, Store};
 
 /// Why a user's sessions could not be deleted.
 #[derive(Debug, thiserror::Error)]
-enum SweepError {
+enum DeletionError {
     #[error("the user's id cannot be read")]
     UserId(#[from] InvalidId),
     #[error(transparent)]
@@ -21,17 +21,17 @@ enum SweepError {
 
 /// Deletes the sessions of every user that the batch shows as erased, and returns the result for each
 /// record.
-pub async fn sweep_all(store: &Store, batch: &StreamEvent) -> Handled {
+pub async fn delete_sessions_of_erased(store: &Store, batch: &StreamEvent) -> Handled {
     let mut handled = Handled::default();
     for record in batch.records.iter().filter(|record| erases(record)) {
-        if let Err(error) = sweep(store, record).await {
+        if let Err(error) = delete_sessions(store, record).await {
             tracing::error!(
                 error = error_chain(&error),
                 "the sessions of a deleted user could not be deleted"
             );
             let records = match error {
-                SweepError::UserId(_) => &mut handled.unprocessable,
-                SweepError::Table(_) => &mut handled.failed,
+                DeletionError::UserId(_) => &mut handled.unprocessable,
+                DeletionError::Table(_) => &mut handled.failed,
             };
             records.insert(record.dynamodb.sequence_number.clone());
         }
@@ -43,12 +43,12 @@ fn erases(record: &StreamRecord) -> bool {
     record.dynamodb.new_image.as_ref().is_some_and(|image| image.string(ERASED_AT).is_some())
 }
 
-async fn sweep(store: &Store, record: &StreamRecord) -> Result<(), SweepError> {
+async fn delete_sessions(store: &Store, record: &StreamRecord) -> Result<(), DeletionError> {
     let image = record.dynamodb.new_image.as_ref();
     let user_id = image.and_then(|image| image.string("user_id")).unwrap_or_default();
     let user_id = UserId::try_from(user_id)?;
-    let swept = store.sweep(&user_id).await?;
-    tracing::info!(user_id = user_id.as_str(), swept, "the sessions of a deleted user were deleted");
+    let deleted = store.delete_sessions(&user_id).await?;
+    tracing::info!(user_id = user_id.as_str(), deleted, "the sessions of a deleted user were deleted");
     Ok(())
 }
 

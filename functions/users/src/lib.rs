@@ -15,5 +15,5 @@ mod store;
 #[cfg(feature = "openapi")]
 pub use api::operations;
 pub use api::{Users, routes};
-pub use erasure::sweep_all;
+pub use erasure::delete_sessions_of_erased;
 pub use store::Store;

@@ -5,7 +5,7 @@
 //! | account: what a password belongs to | `EMAIL#<address>` | `ACCOUNT` |
 //! | profile: the person, and the outbox; later, what is left of it | `USER#<id>` | `PROFILE` |
 //! | session: what is behind a refresh token | `USER#<id>` | `SESSION#<hash>` |
-//! | revoked: the mark of a family that ended | `USER#<id>` | `FAMILY#<id>` |
+//! | revoked: the mark of a family that ended | `USER#<id>` | `REVOKED_FAMILY#<id>` |
 //! | failures: logins that failed, by e-mail address and network, and by e-mail address | `LOGIN#<digest>` | `FAILURES` |
 //!
 //! That an e-mail address belongs to one account is the account's key, and nothing else.
@@ -36,7 +36,7 @@ const REVOKED_LIFETIME: i64 = 31 * 24 * 60 * 60;
 
 const PROFILE: &str = "PROFILE";
 const SESSION: &str = "SESSION#";
-const FAMILY: &str = "FAMILY#";
+const REVOKED_FAMILY: &str = "REVOKED_FAMILY#";
 /// An attribute that only erased profiles have.
 pub(crate) const ERASED_AT: &str = "erased_at";
 
@@ -206,7 +206,7 @@ fn session_key(user: &UserId, token: &TokenHash) -> Item {
 }
 
 fn family_key(user: &UserId, family: &FamilyId) -> Item {
-    key(user_partition(user), format!("{FAMILY}{}", family.as_str()))
+    key(user_partition(user), format!("{REVOKED_FAMILY}{}", family.as_str()))
 }
 
 fn user_partition(user: &UserId) -> String {

@@ -1,5 +1,5 @@
 use lambda_kit::{MainResult, aws, dynamodb::Table, relay, telemetry};
-use users::{Store, sweep_all};
+use users::{Store, delete_sessions_of_erased};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -9,7 +9,7 @@ async fn main() -> MainResult {
     let store = Store::new(table.clone());
     relay::run(table, vec![], publisher, move |batch| {
         let store = store.clone();
-        async move { sweep_all(&store, &batch).await }
+        async move { delete_sessions_of_erased(&store, &batch).await }
     })
     .await
 }

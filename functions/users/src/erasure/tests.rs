@@ -32,10 +32,10 @@ async fn the_sessions_of_an_erased_user_are_deleted_and_other_sessions_stay() {
     ]);
     // It is retried, and continues.
     faults.refuse("DeleteItem", 9);
-    assert_eq!(sweep_all(&store, &batch).await, BTreeSet::from(["1".to_owned()]).into());
+    assert_eq!(delete_sessions_of_erased(&store, &batch).await, BTreeSet::from(["1".to_owned()]).into());
     faults.reset();
-    assert!(sweep_all(&store, &batch).await.is_empty());
-    assert!(sweep_all(&store, &batch).await.is_empty());
+    assert!(delete_sessions_of_erased(&store, &batch).await.is_empty());
+    assert!(delete_sessions_of_erased(&store, &batch).await.is_empty());
     assert_eq!(store.session(&annas).await.unwrap(), None);
     assert!(store.session(&bens).await.unwrap().is_some());
 }
@@ -54,7 +54,7 @@ async fn the_sessions_of_an_account_with_very_many_are_deleted_page_by_page() {
     }
     faults.reset();
     let batch = batch(&[json!({"user_id": {"S": anna}, "erased_at": {"S": "2026-11-21T12:00:00Z"}})]);
-    assert!(sweep_all(&store, &batch).await.is_empty());
+    assert!(delete_sessions_of_erased(&store, &batch).await.is_empty());
     assert!(store.open_sessions(&anna, 0).await.unwrap().is_empty());
     let calls = faults.calls();
     let queries = calls.iter().enumerate().filter(|(_, call)| *call == "Query").map(|(n, _)| n);
@@ -69,5 +69,5 @@ async fn the_sessions_of_an_account_with_very_many_are_deleted_page_by_page() {
 async fn a_record_with_an_invalid_user_id_is_parked() {
     let store = Store::new(testing::table(&[]).await.0);
     let batch = batch(&[json!({"user_id": {"S": "anna"}, "erased_at": {"S": "2026-11-21T12:00:00Z"}})]);
-    assert_eq!(sweep_all(&store, &batch).await.unprocessable.len(), 1);
+    assert_eq!(delete_sessions_of_erased(&store, &batch).await.unprocessable.len(), 1);
 }

@@ -13,7 +13,7 @@ const CONCURRENCY: usize = 10;
 impl Store {
     /// Replaces the profile by one without personal data and deletes the account and its failed logins, in
     /// one transaction. From then on no login with that address and no refresh succeeds, and the address is
-    /// free. The sessions follow ([`Store::sweep`]). Conflicts when the profile has changed, or another
+    /// free. The sessions follow ([`Store::delete_sessions`]). Conflicts when the profile has changed, or another
     /// transaction is under way on one of the items.
     ///
     /// # Errors
@@ -35,9 +35,9 @@ impl Store {
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn sweep(&self, user: &UserId) -> Result<usize, TableError> {
-        const OPERATION: &str = "sweeping a user's sessions";
-        let (mut swept, mut start) = (0, None);
+    pub async fn delete_sessions(&self, user: &UserId) -> Result<usize, TableError> {
+        const OPERATION: &str = "deleting a user's sessions";
+        let (mut count, mut start) = (0, None);
         loop {
             // A page is at most 1 MB. All pages of an account with very many sessions fit neither into the memory of the
             // function nor into one invocation. So each page is deleted before the next one is read.
@@ -49,10 +49,10 @@ impl Store {
                 .buffer_unordered(CONCURRENCY)
                 .try_collect()
                 .await?;
-            swept += deleted.len();
+            count += deleted.len();
             start = page.next;
             if start.is_none() {
-                return Ok(swept);
+                return Ok(count);
             }
         }
     }

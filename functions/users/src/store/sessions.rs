@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use contracts::UserId;
 use lambda_kit::dynamodb::{QueryFluentBuilder, SK, TableError, from_item, string, string_of};
 
-use super::{FAMILY, SESSION, Store, user_partition};
+use super::{REVOKED_FAMILY, SESSION, Store, user_partition};
 use crate::domain::Session;
 
 impl Store {
@@ -18,7 +18,7 @@ impl Store {
         let (mut sessions, mut revoked) = (Vec::<Session>::new(), HashSet::new());
         for item in self.table.query_all(OPERATION, self.items_of(user)).await? {
             let sk = string_of(&item, SK).unwrap_or_default();
-            if let Some(family) = sk.strip_prefix(FAMILY) {
+            if let Some(family) = sk.strip_prefix(REVOKED_FAMILY) {
                 revoked.insert(family.to_owned());
             } else if sk.starts_with(SESSION) {
                 sessions.push(from_item(OPERATION, item)?);

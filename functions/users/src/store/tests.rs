@@ -238,16 +238,16 @@ async fn neither_a_late_change_nor_a_repeated_erasure_restores_a_user_or_erases_
 }
 
 #[tokio::test]
-async fn a_sweep_deletes_all_sessions_of_a_user_and_continues_after_an_interruption() {
+async fn a_deletion_takes_all_sessions_of_a_user_and_continues_after_an_interruption() {
     let (store, faults) = store().await;
     let profile = registered(&store, 30).await.profile;
     store.open_session(&session()).await.unwrap();
     faults.lose_answers_after(20, "DeleteItem", 99);
-    assert!(store.sweep(&profile.user_id).await.is_err());
+    assert!(store.delete_sessions(&profile.user_id).await.is_err());
     assert!((4..44).contains(&count(&store).await));
     faults.reset();
-    store.sweep(&profile.user_id).await.unwrap();
-    assert_eq!(store.sweep(&profile.user_id).await.unwrap(), 0);
+    store.delete_sessions(&profile.user_id).await.unwrap();
+    assert_eq!(store.delete_sessions(&profile.user_id).await.unwrap(), 0);
     // The account, the profile, and a session of another user.
     assert_eq!(count(&store).await, 3);
 }
