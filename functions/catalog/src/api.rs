@@ -28,7 +28,7 @@ use crate::{
     availability::AvailabilityReader,
     domain::{ChangeError, Details, KnownVersions, Product, Rejected, words::normalize},
     handler::{self, ProductError},
-    inventory::Inventory,
+    inventory_health::InventoryProbe,
     stock::Shown,
     store::{ListError, ProductFilter, ProductPage, Store},
 };
@@ -46,7 +46,7 @@ const CATEGORY_MAX: usize = 100;
 const NAME_MAX: usize = 200;
 const DESCRIPTION_MAX: usize = 4000;
 
-pub fn routes(store: Store, inventory: Inventory) -> Router {
+pub fn routes(store: Store, inventory: InventoryProbe) -> Router {
     let availabilities = AvailabilityReader::new(store.clone(), inventory);
     let (pages, products) = (LastKnown::new(KEPT_PAGES), LastKnown::new(KEPT_PRODUCTS));
     Router::new()

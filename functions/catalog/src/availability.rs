@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use lambda_kit::{error::error_chain, limits::ATTEMPT_TIMEOUT};
 
 use crate::{
-    inventory::Inventory,
+    inventory_health::InventoryProbe,
     stock::{CachedStock, Shown},
     store::Store,
 };
@@ -30,21 +30,21 @@ const MAX_WAIT: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone)]
 pub struct AvailabilityReader {
     store: Store,
-    inventory: Inventory,
+    inventory: InventoryProbe,
     known: Arc<Mutex<HashMap<Sku, CachedStock>>>,
 }
 
 impl AvailabilityReader {
-    pub fn new(store: Store, inventory: Inventory) -> Self {
+    pub fn new(store: Store, inventory: InventoryProbe) -> Self {
         Self { store, inventory, known: Arc::default() }
     }
 
     /// The stock to show for each of these SKUs.
     pub async fn of(&self, skus: impl IntoIterator<Item = Sku>, now: Timestamp) -> HashMap<Sku, Shown> {
         let skus: HashSet<Sku> = skus.into_iter().collect();
-        let (standing, ()) = tokio::join!(self.inventory.standing(now), self.refresh(&skus, now));
+        let (health, ()) = tokio::join!(self.inventory.health(now), self.refresh(&skus, now));
         self.with(|known| {
-            let shown = |sku: &Sku| known.get(sku).map(|read| read.shown(now, standing)).unwrap_or_default();
+            let shown = |sku: &Sku| known.get(sku).map(|read| read.shown(now, health)).unwrap_or_default();
             skus.into_iter().map(|sku| (sku.clone(), shown(&sku))).collect()
         })
     }

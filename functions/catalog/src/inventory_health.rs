@@ -27,7 +27,7 @@ const FROZEN: Duration = ATTEMPT_TIMEOUT.saturating_mul(2);
 
 /// Checks from time to time whether inventory answers.
 #[derive(Debug, Clone)]
-pub struct Inventory {
+pub struct InventoryProbe {
     functions: FunctionClient,
     seen: Arc<Mutex<Seen>>,
 }
@@ -41,19 +41,19 @@ struct Seen {
 
 /// Whether inventory answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum InventoryHealth {
     /// Also while it is unknown.
     Answers,
     /// It does not answer. `answered_at` is the last time it did, as far as this instance knows.
     Away { answered_at: Option<Timestamp> },
 }
 
-impl Inventory {
+impl InventoryProbe {
     pub fn new(sdk: &aws_sdk_lambda::config::Config, stage: String) -> Self {
         Self { functions: FunctionClient::new(sdk, stage, ATTEMPT_TIMEOUT), seen: Arc::default() }
     }
 
-    pub async fn standing(&self, now: Timestamp) -> Standing {
+    pub async fn health(&self, now: Timestamp) -> InventoryHealth {
         let is_due = self.with(|seen| {
             let is_due = seen.asked_at.is_none_or(|at| now.duration_since(at) > FRESH);
             if is_due {
@@ -65,11 +65,13 @@ impl Inventory {
             let asking = tokio::spawn(self.clone().ask(now));
             let _ = tokio::time::timeout(MAX_WAIT, asking).await;
         }
-        self.with(
-            |Seen { answered_at, is_away, .. }| {
-                if *is_away { Standing::Away { answered_at: *answered_at } } else { Standing::Answers }
-            },
-        )
+        self.with(|Seen { answered_at, is_away, .. }| {
+            if *is_away {
+                InventoryHealth::Away { answered_at: *answered_at }
+            } else {
+                InventoryHealth::Answers
+            }
+        })
     }
 
     async fn ask(self, now: Timestamp) {
@@ -106,12 +108,12 @@ mod tests {
     #[tokio::test]
     async fn inventory_is_asked_once_in_a_while_and_its_return_is_noticed() {
         let (inventory, server) = inventory(well()).await;
-        assert_eq!(inventory.standing(at(0)).await, Standing::Answers);
+        assert_eq!(inventory.health(at(0)).await, InventoryHealth::Answers);
         answering(&server, ResponseTemplate::new(429)).await;
-        assert_eq!(inventory.standing(at(5)).await, Standing::Answers, "it is not asked");
-        assert_eq!(inventory.standing(at(6)).await, Standing::Away { answered_at: Some(at(0)) });
+        assert_eq!(inventory.health(at(5)).await, InventoryHealth::Answers, "it is not asked");
+        assert_eq!(inventory.health(at(6)).await, InventoryHealth::Away { answered_at: Some(at(0)) });
         answering(&server, well()).await;
-        assert_eq!(inventory.standing(at(12)).await, Standing::Answers);
+        assert_eq!(inventory.health(at(12)).await, InventoryHealth::Answers);
         assert_eq!(server.received_requests().await.unwrap().len(), 1, "since it was last changed");
     }
 
@@ -127,17 +129,17 @@ mod tests {
     #[tokio::test]
     async fn inventory_is_away_when(#[case] answer: ResponseTemplate) {
         let (inventory, _server) = inventory(answer).await;
-        assert_eq!(inventory.standing(at(0)).await, Standing::Away { answered_at: None });
+        assert_eq!(inventory.health(at(0)).await, InventoryHealth::Away { answered_at: None });
     }
 
     #[tokio::test]
     async fn a_slow_answer_is_not_waited_for_and_a_missing_one_is_noticed() {
         let (inventory, _server) = inventory(well().set_delay(10 * ATTEMPT_TIMEOUT)).await;
         let started = Instant::now();
-        assert_eq!(inventory.standing(at(0)).await, Standing::Answers);
+        assert_eq!(inventory.health(at(0)).await, InventoryHealth::Answers);
         assert!(started.elapsed() < ATTEMPT_TIMEOUT, "{:?}", started.elapsed());
         let noticed = async {
-            while inventory.standing(at(1)).await == Standing::Answers {
+            while inventory.health(at(1)).await == InventoryHealth::Answers {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };

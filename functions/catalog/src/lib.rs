@@ -8,7 +8,7 @@ mod availability;
 mod consumer;
 mod domain;
 mod handler;
-mod inventory;
+mod inventory_health;
 mod stock;
 mod store;
 #[cfg(test)]
@@ -18,5 +18,5 @@ mod testing;
 pub use api::operations;
 pub use api::routes;
 pub use consumer::{EVENT_TYPES, ORDER_EVENT_TYPES, STOCK_EVENT_TYPES, handle as handle_event};
-pub use inventory::Inventory;
+pub use inventory_health::InventoryProbe;
 pub use store::Store;

@@ -5,7 +5,7 @@ use contracts::Availability;
 use jiff::{SignedDuration, Timestamp};
 use lambda_kit::limits::LAST_KNOWN;
 
-use crate::inventory::Standing;
+use crate::inventory_health::InventoryHealth;
 
 /// A copy that this process read within this time is served without reading the table again.
 const FRESH: SignedDuration = SignedDuration::from_secs(5);
@@ -69,17 +69,17 @@ impl CachedStock {
     }
 
     /// The stock to show; unknown when inventory has never published it.
-    pub fn shown(&self, now: Timestamp, inventory: Standing) -> Shown {
+    pub fn shown(&self, now: Timestamp, inventory: InventoryHealth) -> Shown {
         let StockCopy { availability, version, published_at } = self.stock;
         let shown = Shown { availability, version, as_of: None };
         if availability.is_none() || !self.is_known(now) {
             return Shown { availability: None, ..shown };
         }
         match inventory {
-            Standing::Answers if self.is_usable(now) => shown,
-            Standing::Answers => shown.earlier(self.at),
+            InventoryHealth::Answers if self.is_usable(now) => shown,
+            InventoryHealth::Answers => shown.earlier(self.at),
             // The copy was right as long as inventory answered, and when inventory published it.
-            Standing::Away { answered_at } => match answered_at.max(published_at) {
+            InventoryHealth::Away { answered_at } => match answered_at.max(published_at) {
                 Some(at) => shown.earlier(at.min(self.at)),
                 None => Shown { availability: None, ..shown },
             },
@@ -115,35 +115,35 @@ mod tests {
     #[test]
     fn a_stock_that_was_never_published_is_unknown() {
         let never = CachedStock { stock: StockCopy::default(), ..read() };
-        for standing in [Standing::Answers, Standing::Away { answered_at: Some(at(100)) }] {
-            assert_eq!(never.shown(at(100), standing), Shown::default());
+        for health in [InventoryHealth::Answers, InventoryHealth::Away { answered_at: Some(at(100)) }] {
+            assert_eq!(never.shown(at(100), health), Shown::default());
         }
         assert_eq!(Shown::default().as_str(), "unknown");
     }
 
     #[rstest]
-    #[case::now(100, Standing::Answers, "in_stock", None)]
-    #[case::a_minute_later(160, Standing::Answers, "in_stock", None)]
-    #[case::the_copy_cannot_be_read(161, Standing::Answers, "low_stock", Some(100))]
-    #[case::for_half_an_hour(1900, Standing::Answers, "low_stock", Some(100))]
-    #[case::and_no_longer(1901, Standing::Answers, "unknown", None)]
-    #[case::inventory_is_away(100, Standing::Away { answered_at: Some(at(90)) }, "low_stock", Some(90))]
-    #[case::since_this_instance_began(100, Standing::Away { answered_at: None }, "low_stock", Some(10))]
-    #[case::both(200, Standing::Away { answered_at: Some(at(150)) }, "low_stock", Some(100))]
+    #[case::now(100, InventoryHealth::Answers, "in_stock", None)]
+    #[case::a_minute_later(160, InventoryHealth::Answers, "in_stock", None)]
+    #[case::the_copy_cannot_be_read(161, InventoryHealth::Answers, "low_stock", Some(100))]
+    #[case::for_half_an_hour(1900, InventoryHealth::Answers, "low_stock", Some(100))]
+    #[case::and_no_longer(1901, InventoryHealth::Answers, "unknown", None)]
+    #[case::inventory_is_away(100, InventoryHealth::Away { answered_at: Some(at(90)) }, "low_stock", Some(90))]
+    #[case::since_this_instance_began(100, InventoryHealth::Away { answered_at: None }, "low_stock", Some(10))]
+    #[case::both(200, InventoryHealth::Away { answered_at: Some(at(150)) }, "low_stock", Some(100))]
     fn stock_is_shown_as_current_or_as_last_known(
         #[case] now: i64,
-        #[case] standing: Standing,
+        #[case] health: InventoryHealth,
         #[case] availability: &str,
         #[case] as_of: Option<i64>,
     ) {
-        let shown = read().shown(at(now), standing);
+        let shown = read().shown(at(now), health);
         assert_eq!((shown.as_str(), shown.as_of), (availability, as_of.map(at)));
     }
 
     #[test]
     fn what_is_sold_out_stays_sold_out() {
         let stock = StockCopy { availability: Some(Availability::OutOfStock), ..read().stock };
-        let away = Standing::Away { answered_at: Some(at(90)) };
+        let away = InventoryHealth::Away { answered_at: Some(at(90)) };
         assert_eq!(CachedStock { stock, ..read() }.shown(at(100), away).as_str(), "out_of_stock");
     }
 }

@@ -5,7 +5,7 @@ use lambda_kit::testing::sdk_config;
 use serde_json::json;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
-use crate::inventory::Inventory;
+use crate::inventory_health::InventoryProbe;
 
 pub fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -17,11 +17,11 @@ pub fn well() -> ResponseTemplate {
 }
 
 /// An inventory whose health check gives this response.
-pub async fn inventory(answer: ResponseTemplate) -> (Inventory, MockServer) {
+pub async fn inventory(answer: ResponseTemplate) -> (InventoryProbe, MockServer) {
     let server = MockServer::start().await;
     answering(&server, answer).await;
     let (sdk, _) = sdk_config(&server.uri());
-    (Inventory::new(&(&sdk).into(), "test".to_owned()), server)
+    (InventoryProbe::new(&(&sdk).into(), "test".to_owned()), server)
 }
 
 /// Sets the response from now on.

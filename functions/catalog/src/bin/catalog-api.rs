@@ -1,4 +1,4 @@
-use catalog::{Inventory, Store, routes};
+use catalog::{InventoryProbe, Store, routes};
 use lambda_kit::{MainResult, aws, config, dynamodb::Table, http, jwt::Verifier, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
@@ -8,6 +8,6 @@ async fn main() -> MainResult {
     let table = Table::from_env(&sdk)?;
     let verifier = Verifier::from_env(&sdk)?;
     let checks = vec![table.health(), verifier.health()];
-    let inventory = Inventory::new(&(&sdk).into(), config::required("STAGE")?);
+    let inventory = InventoryProbe::new(&(&sdk).into(), config::required("STAGE")?);
     http::run(checks, routes(Store::new(table), inventory), verifier).await
 }

@@ -6,7 +6,7 @@ use axum::{
     body::Body,
     http::{HeaderMap, Request, StatusCode},
 };
-use catalog::{Inventory, Store, handle_event, routes};
+use catalog::{InventoryProbe, Store, handle_event, routes};
 use contracts::{
     Availability, CorrelationId, Currency, Envelope, Money, NewEvent, OrderLine, Sku, UserId,
     events::{InventoryStockChanged, OrderCompleted},
@@ -28,12 +28,12 @@ struct TestApi {
 }
 
 /// Inventory, which is well.
-async fn inventory() -> (Inventory, MockServer) {
+async fn inventory() -> (InventoryProbe, MockServer) {
     let server = MockServer::start().await;
     let well = ResponseTemplate::new(200).set_body_json(json!({"status": "ok", "checks": {}}));
     Mock::given(any()).respond_with(well).mount(&server).await;
     let (sdk, _) = testing::sdk_config(&server.uri());
-    (Inventory::new(&(&sdk).into(), "test".to_owned()), server)
+    (InventoryProbe::new(&(&sdk).into(), "test".to_owned()), server)
 }
 
 impl TestApi {
