@@ -23,7 +23,7 @@ use lambda_kit::{
     dynamodb::Table,
     http::{
         Body, Correlation, FieldError, Idempotency, Identity, Limited, Limiter, Problem, Query, conditional,
-        etag, offered, replayed,
+        etag, offer_limit, replayed,
     },
     limits::{ORDERS_PER_USER, QUOTES_PER_USER},
 };
@@ -71,7 +71,7 @@ pub fn routes(store: Store, limits: Limiters, forecast: Forecast) -> Router {
         .route("/v1/orders/{id}/cancel", post(request_cancel))
         .route("/v1/reports/sales", get(sales))
         .merge(discounts::routes())
-        .layer(from_fn_with_state(Arc::new(limits.orders), offered))
+        .layer(from_fn_with_state(Arc::new(limits.orders), offer_limit))
         .merge(quote::routes(limits.quotes, forecast))
         .with_state(store)
 }
@@ -226,7 +226,7 @@ async fn place(
     let code = body.discount_code();
     let skus = body.skus();
     let lookup = store.lookup(Some(&order_id), &identity.user_id, &skus, code);
-    let found = limit.beside(identity.user_id.as_str(), lookup).await?;
+    let found = limit.take_during(identity.user_id.as_str(), lookup).await?;
     // Before every other check. Prices, the code and the account may have changed since, and a repeat still
     // gets the first answer.
     if let Some(first) = found.placed {

@@ -42,7 +42,7 @@ pub use etag::EntityTags;
 pub use idempotency::{Idempotency, replayed};
 pub use identity::{Admin, Identity};
 #[cfg(feature = "limiter")]
-pub use limit::{Limited, Limiter, by_address, offered};
+pub use limit::{Limited, Limiter, by_address, offer_limit};
 pub use page::{List, Page};
 pub use problem::{FieldError, OwnBody, Problem};
 pub use query::Query;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Extension, Json, Router, extract::State, middleware::from_fn_with_state, routing::post};
 use contracts::{Availability, Money, OrderDiscount, PricedLine, Sku};
 use jiff::Timestamp;
-use lambda_kit::http::{Body, Identity, Limited, Limiter, Problem, offered};
+use lambda_kit::http::{Body, Identity, Limited, Limiter, Problem, offer_limit};
 use serde::Serialize;
 
 use super::{priced, request::PlaceOrder};
@@ -22,7 +22,7 @@ pub(super) fn routes(limiter: Limiter, forecast: Forecast) -> Router<Store> {
     Router::new()
         .route("/v1/quotes", post(show))
         .layer(Extension(forecast))
-        .layer(from_fn_with_state(Arc::new(limiter), offered))
+        .layer(from_fn_with_state(Arc::new(limiter), offer_limit))
 }
 
 /// The route as openapi.json describes it.
@@ -93,7 +93,7 @@ async fn show(
     // The limit is checked during the read, so it costs no time. Inventory and fulfillment are called only
     // after it, because orders need their capacity.
     let lookup = store.lookup(None, &identity.user_id, &skus, code);
-    let found = limit.beside(identity.user_id.as_str(), lookup).await?;
+    let found = limit.take_during(identity.user_id.as_str(), lookup).await?;
     let (items, offer) = priced(&body, &found.prices, &found.discount, now)?;
     let quoted = quote(items, offer.as_ref()).map_err(Rejected::into_problem)?;
     let (available, serviceable) =

@@ -103,7 +103,7 @@ fn number(number: i64) -> HeaderValue {
     HeaderValue::from(number)
 }
 
-/// A limit that a handler takes itself, concurrently with its first read. [`offered`] puts it into the
+/// A limit that a handler takes itself, concurrently with its first read. [`offer_limit`] puts it into the
 /// request's extensions.
 #[derive(Debug, Clone)]
 pub struct Limited {
@@ -117,7 +117,7 @@ impl Limited {
     ///
     /// # Errors
     /// 429 when there is no token, else what `read` failed with.
-    pub async fn beside<T, E: Into<Problem>>(
+    pub async fn take_during<T, E: Into<Problem>>(
         &self,
         caller: &str,
         read: impl Future<Output = Result<T, E>>,
@@ -130,7 +130,7 @@ impl Limited {
 }
 
 /// Offers the limit to the handlers of these routes, and reports the remaining tokens in the response.
-pub async fn offered(State(limiter): State<Arc<Limiter>>, mut request: Request, next: Next) -> Response {
+pub async fn offer_limit(State(limiter): State<Arc<Limiter>>, mut request: Request, next: Next) -> Response {
     let taken = Arc::new(OnceLock::new());
     request.extensions_mut().insert(Limited { limiter, taken: taken.clone() });
     let mut response = next.run(request).await;
