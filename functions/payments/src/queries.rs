@@ -46,39 +46,43 @@ mod tests {
     use contracts::UserId;
 
     use super::*;
-    use crate::testing::{Lab, order_of};
+    use crate::testing::{Fixture, order_of};
 
-    async fn ask(lab: &Lab, order_ids: Vec<OrderId>) -> Vec<(OrderId, bool)> {
+    async fn ask(fixture: &Fixture, order_ids: Vec<OrderId>) -> Vec<(OrderId, bool)> {
         let query = PaymentQuery::PaymentStatuses { order_ids };
-        let answer = handle(&lab.payments.recorder.store, query).await.unwrap();
+        let answer = handle(&fixture.payments.recorder.store, query).await.unwrap();
         answer.payments.into_iter().map(|payment| (payment.order_id, payment.at_rest)).collect()
     }
 
     #[tokio::test]
     async fn a_payment_is_at_rest_once_its_money_is_back_and_not_before() {
-        let lab = Lab::new().await;
+        let fixture = Fixture::new().await;
         let other = order_of(&UserId::generate());
-        assert_eq!(ask(&lab, vec![lab.order.clone()]).await, []);
-        lab.take("pm_card_visa", "t1").await.unwrap();
-        assert_eq!(ask(&lab, vec![other.clone(), lab.order.clone()]).await, [(lab.order.clone(), false)]);
-        lab.undo().await.unwrap();
-        assert_eq!(ask(&lab, vec![lab.order.clone(), other]).await, [(lab.order.clone(), true)]);
+        assert_eq!(ask(&fixture, vec![fixture.order.clone()]).await, []);
+        fixture.take("pm_card_visa", "t1").await.unwrap();
+        assert_eq!(
+            ask(&fixture, vec![other.clone(), fixture.order.clone()]).await,
+            [(fixture.order.clone(), false)]
+        );
+        fixture.undo().await.unwrap();
+        assert_eq!(ask(&fixture, vec![fixture.order.clone(), other]).await, [(fixture.order.clone(), true)]);
     }
 
     #[tokio::test]
     async fn a_payment_that_was_undone_before_it_began_is_at_rest() {
-        let lab = Lab::new().await;
-        lab.undo().await.unwrap();
-        assert_eq!(ask(&lab, vec![lab.order.clone()]).await, [(lab.order.clone(), true)]);
+        let fixture = Fixture::new().await;
+        fixture.undo().await.unwrap();
+        assert_eq!(ask(&fixture, vec![fixture.order.clone()]).await, [(fixture.order.clone(), true)]);
     }
 
     #[tokio::test]
     async fn a_query_that_is_too_long_is_refused_before_anything_is_read() {
-        let lab = Lab::new().await;
-        lab.faults.reset();
-        let order_ids = vec![lab.order.clone(); PAYMENT_STATUSES_MAX + 1];
-        let result = handle(&lab.payments.recorder.store, PaymentQuery::PaymentStatuses { order_ids }).await;
+        let fixture = Fixture::new().await;
+        fixture.faults.reset();
+        let order_ids = vec![fixture.order.clone(); PAYMENT_STATUSES_MAX + 1];
+        let result =
+            handle(&fixture.payments.recorder.store, PaymentQuery::PaymentStatuses { order_ids }).await;
         assert!(matches!(result, Err(QueryError::TooMany(51))));
-        assert!(lab.faults.calls().is_empty());
+        assert!(fixture.faults.calls().is_empty());
     }
 }

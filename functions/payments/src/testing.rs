@@ -47,7 +47,7 @@ pub const CALL: Duration = Duration::from_millis(1500);
 
 /// A payments context of its own for a test.
 #[derive(Clone)]
-pub struct Lab {
+pub struct Fixture {
     pub payments: Payments,
     pub stripe: FakeStripe,
     pub aws: FakeAws,
@@ -65,7 +65,7 @@ pub struct Lab {
     later: Arc<AtomicI64>,
 }
 
-impl Lab {
+impl Fixture {
     pub async fn new() -> Self {
         Self::with_calls_of(CALL).await
     }

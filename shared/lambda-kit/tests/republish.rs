@@ -18,7 +18,7 @@ mod topic;
 
 use topic::{Entry, Topic};
 
-struct Shop {
+struct Fixture {
     table: Table,
     faults: Faults,
     topic: Topic,
@@ -42,7 +42,7 @@ fn event(subject: &str, event_type: &str, sequence: u64) -> Envelope {
     }
 }
 
-impl Shop {
+impl Fixture {
     async fn open() -> Self {
         let topic = Topic::open().await;
         topic.refuses(|entry| (entry.group == "bad").then_some(("InternalError", false)));
@@ -102,34 +102,34 @@ fn run(name: &str) -> Request {
 
 #[tokio::test]
 async fn every_outbox_is_published_again_and_the_events_of_a_subject_in_order() {
-    let shop = Shop::open().await;
-    shop.put("ORDER#a", "COMMIT#00000001", &[event("a", "order.created", 1)]).await;
+    let fixture = Fixture::open().await;
+    fixture.put("ORDER#a", "COMMIT#00000001", &[event("a", "order.created", 1)]).await;
     let more = [event("a", "order.inventory_reserved", 2), event("a", "order.payment_pending", 3)];
-    shop.put("ORDER#a", "COMMIT#00000002", &more).await;
-    shop.put("PRICE#MUG", "PRICE", &[]).await;
-    let page = shop.page(&run("r")).await.unwrap();
+    fixture.put("ORDER#a", "COMMIT#00000002", &more).await;
+    fixture.put("PRICE#MUG", "PRICE", &[]).await;
+    let page = fixture.page(&run("r")).await.unwrap();
     assert_eq!(page, RepublishedPage { events: 3, unreadable: 0, cursor: None });
-    assert_eq!(shop.events().await, ["a 1", "a 2", "a 3"]);
+    assert_eq!(fixture.events().await, ["a 1", "a 2", "a 3"]);
 }
 
 #[tokio::test]
 async fn a_table_of_many_pages_is_gone_through_once() {
-    let shop = Shop::open().await;
-    shop.users(230).await;
-    assert!(shop.all(run("r")).await > 2);
-    let mut events = shop.events().await;
+    let fixture = Fixture::open().await;
+    fixture.users(230).await;
+    assert!(fixture.all(run("r")).await > 2);
+    let mut events = fixture.events().await;
     events.sort();
     events.dedup();
-    assert_eq!((events.len(), shop.published().await.len()), (230, 230));
+    assert_eq!((events.len(), fixture.published().await.len()), (230, 230));
 }
 
 #[tokio::test]
 async fn a_cursor_holds_no_e_mail_address() {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-    let shop = Shop::open().await;
-    shop.users(150).await;
+    let fixture = Fixture::open().await;
+    fixture.users(150).await;
     let mut request = run("r");
-    while let Some(cursor) = shop.page(&request).await.unwrap().cursor {
+    while let Some(cursor) = fixture.page(&request).await.unwrap().cursor {
         let key = String::from_utf8(URL_SAFE_NO_PAD.decode(&cursor).unwrap()).unwrap();
         assert!(key.contains("USER#") && !key.contains('@'), "{key}");
         request.cursor = Some(cursor);
@@ -138,85 +138,86 @@ async fn a_cursor_holds_no_e_mail_address() {
 
 #[tokio::test]
 async fn pages_of_items_that_told_nothing_are_passed_over() {
-    let shop = Shop::open().await;
+    let fixture = Fixture::open().await;
     for i in 0..250 {
-        shop.put(&format!("REFRESH#{i}"), "TOKEN", &[]).await;
+        fixture.put(&format!("REFRESH#{i}"), "TOKEN", &[]).await;
     }
     assert_eq!(
-        shop.page(&run("r")).await.unwrap(),
+        fixture.page(&run("r")).await.unwrap(),
         RepublishedPage { events: 0, unreadable: 0, cursor: None }
     );
 }
 
 #[tokio::test]
 async fn an_event_keeps_its_id_and_the_topic_takes_it_once_in_each_run() {
-    let shop = Shop::open().await;
-    shop.put("USER#1", "PROFILE", &[event("u", "user.registered", 1)]).await;
+    let fixture = Fixture::open().await;
+    fixture.put("USER#1", "PROFILE", &[event("u", "user.registered", 1)]).await;
     for name in ["first", "first", "second"] {
-        shop.page(&run(name)).await.unwrap();
+        fixture.page(&run(name)).await.unwrap();
     }
     let event_id = EventId::derive("test", "u", 1);
-    let ids: Vec<String> = shop.published().await.into_iter().map(|entry| entry.deduplication_id).collect();
+    let ids: Vec<String> =
+        fixture.published().await.into_iter().map(|entry| entry.deduplication_id).collect();
     assert_eq!(ids, ["first", "first", "second"].map(|run| format!("{event_id}.{run}")));
 }
 
 #[tokio::test]
 async fn only_what_is_asked_for_is_published() {
-    let shop = Shop::open().await;
-    shop.put("SKU#MUG", "SUMMARY", &[event("MUG", "inventory.stock_changed", 1)]).await;
-    shop.put("RESERVATION#a", "RESERVATION", &[event("a", "inventory.reserved", 5)]).await;
+    let fixture = Fixture::open().await;
+    fixture.put("SKU#MUG", "SUMMARY", &[event("MUG", "inventory.stock_changed", 1)]).await;
+    fixture.put("RESERVATION#a", "RESERVATION", &[event("a", "inventory.reserved", 5)]).await;
     let event_types = vec!["inventory.stock_changed".to_owned()];
-    shop.page(&Request { event_types, ..run("r") }).await.unwrap();
-    assert_eq!(shop.events().await, ["MUG 1"]);
+    fixture.page(&Request { event_types, ..run("r") }).await.unwrap();
+    assert_eq!(fixture.events().await, ["MUG 1"]);
     let since = Some(Timestamp::from_second(5).unwrap());
-    shop.page(&Request { since, ..run("s") }).await.unwrap();
-    assert_eq!(shop.events().await, ["MUG 1", "a 5"]);
+    fixture.page(&Request { since, ..run("s") }).await.unwrap();
+    assert_eq!(fixture.events().await, ["MUG 1", "a 5"]);
 }
 
 #[tokio::test]
 async fn a_page_that_the_topic_did_not_take_whole_is_an_error_and_holds_back_what_comes_behind() {
-    let shop = Shop::open().await;
+    let fixture = Fixture::open().await;
     let commit = |n: u64| [event("bad", "order.created", n)];
-    shop.put("ORDER#bad", "COMMIT#00000001", &commit(1)).await;
+    fixture.put("ORDER#bad", "COMMIT#00000001", &commit(1)).await;
     for n in 2..15 {
-        shop.put("ORDER#bad", &format!("COMMIT#{n:08}"), &commit(n)).await;
+        fixture.put("ORDER#bad", &format!("COMMIT#{n:08}"), &commit(n)).await;
     }
-    assert!(matches!(shop.page(&run("r")).await, Err(RepublishError::NotTaken(1))));
-    assert_eq!(shop.events().await, ["bad 1"], "the later ones are not tried");
+    assert!(matches!(fixture.page(&run("r")).await, Err(RepublishError::NotTaken(1))));
+    assert_eq!(fixture.events().await, ["bad 1"], "the later ones are not tried");
 }
 
 #[tokio::test]
 async fn an_outbox_that_cannot_be_read_is_counted_and_stops_nobody() {
-    let shop = Shop::open().await;
+    let fixture = Fixture::open().await;
     let mut broken = key("USER#0", "PROFILE");
     let nonsense = aws_sdk_dynamodb::types::AttributeValue::S("{}".to_owned());
     broken.insert(OUTBOX.to_owned(), aws_sdk_dynamodb::types::AttributeValue::L(vec![nonsense]));
-    let put = shop.table.client.put_item().table_name(&shop.table.name).set_item(Some(broken));
+    let put = fixture.table.client.put_item().table_name(&fixture.table.name).set_item(Some(broken));
     put.send().await.unwrap();
-    shop.put("USER#1", "PROFILE", &[event("u", "user.registered", 1)]).await;
+    fixture.put("USER#1", "PROFILE", &[event("u", "user.registered", 1)]).await;
     assert_eq!(
-        shop.page(&run("r")).await.unwrap(),
+        fixture.page(&run("r")).await.unwrap(),
         RepublishedPage { events: 1, unreadable: 1, cursor: None }
     );
 }
 
 #[tokio::test]
 async fn a_table_that_does_not_answer_is_an_error_and_nothing_is_published() {
-    let shop = Shop::open().await;
-    shop.users(1).await;
-    shop.faults.refuse("Scan", MAX_ATTEMPTS);
-    assert!(matches!(shop.page(&run("r")).await, Err(RepublishError::Table(_))));
-    assert!(shop.published().await.is_empty());
+    let fixture = Fixture::open().await;
+    fixture.users(1).await;
+    fixture.faults.refuse("Scan", MAX_ATTEMPTS);
+    assert!(matches!(fixture.page(&run("r")).await, Err(RepublishError::Table(_))));
+    assert!(fixture.published().await.is_empty());
 }
 
 #[tokio::test]
 async fn a_request_that_makes_no_sense_is_refused() {
-    let shop = Shop::open().await;
+    let fixture = Fixture::open().await;
     for name in ["", "a b", &"a".repeat(65)] {
-        assert!(matches!(shop.page(&run(name)).await, Err(RepublishError::Run)), "{name}");
+        assert!(matches!(fixture.page(&run(name)).await, Err(RepublishError::Run)), "{name}");
     }
     for cursor in ["", "!", "e30"] {
         let request = Request { cursor: Some(cursor.to_owned()), ..run("r") };
-        assert!(matches!(shop.page(&request).await, Err(RepublishError::Cursor)), "{cursor}");
+        assert!(matches!(fixture.page(&request).await, Err(RepublishError::Cursor)), "{cursor}");
     }
 }

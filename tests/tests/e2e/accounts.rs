@@ -7,8 +7,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use shop_client::{Error, NewOrder};
 
+use crate::fixture::{Customer, Fixture, Result, address, buy, eventually, one, unique};
 use crate::harness::Outcome;
-use crate::world::{Customer, Result, World, address, buy, eventually, one, unique};
 
 crate::tests![
     five_wrong_passwords_close_an_account_to_the_right_one_and_to_no_other,
@@ -18,9 +18,9 @@ crate::tests![
 
 const WITHIN: Duration = Duration::from_secs(60);
 
-async fn login(world: &World, email: &str, password: &str) -> Result<StatusCode> {
+async fn login(fixture: &Fixture, email: &str, password: &str) -> Result<StatusCode> {
     let credentials = json!({"email": email, "password": password});
-    let answer = world.shop.call(Method::POST, "/v1/auth/login").json(&credentials).send_once().await?;
+    let answer = fixture.shop.call(Method::POST, "/v1/auth/login").json(&credentials).send_once().await?;
     if answer.status == StatusCode::TOO_MANY_REQUESTS {
         let seconds: u32 =
             answer.header("retry-after").and_then(|value| value.parse().ok()).unwrap_or_default();
@@ -29,43 +29,43 @@ async fn login(world: &World, email: &str, password: &str) -> Result<StatusCode>
     Ok(answer.status)
 }
 
-async fn five_wrong_passwords_close_an_account_to_the_right_one_and_to_no_other(world: World) -> Outcome {
-    let (anna, ben) = (world.customer().await?, world.customer().await?);
+async fn five_wrong_passwords_close_an_account_to_the_right_one_and_to_no_other(fixture: Fixture) -> Outcome {
+    let (anna, ben) = (fixture.customer().await?, fixture.customer().await?);
     for _ in 0..5 {
-        assert_eq!(login(&world, &anna.email, "wrong").await?, StatusCode::UNAUTHORIZED);
+        assert_eq!(login(&fixture, &anna.email, "wrong").await?, StatusCode::UNAUTHORIZED);
     }
-    assert_eq!(login(&world, &anna.email, &anna.password).await?, StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(login(&world, &ben.email, &ben.password).await?, StatusCode::OK);
+    assert_eq!(login(&fixture, &anna.email, &anna.password).await?, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(login(&fixture, &ben.email, &ben.password).await?, StatusCode::OK);
     Ok(())
 }
 
-async fn an_operator_makes_somebody_an_administrator(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(1).await?);
+async fn an_operator_makes_somebody_an_administrator(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(1).await?);
     let adjust = async |shop: &shop_client::Shop| {
         let call = shop.call(Method::POST, &format!("/v1/inventory/{sku}/adjustments"));
         let call = call.header("idempotency-key", &unique("key"));
         Ok::<_, Error>(call.json(&json!({"delta": 1, "reason": "found"})).send().await?.status)
     };
     assert_eq!(adjust(&customer.shop).await?, StatusCode::FORBIDDEN);
-    world.ops(&["users", "grant-admin", &customer.email.to_uppercase()]).await?;
+    fixture.ops(&["users", "grant-admin", &customer.email.to_uppercase()]).await?;
     assert_eq!(adjust(&customer.shop).await?, StatusCode::FORBIDDEN, "by a token from before");
-    let shop = world.shop.login(&customer.email, &customer.password).await?;
+    let shop = fixture.shop.login(&customer.email, &customer.password).await?;
     assert_eq!(adjust(&shop).await?, StatusCode::OK);
 
-    let nobody = world.ops(&["users", "grant-admin", "nobody@ordersaga.example"]).await;
+    let nobody = fixture.ops(&["users", "grant-admin", "nobody@ordersaga.example"]).await;
     let said = nobody.err().and_then(|error| error.message().map(str::to_owned)).unwrap_or_default();
     assert!(said.contains("nobody has registered as"), "{said}");
     Ok(())
 }
 
 async fn whoever_leaves_is_gone_from_every_table_log_and_queue_once_the_open_orders_have_ended(
-    world: World,
+    fixture: Fixture,
 ) -> Outcome {
-    let (sku, since) = (world.product(5).await?, jiff::Timestamp::now());
-    let (customer, personal) = somebody(&world).await?;
+    let (sku, since) = (fixture.product(5).await?, jiff::Timestamp::now());
+    let (customer, personal) = somebody(&fixture).await?;
     let completed = order(&customer, &personal, buy(&sku)).await?;
     assert_eq!(customer.ended(&completed).await?.status, OrderStatus::OrderCompleted);
-    let payment_method = world.gateway.store_card(shop_client::card::ASKS_FIRST).await?;
+    let payment_method = fixture.gateway.store_card(shop_client::card::ASKS_FIRST).await?;
     let open = order(&customer, &personal, NewOrder { payment_method, ..buy(&sku) }).await?;
     let asked = eventually("the bank asks the customer", async || {
         let payment = customer.shop.payment(&open).await?;
@@ -74,9 +74,9 @@ async fn whoever_leaves_is_gone_from_every_table_log_and_queue_once_the_open_ord
     .await?;
     // Otherwise the search would find nothing, whatever it did.
     for context in ["users", "fulfillment", "orders"] {
-        let table = format!("ordersaga-{}-{context}:", world.outputs.stage);
+        let table = format!("ordersaga-{}-{context}:", fixture.outputs.stage);
         eventually(&format!("{context} knows the person"), async || {
-            let found = in_tables(&world, &personal).await?;
+            let found = in_tables(&fixture, &personal).await?;
             if found.iter().any(|item| item.starts_with(&table)) {
                 Ok(())
             } else {
@@ -91,7 +91,7 @@ async fn whoever_leaves_is_gone_from_every_table_log_and_queue_once_the_open_ord
 
     let deleted = customer.shop.call(Method::DELETE, "/v1/users/me").send().await?;
     assert_eq!(deleted.status, StatusCode::ACCEPTED);
-    assert_eq!(login(&world, &customer.email, &customer.password).await?, StatusCode::UNAUTHORIZED);
+    assert_eq!(login(&fixture, &customer.email, &customer.password).await?, StatusCode::UNAUTHORIZED);
     let me = customer.shop.call(Method::GET, "/v1/users/me").send().await?;
     assert_eq!(me.status, StatusCode::NOT_FOUND);
     is_closed(live).await?;
@@ -102,32 +102,32 @@ async fn whoever_leaves_is_gone_from_every_table_log_and_queue_once_the_open_ord
     .await?;
 
     // The open order goes on, to its address.
-    world.gateway.authenticate(&asked).await?;
+    fixture.gateway.authenticate(&asked).await?;
     assert_eq!(customer.ended(&open).await?.status, OrderStatus::OrderCompleted);
     let shipped = customer.history(&open).await?;
     assert!(shipped.contains(&"order.shipment_scheduled".to_owned()), "{shipped:?}");
 
     eventually("nothing personal is in a table", async || {
-        let found = in_tables(&world, &personal).await?;
+        let found = in_tables(&fixture, &personal).await?;
         if found.is_empty() { Ok(()) } else { Err(format!("{found:#?}"))? }
     })
     .await?;
-    assert_eq!(in_logs(&world, &personal, since).await?, Vec::<String>::new());
+    assert_eq!(in_logs(&fixture, &personal, since).await?, Vec::<String>::new());
     eventually("nothing personal is in a queue", async || {
         let queues =
-            world.emulator.send("sqs", "messages", Method::GET, "/_ministack/sqs/messages", &[], vec![]);
+            fixture.emulator.send("sqs", "messages", Method::GET, "/_ministack/sqs/messages", &[], vec![]);
         let queues = queues.await.map_err(|error| error.to_string())?;
         if named(&queues, &personal) { Err("a message names the person")? } else { Ok(()) }
     })
     .await?;
     // The order is still there for the books.
-    assert_eq!(world.admin.order(&completed).await?.status, OrderStatus::OrderCompleted);
+    assert_eq!(fixture.admin.order(&completed).await?.status, OrderStatus::OrderCompleted);
     Ok(())
 }
 
 /// A customer with a unique name, street and phone number. Returns these and the e-mail address.
-async fn somebody(world: &World) -> Result<(Customer, Vec<String>)> {
-    let customer = world.customer().await?;
+async fn somebody(fixture: &Fixture) -> Result<(Customer, Vec<String>)> {
+    let customer = fixture.customer().await?;
     let (name, street) = (unique("Name"), unique("Street"));
     let digits: String = street.bytes().filter(u8::is_ascii_digit).take(9).map(char::from).collect();
     let phone = format!("+4915{digits:0<9}");
@@ -167,10 +167,10 @@ fn named(text: &str, personal: &[String]) -> bool {
 }
 
 /// The items of all tables that name the person, each with its table.
-async fn in_tables(world: &World, personal: &[String]) -> std::result::Result<Vec<String>, String> {
+async fn in_tables(fixture: &Fixture, personal: &[String]) -> std::result::Result<Vec<String>, String> {
     let call = async |operation: &str, input: Value| {
         let target = format!("DynamoDB_20120810.{operation}");
-        world.emulator.json("dynamodb", &target, &input).await.map_err(|error| error.to_string())
+        fixture.emulator.json("dynamodb", &target, &input).await.map_err(|error| error.to_string())
     };
     let mut found = Vec::new();
     let tables = call("ListTables", json!({})).await?;
@@ -191,12 +191,12 @@ async fn in_tables(world: &World, personal: &[String]) -> std::result::Result<Ve
 }
 
 /// The lines of all logs that name the person. Only those since the test began: the emulator gives 10,000 at most.
-async fn in_logs(world: &World, personal: &[String], since: jiff::Timestamp) -> Result<Vec<String>> {
+async fn in_logs(fixture: &Fixture, personal: &[String], since: jiff::Timestamp) -> Result<Vec<String>> {
     let call = async |operation: &str, input: Value| {
         let target = format!("Logs_20140328.{operation}");
         // While functions write, the emulator may fail to read ("dictionary changed size during iteration").
         eventually("the logs can be read", async || {
-            Ok(world.emulator.json("logs", &target, &input).await.map_err(|error| error.to_string())?)
+            Ok(fixture.emulator.json("logs", &target, &input).await.map_err(|error| error.to_string())?)
         })
         .await
     };

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::fixture::{Fixture, eventually, unique};
 use crate::harness::Outcome;
-use crate::world::{World, eventually, unique};
 
 crate::tests![an_alarm_is_published_when_it_is_raised_and_when_it_ends];
 
@@ -13,8 +13,8 @@ const VERSION: &str = "2010-08-01";
 /// Checks that the alarm is raised by a count of `kind` that the function has logged. The emulator does not
 /// turn logs into metrics, as CloudWatch does for this record format, so the test copies the values from the
 /// record, and the alarm must find them.
-pub async fn is_raised_by_log(world: &World, function: &str, kind: &str, alarm: &str) -> Outcome {
-    let records = world.log_lines(function, &["CloudWatchMetrics", kind]).await?;
+pub async fn is_raised_by_log(fixture: &Fixture, function: &str, kind: &str, alarm: &str) -> Outcome {
+    let records = fixture.log_lines(function, &["CloudWatchMetrics", kind]).await?;
     let record: Value = serde_json::from_str(records.last().ok_or("no metric was logged")?)?;
     let directive = &record["_aws"]["CloudWatchMetrics"][0];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -29,25 +29,25 @@ pub async fn is_raised_by_log(world: &World, function: &str, kind: &str, alarm: 
         form.push((format!("{dimension}.Name"), text(name)));
         form.push((format!("{dimension}.Value"), text(&record[text(name)])));
     }
-    world.emulator.query("monitoring", "PutMetricData", VERSION, &form).await?;
+    fixture.emulator.query("monitoring", "PutMetricData", VERSION, &form).await?;
 
-    let asked = [("AlarmNames.member.1".to_owned(), name(world, alarm))];
+    let asked = [("AlarmNames.member.1".to_owned(), name(fixture, alarm))];
     eventually(&format!("{alarm} is raised"), async || {
-        let alarms = world.emulator.query("monitoring", "DescribeAlarms", VERSION, &asked).await?;
+        let alarms = fixture.emulator.query("monitoring", "DescribeAlarms", VERSION, &asked).await?;
         if alarms.contains("<StateValue>ALARM</StateValue>") { Ok(()) } else { Err(alarms)? }
     })
     .await?;
     Ok(())
 }
 
-fn name(world: &World, alarm: &str) -> String {
-    format!("ordersaga-{}-{alarm}", world.outputs.stage)
+fn name(fixture: &Fixture, alarm: &str) -> String {
+    format!("ordersaga-{}-{alarm}", fixture.outputs.stage)
 }
 
-async fn an_alarm_is_published_when_it_is_raised_and_when_it_ends(world: World) -> Outcome {
+async fn an_alarm_is_published_when_it_is_raised_and_when_it_ends(fixture: Fixture) -> Outcome {
     // A queue of this test's own instead of the mailbox of a person.
     let sqs = async |operation: &str, input: Value| {
-        world.emulator.json("sqs", &format!("AmazonSQS.{operation}"), &input).await
+        fixture.emulator.json("sqs", &format!("AmazonSQS.{operation}"), &input).await
     };
     let lets_sns_in = json!({"Version": "2012-10-17", "Statement": {
         "Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"},
@@ -58,19 +58,19 @@ async fn an_alarm_is_published_when_it_is_raised_and_when_it_ends(world: World) 
     let attributes =
         sqs("GetQueueAttributes", json!({"QueueUrl": queue, "AttributeNames": ["QueueArn"]})).await?;
     let subscribe = [
-        ("TopicArn", world.parameter("alarm-action-arn").await?),
+        ("TopicArn", fixture.parameter("alarm-action-arn").await?),
         ("Protocol", "sqs".to_owned()),
         ("Endpoint", attributes["Attributes"]["QueueArn"].as_str().ok_or("the queue has an ARN")?.to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value));
-    world.emulator.query("sns", "Subscribe", "2010-03-31", &subscribe).await?;
+    fixture.emulator.query("sns", "Subscribe", "2010-03-31", &subscribe).await?;
 
     // An alarm on a metric that no other test uses.
-    let alarm = name(&world, "payments-refund-failed");
+    let alarm = name(&fixture, "payments-refund-failed");
     for state in ["ALARM", "OK"] {
         let form = [("AlarmName", &*alarm), ("StateValue", state), ("StateReason", "a test")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        world.emulator.query("monitoring", "SetAlarmState", VERSION, &form).await?;
+        fixture.emulator.query("monitoring", "SetAlarmState", VERSION, &form).await?;
         eventually(&format!("the topic has published {state}"), async || {
             let received = sqs("ReceiveMessage", json!({"QueueUrl": queue, "WaitTimeSeconds": 1})).await?;
             let read = |text: &Value| -> Value {

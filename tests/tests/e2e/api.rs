@@ -5,8 +5,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use shop_client::{Answer, Shop};
 
+use crate::fixture::{Fixture, Result, buy, unique};
 use crate::harness::Outcome;
-use crate::world::{Result, World, buy, unique};
 
 crate::tests![
     what_users_refuse,
@@ -77,15 +77,15 @@ impl Case {
 }
 
 /// Sends all requests, and reports every response that is not the expected refusal.
-async fn refuses(world: &World, cases: Vec<Case>) -> Outcome {
-    let customer = world.customer().await?;
+async fn refuses(fixture: &Fixture, cases: Vec<Case>) -> Outcome {
+    let customer = fixture.customer().await?;
     let mut wrong = Vec::new();
     for case in cases {
         let shop = match case.who {
-            Who::Nobody => world.shop.clone(),
-            Who::Stranger => world.shop.with_token("not.a.token"),
+            Who::Nobody => fixture.shop.clone(),
+            Who::Stranger => fixture.shop.with_token("not.a.token"),
             Who::User => customer.shop.clone(),
-            Who::Admin => world.admin.clone(),
+            Who::Admin => fixture.admin.clone(),
         };
         let answer = case.send(&shop).await?;
         if let Err(complaint) = is_problem(&answer, &case) {
@@ -123,17 +123,17 @@ fn is_problem(answer: &Answer, case: &Case) -> std::result::Result<(), String> {
     Err(format!("expected {}, got {}, wrong in {}: {problem}", case.status, answer.status, wrong.join(", ")))
 }
 
-async fn what_users_refuse(world: World) -> Outcome {
+async fn what_users_refuse(fixture: Fixture) -> Outcome {
     let account = |field: &str, value: Value| {
         let mut account = json!({"email": "e2e@example.com", "password": unique("Pass"), "name": "E2E"});
         account[field] = value;
         account
     };
-    let known = world.customer().await?;
+    let known = fixture.customer().await?;
     let register = "/v1/auth/register";
     let login = "/v1/auth/login";
     refuses(
-        &world,
+        &fixture,
         vec![
             post(400, Who::Nobody, register, "{"),
             post(400, Who::Nobody, register, format!("{} x", account("name", json!("E2E")))),
@@ -163,8 +163,8 @@ async fn what_users_refuse(world: World) -> Outcome {
     .await
 }
 
-async fn what_the_catalogue_refuses(world: World) -> Outcome {
-    let known = world.product(1).await?;
+async fn what_the_catalogue_refuses(fixture: Fixture) -> Outcome {
+    let known = fixture.product(1).await?;
     let product = |field: &str, value: Value| {
         let mut product = json!({
             "sku": "E2E-REFUSED", "name": "No", "description": "", "category": "test",
@@ -177,7 +177,7 @@ async fn what_the_catalogue_refuses(world: World) -> Outcome {
     let products = "/v1/products";
     let one = format!("/v1/products/{known}");
     refuses(
-        &world,
+        &fixture,
         vec![
             post(400, Who::Admin, products, "{\"sku\":"),
             post(401, Who::Nobody, products, &good),
@@ -205,12 +205,12 @@ async fn what_the_catalogue_refuses(world: World) -> Outcome {
     .await
 }
 
-async fn what_inventory_refuses(world: World) -> Outcome {
-    let sku = world.product(1).await?;
+async fn what_inventory_refuses(fixture: Fixture) -> Outcome {
+    let sku = fixture.product(1).await?;
     let path = format!("/v1/inventory/{sku}");
     let put = |status, who, body: Value| case(status, who, Method::PUT, &path, body);
     refuses(
-        &world,
+        &fixture,
         vec![
             get(404, Who::Nobody, "/v1/inventory/NO-SUCH-THING"),
             get(404, Who::Nobody, "/v1/inventory/no%20such%20thing"),
@@ -226,12 +226,12 @@ async fn what_inventory_refuses(world: World) -> Outcome {
         ],
     )
     .await?;
-    assert_eq!(world.available(&sku).await?, 1);
+    assert_eq!(fixture.available(&sku).await?, 1);
     Ok(())
 }
 
-async fn what_orders_refuse(world: World) -> Outcome {
-    let sku = world.product(5).await?;
+async fn what_orders_refuse(fixture: Fixture) -> Outcome {
+    let sku = fixture.product(5).await?;
     let good = serde_json::to_value(buy(&sku))?;
     let order = |change: fn(&mut Value)| {
         let mut order = good.clone();
@@ -242,7 +242,7 @@ async fn what_orders_refuse(world: World) -> Outcome {
     let orders = "/v1/orders";
     let nowhere = "/v1/orders/ord_00000000000000000000000000000000";
     refuses(
-        &world,
+        &fixture,
         vec![
             post(400, Who::User, orders, &good).without_key(),
             post(400, Who::User, orders, "{\"items\":[}"),
@@ -281,16 +281,16 @@ async fn what_orders_refuse(world: World) -> Outcome {
         ],
     )
     .await?;
-    assert_eq!(world.available(&sku).await?, 5);
+    assert_eq!(fixture.available(&sku).await?, 5);
     Ok(())
 }
 
-async fn what_payments_refuse(world: World) -> Outcome {
+async fn what_payments_refuse(fixture: Fixture) -> Outcome {
     let nowhere = "/v1/payments/ord_00000000000000000000000000000000";
     let webhook = "/v1/payments/webhook";
     let event = json!({"id": "evt_1", "type": "payment_intent.succeeded", "data": {"object": {}}});
     refuses(
-        &world,
+        &fixture,
         vec![
             post(400, Who::Nobody, webhook, &event),
             post(413, Who::Nobody, webhook, "x".repeat(TOO_LONG)),
@@ -304,10 +304,10 @@ async fn what_payments_refuse(world: World) -> Outcome {
     .await
 }
 
-async fn what_realtime_refuses(world: World) -> Outcome {
+async fn what_realtime_refuses(fixture: Fixture) -> Outcome {
     let tickets = "/v1/realtime/tickets";
     refuses(
-        &world,
+        &fixture,
         vec![
             post(401, Who::Nobody, tickets, ""),
             post(401, Who::Stranger, tickets, ""),
@@ -318,9 +318,9 @@ async fn what_realtime_refuses(world: World) -> Outcome {
     .await
 }
 
-async fn what_the_storefront_refuses(world: World) -> Outcome {
+async fn what_the_storefront_refuses(fixture: Fixture) -> Outcome {
     refuses(
-        &world,
+        &fixture,
         vec![
             get(404, Who::Nobody, "/v1/nothing"),
             get(404, Who::Nobody, "/nothing/at/all"),
@@ -330,8 +330,8 @@ async fn what_the_storefront_refuses(world: World) -> Outcome {
     .await
 }
 
-async fn a_refused_product_is_not_there(world: World) -> Outcome {
-    let customer = world.customer().await?;
+async fn a_refused_product_is_not_there(fixture: Fixture) -> Outcome {
+    let customer = fixture.customer().await?;
     let sku = unique("SKU");
     let product = json!({
         "sku": sku, "name": "No", "description": "", "category": "test", "price": {"amount": 1, "currency": "USD"},
@@ -341,15 +341,15 @@ async fn a_refused_product_is_not_there(world: World) -> Outcome {
     let stock = customer.shop.call(Method::PUT, &format!("/v1/inventory/{sku}"));
     assert_eq!(stock.json(&json!({"available": 5})).send_once().await?.status, StatusCode::FORBIDDEN);
     for path in [format!("/v1/products/{sku}"), format!("/v1/inventory/{sku}")] {
-        let answer = world.shop.call(Method::GET, &path).send_once().await?;
+        let answer = fixture.shop.call(Method::GET, &path).send_once().await?;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
     }
     Ok(())
 }
 
-async fn a_correlation_id_is_returned_and_a_bad_one_replaced(world: World) -> Outcome {
+async fn a_correlation_id_is_returned_and_a_bad_one_replaced(fixture: Fixture) -> Outcome {
     let ask = async |id: &str| {
-        let call = world.shop.call(Method::GET, "/v1/products").header("x-correlation-id", id);
+        let call = fixture.shop.call(Method::GET, "/v1/products").header("x-correlation-id", id);
         let answer = call.send_once().await?;
         Ok::<_, shop_client::Error>(answer.header("x-correlation-id").unwrap_or_default().to_owned())
     };
@@ -361,8 +361,8 @@ async fn a_correlation_id_is_returned_and_a_bad_one_replaced(world: World) -> Ou
     Ok(())
 }
 
-async fn an_order_is_its_customers_and_the_admins(world: World) -> Outcome {
-    let (anna, ben, sku) = (world.customer().await?, world.customer().await?, world.product(5).await?);
+async fn an_order_is_its_customers_and_the_admins(fixture: Fixture) -> Outcome {
+    let (anna, ben, sku) = (fixture.customer().await?, fixture.customer().await?, fixture.product(5).await?);
     let placed = anna.shop.place(&buy(&sku), &unique("key")).await?;
     anna.ended(&placed.order_id).await?;
     let id = &placed.order_id;
@@ -371,14 +371,14 @@ async fn an_order_is_its_customers_and_the_admins(world: World) -> Outcome {
         let status =
             async |shop: &Shop| shop.call(Method::GET, &path).send().await.map(|answer| answer.status);
         assert_eq!(status(&anna.shop).await?, StatusCode::OK, "{path}");
-        assert_eq!(status(&world.admin).await?, StatusCode::OK, "{path}");
+        assert_eq!(status(&fixture.admin).await?, StatusCode::OK, "{path}");
         assert_eq!(status(&ben.shop).await?, StatusCode::NOT_FOUND, "{path}");
     }
     Ok(())
 }
 
-async fn an_order_that_has_completed_cannot_be_cancelled(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+async fn an_order_that_has_completed_cannot_be_cancelled(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
     let placed = customer.shop.place(&buy(&sku), &unique("key")).await?;
     let order = customer.ended(&placed.order_id).await?;
     let cancel = customer.shop.call(Method::POST, &format!("/v1/orders/{}/cancel", placed.order_id));

@@ -6,21 +6,21 @@ use serde_json::json;
 use shop_client::NewOrder;
 
 use crate::alarms;
+use crate::fixture::{Fixture, PRICE, address, buy, eventually};
 use crate::harness::Outcome;
 use crate::saga::{execution_of, states};
-use crate::world::{PRICE, World, address, buy, eventually};
 
 crate::tests![alone:
     an_undo_that_is_exhausted_needs_attention_until_it_is_retried,
     while_the_gateway_is_down_its_breaker_keeps_orders_from_calling_it,
 ];
 
-async fn an_undo_that_is_exhausted_needs_attention_until_it_is_retried(world: World) -> Outcome {
-    world.pace_retries(0).await?;
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+async fn an_undo_that_is_exhausted_needs_attention_until_it_is_retried(fixture: Fixture) -> Outcome {
+    fixture.pace_retries(0).await?;
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
     let future = customer.future_order();
     let order_id = future.order_id.as_str();
-    world.fail_gateway(&future.order_id, "refund", "refuse", 100_000).await?;
+    fixture.fail_gateway(&future.order_id, "refund", "refuse", 100_000).await?;
     let order = NewOrder { shipping_address: address("AQ"), ..buy(&sku) };
     customer.shop.place(&order, &future.key).await?;
 
@@ -29,23 +29,23 @@ async fn an_undo_that_is_exhausted_needs_attention_until_it_is_retried(world: Wo
         if status == OrderStatus::NeedsAttention { Ok(()) } else { Err(status)? }
     })
     .await?;
-    assert_eq!(world.available(&sku).await?, 5, "the other undos were done");
+    assert_eq!(fixture.available(&sku).await?, 5, "the other undos were done");
     let events = customer.shop.events(&future.order_id).await?;
     let last = events.last().ok_or("an order has events")?;
     assert_eq!(
         (last.event_type.as_str(), &last.data["failed"]),
         ("order.compensation_failed", &json!(["payment"]))
     );
-    let execution = json!({"executionArn": execution_of(&world, &future.order_id).await?});
+    let execution = json!({"executionArn": execution_of(&fixture, &future.order_id).await?});
     let ended = eventually("the execution has failed", async || {
-        let execution = states(&world, "DescribeExecution", execution.clone()).await?;
+        let execution = states(&fixture, "DescribeExecution", execution.clone()).await?;
         if execution["status"] == "FAILED" { Ok(execution) } else { Err(execution["status"].to_string())? }
     })
     .await?;
     assert_eq!(ended["error"], saga::COMPENSATION_FAILED);
-    alarms::is_raised_by_log(&world, "orders-commands", "needs_attention", "orders-attention").await?;
+    alarms::is_raised_by_log(&fixture, "orders-commands", "needs_attention", "orders-attention").await?;
     eventually("the operator's list shows it", async || {
-        let listed = world.ops(&["saga", "list", "--attention"]).await.map_err(said)?;
+        let listed = fixture.ops(&["saga", "list", "--attention"]).await.map_err(said)?;
         if listed.contains(order_id) && listed.contains("not undone: payment") {
             Ok(())
         } else {
@@ -53,26 +53,28 @@ async fn an_undo_that_is_exhausted_needs_attention_until_it_is_retried(world: Wo
         }
     })
     .await?;
-    let again = world.ops(&["saga", "retry", order_id]).await;
+    let again = fixture.ops(&["saga", "retry", order_id]).await;
     assert!(again.is_err_and(|error| said(error).contains("payment could not be undone")));
 
-    world.gateway.forget_faults().await?;
-    let retried = world.ops(&["saga", "retry", order_id]).await?;
+    fixture.gateway.forget_faults().await?;
+    let retried = fixture.ops(&["saga", "retry", order_id]).await?;
     assert!(retried.contains("is cancelled"), "{retried}");
     assert_eq!(customer.shop.order(&future.order_id).await?.status, OrderStatus::OrderCancelled);
     assert_eq!(customer.reason(&future.order_id).await?, saga::SHIPMENT_REJECTED);
-    let taken = world.taken(&future.order_id).await?;
+    let taken = fixture.taken(&future.order_id).await?;
     assert_eq!(taken.len(), 1);
-    assert_eq!(world.gateway.refunded(&taken[0]).await?, PRICE);
-    assert!(world.ops(&["saga", "retry", order_id]).await.is_err(), "there is nothing left to retry");
+    assert_eq!(fixture.gateway.refunded(&taken[0]).await?, PRICE);
+    assert!(fixture.ops(&["saga", "retry", order_id]).await.is_err(), "there is nothing left to retry");
     Ok(())
 }
 
-async fn while_the_gateway_is_down_its_breaker_keeps_orders_from_calling_it(world: World) -> Outcome {
-    world.switch_breaker("payments", "gateway", "normal").await?;
-    let (customer, sku) = (world.customer().await?, world.product(6).await?);
+async fn while_the_gateway_is_down_its_breaker_keeps_orders_from_calling_it(fixture: Fixture) -> Outcome {
+    fixture.switch_breaker("payments", "gateway", "normal").await?;
+    let (customer, sku) = (fixture.customer().await?, fixture.product(6).await?);
     let openings = async || {
-        Ok::<_, local_stack::Error>(world.log_lines("payments-commands", &["a circuit opened"]).await?.len())
+        Ok::<_, local_stack::Error>(
+            fixture.log_lines("payments-commands", &["a circuit opened"]).await?.len(),
+        )
     };
     let before = openings().await?;
     // One order's five looks would take a minute; five orders' first ones fail within seconds. A connection that breaks is
@@ -80,7 +82,7 @@ async fn while_the_gateway_is_down_its_breaker_keeps_orders_from_calling_it(worl
     let mut orders = Vec::new();
     for _ in 0..5 {
         let future = customer.future_order();
-        world.fail_gateway(&future.order_id, "create", "refuse", 3).await?;
+        fixture.fail_gateway(&future.order_id, "create", "refuse", 3).await?;
         customer.shop.place(&buy(&sku), &future.key).await?;
         orders.push(future.order_id);
     }
@@ -88,11 +90,11 @@ async fn while_the_gateway_is_down_its_breaker_keeps_orders_from_calling_it(worl
         if openings().await? > before { Ok(()) } else { Err("nobody says so")? }
     })
     .await?;
-    let late = customer.shop.place(&buy(&sku), &crate::world::unique("key")).await.err();
+    let late = customer.shop.place(&buy(&sku), &crate::fixture::unique("key")).await.err();
     assert!(late.is_none(), "an order is accepted all the same");
     for order in &orders {
         assert_eq!(customer.ended(order).await?.status, OrderStatus::OrderCompleted);
-        let amounts: Vec<i64> = world.taken(order).await?.iter().map(|intent| intent.amount).collect();
+        let amounts: Vec<i64> = fixture.taken(order).await?.iter().map(|intent| intent.amount).collect();
         assert_eq!(amounts, [PRICE]);
     }
     Ok(())

@@ -8,8 +8,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use shop_client::Shop;
 
+use crate::fixture::{Fixture, buy, signer, unique};
 use crate::harness::Outcome;
-use crate::world::{World, buy, signer, unique};
 
 crate::tests![every_route_answers_each_caller_as_it_should];
 
@@ -80,29 +80,30 @@ const TABLE: [(&str, &str, Answers); 37] = [
     ("delete", "/v1/users/me", users(202)),
 ];
 
-async fn every_route_answers_each_caller_as_it_should(world: World) -> Outcome {
+async fn every_route_answers_each_caller_as_it_should(fixture: Fixture) -> Outcome {
     let described = described()?;
     let tested: BTreeSet<_> = TABLE.iter().map(|(method, path, _)| format!("{method} {path}")).collect();
     assert_eq!(tested, described, "a route is missing here, or in openapi.json");
 
-    let (owner, other, sku) = (world.customer().await?, world.customer().await?, world.product(5).await?);
+    let (owner, other, sku) =
+        (fixture.customer().await?, fixture.customer().await?, fixture.product(5).await?);
     let order = owner.shop.place(&buy(&sku), &unique("key")).await?.order_id;
     owner.ended(&order).await?;
-    let signer = signer(&world).await?;
+    let signer = signer(&fixture).await?;
     let now = jiff::Timestamp::now().as_second();
     let roles = || vec![Role::Admin];
     let expired = signer.sign(&owner.user_id, roles(), Audience::Api, now - 3600).await?;
     // Not the stack's own administrator, who is needed after this.
-    let clerk = world.customer().await?.user_id;
+    let clerk = fixture.customer().await?.user_id;
     let admin = signer.sign(&clerk, roles(), Audience::Api, now).await?;
     let ticket = signer.sign(&owner.user_id, roles(), Audience::Realtime, now).await?;
     let callers = [
-        ("without a token", world.shop.clone()),
-        ("with an expired token", world.shop.with_token(expired)),
-        ("with a ticket", world.shop.with_token(ticket)),
+        ("without a token", fixture.shop.clone()),
+        ("with an expired token", fixture.shop.with_token(expired)),
+        ("with a ticket", fixture.shop.with_token(ticket)),
         ("another user", other.shop),
         ("the owner", owner.shop),
-        ("an administrator", world.shop.with_token(admin)),
+        ("an administrator", fixture.shop.with_token(admin)),
     ];
 
     let mut wrong = Vec::new();

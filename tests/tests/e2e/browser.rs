@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::{programs, world::WITHIN};
+use crate::{fixture::WITHIN, programs};
 use pipe::Pipe;
 
 /// Errors of the browser are messages for a test's failure.

@@ -7,8 +7,8 @@ use futures::future::try_join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
+use crate::fixture::{Customer, Fixture, PRICE, Result, buy, unique};
 use crate::harness::Outcome;
-use crate::world::{Customer, PRICE, Result, World, buy, unique};
 
 crate::tests![
     an_order_that_waits_for_its_payment_is_cancelled_at_once,
@@ -22,22 +22,22 @@ async fn cancel(customer: &Customer, order: &OrderId) -> Result<StatusCode> {
     Ok(customer.shop.call(Method::POST, &path).json(&json!({})).send().await?.status)
 }
 
-async fn an_order_that_waits_for_its_payment_is_cancelled_at_once(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let (order_id, asked) = customer.order_that_waits(&world, &sku).await?;
+async fn an_order_that_waits_for_its_payment_is_cancelled_at_once(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
+    let (order_id, asked) = customer.order_that_waits(&fixture, &sku).await?;
 
     assert_eq!(cancel(&customer, &order_id).await?, StatusCode::ACCEPTED);
     // At once: without the cancel the payment would wait for its customer for 15 minutes, longer than this does.
     assert_eq!(customer.ended(&order_id).await?.status, OrderStatus::OrderCancelled);
     assert_eq!(customer.reason(&order_id).await?, saga::ORDER_CANCEL_REQUESTED);
-    assert_eq!(world.available(&sku).await?, 5);
-    assert!(world.gateway.authenticate(&asked).await.is_err(), "nothing can be paid any more");
-    assert!(world.taken(&order_id).await?.is_empty());
+    assert_eq!(fixture.available(&sku).await?, 5);
+    assert!(fixture.gateway.authenticate(&asked).await.is_err(), "nothing can be paid any more");
+    assert!(fixture.taken(&order_id).await?.is_empty());
     Ok(())
 }
 
-async fn an_order_that_has_ended_cannot_be_cancelled(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(1).await?);
+async fn an_order_that_has_ended_cannot_be_cancelled(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(1).await?);
     for expected in [OrderStatus::OrderCompleted, OrderStatus::OrderCancelled] {
         let order_id = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
         assert_eq!(customer.ended(&order_id).await?.status, expected, "one piece, two orders");
@@ -47,36 +47,36 @@ async fn an_order_that_has_ended_cannot_be_cancelled(world: World) -> Outcome {
     Ok(())
 }
 
-async fn somebody_elses_order_cannot_be_cancelled(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(1).await?);
+async fn somebody_elses_order_cannot_be_cancelled(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(1).await?);
     let order_id = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
-    let stranger = world.customer().await?;
+    let stranger = fixture.customer().await?;
     assert_eq!(cancel(&stranger, &order_id).await?, StatusCode::NOT_FOUND);
     assert_eq!(customer.ended(&order_id).await?.status, OrderStatus::OrderCompleted);
     Ok(())
 }
 
 /// A saga of this stack takes some hundred milliseconds: the cancels come before, in every step, and after.
-async fn orders_cancelled_at_any_moment_complete_or_are_undone(world: World) -> Outcome {
+async fn orders_cancelled_at_any_moment_complete_or_are_undone(fixture: Fixture) -> Outcome {
     const ORDERS: u32 = 16;
     const APART: Duration = Duration::from_millis(120);
-    let (customer, sku) = (world.customer().await?, world.product(ORDERS).await?);
+    let (customer, sku) = (fixture.customer().await?, fixture.product(ORDERS).await?);
     let ended = try_join_all((0..ORDERS).map(|nth| {
-        let (world, customer, sku) = (&world, &customer, &sku);
-        async move { cancelled_after(world, customer, sku, APART * nth).await }
+        let (fixture, customer, sku) = (&fixture, &customer, &sku);
+        async move { cancelled_after(fixture, customer, sku, APART * nth).await }
     }))
     .await?;
 
     let completed = ended.iter().filter(|status| **status == OrderStatus::OrderCompleted).count();
     let left = u64::from(ORDERS) - u64::try_from(completed)?;
-    assert_eq!(world.available(&sku).await?, left, "{completed} completed");
+    assert_eq!(fixture.available(&sku).await?, left, "{completed} completed");
     assert!(ended.contains(&OrderStatus::OrderCancelled), "the first cancel comes at once");
     Ok(())
 }
 
 /// Places an order, cancels it after this time, and returns how it ended, after checking where the money is.
 async fn cancelled_after(
-    world: &World,
+    fixture: &Fixture,
     customer: &Customer,
     sku: &Sku,
     delay: Duration,
@@ -92,10 +92,10 @@ async fn cancelled_after(
         | (StatusCode::CONFLICT, OrderStatus::OrderCompleted) => {}
         other => return Err(format!("{order_id}: {other:?}").into()),
     }
-    let taken = world.taken(&order_id).await?;
+    let taken = fixture.taken(&order_id).await?;
     let mut kept = 0;
     for intent in &taken {
-        kept += intent.amount - world.gateway.refunded(intent).await?;
+        kept += intent.amount - fixture.gateway.refunded(intent).await?;
     }
     let owed = if status == OrderStatus::OrderCompleted { PRICE } else { 0 };
     assert_eq!((taken.len() <= 1, kept), (true, owed), "{order_id} {status}");

@@ -6,8 +6,8 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::process::Command;
 
+use crate::fixture::{Fixture, eventually};
 use crate::harness::Outcome;
-use crate::world::{World, eventually};
 
 crate::tests![alone: a_changed_function_is_deployed_and_answers_through_the_api];
 
@@ -16,34 +16,35 @@ const FUNCTION: &str = "catalog-api";
 const NOWHERE: &str = "/v1/products/no/such/thing";
 
 /// The function is changed without compiling: one sentence of its program is replaced by another of the same length.
-async fn a_changed_function_is_deployed_and_answers_through_the_api(world: World) -> Outcome {
+async fn a_changed_function_is_deployed_and_answers_through_the_api(fixture: Fixture) -> Outcome {
     let lambda = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/lambda"));
-    let before = detail(&world).await?;
+    let before = detail(&fixture).await?;
     let after = "x".repeat(before.len());
     let changed = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cargo-lambda");
     let program = std::fs::read(lambda.join(FUNCTION).join("bootstrap"))?;
     std::fs::create_dir_all(changed.join(FUNCTION))?;
     std::fs::write(changed.join(FUNCTION).join("bootstrap"), replaced(&program, &before, &after)?)?;
 
-    let deployed = deploy(&world, &changed).await;
+    let deployed = deploy(&fixture, &changed).await;
     let seen = match deployed {
-        Ok(()) => answers(&world, &after).await,
+        Ok(()) => answers(&fixture, &after).await,
         failed => failed,
     };
     // Whatever was seen, the others get their function back; and this is how a person takes a change back.
-    deploy(&world, &lambda).await?;
-    answers(&world, &before).await?;
+    deploy(&fixture, &lambda).await?;
+    answers(&fixture, &before).await?;
     seen
 }
 
-async fn detail(world: &World) -> Outcome<String> {
-    let problem: Value = world.shop.call(Method::GET, NOWHERE).send().await?.value();
+async fn detail(fixture: &Fixture) -> Outcome<String> {
+    let problem: Value = fixture.shop.call(Method::GET, NOWHERE).send().await?.value();
     Ok(problem["detail"].as_str().ok_or_else(|| format!("no problem: {problem}"))?.to_owned())
 }
 
-async fn answers(world: &World, expected: &str) -> Outcome {
+async fn answers(fixture: &Fixture, expected: &str) -> Outcome {
     eventually("the deployed code answers", async || {
-        let detail = detail(world).await.map_err(|failed| failed.message().unwrap_or_default().to_owned())?;
+        let detail =
+            detail(fixture).await.map_err(|failed| failed.message().unwrap_or_default().to_owned())?;
         if detail == expected { Ok(()) } else { Err(detail)? }
     })
     .await?;
@@ -60,13 +61,13 @@ fn replaced(program: &[u8], from: &str, to: &str) -> Outcome<Vec<u8>> {
     Ok(changed)
 }
 
-async fn deploy(world: &World, lambda: &Path) -> Outcome {
-    let programs = PathBuf::from(world.ops(&["tools"]).await?.trim());
+async fn deploy(fixture: &Fixture, lambda: &Path) -> Outcome {
+    let programs = PathBuf::from(fixture.ops(&["tools"]).await?.trim());
     let run = Command::new(programs.join("cargo-lambda"))
         .args(["lambda", "deploy", "--binary-name", FUNCTION, "--lambda-dir"])
         .arg(lambda)
-        .args(["--endpoint-url", &world.outputs.aws_endpoint_url, "--region", &world.outputs.region])
-        .arg(format!("ordersaga-{}-{FUNCTION}", world.outputs.stage))
+        .args(["--endpoint-url", &fixture.outputs.aws_endpoint_url, "--region", &fixture.outputs.region])
+        .arg(format!("ordersaga-{}-{FUNCTION}", fixture.outputs.stage))
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
         .env_remove("AWS_PROFILE")

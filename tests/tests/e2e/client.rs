@@ -5,22 +5,22 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
+use crate::fixture::{Fixture, WITHIN};
 use crate::harness::Outcome;
 use crate::programs;
-use crate::world::{WITHIN, World};
 
 crate::tests![a_generated_client_places_an_order_and_watches_it];
 
 /// Some 280 packages through a slow line.
 const INSTALLATION: Duration = Duration::from_secs(300);
 
-async fn a_generated_client_places_an_order_and_watches_it(world: World) -> Outcome {
-    let sku = world.product(1).await?;
+async fn a_generated_client_places_an_order_and_watches_it(fixture: Fixture) -> Outcome {
+    let sku = fixture.product(1).await?;
     if !is_installed() {
         npm(&["ci"], INSTALLATION).await?;
     }
     npm(&["run", "build"], WITHIN).await?;
-    let said = npm(&["run", "order", "--", &world.outputs.api_url, sku.as_str()], WITHIN).await?;
+    let said = npm(&["run", "order", "--", &fixture.outputs.api_url, sku.as_str()], WITHIN).await?;
     // Each event, from both sources.
     for event_type in ["order.created", "order.inventory_reserved", "order.completed"] {
         for source in ["REST", "WebSocket"] {

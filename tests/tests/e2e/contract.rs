@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
+use crate::fixture::{Customer, Fixture, buy, unique};
 use crate::harness::Outcome;
-use crate::world::{Customer, World, buy, unique};
 
 crate::tests![together: a_customer_meets_the_api_as_described, an_administrator_meets_the_api_as_described];
 
@@ -21,24 +21,24 @@ const WITHIN: Duration = Duration::from_secs(150);
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
     response_schema_conformance,negative_data_rejection,missing_required_header,unsupported_method,ignored_auth";
 
-async fn a_customer_meets_the_api_as_described(world: World) -> Outcome {
-    let customer = world.customer().await?;
+async fn a_customer_meets_the_api_as_described(fixture: Fixture) -> Outcome {
+    let customer = fixture.customer().await?;
     // Without deleting the account, after which there would be little to try.
     let most = ["--exclude-operation-id", "deleteAccount"];
-    try_out(&world, &customer, customer.shop.token().unwrap_or_default(), &most).await
+    try_out(&fixture, &customer, customer.shop.token().unwrap_or_default(), &most).await
 }
 
 /// The administrator's own operations alone, on a product of the test's.
-async fn an_administrator_meets_the_api_as_described(world: World) -> Outcome {
-    let token = world.admin.token().unwrap_or_default();
-    try_out(&world, &world.customer().await?, token, &["--include-by", "/x-who == admin"]).await
+async fn an_administrator_meets_the_api_as_described(fixture: Fixture) -> Outcome {
+    let token = fixture.admin.token().unwrap_or_default();
+    try_out(&fixture, &fixture.customer().await?, token, &["--include-by", "/x-who == admin"]).await
 }
 
-async fn try_out(world: &World, customer: &Customer, token: &str, more: &[&str]) -> Outcome {
-    let sku = world.product(1_000).await?;
+async fn try_out(fixture: &Fixture, customer: &Customer, token: &str, more: &[&str]) -> Outcome {
+    let sku = fixture.product(1_000).await?;
     let order = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
     customer.ended(&order).await?;
-    let programs = world.ops(&["tools", "checks"]).await?;
+    let programs = fixture.ops(&["tools", "checks"]).await?;
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let folder = repository.join("target/tmp").join(unique("schemathesis"));
     std::fs::create_dir_all(&folder)?;
@@ -54,7 +54,7 @@ async fn try_out(world: &World, customer: &Customer, token: &str, more: &[&str])
     command
         .arg("run")
         .arg(repository.canonicalize()?.join("shared/contracts/openapi.json"))
-        .args(["--url", &world.outputs.api_url, "--header", &format!("Authorization: Bearer {token}")])
+        .args(["--url", &fixture.outputs.api_url, "--header", &format!("Authorization: Bearer {token}")])
         .args(["--phases", "examples,coverage,fuzzing", "--max-time", &BUDGET.as_secs().to_string()])
         .args([
             "--checks",

@@ -10,9 +10,9 @@ use shop_client::Shop;
 use tokio::process::Command;
 
 use crate::faults::Changes;
+use crate::fixture::{Fixture, buy, unique};
 use crate::harness::{Outcome, STACK_FOLDER};
 use crate::lifecycle::{self, Aws};
-use crate::world::{World, buy, unique};
 
 crate::tests![
     two_stages_live_side_by_side_and_each_takes_orders,
@@ -30,7 +30,7 @@ const POLL: Duration = Duration::from_millis(200);
 
 /// A second stage in the same emulator, in addition to the stack that all tests share.
 pub struct Stage<'a> {
-    pub world: &'a World,
+    pub fixture: &'a Fixture,
     pub name: &'static str,
 }
 
@@ -74,9 +74,9 @@ impl Stage<'_> {
     /// With the emulator as its AWS, and its root as the caller.
     pub fn on_the_emulator<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command
-            .env("AWS_ENDPOINT_URL", &self.world.outputs.aws_endpoint_url)
-            .env("AWS_REGION", &self.world.outputs.region)
-            .env("AWS_DEFAULT_REGION", &self.world.outputs.region)
+            .env("AWS_ENDPOINT_URL", &self.fixture.outputs.aws_endpoint_url)
+            .env("AWS_REGION", &self.fixture.outputs.region)
+            .env("AWS_DEFAULT_REGION", &self.fixture.outputs.region)
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env_remove("AWS_PROFILE")
@@ -105,7 +105,7 @@ impl Stage<'_> {
 
     /// The functions are those of the stack that all tests share.
     async fn deploy(&self, arguments: &[&str]) -> Outcome<Said> {
-        let Outputs { aws_endpoint_url, stripe_url, .. } = &self.world.outputs;
+        let Outputs { aws_endpoint_url, stripe_url, .. } = &self.fixture.outputs;
         let endpoint = format!("EndpointUrl={aws_endpoint_url}");
         let stripe = format!("StripeUrl={stripe_url}");
         let fixed = [
@@ -118,7 +118,7 @@ impl Stage<'_> {
 
     /// The state of each of its stacks, by the name of the template.
     async fn stacks(&self) -> Outcome<Vec<(String, String)>> {
-        let xml = self.world.emulator.query("cloudformation", "DescribeStacks", "2010-05-15", &[]).await?;
+        let xml = self.fixture.emulator.query("cloudformation", "DescribeStacks", "2010-05-15", &[]).await?;
         let prefix = format!("<StackName>ordersaga-{}-", self.name);
         let stacks = xml.split(&prefix).skip(1).filter_map(|rest| {
             let (template, rest) = rest.split_once("</StackName>")?;
@@ -133,7 +133,7 @@ impl Stage<'_> {
     async fn delete_stacks(&self) -> Outcome {
         for (template, _) in self.stacks().await? {
             let form = [("StackName".to_owned(), format!("ordersaga-{}-{template}", self.name))];
-            self.world.emulator.query("cloudformation", "DeleteStack", "2010-05-15", &form).await?;
+            self.fixture.emulator.query("cloudformation", "DeleteStack", "2010-05-15", &form).await?;
         }
         self.reaches(&[]).await
     }
@@ -156,9 +156,10 @@ impl Stage<'_> {
     }
 
     /// The stage's shop, with its own administrator and the gateway's key.
-    async fn open(&self) -> Outcome<World> {
-        let mut outputs = Outputs { stage: self.name.to_owned(), ..self.world.outputs.clone() };
-        let mut stage = World { outputs: outputs.clone(), changes: Changes::default(), ..self.world.clone() };
+    async fn open(&self) -> Outcome<Fixture> {
+        let mut outputs = Outputs { stage: self.name.to_owned(), ..self.fixture.outputs.clone() };
+        let mut stage =
+            Fixture { outputs: outputs.clone(), changes: Changes::default(), ..self.fixture.clone() };
         outputs.api_url = stage.parameter("api-url").await?;
         outputs.websocket_url = stage.parameter("websocket-url").await?;
         let secret = json!({
@@ -177,7 +178,7 @@ impl Stage<'_> {
 }
 
 /// Orders a new product, waits for the order's end, and returns the product.
-async fn order_in(stage: &World) -> Outcome<contracts::Sku> {
+async fn order_in(stage: &Fixture) -> Outcome<contracts::Sku> {
     let sku = stage.product(1).await?;
     let customer = stage.customer().await?;
     let placed = customer.shop.place(&buy(&sku), &unique("key")).await?;
@@ -187,8 +188,8 @@ async fn order_in(stage: &World) -> Outcome<contracts::Sku> {
     Ok(sku)
 }
 
-async fn two_stages_live_side_by_side_and_each_takes_orders(world: World) -> Outcome {
-    let stage = Stage { world: &world, name: "alice" };
+async fn two_stages_live_side_by_side_and_each_takes_orders(fixture: Fixture) -> Outcome {
+    let stage = Stage { fixture: &fixture, name: "alice" };
     let aws = Aws::of(&stage).await?;
     aws.neighbour().await?;
     let without = aws.listing().await?;
@@ -196,8 +197,8 @@ async fn two_stages_live_side_by_side_and_each_takes_orders(world: World) -> Out
     let alice = stage.open().await?;
     assert!(said.stderr.contains(&alice.outputs.api_url), "the addresses are at the end: {}", said.stderr);
 
-    let (there, here) = tokio::try_join!(order_in(&alice), order_in(&world))?;
-    for (stranger, sku) in [(&world, &there), (&alice, &here)] {
+    let (there, here) = tokio::try_join!(order_in(&alice), order_in(&fixture))?;
+    for (stranger, sku) in [(&fixture, &there), (&alice, &here)] {
         let unknown = stranger.shop.stock(sku).await.expect_err("another stage's product");
         assert_eq!(unknown.status().map(|status| status.as_u16()), Some(404));
     }
@@ -210,8 +211,8 @@ async fn two_stages_live_side_by_side_and_each_takes_orders(world: World) -> Out
     lifecycle::it_is_checked_tried_and_removed(&stage, &aws, &without).await
 }
 
-async fn a_deployment_that_failed_half_way_goes_on_when_it_is_run_again(world: World) -> Outcome {
-    let stage = Stage { world: &world, name: "bob" };
+async fn a_deployment_that_failed_half_way_goes_on_when_it_is_run_again(fixture: Fixture) -> Outcome {
+    let stage = Stage { fixture: &fixture, name: "bob" };
     let said = stage.deploy(&["--only", "users"]).await?.failed();
     assert!(said.contains("`cargo ops deploy --stage bob`"), "users need the platform: {said}");
     let said = stage.deploy(&["--arch", OTHER_ARCH, "--only", "platform", "--only", "users"]).await?.failed();
@@ -224,11 +225,11 @@ async fn a_deployment_that_failed_half_way_goes_on_when_it_is_run_again(world: W
     }}});
     let form = [("StackName", "ordersaga-bob-users"), ("TemplateBody", &unusable.to_string())];
     let form = form.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    world.emulator.query("cloudformation", "CreateStack", "2010-05-15", &form).await?;
+    fixture.emulator.query("cloudformation", "CreateStack", "2010-05-15", &form).await?;
     stage.reaches(&[("users", "ROLLBACK_COMPLETE")]).await?;
     // And something in the way of a resource in the middle of another stack.
     let taken = json!({"Name": "/ordersaga/bob/payments-queue-url", "Type": "String", "Value": "x"});
-    world.emulator.json("ssm", "AmazonSSM.PutParameter", &taken).await?;
+    fixture.emulator.json("ssm", "AmazonSSM.PutParameter", &taken).await?;
     let command = ["--only", "platform", "--only", "users", "--only", "payments"];
     let said = stage.deploy(&command).await?.failed();
     assert!(
@@ -240,7 +241,7 @@ async fn a_deployment_that_failed_half_way_goes_on_when_it_is_run_again(world: W
     stage.reaches(&[&rest[..], &[("payments", "CREATE_FAILED")]].concat()).await?;
 
     let taken = json!({"Name": "/ordersaga/bob/payments-queue-url"});
-    world.emulator.json("ssm", "AmazonSSM.DeleteParameter", &taken).await?;
+    fixture.emulator.json("ssm", "AmazonSSM.DeleteParameter", &taken).await?;
     let said = stage.deploy(&command).await?.succeeded();
     for unchanged in ["ordersaga-bob-platform is unchanged", "ordersaga-bob-users is unchanged"] {
         assert!(said.stderr.contains(unchanged), "{}", said.stderr);
@@ -255,7 +256,7 @@ async fn a_deployment_that_failed_half_way_goes_on_when_it_is_run_again(world: W
     assert!(said.stdout.starts_with("ordersaga-bob-users: "), "{}", said.stdout);
     assert!(said.stdout.contains("~ change      UsersApi (AWS::Lambda::Function)"), "{}", said.stdout);
     let form = [("StackName".to_owned(), "ordersaga-bob-users".to_owned())];
-    let left = world.emulator.query("cloudformation", "ListChangeSets", "2010-05-15", &form).await?;
+    let left = fixture.emulator.query("cloudformation", "ListChangeSets", "2010-05-15", &form).await?;
     assert!(!left.contains("<ExecutionStatus>AVAILABLE"), "a change set is left: {left}");
     let said =
         stage.deploy(&["--only", "users", "--diff", "--parameter", "LogLevel=debug"]).await?.succeeded();
@@ -263,8 +264,8 @@ async fn a_deployment_that_failed_half_way_goes_on_when_it_is_run_again(world: W
     stage.delete_stacks().await
 }
 
-async fn credentials_that_do_not_count_stop_a_deployment_before_it_begins(world: World) -> Outcome {
-    let stage = Stage { world: &world, name: "carol" };
+async fn credentials_that_do_not_count_stop_a_deployment_before_it_begins(fixture: Fixture) -> Outcome {
+    let stage = Stage { fixture: &fixture, name: "carol" };
     let said = stage.ops(&["deploy", "--no-build", "--arch", ARCH], "AKIAEXPIRED000000000").await?.failed();
     assert!(said.contains("Sign in (`aws sso login`"), "{said}");
     stage.reaches(&[]).await

@@ -6,8 +6,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use shop_client::{Answer, NewOrder, card};
 
+use crate::fixture::{Customer, Fixture, PRICE, Result, address, buy, unique};
 use crate::harness::Outcome;
-use crate::world::{Customer, PRICE, Result, World, address, buy, unique};
 
 crate::tests![
     of_twenty_orders_for_five_uses_exactly_five_have_the_code,
@@ -18,19 +18,19 @@ crate::tests![
 ];
 
 /// A code of a test's own.
-async fn make(world: &World, mut terms: Value) -> Result<String> {
+async fn make(fixture: &Fixture, mut terms: Value) -> Result<String> {
     let code = unique("C").replace('-', "_");
     terms["code"] = json!(code);
-    let made: Value = world.admin.call(Method::POST, "/v1/discounts").json(&terms).send().await?.read()?;
+    let made: Value = fixture.admin.call(Method::POST, "/v1/discounts").json(&terms).send().await?.read()?;
     assert_eq!((&made["code"], &made["used"]), (&json!(code), &json!(0)));
     Ok(code)
 }
 
 /// The number of orders with this code.
-async fn used(world: &World, code: &str) -> Result<Value> {
+async fn used(fixture: &Fixture, code: &str) -> Result<Value> {
     let mut cursor = String::new();
     loop {
-        let page: Value = world.admin.get(&format!("/v1/discounts?limit=2{cursor}")).await?;
+        let page: Value = fixture.admin.get(&format!("/v1/discounts?limit=2{cursor}")).await?;
         let found = page["items"].as_array().into_iter().flatten().find(|discount| discount["code"] == code);
         match (found, page["next_cursor"].as_str()) {
             (Some(discount), _) => return Ok(discount["used"].clone()),
@@ -56,9 +56,10 @@ fn is_refused_for_its_code(answer: &Answer) -> bool {
         && answer.value()["errors"][0]["field"] == "discount_code"
 }
 
-async fn of_twenty_orders_for_five_uses_exactly_five_have_the_code(world: World) -> Outcome {
-    let code = make(&world, json!({"percentage": 10, "total_limit": 5, "per_customer_limit": 3})).await?;
-    let (customers, sku) = (try_join_all((0..2).map(|_| world.customer())).await?, world.product(100).await?);
+async fn of_twenty_orders_for_five_uses_exactly_five_have_the_code(fixture: Fixture) -> Outcome {
+    let code = make(&fixture, json!({"percentage": 10, "total_limit": 5, "per_customer_limit": 3})).await?;
+    let (customers, sku) =
+        (try_join_all((0..2).map(|_| fixture.customer())).await?, fixture.product(100).await?);
     let (buy, keys) = (buy(&sku), (0..20).map(|_| unique("key")).collect::<Vec<_>>());
     let orders = keys.iter().enumerate().map(|(n, key)| order(&customers[n % 2], &buy, &code, key));
     let answers = try_join_all(orders).await?;
@@ -66,7 +67,7 @@ async fn of_twenty_orders_for_five_uses_exactly_five_have_the_code(world: World)
         answers.iter().partition(|answer| answer.status == StatusCode::ACCEPTED);
     assert_eq!(placed.len(), 5);
     assert!(refused.into_iter().all(is_refused_for_its_code));
-    assert_eq!(used(&world, &code).await?, 5);
+    assert_eq!(used(&fixture, &code).await?, 5);
 
     // Repeating the requests changes nothing, and those that were placed get the first answer.
     for (n, key) in keys.iter().enumerate() {
@@ -76,33 +77,34 @@ async fn of_twenty_orders_for_five_uses_exactly_five_have_the_code(world: World)
             (answers[n].status, answers[n].value()["order_id"].clone())
         );
     }
-    assert_eq!(used(&world, &code).await?, 5);
+    assert_eq!(used(&fixture, &code).await?, 5);
     Ok(())
 }
 
-async fn a_cancelled_order_gives_its_code_back(world: World) -> Outcome {
-    let code = make(&world, json!({"amount": {"amount": 250, "currency": "USD"}, "total_limit": 1})).await?;
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+async fn a_cancelled_order_gives_its_code_back(fixture: Fixture) -> Outcome {
+    let code =
+        make(&fixture, json!({"amount": {"amount": 250, "currency": "USD"}, "total_limit": 1})).await?;
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
     let declined = NewOrder { payment_method: card::DECLINED.to_owned(), ..buy(&sku) };
     let first: Value = order(&customer, &declined, &code, &unique("key")).await?.read()?;
     assert_eq!(first["total"]["amount"], PRICE - 250);
     assert_eq!(customer.ended(&id(&first)).await?.status, OrderStatus::OrderCancelled);
-    assert_eq!(used(&world, &code).await?, 0);
+    assert_eq!(used(&fixture, &code).await?, 0);
 
     let second: Value = order(&customer, &buy(&sku), &code, &unique("key")).await?.read()?;
     assert_eq!(second["discount"], json!({"code": code, "amount": {"amount": 250, "currency": "USD"}}));
     let ended = customer.ended(&id(&second)).await?;
     assert_eq!((ended.status, ended.total.amount), (OrderStatus::OrderCompleted, PRICE - 250));
-    let taken: Vec<i64> = world.taken(&id(&second)).await?.iter().map(|intent| intent.amount).collect();
+    let taken: Vec<i64> = fixture.taken(&id(&second)).await?.iter().map(|intent| intent.amount).collect();
     assert_eq!(taken, [PRICE - 250]);
-    assert_eq!(used(&world, &code).await?, 1);
+    assert_eq!(used(&fixture, &code).await?, 1);
     assert!(is_refused_for_its_code(&order(&customer, &buy(&sku), &code, &unique("key")).await?));
     Ok(())
 }
 
-async fn an_order_that_costs_nothing_completes_without_the_gateway(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let code = make(&world, json!({"percentage": 100})).await?;
+async fn an_order_that_costs_nothing_completes_without_the_gateway(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
+    let code = make(&fixture, json!({"percentage": 100})).await?;
     // A card that would be declined is not charged.
     let free = NewOrder { payment_method: card::DECLINED.to_owned(), ..buy(&sku) };
     let placed: Value = order(&customer, &free, &code, &unique("key")).await?.read()?;
@@ -111,36 +113,36 @@ async fn an_order_that_costs_nothing_completes_without_the_gateway(world: World)
     assert_eq!(ended.status, OrderStatus::OrderCompleted);
     let payment = customer.shop.payment(&id(&placed)).await?;
     assert_eq!((payment.status.as_str(), payment.amount.amount), ("succeeded", 0));
-    assert!(world.gateway.intents_of(&id(&placed)).await?.is_empty());
+    assert!(fixture.gateway.intents_of(&id(&placed)).await?.is_empty());
     Ok(())
 }
 
-async fn an_order_that_costs_nothing_is_undone_without_the_gateway(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let code = make(&world, json!({"percentage": 100, "per_customer_limit": 1})).await?;
+async fn an_order_that_costs_nothing_is_undone_without_the_gateway(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
+    let code = make(&fixture, json!({"percentage": 100, "per_customer_limit": 1})).await?;
     let nowhere = NewOrder { shipping_address: address("AQ"), ..buy(&sku) };
     let placed: Value = order(&customer, &nowhere, &code, &unique("key")).await?.read()?;
     assert_eq!(customer.ended(&id(&placed)).await?.status, OrderStatus::OrderCancelled);
-    assert!(world.gateway.intents_of(&id(&placed)).await?.is_empty());
-    assert_eq!(world.available(&sku).await?, 5);
-    assert_eq!(used(&world, &code).await?, 0);
+    assert!(fixture.gateway.intents_of(&id(&placed)).await?.is_empty());
+    assert_eq!(fixture.available(&sku).await?, 5);
+    assert_eq!(used(&fixture, &code).await?, 0);
     Ok(())
 }
 
-async fn a_code_is_made_listed_and_ended(world: World) -> Outcome {
-    let customer = world.customer().await?;
-    let code = make(&world, json!({"percentage": 5})).await?;
+async fn a_code_is_made_listed_and_ended(fixture: Fixture) -> Outcome {
+    let customer = fixture.customer().await?;
+    let code = make(&fixture, json!({"percentage": 5})).await?;
     let path = format!("/v1/discounts/{code}");
     for (method, path) in [(Method::GET, "/v1/discounts"), (Method::DELETE, path.as_str())] {
         assert_eq!(customer.shop.call(method, path).send().await?.status, StatusCode::FORBIDDEN);
     }
     let again = json!({"code": code.to_lowercase(), "percentage": 5});
-    let taken = world.admin.call(Method::POST, "/v1/discounts").json(&again).send().await?;
+    let taken = fixture.admin.call(Method::POST, "/v1/discounts").json(&again).send().await?;
     assert_eq!(taken.status, StatusCode::CONFLICT);
     for expected in [StatusCode::NO_CONTENT, StatusCode::NOT_FOUND] {
-        assert_eq!(world.admin.call(Method::DELETE, &path).send().await?.status, expected);
+        assert_eq!(fixture.admin.call(Method::DELETE, &path).send().await?.status, expected);
     }
-    assert_eq!(used(&world, &code).await?, Value::Null);
+    assert_eq!(used(&fixture, &code).await?, Value::Null);
     let nothing = Sku::try_from("NO-SUCH-THING").expect("letters and hyphens");
     let refused = order(&customer, &buy(&nothing), &code, &unique("key")).await?;
     assert!(is_refused_for_its_code(&refused));

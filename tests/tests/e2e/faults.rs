@@ -7,9 +7,9 @@ use contracts::OrderId;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::fixture::Fixture;
 use crate::harness::Outcome;
 use crate::saga::{state_machine, states};
-use crate::world::World;
 
 /// The changes to revert at the end of a test.
 #[derive(Debug, Clone, Default)]
@@ -35,7 +35,7 @@ impl Changes {
 /// The name that the policy has which keeps a function from its table.
 const CUT_OFF: &str = "the-table-is-down";
 
-impl World {
+impl Fixture {
     /// The gateway fails the next `count` requests of one order's operation (`create`, `confirm`, `refund`) in this way
     /// (infra/local-stack/README.md has the modes), and no request of another order.
     pub async fn fail_gateway(&self, order: &OrderId, operation: &str, mode: &str, count: u32) -> Outcome {

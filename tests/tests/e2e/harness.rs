@@ -11,7 +11,7 @@ use local_stack::{AboutFile, Port, Progress, Settings, Stack, functions};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, OnceCell};
 
-use crate::world::World;
+use crate::fixture::Fixture;
 
 pub type Outcome<T = ()> = Result<T, Failed>;
 
@@ -24,7 +24,7 @@ const TEST_WITHIN: Duration = Duration::from_secs(600);
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime needs threads only"));
 /// The result of the start. After a failure, no test tries again.
-static WORLD: OnceCell<Option<World>> = OnceCell::const_new();
+static WORLD: OnceCell<Option<Fixture>> = OnceCell::const_new();
 static STACK: Mutex<Option<Stack>> = Mutex::new(None);
 /// Which tests have the stack.
 static ROOM: Room = Room { tenants: Mutex::new(None), left: Notify::const_new() };
@@ -37,7 +37,7 @@ const SLOWEST: usize = 15;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Company {
     Any,
-    /// It switches off or slows down what others need; [`World::mend`] takes that back after it.
+    /// It switches off or slows down what others need; [`Fixture::mend`] takes that back after it.
     Alone,
     /// Like `Alone`, but tests of the same area may run concurrently: they make the same changes and tolerate
     /// each other.
@@ -111,14 +111,14 @@ impl Drop for Place {
 /// A test named after its module and function.
 pub fn trial<F, Fut>(module: &str, name: &str, company: Company, test: F) -> Trial
 where
-    F: FnOnce(World) -> Fut + Send + 'static,
+    F: FnOnce(Fixture) -> Fut + Send + 'static,
     Fut: Future<Output = Outcome>,
 {
     let area = module.rsplit("::").next().unwrap_or(module).to_owned();
     let name = format!("{area}::{name}");
     Trial::test(name.clone(), move || {
         RUNTIME.block_on(async {
-            let world =
+            let fixture =
                 WORLD.get_or_init(start).await.clone().ok_or("the stack did not start: why is said above")?;
             let place = ROOM
                 .enter(match company {
@@ -129,12 +129,12 @@ where
                 .await;
             let clock = Clock::start(name);
             let outcome =
-                AssertUnwindSafe(within_limits(async { test(world.clone().signed_in().await?).await }))
+                AssertUnwindSafe(within_limits(async { test(fixture.clone().signed_in().await?).await }))
                     .catch_unwind()
                     .await;
             drop(clock);
             let mended = match place.leave() {
-                Some(_last) if company != Company::Any => world.mend().await,
+                Some(_last) if company != Company::Any => fixture.mend().await,
                 _ => Ok(()),
             };
             outcome.unwrap_or_else(|panic| resume_unwind(panic))?;
@@ -182,20 +182,20 @@ pub fn stop() {
     }
 }
 
-async fn start() -> Option<World> {
+async fn start() -> Option<Fixture> {
     // Printed once and not by every test, because a failed build has long output.
     let say = |error: &dyn std::fmt::Display| eprintln!("error: {error}");
     let stack = start_stack().await.inspect_err(|error| say(error)).ok()?;
-    let world = World::new(stack.outputs()).await.inspect_err(|error| say(error)).ok();
-    if let Some(Err(error)) = futures::future::OptionFuture::from(world.as_ref().map(World::mend)).await {
+    let fixture = Fixture::new(stack.outputs()).await.inspect_err(|error| say(error)).ok();
+    if let Some(Err(error)) = futures::future::OptionFuture::from(fixture.as_ref().map(Fixture::mend)).await {
         say(&error.message().unwrap_or("the stack cannot be made ready"));
         return None;
     }
     *STACK.lock().unwrap_or_else(PoisonError::into_inner) = Some(stack);
-    world
+    fixture
 }
 
-/// A stack of its own on free ports. `cargo ops` supervises it, because a test cannot, and [`World::ops`] runs its commands.
+/// A stack of its own on free ports. `cargo ops` supervises it, because a test cannot, and [`Fixture::ops`] runs its commands.
 async fn start_stack() -> local_stack::Result<Stack> {
     let folder = Path::new(STACK_FOLDER);
     let settings = Settings::new(Some(folder.into()), Port::Any, Port::Any).about("cannot make", folder)?;

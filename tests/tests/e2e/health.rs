@@ -5,8 +5,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
+use crate::fixture::{Fixture, eventually};
 use crate::harness::Outcome;
-use crate::world::{World, eventually};
 
 crate::tests![
     it_is_alive,
@@ -15,16 +15,16 @@ crate::tests![
     an_access_token_can_be_verified_with_the_published_keys,
 ];
 
-async fn it_is_alive(world: World) -> Outcome {
-    let answer = world.shop.call(Method::GET, "/health/live").send_once().await?;
+async fn it_is_alive(fixture: Fixture) -> Outcome {
+    let answer = fixture.shop.call(Method::GET, "/health/live").send_once().await?;
     assert_eq!((answer.status, answer.value()["status"].as_str()), (StatusCode::OK, Some("ok")));
     Ok(())
 }
 
-async fn it_is_ready_and_names_every_context(world: World) -> Outcome {
+async fn it_is_ready_and_names_every_context(fixture: Fixture) -> Outcome {
     let report = eventually("every context is well", async || {
         // Cold functions can take longer than the report waits for them.
-        let answer = world.shop.call(Method::GET, "/health/ready").send_once().await?;
+        let answer = fixture.shop.call(Method::GET, "/health/ready").send_once().await?;
         if answer.status == StatusCode::OK { Ok(answer.value()) } else { Err(answer.value().to_string())? }
     })
     .await?;
@@ -43,19 +43,19 @@ async fn it_is_ready_and_names_every_context(world: World) -> Outcome {
     Ok(())
 }
 
-async fn the_shop_has_a_page(world: World) -> Outcome {
-    let answer = world.shop.call(Method::GET, "/").send_once().await?;
+async fn the_shop_has_a_page(fixture: Fixture) -> Outcome {
+    let answer = fixture.shop.call(Method::GET, "/").send_once().await?;
     assert_eq!(answer.status, StatusCode::OK);
     assert!(answer.header("content-type").is_some_and(|kind| kind.starts_with("text/html")));
     Ok(())
 }
 
-async fn an_access_token_can_be_verified_with_the_published_keys(world: World) -> Outcome {
+async fn an_access_token_can_be_verified_with_the_published_keys(fixture: Fixture) -> Outcome {
     // Already installed is as good.
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-    let customer = world.customer().await?;
+    let customer = fixture.customer().await?;
     let token = customer.shop.token().ok_or("a customer has a token")?;
-    let answer = world.shop.call(Method::GET, "/.well-known/jwks.json").send_once().await?;
+    let answer = fixture.shop.call(Method::GET, "/.well-known/jwks.json").send_once().await?;
     let keys: JwkSet = answer.read()?;
 
     let kid = decode_header(token)?.kid.ok_or("the token names its key")?;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use local_stack::invocation::{NEEDS, outcome, sample_with_token};
 use serde_json::{Value, json};
 
+use crate::fixture::Fixture;
 use crate::harness::{Outcome, STACK_FOLDER};
-use crate::world::World;
 
 crate::tests![
     every_function_reads_its_sample_event_however_often_it_comes,
@@ -25,14 +25,14 @@ fn functions() -> std::io::Result<Vec<String>> {
     Ok([first, rest].concat())
 }
 
-async fn every_function_reads_its_sample_event_however_often_it_comes(world: World) -> Outcome {
+async fn every_function_reads_its_sample_event_however_often_it_comes(fixture: Fixture) -> Outcome {
     let functions = functions()?;
     assert_eq!(functions.len(), 32);
     let mut wrong = Vec::new();
     for _ in 0..2 {
         for function in &functions {
-            let event = sample_with_token(function, world.admin.token().unwrap_or_default())?;
-            let answer = world.invoke(function, &serde_json::from_str(&event)?).await?;
+            let event = sample_with_token(function, fixture.admin.token().unwrap_or_default())?;
+            let answer = fixture.invoke(function, &serde_json::from_str(&event)?).await?;
             if let Err(failure) = outcome(&answer) {
                 wrong.push(format!("{function}: {failure}"));
             }
@@ -42,17 +42,17 @@ async fn every_function_reads_its_sample_event_however_often_it_comes(world: Wor
     Ok(())
 }
 
-async fn every_environment_names_what_is_deployed(world: World) -> Outcome {
+async fn every_environment_names_what_is_deployed(fixture: Fixture) -> Outcome {
     let text = std::fs::read_to_string(format!("{STACK_FOLDER}/env.json"))?;
     let environments: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_str(&text)?;
     assert_eq!(environments.len(), 32);
-    let tables: Value = world.emulator.json("dynamodb", "DynamoDB_20120810.ListTables", &json!({})).await?;
+    let tables: Value = fixture.emulator.json("dynamodb", "DynamoDB_20120810.ListTables", &json!({})).await?;
     let tables: BTreeSet<&str> =
         tables["TableNames"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let topic = world.parameter("events-topic-arn").await?;
+    let topic = fixture.parameter("events-topic-arn").await?;
     for (function, variables) in &environments {
         assert!(variables["AWS_ENDPOINT_URL"].starts_with("http://"), "{function}: {variables:?}");
-        assert_eq!(variables["STAGE"], world.outputs.stage, "{function}");
+        assert_eq!(variables["STAGE"], fixture.outputs.stage, "{function}");
         for (name, value) in variables {
             assert!(
                 !value.contains("http://127.0.0.1"),
@@ -68,12 +68,12 @@ async fn every_environment_names_what_is_deployed(world: World) -> Outcome {
     }
     assert!(environments["OrdersRelay"]["STATE_MACHINE_ARN"].ends_with("order-saga"));
     let own = std::fs::read_to_string(format!("{STACK_FOLDER}/env/orders-api.env"))?;
-    assert!(own.contains(&format!("AWS_ENDPOINT_URL={}\n", world.outputs.aws_endpoint_url)), "{own}");
+    assert!(own.contains(&format!("AWS_ENDPOINT_URL={}\n", fixture.outputs.aws_endpoint_url)), "{own}");
     Ok(())
 }
 
-async fn a_local_invocation_of_an_unknown_function_names_those_that_exist(world: World) -> Outcome {
-    let Err(failure) = world.ops(&["sam-local", "--only", "order-api"]).await else {
+async fn a_local_invocation_of_an_unknown_function_names_those_that_exist(fixture: Fixture) -> Outcome {
+    let Err(failure) = fixture.ops(&["sam-local", "--only", "order-api"]).await else {
         return Err("a function that does not exist was invoked".into());
     };
     let message = failure.message().unwrap_or_default();

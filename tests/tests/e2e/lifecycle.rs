@@ -10,8 +10,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::deploy::{ARCH, Said, Stage};
+use crate::fixture::eventually;
 use crate::harness::Outcome;
-use crate::world::eventually;
 
 /// A stage whose name has the removed stage's name as a prefix.
 const NEIGHBOUR: &str = "ordersaga-alice-x-orders";
@@ -34,7 +34,7 @@ pub struct Aws<'a> {
 
 impl<'a> Aws<'a> {
     pub async fn of(stage: &'a Stage<'a>) -> Outcome<Self> {
-        let programs = stage.world.ops(&["tools", "local"]).await?;
+        let programs = stage.fixture.ops(&["tools", "local"]).await?;
         Ok(Self { stage, python: Path::new(programs.trim()).join("python") })
     }
 
@@ -99,7 +99,7 @@ impl<'a> Aws<'a> {
     async fn https(&self, folder: &Path) -> Outcome<(Child, u16, PathBuf)> {
         std::fs::create_dir_all(folder)?;
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/lifecycle/tls.py");
-        let emulator = &self.stage.world.outputs.aws_endpoint_url;
+        let emulator = &self.stage.fixture.outputs.aws_endpoint_url;
         let port = emulator.rsplit(':').next().unwrap_or_default();
         let mut server = Command::new(&self.python)
             .arg(script)
@@ -175,7 +175,7 @@ fn finding<'a>(report: &'a Value, subject: &str) -> &'a Value {
 async fn it_is_tried_over_https(stage: &Stage<'_>, aws: &Aws<'_>) -> Outcome {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("e2e-https");
     let (_server, port, certificate) = aws.https(&folder).await?;
-    let emulator = stage.world.outputs.aws_endpoint_url.trim_start_matches("http://");
+    let emulator = stage.fixture.outputs.aws_endpoint_url.trim_start_matches("http://");
     for (name, scheme) in [("api-url", "https"), ("websocket-url", "wss")] {
         let name = format!("/ordersaga/{}/{name}", stage.name);
         let found = aws.call("ssm", "get_parameter", json!({"Name": name})).await?;
@@ -188,7 +188,7 @@ async fn it_is_tried_over_https(stage: &Stage<'_>, aws: &Aws<'_>) -> Outcome {
     let outputs = stage.ops(&["outputs"], "test").await?.succeeded().stdout;
     let outputs: Value = serde_json::from_str(&outputs)?;
     assert_eq!(outputs["stage"], stage.name);
-    assert_eq!(outputs["region"], stage.world.outputs.region);
+    assert_eq!(outputs["region"], stage.fixture.outputs.region);
     assert!(outputs["api_url"].as_str().is_some_and(|url| url.starts_with("https://localhost")), "{outputs}");
     assert!(
         outputs["websocket_url"].as_str().is_some_and(|url| url.starts_with("wss://localhost")),

@@ -9,8 +9,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use shop_client::{Answer, Shop};
 
+use crate::fixture::{Fixture, buy, unique};
 use crate::harness::Outcome;
-use crate::world::{World, buy, unique};
 
 // They use up what other tests need: all come from one address.
 crate::tests![alone: a_user_who_orders_too_often_is_refused, an_address_that_tries_too_often_is_refused];
@@ -20,8 +20,8 @@ crate::tests![alone: a_user_who_orders_too_often_is_refused, an_address_that_tri
 const AT_ONCE: usize = 4;
 
 /// Orders of a product that does not exist: each counts, and none is placed.
-async fn a_user_who_orders_too_often_is_refused(world: World) -> Outcome {
-    let customer = world.customer().await?;
+async fn a_user_who_orders_too_often_is_refused(fixture: Fixture) -> Outcome {
+    let customer = fixture.customer().await?;
     let nothing = buy(&Sku::try_from("NO-SUCH-THING")?);
     let ask = async |shop: &Shop| {
         let call = shop.call(Method::POST, "/v1/orders").header("idempotency-key", &unique("key"));
@@ -31,7 +31,7 @@ async fn a_user_who_orders_too_often_is_refused(world: World) -> Outcome {
     let answers: Vec<Answer> =
         stream::iter(0..60).map(|_| ask(&customer.shop)).buffered(AT_ONCE).try_collect().await?;
     assert_limited(&answers, ORDERS_PER_USER, StatusCode::UNPROCESSABLE_ENTITY, started.elapsed());
-    let other = world.customer().await?;
+    let other = fixture.customer().await?;
     assert_eq!(
         ask(&other.shop).await?.status,
         StatusCode::UNPROCESSABLE_ENTITY,
@@ -40,11 +40,15 @@ async fn a_user_who_orders_too_often_is_refused(world: World) -> Outcome {
     Ok(())
 }
 
-async fn an_address_that_tries_too_often_is_refused(world: World) -> Outcome {
+async fn an_address_that_tries_too_often_is_refused(fixture: Fixture) -> Outcome {
     let (mut answers, started) = (Vec::new(), Instant::now());
     while answers.len() < 1500 && !answers.iter().any(is_refused) {
         let calls = stream::iter(0..60).map(|_| {
-            world.shop.call(Method::POST, "/v1/auth/logout").json(&json!({"refresh_token": "x"})).send_once()
+            fixture
+                .shop
+                .call(Method::POST, "/v1/auth/logout")
+                .json(&json!({"refresh_token": "x"}))
+                .send_once()
         });
         answers.extend(calls.buffered(AT_ONCE).try_collect::<Vec<_>>().await?);
     }

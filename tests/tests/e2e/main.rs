@@ -16,6 +16,7 @@ mod deploy;
 mod discounts;
 mod dlq;
 mod faults;
+mod fixture;
 mod gateway;
 mod harness;
 mod health;
@@ -42,7 +43,6 @@ mod shipments;
 mod stock;
 mod undo;
 mod views;
-mod world;
 
 use libtest_mimic::{Arguments, Trial};
 

@@ -8,8 +8,8 @@ use futures::future::try_join_all;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
+use crate::fixture::{Customer, Fixture, PRICE, buy, unique};
 use crate::harness::Outcome;
-use crate::world::{Customer, PRICE, World, buy, unique};
 
 crate::tests![alone:
     twice_what_the_gateway_allows_is_paid_at_its_rate_and_every_order_completes,
@@ -39,41 +39,41 @@ async fn offer(
     try_join_all(placed).await
 }
 
-async fn each_completes(world: &World, placed: &[(Customer, OrderId)]) -> Outcome {
+async fn each_completes(fixture: &Fixture, placed: &[(Customer, OrderId)]) -> Outcome {
     for (customer, order_id) in placed {
         let order = customer.ended(order_id).await?;
         assert_eq!(order.status, OrderStatus::OrderCompleted, "{order_id}");
     }
     // Only some are checked, because reading an intent means listing all of them.
     for (_, order_id) in placed.iter().step_by(25) {
-        let amounts: Vec<i64> = world.taken(order_id).await?.iter().map(|taken| taken.amount).collect();
+        let amounts: Vec<i64> = fixture.taken(order_id).await?.iter().map(|taken| taken.amount).collect();
         assert_eq!(amounts, [PRICE], "{order_id}");
     }
     Ok(())
 }
 
-async fn customers(world: &World, number: usize) -> Outcome<Vec<Customer>> {
-    let customers = try_join_all((0..number).map(|_| world.customer())).await?;
+async fn customers(fixture: &Fixture, number: usize) -> Outcome<Vec<Customer>> {
+    let customers = try_join_all((0..number).map(|_| fixture.customer())).await?;
     Ok(customers)
 }
 
 async fn twice_what_the_gateway_allows_is_paid_at_its_rate_and_every_order_completes(
-    world: World,
+    fixture: Fixture,
 ) -> Outcome {
-    let sku = world.product(1000).await?;
-    let customers = customers(&world, 5).await?;
-    world.set_variable("payments-commands", "GATEWAY_REQUESTS_PER_SECOND", &LIMIT.to_string()).await?;
-    world.gateway.plan_fault(&json!({"mode": "at_most", "per_second": LIMIT})).await?;
-    world.switch_breaker("payments", "gateway", "normal").await?;
-    let since_ms = world.gateway.calls().await?.now_ms;
+    let sku = fixture.product(1000).await?;
+    let customers = customers(&fixture, 5).await?;
+    fixture.set_variable("payments-commands", "GATEWAY_REQUESTS_PER_SECOND", &LIMIT.to_string()).await?;
+    fixture.gateway.plan_fault(&json!({"mode": "at_most", "per_second": LIMIT})).await?;
+    fixture.switch_breaker("payments", "gateway", "normal").await?;
+    let since_ms = fixture.gateway.calls().await?.now_ms;
 
     let mut placed = Vec::new();
     for offered in OFFERED {
         placed.extend(offer(&customers, &sku, offered).await?);
     }
-    each_completes(&world, &placed).await?;
+    each_completes(&fixture, &placed).await?;
 
-    let calls = world.gateway.calls().await?;
+    let calls = fixture.gateway.calls().await?;
     let (paid, throttled) = (calls.paid(since_ms), calls.throttled(since_ms));
     assert_eq!(paid.len(), placed.len(), "each is confirmed once");
     let (first, last) = (paid[0], paid[paid.len() - 1]);
@@ -93,11 +93,11 @@ async fn twice_what_the_gateway_allows_is_paid_at_its_rate_and_every_order_compl
     Ok(())
 }
 
-async fn a_gateway_that_is_down_for_some_seconds_costs_time_and_no_order(world: World) -> Outcome {
-    let sku = world.product(100).await?;
-    let customers = customers(&world, 2).await?;
-    world.switch_breaker("payments", "gateway", "normal").await?;
-    world.gateway.plan_fault(&json!({"mode": "down", "seconds": 10})).await?;
+async fn a_gateway_that_is_down_for_some_seconds_costs_time_and_no_order(fixture: Fixture) -> Outcome {
+    let sku = fixture.product(100).await?;
+    let customers = customers(&fixture, 2).await?;
+    fixture.switch_breaker("payments", "gateway", "normal").await?;
+    fixture.gateway.plan_fault(&json!({"mode": "down", "seconds": 10})).await?;
     let placed = offer(&customers, &sku, (20, 4)).await?;
-    each_completes(&world, &placed).await
+    each_completes(&fixture, &placed).await
 }

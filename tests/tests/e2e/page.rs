@@ -11,8 +11,8 @@ use shop_client::card;
 use storefront::{Page, PublishableKey};
 
 use crate::browser::{Browser, DESKTOP, Fate, PHONE};
+use crate::fixture::{Customer, Fixture, buy, eventually, unique};
 use crate::harness::Outcome;
-use crate::world::{Customer, World, buy, eventually, unique};
 
 use looks::inspect;
 use visit::{
@@ -35,9 +35,9 @@ crate::tests![
     everything_has_a_name_and_can_be_read,
 ];
 
-async fn a_visitor_registers_buys_and_sees_the_order_complete(world: World) -> Outcome {
-    let (sku, email) = (world.product(5).await?, format!("{}@ordersaga.example", unique("page")));
-    let mut browser = visit(&world, "buys").await?;
+async fn a_visitor_registers_buys_and_sees_the_order_complete(fixture: Fixture) -> Outcome {
+    let (sku, email) = (fixture.product(5).await?, format!("{}@ordersaga.example", unique("page")));
+    let mut browser = visit(&fixture, "buys").await?;
     browser.see_text(".card .stock", "In stock").await?;
     browser.screenshot("shop").await?;
     put_in_basket(&mut browser, &sku).await?;
@@ -78,10 +78,10 @@ async fn a_visitor_registers_buys_and_sees_the_order_complete(world: World) -> O
 
     // It matches the shop's data, also after a new visit.
     let order = order_on_page(&mut browser).await?;
-    let shop = world.shop.login(&email, "correct horse").await?;
+    let shop = fixture.shop.login(&email, "correct horse").await?;
     assert_eq!(shop.order(&order).await?.status, OrderStatus::OrderCompleted);
     browser.look(DESKTOP, false).await?;
-    browser.open(&world.outputs.storefront_url).await?;
+    browser.open(&fixture.outputs.storefront_url).await?;
     browser.click("#log-in").await?;
     browser.fill("#account-form [name=email]", &email).await?;
     browser.fill("#account-form [name=password]", "correct horse").await?;
@@ -96,9 +96,9 @@ async fn a_visitor_registers_buys_and_sees_the_order_complete(world: World) -> O
     Ok(())
 }
 
-async fn a_declined_card_is_explained(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(1).await?);
-    let mut browser = visit(&world, "declined").await?;
+async fn a_declined_card_is_explained(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(1).await?);
+    let mut browser = visit(&fixture, "declined").await?;
     log_in(&mut browser, &customer).await?;
     put_in_basket(&mut browser, &sku).await?;
     fill_in_address(&mut browser).await?;
@@ -118,9 +118,9 @@ async fn a_declined_card_is_explained(world: World) -> Outcome {
     Ok(())
 }
 
-async fn an_order_that_cannot_be_shipped_shows_what_was_undone(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let mut browser = visit(&world, "undone").await?;
+async fn an_order_that_cannot_be_shipped_shows_what_was_undone(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
+    let mut browser = visit(&fixture, "undone").await?;
     log_in(&mut browser, &customer).await?;
     put_in_basket(&mut browser, &sku).await?;
     fill_in_address(&mut browser).await?;
@@ -140,23 +140,23 @@ async fn an_order_that_cannot_be_shipped_shows_what_was_undone(world: World) -> 
 }
 
 /// Ends the customer's connections from the server's side.
-async fn cut(world: &World, customer: &Customer) -> Outcome {
+async fn cut(fixture: &Fixture, customer: &Customer) -> Outcome {
     let query = json!({
-        "TableName": format!("ordersaga-{}-realtime", world.outputs.stage),
+        "TableName": format!("ordersaga-{}-realtime", fixture.outputs.stage),
         "KeyConditionExpression": "pk = :user AND begins_with(sk, :connection)",
         "ExpressionAttributeValues": {
             ":user": {"S": format!("USER#{}", customer.user_id)}, ":connection": {"S": "CONN#"},
         },
     });
-    let found = world.emulator.json("dynamodb", "DynamoDB_20120810.Query", &query).await?;
+    let found = fixture.emulator.json("dynamodb", "DynamoDB_20120810.Query", &query).await?;
     let names = found["Items"].as_array().into_iter().flatten().filter_map(|item| item["sk"]["S"].as_str());
     let connections: Vec<&str> = names.filter_map(|name| name.strip_prefix("CONN#")).collect();
     assert!(!connections.is_empty(), "the page is connected");
-    let (_, after_scheme) = world.outputs.websocket_url.split_once("://").ok_or("a URL has a scheme")?;
+    let (_, after_scheme) = fixture.outputs.websocket_url.split_once("://").ok_or("a URL has a scheme")?;
     let (_, path) = after_scheme.split_once('/').ok_or("the emulator's URLs have a path")?;
     for connection in connections {
         let path = format!("/{path}/@connections/{connection}");
-        world
+        fixture
             .emulator
             .send("execute-api", "DeleteConnection", Method::DELETE, &path, &[], Vec::new())
             .await?;
@@ -164,21 +164,21 @@ async fn cut(world: &World, customer: &Customer) -> Outcome {
     Ok(())
 }
 
-async fn a_page_that_loses_its_connection_polls_and_goes_live_again(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let mut browser = visit(&world, "reconnects").await?;
+async fn a_page_that_loses_its_connection_polls_and_goes_live_again(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
+    let mut browser = visit(&fixture, "reconnects").await?;
     log_in(&mut browser, &customer).await?;
     browser.see_text("#link", "Live").await?;
     // Placed through the API, like all orders here that wait for the bank.
-    let (_, asked) = customer.order_that_waits(&world, &sku).await?;
+    let (_, asked) = customer.order_that_waits(&fixture, &sku).await?;
     browser.click("nav a[href='#orders']").await?;
     browser.see_text(".order .steps .current", "Your bank asks you to confirm").await?;
 
     // There is no way back to the WebSocket for now: whatever is seen comes by polling.
     browser.meddle("POST", "v1/realtime/tickets", Fate::Fails, usize::MAX).await?;
-    cut(&world, &customer).await?;
+    cut(&fixture, &customer).await?;
     browser.see_text("#link", "Polling every 5 s").await?;
-    world.gateway.authenticate(&asked).await?;
+    fixture.gateway.authenticate(&asked).await?;
     browser.see_text(".order .badge", "Completed").await?;
     see_steps(&mut browser, "done", 5).await?;
     browser.see_text("#link", "Polling every 5 s").await?;
@@ -187,10 +187,10 @@ async fn a_page_that_loses_its_connection_polls_and_goes_live_again(world: World
     browser.meddle_no_more().await?;
     browser.see_text("#link", "Live").await?;
     // Disconnected in the middle of an order: what happens meanwhile is replayed.
-    let (second, asked) = customer.order_that_waits(&world, &sku).await?;
+    let (second, asked) = customer.order_that_waits(&fixture, &sku).await?;
     browser.see_text(".order .id", second.as_str()).await?;
-    cut(&world, &customer).await?;
-    world.gateway.authenticate(&asked).await?;
+    cut(&fixture, &customer).await?;
+    fixture.gateway.authenticate(&asked).await?;
     browser.see_text("#link", "Live").await?;
     see_steps(&mut browser, "done", 5).await?;
     let both = "document.querySelectorAll('.order .badge.good').length === 2";
@@ -199,9 +199,9 @@ async fn a_page_that_loses_its_connection_polls_and_goes_live_again(world: World
     Ok(())
 }
 
-async fn an_order_is_placed_with_the_keyboard_alone(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(50).await?);
-    let mut browser = visit(&world, "keyboard").await?;
+async fn an_order_is_placed_with_the_keyboard_alone(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(50).await?);
+    let mut browser = visit(&fixture, "keyboard").await?;
     browser.tab_to("#log-in").await?;
     browser.press("Enter").await?;
     browser.see("the first field has the focus", "document.activeElement.name === 'email'").await?;
@@ -232,9 +232,9 @@ async fn an_order_is_placed_with_the_keyboard_alone(world: World) -> Outcome {
     Ok(())
 }
 
-async fn a_busy_shop_is_waited_for_and_gets_the_same_order_again(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let mut browser = visit(&world, "busy").await?;
+async fn a_busy_shop_is_waited_for_and_gets_the_same_order_again(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
+    let mut browser = visit(&fixture, "busy").await?;
     log_in(&mut browser, &customer).await?;
     put_in_basket(&mut browser, &sku).await?;
     fill_in_address(&mut browser).await?;
@@ -273,16 +273,16 @@ async fn a_busy_shop_is_waited_for_and_gets_the_same_order_again(world: World) -
     Ok(())
 }
 
-async fn a_price_that_changed_is_shown_before_anything_is_ordered(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let mut browser = visit(&world, "price").await?;
+async fn a_price_that_changed_is_shown_before_anything_is_ordered(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
+    let mut browser = visit(&fixture, "price").await?;
     log_in(&mut browser, &customer).await?;
     put_in_basket(&mut browser, &sku).await?;
     browser.see_text("#total", "$12.50").await?;
     fill_in_address(&mut browser).await?;
     let price = json!({"amount": 990, "currency": "USD"});
     let cheaper = json!({"name": "Test product", "description": "", "category": "test", "price": price});
-    let change = world.admin.call(Method::PUT, &format!("/v1/products/{sku}")).header("if-match", "*");
+    let change = fixture.admin.call(Method::PUT, &format!("/v1/products/{sku}")).header("if-match", "*");
     change.json(&cheaper).send().await?.read::<Value>()?;
     eventually("orders have the new price", async || {
         let quote = customer.shop.call(Method::POST, "/v1/quotes").json(&buy(&sku)).send().await?;
@@ -303,9 +303,9 @@ async fn a_price_that_changed_is_shown_before_anything_is_ordered(world: World) 
     Ok(())
 }
 
-async fn a_session_goes_on_as_long_as_it_can_and_its_end_keeps_the_basket(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let mut browser = visit(&world, "session").await?;
+async fn a_session_goes_on_as_long_as_it_can_and_its_end_keeps_the_basket(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
+    let mut browser = visit(&fixture, "session").await?;
     log_in(&mut browser, &customer).await?;
     put_in_basket(&mut browser, &sku).await?;
     fill_in_address(&mut browser).await?;
@@ -332,12 +332,12 @@ async fn a_session_goes_on_as_long_as_it_can_and_its_end_keeps_the_basket(world:
 
 const CANCELLED: &str = "document.querySelector('.order .badge').innerText === 'Cancelled'";
 
-async fn an_open_order_is_cancelled(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let mut browser = visit(&world, "cancels").await?;
+async fn an_open_order_is_cancelled(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
+    let mut browser = visit(&fixture, "cancels").await?;
     log_in(&mut browser, &customer).await?;
     browser.see_text("#link", "Live").await?;
-    let (order, _) = customer.order_that_waits(&world, &sku).await?;
+    let (order, _) = customer.order_that_waits(&fixture, &sku).await?;
     browser.click("nav a[href='#orders']").await?;
     browser.see_text(".order .id", order.as_str()).await?;
     browser.see_text(".order .lines", "1 × Test product").await?;
@@ -351,19 +351,19 @@ async fn an_open_order_is_cancelled(world: World) -> Outcome {
 }
 
 /// The page of a shop that has a publishable key, with its real policy, in the place of this shop's own.
-async fn page_with_key(world: &World) -> Outcome<Fate> {
+async fn page_with_key(fixture: &Fixture) -> Outcome<Fate> {
     let key = PublishableKey::parse("pk_test_thePageTest")?;
-    let (parts, body) = Page::new(&world.outputs.websocket_url, Some(&key))?.response().into_parts();
+    let (parts, body) = Page::new(&fixture.outputs.websocket_url, Some(&key))?.response().into_parts();
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers = parts.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
     let body = axum::body::to_bytes(body, usize::MAX).await?.to_vec();
     Ok(Fate::Answered { status: 200, headers, body })
 }
 
-async fn a_card_goes_to_stripe_and_the_bank_is_asked_on_the_page(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+async fn a_card_goes_to_stripe_and_the_bank_is_asked_on_the_page(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
     let mut browser = Browser::start("stripe").await?;
-    browser.meddle("GET", &world.outputs.storefront_url, page_with_key(&world).await?, 1).await?;
+    browser.meddle("GET", &fixture.outputs.storefront_url, page_with_key(&fixture).await?, 1).await?;
     let script = Fate::Answered {
         status: 200,
         headers: vec![("Content-Type".to_owned(), "text/javascript".to_owned())],
@@ -371,12 +371,12 @@ async fn a_card_goes_to_stripe_and_the_bank_is_asked_on_the_page(world: World) -
     };
     browser.meddle("GET", "https://js.stripe.com/v3/", script, 1).await?;
     let gateway = Fate::SentTo {
-        server: world.outputs.stripe_url.clone(),
+        server: fixture.outputs.stripe_url.clone(),
         // Stripe takes the publishable key for this, the local gateway does not.
         headers: vec![("Authorization".to_owned(), "Bearer sk_test_browser".to_owned())],
     };
     browser.meddle("POST", "https://api.stripe.com/v1/", gateway, usize::MAX).await?;
-    browser.open(&world.outputs.storefront_url).await?;
+    browser.open(&fixture.outputs.storefront_url).await?;
     log_in(&mut browser, &customer).await?;
     let loaded = browser.requests("GET", "stripe.com").len();
     assert_eq!(loaded, 0, "nothing is loaded before there is something to pay");
@@ -395,18 +395,18 @@ async fn a_card_goes_to_stripe_and_the_bank_is_asked_on_the_page(world: World) -
     Ok(())
 }
 
-async fn while_the_shop_gives_no_list_the_one_of_the_last_visit_is_shown(world: World) -> Outcome {
-    let mut browser = visit(&world, "last-list").await?;
+async fn while_the_shop_gives_no_list_the_one_of_the_last_visit_is_shown(fixture: Fixture) -> Outcome {
+    let mut browser = visit(&fixture, "last-list").await?;
     browser.see_text(".card .stock", "In stock").await?;
     // A refusal is shown unchanged.
     let refusal = Fate::Answered { status: 422, headers: vec![], body: b"{}".to_vec() };
     browser.meddle("GET", "v1/products?", refusal, 1).await?;
-    browser.open(&world.outputs.storefront_url).await?;
+    browser.open(&fixture.outputs.storefront_url).await?;
     browser.see_text("#message", "The shop answered 422.").await?;
     assert_eq!(browser.value("document.querySelectorAll('.card').length").await?, 0);
 
     browser.meddle("GET", "v1/products?", Fate::Fails, usize::MAX).await?;
-    browser.open(&world.outputs.storefront_url).await?;
+    browser.open(&fixture.outputs.storefront_url).await?;
     browser.see_text("#list-note", "The shop does not answer at the moment.").await?;
     browser.see_text("#list-note", "You can order, but the order may have to wait.").await?;
     browser.see_text(".card .stock", "Limited stock").await?;
@@ -414,16 +414,16 @@ async fn while_the_shop_gives_no_list_the_one_of_the_last_visit_is_shown(world: 
     inspect(&mut browser).await?;
 
     browser.meddle_no_more().await?;
-    browser.open(&world.outputs.storefront_url).await?;
+    browser.open(&fixture.outputs.storefront_url).await?;
     browser.see_text(".card .stock", "In stock").await?;
     assert_eq!(browser.value("document.querySelector('#list-note').textContent").await?, "");
     is_content(&browser);
     Ok(())
 }
 
-async fn the_page_fits_a_phone(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let mut browser = visit(&world, "phone").await?;
+async fn the_page_fits_a_phone(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
+    let mut browser = visit(&fixture, "phone").await?;
     browser.look(PHONE, false).await?;
     let fits = "document.documentElement.scrollWidth <= innerWidth";
     browser.see("the shop fits", fits).await?;
@@ -450,9 +450,9 @@ async fn the_page_fits_a_phone(world: World) -> Outcome {
 
 /// Every control has a name for a screen reader, headings leave no level out, and all text stands out from its ground,
 /// in light and dark.
-async fn everything_has_a_name_and_can_be_read(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let mut browser = visit(&world, "names").await?;
+async fn everything_has_a_name_and_can_be_read(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
+    let mut browser = visit(&fixture, "names").await?;
     log_in(&mut browser, &customer).await?;
     put_in_basket(&mut browser, &sku).await?;
     inspect(&mut browser).await?;

@@ -11,9 +11,9 @@ use contracts::{
 use futures::stream::{StreamExt, TryStreamExt, iter};
 use serde_json::{Value, json};
 
+use crate::fixture::{Customer, Fixture, event, eventually};
 use crate::harness::Outcome;
 use crate::provider::{Channel, Provider};
-use crate::world::{Customer, World, event, eventually};
 
 crate::tests![alone:
     two_thousand_notifications_drain_without_a_loss_through_providers_that_fail_and_throttle,
@@ -31,21 +31,21 @@ const CLOCKS: Duration = Duration::from_millis(5);
 const BATCH: usize = 10;
 
 async fn two_thousand_notifications_drain_without_a_loss_through_providers_that_fail_and_throttle(
-    world: World,
+    fixture: Fixture,
 ) -> Outcome {
-    let customer = world.customer_with_phone().await?;
+    let customer = fixture.customer_with_phone().await?;
     eventually("notifications know the customer", async || {
-        let mails = world.mails(&customer).await?.len();
+        let mails = fixture.mails(&customer).await?.len();
         if mails == 0 { Err("no welcome")? } else { Ok(()) }
     })
     .await?;
-    let provider = Provider::start(&world.outputs.aws_endpoint_url).await?;
-    let outcome = drains(&world, &customer, &provider).await;
+    let provider = Provider::start(&fixture.outputs.aws_endpoint_url).await?;
+    let outcome = drains(&fixture, &customer, &provider).await;
     provider.stop();
     outcome
 }
 
-async fn drains(world: &World, customer: &Customer, provider: &Provider) -> Outcome {
+async fn drains(fixture: &Fixture, customer: &Customer, provider: &Provider) -> Outcome {
     let consumer = "notifications-consumer";
     let rate = RATE.to_string();
     for (name, value) in [
@@ -54,17 +54,17 @@ async fn drains(world: &World, customer: &Customer, provider: &Provider) -> Outc
         ("EMAILS_PER_SECOND", rate.as_str()),
         ("SMS_PER_SECOND", rate.as_str()),
     ] {
-        world.set_variable(consumer, name, value).await?;
+        fixture.set_variable(consumer, name, value).await?;
     }
-    world.switch_off(consumer).await?;
+    fixture.switch_off(consumer).await?;
     let events = (0..EVENTS).map(|n| completed(&customer.user_id, n)).collect::<Outcome<Vec<_>>>()?;
     for (queue, _) in CHANNELS {
-        let queue = &queue_url(world, &format!("notifications-{queue}")).await?;
+        let queue = &queue_url(fixture, &format!("notifications-{queue}")).await?;
         let batches = iter(events.chunks(BATCH)).map(Ok);
-        batches.try_for_each_concurrent(4, |batch| send(world, queue, batch)).await?;
+        batches.try_for_each_concurrent(4, |batch| send(fixture, queue, batch)).await?;
     }
     let started = Instant::now();
-    world.switch_on(consumer).await?;
+    fixture.switch_on(consumer).await?;
 
     // By the refusals that the provider counted: its lists hold what it took.
     eventually("all calls were made", async || {
@@ -77,18 +77,18 @@ async fn drains(world: &World, customer: &Customer, provider: &Provider) -> Outc
     eventually("the queues are empty", async || {
         let mut left = Vec::new();
         for (queue, _) in CHANNELS {
-            left.push(waiting(world, &format!("notifications-{queue}")).await.map_err(said)?);
+            left.push(waiting(fixture, &format!("notifications-{queue}")).await.map_err(said)?);
         }
         if left.iter().all(|left| *left == 0) { Ok(()) } else { Err(format!("{left:?} are in them"))? }
     })
     .await?;
 
     let orders: Vec<&str> = events.iter().map(|event| event.subject.as_str()).collect();
-    let mails = world.mails(customer).await?.into_iter().map(|mail| mail.subject);
+    let mails = fixture.mails(customer).await?.into_iter().map(|mail| mail.subject);
     assert_each_once("e-mails", &orders, mails);
-    assert_each_once("SMS", &orders, world.texts(customer).await?.into_iter());
+    assert_each_once("SMS", &orders, fixture.texts(customer).await?.into_iter());
     for (queue, channel) in CHANNELS {
-        assert_eq!(waiting(world, &format!("notifications-{queue}-dlq")).await?, 0, "{queue}");
+        assert_eq!(waiting(fixture, &format!("notifications-{queue}-dlq")).await?, 0, "{queue}");
         // Each call had a turn, and turns are spaced evenly, however much a busy machine delays some of them.
         for (turn, call) in (0..).zip(provider.calls(channel)) {
             let least = Duration::from_secs(1) * turn / RATE;
@@ -120,27 +120,27 @@ fn said(error: libtest_mimic::Failed) -> String {
     error.message().unwrap_or_default().to_owned()
 }
 
-async fn queue_url(world: &World, name: &str) -> Outcome<Value> {
-    let input = json!({"QueueName": format!("ordersaga-{}-{name}", world.outputs.stage)});
-    Ok(world.emulator.json("sqs", "AmazonSQS.GetQueueUrl", &input).await?["QueueUrl"].take())
+async fn queue_url(fixture: &Fixture, name: &str) -> Outcome<Value> {
+    let input = json!({"QueueName": format!("ordersaga-{}-{name}", fixture.outputs.stage)});
+    Ok(fixture.emulator.json("sqs", "AmazonSQS.GetQueueUrl", &input).await?["QueueUrl"].take())
 }
 
-async fn send(world: &World, queue: &Value, batch: &[Envelope]) -> Outcome {
+async fn send(fixture: &Fixture, queue: &Value, batch: &[Envelope]) -> Outcome {
     let entries: Vec<Value> = batch
         .iter()
         .enumerate()
         .map(|(n, event)| Ok(json!({"Id": n.to_string(), "MessageBody": serde_json::to_string(event)?})))
         .collect::<Outcome<_>>()?;
     let input = json!({"QueueUrl": queue, "Entries": entries});
-    let answer = world.emulator.json("sqs", "AmazonSQS.SendMessageBatch", &input).await?;
+    let answer = fixture.emulator.json("sqs", "AmazonSQS.SendMessageBatch", &input).await?;
     assert_eq!(answer["Successful"].as_array().map(Vec::len), Some(batch.len()), "{answer}");
     Ok(())
 }
 
 /// The messages of a queue, those that are being worked on and those to come later included.
-async fn waiting(world: &World, queue: &str) -> Outcome<u64> {
-    let input = json!({"QueueUrl": queue_url(world, queue).await?, "AttributeNames": ["All"]});
-    let answer = world.emulator.json("sqs", "AmazonSQS.GetQueueAttributes", &input).await?;
+async fn waiting(fixture: &Fixture, queue: &str) -> Outcome<u64> {
+    let input = json!({"QueueUrl": queue_url(fixture, queue).await?, "AttributeNames": ["All"]});
+    let answer = fixture.emulator.json("sqs", "AmazonSQS.GetQueueAttributes", &input).await?;
     let count = |name: &str| {
         let value = answer["Attributes"][name].as_str().and_then(|value| value.parse::<u64>().ok());
         value.ok_or_else(|| format!("{queue}: no {name}: {answer}"))
@@ -164,8 +164,8 @@ fn assert_each_once(what: &str, orders: &[&str], sent: impl Iterator<Item = Stri
     assert!(wrong.is_empty(), "{} {what} were not sent once: {wrong:?}", wrong.len());
 }
 
-async fn while_text_messages_fail_notifications_go_by_email_with_the_same_text(world: World) -> Outcome {
-    let customer = world.customer_with_phone().await?;
+async fn while_text_messages_fail_notifications_go_by_email_with_the_same_text(fixture: Fixture) -> Outcome {
+    let customer = fixture.customer_with_phone().await?;
     // As for a change of the profile.
     let changed = UserUpdated {
         user_id: customer.user_id.clone(),
@@ -174,51 +174,51 @@ async fn while_text_messages_fail_notifications_go_by_email_with_the_same_text(w
         phone: customer.phone.clone(),
         notification_preferences: NotificationPreferences { email: false, sms: true },
     };
-    world
+    fixture
         .publish(&event("test", customer.user_id.as_str(), Some(&customer.user_id), 1000, &changed)?)
         .await?;
     eventually("notifications know that he wants no e-mail", async || {
-        let contact = contact(&world, &customer.user_id).await.map_err(said)?;
+        let contact = contact(&fixture, &customer.user_id).await.map_err(said)?;
         if contact["wants_email"]["BOOL"] == false { Ok(()) } else { Err(contact["sequence"].to_string())? }
     })
     .await?;
-    world.switch_breaker("notifications", "sms", "forced_open").await?;
-    let outcome = is_told_by_email(&world, &customer).await;
-    world.switch_breaker("notifications", "sms", "normal").await?;
+    fixture.switch_breaker("notifications", "sms", "forced_open").await?;
+    let outcome = is_told_by_email(&fixture, &customer).await;
+    fixture.switch_breaker("notifications", "sms", "normal").await?;
     outcome
 }
 
-async fn is_told_by_email(world: &World, customer: &Customer) -> Outcome {
+async fn is_told_by_email(fixture: &Fixture, customer: &Customer) -> Outcome {
     // A running instance uses the breaker's state for a second after it was read: one SMS more or
     // less.
     let mut events = vec![completed(&customer.user_id, 0)?];
-    world.publish(&events[0]).await?;
+    fixture.publish(&events[0]).await?;
     let text = eventually("the text comes by e-mail", async || {
         let last = events.last().map(|event| event.subject.clone()).unwrap_or_default();
         let text = format!("Your order {last} is complete.");
-        if world.mails(customer).await?.iter().any(|mail| mail.body_text.contains(&text)) {
+        if fixture.mails(customer).await?.iter().any(|mail| mail.body_text.contains(&text)) {
             return Ok(text);
         }
-        if world.texts(customer).await?.contains(&text) {
+        if fixture.texts(customer).await?.contains(&text) {
             let next = completed(&customer.user_id, events.len()).map_err(said)?;
-            world.publish(&next).await.map_err(said)?;
+            fixture.publish(&next).await.map_err(said)?;
             events.push(next);
         }
         Err(format!("no word of order {}", events.len()))?
     })
     .await?;
-    let mails = world.mails(customer).await?;
+    let mails = fixture.mails(customer).await?;
     assert_eq!(mails.iter().filter(|mail| mail.body_text.contains(&text)).count(), 1, "{mails:?}");
-    assert!(!world.texts(customer).await?.contains(&text));
+    assert!(!fixture.texts(customer).await?.contains(&text));
     Ok(())
 }
 
 /// The copy of a user's contact data in notifications, which no API returns.
-async fn contact(world: &World, user: &UserId) -> Outcome<Value> {
+async fn contact(fixture: &Fixture, user: &UserId) -> Outcome<Value> {
     let input = json!({
-        "TableName": format!("ordersaga-{}-notifications", world.outputs.stage),
+        "TableName": format!("ordersaga-{}-notifications", fixture.outputs.stage),
         "Key": {"pk": {"S": format!("CONTACT#{user}")}, "sk": {"S": "CONTACT"}},
         "ConsistentRead": true,
     });
-    Ok(world.emulator.json("dynamodb", "DynamoDB_20120810.GetItem", &input).await?["Item"].take())
+    Ok(fixture.emulator.json("dynamodb", "DynamoDB_20120810.GetItem", &input).await?["Item"].take())
 }

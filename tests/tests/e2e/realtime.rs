@@ -8,8 +8,8 @@ use reqwest::StatusCode;
 use serde_json::json;
 use shop_client::{Error, Frame, Live, OrderFrame};
 
+use crate::fixture::{Customer, Fixture, Result, WITHIN, buy, signer, unique};
 use crate::harness::Outcome;
-use crate::world::{Customer, Result, WITHIN, World, buy, signer, unique};
 
 crate::tests![
     a_ticket_that_is_not_good_is_refused_at_connect,
@@ -28,10 +28,10 @@ const LAST_VERSION: u64 = 6;
 const TICKET_SECONDS: i64 = 60;
 const LEEWAY: i64 = 6;
 
-async fn a_ticket_that_is_not_good_is_refused_at_connect(world: World) -> Outcome {
-    let customer = world.customer().await?;
+async fn a_ticket_that_is_not_good_is_refused_at_connect(fixture: Fixture) -> Outcome {
+    let customer = fixture.customer().await?;
     let url = customer.shop.ticket().await?.url;
-    let signer = signer(&world).await?;
+    let signer = signer(&fixture).await?;
     let sign = async |audience, age| {
         let now = jiff::Timestamp::now().as_second() - age;
         signer.sign(&customer.user_id, vec![], audience, now).await
@@ -64,9 +64,9 @@ async fn a_ticket_that_is_not_good_is_refused_at_connect(world: World) -> Outcom
     Ok(())
 }
 
-async fn an_order_of_somebody_else_is_not_found(world: World) -> Outcome {
-    let (anna, ben) = (world.customer().await?, world.customer().await?);
-    let order = completed_order(&world, &anna).await?;
+async fn an_order_of_somebody_else_is_not_found(fixture: Fixture) -> Outcome {
+    let (anna, ben) = (fixture.customer().await?, fixture.customer().await?);
+    let order = completed_order(&fixture, &anna).await?;
     // Realtime knows the order once its owner has seen it there.
     watch_to_the_end(&mut anna.shop.live().await?, &order, 0).await?;
 
@@ -79,8 +79,8 @@ async fn an_order_of_somebody_else_is_not_found(world: World) -> Outcome {
     Ok(())
 }
 
-async fn an_order_that_turns_out_to_be_somebody_elses_stays_silent(world: World) -> Outcome {
-    let (anna, ben, sku) = (world.customer().await?, world.customer().await?, world.product(5).await?);
+async fn an_order_that_turns_out_to_be_somebody_elses_stays_silent(fixture: Fixture) -> Outcome {
+    let (anna, ben, sku) = (fixture.customer().await?, fixture.customer().await?, fixture.product(5).await?);
     let key = unique("key");
     let order = future_order(&anna.user_id, &key);
     let mut bens = ben.shop.live().await?;
@@ -101,9 +101,9 @@ async fn an_order_that_turns_out_to_be_somebody_elses_stays_silent(world: World)
     }
 }
 
-async fn a_replay_gives_every_version_after_the_one_that_is_known(world: World) -> Outcome {
-    let customer = world.customer().await?;
-    let order = completed_order(&world, &customer).await?;
+async fn a_replay_gives_every_version_after_the_one_that_is_known(fixture: Fixture) -> Outcome {
+    let customer = fixture.customer().await?;
+    let order = completed_order(&fixture, &customer).await?;
     for after in [0, 3, LAST_VERSION - 1] {
         let frames = watch_to_the_end(&mut customer.shop.live().await?, &order, after).await?;
         let versions: Vec<u64> = frames.iter().map(|frame| frame.version).collect();
@@ -114,10 +114,10 @@ async fn a_replay_gives_every_version_after_the_one_that_is_known(world: World) 
 
 /// Four orders run at once, and their customer's connection is lost after a few frames each time: before anything is
 /// answered, in the middle of a replay, between two live frames.
-async fn whoever_loses_connections_at_random_sees_every_version_in_order(world: World) -> Outcome {
+async fn whoever_loses_connections_at_random_sees_every_version_in_order(fixture: Fixture) -> Outcome {
     const ORDERS: u32 = 4;
     const FRAMES_AT_MOST: u64 = 8;
-    let (customer, sku) = (world.customer().await?, world.product(ORDERS).await?);
+    let (customer, sku) = (fixture.customer().await?, fixture.product(ORDERS).await?);
     let mut random = Random(20_261_121);
     let orders = Vec::from_iter((0..ORDERS).map(|_| customer.future_order()));
     let mut known: BTreeMap<OrderId, u64> = orders.iter().map(|order| (order.order_id.clone(), 0)).collect();
@@ -159,8 +159,8 @@ async fn whoever_loses_connections_at_random_sees_every_version_in_order(world: 
     Ok(())
 }
 
-async fn whoever_subscribes_to_all_gets_an_order_that_is_placed_later(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+async fn whoever_subscribes_to_all_gets_an_order_that_is_placed_later(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
     let mut live = customer.shop.live().await?;
     live.send(&json!({"action": "subscribe"})).await?;
     assert_eq!(live.next(WITHIN).await?, Frame::Subscribed { order_id: None });
@@ -171,13 +171,13 @@ async fn whoever_subscribes_to_all_gets_an_order_that_is_placed_later(world: Wor
     Ok(())
 }
 
-async fn a_ping_is_answered(world: World) -> Outcome {
-    assert!(is_alive(&mut world.customer().await?.shop.live().await?).await?);
+async fn a_ping_is_answered(fixture: Fixture) -> Outcome {
+    assert!(is_alive(&mut fixture.customer().await?.shop.live().await?).await?);
     Ok(())
 }
 
-async fn what_is_no_frame_is_answered_and_the_connection_stays(world: World) -> Outcome {
-    let mut live = world.customer().await?.shop.live().await?;
+async fn what_is_no_frame_is_answered_and_the_connection_stays(fixture: Fixture) -> Outcome {
+    let mut live = fixture.customer().await?.shop.live().await?;
     let bad = [
         ("hello", "bad_request"),
         ("[]", "bad_request"),
@@ -219,8 +219,8 @@ fn future_order(user: &UserId, key: &str) -> OrderId {
     OrderId::derive(user, &IdempotencyKey::try_from(key).expect("letters, digits and a hyphen"))
 }
 
-async fn completed_order(world: &World, customer: &Customer) -> Result<OrderId> {
-    let sku = world.product(5).await?;
+async fn completed_order(fixture: &Fixture, customer: &Customer) -> Result<OrderId> {
+    let sku = fixture.product(5).await?;
     let placed = customer.shop.place(&buy(&sku), &unique("key")).await?;
     assert_eq!(customer.ended(&placed.order_id).await?.status, OrderStatus::OrderCompleted);
     Ok(placed.order_id)

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use shop_client::NotYet;
 
 use crate::dlq::sqs;
+use crate::fixture::{Fixture, buy, eventually, unique};
 use crate::harness::Outcome;
-use crate::world::{World, buy, eventually, unique};
 
 crate::tests![
     a_new_consumer_gets_every_user_that_there_is,
@@ -24,7 +24,7 @@ const RATE: &str = "1000";
 
 /// A consumer's queue that was not there before.
 struct Consumer<'a> {
-    world: &'a World,
+    fixture: &'a Fixture,
     queue: Value,
     subscription: String,
     /// By event id, the last delivery of each.
@@ -33,18 +33,18 @@ struct Consumer<'a> {
 
 impl<'a> Consumer<'a> {
     /// Subscribes to the events whose type has this prefix.
-    async fn subscribe(world: &'a World, prefix: &str) -> Outcome<Self> {
-        let name = format!("ordersaga-{}-{}", world.outputs.stage, unique("new"));
-        let queue = sqs(world, "CreateQueue", json!({"QueueName": name})).await?["QueueUrl"].take();
+    async fn subscribe(fixture: &'a Fixture, prefix: &str) -> Outcome<Self> {
+        let name = format!("ordersaga-{}-{}", fixture.outputs.stage, unique("new"));
+        let queue = sqs(fixture, "CreateQueue", json!({"QueueName": name})).await?["QueueUrl"].take();
         let asked = json!({"QueueUrl": queue, "AttributeNames": ["QueueArn"]});
-        let arn = sqs(world, "GetQueueAttributes", asked).await?["Attributes"]["QueueArn"].take();
-        let topic = world.parameter("events-topic-arn").await?;
+        let arn = sqs(fixture, "GetQueueAttributes", asked).await?["Attributes"]["QueueArn"].take();
+        let topic = fixture.parameter("events-topic-arn").await?;
         let policy = json!({"Version": "2012-10-17", "Statement": [{
             "Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage",
             "Resource": arn, "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
         }]});
         let allowed = json!({"QueueUrl": queue, "Attributes": {"Policy": policy.to_string()}});
-        sqs(world, "SetQueueAttributes", allowed).await?;
+        sqs(fixture, "SetQueueAttributes", allowed).await?;
         let filter = json!({"event_type": [{"prefix": prefix}]});
         let form = [
             ("TopicArn", topic.as_str()),
@@ -57,20 +57,20 @@ impl<'a> Consumer<'a> {
             ("Attributes.entry.2.value", &filter.to_string()),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let answer = world.emulator.query("sns", "Subscribe", "2010-03-31", &form).await?;
+        let answer = fixture.emulator.query("sns", "Subscribe", "2010-03-31", &form).await?;
         let subscription = answer
             .split_once("<SubscriptionArn>")
             .and_then(|(_, rest)| rest.split_once('<'))
             .map(|(arn, _)| arn.to_owned())
             .ok_or("the topic names no subscription")?;
-        Ok(Self { world, queue, subscription, events: BTreeMap::new() })
+        Ok(Self { fixture, queue, subscription, events: BTreeMap::new() })
     }
 
     /// Takes what is in the queue.
     async fn receive(&mut self) -> Outcome {
         loop {
             let input = json!({"QueueUrl": self.queue, "MaxNumberOfMessages": 10});
-            let answer = sqs(self.world, "ReceiveMessage", input).await?;
+            let answer = sqs(self.fixture, "ReceiveMessage", input).await?;
             let Some(messages) = answer["Messages"].as_array().filter(|messages| !messages.is_empty()) else {
                 return Ok(());
             };
@@ -78,7 +78,7 @@ impl<'a> Consumer<'a> {
                 let event: Envelope = serde_json::from_str(message["Body"].as_str().unwrap_or_default())?;
                 self.events.insert(event.event_id.clone(), event);
                 let handle = json!({"QueueUrl": self.queue, "ReceiptHandle": message["ReceiptHandle"]});
-                sqs(self.world, "DeleteMessage", handle).await?;
+                sqs(self.fixture, "DeleteMessage", handle).await?;
             }
         }
     }
@@ -97,27 +97,27 @@ impl<'a> Consumer<'a> {
 
     async fn leave(self) -> Outcome {
         let form = [("SubscriptionArn".to_owned(), self.subscription)];
-        self.world.emulator.query("sns", "Unsubscribe", "2010-03-31", &form).await?;
-        sqs(self.world, "DeleteQueue", json!({"QueueUrl": self.queue})).await.map(drop)
+        self.fixture.emulator.query("sns", "Unsubscribe", "2010-03-31", &form).await?;
+        sqs(self.fixture, "DeleteQueue", json!({"QueueUrl": self.queue})).await.map(drop)
     }
 }
 
-async fn a_new_consumer_gets_every_user_that_there_is(world: World) -> Outcome {
-    let customers = [world.customer().await?, world.customer().await?];
+async fn a_new_consumer_gets_every_user_that_there_is(fixture: Fixture) -> Outcome {
+    let customers = [fixture.customer().await?, fixture.customer().await?];
     // The relay may still be publishing; the events of these orders show that it has caught up.
-    let sku = world.product(5).await?;
+    let sku = fixture.product(5).await?;
     for customer in &customers {
         let order = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
         customer.ended(&order).await?;
         eventually("notifications know the customer", async || {
-            let mails = world.mails(customer).await?;
+            let mails = fixture.mails(customer).await?;
             if mails.is_empty() { Err("no e-mail")? } else { Ok(()) }
         })
         .await?;
     }
 
-    let mut consumer = Consumer::subscribe(&world, "user.").await?;
-    let said = world.ops(&["republish", "users", "--rate", RATE]).await?;
+    let mut consumer = Consumer::subscribe(&fixture, "user.").await?;
+    let said = fixture.ops(&["republish", "users", "--rate", RATE]).await?;
     assert!(said.contains("events of users published again."), "{said}");
     for customer in &customers {
         let events = consumer.events_of(customer.user_id.as_str(), 1).await?;
@@ -128,24 +128,24 @@ async fn a_new_consumer_gets_every_user_that_there_is(world: World) -> Outcome {
 }
 
 async fn a_late_consumer_gets_the_whole_history_of_an_order_and_nobody_else_does_anything_again(
-    world: World,
+    fixture: Fixture,
 ) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
     let before = Timestamp::now() - SignedDuration::from_secs(1);
     let order = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
     let ended = customer.ended(&order).await?;
     // Welcome, order received, order completed.
     const TOLD: usize = 3;
     eventually("the customer is told of everything", async || {
-        let mails = world.mails(&customer).await?.len();
+        let mails = fixture.mails(&customer).await?.len();
         if mails >= TOLD { Ok(()) } else { Err(format!("{mails} e-mails"))? }
     })
     .await?;
 
-    let mut consumer = Consumer::subscribe(&world, "order.").await?;
+    let mut consumer = Consumer::subscribe(&fixture, "order.").await?;
     let since = before.to_string();
     let arguments = ["outbox", "republish", "orders", "--since", &since, "--rate", RATE];
-    let said = world.ops(&arguments).await?;
+    let said = fixture.ops(&arguments).await?;
     assert!(said.contains("events of orders published again."), "{said}");
     let count = usize::try_from(ended.version)?;
     let events = consumer.events_of(order.as_str(), count).await?;
@@ -155,37 +155,37 @@ async fn a_late_consumer_gets_the_whole_history_of_an_order_and_nobody_else_does
     consumer.leave().await?;
 
     assert_eq!(customer.shop.order(&order).await?.version, ended.version);
-    assert_eq!(world.taken(&order).await?.len(), 1);
-    assert_eq!(world.available(&sku).await?, 4);
-    assert_eq!(world.mails(&customer).await?.len(), TOLD);
+    assert_eq!(fixture.taken(&order).await?.len(), 1);
+    assert_eq!(fixture.available(&sku).await?, 4);
+    assert_eq!(fixture.mails(&customer).await?.len(), TOLD);
     Ok(())
 }
 
-async fn a_copy_of_availability_that_was_lost_is_rebuilt(world: World) -> Outcome {
-    let sku = world.product(50).await?;
-    world.shows(&sku, "in_stock").await?;
+async fn a_copy_of_availability_that_was_lost_is_rebuilt(fixture: Fixture) -> Outcome {
+    let sku = fixture.product(50).await?;
+    fixture.shows(&sku, "in_stock").await?;
     let lost = json!({
-        "TableName": format!("ordersaga-{}-catalog", world.outputs.stage),
+        "TableName": format!("ordersaga-{}-catalog", fixture.outputs.stage),
         "Key": {"pk": {"S": format!("PRODUCT#{sku}")}, "sk": {"S": "STOCK"}},
     });
-    world.emulator.json("dynamodb", "DynamoDB_20120810.DeleteItem", &lost).await?;
-    world.shows(&sku, "unknown").await?;
-    world.ops(&["republish", "inventory", "--rate", RATE]).await?;
-    Ok(world.shows(&sku, "in_stock").await?)
+    fixture.emulator.json("dynamodb", "DynamoDB_20120810.DeleteItem", &lost).await?;
+    fixture.shows(&sku, "unknown").await?;
+    fixture.ops(&["republish", "inventory", "--rate", RATE]).await?;
+    Ok(fixture.shows(&sku, "in_stock").await?)
 }
 
 async fn a_record_that_cannot_be_read_holds_up_nothing_and_is_published_once_it_is_mended(
-    world: World,
+    fixture: Fixture,
 ) -> Outcome {
     let user = UserId::generate();
     let (pk, subject) = (format!("USER#{user}"), user.as_str());
-    let table = format!("ordersaga-{}-users", world.outputs.stage);
+    let table = format!("ordersaga-{}-users", fixture.outputs.stage);
     let put = async |outbox: Value| {
         let item = json!({"pk": {"S": pk}, "sk": {"S": "PARKED_BY_A_TEST"}, "outbox": outbox});
         let input = json!({"TableName": table, "Item": item});
-        world.emulator.json("dynamodb", "DynamoDB_20120810.PutItem", &input).await.map(drop)
+        fixture.emulator.json("dynamodb", "DynamoDB_20120810.PutItem", &input).await.map(drop)
     };
-    let mut consumer = Consumer::subscribe(&world, "user.updated").await?;
+    let mut consumer = Consumer::subscribe(&fixture, "user.updated").await?;
     put(json!({"S": "no list of events"})).await?;
 
     // The record behind it goes out.
@@ -194,20 +194,20 @@ async fn a_record_that_cannot_be_read_holds_up_nothing_and_is_published_once_it_
     let behind = json!({"TableName": table, "Item": {
         "pk": {"S": format!("USER#{other}")}, "sk": {"S": "PARKED_BY_A_TEST"}, "outbox": update(&other)?,
     }});
-    world.emulator.json("dynamodb", "DynamoDB_20120810.PutItem", &behind).await?;
+    fixture.emulator.json("dynamodb", "DynamoDB_20120810.PutItem", &behind).await?;
     assert_eq!(consumer.events_of(other.as_str(), 1).await?.len(), 1);
 
-    let refused = world.ops(&["outbox", "retry", "users"]).await.expect_err("it is still parked");
+    let refused = fixture.ops(&["outbox", "retry", "users"]).await.expect_err("it is still parked");
     let said = refused.message().unwrap_or_default().to_owned();
     assert!(said.contains(&pk) && said.contains("still parked in users"), "{said}");
 
     // Mended where it stands; the stream does not bring what it held before.
     put(update(&user)?).await?;
     consumer.events_of(subject, 1).await?;
-    let said = world.ops(&["outbox", "retry", "users"]).await?;
+    let said = fixture.ops(&["outbox", "retry", "users"]).await?;
     assert!(said.contains("users: 1 processed, 0 failed and stay parked, 0 cannot be processed."), "{said}");
     let key = json!({"TableName": table, "Key": {"pk": {"S": pk}, "sk": {"S": "PARKED_BY_A_TEST"}}});
-    world.emulator.json("dynamodb", "DynamoDB_20120810.DeleteItem", &key).await?;
+    fixture.emulator.json("dynamodb", "DynamoDB_20120810.DeleteItem", &key).await?;
     consumer.leave().await
 }
 

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use shop_client::{Frame, NewOrder, card};
 use std::collections::BTreeSet;
 
+use crate::fixture::{Fixture, PRICE, WITHIN, address, buy, eventually, unique};
 use crate::harness::Outcome;
-use crate::world::{PRICE, WITHIN, World, address, buy, eventually, unique};
 
 crate::tests![
     an_order_completes_and_every_step_of_it_is_told,
@@ -26,8 +26,8 @@ const HAPPY_PATH: [&str; 6] = [
     "order.completed",
 ];
 
-async fn an_order_completes_and_every_step_of_it_is_told(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(10).await?);
+async fn an_order_completes_and_every_step_of_it_is_told(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(10).await?);
     let mut live = customer.shop.live().await?;
 
     let placed = customer.shop.place(&buy(&sku), &unique("key")).await?;
@@ -58,14 +58,14 @@ async fn an_order_completes_and_every_step_of_it_is_told(world: World) -> Outcom
     let order = customer.shop.order(&placed.order_id).await?;
     assert_eq!((order.status, order.version), (OrderStatus::OrderCompleted, 6));
     assert_eq!(customer.history(&placed.order_id).await?, HAPPY_PATH);
-    assert_eq!(world.available(&sku).await?, 9);
+    assert_eq!(fixture.available(&sku).await?, 9);
     assert_eq!(customer.shop.payment(&placed.order_id).await?.status, "succeeded");
-    assert_eq!(world.taken(&placed.order_id).await?.len(), 1);
+    assert_eq!(fixture.taken(&placed.order_id).await?.len(), 1);
     Ok(())
 }
 
-async fn an_order_of_more_than_there_is_ends_cancelled_and_takes_no_money(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(0).await?);
+async fn an_order_of_more_than_there_is_ends_cancelled_and_takes_no_money(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(0).await?);
     let placed = customer.shop.place(&buy(&sku), &unique("key")).await?;
 
     assert_eq!(customer.ended(&placed.order_id).await?.status, OrderStatus::OrderCancelled);
@@ -74,13 +74,13 @@ async fn an_order_of_more_than_there_is_ends_cancelled_and_takes_no_money(world:
         customer.history(&placed.order_id).await?,
         ["order.created", "order.inventory_not_available", "order.cancelled"]
     );
-    assert_eq!(world.available(&sku).await?, 0);
-    assert!(world.gateway.intents_of(&placed.order_id).await?.is_empty(), "the gateway was never asked");
+    assert_eq!(fixture.available(&sku).await?, 0);
+    assert!(fixture.gateway.intents_of(&placed.order_id).await?.is_empty(), "the gateway was never asked");
     Ok(())
 }
 
-async fn a_declined_card_gives_the_stock_back(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+async fn a_declined_card_gives_the_stock_back(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
     let order = NewOrder { payment_method: card::DECLINED.to_owned(), ..buy(&sku) };
     let placed = customer.shop.place(&order, &unique("key")).await?;
 
@@ -97,31 +97,31 @@ async fn a_declined_card_gives_the_stock_back(world: World) -> Outcome {
             "order.cancelled",
         ]
     );
-    assert_eq!(world.available(&sku).await?, 5);
-    assert_eq!(world.taken(&placed.order_id).await?.len(), 0);
+    assert_eq!(fixture.available(&sku).await?, 5);
+    assert_eq!(fixture.taken(&placed.order_id).await?.len(), 0);
     Ok(())
 }
 
-async fn a_late_payment_completes_the_order_through_the_webhook(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
-    let (order_id, asked) = customer.order_that_waits(&world, &sku).await?;
+async fn a_late_payment_completes_the_order_through_the_webhook(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
+    let (order_id, asked) = customer.order_that_waits(&fixture, &sku).await?;
     assert_eq!(customer.shop.order(&order_id).await?.status, OrderStatus::PaymentPending);
-    world.gateway.authenticate(&asked).await?;
+    fixture.gateway.authenticate(&asked).await?;
 
     assert_eq!(customer.ended(&order_id).await?.status, OrderStatus::OrderCompleted);
     assert_eq!(customer.history(&order_id).await?, HAPPY_PATH);
-    assert_eq!(world.taken(&order_id).await?.len(), 1);
+    assert_eq!(fixture.taken(&order_id).await?.len(), 1);
     eventually("the webhook has come", async || {
         let words = ["/v1/payments/webhook", order_id.as_str()];
-        let lines = world.log_lines("payments-api", &words).await?;
+        let lines = fixture.log_lines("payments-api", &words).await?;
         if lines.is_empty() { Err("no line of it in the log")? } else { Ok(()) }
     })
     .await?;
     Ok(())
 }
 
-async fn an_order_that_cannot_be_shipped_is_refunded_and_gives_the_stock_back(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+async fn an_order_that_cannot_be_shipped_is_refunded_and_gives_the_stock_back(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
     let order = NewOrder { shipping_address: address("AQ"), ..buy(&sku) };
     let placed = customer.shop.place(&order, &unique("key")).await?;
 
@@ -129,23 +129,23 @@ async fn an_order_that_cannot_be_shipped_is_refunded_and_gives_the_stock_back(wo
     assert_eq!(customer.reason(&placed.order_id).await?, saga::SHIPMENT_REJECTED);
     let history = customer.history(&placed.order_id).await?;
     assert_eq!(history[3..], ["order.payment_refunded", "order.inventory_released", "order.cancelled"]);
-    assert_eq!(world.available(&sku).await?, 5);
+    assert_eq!(fixture.available(&sku).await?, 5);
 
-    let taken = world.taken(&placed.order_id).await?;
+    let taken = fixture.taken(&placed.order_id).await?;
     assert_eq!(taken.len(), 1);
-    assert_eq!(world.gateway.refunded(&taken[0]).await?, PRICE);
+    assert_eq!(fixture.gateway.refunded(&taken[0]).await?, PRICE);
     let payment = customer.shop.payment(&placed.order_id).await?;
     assert_eq!((payment.status.as_str(), payment.refunded.amount), ("refunded", PRICE));
     Ok(())
 }
 
-async fn the_happy_path_enters_exactly_five_states(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+async fn the_happy_path_enters_exactly_five_states(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
     let placed = customer.shop.place(&buy(&sku), &unique("key")).await?;
     assert_eq!(customer.ended(&placed.order_id).await?.status, OrderStatus::OrderCompleted);
 
     let events = eventually("the execution has succeeded", async || {
-        let events = execution_history(&world, &placed.order_id).await?;
+        let events = execution_history(&fixture, &placed.order_id).await?;
         let last = events.last().map(|event| event["type"].to_string()).unwrap_or_default();
         if last.contains("ExecutionSucceeded") { Ok(events) } else { Err(last)? }
     })
@@ -157,8 +157,8 @@ async fn the_happy_path_enters_exactly_five_states(world: World) -> Outcome {
 }
 
 /// The saga's own ARN.
-pub async fn state_machine(world: &World) -> local_stack::Result<String> {
-    let machines = states(world, "ListStateMachines", json!({})).await?;
+pub async fn state_machine(fixture: &Fixture) -> local_stack::Result<String> {
+    let machines = states(fixture, "ListStateMachines", json!({})).await?;
     let machine = machines["stateMachines"]
         .as_array()
         .into_iter()
@@ -169,19 +169,19 @@ pub async fn state_machine(world: &World) -> local_stack::Result<String> {
 }
 
 /// The ARN of the execution that has the order's id for its name.
-pub async fn execution_of(world: &World, order: &OrderId) -> local_stack::Result<String> {
-    Ok(format!("{}:{order}", state_machine(world).await?.replace(":stateMachine:", ":execution:")))
+pub async fn execution_of(fixture: &Fixture, order: &OrderId) -> local_stack::Result<String> {
+    Ok(format!("{}:{order}", state_machine(fixture).await?.replace(":stateMachine:", ":execution:")))
 }
 
 /// The events of an order's execution.
-pub async fn execution_history(world: &World, order: &OrderId) -> local_stack::Result<Vec<Value>> {
+pub async fn execution_history(fixture: &Fixture, order: &OrderId) -> local_stack::Result<Vec<Value>> {
     // All events fit on one page: a saga that needs a thousand has another problem.
-    let input = json!({"executionArn": execution_of(world, order).await?, "maxResults": 1000});
-    let history = states(world, "GetExecutionHistory", input).await?;
+    let input = json!({"executionArn": execution_of(fixture, order).await?, "maxResults": 1000});
+    let history = states(fixture, "GetExecutionHistory", input).await?;
     Ok(history["events"].as_array().cloned().unwrap_or_default())
 }
 
 /// A call of Step Functions.
-pub async fn states(world: &World, operation: &str, input: Value) -> local_stack::Result<Value> {
-    world.emulator.json("states", &format!("AWSStepFunctions.{operation}"), &input).await
+pub async fn states(fixture: &Fixture, operation: &str, input: Value) -> local_stack::Result<Value> {
+    fixture.emulator.json("states", &format!("AWSStepFunctions.{operation}"), &input).await
 }

@@ -2,12 +2,12 @@
 //! the image, so it runs only on request: `cargo test -p ordersaga-tests --test e2e -- --ignored
 //! sam_local::`.
 
+use crate::fixture::Fixture;
 use crate::harness::Outcome;
-use crate::world::World;
 
 crate::tests![ignored: every_function_answers_in_a_container];
 
-async fn every_function_answers_in_a_container(world: World) -> Outcome {
-    println!("{}", world.ops(&["sam-local"]).await?);
+async fn every_function_answers_in_a_container(fixture: Fixture) -> Outcome {
+    println!("{}", fixture.ops(&["sam-local"]).await?);
     Ok(())
 }

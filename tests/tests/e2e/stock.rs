@@ -6,8 +6,8 @@ use futures::future::try_join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::fixture::{Fixture, Result, buy, eventually, unique};
 use crate::harness::Outcome;
-use crate::world::{Result, World, buy, eventually, unique};
 
 crate::tests![
     a_product_shows_whether_it_can_be_bought,
@@ -17,37 +17,37 @@ crate::tests![
     of_twenty_orders_for_eight_pieces_exactly_eight_complete,
 ];
 
-async fn shows(world: &World, sku: &Sku, availability: &str) -> Result<()> {
+async fn shows(fixture: &Fixture, sku: &Sku, availability: &str) -> Result<()> {
     eventually(&format!("{sku} is shown as {availability}"), async || {
         let path = format!("/v1/products/{sku}");
-        let product: Value = world.shop.call(Method::GET, &path).send().await?.read()?;
+        let product: Value = fixture.shop.call(Method::GET, &path).send().await?.read()?;
         if product["availability"] == availability { Ok(()) } else { Err(product.to_string())? }
     })
     .await
 }
 
-async fn a_product_shows_whether_it_can_be_bought(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(6).await?);
-    shows(&world, &sku, "in_stock").await?;
+async fn a_product_shows_whether_it_can_be_bought(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(6).await?);
+    shows(&fixture, &sku, "in_stock").await?;
     let placed = customer.shop.place(&buy(&sku), &unique("key")).await?;
     assert_eq!(customer.ended(&placed.order_id).await?.status, OrderStatus::OrderCompleted);
-    shows(&world, &sku, "low_stock").await?;
+    shows(&fixture, &sku, "low_stock").await?;
     let stock = json!({"available": 0});
-    world
+    fixture
         .admin
         .call(Method::PUT, &format!("/v1/inventory/{sku}"))
         .json(&stock)
         .send()
         .await?
         .read::<Value>()?;
-    shows(&world, &sku, "out_of_stock").await?;
+    shows(&fixture, &sku, "out_of_stock").await?;
     Ok(())
 }
 
-async fn stock_of_many_shards_is_sold_to_the_last_piece(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(16).await?);
+async fn stock_of_many_shards_is_sold_to_the_last_piece(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(16).await?);
     let spread = json!({"available": 16, "shards": 16});
-    world
+    fixture
         .admin
         .call(Method::PUT, &format!("/v1/inventory/{sku}"))
         .json(&spread)
@@ -58,15 +58,15 @@ async fn stock_of_many_shards_is_sold_to_the_last_piece(world: World) -> Outcome
     order.items[0].quantity = 16;
     let placed = customer.shop.place(&order, &unique("key")).await?;
     assert_eq!(customer.ended(&placed.order_id).await?.status, OrderStatus::OrderCompleted);
-    assert_eq!(world.available(&sku).await?, 0);
+    assert_eq!(fixture.available(&sku).await?, 0);
     Ok(())
 }
 
-async fn an_adjustment_is_made_once(world: World) -> Outcome {
-    let sku = world.product(10).await?;
+async fn an_adjustment_is_made_once(fixture: Fixture) -> Outcome {
+    let sku = fixture.product(10).await?;
     let path = format!("/v1/inventory/{sku}/adjustments");
     let adjust = async || {
-        let call = world.admin.call(Method::POST, &path).header("idempotency-key", "once");
+        let call = fixture.admin.call(Method::POST, &path).header("idempotency-key", "once");
         call.json(&json!({"delta": -3, "reason": "broken"})).send().await
     };
     let (first, again) = (adjust().await?, adjust().await?);
@@ -75,29 +75,29 @@ async fn an_adjustment_is_made_once(world: World) -> Outcome {
         (json!(7), first.value())
     );
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
-    assert_eq!(world.available(&sku).await?, 7);
+    assert_eq!(fixture.available(&sku).await?, 7);
     Ok(())
 }
 
 /// Nothing is held for half an hour in a test. This shows that the sweeper may read its index, and that
 /// orders answers its query.
-async fn the_sweeper_asks_orders_and_leaves_nothing_undone(world: World) -> Outcome {
-    let swept = world.invoke("inventory-sweeper", &json!({})).await?;
+async fn the_sweeper_asks_orders_and_leaves_nothing_undone(fixture: Fixture) -> Outcome {
+    let swept = fixture.invoke("inventory-sweeper", &json!({})).await?;
     assert_eq!((swept["stuck"].as_u64(), swept["failed"].as_u64()), (Some(0), Some(0)), "{swept}");
 
-    let (customer, sku) = (world.customer().await?, world.product(5).await?);
+    let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
     let placed = customer.shop.place(&buy(&sku), &unique("key")).await?;
     customer.ended(&placed.order_id).await?;
     let nobody = "ord_00000000000000000000000000000000";
     let question = json!({"action": "OrderStatuses", "order_ids": [placed.order_id, nobody]});
-    let answer = world.invoke("orders-commands", &question).await?;
+    let answer = fixture.invoke("orders-commands", &question).await?;
     assert_eq!(answer["orders"].as_array().map(Vec::len), Some(1), "{answer}");
     assert_eq!(answer["orders"][0]["status"], "OrderCompleted");
     Ok(())
 }
 
-async fn of_twenty_orders_for_eight_pieces_exactly_eight_complete(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(8).await?);
+async fn of_twenty_orders_for_eight_pieces_exactly_eight_complete(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(8).await?);
     let placed = try_join_all((0..20).map(|_| async {
         let key = unique("key");
         customer.shop.place(&buy(&sku), &key).await
@@ -106,10 +106,10 @@ async fn of_twenty_orders_for_eight_pieces_exactly_eight_complete(world: World) 
     let ended = try_join_all(placed.iter().map(|placed| customer.ended(&placed.order_id))).await?;
     let completed = ended.iter().filter(|order| order.status == OrderStatus::OrderCompleted);
     assert_eq!(completed.count(), 8);
-    assert_eq!(world.available(&sku).await?, 0);
+    assert_eq!(fixture.available(&sku).await?, 0);
     for order in ended.iter().filter(|order| order.status != OrderStatus::OrderCompleted) {
         assert_eq!(customer.reason(&order.order_id).await?, saga::INVENTORY_NOT_AVAILABLE);
-        assert!(world.gateway.intents_of(&order.order_id).await?.is_empty(), "nobody pays for nothing");
+        assert!(fixture.gateway.intents_of(&order.order_id).await?.is_empty(), "nobody pays for nothing");
     }
     Ok(())
 }

@@ -8,8 +8,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use shop_client::{NewOrder, Shop, card};
 
+use crate::fixture::{Customer, Fixture, Result, buy, eventually, unique};
 use crate::harness::Outcome;
-use crate::world::{Customer, Result, World, buy, eventually, unique};
 
 crate::tests![alone:
     a_customer_lists_their_orders_and_an_administrator_everybodys,
@@ -64,8 +64,8 @@ async fn listed(customer: &Customer, orders: &[&OrderId]) -> Result<()> {
     .await
 }
 
-async fn a_customer_lists_their_orders_and_an_administrator_everybodys(world: World) -> Outcome {
-    let (anna, ben, sku) = (world.customer().await?, world.customer().await?, world.product(2).await?);
+async fn a_customer_lists_their_orders_and_an_administrator_everybodys(fixture: Fixture) -> Outcome {
+    let (anna, ben, sku) = (fixture.customer().await?, fixture.customer().await?, fixture.product(2).await?);
     let completed = ended(&anna, &sku, card::GOOD).await?;
     let bens = ended(&ben, &sku, card::GOOD).await?;
     let [second, third] = [ended(&anna, &sku, card::GOOD).await?, ended(&anna, &sku, card::GOOD).await?];
@@ -84,7 +84,7 @@ async fn a_customer_lists_their_orders_and_an_administrator_everybodys(world: Wo
     // The index is a moment behind the views.
     let wanted = [&completed, &bens, &second, &third].map(OrderId::as_str);
     eventually("the administrator sees them all", async || {
-        let orders = all(&world.admin, "/v1/orders", 100).await?;
+        let orders = all(&fixture.admin, "/v1/orders", 100).await?;
         let found = ids(&orders);
         assert!(orders.is_sorted_by(|one, other| one["created_at"].as_str() >= other["created_at"].as_str()));
         if wanted.iter().all(|order| found.contains(order)) { Ok(()) } else { Err("some are missing")? }
@@ -94,9 +94,9 @@ async fn a_customer_lists_their_orders_and_an_administrator_everybodys(world: Wo
 }
 
 /// Orders, completions, cancellations and cents of each day, computed from the orders.
-async fn told(world: &World) -> Result<BTreeMap<String, [i64; 4]>> {
+async fn told(fixture: &Fixture) -> Result<BTreeMap<String, [i64; 4]>> {
     let mut days: BTreeMap<String, [i64; 4]> = BTreeMap::new();
-    for order in all(&world.admin, "/v1/orders", 100).await? {
+    for order in all(&fixture.admin, "/v1/orders", 100).await? {
         let mut cancelled = false;
         for event in order["timeline"].as_array().into_iter().flatten() {
             let day = event["occurred_at"].as_str().unwrap_or_default()[..10].to_owned();
@@ -117,12 +117,12 @@ async fn told(world: &World) -> Result<BTreeMap<String, [i64; 4]>> {
 
 /// The same figures from the report.
 async fn reported(
-    world: &World,
+    fixture: &Fixture,
     days: impl Iterator<Item = &String> + Clone,
 ) -> Result<BTreeMap<String, [i64; 4]>> {
     let (first, last) =
         (days.clone().min().cloned().unwrap_or_default(), days.max().cloned().unwrap_or_default());
-    let report = get(&world.admin, &format!("/v1/reports/sales?from={first}&to={last}")).await?;
+    let report = get(&fixture.admin, &format!("/v1/reports/sales?from={first}&to={last}")).await?;
     let day = |day: &Value| {
         let number = |name: &str| day[name].as_i64().unwrap_or_default();
         let cancelled = day["cancellations"].as_object().into_iter().flatten();
@@ -135,43 +135,43 @@ async fn reported(
     Ok(report["items"].as_array().into_iter().flatten().map(day).collect())
 }
 
-async fn report_is_right(world: &World) -> Result<BTreeMap<String, [i64; 4]>> {
+async fn report_is_right(fixture: &Fixture) -> Result<BTreeMap<String, [i64; 4]>> {
     eventually("the report says what happened", async || {
-        let told = told(world).await?;
-        let reported = reported(world, told.keys()).await?;
+        let told = told(fixture).await?;
+        let reported = reported(fixture, told.keys()).await?;
         if told == reported { Ok(told) } else { Err(format!("{told:?} is told, {reported:?} reported"))? }
     })
     .await
 }
 
-async fn the_sales_report_and_its_replay_say_what_happened(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(2).await?);
+async fn the_sales_report_and_its_replay_say_what_happened(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(2).await?);
     let orders = [
         ended(&customer, &sku, card::GOOD).await?,
         ended(&customer, &sku, card::GOOD).await?,
         ended(&customer, &sku, card::GOOD).await?,
     ];
     listed(&customer, &orders.each_ref()).await?;
-    let before = report_is_right(&world).await?;
+    let before = report_is_right(&fixture).await?;
     assert!(before.values().map(|[orders, ..]| orders).sum::<i64>() >= 3);
     let today = before.keys().last().cloned().unwrap_or_default();
-    let report = get(&world.admin, &format!("/v1/reports/sales?from={today}&to={today}")).await?;
+    let report = get(&fixture.admin, &format!("/v1/reports/sales?from={today}&to={today}")).await?;
     assert!(report["items"][0]["cancellations"]["InventoryNotAvailable"].as_i64() >= Some(1), "{report}");
 
-    let said = world.ops(&["replay", "sales"]).await?;
+    let said = fixture.ops(&["replay", "sales"]).await?;
     assert!(said.contains("orders counted"), "{said}");
-    assert_eq!(report_is_right(&world).await?, before);
+    assert_eq!(report_is_right(&fixture).await?, before);
     // And goes on from there.
     ended(&customer, &sku, card::GOOD).await?;
-    assert_ne!(report_is_right(&world).await?, before);
+    assert_ne!(report_is_right(&fixture).await?, before);
     let answer =
         customer.shop.call(Method::GET, "/v1/reports/sales?from=2026-01-01&to=2026-01-01").send().await?;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
     Ok(())
 }
 
-async fn a_replay_brings_back_a_view_that_was_lost(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(1).await?);
+async fn a_replay_brings_back_a_view_that_was_lost(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(1).await?);
     let order = ended(&customer, &sku, card::GOOD).await?;
     listed(&customer, &[&order]).await?;
     let before = get(&customer.shop, "/v1/orders").await?;
@@ -181,20 +181,20 @@ async fn a_replay_brings_back_a_view_that_was_lost(world: World) -> Outcome {
         "pk": {"S": format!("CUSTOMER#{}", customer.user_id)},
         "sk": {"S": format!("ORDER#{at:.3}#{order}")},
     });
-    let table = format!("ordersaga-{}-orders", world.outputs.stage);
+    let table = format!("ordersaga-{}-orders", fixture.outputs.stage);
     let delete = json!({"TableName": table, "Key": key});
-    world.emulator.json("dynamodb", "DynamoDB_20120810.DeleteItem", &delete).await?;
+    fixture.emulator.json("dynamodb", "DynamoDB_20120810.DeleteItem", &delete).await?;
     assert_eq!(get(&customer.shop, "/v1/orders").await?["items"], json!([]));
-    world.ops(&["replay", "orders"]).await?;
+    fixture.ops(&["replay", "orders"]).await?;
     assert_eq!(get(&customer.shop, "/v1/orders").await?, before);
     // With the view went the note of how far the order is counted.
-    world.ops(&["replay", "sales"]).await?;
-    report_is_right(&world).await?;
+    fixture.ops(&["replay", "sales"]).await?;
+    report_is_right(&fixture).await?;
     Ok(())
 }
 
-async fn a_dashboard_names_the_part_that_is_down(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(1).await?);
+async fn a_dashboard_names_the_part_that_is_down(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(1).await?);
     let order = ended(&customer, &sku, card::GOOD).await?;
     listed(&customer, &[&order]).await?;
     // A function that has to start may be late once.
@@ -211,24 +211,24 @@ async fn a_dashboard_names_the_part_that_is_down(world: World) -> Outcome {
         "{dashboard}"
     );
 
-    world.switch_off("users-api").await?;
+    fixture.switch_off("users-api").await?;
     let dashboard = get(&customer.shop, "/v1/dashboard").await?;
     assert_eq!((&dashboard["degraded"], &dashboard["customer"]), (&json!(["customer"]), &Value::Null));
     assert_eq!(dashboard["recent_orders"][0]["order_id"], order.as_str());
     let export = customer.shop.call(Method::GET, "/v1/users/me/export").send_once().await?;
     assert_eq!(export.status, StatusCode::SERVICE_UNAVAILABLE, "an export leaves nothing out");
     assert!(export.header("retry-after").is_some());
-    world.switch_on("users-api").await?;
+    fixture.switch_on("users-api").await?;
 
-    world.switch_off("catalog-api").await?;
+    fixture.switch_off("catalog-api").await?;
     let dashboard = get(&customer.shop, "/v1/dashboard").await?;
     assert_eq!(dashboard["degraded"], json!(["recommendations"]));
-    world.switch_on("catalog-api").await?;
+    fixture.switch_on("catalog-api").await?;
     Ok(())
 }
 
-async fn an_export_holds_what_the_system_knows_of_a_person(world: World) -> Outcome {
-    let (customer, sku) = (world.customer().await?, world.product(1).await?);
+async fn an_export_holds_what_the_system_knows_of_a_person(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(1).await?);
     let order = ended(&customer, &sku, card::GOOD).await?;
     listed(&customer, &[&order]).await?;
     let export = get(&customer.shop, "/v1/users/me/export").await?;

@@ -9,32 +9,38 @@ use wiremock::{
 use super::*;
 use crate::{
     domain::{IntentState, PaymentInput},
-    testing::{CALL, FAST, Lab},
+    testing::{CALL, FAST, Fixture},
 };
 
-fn gateway(lab: &Lab, server: &MockServer) -> Gateway {
-    gateway_at(lab, &server.uri())
+fn gateway(fixture: &Fixture, server: &MockServer) -> Gateway {
+    gateway_at(fixture, &server.uri())
 }
 
-fn gateway_at(lab: &Lab, url: &str) -> Gateway {
+fn gateway_at(fixture: &Fixture, url: &str) -> Gateway {
     Gateway::new(
         url,
         Timeouts { connect: CALL, call: CALL },
-        Arc::clone(&lab.secrets),
-        lab.breaker(),
-        lab.limits(FAST),
+        Arc::clone(&fixture.secrets),
+        fixture.breaker(),
+        fixture.limits(FAST),
     )
 }
 
 /// A payment for calls of the gateway, for which its state does not matter.
-async fn undone_payment(lab: &Lab) -> Payment {
+async fn undone_payment(fixture: &Fixture) -> Payment {
     let undo = PaymentInput::UndoRequested {
-        user_id: lab.user.clone(),
+        user_id: fixture.user.clone(),
         correlation_id: crate::testing::correlation(),
     };
-    crate::handler::record(&lab.payments.recorder.store, &lab.order, None, &undo, lab.event_context())
-        .await
-        .unwrap()
+    crate::handler::record(
+        &fixture.payments.recorder.store,
+        &fixture.order,
+        None,
+        &undo,
+        fixture.event_context(),
+    )
+    .await
+    .unwrap()
 }
 
 async fn answering(status: u16, body: serde_json::Value) -> MockServer {
@@ -74,29 +80,29 @@ async fn each_answer_means_one_thing(
     #[case] retryable: bool,
     #[case] is_cached_under_key: bool,
 ) {
-    let lab = Lab::new().await;
+    let fixture = Fixture::new().await;
     let server = answering(status, body).await;
-    let error = gateway(&lab, &server).retrieve("pi_1", CALL).await.unwrap_err();
+    let error = gateway(&fixture, &server).retrieve("pi_1", CALL).await.unwrap_err();
     assert_eq!(error.to_string(), text);
     assert_eq!((error.is_retryable(), error.is_cached_under_key()), (retryable, is_cached_under_key));
 }
 
 #[tokio::test]
 async fn a_gateway_that_is_not_there_or_too_slow_gives_no_answer() {
-    let lab = Lab::new().await;
-    let closed = gateway_at(&lab, "http://127.0.0.1:9");
+    let fixture = Fixture::new().await;
+    let closed = gateway_at(&fixture, "http://127.0.0.1:9");
     assert!(matches!(closed.retrieve("pi_1", CALL).await, Err(GatewayError::NoAnswer(_))));
 
     let server = MockServer::start().await;
     let slow = ResponseTemplate::new(200).set_delay(std::time::Duration::from_secs(60));
     Mock::given(method("GET")).respond_with(slow).mount(&server).await;
-    let error = gateway(&lab, &server).retrieve("pi_1", CALL).await.unwrap_err();
+    let error = gateway(&fixture, &server).retrieve("pi_1", CALL).await.unwrap_err();
     assert!(matches!(error, GatewayError::NoAnswer(_)) && error.is_retryable());
 }
 
 #[tokio::test]
 async fn a_request_names_its_key_its_version_and_who_asks() {
-    let lab = Lab::new().await;
+    let fixture = Fixture::new().await;
     let server = MockServer::start().await;
     let intent = json!({"id": "pi_1", "status": "succeeded", "latest_charge": "ch_1"});
     Mock::given(method("POST"))
@@ -104,7 +110,7 @@ async fn a_request_names_its_key_its_version_and_who_asks() {
         .and(header("authorization", "Bearer sk_test_right"))
         .and(header("stripe-version", "2024-06-20"))
         .and(header("content-type", "application/x-www-form-urlencoded"))
-        .and(header("idempotency-key", format!("{}.confirm.1", lab.order).as_str()))
+        .and(header("idempotency-key", format!("{}.confirm.1", fixture.order).as_str()))
         .respond_with(ResponseTemplate::new(200).set_body_json(&intent))
         .mount(&server)
         .await;
@@ -114,8 +120,8 @@ async fn a_request_names_its_key_its_version_and_who_asks() {
         .respond_with(ResponseTemplate::new(200).set_body_json(&intent))
         .mount(&server)
         .await;
-    let payment = undone_payment(&lab).await;
-    let gateway = gateway(&lab, &server);
+    let payment = undone_payment(&fixture).await;
+    let gateway = gateway(&fixture, &server);
     let confirmed = gateway.confirm(&payment, "pi_1", CALL).await.unwrap();
     assert_eq!(confirmed.state(), IntentState::Succeeded);
     assert_eq!(gateway.retrieve("pi_1", CALL).await.unwrap().refunded(), 0);
@@ -134,11 +140,11 @@ async fn a_charge_is_sent_in_the_gateways_units_or_not_at_all(
     #[case] amount: Money,
     #[case] sent: Result<&str, ()>,
 ) {
-    let lab = Lab::new().await;
+    let fixture = Fixture::new().await;
     let server = answering(200, json!({"id": "pi_1", "status": "requires_confirmation"})).await;
-    let payment = undone_payment(&lab).await;
+    let payment = undone_payment(&fixture).await;
     let charge = Charge { amount, payment_method: "pm_card_visa".to_owned(), deadline: 0 };
-    let answer = gateway(&lab, &server).create(&payment, &charge, CALL).await;
+    let answer = gateway(&fixture, &server).create(&payment, &charge, CALL).await;
     let requests = server.received_requests().await.unwrap();
     match sent {
         Ok(form) => assert!(requests[0].body.starts_with(form.as_bytes()), "{requests:?}"),
@@ -186,10 +192,10 @@ fn a_retrieved_intent_says_how_much_went_back() {
 
 #[tokio::test]
 async fn a_gateway_without_a_key_in_the_secret_says_so_and_looks_again() {
-    let lab = Lab::new().await;
-    lab.aws.set_secret(json!({"api_key": "", "webhook_secrets": []}));
-    let error = lab.payments.gateway.cancel("pi_1", CALL).await.unwrap_err();
+    let fixture = Fixture::new().await;
+    fixture.aws.set_secret(json!({"api_key": "", "webhook_secrets": []}));
+    let error = fixture.payments.gateway.cancel("pi_1", CALL).await.unwrap_err();
     assert!(matches!(error, GatewayError::ApiKeyUnavailable(_)) && error.is_retryable());
-    lab.aws.set_secret(json!({"api_key": "sk_test_right", "webhook_secrets": []}));
-    assert!(matches!(lab.payments.gateway.cancel("pi_1", CALL).await, Err(GatewayError::Refused { .. })));
+    fixture.aws.set_secret(json!({"api_key": "sk_test_right", "webhook_secrets": []}));
+    assert!(matches!(fixture.payments.gateway.cancel("pi_1", CALL).await, Err(GatewayError::Refused { .. })));
 }

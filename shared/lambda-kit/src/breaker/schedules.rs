@@ -28,7 +28,7 @@ fn last_step() -> State {
 
 /// The state that all instances share.
 #[derive(Clone)]
-struct World {
+struct Fixture {
     circuit: Arc<Mutex<Circuit>>,
     now: Arc<AtomicI64>,
     /// Probes that hold a permit.
@@ -53,7 +53,7 @@ impl Circuits for Memory {
     }
 }
 
-impl World {
+impl Fixture {
     fn new(state: State) -> Self {
         Self {
             circuit: Arc::new(Mutex::new(Circuit { state, version: 1, ..Circuit::default() })),
@@ -79,8 +79,8 @@ impl World {
     fn all_call(&self, instances: usize, fails: fn(usize) -> bool) {
         let threads: Vec<_> = (0..instances)
             .map(|_| {
-                let world = self.clone();
-                thread::spawn(move || block_on(world.one_calls(fails)))
+                let fixture = self.clone();
+                thread::spawn(move || block_on(fixture.one_calls(fails)))
             })
             .collect();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
@@ -104,10 +104,10 @@ impl World {
 fn no_more_probes_than_are_left_go_through_and_their_successes_close_it() {
     check_random(
         || {
-            let world = World::new(last_step());
-            world.all_call(6, |_| false);
-            assert_eq!(world.probes.load(SeqCst), SLOTS);
-            assert_eq!(world.state(), State::default());
+            let fixture = Fixture::new(last_step());
+            fixture.all_call(6, |_| false);
+            assert_eq!(fixture.probes.load(SeqCst), SLOTS);
+            assert_eq!(fixture.state(), State::default());
         },
         SCHEDULES,
     );
@@ -117,10 +117,10 @@ fn no_more_probes_than_are_left_go_through_and_their_successes_close_it() {
 fn one_probe_that_fails_among_others_leaves_it_open() {
     check_random(
         || {
-            let world = World::new(State::Open { until: T });
-            world.all_call(5, |n| n == 1);
-            assert!(world.probes.load(SeqCst) <= SLOTS);
-            assert_eq!(world.state(), State::Open { until: T + 30_000 });
+            let fixture = Fixture::new(State::Open { until: T });
+            fixture.all_call(5, |n| n == 1);
+            assert!(fixture.probes.load(SeqCst) <= SLOTS);
+            assert_eq!(fixture.state(), State::Open { until: T + 30_000 });
         },
         SCHEDULES,
     );
@@ -131,10 +131,10 @@ fn failures_that_are_told_at_the_same_moment_are_counted_once_each() {
     for (failing, expected) in [(4, "closed"), (5, "open"), (6, "open")] {
         check_random(
             move || {
-                let world = World::new(State::default());
+                let fixture = Fixture::new(State::default());
                 let threads: Vec<_> = (0..failing)
                     .map(|_| {
-                        let breaker = world.instance();
+                        let breaker = fixture.instance();
                         thread::spawn(move || {
                             block_on(async {
                                 let permit = breaker.acquire().await.unwrap_or(Permit(PermitKind::Counted));
@@ -144,7 +144,7 @@ fn failures_that_are_told_at_the_same_moment_are_counted_once_each() {
                     })
                     .collect();
                 threads.into_iter().for_each(|thread| thread.join().unwrap());
-                assert_eq!(world.state().name(), expected);
+                assert_eq!(fixture.state().name(), expected);
             },
             SCHEDULES,
         );
@@ -155,17 +155,17 @@ fn failures_that_are_told_at_the_same_moment_are_counted_once_each() {
 fn slots_of_probes_that_died_come_back_and_are_not_given_out_twice() {
     check_random(
         || {
-            let world = World::new(last_step());
+            let fixture = Fixture::new(last_step());
             for _ in 0..SLOTS {
-                let permit = block_on(world.instance().acquire()).unwrap();
+                let permit = block_on(fixture.instance().acquire()).unwrap();
                 assert!(matches!(permit, Permit(PermitKind::Probe(_))));
             }
-            world.all_call(2, |_| false);
-            assert_eq!(world.probes.load(SeqCst), 0, "all slots are leased");
-            world.now.fetch_add(20_000, SeqCst);
-            world.all_call(6, |_| false);
-            assert_eq!(world.probes.load(SeqCst), SLOTS);
-            assert_eq!(world.state(), State::default());
+            fixture.all_call(2, |_| false);
+            assert_eq!(fixture.probes.load(SeqCst), 0, "all slots are leased");
+            fixture.now.fetch_add(20_000, SeqCst);
+            fixture.all_call(6, |_| false);
+            assert_eq!(fixture.probes.load(SeqCst), SLOTS);
+            assert_eq!(fixture.state(), State::default());
         },
         SCHEDULES,
     );

@@ -13,14 +13,14 @@ const T: i64 = 1_800_000_000_000;
 const ALL_PROBES: usize = BREAKER.probes[0] + BREAKER.probes[1] + BREAKER.probes[2];
 
 /// A table, a clock, and one instance.
-struct Lab {
+struct Fixture {
     table: Table,
     faults: Faults,
     now: Arc<AtomicI64>,
     breaker: Breaker,
 }
 
-impl Lab {
+impl Fixture {
     async fn new() -> Self {
         let (table, faults) = testing::table(&[]).await;
         let now = Arc::new(AtomicI64::new(T));
@@ -86,28 +86,28 @@ async fn call(breaker: &Breaker, fails: bool) -> bool {
 
 #[tokio::test]
 async fn calls_that_go_well_cost_one_read_a_second_and_no_write() {
-    let lab = Lab::new().await;
+    let fixture = Fixture::new().await;
     for _ in 0..5 {
-        assert!(lab.call(false).await);
+        assert!(fixture.call(false).await);
     }
-    assert_eq!(lab.faults.calls(), ["GetItem"]);
-    lab.wait(999);
-    lab.call(false).await;
-    assert_eq!(lab.faults.calls().len(), 1);
-    lab.wait(1);
-    lab.call(false).await;
-    assert_eq!(lab.faults.calls(), ["GetItem", "GetItem"]);
-    assert_eq!(lab.item().await, None);
+    assert_eq!(fixture.faults.calls(), ["GetItem"]);
+    fixture.wait(999);
+    fixture.call(false).await;
+    assert_eq!(fixture.faults.calls().len(), 1);
+    fixture.wait(1);
+    fixture.call(false).await;
+    assert_eq!(fixture.faults.calls(), ["GetItem", "GetItem"]);
+    assert_eq!(fixture.item().await, None);
 }
 
 #[tokio::test]
 async fn a_failure_is_one_write_that_tells_the_calls_before_it_too() {
-    let lab = Lab::new().await;
+    let fixture = Fixture::new().await;
     for fails in [false, false, true] {
-        lab.call(fails).await;
+        fixture.call(fails).await;
     }
-    assert_eq!(lab.faults.calls(), ["GetItem", "PutItem"]);
-    let item = lab.item().await.unwrap();
+    assert_eq!(fixture.faults.calls(), ["GetItem", "PutItem"]);
+    let item = fixture.item().await.unwrap();
     assert_eq!(item.get(OUTBOX), None, "a relay passes it by");
     let circuit: Circuit = serde_dynamo::from_item(item).unwrap();
     let State::Closed(tally) = circuit.state else { panic!("{circuit:?}") };
@@ -118,33 +118,33 @@ async fn a_failure_is_one_write_that_tells_the_calls_before_it_too() {
 
 #[tokio::test]
 async fn what_the_dependency_refuses_with_reason_or_for_being_too_much_is_no_failure() {
-    let lab = Lab::new().await;
+    let fixture = Fixture::new().await;
     for outcome in [CallOutcome::Refused, CallOutcome::Throttled] {
         for _ in 0..30 {
-            let refused = lab.breaker.guard(async { Err::<(), _>(Ended(outcome)) }).await;
+            let refused = fixture.breaker.guard(async { Err::<(), _>(Ended(outcome)) }).await;
             assert!(matches!(refused, Err(Guarded::Call(Ended(end))) if end == outcome));
         }
     }
-    assert_eq!(lab.item().await, None);
+    assert_eq!(fixture.item().await, None);
 }
 
 #[tokio::test]
 async fn throttled_calls_do_not_dilute_the_percentage_of_failures() {
-    let lab = Lab::new().await;
+    let fixture = Fixture::new().await;
     for n in 0..26 {
         // Six of twenty calls fail, seven seconds apart.
         let outcome = if n % 4 == 0 { CallOutcome::Failed } else { CallOutcome::Done };
         let result = if outcome == CallOutcome::Done { Ok(()) } else { Err(Ended(outcome)) };
-        let _ = lab.breaker.guard(async { result }).await;
-        let _ = lab.breaker.guard(async { Err::<(), _>(Ended(CallOutcome::Throttled)) }).await;
-        lab.wait(if outcome == CallOutcome::Failed { 7_000 } else { 0 });
+        let _ = fixture.breaker.guard(async { result }).await;
+        let _ = fixture.breaker.guard(async { Err::<(), _>(Ended(CallOutcome::Throttled)) }).await;
+        fixture.wait(if outcome == CallOutcome::Failed { 7_000 } else { 0 });
     }
-    assert_eq!(lab.state().await, "closed", "seven of 26 calls are 27 %");
+    assert_eq!(fixture.state().await, "closed", "seven of 26 calls are 27 %");
     for _ in 0..2 {
-        assert!(lab.call(true).await);
-        lab.wait(7_000);
+        assert!(fixture.call(true).await);
+        fixture.wait(7_000);
     }
-    assert_eq!(lab.state().await, "open", "nine of 28 calls are 32 %, however many were throttled");
+    assert_eq!(fixture.state().await, "open", "nine of 28 calls are 32 %, however many were throttled");
 }
 
 #[tokio::test]
@@ -161,104 +161,104 @@ async fn what_was_sent_back_returns_spread_over_time() {
 
 #[tokio::test]
 async fn it_opens_for_other_instances_within_a_second_and_closes_after_the_probes_of_all_steps() {
-    let lab = Lab::new().await;
-    let other = instance(&lab.table, &lab.now);
+    let fixture = Fixture::new().await;
+    let other = instance(&fixture.table, &fixture.now);
     assert!(call(&other, false).await);
     for _ in 0..5 {
-        assert!(lab.call(true).await);
+        assert!(fixture.call(true).await);
     }
-    assert!(!lab.call(false).await);
+    assert!(!fixture.call(false).await);
     assert!(call(&other, false).await, "it believes for a second what it has read");
-    lab.wait(1000);
+    fixture.wait(1000);
     assert!(!call(&other, false).await);
     let Err(open) = other.acquire().await else { panic!("it is let through") };
     assert_eq!(open.retry_after, SignedDuration::from_secs(29));
 
-    lab.wait(29_000);
-    for breaker in [&other, &lab.breaker, &other].into_iter().cycle().take(ALL_PROBES) {
-        assert_ne!(lab.state().await, "closed");
+    fixture.wait(29_000);
+    for breaker in [&other, &fixture.breaker, &other].into_iter().cycle().take(ALL_PROBES) {
+        assert_ne!(fixture.state().await, "closed");
         assert!(call(breaker, false).await);
     }
-    assert_eq!(lab.state().await, "closed");
-    assert!(lab.call(false).await);
+    assert_eq!(fixture.state().await, "closed");
+    assert!(fixture.call(false).await);
 }
 
 #[tokio::test]
 async fn calls_go_ahead_when_the_item_cannot_be_read_and_the_table_is_not_asked_each_time() {
-    let lab = Lab::new().await;
-    lab.faults.refuse("GetItem", 100);
+    let fixture = Fixture::new().await;
+    fixture.faults.refuse("GetItem", 100);
     for _ in 0..5 {
-        assert!(lab.call(false).await);
+        assert!(fixture.call(false).await);
     }
-    assert!(lab.faults.calls().len() <= 3, "{:?}", lab.faults.calls());
+    assert!(fixture.faults.calls().len() <= 3, "{:?}", fixture.faults.calls());
 }
 
 #[tokio::test]
 async fn failures_that_could_not_be_told_are_told_with_the_next() {
-    let lab = Lab::new().await;
-    lab.faults.refuse("PutItem", 3 * crate::aws::MAX_ATTEMPTS);
+    let fixture = Fixture::new().await;
+    fixture.faults.refuse("PutItem", 3 * crate::aws::MAX_ATTEMPTS);
     for _ in 0..3 {
-        lab.call(true).await;
+        fixture.call(true).await;
     }
-    assert_eq!(lab.item().await, None);
-    lab.call(true).await;
-    assert_eq!(lab.state().await, "closed");
-    lab.call(true).await;
-    assert_eq!(lab.state().await, "open");
+    assert_eq!(fixture.item().await, None);
+    fixture.call(true).await;
+    assert_eq!(fixture.state().await, "closed");
+    fixture.call(true).await;
+    assert_eq!(fixture.state().await, "open");
 }
 
 #[tokio::test]
 async fn lost_answers_count_no_failure_twice_and_lose_no_slot() {
-    let lab = Lab::new().await;
+    let fixture = Fixture::new().await;
     for n in 1..=5 {
-        lab.faults.lose_answers("PutItem", 1);
-        lab.call(true).await;
-        assert_eq!(lab.state().await, if n < 5 { "closed" } else { "open" }, "after {n} failures");
+        fixture.faults.lose_answers("PutItem", 1);
+        fixture.call(true).await;
+        assert_eq!(fixture.state().await, if n < 5 { "closed" } else { "open" }, "after {n} failures");
     }
-    lab.wait(30_000);
+    fixture.wait(30_000);
     for _ in 0..ALL_PROBES {
-        lab.faults.lose_answers("PutItem", 2);
-        assert!(lab.call(false).await);
+        fixture.faults.lose_answers("PutItem", 2);
+        assert!(fixture.call(false).await);
     }
-    assert_eq!(lab.state().await, "closed");
+    assert_eq!(fixture.state().await, "closed");
 }
 
 #[tokio::test]
 async fn an_operator_switches_it_whether_or_not_anything_has_failed() {
-    let lab = Lab::new().await;
-    lab.switch("forced_open").await;
-    assert!(!lab.call(false).await);
-    lab.wait(60_000);
-    assert!(!lab.call(false).await, "for as long as it is forced");
+    let fixture = Fixture::new().await;
+    fixture.switch("forced_open").await;
+    assert!(!fixture.call(false).await);
+    fixture.wait(60_000);
+    assert!(!fixture.call(false).await, "for as long as it is forced");
 
-    lab.switch("off").await;
-    lab.wait(1000);
+    fixture.switch("off").await;
+    fixture.wait(1000);
     for _ in 0..9 {
-        assert!(lab.call(true).await);
+        assert!(fixture.call(true).await);
     }
-    assert_eq!(lab.state().await, "closed");
+    assert_eq!(fixture.state().await, "closed");
 
-    lab.switch("normal").await;
-    lab.wait(1000);
+    fixture.switch("normal").await;
+    fixture.wait(1000);
     for _ in 0..5 {
-        assert!(lab.call(true).await);
+        assert!(fixture.call(true).await);
     }
-    assert!(!lab.call(true).await);
-    let circuit = TableCircuits::new(lab.table.clone(), "gateway").read(true).await.unwrap();
+    assert!(!fixture.call(true).await);
+    let circuit = TableCircuits::new(fixture.table.clone(), "gateway").read(true).await.unwrap();
     assert_eq!((circuit.mode, circuit.version), (Mode::Normal, 8), "three switches, five failures");
 }
 
 #[tokio::test]
 async fn work_need_not_begin_while_the_circuit_is_open() {
-    let lab = Lab::new().await;
-    assert_eq!(lab.breaker.refuses().await, None);
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.breaker.refuses().await, None);
     for _ in 0..5 {
-        assert!(lab.call(true).await);
+        assert!(fixture.call(true).await);
     }
-    let refused = lab.breaker.refuses().await.expect("the circuit is open");
+    let refused = fixture.breaker.refuses().await.expect("the circuit is open");
     assert_eq!(refused.retry_after, SignedDuration::from_secs(30));
-    lab.wait(30_000);
-    assert_eq!(lab.breaker.refuses().await, None, "a probe may be made");
+    fixture.wait(30_000);
+    assert_eq!(fixture.breaker.refuses().await, None, "a probe may be made");
 }
 
 /// An eventually consistent read, as the test sets it.
@@ -294,13 +294,13 @@ async fn an_older_circuit_that_is_read_later_does_not_replace_a_newer_one() {
 
 #[tokio::test]
 async fn a_step_of_a_later_release_is_treated_as_the_last_one() {
-    let lab = Lab::new().await;
+    let fixture = Fixture::new().await;
     let state = State::HalfOpen { probes: vec![], successes: 0, step: BREAKER.probes.len() + 4 };
     let later = Circuit { state, version: 1, ..Circuit::default() };
-    assert!(TableCircuits::new(lab.table.clone(), "gateway").replace(&later).await.unwrap());
+    assert!(TableCircuits::new(fixture.table.clone(), "gateway").replace(&later).await.unwrap());
     for _ in 0..BREAKER.probes[BREAKER.probes.len() - 1] {
-        assert_eq!(lab.state().await, "half_open");
-        assert!(lab.call(false).await);
+        assert_eq!(fixture.state().await, "half_open");
+        assert!(fixture.call(false).await);
     }
-    assert_eq!(lab.state().await, "closed");
+    assert_eq!(fixture.state().await, "closed");
 }

@@ -3,13 +3,13 @@
 use contracts::{OrderId, Sku};
 
 use crate::browser::Browser;
+use crate::fixture::{Customer, Fixture};
 use crate::harness::Outcome;
-use crate::world::{Customer, World};
 
 /// A browser at the shop's page.
-pub async fn visit(world: &World, name: &str) -> Outcome<Browser> {
+pub async fn visit(fixture: &Fixture, name: &str) -> Outcome<Browser> {
     let mut browser = Browser::start(name).await?;
-    browser.open(&world.outputs.storefront_url).await?;
+    browser.open(&fixture.outputs.storefront_url).await?;
     Ok(browser)
 }
 

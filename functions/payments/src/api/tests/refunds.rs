@@ -9,14 +9,14 @@ use crate::{
     testing::Fault,
 };
 
-impl Lab {
+impl Fixture {
     /// A payment that we refunded, by the refund `re_1`.
     async fn refunded() -> Self {
-        let lab = Self::new().await;
-        lab.take("pm_card_visa", "t1").await.unwrap();
-        lab.undo().await.unwrap();
-        assert_eq!(lab.shown().await, (json!("refunded"), json!(4200)));
-        lab
+        let fixture = Self::new().await;
+        fixture.take("pm_card_visa", "t1").await.unwrap();
+        fixture.undo().await.unwrap();
+        assert_eq!(fixture.shown().await, (json!("refunded"), json!(4200)));
+        fixture
     }
 
     /// The gateway's webhook about a refund, and the work that it leaves.
@@ -44,99 +44,102 @@ impl Lab {
 #[case("charge.refund.updated")]
 #[tokio::test]
 async fn a_refund_that_fails_later_is_taken_out_of_what_went_back_and_the_event_says_so(#[case] kind: &str) {
-    let lab = Lab::refunded().await;
-    let failed = lab.stripe.refund_fails("re_1");
-    lab.receive_refund(kind, failed.clone()).await;
-    assert_eq!(lab.shown().await, (json!("refund_failed"), json!(0)));
-    let event = lab.last_event().await.unwrap();
+    let fixture = Fixture::refunded().await;
+    let failed = fixture.stripe.refund_fails("re_1");
+    fixture.receive_refund(kind, failed.clone()).await;
+    assert_eq!(fixture.shown().await, (json!("refund_failed"), json!(0)));
+    let event = fixture.last_event().await.unwrap();
     assert_eq!(event.event_type, "payment.refund_failed");
     assert_eq!(
         event.data,
         json!({
-            "order_id": lab.order, "amount": {"amount": 4200, "currency": "USD"},
+            "order_id": fixture.order, "amount": {"amount": 4200, "currency": "USD"},
             "refunded": {"amount": 0, "currency": "USD"}, "refund_id": "re_1",
             "reason": "expired_or_canceled_card",
         })
     );
 
     // Stripe sends several events about it, each perhaps more than once.
-    let version = lab.payment().await.version;
+    let version = fixture.payment().await.version;
     for kind in ["refund.failed", "charge.refund.updated"] {
-        lab.receive_refund(kind, failed.clone()).await;
+        fixture.receive_refund(kind, failed.clone()).await;
     }
-    assert_eq!(lab.payment().await.version, version);
+    assert_eq!(fixture.payment().await.version, version);
 }
 
 #[tokio::test]
 async fn an_undo_after_a_refund_that_failed_makes_another_one() {
-    let lab = Lab::refunded().await;
-    lab.receive_refund("refund.failed", lab.stripe.refund_fails("re_1")).await;
-    assert_eq!(lab.stripe.money_held(), 4200);
-    assert_eq!(lab.undo().await.unwrap().outcome, UndoOutcome::Refunded);
-    assert_eq!((lab.shown().await, lab.stripe.money_held()), ((json!("refunded"), json!(4200)), 0));
-    assert_eq!(lab.last_event().await.unwrap().event_type, "payment.refunded");
-    assert_eq!(lab.stripe.calls().iter().filter(|call| call.starts_with("refund refund.")).count(), 2);
+    let fixture = Fixture::refunded().await;
+    fixture.receive_refund("refund.failed", fixture.stripe.refund_fails("re_1")).await;
+    assert_eq!(fixture.stripe.money_held(), 4200);
+    assert_eq!(fixture.undo().await.unwrap().outcome, UndoOutcome::Refunded);
+    assert_eq!((fixture.shown().await, fixture.stripe.money_held()), ((json!("refunded"), json!(4200)), 0));
+    assert_eq!(fixture.last_event().await.unwrap().event_type, "payment.refunded");
+    assert_eq!(fixture.stripe.calls().iter().filter(|call| call.starts_with("refund refund.")).count(), 2);
 }
 
 #[tokio::test]
 async fn another_refund_that_the_gateway_refuses_is_not_taken_for_done() {
-    let lab = Lab::refunded().await;
-    lab.receive_refund("refund.failed", lab.stripe.refund_fails("re_1")).await;
-    lab.stripe.fail("refund", &[Fault::AlreadyRefunded]);
-    assert!(lab.undo().await.is_err(), "the charge's own sum says 4200, and none of it is with the customer");
-    assert_eq!(lab.shown().await, (json!("refunding"), json!(0)));
+    let fixture = Fixture::refunded().await;
+    fixture.receive_refund("refund.failed", fixture.stripe.refund_fails("re_1")).await;
+    fixture.stripe.fail("refund", &[Fault::AlreadyRefunded]);
+    assert!(
+        fixture.undo().await.is_err(),
+        "the charge's own sum says 4200, and none of it is with the customer"
+    );
+    assert_eq!(fixture.shown().await, (json!("refunding"), json!(0)));
 }
 
 #[tokio::test]
 async fn a_refund_of_the_staff_that_fails_leaves_the_order_paid_once_it_is_made_again() {
-    let lab = Lab::new().await;
-    lab.take("pm_card_visa", "t1").await.unwrap();
-    lab.refund_in_dashboard(1200).await;
-    lab.receive_refund("refund.failed", lab.stripe.refund_fails("re_1")).await;
-    assert_eq!(lab.shown().await, (json!("refund_failed"), json!(0)));
-    assert_eq!(lab.stripe.money_held(), 4200);
+    let fixture = Fixture::new().await;
+    fixture.take("pm_card_visa", "t1").await.unwrap();
+    fixture.refund_in_dashboard(1200).await;
+    fixture.receive_refund("refund.failed", fixture.stripe.refund_fails("re_1")).await;
+    assert_eq!(fixture.shown().await, (json!("refund_failed"), json!(0)));
+    assert_eq!(fixture.stripe.money_held(), 4200);
 
-    lab.refund_in_dashboard(1200).await;
-    lab.work_on_refunds().await.unwrap();
-    assert_eq!(lab.shown().await, (json!("succeeded"), json!(1200)));
-    assert_eq!(lab.stripe.money_held(), 3000);
+    fixture.refund_in_dashboard(1200).await;
+    fixture.work_on_refunds().await.unwrap();
+    assert_eq!(fixture.shown().await, (json!("succeeded"), json!(1200)));
+    assert_eq!(fixture.stripe.money_held(), 3000);
 }
 
 #[tokio::test]
 async fn a_webhook_of_the_refund_itself_that_comes_after_its_failure_does_not_bring_it_back() {
-    let lab = Lab::new().await;
-    lab.take("pm_card_visa", "t1").await.unwrap();
-    let made = lab.stripe.refund_in_dashboard("pi_1", 4200);
-    lab.receive_refund("refund.failed", lab.stripe.refund_fails("re_1")).await;
-    assert_eq!(lab.event("charge.refunded", made).await, StatusCode::OK);
-    lab.work_on_refunds().await.unwrap();
-    assert_eq!(lab.shown().await, (json!("refund_failed"), json!(0)));
+    let fixture = Fixture::new().await;
+    fixture.take("pm_card_visa", "t1").await.unwrap();
+    let made = fixture.stripe.refund_in_dashboard("pi_1", 4200);
+    fixture.receive_refund("refund.failed", fixture.stripe.refund_fails("re_1")).await;
+    assert_eq!(fixture.event("charge.refunded", made).await, StatusCode::OK);
+    fixture.work_on_refunds().await.unwrap();
+    assert_eq!(fixture.shown().await, (json!("refund_failed"), json!(0)));
 }
 
 #[tokio::test]
 async fn a_refund_webhook_is_recorded_once_the_gateway_is_back() {
-    let lab = Lab::refunded().await;
-    let failed = lab.stripe.refund_fails("re_1");
-    lab.stripe.fail("retrieve", &[Fault::FailedBefore]);
-    lab.receive_refund("refund.failed", failed).await;
-    assert_eq!(lab.shown().await.0, json!("refunded"));
-    assert!((60..=120).contains(&lab.aws.sent().last().unwrap().1));
-    lab.work_on_refunds().await.unwrap();
-    assert_eq!(lab.shown().await.0, json!("refund_failed"));
+    let fixture = Fixture::refunded().await;
+    let failed = fixture.stripe.refund_fails("re_1");
+    fixture.stripe.fail("retrieve", &[Fault::FailedBefore]);
+    fixture.receive_refund("refund.failed", failed).await;
+    assert_eq!(fixture.shown().await.0, json!("refunded"));
+    assert!((60..=120).contains(&fixture.aws.sent().last().unwrap().1));
+    fixture.work_on_refunds().await.unwrap();
+    assert_eq!(fixture.shown().await.0, json!("refund_failed"));
 }
 
 #[tokio::test]
 async fn refunds_that_go_well_or_are_not_ours_leave_no_work() {
-    let lab = Lab::refunded().await;
-    let sent = lab.aws.sent().len();
+    let fixture = Fixture::refunded().await;
+    let sent = fixture.aws.sent().len();
     let well = json!({"id": "re_1", "object": "refund", "amount": 1, "payment_intent": "pi_1", "status": "succeeded"});
     let others =
         json!({"id": "re_9", "object": "refund", "amount": 1, "payment_intent": null, "status": "failed"});
     for refund in [well, others] {
-        assert_eq!(lab.event("charge.refund.updated", refund).await, StatusCode::OK);
+        assert_eq!(fixture.event("charge.refund.updated", refund).await, StatusCode::OK);
     }
-    assert_eq!(lab.event("refund.failed", json!({"status": "failed"})).await, StatusCode::BAD_REQUEST);
-    assert_eq!(lab.aws.sent().len(), sent);
+    assert_eq!(fixture.event("refund.failed", json!({"status": "failed"})).await, StatusCode::BAD_REQUEST);
+    assert_eq!(fixture.aws.sent().len(), sent);
 }
 
 #[rstest]
@@ -149,8 +152,8 @@ async fn refunds_that_go_well_or_are_not_ours_leave_no_work() {
 #[case::with_nothing_as_object(json!({"id": "evt_1", "type": "customer.created", "created": 1, "data": {"object": null}}))]
 #[tokio::test]
 async fn a_signed_event_that_means_nothing_here_is_taken(#[case] event: Value) {
-    let lab = Lab::new().await;
+    let fixture = Fixture::new().await;
     let body = event.to_string().into_bytes();
     let signature = sign("whsec_one", Timestamp::now().as_second(), &body);
-    assert_eq!(lab.webhook(Some(&signature), body).await.status, StatusCode::OK);
+    assert_eq!(fixture.webhook(Some(&signature), body).await.status, StatusCode::OK);
 }

@@ -26,7 +26,7 @@ enum Do {
     Undo,
 }
 
-impl Lab {
+impl Fixture {
     fn lose(&self, lost: Lost) {
         match lost {
             Lost::Nothing => {}
@@ -89,18 +89,18 @@ async fn the_money_is_right_however_often_and_in_whatever_order_and_whichever_an
     )]
     lost: Lost,
 ) {
-    let lab = Lab::with_calls_of(SHORT).await;
-    lab.lose(lost);
+    let fixture = Fixture::with_calls_of(SHORT).await;
+    fixture.lose(lost);
     for command in commands {
-        lab.run(*command).await;
+        fixture.run(*command).await;
     }
-    assert!(lab.stripe.charges() <= 1, "charged more than once");
-    assert_eq!(lab.stripe.money_held(), kept);
+    assert!(fixture.stripe.charges() <= 1, "charged more than once");
+    assert_eq!(fixture.stripe.money_held(), kept);
     // The saga uses the first result that it gets.
-    let results = lab.aws.results();
+    let results = fixture.aws.results();
     assert_eq!(results.first().expect("the step gets a result").1.as_deref(), expected);
     if matches!(commands.last(), Some(Do::Undo)) {
-        let outcome = lab.undo().await.unwrap().outcome;
-        assert_ne!(outcome == UndoOutcome::Refunded, lab.stripe.charges() == 0, "{outcome:?}");
+        let outcome = fixture.undo().await.unwrap().outcome;
+        assert_ne!(outcome == UndoOutcome::Refunded, fixture.stripe.charges() == 0, "{outcome:?}");
     }
 }

@@ -4,7 +4,7 @@ use aws_lambda_events::sqs::SqsMessage;
 
 use super::*;
 
-impl Lab {
+impl Fixture {
     /// Works on a message of the queue, as the saga wrote it when it entered its state, `late` seconds after that.
     async fn works_on(&self, body: serde_json::Value, sent_at: Option<Timestamp>, late: i64) {
         let mut message = SqsMessage::default();
@@ -37,47 +37,47 @@ impl Lab {
 
 #[tokio::test]
 async fn a_message_behind_its_deadline_is_answered_with_the_timeout_and_touches_no_card() {
-    let lab = Lab::new().await;
-    lab.works_on(lab.message(), None, DEADLINE).await;
-    lab.has_timed_out().await;
-    assert_eq!(lab.undo().await.unwrap(), undone(UndoOutcome::NothingTaken));
+    let fixture = Fixture::new().await;
+    fixture.works_on(fixture.message(), None, DEADLINE).await;
+    fixture.has_timed_out().await;
+    assert_eq!(fixture.undo().await.unwrap(), undone(UndoOutcome::NothingTaken));
 }
 
 #[tokio::test]
 async fn a_dead_letter_that_is_redriven_days_later_charges_no_card() {
-    let lab = Lab::new().await;
-    lab.aws.refuse("t1", 400, "TaskTimedOut");
+    let fixture = Fixture::new().await;
+    fixture.aws.refuse("t1", 400, "TaskTimedOut");
     let days = 3 * 24 * 3600;
     // A redrive puts the same body into the queue anew.
-    lab.works_on(lab.message(), Some(lab.at(days).now), days).await;
-    assert_eq!((lab.stripe.calls().len(), lab.status().await), (0, Status::TimedOut));
+    fixture.works_on(fixture.message(), Some(fixture.at(days).now), days).await;
+    assert_eq!((fixture.stripe.calls().len(), fixture.status().await), (0, Status::TimedOut));
 }
 
 #[tokio::test]
 async fn the_deadline_of_a_message_that_waited_counts_from_when_the_saga_entered_its_step() {
-    let lab = Lab::new().await;
-    lab.works_on(lab.message(), None, DEADLINE - 1).await;
-    assert_eq!(lab.aws.results(), [paid("t1")]);
-    assert_eq!(lab.payment().await.charge.unwrap().deadline, lab.start.as_second() + DEADLINE);
+    let fixture = Fixture::new().await;
+    fixture.works_on(fixture.message(), None, DEADLINE - 1).await;
+    assert_eq!(fixture.aws.results(), [paid("t1")]);
+    assert_eq!(fixture.payment().await.charge.unwrap().deadline, fixture.start.as_second() + DEADLINE);
 }
 
 #[tokio::test]
 async fn a_message_without_the_time_counts_from_when_it_was_sent() {
-    let lab = Lab::new().await;
-    lab.works_on(lab.old_message(), Some(lab.start), DEADLINE).await;
-    lab.has_timed_out().await;
+    let fixture = Fixture::new().await;
+    fixture.works_on(fixture.old_message(), Some(fixture.start), DEADLINE).await;
+    fixture.has_timed_out().await;
 }
 
 #[tokio::test]
 async fn a_message_without_any_time_counts_from_when_it_is_read() {
-    let lab = Lab::new().await;
-    lab.works_on(lab.old_message(), None, DEADLINE).await;
-    assert_eq!(lab.aws.results(), [paid("t1")]);
+    let fixture = Fixture::new().await;
+    fixture.works_on(fixture.old_message(), None, DEADLINE).await;
+    assert_eq!(fixture.aws.results(), [paid("t1")]);
 }
 
 #[tokio::test]
 async fn a_time_in_the_future_makes_no_deadline_longer() {
-    let lab = Lab::new().await;
-    lab.works_on(lab.message(), None, -60).await;
-    assert_eq!(lab.payment().await.charge.unwrap().deadline, lab.start.as_second() - 60 + DEADLINE);
+    let fixture = Fixture::new().await;
+    fixture.works_on(fixture.message(), None, -60).await;
+    assert_eq!(fixture.payment().await.charge.unwrap().deadline, fixture.start.as_second() - 60 + DEADLINE);
 }

@@ -43,14 +43,14 @@ impl Fake {
     }
 }
 
-struct Lab {
+struct Fixture {
     proxy: Arc<Proxy>,
     fake: Fake,
     url: String,
     http: reqwest::Client,
 }
 
-impl Lab {
+impl Fixture {
     async fn new() -> Self {
         let fake = Fake::default();
         let router = Router::new().fallback(any(Fake::answer)).with_state(fake.clone());
@@ -89,9 +89,9 @@ fn count(tally: &Tally, operation: &str) -> Count {
 
 #[tokio::test]
 async fn a_write_is_weighed_by_what_was_there_and_what_is_there() {
-    let lab = Lab::new().await;
-    assert_eq!(lab.dynamodb("PutItem", Lab::put(1500)).await, 200);
-    let tally = lab.proxy.take();
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.dynamodb("PutItem", Fixture::put(1500)).await, 200);
+    let tally = fixture.proxy.take();
     assert_eq!(
         count(&tally, "PutItem"),
         Count {
@@ -106,38 +106,38 @@ async fn a_write_is_weighed_by_what_was_there_and_what_is_there() {
     assert!(tally.unweighed.is_empty(), "{:?}", tally.unweighed);
 
     // Refused, and charged by the larger of the stored and the new item.
-    assert_eq!(lab.dynamodb("PutItem", Lab::put(100)).await, 400);
-    assert_eq!(count(&lab.proxy.take(), "PutItem").units.writes, 2);
-    assert_eq!(lab.dynamodb("PutItem", Lab::put(2500)).await, 400);
-    assert_eq!(count(&lab.proxy.take(), "PutItem").units.writes, 3);
+    assert_eq!(fixture.dynamodb("PutItem", Fixture::put(100)).await, 400);
+    assert_eq!(count(&fixture.proxy.take(), "PutItem").units.writes, 2);
+    assert_eq!(fixture.dynamodb("PutItem", Fixture::put(2500)).await, 400);
+    assert_eq!(count(&fixture.proxy.take(), "PutItem").units.writes, 3);
 }
 
 #[tokio::test]
 async fn a_read_is_weighed_by_the_whole_item_and_counted_when_there_is_none() {
-    let lab = Lab::new().await;
+    let fixture = Fixture::new().await;
     let read = json!({"TableName": "t", "Key": {"pk": {"S": "k"}}, "ProjectionExpression": "pk"});
-    lab.dynamodb("GetItem", read.clone()).await;
-    *lab.fake.item.lock().unwrap() = Some(json!({"pk": {"S": "k"}, "d": {"S": "x".repeat(5000)}}));
-    lab.dynamodb("GetItem", read).await;
+    fixture.dynamodb("GetItem", read.clone()).await;
+    *fixture.fake.item.lock().unwrap() = Some(json!({"pk": {"S": "k"}, "d": {"S": "x".repeat(5000)}}));
+    fixture.dynamodb("GetItem", read).await;
     let units = Units { writes: 0, half_reads: 1 + 2 };
-    assert_eq!(count(&lab.proxy.take(), "GetItem"), Count { calls: 2, units, ..Count::default() });
+    assert_eq!(count(&fixture.proxy.take(), "GetItem"), Count { calls: 2, units, ..Count::default() });
 }
 
 #[tokio::test]
 async fn the_host_that_was_signed_is_kept_and_an_unsigned_request_is_not_counted() {
-    let lab = Lab::new().await;
-    lab.call("kms", "TrentService.GetPublicKey", "{}").await;
-    lab.http.get(format!("{}/_ministack/health", lab.url)).send().await.unwrap();
-    let host = lab.url.strip_prefix("http://").unwrap();
-    assert_eq!(*lab.fake.hosts.lock().unwrap(), [host]);
-    let tally = lab.proxy.take();
+    let fixture = Fixture::new().await;
+    fixture.call("kms", "TrentService.GetPublicKey", "{}").await;
+    fixture.http.get(format!("{}/_ministack/health", fixture.url)).send().await.unwrap();
+    let host = fixture.url.strip_prefix("http://").unwrap();
+    assert_eq!(*fixture.fake.hosts.lock().unwrap(), [host]);
+    let tally = fixture.proxy.take();
     assert_eq!((tally.calls.len(), count(&tally, "GetPublicKey").calls), (1, 1));
-    assert!(lab.proxy.take().calls.is_empty());
+    assert!(fixture.proxy.take().calls.is_empty());
 }
 
 #[tokio::test]
 async fn messages_are_counted_with_what_filters_look_at_and_queues_by_their_kind() {
-    let lab = Lab::new().await;
+    let fixture = Fixture::new().await;
     let entry = |number: u8, kind: &str| {
         let entry = format!("PublishBatchRequestEntries.member.{number}");
         format!(
@@ -147,12 +147,12 @@ async fn messages_are_counted_with_what_filters_look_at_and_queues_by_their_kind
         )
     };
     let body = format!("Action=PublishBatch{}{}", entry(1, "order.created"), entry(2, "order.completed"));
-    lab.call("sns", "", body).await;
+    fixture.call("sns", "", body).await;
     let queue = |url: &str| json!({"QueueUrl": url, "MessageBody": "x".repeat(70_000)}).to_string();
-    lab.call("sqs", "AmazonSQS.SendMessage", queue("http://q/a/line.fifo")).await;
-    lab.call("sqs", "AmazonSQS.SendMessage", queue("http://q/a/plain")).await;
+    fixture.call("sqs", "AmazonSQS.SendMessage", queue("http://q/a/line.fifo")).await;
+    fixture.call("sqs", "AmazonSQS.SendMessage", queue("http://q/a/plain")).await;
 
-    let tally = lab.proxy.take();
+    let tally = fixture.proxy.take();
     assert_eq!(count(&tally, "PublishBatch").calls, 1);
     let kinds: Vec<_> =
         tally.published.iter().map(|message| message.attributes["event_type"].as_str()).collect();

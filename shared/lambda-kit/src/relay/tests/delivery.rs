@@ -20,7 +20,7 @@ use topic::{Answer, Topic};
 /// Deliveries of one stream until a test gives up.
 const DELIVERIES: usize = 200;
 
-struct World {
+struct Fixture {
     table: Table,
     faults: testing::Faults,
     topic: Topic,
@@ -73,7 +73,7 @@ async fn nothing(_: Arc<StreamEvent>) -> Handled {
     Handled::default()
 }
 
-impl World {
+impl Fixture {
     async fn open() -> Self {
         let topic = Topic::open().await;
         let (table, faults) = testing::table(&[]).await;
@@ -139,44 +139,44 @@ fn pairs(parked: &[(&str, &str)]) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn a_batch_that_the_topic_takes_is_not_delivered_again() {
-    let world = World::open().await;
-    assert!(world.deliver(&each(&[("a", 1), ("b", 1), ("a", 2)])).await.is_empty());
-    assert_eq!(world.topic.taken(), ["a 1", "b 1", "a 2"]);
-    assert!(world.faults.calls().is_empty(), "nothing is parked, nothing is read");
+    let fixture = Fixture::open().await;
+    assert!(fixture.deliver(&each(&[("a", 1), ("b", 1), ("a", 2)])).await.is_empty());
+    assert_eq!(fixture.topic.taken(), ["a 1", "b 1", "a 2"]);
+    assert!(fixture.faults.calls().is_empty(), "nothing is parked, nothing is read");
 }
 
 #[tokio::test]
 async fn a_topic_that_refuses_every_event_gets_every_record_again() {
-    let world = World::open().await;
-    world.topic.answers([Answer::Refuses(&["a 1", "b 1"], "InternalError", false)]);
+    let fixture = Fixture::open().await;
+    fixture.topic.answers([Answer::Refuses(&["a 1", "b 1"], "InternalError", false)]);
     let records = each(&[("a", 1), ("b", 1), ("a", 2)]);
-    assert_eq!(world.deliver(&records).await, ["1", "2", "3"]);
-    assert!(world.topic.taken().is_empty());
-    assert_eq!(world.deliver_all(&records).await, 1);
-    assert_eq!(world.topic.taken(), ["a 1", "b 1", "a 2"]);
+    assert_eq!(fixture.deliver(&records).await, ["1", "2", "3"]);
+    assert!(fixture.topic.taken().is_empty());
+    assert_eq!(fixture.deliver_all(&records).await, 1);
+    assert_eq!(fixture.topic.taken(), ["a 1", "b 1", "a 2"]);
 }
 
 #[tokio::test]
 async fn the_answer_names_the_refused_event_and_the_later_ones_of_its_subject_and_no_others() {
-    let world = World::open().await;
-    world.topic.answers([Answer::Refuses(&["a 1"], "InternalError", false)]);
+    let fixture = Fixture::open().await;
+    fixture.topic.answers([Answer::Refuses(&["a 1"], "InternalError", false)]);
     let records = each(&[("b", 1), ("a", 1), ("c", 1), ("a", 2), ("b", 2)]);
-    assert_eq!(world.deliver(&records).await, ["2", "4"]);
-    assert_eq!(world.topic.taken(), ["b 1", "c 1", "b 2"]);
-    assert_eq!(world.deliver_all(&records[1..]).await, 1);
-    assert_eq!(world.topic.taken(), ["b 1", "c 1", "b 2", "a 1", "a 2"]);
+    assert_eq!(fixture.deliver(&records).await, ["2", "4"]);
+    assert_eq!(fixture.topic.taken(), ["b 1", "c 1", "b 2"]);
+    assert_eq!(fixture.deliver_all(&records[1..]).await, 1);
+    assert_eq!(fixture.topic.taken(), ["b 1", "c 1", "b 2", "a 1", "a 2"]);
 }
 
 #[tokio::test]
 async fn the_later_events_of_a_record_wait_for_the_one_that_was_refused() {
-    let world = World::open().await;
-    world.topic.answers([Answer::Takes, Answer::Refuses(&["a 2"], "InternalError", false)]);
+    let fixture = Fixture::open().await;
+    fixture.topic.answers([Answer::Takes, Answer::Refuses(&["a 2"], "InternalError", false)]);
     let records = [brings(1, &outbox(&[("a", 1), ("a", 2), ("a", 3)])), brings(2, &outbox(&[("b", 1)]))];
-    assert_eq!(world.deliver(&records).await, ["1"]);
-    assert_eq!(world.topic.taken(), ["a 1", "b 1"]);
-    assert_eq!(world.deliver_all(&records).await, 1);
-    assert_eq!(world.topic.taken(), ["a 1", "b 1", "a 2", "a 3"]);
-    for call in world.topic.calls().await {
+    assert_eq!(fixture.deliver(&records).await, ["1"]);
+    assert_eq!(fixture.topic.taken(), ["a 1", "b 1"]);
+    assert_eq!(fixture.deliver_all(&records).await, 1);
+    assert_eq!(fixture.topic.taken(), ["a 1", "b 1", "a 2", "a 3"]);
+    for call in fixture.topic.calls().await {
         let mut groups: Vec<&str> = call.iter().map(|entry| &*entry.group).collect();
         groups.sort_unstable();
         groups.dedup();
@@ -186,132 +186,132 @@ async fn the_later_events_of_a_record_wait_for_the_one_that_was_refused() {
 
 #[tokio::test]
 async fn a_topic_that_throttles_is_not_called_for_the_rest_of_the_batch() {
-    let world = World::open().await;
+    let fixture = Fixture::open().await;
     let subjects: Vec<String> = (0..25).map(|n| format!("s{n:02}")).collect();
     let events: Vec<(&str, u64)> = subjects.iter().map(|subject| (subject.as_str(), 1)).collect();
     let throttles = (0..MAX_ATTEMPTS).map(|_| Answer::Throttles);
-    world.topic.answers([Answer::Takes].into_iter().chain(throttles));
-    let failed = world.deliver(&each(&events)).await;
-    assert_eq!((failed.len(), world.topic.taken().len()), (15, 10));
-    let calls = world.topic.calls().await;
+    fixture.topic.answers([Answer::Takes].into_iter().chain(throttles));
+    let failed = fixture.deliver(&each(&events)).await;
+    assert_eq!((failed.len(), fixture.topic.taken().len()), (15, 10));
+    let calls = fixture.topic.calls().await;
     assert!(calls[1..].iter().all(|call| call == &calls[1]), "the third ten were not sent");
 }
 
 #[tokio::test]
 async fn an_event_whose_answer_was_lost_is_sent_again_under_the_same_deduplication_id() {
-    let world = World::open().await;
-    world.topic.answers([Answer::IsLost]);
+    let fixture = Fixture::open().await;
+    fixture.topic.answers([Answer::IsLost]);
     let records = each(&[("a", 1), ("a", 2)]);
-    assert!(world.deliver(&records).await.is_empty(), "the call itself is repeated");
-    world.topic.answers((0..MAX_ATTEMPTS).map(|_| Answer::IsLost));
+    assert!(fixture.deliver(&records).await.is_empty(), "the call itself is repeated");
+    fixture.topic.answers((0..MAX_ATTEMPTS).map(|_| Answer::IsLost));
     let more = each(&[("b", 1), ("b", 2)]);
-    assert_eq!(world.deliver(&more).await, ["1", "2"]);
-    assert_eq!(world.deliver_all(&more).await, 1);
-    assert_eq!(world.topic.taken(), ["a 1", "a 2", "b 1", "b 2"]);
+    assert_eq!(fixture.deliver(&more).await, ["1", "2"]);
+    assert_eq!(fixture.deliver_all(&more).await, 1);
+    assert_eq!(fixture.topic.taken(), ["a 1", "a 2", "b 1", "b 2"]);
 }
 
 #[tokio::test]
 async fn records_that_cannot_be_read_are_parked_and_those_around_them_go_out() {
-    let world = World::open().await;
+    let fixture = Fixture::open().await;
     let mut records = each(&[("a", 1), ("b", 1), ("a", 2), ("c", 1)]);
     records[1] = brings(2, &json!({"S": "no list"}));
     records[3] = brings(4, &json!({"L": [{"S": "{}"}]}));
-    assert!(world.deliver(&records).await.is_empty());
-    assert_eq!(world.topic.taken(), ["a 1", "a 2"]);
+    assert!(fixture.deliver(&records).await.is_empty());
+    assert_eq!(fixture.topic.taken(), ["a 1", "a 2"]);
     let expected = pairs(&[("2", "ITEM#2"), ("4", "ITEM#4")]);
-    assert_eq!(world.parked().await, expected);
+    assert_eq!(fixture.parked().await, expected);
     // The answer to Lambda was lost.
-    assert!(world.deliver(&records).await.is_empty());
-    assert_eq!(world.parked().await, expected);
+    assert!(fixture.deliver(&records).await.is_empty());
+    assert_eq!(fixture.parked().await, expected);
 }
 
 #[tokio::test]
 async fn an_event_that_the_topic_will_never_take_is_parked_and_passed() {
-    let world = World::open().await;
-    world.topic.answers([Answer::Refuses(&["a 1"], "InvalidParameter", true)]);
+    let fixture = Fixture::open().await;
+    fixture.topic.answers([Answer::Refuses(&["a 1"], "InvalidParameter", true)]);
     let mut records = each(&[("a", 1), ("b", 1), ("c", 1)]);
     let mut large = envelope("c", 1);
     large.data = json!({"text": "x".repeat(262_144)});
     records[2] = brings(3, &json!({"L": [{"S": serde_json::to_string(&large).unwrap()}]}));
-    assert!(world.deliver(&records).await.is_empty());
-    assert_eq!(world.topic.taken(), ["b 1"]);
-    assert_eq!(world.parked().await, pairs(&[("1", "ITEM#1"), ("3", "ITEM#3")]));
+    assert!(fixture.deliver(&records).await.is_empty());
+    assert_eq!(fixture.topic.taken(), ["b 1"]);
+    assert_eq!(fixture.parked().await, pairs(&[("1", "ITEM#1"), ("3", "ITEM#3")]));
 }
 
 #[tokio::test]
 async fn an_event_that_is_throttled_or_refused_by_the_topics_own_fault_is_delivered_again_and_not_parked() {
-    let world = World::open().await;
+    let fixture = Fixture::open().await;
     let records = each(&[("a", 1), ("b", 1)]);
     for (code, is_senders) in [("Throttled", true), ("InvalidParameter", false)] {
-        world.topic.answers([Answer::Refuses(&["a 1"], code, is_senders)]);
-        assert_eq!(world.deliver(&records).await, ["1"], "{code}");
+        fixture.topic.answers([Answer::Refuses(&["a 1"], code, is_senders)]);
+        assert_eq!(fixture.deliver(&records).await, ["1"], "{code}");
     }
-    assert!(world.parked().await.is_empty());
+    assert!(fixture.parked().await.is_empty());
 }
 
 #[tokio::test]
 async fn a_record_that_could_not_be_parked_is_delivered_again() {
-    let world = World::open().await;
+    let fixture = Fixture::open().await;
     let records = [brings(1, &json!({"S": "no list"})), brings(2, &outbox(&[("b", 1)]))];
-    world.faults.refuse("PutItem", MAX_ATTEMPTS);
-    assert_eq!(world.deliver(&records).await, ["1"]);
-    assert_eq!(world.deliver_all(&records).await, 1);
-    assert_eq!((world.parked().await.len(), world.topic.taken()), (1, vec!["b 1".to_owned()]));
+    fixture.faults.refuse("PutItem", MAX_ATTEMPTS);
+    assert_eq!(fixture.deliver(&records).await, ["1"]);
+    assert_eq!(fixture.deliver_all(&records).await, 1);
+    assert_eq!((fixture.parked().await.len(), fixture.topic.taken()), (1, vec!["b 1".to_owned()]));
 }
 
 #[tokio::test]
 async fn what_follows_an_event_is_repeated_or_parked_as_it_says() {
-    let world = World::open().await;
+    let fixture = Fixture::open().await;
     let records = each(&[("a", 1), ("b", 1), ("c", 1)]);
     let names = |numbers: &[&str]| numbers.iter().map(|number| (*number).to_owned()).collect();
     let then =
         |_| std::future::ready(Handled { failed: names(&["2", "3"]), unprocessable: names(&["1", "3"]) });
-    assert_eq!(world.deliver_to(&records, then).await, ["2", "3"]);
+    assert_eq!(fixture.deliver_to(&records, then).await, ["2", "3"]);
     // Something of record 3 may still succeed.
-    assert_eq!(world.parked().await, pairs(&[("1", "ITEM#1")]));
+    assert_eq!(fixture.parked().await, pairs(&[("1", "ITEM#1")]));
 }
 
 #[tokio::test]
 async fn a_parked_record_is_published_by_a_retry_once_it_can_be_read() {
-    let world = World::open().await;
+    let fixture = Fixture::open().await;
     let broken = json!({"S": "no list"});
-    world.deliver(&[brings(1, &broken), brings(2, &broken), brings(3, &broken)]).await;
-    world.put(1, dynamodb::outbox(&[envelope("a", 1), envelope("a", 2)]).unwrap()).await;
-    world.put(2, dynamodb::string("still no list")).await;
+    fixture.deliver(&[brings(1, &broken), brings(2, &broken), brings(3, &broken)]).await;
+    fixture.put(1, dynamodb::outbox(&[envelope("a", 1), envelope("a", 2)]).unwrap()).await;
+    fixture.put(2, dynamodb::string("still no list")).await;
 
     // Item 3 was deleted.
-    let retried = world.retry().await;
+    let retried = fixture.retry().await;
     assert_eq!((retried.done, retried.failed, retried.cursor), (2, 0, None));
     assert!(matches!(&retried.parked[..], [Parked { pk, sk, .. }] if pk == "ITEM#2" && sk == "ITEM"));
-    assert_eq!(world.topic.taken(), ["a 1", "a 2"]);
-    assert_eq!(world.parked().await, pairs(&[("2", "ITEM#2")]));
-    assert_eq!(world.retry().await.done, 0, "what is done is done once");
+    assert_eq!(fixture.topic.taken(), ["a 1", "a 2"]);
+    assert_eq!(fixture.parked().await, pairs(&[("2", "ITEM#2")]));
+    assert_eq!(fixture.retry().await.done, 0, "what is done is done once");
 }
 
 #[tokio::test]
 async fn a_retry_that_fails_leaves_the_record_parked() {
-    let world = World::open().await;
-    world.deliver(&[brings(1, &json!({"S": "no list"}))]).await;
-    world.put(1, dynamodb::outbox(&[envelope("a", 1)]).unwrap()).await;
-    world.topic.answers([Answer::Refuses(&["a 1"], "InternalError", false)]);
-    let retried = world.retry().await;
-    assert_eq!((retried.done, retried.failed, world.parked().await.len()), (0, 1, 1));
-    assert_eq!(world.retry().await.done, 1);
-    assert_eq!((world.topic.taken(), world.parked().await.len()), (vec!["a 1".to_owned()], 0));
+    let fixture = Fixture::open().await;
+    fixture.deliver(&[brings(1, &json!({"S": "no list"}))]).await;
+    fixture.put(1, dynamodb::outbox(&[envelope("a", 1)]).unwrap()).await;
+    fixture.topic.answers([Answer::Refuses(&["a 1"], "InternalError", false)]);
+    let retried = fixture.retry().await;
+    assert_eq!((retried.done, retried.failed, fixture.parked().await.len()), (0, 1, 1));
+    assert_eq!(fixture.retry().await.done, 1);
+    assert_eq!((fixture.topic.taken(), fixture.parked().await.len()), (vec!["a 1".to_owned()], 0));
 }
 
 #[tokio::test]
 async fn retries_go_through_all_parked_records_page_by_page() {
-    let world = World::open().await;
+    let fixture = Fixture::open().await;
     let broken = json!({"S": "no list"});
     let records: Vec<Value> = (100..160).map(|number| brings(number, &broken)).collect();
-    world.deliver(&records).await;
+    fixture.deliver(&records).await;
     for number in 100..160 {
-        world.put(number, dynamodb::string("still no list")).await;
+        fixture.put(number, dynamodb::string("still no list")).await;
     }
     let (mut request, mut parked, mut pages) = (Request::default(), 0, 0);
     loop {
-        let retried = world.parking.retry(&request, &world.publisher, nothing).await.unwrap();
+        let retried = fixture.parking.retry(&request, &fixture.publisher, nothing).await.unwrap();
         (parked, pages) = (parked + retried.parked.len(), pages + 1);
         request.cursor = retried.cursor;
         if request.cursor.is_none() {
@@ -323,14 +323,14 @@ async fn retries_go_through_all_parked_records_page_by_page() {
 
 #[tokio::test]
 async fn a_page_on_which_an_item_was_deleted_is_not_the_last_one() {
-    let world = World::open().await;
+    let fixture = Fixture::open().await;
     let records: Vec<Value> = (100..130).map(|number| brings(number, &json!({"S": "no list"}))).collect();
-    world.deliver(&records).await;
+    fixture.deliver(&records).await;
     // Item 100 was deleted.
     for number in 101..130 {
-        world.put(number, dynamodb::string("still no list")).await;
+        fixture.put(number, dynamodb::string("still no list")).await;
     }
-    let first = world.retry().await;
+    let first = fixture.retry().await;
     assert_eq!((first.done, first.parked.len()), (1, 24));
     assert!(first.cursor.is_some());
 }
@@ -338,18 +338,18 @@ async fn a_page_on_which_an_item_was_deleted_is_not_the_last_one() {
 #[tokio::test]
 async fn whatever_the_topic_refuses_each_subject_gets_all_its_events_in_order() {
     for seed in 0..20 {
-        let world = World::open().await;
+        let fixture = Fixture::open().await;
         let mut chance = fastrand::Rng::with_seed(seed);
-        world.topic.refuses(move |_| (chance.u8(..10) < 3).then_some(("InternalError", false)));
+        fixture.topic.refuses(move |_| (chance.u8(..10) < 3).then_some(("InternalError", false)));
         let mut records = Vec::new();
         for number in 1..=12 {
             let subject = ["a", "b", "c"][usize::try_from(number % 3).unwrap()];
             let first = u64::from((number - 1) / 3) * 2 + 1;
             records.push(brings(number, &outbox(&[(subject, first), (subject, first + 1)])));
         }
-        world.deliver_all(&records).await;
+        fixture.deliver_all(&records).await;
         for subject in ["a", "b", "c"] {
-            let mut taken = world.topic.taken();
+            let mut taken = fixture.topic.taken();
             taken.retain(|event| event.starts_with(subject));
             let expected: Vec<String> = (1..=8).map(|sequence| format!("{subject} {sequence}")).collect();
             assert_eq!(taken, expected, "seed {seed}");

@@ -30,7 +30,7 @@ pub const WITHIN: Duration = Duration::from_secs(180);
 pub const PRICE: i64 = 1250;
 
 #[derive(Debug, Clone)]
-pub struct World {
+pub struct Fixture {
     pub outputs: Outputs,
     /// A client without a token.
     pub shop: Shop,
@@ -58,7 +58,7 @@ pub struct FutureOrder {
     pub key: String,
 }
 
-impl World {
+impl Fixture {
     pub async fn new(outputs: &Outputs) -> Result<Self> {
         let shop = Shop::new(&outputs.api_url);
         Ok(Self {
@@ -243,8 +243,8 @@ impl Customer {
     }
 
     /// Places an order of one piece whose bank requires the customer's confirmation, and waits for that.
-    pub async fn order_that_waits(&self, world: &World, sku: &Sku) -> Result<(OrderId, NextAction)> {
-        let payment_method = world.gateway.store_card(card::ASKS_FIRST).await?;
+    pub async fn order_that_waits(&self, fixture: &Fixture, sku: &Sku) -> Result<(OrderId, NextAction)> {
+        let payment_method = fixture.gateway.store_card(card::ASKS_FIRST).await?;
         let order = NewOrder { payment_method, ..buy(sku) };
         let order_id = self.shop.place(&order, &unique("key")).await?.order_id;
         let asked = eventually("the bank asks the customer", async || {
@@ -282,15 +282,15 @@ impl Customer {
 }
 
 /// A signer with the stack's own key, which can also sign expired tickets.
-pub async fn signer(world: &World) -> local_stack::Result<Signer> {
+pub async fn signer(fixture: &Fixture) -> local_stack::Result<Signer> {
     let config = aws_sdk_kms::Config::builder()
         .behavior_version(aws_sdk_kms::config::BehaviorVersion::latest())
-        .endpoint_url(&world.outputs.aws_endpoint_url)
-        .region(aws_sdk_kms::config::Region::new(world.outputs.region.clone()))
+        .endpoint_url(&fixture.outputs.aws_endpoint_url)
+        .region(aws_sdk_kms::config::Region::new(fixture.outputs.region.clone()))
         .credentials_provider(aws_sdk_kms::config::Credentials::new("test", "test", None, None, "test"))
         .http_client(lambda_kit::aws::http_client())
         .build();
-    Ok(Signer::new(aws_sdk_kms::Client::from_conf(config), world.parameter("jwt-key-arn").await?))
+    Ok(Signer::new(aws_sdk_kms::Client::from_conf(config), fixture.parameter("jwt-key-arn").await?))
 }
 
 /// Asks until it is so, or the deadline is over.

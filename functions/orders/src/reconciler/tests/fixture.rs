@@ -53,7 +53,7 @@ struct State {
 #[derive(Clone, Default)]
 struct Aws(Arc<Mutex<State>>);
 
-pub struct World {
+pub struct Fixture {
     pub reconciler: Reconciler,
     pub faults: Faults,
     table: Table,
@@ -121,7 +121,7 @@ impl State {
     }
 }
 
-impl World {
+impl Fixture {
     pub async fn new() -> Self {
         let (table, faults) = table(&[("watch", "watch", "watched_since")]).await;
         let (server, aws) = (MockServer::start().await, Aws::default());
