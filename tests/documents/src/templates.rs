@@ -31,7 +31,7 @@ pub enum TemplateError {
         #[source]
         source: io::Error,
     },
-    #[error("infra/blocks/{block}.yaml: {source:#}")]
+    #[error("infra/blocks/{block}.yaml.jinja: {source:#}")]
     Block { block: String, source: minijinja::Error },
     #[error("{place}: {problem}")]
     Place { place: String, problem: String },
@@ -43,7 +43,7 @@ pub enum TemplateError {
 /// A file cannot be read, a block does not exist or has no end, or a parameter is missing, unknown or malformed.
 pub fn templates(repository: &Path) -> Result<Vec<Template>, TemplateError> {
     let blocks = Blocks::read(&repository.join("infra/blocks"))?;
-    let templates = yaml_files(&repository.join("infra"))?.into_iter();
+    let templates = files(&repository.join("infra"), ".yaml")?.into_iter();
     templates
         .map(|(name, text)| {
             Ok(Template { path: format!("infra/{name}.yaml"), text: blocks.fill(&name, &text)? })
@@ -51,8 +51,8 @@ pub fn templates(repository: &Path) -> Result<Vec<Template>, TemplateError> {
         .collect()
 }
 
-/// The YAML files of a folder by name: without `.yaml`, and the text.
-fn yaml_files(folder: &Path) -> Result<Vec<(String, String)>, TemplateError> {
+/// The files of a folder whose names end so: the rest of each name, and the text.
+fn files(folder: &Path, suffix: &str) -> Result<Vec<(String, String)>, TemplateError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         |source| TemplateError::Read { path, source }
@@ -60,9 +60,9 @@ fn yaml_files(folder: &Path) -> Result<Vec<(String, String)>, TemplateError> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed(folder))? {
         let path = entry.map_err(failed(folder))?.path();
-        if path.extension().is_some_and(|extension| extension == "yaml") {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            files.push((name, fs::read_to_string(&path).map_err(failed(&path))?));
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some(name) = name.strip_suffix(suffix) {
+            files.push((name.to_owned(), fs::read_to_string(&path).map_err(failed(&path))?));
         }
     }
     files.sort();
@@ -74,7 +74,7 @@ struct Blocks(Environment<'static>);
 
 impl Blocks {
     fn read(folder: &Path) -> Result<Self, TemplateError> {
-        Self::new(yaml_files(folder)?)
+        Self::new(files(folder, ".yaml.jinja")?)
     }
 
     fn new(sources: Vec<(String, String)>) -> Result<Self, TemplateError> {
