@@ -92,6 +92,7 @@ impl Table {
         }
         Err(TableError::call(operation, UnprocessedKeys { keys: wanted.keys.len(), tries }))
     }
+
     /// Writes these items over those that exist. Not atomic, and without conditions. Keys must be unique. Up to
     /// 25 items are one call; items that DynamoDB leaves unprocessed are written again after a pause.
     ///
