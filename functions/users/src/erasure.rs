@@ -29,6 +29,8 @@ pub async fn delete_sessions_of_erased(store: &Store, batch: &StreamEvent) -> Ha
                 error = error_chain(&error),
                 "the sessions of a deleted user could not be deleted"
             );
+            // No retry can read an invalid id, so that record is parked. Lambda delivers a failed record again,
+            // and the later ones wait: the sessions of a deleted user must go.
             let records = match error {
                 DeletionError::UserId(_) => &mut handled.unprocessable,
                 DeletionError::Table(_) => &mut handled.failed,
@@ -40,6 +42,7 @@ pub async fn delete_sessions_of_erased(store: &Store, batch: &StreamEvent) -> Ha
 }
 
 fn erases(record: &StreamRecord) -> bool {
+    // An erased profile never changes again, so each deletion is one record. Lambda may deliver it twice.
     record.dynamodb.new_image.as_ref().is_some_and(|image| image.string(ERASED_AT).is_some())
 }
 

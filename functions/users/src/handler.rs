@@ -18,8 +18,8 @@ use crate::{
     store::{Attempt, Store, StoredUser},
 };
 
-/// Decisions about a change when a concurrent one is faster. One person changes one profile: two concurrent
-/// changes are two devices, more than a few are a fault.
+/// Decisions about a change when a concurrent one is faster.
+// One person changes one profile: two concurrent changes are two devices, and more than a few are a fault.
 const DECISIONS: Budget = Budget::Tries(4);
 
 /// A user who has presented the right password.
@@ -31,8 +31,8 @@ pub struct Authenticated {
 /// Checks an e-mail address and its password. An unknown address takes as long as a wrong password, and costs the
 /// same writes.
 ///
-/// The attempt is counted as failed before the password is checked, so that guesses side by side cannot pass the
-/// limit together. While the limit is reached no password is checked: a right one gets the answer of a wrong one.
+/// The attempt is counted as failed before the password is checked. While the limit is reached no password is
+/// checked: a right one gets the answer of a wrong one.
 ///
 /// # Errors
 /// `WrongCredentials` for both, and `TooManyFailures` after too many failures.
@@ -44,11 +44,14 @@ pub async fn authenticate(
     now: i64,
 ) -> Result<Authenticated, UsersError> {
     let Ok(email) = email.parse::<Email>() else {
+        // The time of the answer must not show that no account can have this address.
         PasswordHash::dummy().matches(password)?;
         return Err(UsersError::WrongCredentials);
     };
     let in_network = FailureSource::EmailInNetwork(email.clone(), network);
     let everywhere = FailureSource::Email(email.clone());
+    // The attempt is counted before the password is checked, so that concurrent guesses cannot exceed the limit
+    // together.
     let (account, ()) = tokio::try_join!(
         async { store.account(&email).await.map_err(UsersError::from) },
         // One after the other: what one network has too many of must not count for all of them.
@@ -89,6 +92,8 @@ pub async fn refresh(
     next: &RefreshToken,
     now: i64,
 ) -> Result<String, UsersError> {
+    // Both are read concurrently, because the token names the user. The profile has the address, which is the
+    // key of the account.
     let (session, profile) = tokio::try_join!(store.session(spent), store.profile(spent.user_id()))?;
     let (Some(session), Some(profile)) = (session, profile) else {
         return Err(UsersError::InvalidRefreshToken);
@@ -116,8 +121,12 @@ async fn renew_access(
     now: i64,
 ) -> Result<String, UsersError> {
     let Session { user_id, family, .. } = session;
+    // A refresh that was under way when the family was revoked may have stored this session after that. So the
+    // mark of the family decides, and not the session.
     let (revoked, account) = tokio::try_join!(store.is_revoked(user_id, family), store.account(email))?;
     let account = account
+        // The user may have been erased after the profile was read, and another person may have registered the
+        // address.
         .filter(|account| !revoked && account.user_id == *user_id)
         .ok_or(UsersError::InvalidRefreshToken)?;
     Ok(signer.sign(user_id, account.roles, Audience::Api, now).await?)
@@ -172,6 +181,7 @@ pub async fn erase(
     let erased = retry_on_conflict(DECISIONS, || async {
         let profile = match store.user(user_id).await? {
             Some(StoredUser::Active(profile)) => profile,
+            // A client repeats its request when the answer was lost.
             Some(StoredUser::Erased(_)) => return Ok(Ok(())),
             None => return Err(UsersError::UnknownUser),
         };

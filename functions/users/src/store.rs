@@ -26,12 +26,13 @@ use crate::domain::{
     Account, ChangedProfile, Email, Erased, FamilyId, Profile, RefreshToken, Registered, Session, TokenHash,
 };
 
-/// Tries of a transaction that met another one on its items. Two people who type the same address in the same
-/// instant are a rarity, three a mistake.
+/// Tries of a transaction that met another one on its items.
+// Two people who type the same address in the same instant are rare, and three are a mistake.
 const CONFLICTS: Budget = Budget::Tries(3);
 
-/// The mark of a revoked family outlives every session that can have been opened in it: 30 days, and a day for a
-/// refresh that was under way and for clocks.
+/// How long the mark of a revoked family is kept, in seconds: 31 days.
+// It outlives every session that can have been opened in the family: 30 days, and a day for a refresh that was
+// under way and for clocks.
 const REVOKED_LIFETIME: i64 = 31 * 24 * 60 * 60;
 
 const PROFILE: &str = "PROFILE";
@@ -83,6 +84,8 @@ impl Store {
             Ok(match self.account(&profile.email).await? {
                 Some(stored) if stored.user_id == account.user_id => Ok(Registration::Done),
                 Some(_) => Ok(Registration::EmailTaken),
+                // Another transaction was under way on the address, and has stored no account yet. The next try
+                // sees its result.
                 None => Err(Conflict),
             })
         });
@@ -141,25 +144,32 @@ impl Store {
     pub async fn open_session(&self, session: &Session) -> Result<(), TableError> {
         const OPERATION: &str = "opening a session";
         let key = session_key(&session.user_id, &session.token);
+        // This write has no condition. A login that is under way during an erasure may store its session after
+        // the others were deleted. That session opens nothing, because a refresh reads the profile, and it
+        // expires.
         self.table.put(OPERATION, to_item(OPERATION, key, session)?).await
     }
 
-    /// Spends `old` for `next`; of two concurrent requests one succeeds and the other gets [`Conflict`]. The new
-    /// session is written first. When the token turns out to be spent, that session remains until it expires,
-    /// under a token that no client has. A repeat whose first answer was lost is a success.
+    /// Spends `old` for `next`; of two concurrent requests one succeeds and the other gets [`Conflict`]. A
+    /// repeat whose first answer was lost is a success.
     ///
     /// # Errors
     /// When the table does not answer.
     pub async fn rotate(&self, old: &Session, next: &Session) -> Result<Result<(), Conflict>, TableError> {
         const OPERATION: &str = "spending a refresh token";
+        // The new session is stored first. If the function dies after this write, the client's token is still
+        // unspent, and the new session remains until it expires, under a token that no client has.
         self.open_session(next).await?;
         let key = session_key(&old.user_id, &old.token);
         let update = Expression::new("SET successor = :next").value(":next", string(next.token.as_str()));
+        // Without `attribute_exists`, the update would create the session again that an erasure has just
+        // deleted.
         let unspent = "attribute_exists(pk) AND attribute_not_exists(successor)";
         let spent = self.table.update_if(OPERATION, key.clone(), update, unspent).await?;
         if spent.is_ok() {
             return Ok(spent);
         }
+        // The SDK tries again after a lost answer, so the token may be spent for our own `next`.
         let stored: Option<Session> = self.table.get(OPERATION, key).await?;
         let ours = stored.is_some_and(|stored| stored.successor.as_ref() == Some(&next.token));
         Ok(if ours { Ok(()) } else { Err(Conflict) })
@@ -170,6 +180,8 @@ impl Store {
     /// # Errors
     /// When the table does not answer.
     pub async fn revoke(&self, user: &UserId, family: &FamilyId, now: i64) -> Result<(), TableError> {
+        // Deleting the sessions would not be enough: a refresh that is under way stores one more. So the family
+        // gets a mark.
         let mut item = family_key(user, family);
         item.insert(EXPIRES_AT.to_owned(), number(now + REVOKED_LIFETIME));
         self.table.put("revoking a family of tokens", item).await

@@ -64,9 +64,8 @@ impl TokensView {
     }
 }
 
-/// Registers a customer. A client that repeats the request because the answer was lost gets 409: there is no
-/// Idempotency-Key here, and a 201 would require checking the password first. The client can find out by
-/// logging in.
+/// Registers a customer. A client that repeats the request because the answer was lost gets 409, and can find
+/// out by logging in.
 pub async fn register(
     State(users): State<Users>,
     Correlation(correlation): Correlation,
@@ -78,6 +77,8 @@ pub async fn register(
         user.register(UserId::generate(), hash, Timestamp::now(), &correlation).map_err(UsersError::from)?;
     match users.store.register(&new).await.map_err(UsersError::from)? {
         Registration::Done => {}
+        // A client that repeats its request gets this, too: there is no `Idempotency-Key` here, and a 201 would
+        // require checking the password first.
         Registration::EmailTaken => return Err(UsersError::EmailTaken.into()),
     }
     let profile = new.profile;
@@ -101,6 +102,8 @@ pub async fn login(
     Span::current().record("user_id", user_id.as_str());
     let token = RefreshToken::new(user_id.clone(), random::<TOKEN_BYTES>()?);
     let session = Session::open(token.hash(), FamilyId::new(Uuid::now_v7()), user_id.clone(), now);
+    // They run concurrently, because neither needs the other. If only the signing fails, the session remains
+    // until it expires, under a token that no client has.
     let (access_token, ()) = tokio::try_join!(
         async { users.signer.sign(&user_id, roles, Audience::Api, now).await.map_err(UsersError::from) },
         async { users.store.open_session(&session).await.map_err(UsersError::from) },
@@ -126,6 +129,8 @@ pub async fn logout(
     Body(body): Body<RefreshTokenBody>,
 ) -> Result<StatusCode, Problem> {
     if let Some(session) = session_of(&users, &body).await? {
+        // The access token of this session stays valid for the rest of its 15 minutes: functions check it
+        // without asking this table.
         users.store.revoke(&session.user_id, &session.family, now()).await.map_err(UsersError::from)?;
     }
     Ok(StatusCode::NO_CONTENT)

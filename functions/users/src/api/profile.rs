@@ -21,7 +21,9 @@ use crate::{
     handler,
 };
 
-/// As long as an access token lives: a new key is published that long before it signs.
+/// `Cache-Control` of the keys, in seconds.
+// An access token lives for as long. A new key is published that long before it signs (infra/RUNBOOK.md), so
+// that clients know every key that they meet.
 const JWKS_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=900");
 
 #[derive(Serialize)]

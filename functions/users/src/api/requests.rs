@@ -102,8 +102,9 @@ impl ProfileBody {
         })
     }
 
-    /// The address identifies the account, and an access token does not prove that its holder owns another
-    /// address.
+    /// Refuses another e-mail address than the current one.
+    // The address identifies the account, and an access token does not prove that its holder owns another
+    // address. The current one is accepted, so that a client may send the profile back as it read it.
     pub fn check_email(&self, current: &Email) -> Result<(), UsersError> {
         match &self.email {
             Some(email) if email.parse().as_ref() != Ok(current) => {

@@ -64,6 +64,8 @@ impl NewUser {
             notification_preferences,
         };
         let event = event(&profile.user_id, profile.version, &registered, now, correlation_id)?;
+        // A role is granted by an operator only (`cargo ops users grant-admin`), who changes the stored
+        // account.
         let account = Account { user_id: profile.user_id.clone(), password_hash, roles: vec![] };
         Ok(Registered { account, profile, event })
     }

@@ -51,9 +51,11 @@ personal!(
     /// An e-mail address, so written that one mailbox is one account: trimmed, in lower case, an international domain in
     /// its ASCII form (UTS 46, which also makes one of letters that look alike to a browser, such as `Ｅ` and `e`).
     ///
-    /// Before the `@`, a mail server may tell cases apart (RFC 5321 section 2.4), and none that people use does; letters
-    /// beyond ASCII are refused, since SES delivers to none, and since `K`, the Kelvin sign, must not become another
-    /// user's `k`. Dots and `+` stay: what they mean is each provider's own.
+    /// Letters beyond ASCII are refused before the `@`. Dots and `+` stay.
+    // Before the `@`, a mail server may distinguish lower and upper case (RFC 5321 section 2.4), and none that
+    // people use does. Letters beyond ASCII are refused because SES delivers to none of these addresses, and
+    // because `K`, the Kelvin sign, must not become another user's `k`. Each provider gives dots and `+` its
+    // own meaning.
     Email,
     |text| {
         const RULE: BrokenRule = BrokenRule("must be an e-mail address, like `anna@example.com`");
@@ -99,12 +101,13 @@ impl Email {
 }
 
 impl Name {
-    /// The rules for a new name: it must have visible text and no link, since e-mails with the name could
-    /// spread that link.
+    /// The rules for a new name: it must have visible text and no link.
     ///
     /// # Errors
     /// The broken rule.
     pub fn check(&self) -> Result<(), BrokenRule> {
+        // E-mails contain the name, and a stranger who registers another person's address could spread a link
+        // with them. Stored names are not checked again: they may be older than these rules.
         if text::check_line(&self.0, 200).is_err() {
             Err(BrokenRule("must be 1 to 200 characters on one line"))
         } else if text::has_link(&self.0) {

@@ -33,15 +33,17 @@ impl FailureSource {
         }
     }
 
-    /// Whether each failure begins the 15 minutes anew. Counted from the first failure, twice as many guesses fit into
-    /// a quarter of an hour that overlaps two windows. But over all networks a stranger could then keep the count
-    /// alive for days with a guess every 14 minutes, and reach the limit at last.
+    /// Whether each failure begins the 15 minutes anew.
+    // Counted from the first failure, twice as many guesses fit into a quarter of an hour that overlaps two
+    // windows. But over all networks a stranger could then keep the count alive for days with a guess every 14
+    // minutes, and reach the limit at last.
     pub fn extends_window(&self) -> bool {
         matches!(self, Self::EmailInNetwork(..))
     }
 
-    /// A hash instead of the value: an address that was typed may belong to a person who is no customer, or
-    /// no longer.
+    /// A hash that stands for the source, for its key and for logs.
+    // The value itself is not stored: an address that was typed may belong to a person who is no customer, or
+    // no longer.
     pub fn digest(&self) -> String {
         let named = match self {
             Self::EmailInNetwork(email, Some(network)) => {

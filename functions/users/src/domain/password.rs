@@ -22,7 +22,8 @@ pub const SALT_BYTES: usize = 16;
 /// The passwords that an attacker tries first, if they are long enough, in lower case and sorted: those of
 /// Django's 20,000 most common ones (`common-passwords.txt.gz` of Django 5.2, by Royce Williams from leaked
 /// passwords; BSD-3-Clause, Copyright (c) Django Software Foundation and individual contributors), and a few
-/// more. With 5 guesses in a quarter of an hour, an attacker does not reach rarer ones.
+/// more.
+// With 5 guesses in a quarter of an hour, an attacker does not reach rarer ones.
 const COMMON: &str = include_str!("common-passwords.txt");
 
 fn is_common(password: &str) -> bool {
@@ -66,15 +67,17 @@ impl TryFrom<&Secret> for Password {
 impl Password {
     /// Characters. NIST SP 800-63B section 5.1.1.2: at least 8, and 64 must be accepted.
     pub const MIN: usize = 8;
-    /// Characters. No person types more.
+    /// Characters.
+    // No person types more.
     pub const MAX: usize = 128;
 
-    /// Takes 24 ms of a full core, on the thread that calls it: a Lambda instance serves one request at a time, and
-    /// `block_in_place` would panic on its single-threaded runtime.
+    /// Takes 24 ms of a full core, on the thread that calls it.
     ///
     /// # Errors
     /// When Argon2 has no memory.
     pub fn hash(&self, salt: &[u8; SALT_BYTES]) -> Result<PasswordHash, Error> {
+        // It needs no thread of its own: a Lambda instance serves one request at a time, and `block_in_place`
+        // would panic on its single-threaded runtime.
         let hash: phc::PasswordHash = argon2().hash_password_with_salt(self.0.expose().as_bytes(), salt)?;
         Ok(PasswordHash(hash.to_string()))
     }
@@ -89,8 +92,9 @@ const DUMMY_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 impl PasswordHash {
-    /// The hash that a login for an unknown e-mail address is checked against, so that it takes as long as
-    /// one for a known address. No password matches it.
+    /// A hash that no password matches.
+    // A login for an unknown e-mail address is checked against it, so that it takes as long as one for a known
+    // address.
     pub fn dummy() -> Self {
         Self(DUMMY_HASH.to_owned())
     }

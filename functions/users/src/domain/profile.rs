@@ -39,8 +39,9 @@ pub struct ChangedProfile {
     pub event: Envelope,
 }
 
-/// Replaces the profile of a deleted person and holds no personal data. It answers a repeated request, makes
-/// a concurrent change fail, and has the outbox of the last event.
+/// Replaces the profile of a deleted person, and holds no personal data.
+// The item is not deleted, because it answers a repeated request, makes a concurrent change fail, and has the
+// outbox of the last event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Erased {
     pub user_id: UserId,

@@ -8,21 +8,21 @@ use uuid::Uuid;
 
 use super::Secret;
 
-/// 256 bits: a token is found by its hash alone, so guessing must be hopeless, and then one pass of SHA-256
-/// without salt is enough to keep it.
+/// The random part of a refresh token: 256 bits.
+// A token is found by its hash alone, so guessing one must be hopeless. Then one pass of SHA-256 without salt
+// is enough to store it.
 pub const TOKEN_BYTES: usize = 32;
 
 /// A session that is not used for this long ends: 30 days, in seconds.
 pub const LIFETIME: i64 = 30 * 24 * 60 * 60;
 
-/// A login is good for this long, however often it is refreshed: 90 days, in seconds. A stolen token that is
-/// refreshed in secret ends then, too.
+/// A login is good for this long, however often it is refreshed: 90 days, in seconds.
+// A stolen token that is refreshed in secret ends then, too.
 pub const LONGEST: i64 = 90 * 24 * 60 * 60;
 
 /// A refresh token as the client holds it: the user's id and 32 random bytes. `Debug` hides it.
-///
-/// It names the user, so that all sessions of a user are in one partition and are deleted with the account.
-/// The access token names the user as well, so this reveals nothing.
+// The token names the user, so that all sessions of a user are in one partition and are deleted with the
+// account. The access token names the user as well, so this reveals nothing.
 #[derive(Clone)]
 pub struct RefreshToken {
     user_id: UserId,
@@ -117,8 +117,9 @@ impl Session {
     /// The session after this one, under the token `next`.
     ///
     /// # Errors
-    /// When the token was spent before, or its time is over. Spent comes first: an old copy gives a theft away, too.
+    /// When the token was spent before, or its time is over.
     pub fn rotate(&self, next: TokenHash, now: i64) -> Result<Self, Refused> {
+        // This is checked before the expiry, because an old copy that is used gives a theft away, too.
         if self.successor.is_some() {
             return Err(Refused::Reused);
         }

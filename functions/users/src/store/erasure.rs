@@ -25,6 +25,8 @@ impl Store {
         let writes = vec![
             Write::put(profile).when(at_version(erased.version - 1)),
             Write::delete(account_key(email)),
+            // The counts of single networks stay, because the networks are not known here. They are found by a
+            // hash only, and expire within a quarter of an hour.
             Write::delete(logins::failures_key(&FailureSource::Email(email.clone()))),
         ];
         Ok(self.table.transact(OPERATION, writes).await?.done())
@@ -43,6 +45,7 @@ impl Store {
             // function nor into one invocation. So each page is deleted before the next one is read.
             let query = self.items_of(user).projection_expression("pk, sk").set_exclusive_start_key(start);
             let page = self.table.query_page(OPERATION, query).await?;
+            // The erased profile stays: it answers a repeated request.
             let keys = page.items.iter().filter(|item| item.get(SK) != Some(&string(PROFILE))).map(key_of);
             let deleted: Vec<()> = stream::iter(keys)
                 .map(|key| self.table.delete(OPERATION, key))

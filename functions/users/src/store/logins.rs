@@ -43,6 +43,8 @@ impl Store {
             }
             // This count is over, and DynamoDB has not deleted it yet.
             let anew = begin_window("SET expires_at = :until, failures = :one", now);
+            // Two requests may find that the count is over. One of them begins the new count. The other one
+            // meets a conflict, and adds to it.
             let is_over = Expression::new("expires_at <= :now").value(":now", number(now));
             let counted = self.table.update_if(OPERATION, failures_key(source), anew, is_over).await?;
             Ok(counted.map(|()| Attempt::Counted))

@@ -32,8 +32,10 @@ impl Store {
         Ok(sessions)
     }
 
-    /// A query of all items of a user. A client that refreshes every quarter of an hour has 3,000 sessions after
-    /// a month, of 300 bytes each, all spent except the last one.
+    /// A query of all items of a user. Consistent.
+    // A session that was stored just before the erasure must be found and deleted. A client that refreshes
+    // every quarter of an hour has 3,000 sessions after a month, of 300 bytes each, all spent except the last
+    // one.
     pub(super) fn items_of(&self, user: &UserId) -> QueryFluentBuilder {
         let query = self.table.query().consistent_read(true).key_condition_expression("pk = :user");
         query.expression_attribute_values(":user", string(user_partition(user)))
