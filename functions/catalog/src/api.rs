@@ -35,13 +35,14 @@ use crate::{
 
 /// Clients and caches may reuse a product for this long, then revalidate it.
 const FRESH: Duration = Duration::from_secs(5);
-/// Last known values per instance, for times when the table does not answer. The longest descriptions make a
-/// page of 100 products 2 MB, and one product 20 KB: at most 60 MB of a function's 256.
+/// Last known values per instance, for times when the table does not answer.
+// The longest descriptions make a page of 100 products 2 MB, and one product 20 KB: at most 60 MB of a
+// function's 256.
 const KEPT_PAGES: usize = 20;
 const KEPT_PRODUCTS: usize = 1000;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const SKU_EXISTS: &str = "A product with this SKU exists. Change it with PUT.";
-/// The same limit as for a name.
+// The numbers are characters. They limit what a product may have, and what a search may ask for.
 const CATEGORY_MAX: usize = 100;
 const NAME_MAX: usize = 200;
 const DESCRIPTION_MAX: usize = 4000;
@@ -238,8 +239,8 @@ impl ProductView {
     }
 }
 
-/// The entity tag of a product as shown: its version, its stock's version, and the time of a last known
-/// value.
+/// The entity tag of a product as shown: its version, its stock's version, and the time of a last known value.
+// All that is shown is part of it. Otherwise a client with an outdated availability would get 304.
 fn etag(product: &Product, stock: Shown) -> String {
     let (product, stock, as_of) = (product.version, stock.version, stock.as_of);
     let as_of = as_of.map(|at| format!(".{}", at.as_millisecond())).unwrap_or_default();
@@ -281,11 +282,12 @@ async fn list(
 }
 
 impl Catalog {
-    /// A page of a list; the last known one while the table does not answer. Searches are not kept: there are
-    /// too many, and they would displace the pages that everyone reads.
+    /// A page of a list; the last known one while the table does not answer.
     async fn page(&self, wanted: ListRequest, now: Timestamp) -> Result<Read<ProductPage>, ListError> {
         let (filter, limit, cursor) = wanted.clone();
         let read = async { self.store.list(&filter, limit, cursor.as_deref()).await.map(Some) };
+        // Searches are not kept: there are too many different ones, and they would displace the pages that most
+        // clients read.
         let page = if filter.text.is_some() {
             read.await?.map(Read::Current)
         } else {
@@ -318,6 +320,7 @@ impl Catalog {
         };
         let list = List { items: products.into_iter().map(view).collect(), next_cursor };
         let body = serde_json::to_vec(&list).map_err(|e| Problem::internal(&e))?;
+        // A list has no version, so the tag is a hash of what the client gets.
         let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha256::digest(&body)));
         let body = ([(header::CONTENT_TYPE, JSON)], body);
         let mut response = conditional(headers, &tag, body);
@@ -352,6 +355,7 @@ async fn show(
 ) -> Result<Response, Problem> {
     let now = Timestamp::now();
     let (product, stock) =
+        // Both are read concurrently: they need only the SKU, and the client waits for both.
         tokio::join!(catalog.product(&sku, now), stock_of(&catalog.availabilities, &sku, now));
     let (product, earlier) = product?.into_parts();
     let stock = as_of(stock, earlier);
@@ -370,6 +374,8 @@ async fn create(
     let (sku, details) = body.details();
     let product = handler::create(&store, &sku, details, &correlation_id, Timestamp::now()).await?;
     let location = format!("/v1/products/{sku}");
+    // A new product may have stock: inventory counts a SKU before its product is created, and after it was
+    // discontinued.
     let stock = availabilities.of_one(&sku, Timestamp::now()).await;
     let product = tagged(product, stock);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], product).into_response())
@@ -400,6 +406,7 @@ async fn discontinue(
 }
 
 fn parse_sku(sku: &str) -> Result<Sku, Problem> {
+    // An invalid SKU gets 404, as any SKU that is not sold: no product can have it.
     Sku::try_from(sku).map_err(|_| not_found())
 }
 
@@ -415,13 +422,14 @@ async fn stock_of(availabilities: &AvailabilityReader, sku: &str, now: Timestamp
     }
 }
 
-/// The product versions in `If-Match`. The stock's part of the tag is ignored: a change of stock is no
-/// conflict.
+/// The product versions in `If-Match`.
 fn known(headers: &HeaderMap) -> Result<KnownVersions, Problem> {
     let missing =
         || Problem::new(StatusCode::PRECONDITION_REQUIRED, "Send the product's ETag in `If-Match`.");
     let tags = EntityTags::read(headers, &header::IF_MATCH).ok_or_else(missing)?;
     let version = |tag: &str| {
+        // The stock's part of the tag is ignored: a sale between the administrator's read and write is no
+        // conflict.
         let tag = tag.trim_matches('"');
         tag.split_once('.').map_or(tag, |(product, _)| product).parse().ok()
     };

@@ -19,12 +19,13 @@ use crate::{
     store::Store,
 };
 
-/// More SKUs than a process is asked for within a minute. A client that walks through a larger catalogue
-/// causes reads.
+/// SKUs that a process caches.
+// More than clients request from one process within a minute. A client that walks through a larger catalogue
+// causes reads.
 const CACHE_CAPACITY: usize = 10_000;
 
-/// How long a request with a usable cached value waits for the current one. DynamoDB nearly always answers
-/// within 10 ms; a slower read continues in the background, for the next request.
+/// How long a request with a usable cached value waits for the current one.
+// DynamoDB nearly always answers within 10 ms. A slower read continues in the background, for the next request.
 const MAX_WAIT: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone)]
@@ -59,8 +60,10 @@ impl AvailabilityReader {
             (wanted, stands_in)
         });
         if !wanted.is_empty() {
+            // The read is a task of its own, so that it goes on after the wait and updates the cache.
             let reading = tokio::spawn(self.clone().read(wanted, now));
             let max_wait = if stands_in { MAX_WAIT } else { ATTEMPT_TIMEOUT };
+            // A late or failed read is no error here: the cached value is shown, or `unknown`.
             let _ = tokio::time::timeout(max_wait, reading).await;
         }
     }
@@ -73,6 +76,8 @@ impl AvailabilityReader {
                     known.retain(|_, read| read.is_fresh(now));
                 }
                 for sku in wanted {
+                    // A SKU without an event is cached as well. Otherwise every request for it would read the
+                    // table.
                     let stock = found.remove(&sku).unwrap_or_default();
                     // A slow read may end after a later one.
                     if known.get(&sku).is_none_or(|read| read.at <= now) {
@@ -95,6 +100,7 @@ impl AvailabilityReader {
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut HashMap<Sku, CachedStock>) -> R) -> R {
+        // A panic under the lock leaves whole entries behind, so that the cache stays usable.
         f(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

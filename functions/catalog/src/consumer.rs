@@ -13,8 +13,8 @@ use lambda_kit::{
 
 use crate::{handler, store::Store};
 
-/// The event types of the subscriptions (infra/catalog.yaml). Each has its own queue, so that availability
-/// does not wait for the counting of products bought together.
+/// The event types of the subscriptions (infra/catalog.yaml).
+// Each has its own queue, so that availability does not wait for the counting of products bought together.
 pub const STOCK_EVENT_TYPES: EventTypes = &[InventoryStockChanged::TYPE];
 pub const ORDER_EVENT_TYPES: EventTypes = &[OrderCompleted::TYPE];
 /// Both.
@@ -34,6 +34,8 @@ pub async fn handle(store: &Store, event: Envelope) -> Result<(), MessageError> 
         let InventoryStockChanged { sku, availability } = event.decode()?;
         store.record_stock(&sku, event.sequence, availability, event.occurred_at).await
     };
+    // The event is acknowledged. A newer stock is stored, or the order is counted: by an earlier delivery of
+    // this event, or by a try whose answer was lost.
     if let Err(Conflict) = recorded.map_err(MessageError::handler)? {
         tracing::info!(sequence = event.sequence, "stale event ignored");
     }

@@ -126,6 +126,7 @@ pub fn update(
     now: Timestamp,
 ) -> Result<Change, ChangeError> {
     let Details { name, description, category, price } = details;
+    // A discontinued product is reported as such by `next_version`, whichever version the caller has seen.
     if !before.discontinued && !known.is(before.version) {
         return Err(Rejected::VersionMismatch.into());
     }
@@ -161,6 +162,8 @@ pub fn resume(
         description,
         category,
         price,
+        // The versions do not begin at 1 again: the copies of the price keep the highest version that they have
+        // seen, and would ignore the event.
         version: before.version + 1,
         discontinued: false,
         updated_at: now,
@@ -168,6 +171,8 @@ pub fn resume(
     };
     let event = Envelope::new(
         new_event(&product, correlation_id),
+        // The event is `product.created`, because the copies of the other contexts say that the product is no
+        // longer sold.
         &ProductCreated {
             sku: product.sku.clone(),
             name: product.name.clone(),

@@ -15,9 +15,10 @@ use crate::{
     store::Store,
 };
 
-/// Other instances count the same popular products, and the events of a batch are counted one after the
-/// other. A batch must end within the consumer's 30 s, so that its counted events are not delivered again
-/// with the others.
+/// How long the counting of one event may take.
+// Other instances count the same popular products, and the events of a batch are counted one after the other. A
+// batch must end within the consumer's 30 s. Otherwise its counted events would be delivered again with the
+// others.
 const BUDGET: Duration = Duration::from_secs(10);
 
 /// Why a product was not changed.
@@ -33,8 +34,7 @@ pub enum ProductError {
     Table(#[from] TableError),
 }
 
-/// Creates a product, or sells one again that was discontinued. Its versions continue, because the copies of its
-/// price rely on them.
+/// Creates a product, or sells one again that was discontinued.
 ///
 /// # Errors
 /// `OnSale` when a product with this SKU is on sale.
@@ -46,11 +46,15 @@ pub async fn create(
     now: Timestamp,
 ) -> Result<Product, ProductError> {
     let change = domain::create(sku.clone(), details.clone(), correlation_id, now)?;
+    // The product is written without a read before, so that a new one costs none. The condition of the write
+    // finds a product that exists.
     if let Ok(()) = store.write(&change).await? {
         return Ok(change.product);
     }
+    // Products are not deleted, so the one that refused the write is there.
     let before = store.get(sku).await?.ok_or(ChangeError::from(Rejected::OnSale))?;
     let change = domain::resume(before, details, correlation_id, now)?;
+    // Another request sold it again first.
     store.write(&change).await?.map_err(|Conflict| ChangeError::from(Rejected::OnSale))?;
     Ok(change.product)
 }
@@ -69,6 +73,7 @@ pub async fn update(
 ) -> Result<Product, ProductError> {
     let product = store.on_sale(sku).await?.ok_or(ProductError::NotOnSale)?;
     let change = domain::update(product, known, details, correlation_id, Timestamp::now())?;
+    // There is no second try, because the administrator has to see the other change before overwriting it.
     store.write(&change).await?.map_err(|Conflict| ChangeError::from(Rejected::VersionMismatch))?;
     Ok(change.product)
 }
@@ -111,6 +116,7 @@ pub async fn record_order(
         let counted = counted(skus, store.co_purchases(skus).await?);
         Ok::<_, TableError>(match store.count_order(event_id, &counted, now).await? {
             TransactOutcome::Done => Ok(Ok(())),
+            // The mark of the event exists, so the order was counted before. A second try would not help.
             TransactOutcome::ConditionFailed { index: 0 } => Ok(Err(Conflict)),
             TransactOutcome::ConditionFailed { .. } | TransactOutcome::Conflict => Err(Conflict),
         })

@@ -22,7 +22,8 @@ const FRESH: SignedDuration = SignedDuration::from_secs(5);
 /// How long a request waits for the answer. A warm function answers within some 20 ms, a cold one within some
 /// 200 ms. A later answer is used by later requests.
 const MAX_WAIT: Duration = Duration::from_millis(200);
-/// A call that took longer than its timeout was not slow: this instance was frozen between two invocations.
+/// A failed call that took longer than this is ignored.
+// A call that took longer than its timeout was not slow: Lambda froze this instance between two invocations.
 const FROZEN: Duration = ATTEMPT_TIMEOUT.saturating_mul(2);
 
 /// Checks from time to time whether inventory answers.
@@ -57,11 +58,14 @@ impl InventoryProbe {
         let is_due = self.with(|seen| {
             let is_due = seen.asked_at.is_none_or(|at| now.duration_since(at) > FRESH);
             if is_due {
+                // This is set before the answer arrives, so that concurrent requests do not call inventory as
+                // well.
                 seen.asked_at = Some(now);
             }
             is_due
         });
         if is_due {
+            // The call is a task of its own, so that an answer after the wait is stored for later requests.
             let asking = tokio::spawn(self.clone().ask(now));
             let _ = tokio::time::timeout(MAX_WAIT, asking).await;
         }
@@ -77,6 +81,7 @@ impl InventoryProbe {
     async fn ask(self, now: Timestamp) {
         let started = Instant::now();
         let health: Result<Health, _> = self.functions.call(ASKED, &json!({"action": "health"})).await;
+        // The failure says nothing about inventory.
         if health.is_err() && started.elapsed() > FROZEN {
             return;
         }

@@ -39,6 +39,7 @@ impl Shown {
     /// The stock as it was at this time, or before.
     pub fn earlier(self, at: Timestamp) -> Self {
         Self {
+            // The class is `low_stock` at most: what was sold since then is unknown.
             availability: self.availability.map(Availability::limited),
             as_of: Some(self.as_of.map_or(at, |as_of| as_of.min(at))),
             ..self

@@ -47,12 +47,13 @@ impl Store {
     }
 
     /// Writes a product over the version that the change was decided on, or a new one. A repeat whose first
-    /// answer was lost is a success. A plain write; a transaction only when the items by which the product is
-    /// found change.
+    /// answer was lost is a success.
     pub async fn write(&self, change: &Change) -> Result<Result<(), Conflict>, TableError> {
         const OPERATION: &str = "writing a product";
         let mut writes = vec![put(OPERATION, change)?];
         writes.extend(words(change));
+        // Most changes need one write only, which is sent as PutItem at half the price. It is a transaction
+        // only when the items change by which the product is found.
         match self.table.transact(OPERATION, writes).await? {
             TransactOutcome::Done => Ok(Ok(())),
             TransactOutcome::ConditionFailed { .. } => {
@@ -61,6 +62,7 @@ impl Store {
                     self.get(&change.product.sku).await?.is_some_and(|stored| stored == change.product);
                 Ok(if ours { Ok(()) } else { Err(Conflict) })
             }
+            // Another transaction is under way on the product. The administrator gets 503 and can try again.
             TransactOutcome::Conflict => Err(TableError::call(OPERATION, Conflict)),
         }
     }

@@ -17,7 +17,8 @@ use crate::{
 
 /// Shown at most.
 const SHOWN: usize = 10;
-/// Candidates to read for them: some may not be sold any more.
+/// Candidates to read for them.
+// Some of them may not be sold any more. One read of twice as many mostly leaves enough.
 const CANDIDATES: usize = 2 * SHOWN;
 
 pub(super) async fn related(

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use contracts::Sku;
 use serde::{Deserialize, Serialize};
 
-/// Companions to count. 50 of them keep the item at 1 KB with SKUs of common length, and at 4 KB with the
-/// longest. Ten are shown.
+/// Companions to count for each product.
+// 50 of them keep the item at 1 KB with SKUs of common length, and at 4 KB with the longest. Ten are shown.
 const MAX_COMPANIONS: usize = 50;
 
 /// The companions of one product, with the number of orders that had both.

@@ -2,8 +2,8 @@
 
 use lambda_kit::text::search_key;
 
-/// The words of a name that can be searched, the first ones. Each is an item of the table, and a change of a
-/// name writes all of them in one transaction.
+/// The words of a name that can be searched: the first ones.
+// Each word is an item of the table, and a change of a name writes all of them in one transaction.
 const WORDS: usize = 20;
 
 /// Normalises a text for comparison: its words without case, diacritics and compatibility forms, joined by

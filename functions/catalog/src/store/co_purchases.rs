@@ -24,8 +24,9 @@ use super::{Store, partition};
 use crate::domain::co_purchases::CoPurchases;
 
 const CO_PURCHASES: &str = "TOGETHER";
-/// An event can be redelivered within the 14 days of its queue, or the 14 of the dead-letter queue. After
-/// that, an event that is sent again by hand is counted again.
+/// How long the mark of a counted event is kept.
+// An event can be redelivered within the 14 days of its queue, or the 14 of the dead-letter queue. After that,
+// an event that is sent again by hand is counted again.
 const EVENT_RETENTION: SignedDuration = SignedDuration::from_hours(35 * 24);
 
 impl Store {
@@ -59,6 +60,8 @@ impl Store {
         const OPERATION: &str = "reading what is bought together";
         let mut co_purchases = HashMap::new();
         let keys = skus.iter().map(co_purchases_key).collect();
+        // The read is eventually consistent, at half the price. An outdated version fails the condition of the
+        // write, and the order is counted again from a new read.
         for item in self.table.batch_get(OPERATION, keys, BatchRead::EVENTUAL).await? {
             let sku = string_of(&item, PK).and_then(|pk| pk.strip_prefix(&partition("")));
             let sku = sku.and_then(|sku| Sku::try_from(sku).ok());

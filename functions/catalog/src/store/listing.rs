@@ -31,8 +31,8 @@ const CATEGORY: Index = Index { name: "category", pk: "gsi2pk", sk: "gsi2sk" };
 const LISTED: &str = "PRODUCTS";
 const WORD: &str = "WORD#";
 
-/// Index reads for one page, at most. A product whose name has the word twice is read twice and shown once,
-/// so a read may yield less than a page.
+/// Index reads for one page, at most.
+// A product whose name has the word twice is read twice and shown once, so a read may yield less than a page.
 const READS: usize = 4;
 /// Products of one such read: their items are one BatchGetItem.
 const KEYS_PER_READ: usize = 100;
@@ -156,6 +156,7 @@ fn listed(category: &str, place: &ListKey) -> Item {
 /// The index keys of a product's own item, by which it is in its lists.
 pub(super) fn product_keys(product: &Product) -> Item {
     if product.discontinued {
+        // Without these keys the item leaves both indexes, which are sparse.
         return Item::new();
     }
     listed(&product.category, &ListKey { sku: product.sku.clone(), word: None })
@@ -261,8 +262,7 @@ impl Store {
         Ok((places.map_err(|e| TableError::item(OPERATION, e))?, page.next.is_some()))
     }
 
-    /// The products of these index entries. Their names are checked again, because an index lags behind its
-    /// table.
+    /// The products of these index entries.
     async fn shown(
         &self,
         filter: &ProductFilter,
@@ -275,10 +275,13 @@ impl Store {
                 .map(|(place, item)| Ok((place, from_item(OPERATION, item)?)))
                 .collect();
         };
+        // An item of a word holds only its keys, so the products are read. Their names are compared again,
+        // because an index lags behind its table.
         let skus: HashSet<Sku> = places.iter().map(|(place, _)| place.sku.clone()).collect();
         let products = self.products(skus).await?;
         let is_here = |place: &ListKey, product: &Product| {
             filter.category.as_ref().is_none_or(|category| *category == product.category)
+                // A name with the word twice has two entries. Only the first one shows the product.
                 && first_match(&product.name, text) == place.word.as_ref().map(|(position, _)| *position)
         };
         let found = places.into_iter().filter_map(|(place, _)| {
