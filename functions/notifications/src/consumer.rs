@@ -20,8 +20,9 @@ use crate::{
     store::LEASE_SECONDS,
 };
 
-/// The delay of the first retry in seconds, and the factor for each further one: five tries take about five
-/// minutes. If a provider is down for longer, its breaker opens, and waiting for that uses up no tries.
+/// The delay of the first retry in seconds, and the factor for each further one.
+// Five tries take about five minutes. If a provider is down for longer, its breaker opens, and waiting for that
+// uses up no tries.
 const FIRST_PAUSE_SECONDS: i64 = 2;
 const PAUSE_FACTOR: i64 = 5;
 
@@ -32,7 +33,8 @@ const CONTACT_TYPES: [&str; 3] = [UserRegistered::TYPE, UserUpdated::TYPE, UserD
 pub const EMAIL_EVENT_TYPES: EventTypes =
     &joined::<{ CONTACT_TYPES.len() + OrderUpdate::TYPES.len() }>(&CONTACT_TYPES, &OrderUpdate::TYPES);
 
-/// Those of the SMS queue. Contact data is stored once, from the e-mail queue.
+/// Those of the SMS queue.
+// Contact data is stored once, from the e-mail queue.
 pub const SMS_EVENT_TYPES: EventTypes = &OrderUpdate::TYPES;
 
 /// The queue that a message came from.
@@ -43,6 +45,7 @@ enum Source {
 
 impl Source {
     fn of(message: &SqsMessage) -> Self {
+        // One function receives from all queues. Only the ARN says from which one a message is.
         let queue = message.event_source_arn.as_deref().unwrap_or_default();
         match () {
             () if queue.ends_with("-notifications-sms") => Self::Events(Channel::Sms),
@@ -85,6 +88,8 @@ impl Notifier {
         let handled = Box::pin(self.handle(notification, message, &clock)).await;
         let Err(error) = handled else { return Ok(()) };
         let receives = receives(message);
+        // SQS moves the message to the dead-letter queue after this failure, so this is the last time to
+        // publish that the customer was not notified.
         if receives >= NOTIFICATION_RECEIVES {
             self.give_up(notification, &error, &clock).await;
         } else if let Err(failure) = self.queues.delay_retry(channel, message, pause(receives, &error)).await
@@ -106,6 +111,7 @@ impl Notifier {
             (UserRegistered::TYPE, Channel::Email) => {
                 let user: UserRegistered = event.decode().map_err(|_| NotifyError::Contact)?;
                 let user_id = user.user_id.clone();
+                // The contact is stored first, because the welcome e-mail reads it.
                 self.store.save_contact(&user_id, &Contact::registered(user, event.sequence)).await?;
                 Box::pin(self.notify_registered(notification, message, &user_id, clock)).await
             }
@@ -160,6 +166,7 @@ fn receives(message: &SqsMessage) -> u32 {
 
 fn pause(receives: u32, error: &NotifyError) -> SignedDuration {
     let pause = FIRST_PAUSE_SECONDS.saturating_mul(PAUSE_FACTOR.saturating_pow(receives.saturating_sub(1)));
+    // A retry before the end of the lease would be refused, and would use up a receive.
     let least = if error.waits_for_a_lease() { LEASE_SECONDS } else { 0 };
     SignedDuration::from_secs(pause.max(least))
 }

@@ -19,9 +19,9 @@ use crate::{
 /// The tag with the user's id, which SES returns to `feedback` with a bounce.
 pub const USER_TAG: &str = "user";
 
-/// SES returns `BadRequestException` for an invalid address. An unverified sender or bad content is a
-/// `MessageRejected`: a person can fix that, so it is retried and ends in the dead-letter queue (SendEmail,
-/// API reference).
+/// SES's code for an invalid address (SendEmail, API reference).
+// `MessageRejected` is for an unverified sender or bad content. A person can correct that, so the message is
+// retried and ends in the dead-letter queue.
 const INVALID: [&str; 1] = ["BadRequestException"];
 
 /// Sends from one address.
@@ -65,6 +65,7 @@ impl EmailSender {
             .send()
             .await
             .map_err(|error| SendError::of(&error, &INVALID))?;
+        // SES has accepted the message, even if the answer has no id. An error would send it again.
         Ok(answer.message_id.unwrap_or_default())
     }
 }

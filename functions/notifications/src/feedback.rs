@@ -56,6 +56,7 @@ pub async fn handle(store: &Store, body: &str) -> Result<(), FeedbackError> {
     let user = event.mail.tags.get(USER_TAG).and_then(|tags| tags.first());
     let user = user.and_then(|user| UserId::try_from(user.as_str()).ok());
     let (Some(user), Some(address)) = (user, event.mail.destination.first()) else {
+        // This is no error, because a retry would find no user either.
         tracing::warn!(kind, "the feedback names no known user or address");
         return Ok(());
     };

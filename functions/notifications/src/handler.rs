@@ -28,9 +28,9 @@ use crate::{
     store::{Lease, Store},
 };
 
-/// Older events are not sent: they were sent then, and their records expire at some time (`store`). So
-/// history that is republished for another consumer notifies no customer. Redriven dead letters are not so
-/// old: 28 days at most.
+/// Older events are not sent.
+// They were sent then, and their records expire at some time (`store`). So history that is republished for
+// another consumer notifies no customer. Redriven dead letters are not so old: 28 days at most.
 const MAX_AGE: SignedDuration = SignedDuration::from_hours(60 * 24);
 
 /// Why an event is retried.
@@ -188,6 +188,8 @@ impl Notifier {
         if !contact.wants_email {
             return Ok(());
         }
+        // The rate is waited for before the lease, so that a message that is postponed was never leased. A
+        // suppressed address gets no e-mail, and takes no token of the rate.
         if !contact.is_suppressed()
             && let Err(not_sent) = self.email_guard.acquire(clock).await
         {
@@ -224,6 +226,7 @@ impl Notifier {
     ) -> Result<(), NotifyError> {
         let open = match self.sms_guard.acquire(clock).await {
             Ok(()) => None,
+            // The message is not postponed: an e-mail replaces the SMS while its provider is down.
             Err(NotSent::CircuitOpen(open)) => Some(NotSent::CircuitOpen(open)),
             Err(not_sent) => return self.postpone(notification, message, not_sent).await,
         };
@@ -247,8 +250,7 @@ impl Notifier {
         self.with_lease(notification, message, clock, attempt).await
     }
 
-    /// Sends the same text by e-mail. A customer who gets e-mails gets this event's own one, which says more,
-    /// so it is not sent twice.
+    /// Sends the same text by e-mail, to a customer who gets no e-mails otherwise.
     async fn try_email_instead(
         &self,
         sms: &SmsWithFallback<'_>,
@@ -261,9 +263,11 @@ impl Notifier {
             _ => Undelivered::Provider,
         };
         tracing::warn!(?not_sent, "no SMS was sent, falling back to e-mail");
+        // The customer gets this event's own e-mail, which says more.
         if sms.contact.wants_email {
             return AttemptOutcome::Finished(DeliveryOutcome::Failed(reason));
         }
+        // No other way is left, so the result of the SMS counts: it is retried, unless its number is invalid.
         if sms.contact.is_suppressed() {
             return not_sent.into();
         }
@@ -311,6 +315,9 @@ impl Notifier {
                 Ok(())
             }
             AttemptOutcome::Postponed(delay) => {
+                // The lease is released before the copy is queued. If the function dies in between, the queue
+                // delivers this message again, and no lease refuses it. In the other order the copy could meet
+                // the lease.
                 self.store.release(notification).await?;
                 self.requeue(notification, message, delay).await
             }
@@ -318,6 +325,7 @@ impl Notifier {
                 self.store.release(notification).await?;
                 Err(error.into())
             }
+            // The lease stays, and the attempt stays counted as uncertain: only one more may follow.
             AttemptOutcome::Unknown(error) => Err(error.into()),
         }
     }

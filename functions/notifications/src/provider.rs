@@ -60,6 +60,7 @@ impl SendError {
                 }
             }
             SdkError::TimeoutError(_) => Self::Timeout,
+            // An answer that cannot be parsed is one of these. The message may have been sent.
             _ => Self::Connection,
         }
     }
@@ -75,8 +76,9 @@ impl ProviderError for SendError {
     }
 }
 
-/// The configuration of a provider's client: no SDK retries, since the caller waits for the rate limit before
-/// each call.
+/// The configuration of a provider's client, without retries by the SDK.
+// The caller retries itself, because each call has to wait for the rate limit first, and because a call without
+// an answer may have sent the message.
 pub fn client_config(sdk: &SdkConfig, call: Duration) -> SdkConfig {
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(call).build();
     sdk.to_builder().timeout_config(timeouts).retry_config(RetryConfig::disabled()).build()

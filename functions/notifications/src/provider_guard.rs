@@ -73,6 +73,8 @@ impl ProviderGuard {
 
     /// Waits until a message may be sent. Call `send` soon after it.
     pub async fn acquire(&self, clock: &Clock) -> Result<(), NotSent> {
+        // The breaker is asked before the rate limit: a message that cannot be sent must take no token from one
+        // that can.
         if let Some(open) = self.breaker.refuses().await {
             return Err(NotSent::CircuitOpen(open));
         }
@@ -80,13 +82,13 @@ impl ProviderGuard {
     }
 
     /// Calls the provider until it accepts the message, as long as it certainly has not and there is time.
-    /// The breaker counts all tries as one call: with a provider that accepts two calls in three, every
-    /// message succeeds.
     pub async fn send<F, Fut>(&self, clock: &Clock, call: F) -> Result<String, NotSent>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<String, SendError>>,
     {
+        // The breaker counts all tries as one call. With a provider that accepts two calls in three, every
+        // message succeeds, and the breaker stays closed.
         let sent = self.breaker.guard(Box::pin(self.send_with_retries(clock, call))).await;
         sent.map_err(|error| match error {
             Guarded::Open(open) => NotSent::CircuitOpen(open),
@@ -108,6 +110,8 @@ impl ProviderGuard {
         let mut pause = SEND.first_pause;
         for _ in 1..SEND.tries {
             let error = match call().await {
+                // The provider has answered that it did not take the message. After any other failure the
+                // message may have been sent, so it is not repeated here.
                 Err(error @ (SendError::Unavailable(_) | SendError::Throttled(_))) => error,
                 end => return end,
             };

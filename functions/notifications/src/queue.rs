@@ -41,8 +41,9 @@ impl Queues {
         Self { sqs: Client::new(sdk), email, sms }
     }
 
-    /// Puts a message back, to be delivered after `delay` with a new receive count. Failing it instead would
-    /// use up its receives, and it goes to the dead-letter queue after five.
+    /// Puts a message back, to be delivered after `delay` with a new receive count.
+    // Failing the message instead would use up its receives, and after five of them it goes to the dead-letter
+    // queue.
     pub async fn requeue(
         &self,
         channel: Channel,
@@ -84,7 +85,8 @@ impl Queues {
     }
 }
 
-/// Whole seconds, rounded up: a retry that is a moment too early is useless.
+/// Whole seconds, rounded up.
+// A retry that is a moment too early is useless.
 fn seconds(delay: SignedDuration) -> i32 {
     let whole = delay.as_millis().saturating_add(999) / 1000;
     i32::try_from(whole.clamp(0, LONGEST_DELAY.as_secs().into())).unwrap_or(i32::MAX)

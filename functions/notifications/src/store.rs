@@ -20,6 +20,7 @@ impl Store {
     }
 }
 
-/// The lifetime of an item in seconds, longer than any repeat of its event: dead letters are kept for 14
-/// days, and for 14 more after a redrive; the saga's history for 90.
+/// The lifetime of an item, in seconds: 90 days.
+// This is longer than any repeat of its event: dead letters are kept for 14 days, and for 14 more after a
+// redrive; the saga's history for 90.
 const RECORD_SECONDS: i64 = 90 * 24 * 60 * 60;

@@ -1,3 +1,5 @@
+//! A customer's contact data, and which messages the customer wants.
+
 use contracts::events::{NotificationPreferences, UserRegistered, UserUpdated};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,7 @@ pub struct Contact {
     /// The sequence of the user's event that this was copied from.
     pub sequence: u64,
     /// The last address that e-mail is stopped for, after a bounce or a complaint.
+    // A flag would not do, because a problem of one address says nothing about the next one.
     #[serde(default)]
     pub suppressed: Option<String>,
 }

@@ -1,3 +1,5 @@
+//! The e-mails, rendered from their templates.
+
 use askama::Template;
 use contracts::{
     Money, OrderId,
@@ -67,12 +69,12 @@ email!(
 );
 email!(Status { text: &'a str }, StatusHtml("status.html"), StatusText("status.txt"));
 
-/// The e-mail to a user who has registered. The address may be another person's, so the e-mail holds nothing that
-/// the user typed.
+/// The e-mail to a user who has registered. It holds nothing that the user typed.
 ///
 /// # Errors
 /// When a template cannot be rendered, which does not happen with these.
 pub fn welcome_email() -> Result<EmailMessage, askama::Error> {
+    // The name is left out: the address may be another person's, and a stranger could send that person a text.
     Welcome { name: "" }.render_email("Welcome".to_owned())
 }
 
@@ -122,6 +124,7 @@ pub fn status_email(name: &str, order_id: &OrderId, text: &str) -> Result<EmailM
 /// Explains to the customer why an order was cancelled, and what happens to the money.
 fn explain(reason: &str) -> (&'static str, &'static str) {
     let explained = reasons().find(|known| known.name == reason).and_then(|known| known.explanation.as_ref());
+    // A fault of ours has no text of its own, and neither has a reason that a later release added.
     explained.map_or(("Something went wrong on our side.", MONEY_RETURNED), |text| (text.email, text.money))
 }
 

@@ -1,3 +1,5 @@
+//! The events that customers are notified of.
+
 use contracts::{
     DecodeError, Envelope, EventPayload, Money,
     events::{
@@ -57,6 +59,7 @@ impl OrderUpdate {
             OrderCancelled::TYPE => Self::Cancelled { reason: event.decode::<OrderCancelled>()?.reason },
             PaymentPending::TYPE => match event.decode()? {
                 PaymentPending { amount, waits_for: WaitsFor::Customer, .. } => Self::ActionNeeded { amount },
+                // The customer can do nothing while the bank decides.
                 PaymentPending { waits_for: WaitsFor::Bank, .. } => return Ok(None),
             },
             PaymentRefunded::TYPE => {

@@ -1,3 +1,5 @@
+//! A notification, its final result, and the event that reports it.
+
 use contracts::{
     Envelope, EventId, NewEvent, NotificationId, OrderId,
     events::{Channel, NotificationFailed, NotificationSent, Undelivered},
@@ -49,6 +51,7 @@ impl Notification<'_> {
             causation_id: about.event_id.as_str(),
             user_id: about.metadata.user_id.as_ref(),
         };
+        // The welcome e-mail is about a user, so its event has no order.
         let order_id = OrderId::try_from(about.subject.as_str()).ok();
         let (about, about_type, channel) = (about.event_id.clone(), about.event_type.clone(), self.channel);
         match outcome {

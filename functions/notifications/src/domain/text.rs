@@ -1,9 +1,12 @@
+//! The SMS messages, rendered from their template.
+
 use askama::Template;
 use contracts::OrderId;
 
 use super::OrderUpdate;
 
-/// An SMS is not confidential, so it holds the order's reference and status and nothing else.
+/// The data of an SMS.
+// An SMS is not confidential, so it holds the order's reference and status and nothing else.
 #[derive(Template)]
 #[template(path = "sms/status.txt")]
 struct Status<'a> {

@@ -14,6 +14,8 @@ const ERASED: &str = "erased";
 impl Store {
     /// Stores a customer's contact data, unless a newer version is stored, or the customer is erased.
     pub async fn save_contact(&self, user_id: &UserId, contact: &Contact) -> Result<(), TableError> {
+        // The update must overwrite a number that the customer has removed. So a missing number is null, and is
+        // not left out.
         let phone = contact.phone.as_ref().map_or(AttributeValue::Null(true), string);
         // An address's delivery problems are kept; they apply until the address changes.
         let update = Expression::new(
@@ -42,6 +44,7 @@ impl Store {
         let mut item = contact_key(user_id);
         item.insert(ERASED.to_owned(), AttributeValue::Bool(true));
         item.insert(EXPIRES_AT.to_owned(), number(now + RECORD_SECONDS));
+        // The write has no condition: a deletion outweighs every version, and the user's id is not used again.
         self.table.put("erasing a contact", item).await
     }
 

@@ -12,9 +12,9 @@ use lambda_kit::dynamodb::{
 use super::{RECORD_SECONDS, Store};
 use crate::domain::{DeliveryOutcome, Notification};
 
-/// How long one try may hold a message: longer than the function's timeout (30 s), so that no other instance
-/// sends while it runs, and shorter than the queue's visibility timeout (180 s), so that the retry after a
-/// crash is not refused.
+/// How long one try may hold a message, in seconds.
+// The lease is longer than the function's timeout (30 s), so that no other instance sends while it runs. It is
+// shorter than the queue's visibility timeout (180 s), so that the retry after a crash is not refused.
 pub const LEASE_SECONDS: i64 = 60;
 
 /// Tries with an unknown result: the first, and one repeat of it.
@@ -29,6 +29,7 @@ const FAILED: &str = "failed";
 const GIVEN_UP: &str = "given_up";
 const HOLDER: &str = "holder";
 const LEASE_UNTIL: &str = "lease_until";
+// The attribute keeps its first name, because stored items have it.
 const PUBLISHED: &str = "told";
 
 /// Whether a message may be sent now.
@@ -59,10 +60,12 @@ impl Store {
             .update_item()
             .table_name(&self.table.name)
             .set_key(Some(message_key(notification)))
+            // `unsure` counts this attempt before it sends, because an attempt that dies cannot count itself.
             .update_expression(
                 "SET #state = :sending, holder = :holder, lease_until = :until, expires_at = :expires, \
                  unsure = if_not_exists(unsure, :none) + :one",
             )
+            // `given_up` may be leased again: an operator has redriven the dead letter.
             .condition_expression(
                 "attribute_not_exists(pk) OR #state IN (:waiting, :given_up) \
                  OR (#state = :sending AND lease_until <= :now AND unsure < :most)",
