@@ -24,7 +24,9 @@ struct Request {
 pub struct Policy {
     principal_id: String,
     policy_document: Document,
-    /// Handed to every invocation of the connection; API Gateway takes strings only.
+    /// Handed to every invocation of the connection.
+    // The values are strings, because API Gateway converts each value to one, and takes neither lists nor
+    // objects (API Gateway developer guide, "Output from an API Gateway Lambda authorizer").
     #[serde(skip_serializing_if = "HashMap::is_empty")]
     context: HashMap<&'static str, String>,
 }
@@ -53,9 +55,8 @@ impl Authorizer {
         Self(verifier)
     }
 
-    /// Admits a valid ticket and denies every other with 403. (The error "Unauthorized" would be a 401 on
-    /// AWS, but count as a failure of the function, and be a 500 elsewhere. A request without a ticket does
-    /// not reach this function: 401.)
+    /// Admits a valid ticket and denies every other with 403. A request without a ticket does not reach this
+    /// function: API Gateway answers it with 401.
     ///
     /// # Errors
     /// When the request cannot be read or the key cannot be fetched: 500, and the client tries again.
@@ -68,6 +69,8 @@ impl Authorizer {
             Ok(claims) => Ok(allow(request.method_arn, &claims)),
             Err(TokenError::Invalid(reason)) => {
                 tracing::info!(reason, "a ticket was refused");
+                // The answer is a policy and not the error "Unauthorized". On AWS that error would be a 401,
+                // but would count as a failure of the function. Elsewhere it would be a 500.
                 Ok(policy("nobody".to_owned(), "Deny", request.method_arn, HashMap::new()))
             }
             Err(error @ TokenError::Key(_)) => {

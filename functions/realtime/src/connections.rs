@@ -17,8 +17,9 @@ use crate::{
     store::Store,
 };
 
-/// Concurrent posts. A post takes some 10 ms, so 500 connections receive an event within a fifth of a second;
-/// more would use too many of the process's sockets (Lambda: 1,024 file descriptors).
+/// Concurrent posts.
+// A post takes some 10 ms, so 500 connections receive an event within a fifth of a second. More would use too
+// many of the process's sockets (Lambda: 1,024 file descriptors).
 const PARALLEL_POSTS: usize = 32;
 
 /// The result of a post.
@@ -61,6 +62,8 @@ impl Connections {
         frames: &[Frame],
         now: i64,
     ) -> Broadcast {
+        // All posts share one limit. With one for each post, many throttled posts could use up the function's
+        // time.
         let until = Instant::now() + THROTTLED_BUDGET;
         let all = to.iter().map(|to| (to, to.is_expired(now))).chain(behind.iter().map(|to| (to, true)));
         let posts = stream::iter(all).map(|(subscriber, closes)| async move {
@@ -109,6 +112,7 @@ impl Connections {
             }
             Err(PushError::Throttled) => {
                 tracing::warn!("posts are throttled, the event will be retried for this connection");
+                // The connection is not closed: clients that all reconnect would be throttled as well.
                 Posted::Undelivered(connection_id.to_owned())
             }
             Err(error) => {
@@ -131,8 +135,10 @@ impl Connections {
         }
     }
 
-    /// Deletes a closed connection. Items that remain are found at the next post, or expire.
+    /// Deletes a closed connection. A failure is logged only.
     async fn delete_connection(&self, order_id: &OrderId, connection_id: &str, user_id: Option<&UserId>) {
+        // The caller gets no error, because its event is delivered. The items that remain are found at the next
+        // post, or expire.
         if let Err(error) = self.store.delete_connection(connection_id, Some(order_id), user_id).await {
             tracing::warn!(error = error_chain(&error), "a closed connection could not be deleted");
         }

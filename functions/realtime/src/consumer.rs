@@ -36,6 +36,8 @@ impl Consumer {
 
     async fn handle(&self, batch: &Batch, message: &SqsMessage, now: i64) -> Result<(), MessageError> {
         let body = message.body.as_deref().unwrap_or_default();
+        // Events and commands share the queue, so that a subscription and its order's frames stay in their
+        // order.
         if Command::is_in(body) {
             let command: Command = serde_json::from_str(body).map_err(MessageError::handler)?;
             let span = tracing::info_span!("command", order_id = command.order_id().as_str());

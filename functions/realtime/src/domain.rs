@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 /// API Gateway ends a WebSocket connection after two hours, whatever happens on it (quota "connection duration").
 pub const CONNECTION_SECONDS: i64 = 2 * 60 * 60;
 
-/// Orders that one connection may follow. A person has fewer open orders than that, and a connection's items can be
-/// deleted in one BatchWriteItem call (25 items) when it ends.
+/// Orders that one connection may follow.
+// A person has fewer open orders than that. A connection's items can be deleted in one BatchWriteItem call (25
+// items) when it ends.
 pub const SUBSCRIPTIONS_MAX: usize = 20;
 
 /// A connection, with what decides what it may see.

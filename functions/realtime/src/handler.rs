@@ -160,6 +160,9 @@ impl Handler {
         now: i64,
     ) -> Result<(), HandlerError> {
         let PushPlan { frames, to, behind, still_undelivered } = plan;
+        // The frames go out before the state is stored. If the function dies in between, the event is delivered
+        // again and its frames go out twice. In the other order the event would then be taken for a duplicate,
+        // and its frames would never go out.
         let Broadcast { undelivered, deleted_any } =
             self.connections.broadcast(&order_id, &to, &behind, &frames, now).await;
         let missed = undelivered.len();
@@ -173,6 +176,7 @@ impl Handler {
                 loaded.channel.revision += 1;
                 batch.put(order_id, loaded);
             }
+            // Connections were deleted or have missed frames, so the next event of the order reads it again.
             Ok(()) => {}
             Err(Conflict) => self.check_saved(event, &order_id).await?,
         }
@@ -203,9 +207,10 @@ impl Handler {
         Ok(())
     }
 
-    /// A write whose answer was lost fails its condition on the retry. In that case the event is in the
-    /// buffer.
+    /// Checks whether a save that met a conflict had succeeded before.
     async fn check_saved(&self, event: &Envelope, order_id: &OrderId) -> Result<(), HandlerError> {
+        // The SDK repeats a write whose answer was lost, and the repeat fails its condition. The event is in
+        // the buffer then.
         let mut channel = self.store.order(order_id).await?;
         match channel.buffer.add(event)? {
             Arrival::Duplicate => Ok(()),
@@ -215,8 +220,12 @@ impl Handler {
 
     /// Closes the connections of a deleted user, and admits none with an earlier ticket.
     async fn user_deleted(&self, user_id: &UserId, now: i64) -> Result<(), HandlerError> {
+        // The mark is stored first. A client that connects meanwhile sees it, or its connection is among those
+        // that are closed.
         self.store.block_user(user_id, now).await?;
         for connection_id in self.store.connections_of(user_id).await? {
+            // The connection is closed before it is deleted. After an error the event is retried, and finds it
+            // here again.
             self.pusher.close(&connection_id).await?;
             self.store.delete_connection(&connection_id, None, Some(user_id)).await?;
         }
@@ -269,13 +278,18 @@ impl Handler {
             let Subscriber { connection_id, user_id, .. } = subscriber;
             return Ok(self.store.delete_connection(connection_id, Some(order_id), Some(user_id)).await?);
         }
+        // No event of the order can arrive between this read and the subscription: the queue gives the messages
+        // of an order to one invocation at a time. So no frame is lost between the replayed and the live ones.
         let channel = self.store.order(order_id).await?;
         let owner = channel.buffer.owner();
         if owner.is_some() && !subscriber.may_see(owner) {
+            // This frees the slot that realtime-ws took for the request.
             self.store.unsubscribe(order_id, &subscriber.connection_id).await?;
             let refusal = Frame::error(ErrorCode::NotFound, format!("There is no order {order_id}."));
             return self.answer(order_id, &subscriber.connection_id, &[refusal]).await;
         }
+        // This is done also while the owner is unknown: a client may follow an order before its first event is
+        // here. Each event checks again who may see it.
         self.store.subscribe(order_id, subscriber).await?;
         let mut frames = vec![Frame::Subscribed { order_id: Some(order_id.clone()) }];
         if let Some(after) = after.filter(|_| subscriber.may_see(owner)) {

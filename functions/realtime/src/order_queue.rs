@@ -21,8 +21,8 @@ pub enum Command {
 }
 
 impl Command {
-    /// How the JSON of a command begins: its tag comes first. Looking for it is cheaper than parsing each event as a
-    /// command, which fails only at its end.
+    /// How the JSON of a command begins: its tag comes first.
+    // Looking for it is cheaper than parsing each event as a command, which fails only at its end.
     const START: &str = "{\"command\":";
 
     /// Whether the body of a message is a command and not an event.

@@ -35,7 +35,8 @@ pub enum PushError {
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The time for all tries of throttled posts together, within the 3 s timeout of the WebSocket's function.
+/// The time for all tries of throttled posts together.
+// It is within the 3 s timeout of the WebSocket's function.
 pub const THROTTLED_BUDGET: Duration = Duration::from_millis(1500);
 
 /// API Gateway's `@connections` endpoint.
@@ -94,6 +95,7 @@ impl Pusher {
     pub async fn close(&self, connection_id: &str) -> Result<(), PushError> {
         match self.0.delete_connection().connection_id(connection_id).send().await {
             Ok(_) => Ok(()),
+            // The client has left, so what was wanted is done.
             Err(error) if error.as_service_error().is_some_and(|e| e.is_gone_exception()) => Ok(()),
             Err(error) if is_throttled(&error) => Err(PushError::Throttled),
             Err(error) => Err(PushError::Failed(error.into())),
@@ -101,7 +103,8 @@ impl Pusher {
     }
 }
 
-/// By its status: what a stage's own throttling answers is no `LimitExceededException`.
+/// Whether API Gateway throttles the call.
+// The status decides, because what a stage's own throttling answers is no `LimitExceededException`.
 fn is_throttled<E>(error: &SdkError<E, HttpResponse>) -> bool {
     error.raw_response().is_some_and(|response| response.status().as_u16() == 429)
 }

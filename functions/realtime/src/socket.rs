@@ -53,8 +53,9 @@ struct AuthorizerContext {
     roles: String,
 }
 
-/// The response to API Gateway. Clients get frames only through `@connections`: a response with a body would
-/// need a route response for each route.
+/// The response to API Gateway.
+// Clients get frames only through `@connections`: a response with a body would need a route response for each
+// route.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
@@ -135,6 +136,9 @@ impl Socket {
     }
 
     async fn disconnect(&self, context: &RequestContext) -> Result<(), SocketError> {
+        // API Gateway does not guarantee to deliver `$disconnect` (API Gateway developer guide, "Manage
+        // connected users and client apps: $connect and $disconnect routes"). So a failed post deletes a
+        // connection as well, and each item expires.
         self.store.delete_connection(&context.connection_id, None, None).await?;
         tracing::info!("disconnected");
         Ok(())
@@ -146,6 +150,9 @@ impl Socket {
         let answer = match parse(body) {
             Ok(Request::Ping) => Some(Frame::Pong),
             Ok(Request::Subscribe { subject: Subject::Order(order_id), after }) => {
+                // The slot is taken before the command is queued: a connection without a free slot gets its
+                // answer at once. If queueing fails, the client sends its frame again, and the repeat finds its
+                // slot.
                 match self.store.take_slot(connection_id, &order_id, now).await? {
                     Slot::Taken(subscriber) => {
                         let command = Command::Subscribe { order_id, after, subscriber };
@@ -160,6 +167,7 @@ impl Socket {
                 }
             }
             Ok(Request::Unsubscribe { subject: Subject::Order(order_id) }) => {
+                // The consumer frees the slot, behind the subscriptions that are queued before it.
                 let command = Command::Unsubscribe { order_id, connection_id: connection_id.to_owned() };
                 self.queue.send(&context.request_id, &command).await?;
                 None

@@ -29,15 +29,19 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::domain::{Buffer, BufferState, Frame, SUBSCRIPTIONS_MAX, Subscriber};
 
-/// An order's last events, those of its delivery, come within days or a few weeks.
+/// How long an order's buffer is kept after its last event, in seconds.
+// An order's last events, those of its delivery, follow within days or a few weeks.
 pub const BUFFER_SECONDS: i64 = 30 * 24 * 60 * 60;
 
-/// An access token from before the deletion lives this long, and a ticket made with it at its end; the clocks
-/// of two functions differ by less than a minute.
+/// How long a deleted user is denied connections, in seconds.
+// An access token from before the deletion lives this long, and a ticket made with it at its end; the clocks of
+// two functions differ by less than a minute.
 const BLOCK_SECONDS: i64 = Audience::Api.lifetime() + Audience::Realtime.lifetime() + 60;
 
 const CONNECTION: &str = "CONNECTION";
 const BUFFER: &str = "BUFFER";
+// The mark was called `BARRED` at first. The sort key stays, because the marks that are stored under it must
+// still stop the users who were deleted shortly before a deployment.
 const BLOCKED: &str = "BARRED";
 const SUBSCRIPTIONS: &str = "subscriptions";
 
@@ -109,8 +113,10 @@ struct BufferItem {
     owner: Option<UserId>,
     version: u64,
     status: Option<OrderStatus>,
-    /// A list of frames as JSON: shorter than the same as attributes, and always read whole.
+    /// A list of frames as JSON.
+    // The text is shorter than the same as attributes, and is always read whole.
     frames: String,
+    // The attribute keeps its first name, because stored buffers have it.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "owed")]
     undelivered: Option<UndeliveredFrames>,
     revision: u64,
@@ -122,8 +128,7 @@ impl Store {
         Self { table }
     }
 
-    /// Stores a new connection, unless its user was deleted. It is stored first, and the deletion mark read
-    /// after that: either this code sees the mark, or the deletion sees the connection.
+    /// Stores a new connection, unless its user was deleted.
     pub async fn connect(&self, subscriber: &Subscriber) -> Result<Admission, TableError> {
         const OPERATION: &str = "connecting";
         let Subscriber { connection_id, user_id, .. } = subscriber;
@@ -132,6 +137,8 @@ impl Store {
             item_of(OPERATION, connection_key(connection_id), subscriber)?,
             item_of(OPERATION, follower_key(user_id, connection_id), &connected)?,
         ];
+        // The connection is stored before the mark of a deletion is read: either this code sees the mark, or
+        // the deletion sees the connection.
         self.table.batch_put(OPERATION, items).await?;
         if self.table.get_item(OPERATION, blocked_key(user_id)).await?.is_none() {
             return Ok(Admission::Granted);
@@ -176,6 +183,8 @@ impl Store {
             .table_name(&self.table.name)
             .set_key(Some(connection_key(connection_id)))
             .update_expression("ADD subscriptions :orders")
+            // A repeat (`contains`) takes no further slot, so it is accepted at the limit, too. The time is
+            // compared, because DynamoDB may delete an expired item days later.
             .condition_expression(
                 "attribute_exists(pk) AND expires_at > :now AND (attribute_not_exists(subscriptions) \
                  OR contains(subscriptions, :order) OR size(subscriptions) < :max)",
@@ -214,6 +223,9 @@ impl Store {
     /// Ends a subscription, and frees its slot.
     pub async fn unsubscribe(&self, order_id: &OrderId, connection_id: &str) -> Result<(), TableError> {
         const OPERATION: &str = "unsubscribing";
+        // The subscription is deleted before its slot is freed. If the function dies in between, the message is
+        // retried and frees the slot. In the other order, a connection could follow more orders than it has
+        // slots.
         self.table.delete(OPERATION, subscription_key(order_id, connection_id)).await?;
         let orders = AttributeValue::Ss(vec![order_id.to_string()]);
         let update = Expression::new("DELETE subscriptions :orders").value(":orders", orders);
@@ -304,6 +316,8 @@ impl Store {
             expires_at: now + BUFFER_SECONDS,
         };
         let item = item_of(OPERATION, key(order_pk(order_id), BUFFER), &item)?;
+        // The queue gives an order to one invocation at a time. Should two invocations handle it nevertheless,
+        // the later write must not overwrite frames that it has not read.
         let unchanged = Expression::new("attribute_not_exists(pk) OR revision = :revision")
             .value(":revision", number(channel.revision));
         self.table.put_if(OPERATION, item, unchanged).await
@@ -343,7 +357,8 @@ impl Store {
         }
     }
 
-    /// All items under a partition key. Consistent: a subscription that has been confirmed must be seen.
+    /// All items under a partition key. Consistent.
+    // A subscription that has been confirmed to the client must be seen by the next event.
     async fn query(&self, operation: &'static str, pk: String) -> Result<Vec<Item>, TableError> {
         let query = self.table.query().consistent_read(true).key_condition_expression("pk = :pk");
         self.table.query_all(operation, query.expression_attribute_values(":pk", string(pk))).await

@@ -17,7 +17,8 @@ pub struct Buffer(BufferState);
 pub struct BufferState {
     /// From the first event that names a user.
     pub owner: Option<UserId>,
-    /// The newest version seen, 0 before the first. Kept apart from the frames, which are dropped at some time.
+    /// The newest version seen, 0 before the first.
+    // It is kept apart from the frames, because the frame of this version may have been dropped.
     pub version: u64,
     pub status: Option<OrderStatus>,
     pub frames: Vec<EventFrame>,
@@ -28,8 +29,9 @@ pub struct BufferState {
 pub enum Arrival {
     /// It is new: these frames go to all subscribers of the order.
     New(Vec<Frame>),
-    /// It is older than what was sent already (it was taken out of a dead-letter queue, or published again): kept for
-    /// replays, and not sent, since frames go out in order and its absence was announced as a gap.
+    /// It is older than what was sent already. It is kept for replays, and not sent.
+    // It was taken out of a dead-letter queue, or published again. Frames go out in order, and its absence was
+    // announced as a gap.
     Late,
     /// It is in the buffer already: a redelivery.
     Duplicate,
@@ -67,6 +69,8 @@ impl Buffer {
             return Ok(Arrival::Late);
         }
         let mut live = Vec::with_capacity(2);
+        // A client can fetch missing events of the order itself, by `GET /v1/orders/{id}/events`, and no
+        // others. So only those are announced as missing.
         if let EventFrame::Order { status, .. } = &frame {
             live.extend(gap(&frame, newest, number));
             self.0.version = number;

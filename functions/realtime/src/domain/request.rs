@@ -35,6 +35,7 @@ pub fn parse(body: &str) -> Result<Request, Refusal> {
     if body.len() > FRAME_LIMIT {
         return Err(bad_request(format!("A frame may have {FRAME_LIMIT} bytes.")));
     }
+    // The fields are read by hand, so that the answer can say what is wrong.
     let Ok(Value::Object(fields)) = serde_json::from_str(body) else {
         return Err(bad_request("A frame is a JSON object with an `action`."));
     };
