@@ -44,10 +44,12 @@ pub enum NotChargeable {
     TooLarge(Money),
 }
 
-/// "Up to eight digits" in the gateway's units (Stripe, "Create a PaymentIntent"), which every card and account takes: more
-/// is refused for JCB, Diners Club and Discover by accounts in Japan. The page on currencies allows most cards twelve digits
-/// and American Express nine. More than eight are taken here where eight are too few for everyday prices; where it is more
-/// than nine, IDR and COP, a payment by American Express may be declined for its amount.
+/// The largest charge of most currencies, in the gateway's units: "up to eight digits" (Stripe, "Create a
+/// PaymentIntent").
+// Every card and account takes eight digits: more is refused for JCB, Diners Club and Discover by accounts in
+// Japan. The page on currencies allows most cards twelve digits and American Express nine. More than eight are
+// taken here where eight are too few for everyday prices. Where it is more than nine, IDR and COP, a payment by
+// American Express may be declined for its amount.
 const EIGHT_DIGITS: i64 = 99_999_999;
 
 const fn two_decimals(currency: Currency, smallest: i64) -> ChargeRule {
@@ -58,15 +60,17 @@ const fn no_decimals(currency: Currency, smallest: i64) -> ChargeRule {
     ChargeRule { iso_exponent: 0, gateway_exponent: 0, ..two_decimals(currency, smallest) }
 }
 
-/// BHD, JOD, KWD, OMR, TND: "These API calls require the least-significant (last) digit to be 0." The page said this in 2022;
-/// today it lists them for accounts of some countries only, without a rule that would contradict it.
+/// BHD, JOD, KWD, OMR, TND: "These API calls require the least-significant (last) digit to be 0."
+// The page said this in 2022. Today it lists these currencies for accounts of some countries only, without a
+// rule that would contradict it.
 const fn three_decimals(currency: Currency) -> ChargeRule {
     let rule = two_decimals(currency, 10);
     ChargeRule { iso_exponent: 3, gateway_exponent: 3, step: 10, largest: 99_999_990, ..rule }
 }
 
-/// No decimals in ISO 4217, and two that are always 00 at the gateway ("backward compatibility requires you to represent it
-/// as a two-decimal value"). UGX is in the page's list of zero-decimal currencies, too; its special case decides.
+/// No decimals in ISO 4217, and two that are always 00 at the gateway ("backward compatibility requires you to
+/// represent it as a two-decimal value").
+// UGX is in the page's list of zero-decimal currencies, too; its special case decides.
 const fn written_with_two_decimals(currency: Currency) -> ChargeRule {
     ChargeRule { iso_exponent: 0, largest: EIGHT_DIGITS / 100, ..two_decimals(currency, 1) }
 }
@@ -247,6 +251,7 @@ impl Money {
         match self.amount {
             ..0 => Err(NotChargeable::Negative),
             amount if amount % rule.step != 0 => Err(NotChargeable::Step(money(rule.step))),
+            // The smallest charge is no limit for a price: several pieces together may reach it.
             amount if amount > rule.largest => Err(NotChargeable::TooLarge(money(rule.largest))),
             _ => Ok(()),
         }
@@ -259,6 +264,7 @@ impl Money {
     pub fn check_total(self) -> Result<(), NotChargeable> {
         self.check_price()?;
         let smallest = ChargeRule::of(self.currency)?.smallest;
+        // Zero is not refused: a discount may leave nothing to pay.
         if (1..smallest).contains(&self.amount) {
             return Err(NotChargeable::TooSmall(Self { amount: smallest, ..self }));
         }

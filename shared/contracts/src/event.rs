@@ -151,6 +151,8 @@ impl Envelope {
         if self.event_type != P::TYPE {
             return Err(DecodeError::WrongType { expected: P::TYPE, actual: self.event_type.clone() });
         }
+        // The payload is not guessed: a field may mean something else in the newer version. The message fails
+        // and is kept, until a release that knows the version handles it.
         if self.event_version > P::VERSION {
             return Err(DecodeError::UnknownVersion {
                 event_type: self.event_type.clone(),

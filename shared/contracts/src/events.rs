@@ -10,6 +10,8 @@ use crate::{
     failure::Failure,
 };
 
+// `after` names the payload of the version before this one. Its `read` converts all versions that are older
+// still, so each version converts only the one before it.
 macro_rules! event {
     ($(#[$doc:meta])* $name:ident, $type:literal, v $version:literal $(after $older:ident)? { $($(#[$field_doc:meta])* $field:ident : $field_type:ty),* $(,)? }) => {
         $(#[$doc])*
@@ -275,6 +277,7 @@ event!(
 #[serde(rename_all = "snake_case")]
 pub enum WaitsFor {
     #[default]
+    // For events from before the field: as `Customer`, they would make notifications ask the customer to act.
     Bank,
     /// The bank asks the customer to confirm it.
     Customer,

@@ -20,9 +20,11 @@ macro_rules! string_newtype {
     ($(#[$doc:meta])* $name:ident, $valid:expr, $rule:literal, $pattern:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        // Values are parsed through `TryFrom`, so that no message and no stored item brings in a malformed one.
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
+        // This is written by hand, because the derived schema would not have the pattern.
         #[cfg(feature = "schema")]
         impl schemars::JsonSchema for $name {
             fn schema_name() -> std::borrow::Cow<'static, str> {
@@ -153,7 +155,8 @@ string_newtype!(
 );
 
 impl OrderId {
-    /// The same customer and key always name the same order, so that a repeated request meets its first effect.
+    /// The id of the order that this customer places with this key: always the same one.
+    // The same customer and key name the same order, so that a repeated request meets its first effect.
     pub fn derive(customer: &UserId, key: &IdempotencyKey) -> Self {
         Self(format!("ord_{}", derived("order", &[customer.as_str(), key.as_str()])))
     }
@@ -167,15 +170,16 @@ impl UserId {
 }
 
 impl EventId {
-    /// The id of the `sequence`-th event of `source` about `subject`: a command that is run again makes the
-    /// same events, and readers recognise them.
+    /// The id of the `sequence`-th event of `source` about `subject`.
+    // A command that is run again makes the same events, and readers recognise them by their ids.
     pub fn derive(source: &str, subject: &str, sequence: u64) -> Self {
         Self(format!("evt_{}", derived("event", &[source, subject, &sequence.to_string()])))
     }
 }
 
 impl NotificationId {
-    /// The same event and channel always name the same notification, however often the event comes.
+    /// The id of the notification about this event on this channel: always the same one.
+    // It is the subject of all events about this notification, however often the notified event arrives.
     pub fn derive(about: &EventId, channel: Channel) -> Self {
         Self(format!("ntf_{}", derived("notification", &[about.as_str(), channel.as_str()])))
     }
@@ -188,8 +192,9 @@ impl CorrelationId {
     }
 }
 
-/// 32 hexadecimal digits (UUID version 8, RFC 9562) out of SHA-256 over the length-prefixed parts, so that
-/// ("ab","c") and ("a","bc") differ.
+/// 32 hexadecimal digits (UUID version 8, RFC 9562) out of SHA-256 over the length-prefixed parts.
+// The length in front of each part makes ("ab","c") and ("a","bc") differ. The domain keeps ids of two kinds
+// apart that are made of the same parts.
 fn derived(domain: &str, parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in std::iter::once(&domain).chain(parts) {

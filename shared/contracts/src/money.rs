@@ -73,6 +73,7 @@ impl std::fmt::Display for Money {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let digits = u32::from(self.currency.exponent().unwrap_or(0));
         let unit = 10_i64.pow(digits);
+        // The smallest `i64` has no positive counterpart in `i64`, so `abs` would overflow.
         let (sign, amount) = if self.amount < 0 {
             ("-", self.amount.unsigned_abs())
         } else {

@@ -64,6 +64,7 @@ pub struct ShippingAddress {
 
 impl std::fmt::Debug for ShippingAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The country alone does not identify a person.
         write!(f, "ShippingAddress {{ country: {}, .. }}", self.country)
     }
 }

@@ -60,6 +60,7 @@ impl OrderStatus {
             OrderInventoryReleased::TYPE => Self::InventoryReleased,
             OrderCancelled::TYPE => Self::OrderCancelled,
             OrderCompensationFailed::TYPE => Self::NeedsAttention,
+            // A later release may add types. The order keeps the status that this release knows.
             _ => return None,
         })
     }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Availability, OrderId, OrderLine, OrderStatus, Sku};
 
-/// Orders that one query may name. Each takes a read of its own, and the function has 30 s for all of them.
+/// Orders that one query may name.
+// Each takes a read of its own, and the function has 30 s for all of them.
 pub const ORDER_STATUSES_MAX: usize = 50;
 
 /// A query to any context.

@@ -27,8 +27,8 @@ pub struct EventVersion {
     pub reads: fn(&Envelope) -> bool,
 }
 
-/// All versions, by context. Old versions stay for ever, because such events remain in stores, queues and
-/// archives.
+/// All versions of all event types, by context.
+// Old versions stay for ever, because such events remain in stores, queues and archives.
 pub fn event_versions() -> Vec<EventVersion> {
     let (usd, order_id, sku) = (|amount| Money::new(amount, Currency::USD), order_id, sku);
     let user_id = user_id();
@@ -199,6 +199,7 @@ fn envelope_of<P: EventPayload + JsonSchema>() -> Value {
     let payload = generator.subschema_for::<P>();
     let mut schema = generator.into_root_schema_for::<Envelope>().to_value();
     schema["title"] = json!(format!("{} version {}", P::TYPE, P::VERSION));
+    // These are constants, so that a validator does not take an event of another type or version for this one.
     schema["properties"]["event_type"] = json!({"const": P::TYPE});
     schema["properties"]["event_version"] = json!({"const": P::VERSION});
     schema["properties"]["data"] = payload.to_value();

@@ -26,7 +26,8 @@ impl Availability {
         }
     }
 
-    /// The class to show while stock cannot be read: low at best, because what was sold since is unknown.
+    /// The class to show while stock cannot be read: low at best.
+    // What was sold since the last read is unknown.
     #[must_use]
     pub const fn limited(self) -> Self {
         match self {

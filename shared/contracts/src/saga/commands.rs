@@ -145,6 +145,7 @@ pub enum OrderCommand {
 
 /// The saga's commands to payments-commands. `TakePayment` comes through its queue, the undo by direct
 /// invocation.
+// There is no `Debug`, because the task token is a secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action")]
 pub enum PaymentCommand {

@@ -8,8 +8,8 @@ use super::steps::{Undo, UndoOutcome, undos};
 
 /// How each undo ended; an undo that is not named was not needed.
 ///
-/// On the wire an object that names every undo of the ledger by its part. A part that the ledger does not have is
-/// an error: a newer state machine may have failed to undo it.
+/// On the wire an object that names every undo of the ledger by its part. A part that the ledger does not have
+/// is an error.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "BTreeMap<String, UndoOutcome>")]
 pub struct Compensations(BTreeMap<&'static str, UndoOutcome>);
@@ -55,6 +55,8 @@ impl TryFrom<BTreeMap<String, UndoOutcome>> for Compensations {
         for (part, outcome) in outcomes {
             match undos().find(|undo| undo.part == part) {
                 Some(undo) => compensations.record(undo, outcome),
+                // The part is not ignored: a newer state machine may have failed to undo it, and the order must
+                // not be cancelled as if it had not.
                 None => return Err(UnknownUndo(part)),
             }
         }

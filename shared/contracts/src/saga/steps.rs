@@ -22,8 +22,8 @@ pub const PAYMENT_DECLINED: &str = "PaymentDeclined";
 pub const PAYMENT_TIMEOUT: &str = "PaymentTimeout";
 /// Refuses the shipment: the carrier does not deliver to the address.
 pub const SHIPMENT_REJECTED: &str = "ShipmentRejected";
-/// Refuses to release a reservation whose stock is sold. Final: a completed order is not undone, so a retry
-/// cannot succeed.
+/// Refuses to release a reservation whose stock is sold. This refusal is final.
+// A completed order is not undone, so a retry cannot succeed.
 pub const RESERVATION_COMMITTED: &str = "ReservationCommitted";
 
 /// The steps of an order that completes. The last one is the point of no return.
@@ -147,14 +147,16 @@ impl UndoOutcome {
 pub const ORDER_WAIT_MINUTES: u32 = 30;
 
 /// The longest time before an execution begins to undo, when every wait takes its whole time: before the
-/// payment, until the payment's backstop, and after it. A step finishes the tries that it has begun, so a few
-/// executions take some minutes more. The reconciler inspects orders that are open for longer, and leaves
-/// running executions alone. A test of statemachine/ compares this with the definition.
+/// payment, until the payment's backstop, and after it. A test of statemachine/ compares this with the
+/// definition.
+// The reconciler inspects orders that are open for longer. A step finishes the tries that it has begun, so a
+// few executions take some minutes more; the reconciler leaves running executions alone.
 pub const LONGEST_WAY_FORWARD_SECONDS: u32 = 2 * 60 * ORDER_WAIT_MINUTES + PAYMENT_BACKSTOP_SECONDS;
 
 // --- Reserve the stock
 
-/// The first step: without stock, nothing else is done.
+/// Takes the order's lines from stock.
+// This is the first step, because without stock nothing else is done.
 pub static RESERVE_INVENTORY: Step = Step {
     name: "ReserveInventory",
     context: Context::Inventory,
@@ -177,7 +179,8 @@ pub static RESERVE_INVENTORY: Step = Step {
     safe_because: "repeated, it finds the order's reservation. Released first, it finds that mark and refuses",
 };
 
-/// The last undo: another order may take the stock at once.
+/// Gives the stock back.
+// This is the last undo, because another order may take the stock at once.
 pub static RELEASE_INVENTORY: Undo = Undo {
     name: "ReleaseInventory",
     part: "inventory",
@@ -191,7 +194,8 @@ pub static RELEASE_INVENTORY: Undo = Undo {
 
 // --- Record the reservation
 
-/// Before the payment, so that the customer sees what the order waits for.
+/// Records in the order that its stock is held and its payment pending.
+// It is done before the payment, so that the customer sees what the order waits for.
 pub static RECORD_RESERVATION: Step = Step {
     name: "RecordReservation",
     context: Context::Orders,
@@ -249,7 +253,9 @@ pub static TAKE_PAYMENT: Step = Step {
            taken. A cancel that comes while it waits ends it at once (payments-consumer)",
 };
 
-/// Five minutes behind the deadline of payments, which is 15 minutes after the state was entered.
+/// The timeout of the state in seconds, from its entry: 20 minutes.
+// It ends five minutes after the deadline of payments, which is 15 minutes after the state was entered.
+// Payments owns the deadline, so the state must not end first.
 pub const PAYMENT_BACKSTOP_SECONDS: u32 = 1_200;
 
 /// May take long, while the gateway is down.
@@ -266,7 +272,8 @@ pub static REFUND_PAYMENT: Undo = Undo {
 
 // --- Schedule the shipment
 
-/// After the payment: a carrier is not booked for an order that may not be paid.
+/// Books the carrier.
+// It is done after the payment, because a carrier is not booked for an order that may not be paid.
 pub static SCHEDULE_SHIPMENT: Step = Step {
     name: "ScheduleShipment",
     context: Context::Fulfillment,
@@ -289,7 +296,8 @@ pub static SCHEDULE_SHIPMENT: Step = Step {
     safe_because: "repeated, it finds the order's shipment. Cancelled first, it finds that mark and refuses",
 };
 
-/// The first undo: the shipment must not leave.
+/// Cancels the booking with the carrier.
+// This is the first undo, because the shipment must not leave.
 pub static CANCEL_SHIPMENT: Undo = Undo {
     name: "CancelShipment",
     part: "shipment",
@@ -368,7 +376,9 @@ static COMPLETION: ProgressLine = ProgressLine {
 };
 
 const NOT_CHARGED: &str = "You have not been charged.";
-/// Also what is said of a reason that has no text of its own: an order is cancelled only once everything was undone.
+/// The sentence about the money of an order that may have been paid.
+// It is used also for a reason that has no text of its own, since an order is cancelled only once everything
+// was undone.
 pub const MONEY_RETURNED: &str = "If you had paid already, your money is on its way back to you.";
 
 /// The reasons that any step may end an order with.
