@@ -25,13 +25,14 @@ pub use crate::limits::{ATTEMPT_TIMEOUT, INITIAL_BACKOFF, MAX_ATTEMPTS};
 
 /// The configuration that every AWS client of this process is built from.
 ///
-/// Lambda puts credentials and region into the environment, where they stay the same for the life of the
-/// process, so no provider chain is searched. `AWS_ENDPOINT_URL` redirects all clients, to an emulator; the
-/// variable of one service (`AWS_ENDPOINT_URL_SFN`) redirects only its client, for example through a proxy.
+/// `AWS_ENDPOINT_URL` redirects all clients, to an emulator; the variable of one service
+/// (`AWS_ENDPOINT_URL_SFN`) redirects only its client, for example through a proxy.
 ///
 /// # Errors
 /// When `AWS_REGION`, `AWS_ACCESS_KEY_ID` or `AWS_SECRET_ACCESS_KEY` is missing.
 pub fn sdk_config() -> Result<SdkConfig, ConfigError> {
+    // No provider chain is searched: Lambda puts credentials and region into the environment, where they stay
+    // the same for the life of the process.
     let mut builder = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(config::required("AWS_REGION")?))
@@ -84,9 +85,8 @@ fn credentials() -> Result<Credentials, ConfigError> {
 }
 
 /// The process's HTTP client: all AWS clients share its connection pool and its TLS configuration.
-///
-/// Built at start, when Lambda gives the process a whole CPU. At the first request a small function has a
-/// seventh of one.
+// The client is built at start, when Lambda gives the process a whole CPU. At the first request a small
+// function has a seventh of one.
 pub fn http_client() -> SharedHttpClient {
     SharedHttpClient::new(OneConnector(connector(ATTEMPT_TIMEOUT)))
 }

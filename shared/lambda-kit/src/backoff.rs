@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use crate::provider::full_jitter;
 
-/// Below this the first wait is drawn: two or three transactions long, so the other one is over.
+/// The ceiling of the first wait.
+// A wait of two or three transactions is enough for the other transaction to end.
 const FIRST_CEILING: Duration = Duration::from_millis(25);
-/// Longer waits bring nothing: a transaction is over long before.
+/// The ceiling of every wait.
+// A transaction is over long before, so longer waits bring nothing.
 const CEILING: Duration = Duration::from_secs(1);
 
 /// Full jitter (a wait drawn evenly from zero up to a doubling ceiling) within a time budget.

@@ -35,8 +35,9 @@ use crate::{
 pub use machine::{Circuit, Decision, Mode, Probe, State, Tally};
 pub use table::TableCircuits;
 
-/// Only instances whose calls fail at the same moment write at the same time. Once the circuit is open, none
-/// does.
+/// Tries of one write of the circuit.
+// Only instances whose calls fail at the same moment write at the same time. Once the circuit is open, none
+// does.
 const TRIES: usize = 10;
 
 /// Stores the circuit that the instances share.
@@ -90,8 +91,9 @@ pub struct CircuitOpen {
 }
 
 impl CircuitOpen {
-    /// The delay for work that was not done. It is spread over some time, so that not all waiting work
-    /// returns in the second in which the circuit may close.
+    /// The delay for work that was not done.
+    // It is spread over some time, so that not all waiting work returns in the second in which the circuit may
+    // close.
     pub fn retry_delay(&self) -> SignedDuration {
         let spread = SignedDuration::try_from(full_jitter(BREAKER.spread)).unwrap_or(SignedDuration::ZERO);
         self.retry_after + spread
@@ -197,6 +199,8 @@ impl<C: Circuits> Breaker<C> {
                 None => return Ok(Permit(PermitKind::Counted)),
             }
         }
+        // Other instances took the free probes at each try, or no probe could be written. The next second shows
+        // a newer circuit.
         Err(CircuitOpen { retry_after: SignedDuration::from_secs(1) })
     }
 
@@ -204,6 +208,7 @@ impl<C: Circuits> Breaker<C> {
     /// circuit is open.
     pub async fn refuses(&self) -> Option<CircuitOpen> {
         let now = self.now();
+        // The decision gets no id, because it is not written: no probe is leased here.
         match self.current(now).await?.decide("", now) {
             Decision::Refused { wait } => {
                 Some(CircuitOpen { retry_after: SignedDuration::from_millis(wait) })
@@ -217,6 +222,7 @@ impl<C: Circuits> Breaker<C> {
         let now = self.now();
         let reported = match permit.0 {
             PermitKind::Unmonitored => return,
+            // A throttled call is neither a success nor a failure (`provider`).
             PermitKind::Counted if outcome == CallOutcome::Throttled => return,
             PermitKind::Counted => {
                 let failed = outcome == CallOutcome::Failed;
@@ -251,6 +257,8 @@ impl<C: Circuits> Breaker<C> {
 
     /// Changes the circuit with optimistic locking: retries when another instance has written.
     async fn change(&self, now: i64, next: impl Fn(&Circuit) -> Option<Circuit>) -> Result<(), TableError> {
+        // The circuit is taken from memory, which saves a read. If it is outdated, the condition of the write
+        // fails, and the circuit is read.
         let seen = self.local(|local| local.seen.clone().and_then(|(circuit, _)| circuit));
         let mut circuit = match seen {
             Some(circuit) => circuit,
@@ -301,6 +309,7 @@ impl<C: Circuits> Breaker<C> {
         let cache_ttl = i64::try_from(BREAKER.cache_ttl.as_millis()).unwrap_or(i64::MAX);
         let seen = self.local(|local| local.seen.clone());
         match seen {
+            // A clock that was set back gives a negative age. The circuit is then read again.
             Some((circuit, at)) if (0..cache_ttl).contains(&(now - at)) => circuit,
             _ => self.read(false, now).await,
         }
@@ -312,6 +321,8 @@ impl<C: Circuits> Breaker<C> {
             let dependency = self.0.dependency;
             tracing::warn!(error = error_chain(error), dependency, "a circuit cannot be read, failing open");
         }
+        // A failed read is remembered, too. So while the table does not answer, one call of this instance waits
+        // for it each second, and not every call.
         self.remember(read.ok(), now)
     }
 

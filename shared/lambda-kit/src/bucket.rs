@@ -33,15 +33,19 @@ use crate::{
 const FULL_AT: &str = "full_at";
 const SECOND: i64 = 1_000_000;
 
-/// A full bucket is equivalent to no item, so the item may expire. Clocks and the time of the deletion differ
-/// by less than this.
+/// How long the item is kept after the bucket is full, in seconds.
+// A full bucket is equivalent to no item, so the item may expire. Clocks and the time of the deletion differ by
+// less than this.
 const KEPT_SECONDS: i64 = 3600;
 
-/// At most three tries: "not full", as last seen; "full", as that write found; and "not full" again, when
-/// another caller took a token meanwhile. At one `now` it cannot become full again.
+/// Tries of one write, at most.
+// At worst, the first try assumes "not full", as last seen. The second assumes "full", as the first one found.
+// The third assumes "not full" again, because another caller took a token meanwhile. At one `now` the bucket
+// cannot become full again.
 const TRIES: usize = 3;
 
-/// How long a caller waits when its bucket's item is throttled. DynamoDB counts the writes of each second.
+/// How long a caller waits when its bucket's item is throttled.
+// DynamoDB counts the writes of each second.
 const THROTTLED: SignedDuration = SignedDuration::from_secs(1);
 
 /// The result of `take`.
@@ -84,8 +88,9 @@ impl Bucket {
         Self { table, key: key.into(), flow, seen: AtomicI64::new(0) }
     }
 
-    /// Refills `percent` more slowly. For a rate that a provider enforces: calls sent exactly at its rate
-    /// arrive early as often as late, and early ones are refused.
+    /// Refills `percent` more slowly, for a rate that a provider enforces.
+    // Calls that are sent exactly at its rate arrive early as often as late, and the provider refuses early
+    // ones.
     #[must_use]
     pub fn slower_by(mut self, percent: u32) -> Self {
         self.flow.token += self.flow.token * i64::from(percent) / 100;
@@ -108,8 +113,9 @@ impl Bucket {
         }
     }
 
-    /// Reserves one token that becomes free within `max_wait`. Waiting callers get consecutive tokens, while
-    /// polling would cost a write each time. When the table does not answer, the token is free now.
+    /// Reserves one token that becomes free within `max_wait`. Waiting callers get consecutive tokens. When the
+    /// table does not answer, the token is free now.
+    // Polling would cost a write each time.
     pub async fn reserve(&self, now: Timestamp, max_wait: SignedDuration) -> TokenReservation {
         self.reserve_many(1, now, max_wait).await
     }
@@ -159,6 +165,7 @@ impl Bucket {
 
     /// Moves `full_at` later by `count` tokens, if it then stays within the capacity and `max_wait`.
     async fn advance(&self, now: i64, count: u32, max_wait: i64) -> Result<Advance, TableError> {
+        // `Relaxed` is enough, because the value is only a guess. The condition of the write checks it.
         let mut full_at = self.seen.load(Ordering::Relaxed);
         for _ in 0..TRIES {
             let (moved, seen) = match self.move_on(full_at <= now, now, count, max_wait).await? {

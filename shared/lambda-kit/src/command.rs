@@ -163,6 +163,7 @@ where
             Outcome::Error
         }
         Err(error) => {
+            // This is no error in the log: the context works, and its rules refuse the command.
             tracing::info!(action, refusal = error.name(), "command refused");
             Outcome::Refused
         }

@@ -30,7 +30,10 @@ use hyper_util::{
 /// `connect_timeout`; further timeouts are up to the caller.
 pub fn connector(connect_timeout: Duration) -> SharedHttpConnector {
     let mut tcp = TcpConnector::new();
+    // The TLS connector around it handles `https`. With the check, the inner one would refuse those addresses.
     tcp.enforce_http(false);
+    // A request is written at once. The system would otherwise hold its last packet back until the one before
+    // is acknowledged.
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(connect_timeout));
     let https =

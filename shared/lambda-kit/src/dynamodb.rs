@@ -119,6 +119,7 @@ pub fn key(pk: impl Into<String>, sk: impl Into<String>) -> Item {
 /// When the value has no form as an item.
 pub fn to_item<T: Serialize>(operation: &'static str, key: Item, value: &T) -> Result<Item, TableError> {
     let mut item: Item = serde_dynamo::to_item(value).map_err(|e| TableError::item(operation, e))?;
+    // The key is added after the value, so that no field of the value replaces it.
     item.extend(key);
     Ok(item)
 }
@@ -165,6 +166,7 @@ pub fn outbox(events: &[Envelope]) -> Result<AttributeValue, serde_json::Error> 
     Ok(AttributeValue::L(
         events
             .iter()
+            // An event is stored as text, which the relay publishes as it is. A map would be converted twice.
             .map(|event| serde_json::to_string(event).map(AttributeValue::S))
             .collect::<Result<_, _>>()?,
     ))

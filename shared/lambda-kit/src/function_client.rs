@@ -66,8 +66,8 @@ struct FunctionFailure {
 }
 
 impl FunctionClient {
-    /// Each call is made once, with the timeout `deadline`: a function that starts slowly is not down, and a
-    /// retry would start another instance.
+    /// Each call is made once, with the timeout `deadline`.
+    // A function that starts slowly is not down, and a retry would start another instance.
     pub fn new(sdk: &Config, stage: String, deadline: Duration) -> Self {
         let config = sdk
             .to_builder()

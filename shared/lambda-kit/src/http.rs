@@ -102,6 +102,8 @@ pub fn app(routes: Router, verifier: Arc<Verifier>) -> Router {
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "No such method on this route.")
         })
+        // The last layer is the outermost one. So the correlation id exists before a problem is rendered, and
+        // problems get the security headers, too.
         .layer(middleware::from_fn(observe))
         .layer(Extension(verifier))
         .layer(middleware::from_fn(problem::render))
@@ -113,6 +115,7 @@ pub fn app(routes: Router, verifier: Arc<Verifier>) -> Router {
 async fn observe(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
+    // The metric has the route and not the path: each id in a path would make a metric of its own.
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let response = next.run(request).await;
     let status = response.status();

@@ -42,8 +42,8 @@ impl Audience {
         }
     }
 
-    /// Seconds that a token lives. An access token cannot be revoked, so it is short; a ticket is used at
-    /// once.
+    /// Seconds that a token lives.
+    // An access token cannot be revoked, so it is short. A ticket is used at once.
     pub const fn lifetime(self) -> i64 {
         match self {
             Self::Api => 15 * 60,
@@ -177,7 +177,9 @@ fn raw_signature(der: &[u8]) -> Option<[u8; 64]> {
             return None;
         }
         let (value, rest) = rest.split_at_checked(usize::from(len))?;
+        // DER puts a zero byte in front of a number whose first bit is set, because its integers are signed.
         let value = value.strip_prefix(&[0]).unwrap_or(value);
+        // DER leaves leading zeros out, so a shorter number is aligned to the right.
         let start = out.len().checked_sub(value.len())?;
         out[start..].copy_from_slice(value);
         Some(rest)
@@ -269,6 +271,7 @@ impl Verifier {
     /// `Invalid` when the token is not valid, `Key` when the key cannot be fetched.
     pub async fn verify(&self, token: &str, audience: Audience) -> Result<Claims, TokenError> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid("malformed"))?;
+        // A token must not choose how it is checked (RFC 8725 section 3.1).
         if header.alg != Algorithm::ES256 {
             return Err(TokenError::Invalid("wrong algorithm"));
         }

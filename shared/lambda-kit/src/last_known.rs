@@ -90,6 +90,7 @@ impl<K: Clone + Eq + Hash, V: Clone> LastKnown<K, V> {
         read: impl Future<Output = Result<Option<V>, E>>,
     ) -> Result<Option<Read<V>>, E> {
         let read = match self.get(&key, now) {
+            // This read has no shorter timeout, because there is no value to fall back on.
             None => read.await,
             Some(known) => match tokio::time::timeout(LAST_KNOWN_READ, read).await {
                 Err(slow) => return Ok(Some(earlier(known, &slow))),

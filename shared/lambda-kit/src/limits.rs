@@ -19,15 +19,15 @@ pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 pub const MAX_ATTEMPTS: u32 = 3;
 /// The ceiling of the first back-off; the SDK draws uniformly below it (full jitter) and doubles it.
 pub const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
-/// Tries of a post to a WebSocket connection. Others wait for the slowest one, and a client whose connection
-/// is closed instead reconnects by itself.
+/// Tries of a post to a WebSocket connection, the first included.
+// Others wait for the slowest connection, and a client whose connection is closed instead reconnects by itself.
 pub const PUSH_ATTEMPTS: u32 = 2;
 /// The state machine's timeout for a step or an undo, longer than that of the function that runs it.
 pub const SAGA_TASK: Duration = Duration::from_secs(35);
 /// The timeout of a function that handles commands, events or a stream.
 pub const COMMAND_FUNCTION: Duration = Duration::from_secs(30);
-/// The timeout of a function on a schedule. No caller waits for it, and the next run continues where it
-/// stopped.
+/// The timeout of a function on a schedule.
+// No caller waits for it, and the next run continues where it stopped.
 pub const SCHEDULED_FUNCTION: Duration = Duration::from_secs(300);
 /// The timeout of one call to the payment gateway, from the first byte sent to the last one read.
 pub const GATEWAY_CALL: Duration = Duration::from_secs(12);
@@ -35,11 +35,13 @@ pub const GATEWAY_CALL: Duration = Duration::from_secs(12);
 pub const EMAIL_CALL: Duration = Duration::from_secs(5);
 /// One SMS handed to the provider.
 pub const SMS_CALL: Duration = Duration::from_secs(5);
-/// How long the last known value is served while its source cannot be read, by a process and by caches in
-/// front of it: as long as an order waits for its stock.
+/// How long the last known value is served while its source cannot be read, by a process and by caches in front
+/// of it.
+// It is as long as an order waits for its stock.
 pub const LAST_KNOWN: Duration = Duration::from_secs(30 * 60);
-/// How long a read may take when there is a last known value: one try of an AWS call and the start of a
-/// second. The rest of an API function's time is for the rest of the response.
+/// How long a read may take when there is a last known value.
+// It is time for one try of an AWS call and the start of a second. The rest of an API function's time is for
+// the rest of the response.
 pub const LAST_KNOWN_READ: Duration = Duration::from_millis(1500);
 /// The timeout for connecting to a provider outside AWS, or to SES.
 pub const CONNECT: Duration = Duration::from_secs(1);
@@ -88,15 +90,18 @@ impl RateLimit {
     }
 }
 
-/// POST /v1/orders: more than any customer buys, and too few for a stolen account to empty the shop.
+/// The limit of POST /v1/orders.
+// It is more than any customer buys, and too little for a stolen account to empty the shop.
 pub const ORDERS_PER_USER: RateLimit = RateLimit::new(40, 1);
-/// POST /v1/quotes: the page requests one whenever the basket changes. Each quote calls inventory and
-/// fulfillment, whose capacity orders need.
+/// The limit of POST /v1/quotes.
+// The page requests a quote whenever the basket changes. Each quote calls inventory and fulfillment, whose
+// capacity orders need.
 pub const QUOTES_PER_USER: RateLimit = RateLimit::new(60, 2);
-/// /v1/auth: high enough for an office behind one address; an attacker who tries passwords gets ten a second.
+/// The limit of /v1/auth.
+// It is high enough for an office behind one address. An attacker who tries passwords gets ten a second.
 pub const AUTH_PER_ADDRESS: RateLimit = RateLimit::new(200, 10);
-/// How long to wait for a limiter, which fails open after that: a limit must not slow down what it
-/// protects.
+/// How long to wait for a limiter, which fails open after that.
+// A limit must not slow down what it protects.
 pub const LIMITER: Duration = ATTEMPT_TIMEOUT;
 
 /// How often a notification queue delivers an event before it goes to the dead-letter queue.

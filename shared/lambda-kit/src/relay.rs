@@ -130,6 +130,7 @@ where
     // left.
     for record in &event.records {
         let number = &record.dynamodb.sequence_number;
+        // A record that cannot be parked is reported as failed, because it would otherwise be skipped and lost.
         if unprocessable.contains(number) && !failed.contains(number) && !parking.park(record).await {
             failed.insert(number.clone());
         }

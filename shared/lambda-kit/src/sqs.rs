@@ -149,6 +149,7 @@ where
     let mut failed = Vec::new();
     for message in group {
         let id = message.message_id.clone();
+        // After a failure the rest of the group is not handled: its messages would overtake the failed one.
         let again = !failed.is_empty()
             || !respond(vec![(id.clone(), handler(message).await)]).batch_item_failures.is_empty();
         if again {

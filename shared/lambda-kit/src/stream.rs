@@ -41,8 +41,8 @@ pub struct ItemChange {
     pub old_image: Option<Image>,
 }
 
-/// An item of the stream, in DynamoDB's JSON. An attribute is parsed only when it is read, so that a
-/// malformed one fails its own record and not the batch.
+/// An item of the stream, in DynamoDB's JSON.
+// An attribute is parsed only when it is read, so that a malformed one fails its own record and not the batch.
 #[derive(Debug, Default, Deserialize)]
 #[serde(transparent)]
 pub struct Image {

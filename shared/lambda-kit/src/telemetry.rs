@@ -139,9 +139,9 @@ pub fn init() {
     let _ = SOURCE.set(Source { service, function });
 }
 
-/// The level applies to our own code only: at `debug` the SDK would log requests with their content. The
-/// runtime's own line for a handler's error is left out, because the kit has already logged it at its own
-/// level, and the panic hook logs panics.
+/// The level applies to our own code only.
+// At `debug` the SDK would log requests with their content. The runtime's own line for a handler's error is
+// left out, because the kit has already logged it at its own level, and the panic hook logs panics.
 fn targets(level: LevelFilter, service: &str) -> Targets {
     Targets::new()
         .with_default(LevelFilter::WARN)
@@ -156,8 +156,8 @@ pub fn record(operation: &str, outcome: Outcome, duration: Duration) {
     write(&source.operation(operation, outcome, duration, SystemTime::now()));
 }
 
-/// Records how many things of a kind `operation` found. Zero is recorded, too, so that an alarm can see that
-/// it ran.
+/// Records how many things of a kind `operation` found.
+// Zero is recorded, too, so that an alarm can see that it ran.
 pub fn found(operation: &str, kind: &'static str, found: u64) {
     let Some(source) = SOURCE.get() else { return };
     write(&source.found(operation, kind, found, SystemTime::now()));
@@ -199,8 +199,9 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-/// Writes the record as one line, synchronously: a background thread would not run, since Lambda freezes the
-/// process after the response. A metric that cannot be written fails no invocation.
+/// Writes the record as one line. A metric that cannot be written fails no invocation.
+// The write is synchronous: a background thread would not run, since Lambda freezes the process after the
+// response.
 fn write<F: Serialize>(record: &MetricRecord<'_, F>) {
     let Ok(mut line) = serde_json::to_vec(record) else { return };
     line.push(b'\n');

@@ -185,6 +185,7 @@ impl Circuit {
     pub fn decide(&self, id: &str, now: i64) -> Decision {
         match (self.mode, &self.state) {
             (Mode::Off, _) => Decision::Unmonitored,
+            // A person ends this mode, at a time that is not known.
             (Mode::ForcedOpen, _) => Decision::Refused { wait: OPEN },
             (Mode::Normal, State::Closed(_)) => Decision::Counted,
             (Mode::Normal, State::Open { until }) if now < *until => Decision::Refused { wait: until - now },
@@ -199,6 +200,7 @@ impl Circuit {
         if probes.iter().any(|probe| probe.id == id) {
             return Decision::Held;
         }
+        // A probe whose process died never reports. Its slot is free again at the end of its lease.
         let mut probes: Vec<Probe> = probes.iter().filter(|probe| now < probe.until).cloned().collect();
         if probes.len() + successes >= slots(step) {
             // There is a live one: successes alone would have ended the step.
@@ -233,6 +235,8 @@ impl Circuit {
     /// holds no failure, or the circuit has opened since.
     pub fn after_report(&self, tally: &Tally, now: i64) -> Option<Self> {
         let State::Closed(known) = &self.state else { return None };
+        // A report without a failure is not worth a write. Under another mode than `Normal`, the state decides
+        // nothing.
         if self.mode != Mode::Normal || !tally.has_failures() {
             return None;
         }

@@ -16,8 +16,9 @@ const KEYS_PER_CALL: usize = 100;
 const WRITES_PER_CALL: usize = 25;
 /// Calls for the same writes, at most.
 const WRITE_TRIES: u32 = 3;
-/// The first pause is drawn below this, each later one below twice as much. DynamoDB leaves keys unprocessed
-/// while it throttles, and would leave them unprocessed again if they were requested at once.
+/// The first pause is drawn below this, each later one below twice as much.
+// DynamoDB leaves keys unprocessed while it throttles, and would leave them unprocessed again if they were
+// requested at once.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// How a batch is read.
@@ -32,7 +33,8 @@ pub struct BatchRead {
 }
 
 impl BatchRead {
-    /// All attributes, consistently. With two tries, it fits into a function that serves a client.
+    /// All attributes, consistently.
+    // With two tries, it fits into a function that serves a client.
     pub const CONSISTENT: Self = Self { consistent: true, attributes: None, tries: 2 };
     /// All attributes, eventually consistent.
     pub const EVENTUAL: Self = Self { consistent: false, ..Self::CONSISTENT };

@@ -15,8 +15,9 @@ pub struct Partitions(u8);
 pub struct InvalidPartitions;
 
 impl Partitions {
-    /// 64,000 writes a second are more than a table's default limit of 40,000; and every list reads all
-    /// partitions.
+    /// The largest number.
+    // 64,000 writes a second are more than a table's default limit of 40,000; and every list reads all
+    // partitions.
     pub const MAX: u8 = 64;
 
     /// # Panics
@@ -36,8 +37,8 @@ impl Partitions {
         0..u16::from(self.0)
     }
 
-    /// The partition of an item, from four hexadecimal digits that are as good as random. Nothing else may
-    /// decide, because a rewrite of the item knows nothing else about it.
+    /// The partition of an item, from four hexadecimal digits that are as good as random.
+    // Nothing else may decide, because a rewrite of the item knows nothing else about it.
     pub fn of(self, digits: &str) -> u16 {
         u16::from_str_radix(digits, 16).unwrap_or_default() % u16::from(self.0)
     }

@@ -38,8 +38,9 @@ impl Table {
         Self { client, name: name.into() }
     }
 
-    /// Reads a key that no item has: the cheapest call that shows that the table answers, with a permission
-    /// that every function on the table has.
+    /// Checks that the table answers.
+    // It reads a key that no item has: the cheapest call, with a permission that every function on the table
+    // has.
     pub fn health(&self) -> Check {
         let table = self.clone();
         Check::new("table", move || {
@@ -69,6 +70,8 @@ impl Table {
     /// # Errors
     /// When the call fails.
     pub async fn get_item(&self, operation: &'static str, key: Item) -> Result<Option<Item>, TableError> {
+        // The read is consistent, because stores decide on what they read. A decision on an older item would be
+        // refused by the condition of its write.
         let read = self.client.get_item().table_name(&self.name).set_key(Some(key)).consistent_read(true);
         let answer = read.send().await.map_err(|e| TableError::call(operation, e))?;
         Ok(answer.item)

@@ -116,8 +116,7 @@ impl Write {
 }
 
 impl Table {
-    /// Makes all of these writes or none. A single put is sent as PutItem, because a transaction costs twice
-    /// as much.
+    /// Makes all of these writes or none.
     ///
     /// # Errors
     /// When the call failed or its answer was lost: it may have taken effect.
@@ -126,6 +125,7 @@ impl Table {
         operation: &'static str,
         writes: Vec<Write>,
     ) -> Result<TransactOutcome, TableError> {
+        // A single put is sent as PutItem, because a transaction costs twice as much.
         let writes = match <[Write; 1]>::try_from(writes) {
             Ok([Write { action: Action::Put(item), condition }]) => {
                 return self.put_alone(operation, item, condition).await;
@@ -203,12 +203,12 @@ fn cancellation<R>(error: &SdkError<TransactWriteItemsError, R>) -> Option<Trans
 }
 
 /// Classifies the reasons' codes, which are in the order of the transaction's items (TransactWriteItems, API
-/// reference). A failed condition outweighs a conflict: it was evaluated, and tells the item's state. `None` is
-/// a request that can never succeed.
+/// reference). `None` is a request that can never succeed.
 fn judge<'a>(codes: impl IntoIterator<Item = Option<&'a str>>) -> Option<TransactOutcome> {
     let mut outcome = None;
     for (index, code) in codes.into_iter().enumerate() {
         match code {
+            // It outweighs a conflict: the condition was evaluated, and shows the item's state.
             Some("ConditionalCheckFailed") => return Some(TransactOutcome::ConditionFailed { index }),
             Some("TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded") => {
                 outcome = Some(TransactOutcome::Conflict);

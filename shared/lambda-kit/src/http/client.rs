@@ -7,14 +7,14 @@ use std::{
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 
-/// The source address of the request at the gateway, if there is one. Headers such as `X-Forwarded-For` are
-/// ignored, because any client can send them.
+/// The source address of the request at the gateway, if there is one. Headers are ignored.
+// Any client can send headers such as `X-Forwarded-For`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddress(pub Option<IpAddr>);
 
 impl ClientAddress {
-    /// The network that limits count for: the address itself in IPv4, and its /64 in IPv6, because a household
-    /// has at least a whole /64 (RFC 6177).
+    /// The network that limits count for: the address itself in IPv4, and its /64 in IPv6.
+    // A household has at least a whole /64 (RFC 6177), so a limit for one IPv6 address would be none.
     pub fn network(self) -> Option<IpAddr> {
         Some(match self.0? {
             IpAddr::V6(v6) => {

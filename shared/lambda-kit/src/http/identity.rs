@@ -59,6 +59,7 @@ impl<S: Sync> FromRequestParts<S> for Identity {
             .ok_or_else(|| Problem::internal(&TokenError::Key("the function has no verifier".into())))?;
         let claims = verifier.verify(token, Audience::Api).await.map_err(|error| match error {
             TokenError::Invalid(_) => Problem::unauthorized(format!("{error}. Log in again for a new one.")),
+            // The token may be valid. With 401, the client would log in again for nothing.
             TokenError::Key(_) => Problem::unavailable(&error),
         })?;
         tracing::Span::current().record("user_id", claims.sub.as_str());

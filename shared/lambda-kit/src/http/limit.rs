@@ -71,6 +71,7 @@ impl Limiter {
             StatusCode::TOO_MANY_REQUESTS,
             "Too many requests. Try again after the seconds in `Retry-After`.",
         )
+        // The value is at least 1, because a client that reads 0 would try again at once.
         .with_header(header::RETRY_AFTER, number(seconds(wait).max(1)));
         allowance
             .headers()
@@ -140,7 +141,7 @@ pub async fn offer_limit(State(limiter): State<Arc<Limiter>>, mut request: Reque
     response
 }
 
-/// Limits these routes by the client's address. Takes the token before the work, which cannot be undone.
+/// Limits these routes by the client's address.
 ///
 /// # Errors
 /// 429, when no token is left.
@@ -152,6 +153,7 @@ pub async fn by_address(
 ) -> Result<Response, Problem> {
     // Without a gateway, the address is unknown.
     let Some(network) = address.network() else { return Ok(next.run(request).await) };
+    // The token is taken before the request is handled, because the effect of the request cannot be undone.
     let allowance = limiter.take(&caller_in(network), Timestamp::now()).await?;
     let mut response = next.run(request).await;
     allowance.write(response.headers_mut());

@@ -187,6 +187,7 @@ pub(super) async fn render(correlation: Correlation, request: Request, next: Nex
         None => return response,
     };
     let rendered = Rendered {
+        // The status says all that there is to say about the type (RFC 9457 section 4.2.1).
         r#type: "about:blank",
         title: status.canonical_reason().unwrap_or("Error"),
         status: status.as_u16(),
@@ -199,6 +200,7 @@ pub(super) async fn render(correlation: Correlation, request: Request, next: Nex
     // Strings and numbers only: this has a JSON form.
     let body = serde_json::to_vec(&rendered).unwrap_or_default();
     let (mut parts, _) = response.into_parts();
+    // It is the length of the body that is replaced here.
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

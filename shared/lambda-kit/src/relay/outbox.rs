@@ -78,6 +78,8 @@ impl StreamRecord {
         new.strings(OUTBOX)
             .map_err(RelayError::Malformed)?
             .iter()
+            // A change that leaves the outbox as it is brings the same events in its new image. They were
+            // published with the earlier record.
             .filter(|body| !old.contains(*body))
             .map(|body| Outgoing::read(&self.dynamodb.sequence_number, body))
             .collect()

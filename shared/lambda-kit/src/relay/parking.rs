@@ -27,7 +27,8 @@ const ITEM_PK: &str = "item_pk";
 const ITEM_SK: &str = "item_sk";
 const PARKED_AT: &str = "parked_at";
 
-/// Records of one page: as many sagas as these start within a few seconds of a relay's 30.
+/// Records of one page.
+// A relay has 30 s. It starts as many sagas as these within a few seconds.
 const PAGE: i32 = 25;
 
 /// Which parked records to retry.
@@ -105,6 +106,7 @@ impl Parking {
             item.insert(name.to_owned(), string(value));
         }
         item.insert(PARKED_AT.to_owned(), string(Timestamp::now().to_string()));
+        // The key is the sequence number, so that a record that Lambda delivers again is parked once.
         match self.table.put("parking a record", item).await {
             Ok(()) => {
                 tracing::error!(sequence_number, "a record cannot be processed and is parked");
@@ -154,6 +156,8 @@ impl Parking {
         }
         let Handled { failed, unprocessable } =
             publisher.process(Arc::new(StreamEvent { records }), then).await;
+        // A record is deleted after it was processed. If the function dies in between, the next retry publishes
+        // its events again, and consumers recognise them by their ids.
         for (number, record) in parked {
             if failed.contains(&number) {
                 retried.failed += 1;

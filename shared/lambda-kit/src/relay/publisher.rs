@@ -1,3 +1,5 @@
+//! Publishes events to the topic, in batches.
+
 use std::{collections::HashSet, sync::Arc};
 
 use aws_sdk_sns::types::{BatchResultErrorEntry, MessageAttributeValue, PublishBatchRequestEntry};
@@ -13,8 +15,8 @@ use crate::{
 /// SNS takes at most 10 messages and 262,144 bytes a batch (PublishBatch, API reference).
 const BATCH_ENTRIES: usize = 10;
 const BATCH_BYTES: usize = 262_144;
-/// More than an entry's identifiers and attributes take, which count with its body: 128 characters each for its group and
-/// deduplication id, and its two attributes.
+/// More bytes than an entry's identifiers and attributes take.
+// They count with its body: 128 characters each for its group and deduplication id, and its two attributes.
 const ENTRY_BYTES: usize = 1024;
 
 /// Publishes to the FIFO topic `events`.
@@ -47,9 +49,7 @@ impl Publisher {
 
     /// Publishes events, those of a subject in their order, and returns the result for each origin.
     ///
-    /// A call carries one event of each subject, because SNS refuses entry by entry: it could take a subject's second
-    /// event without the first. Once an event of a subject fails, the later ones wait. Once a call fails, all that is left
-    /// waits: a topic that throttles would refuse it as well.
+    /// Once an event of a subject fails, the later ones wait. Once a call fails, all that is left waits.
     pub async fn publish(&self, events: &[Outgoing]) -> Handled {
         let mut handled = Handled::default();
         let mut waiting: Vec<&Outgoing> = Vec::new();
@@ -62,6 +62,8 @@ impl Publisher {
             }
         }
         while !waiting.is_empty() {
+            // A batch has one event of each subject, because SNS refuses entry by entry: it could take a
+            // subject's second event without the first.
             let (batch, later) = next_batch(waiting);
             waiting = later;
             let refused = match self.publish_batch(&batch).await {
@@ -71,6 +73,7 @@ impl Publisher {
                         error = error_chain(&error),
                         "events are not published, and are tried again"
                     );
+                    // All that is left fails, too: a topic that throttles would refuse it as well.
                     handled.failed.extend(batch.iter().chain(&waiting).map(|event| event.origin.clone()));
                     return handled;
                 }
@@ -156,15 +159,18 @@ impl Publisher {
         PublishBatchRequestEntry::builder()
             .id(index.to_string())
             .message(&outgoing.body)
+            // Events of one subject stay in order, and a slow subject does not hold up the others.
             .message_group_id(&event.subject)
             .message_deduplication_id(deduplication_id)
+            // The filter policies of the subscriptions compare the type.
             .message_attributes("event_type", attribute(&event.event_type)?)
             .message_attributes("source", attribute(&event.source)?)
             .build()
     }
 }
 
-/// Whether the entry itself is invalid. Throttling counts as the sender's fault, too, but it passes.
+/// Whether the entry itself is invalid.
+// Throttling counts as the sender's fault, too, but it passes.
 fn is_final(failure: &BatchResultErrorEntry) -> bool {
     failure.sender_fault() && failure.code().starts_with("Invalid")
 }

@@ -25,12 +25,13 @@ use crate::{
     telemetry::{self, Outcome},
 };
 
-/// Items on one page. With five events each, which is many, they take 50 calls to the topic: some seconds of
-/// a relay's 30.
+/// Items on one page.
+// With five events each, which is many, they take 50 calls to the topic: some seconds of a relay's 30.
 const PAGE_ITEMS: i32 = 100;
 
-/// With an event's id (36) and a dot it stays below the 128 characters of a deduplication id (PublishBatch, API
-/// reference).
+/// Characters of a run's name, at most.
+// With an event's id (36) and a dot it stays below the 128 characters of a deduplication id (PublishBatch, API
+// reference).
 const RUN_MAX: usize = 64;
 
 /// Which page to publish.
