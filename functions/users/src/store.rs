@@ -5,7 +5,7 @@
 //! | account: what a password belongs to | `EMAIL#<address>` | `ACCOUNT` |
 //! | profile: the person, and the outbox; later, what is left of it | `USER#<id>` | `PROFILE` |
 //! | session: what is behind a refresh token | `USER#<id>` | `SESSION#<hash>` |
-//! | revoked: the mark of a family that ended | `USER#<id>` | `REVOKED_FAMILY#<id>` |
+//! | revoked: the mark of a family that ended | `USER#<id>` | `FAMILY#<id>` |
 //! | failures: logins that failed, by e-mail address and network, and by e-mail address | `LOGIN#<digest>` | `FAILURES` |
 //!
 //! That an e-mail address belongs to one account is the account's key, and nothing else.
@@ -37,7 +37,7 @@ const REVOKED_LIFETIME: i64 = 31 * 24 * 60 * 60;
 
 const PROFILE: &str = "PROFILE";
 const SESSION: &str = "SESSION#";
-const REVOKED_FAMILY: &str = "REVOKED_FAMILY#";
+const REVOKED_FAMILY: &str = "FAMILY#";
 /// An attribute that only erased profiles have.
 pub(crate) const ERASED_AT: &str = "erased_at";
 
