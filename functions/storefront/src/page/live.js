@@ -74,7 +74,9 @@ function receive(frame) {
   if (frame.type === 'order') takeEvent(order, frame);
   if (frame.type === 'payment' || frame.type === 'shipment') takePart(order, frame);
   if (frame.type === 'gap') readEvents(order, 0).catch(() => { /* The order's end reads them again. */ });
-  if (frame.event_type === 'payment.pending') readPayment(order);
+  // Two contexts publish these, so they come in either order. The payment is read when both are there.
+  const isPending = ['payment.pending', 'order.payment_pending'].includes(frame.event_type);
+  if (isPending && order.facts.has('payment.pending')) readPayment(order);
   show(order);
 }
 
