@@ -42,14 +42,25 @@ pub fn store(table: Table) -> Store {
 
 /// Puts the order into a store, at second 0.
 pub async fn place_order(store: &Store) {
+    place_order_of(store, &order_id(), &user_id(), "{}", 0).await;
+}
+
+/// Puts a customer's order into a store.
+pub async fn place_order_of(
+    store: &Store,
+    order_id: &OrderId,
+    customer: &UserId,
+    checkout_details: &str,
+    second: i64,
+) {
     let order = NewOrder {
-        order_id: &order_id(),
-        user_id: &user_id(),
+        order_id,
+        user_id: customer,
         correlation_id: &correlation_id(),
         request_hash: "",
-        checkout_details: "{}",
+        checkout_details,
     };
-    crate::handler::place(store, &order, place(), at(0)).await.unwrap();
+    crate::handler::place(store, &order, place(), at(second)).await.unwrap();
 }
 
 /// The time `second` seconds after the order was placed.
@@ -165,13 +176,6 @@ pub fn unanswered() -> Forecast {
 /// Places a customer's order of two mugs `second` seconds after the first one, and returns its id.
 pub async fn order_of(store: &Store, customer: &UserId, name: &str, second: i64) -> OrderId {
     let order_id = OrderId::derive(customer, &IdempotencyKey::try_from(name).unwrap());
-    let order = NewOrder {
-        order_id: &order_id,
-        user_id: customer,
-        correlation_id: &correlation_id(),
-        request_hash: "",
-        checkout_details: "{}",
-    };
-    crate::handler::place(store, &order, place(), at(second)).await.unwrap();
+    place_order_of(store, &order_id, customer, "{}", second).await;
     order_id
 }

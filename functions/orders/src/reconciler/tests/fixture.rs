@@ -27,8 +27,7 @@ use crate::{
         report::ReconciliationReport,
     },
     relay::Starter,
-    store::NewOrder,
-    testing::{at, correlation_id, order_id, place, user_id},
+    testing::{at, correlation_id, order_id, place_order_of, user_id},
 };
 
 /// The version of an order that was only placed.
@@ -139,17 +138,9 @@ impl Fixture {
 
     /// An order that was placed and then took these commands, one a second; the index is up to date.
     pub async fn with_order(self, commands: Vec<Command>) -> Self {
-        let (order_id, user_id, correlation_id) = (order_id(), user_id(), correlation_id());
-        let order = NewOrder {
-            order_id: &order_id,
-            user_id: &user_id,
-            correlation_id: &correlation_id,
-            request_hash: "",
-            checkout_details: CHECKOUT_DETAILS,
-        };
-        crate::handler::place(&self.reconciler.store, &order, place(), at(0)).await.unwrap();
+        let (store, order_id, correlation_id) = (&self.reconciler.store, order_id(), correlation_id());
+        place_order_of(store, &order_id, &user_id(), CHECKOUT_DETAILS, 0).await;
         for (second, command) in (1..).zip(commands) {
-            let store = &self.reconciler.store;
             crate::handler::execute(store, &order_id, &command, &correlation_id, at(second)).await.unwrap();
         }
         self.update_index().await;
@@ -162,15 +153,7 @@ impl Fixture {
         for n in 0..count {
             let order_id = OrderId::try_from(format!("ord_{n:032x}")).unwrap();
             self.with_state(|state| state.executions.insert(order_id.to_string(), "RUNNING".to_owned()));
-            let (user_id, correlation_id) = (user_id(), correlation_id());
-            let order = NewOrder {
-                order_id: &order_id,
-                user_id: &user_id,
-                correlation_id: &correlation_id,
-                request_hash: "",
-                checkout_details: CHECKOUT_DETAILS,
-            };
-            crate::handler::place(&self.reconciler.store, &order, place(), at(0)).await.unwrap();
+            place_order_of(&self.reconciler.store, &order_id, &user_id(), CHECKOUT_DETAILS, 0).await;
         }
     }
 
