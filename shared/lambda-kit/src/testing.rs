@@ -36,7 +36,8 @@ use aws_smithy_runtime_api::{
 use aws_smithy_types::{body::SdkBody, retry::RetryConfig};
 use aws_types::{SdkConfig, region::Region};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use contracts::UserId;
+use contracts::{CorrelationId, Envelope, EventId, Metadata, UserId};
+use jiff::Timestamp;
 
 use crate::{
     aws,
@@ -343,6 +344,24 @@ fn throttled_answer() -> HttpResponse {
         "message": "Throughput exceeds the current capacity of your table or index.",
     });
     HttpResponse::new(StatusCode::try_from(400).expect("a status"), SdkBody::from(body.to_string()))
+}
+
+/// An event without data, of the year 1970. Its id is derived from subject and sequence.
+pub fn event(subject: &str, event_type: &str, sequence: u64) -> Envelope {
+    Envelope {
+        event_id: EventId::derive("test", subject, sequence),
+        event_type: event_type.to_owned(),
+        event_version: 1,
+        occurred_at: Timestamp::UNIX_EPOCH,
+        source: "test".to_owned(),
+        subject: subject.to_owned(),
+        sequence,
+        correlation_id: CorrelationId::try_from("cor").expect("a correlation id"),
+        causation_id: "test".to_owned(),
+        traceparent: None,
+        data: serde_json::json!({}),
+        metadata: Metadata::default(),
+    }
 }
 
 /// Makes tokens that `verifier` trusts.

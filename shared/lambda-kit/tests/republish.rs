@@ -1,6 +1,6 @@
 //! Publishing a table's outboxes again, page by page: a real table, and a topic that keeps what it is given.
 
-use contracts::{CorrelationId, Envelope, EventId, Metadata};
+use contracts::{Envelope, EventId};
 use jiff::Timestamp;
 use lambda_kit::{
     aws::MAX_ATTEMPTS,
@@ -26,20 +26,8 @@ struct Fixture {
 }
 
 fn event(subject: &str, event_type: &str, sequence: u64) -> Envelope {
-    Envelope {
-        event_id: EventId::derive("test", subject, sequence),
-        event_type: event_type.to_owned(),
-        event_version: 1,
-        occurred_at: Timestamp::from_second(i64::try_from(sequence).unwrap()).unwrap(),
-        source: "test".to_owned(),
-        subject: subject.to_owned(),
-        sequence,
-        correlation_id: CorrelationId::try_from("cor").unwrap(),
-        causation_id: "test".to_owned(),
-        traceparent: None,
-        data: serde_json::json!({}),
-        metadata: Metadata::default(),
-    }
+    let occurred_at = Timestamp::from_second(i64::try_from(sequence).unwrap()).unwrap();
+    Envelope { occurred_at, ..testing::event(subject, event_type, sequence) }
 }
 
 impl Fixture {

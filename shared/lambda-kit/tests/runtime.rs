@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use contracts::{CorrelationId, Envelope, EventId, Metadata};
+use contracts::Envelope;
 use jiff::Timestamp;
 use lambda_kit::{
     dynamodb::{OUTBOX, Table, key, outbox},
@@ -129,23 +129,6 @@ fn response(body: Value) -> (String, Value) {
     ("response".to_owned(), body)
 }
 
-fn event(subject: &str, event_type: &str, sequence: u64) -> Envelope {
-    Envelope {
-        event_id: EventId::derive("test", subject, sequence),
-        event_type: event_type.to_owned(),
-        event_version: 1,
-        occurred_at: Timestamp::UNIX_EPOCH,
-        source: "test".to_owned(),
-        subject: subject.to_owned(),
-        sequence,
-        correlation_id: CorrelationId::try_from("cor").unwrap(),
-        causation_id: "test".to_owned(),
-        traceparent: None,
-        data: json!({}),
-        metadata: Metadata::default(),
-    }
-}
-
 async fn put(table: &Table, pk: &str, events: &[Envelope]) {
     let mut item = key(pk, "ITEM");
     item.insert(OUTBOX.to_owned(), outbox(events).unwrap());
@@ -156,8 +139,8 @@ async fn put(table: &Table, pk: &str, events: &[Envelope]) {
 async fn a_relay_publishes_its_stream_and_does_what_an_operator_requests() {
     let (url, topic) = (testing::shared_table().await, Topic::open().await);
     let (table, _) = testing::table_at(&url);
-    put(&table, "ITEM#1", &[event("b", "order.created", 1)]).await;
-    let body = serde_json::to_string(&event("a", "order.created", 1)).unwrap();
+    put(&table, "ITEM#1", &[testing::event("b", "order.created", 1)]).await;
+    let body = serde_json::to_string(&testing::event("a", "order.created", 1)).unwrap();
     let change = json!({
         "SequenceNumber": "1",
         "Keys": {"pk": {"S": "ITEM#0"}, "sk": {"S": "ITEM"}},
@@ -190,9 +173,9 @@ async fn a_consumer_reports_the_messages_that_failed() {
     let message =
         |id: &str, event: &Envelope| json!({"messageId": id, "body": serde_json::to_string(event).unwrap()});
     let batch = json!({"Records": [
-        message("handled", &event("good", "user.deleted", 1)),
-        message("failed", &event("bad", "user.deleted", 1)),
-        message("of another type", &event("bad", "user.updated", 2)),
+        message("handled", &testing::event("good", "user.deleted", 1)),
+        message("failed", &testing::event("bad", "user.deleted", 1)),
+        message("of another type", &testing::event("bad", "user.updated", 2)),
         {"messageId": "no event", "body": "{}"},
     ]});
     let invocations = [json!({"action": "health"}), batch, json!({"Records": "none"})];

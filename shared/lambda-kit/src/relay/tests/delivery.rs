@@ -1,8 +1,7 @@
 //! Relays batches of a real table to a topic that fails in every way, and applies Lambda's rule for
 //! redelivery.
 
-use contracts::{CorrelationId, Envelope, EventId, Metadata};
-use jiff::Timestamp;
+use contracts::Envelope;
 
 use super::*;
 use crate::{
@@ -29,20 +28,7 @@ struct Fixture {
 }
 
 fn envelope(subject: &str, sequence: u64) -> Envelope {
-    Envelope {
-        event_id: EventId::derive("test", subject, sequence),
-        event_type: "order.created".to_owned(),
-        event_version: 1,
-        occurred_at: Timestamp::UNIX_EPOCH,
-        source: "test".to_owned(),
-        subject: subject.to_owned(),
-        sequence,
-        correlation_id: CorrelationId::try_from("cor").unwrap(),
-        causation_id: "test".to_owned(),
-        traceparent: None,
-        data: json!({}),
-        metadata: Metadata::default(),
-    }
+    testing::event(subject, "order.created", sequence)
 }
 
 /// The outbox of an item that brings these events, as (subject, sequence).
