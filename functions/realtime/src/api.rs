@@ -12,7 +12,7 @@ use axum::{
 use jiff::Timestamp;
 use lambda_kit::{
     http::{Identity, Problem},
-    jwt::{Audience, Signer},
+    jwt::{Audience, Signer, Subject},
 };
 use serde::Serialize;
 
@@ -72,9 +72,16 @@ struct TicketAnswer<'a> {
 /// A ticket carries the user's roles, so that an administrator may watch any order.
 async fn issue(State(tickets): State<Arc<Tickets>>, identity: Identity) -> Result<Response, Problem> {
     let now = Timestamp::now().as_second();
+    let subject = Subject {
+        user_id: identity.user_id,
+        session_id: identity.session_id,
+        roles: identity.roles,
+        auth_time: identity.auth_time,
+        email_verified: identity.email_verified,
+    };
     let ticket = tickets
         .signer
-        .sign(&identity.user_id, identity.roles, Audience::Realtime, now)
+        .sign(&subject, Audience::Realtime, now)
         .await
         .map_err(|error| Problem::unavailable(&error))?;
     let answer =

@@ -88,6 +88,8 @@ fn allow(method_arn: String, claims: &Claims) -> Policy {
         .iter()
         .map(|role| match role {
             Role::Admin => ADMIN,
+            Role::Fulfillment => "fulfillment",
+            Role::Support => "support",
         })
         .collect();
     let context = HashMap::from([("user_id", claims.sub.to_string()), ("roles", roles.join(","))]);

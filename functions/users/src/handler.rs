@@ -129,7 +129,7 @@ async fn renew_access(
         // address.
         .filter(|account| !revoked && account.user_id == *user_id)
         .ok_or(UsersError::InvalidRefreshToken)?;
-    Ok(signer.sign(user_id, account.roles, Audience::Api, now).await?)
+    Ok(signer.sign(&session.subject(account.roles), Audience::Api, now).await?)
 }
 
 /// Revokes the family of a token that was used twice, and returns the client's error.

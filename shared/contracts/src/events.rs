@@ -6,8 +6,8 @@ use serde_json::Value;
 
 pub use crate::channel::Channel;
 use crate::{
-    Availability, EventId, EventPayload, Money, OrderDiscount, OrderId, OrderLine, PricedLine, Sku, UserId,
-    failure::Failure,
+    Availability, EventId, EventPayload, Money, OrderDiscount, OrderId, OrderLine, PricedLine, SessionId,
+    Sku, UserId, failure::Failure,
 };
 
 // `after` names the payload of the version before this one. Its `read` converts all versions that are older
@@ -56,6 +56,12 @@ event!(
         phone: Option<String>,
         /// E-mail, and SMS when there is a phone number, until the user changes it.
         notification_preferences: NotificationPreferences,
+        /// Whether the user has shown that the address is theirs. `false` in events from before this field.
+        #[serde(default)]
+        email_verified: bool,
+        /// Whether the user has shown that the number is theirs. `false` in events from before this field.
+        #[serde(default)]
+        phone_verified: bool,
     }
 );
 
@@ -64,7 +70,7 @@ event!(
     UserUpdated, "user.updated", v 1 {
         /// The event's subject.
         user_id: UserId,
-        /// Never changes.
+        /// Lower case, with an ASCII domain (IDNA); at most 254 characters.
         email: String,
         /// One line, at most 200 characters.
         name: String,
@@ -72,6 +78,12 @@ event!(
         phone: Option<String>,
         /// As the user chose them last.
         notification_preferences: NotificationPreferences,
+        /// Whether the user has shown that the address is theirs. `false` in events from before this field.
+        #[serde(default)]
+        email_verified: bool,
+        /// Whether the user has shown that the number is theirs. `false` in events from before this field.
+        #[serde(default)]
+        phone_verified: bool,
     }
 );
 
@@ -79,6 +91,33 @@ event!(
     /// The user's account was erased. Every consumer erases what else it holds about the person.
     UserDeleted, "user.deleted", v 1 {
         /// The event's subject. It is not used again.
+        user_id: UserId,
+    }
+);
+
+event!(
+    /// The shop's staff has suspended the account: it may do nothing until it is restored.
+    UserSuspended, "user.suspended", v 1 {
+        /// The event's subject.
+        user_id: UserId,
+    }
+);
+
+event!(
+    /// The account is no longer suspended.
+    UserRestored, "user.restored", v 1 {
+        /// The event's subject.
+        user_id: UserId,
+    }
+);
+
+event!(
+    /// A login has ended before its time: by the user, by the shop's staff, or because its refresh token was
+    /// used twice. The subject is the session's id.
+    SessionEnded, "session.ended", v 1 {
+        /// The event's subject. It is not used again.
+        session_id: SessionId,
+        /// The user who had logged in.
         user_id: UserId,
     }
 );

@@ -113,6 +113,14 @@ string_newtype!(
 );
 
 string_newtype!(
+    /// `ses_` and 32 hexadecimal digits: one login, and all refreshes after it.
+    SessionId,
+    |v| is_prefixed_uuid(v, "ses_"),
+    "must be `ses_` followed by 32 hexadecimal digits",
+    "^ses_[0-9a-f]{32}$"
+);
+
+string_newtype!(
     /// `evt_` and 32 hexadecimal digits.
     EventId,
     |v| is_prefixed_uuid(v, "evt_"),
@@ -166,6 +174,13 @@ impl UserId {
     /// A new id that sorts by the time it was made (UUID version 7).
     pub fn generate() -> Self {
         Self(format!("usr_{}", Uuid::now_v7().simple()))
+    }
+}
+
+impl SessionId {
+    /// A new id that sorts by the time it was made (UUID version 7).
+    pub fn generate() -> Self {
+        Self(format!("ses_{}", Uuid::now_v7().simple()))
     }
 }
 

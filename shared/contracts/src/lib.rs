@@ -20,7 +20,9 @@ mod stock;
 
 pub use currency::{ChargeRule, NotChargeable, charge_rules};
 pub use event::{DecodeError, Envelope, EventPayload, Metadata, NewEvent};
-pub use ids::{CorrelationId, EventId, IdempotencyKey, InvalidId, NotificationId, OrderId, Sku, UserId};
+pub use ids::{
+    CorrelationId, EventId, IdempotencyKey, InvalidId, NotificationId, OrderId, SessionId, Sku, UserId,
+};
 pub use money::{Money, MoneyError};
 pub use order::{OrderDiscount, OrderLine, PricedLine, ShippingAddress};
 pub use order_status::OrderStatus;

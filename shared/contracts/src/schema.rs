@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Availability, CorrelationId, Currency, Envelope, EventId, EventPayload, Money, NewEvent, NotificationId,
-    OrderDiscount, OrderId, OrderLine, PricedLine, Sku, UserId,
+    OrderDiscount, OrderId, OrderLine, PricedLine, SessionId, Sku, UserId,
     events::*,
     saga::{Failure, PAYMENT_DECLINED},
 };
@@ -44,6 +44,8 @@ pub fn event_versions() -> Vec<EventVersion> {
     let (name, category) = ("Blue mug".to_owned(), "kitchen".to_owned());
 
     let users = About { source: "users", subject: user_id.as_str() };
+    let session_id = SessionId::try_from("ses_0123456789abcdef0123456789abcdef").expect("a session id");
+    let session = About { source: "users", subject: session_id.as_str() };
     let catalog = About { source: "catalog", subject: "MUG-BLUE" };
     let stock = About { source: "inventory", subject: "MUG-BLUE" };
     let about = EventId::derive("orders", order_id().as_str(), 6);
@@ -60,6 +62,8 @@ pub fn event_versions() -> Vec<EventVersion> {
             name: "Ada Lovelace".to_owned(),
             phone: Some("+14155550123".to_owned()),
             notification_preferences: preferences,
+            email_verified: true,
+            phone_verified: false,
         }),
         users.tells(UserUpdated {
             user_id: user_id.clone(),
@@ -67,8 +71,13 @@ pub fn event_versions() -> Vec<EventVersion> {
             name: "Ada Lovelace".to_owned(),
             phone: Some("+14155550123".to_owned()),
             notification_preferences: preferences,
+            email_verified: true,
+            phone_verified: false,
         }),
         users.tells(UserDeleted { user_id: user_id.clone() }),
+        users.tells(UserSuspended { user_id: user_id.clone() }),
+        users.tells(UserRestored { user_id: user_id.clone() }),
+        session.tells(SessionEnded { session_id: session_id.clone(), user_id: user_id.clone() }),
         catalog.tells(ProductCreated {
             sku: sku(),
             name: name.clone(),

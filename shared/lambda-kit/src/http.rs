@@ -40,7 +40,7 @@ pub use body::{BODY_LIMIT, Body};
 pub use client::ClientAddress;
 pub use etag::EntityTags;
 pub use idempotency::{Idempotency, replayed};
-pub use identity::{Admin, Identity};
+pub use identity::{Admin, Identity, RecentLogin};
 #[cfg(feature = "limiter")]
 pub use limit::{Limited, Limiter, by_address, offer_limit};
 pub use page::{List, Page};

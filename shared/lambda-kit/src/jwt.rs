@@ -12,7 +12,7 @@ use aws_sdk_kms::{
 };
 use aws_types::SdkConfig;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use contracts::UserId;
+use contracts::{SessionId, UserId};
 use futures::FutureExt;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, errors::ErrorKind};
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,25 @@ impl Audience {
 pub enum Role {
     /// Staff of the shop: products, stock, codes, all orders.
     Admin,
+    /// Staff of the warehouse: shipments.
+    Fulfillment,
+    /// Staff who help customers: reads and cancels orders.
+    Support,
+}
+
+/// The user that a token is issued to, and the login that it comes from.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// The user.
+    pub user_id: UserId,
+    /// The login.
+    pub session_id: SessionId,
+    /// Those that the account has now.
+    pub roles: Vec<Role>,
+    /// When the user last gave the password. Unix seconds.
+    pub auth_time: i64,
+    /// Whether the user has shown that the account's e-mail address is theirs.
+    pub email_verified: bool,
 }
 
 /// The payload of a token (RFC 7519 section 4.1).
@@ -76,6 +95,13 @@ pub struct Claims {
     /// Those that the account had when the token was issued.
     #[serde(default)]
     pub roles: Vec<Role>,
+    /// The login that the token comes from (OpenID Connect Front-Channel Logout 1.0).
+    pub sid: SessionId,
+    /// When the user last gave the password (OpenID Connect Core 1.0). Unix seconds.
+    pub auth_time: i64,
+    /// Whether the user had shown that the account's e-mail address is theirs, when the token was issued.
+    #[serde(default)]
+    pub email_verified: bool,
 }
 
 /// Why a token was not issued or accepted.
@@ -124,25 +150,22 @@ impl Signer {
         Self { kms, key_arn }
     }
 
-    /// Signs a token for `user`, valid from `now` (Unix seconds) for the audience's lifetime.
+    /// Signs a token for `subject`, valid from `now` (Unix seconds) for the audience's lifetime.
     ///
     /// # Errors
     /// `TokenError::Key` when KMS does not sign.
-    pub async fn sign(
-        &self,
-        user: &UserId,
-        roles: Vec<Role>,
-        audience: Audience,
-        now: i64,
-    ) -> Result<String, TokenError> {
+    pub async fn sign(&self, subject: &Subject, audience: Audience, now: i64) -> Result<String, TokenError> {
         let header = Header { alg: "ES256", typ: "JWT", kid: key_id(&self.key_arn) };
         let claims = Claims {
-            sub: user.clone(),
+            sub: subject.user_id.clone(),
             iss: ISSUER.to_owned(),
             aud: audience.as_str().to_owned(),
             iat: now,
             exp: now + audience.lifetime(),
-            roles,
+            roles: subject.roles.clone(),
+            sid: subject.session_id.clone(),
+            auth_time: subject.auth_time,
+            email_verified: subject.email_verified,
         };
         let signed = format!("{}.{}", encode(&header)?, encode(&claims)?);
         let hash = digest(&SHA256, signed.as_bytes());
@@ -369,7 +392,8 @@ mod tests {
 
     fn claims(audience: Audience, exp: i64) -> serde_json::Value {
         serde_json::json!({
-            "sub": UserId::generate(), "iss": ISSUER, "aud": audience.as_str(), "iat": 0, "exp": exp, "roles": ["admin"]
+            "sub": UserId::generate(), "iss": ISSUER, "aud": audience.as_str(), "iat": 0, "exp": exp, "roles": ["admin"],
+            "sid": SessionId::generate(), "auth_time": 0,
         })
     }
 

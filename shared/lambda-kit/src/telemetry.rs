@@ -163,6 +163,53 @@ pub fn found(operation: &str, kind: &'static str, found: u64) {
     write(&source.found(operation, kind, found, SystemTime::now()));
 }
 
+/// What someone does with an account that its owner, or the shop's staff, may want to know of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of the metric, and say it")]
+pub enum SecurityEvent {
+    LoginFailed,
+    LoginLockedOut,
+    TokenRefused,
+    RefreshTokenReused,
+    PasswordChanged,
+    PasswordResetRequested,
+    PasswordReset,
+    EmailChanged,
+    SessionsEnded,
+    RoleGranted,
+    RoleRevoked,
+    AccountSuspended,
+    AccountRestored,
+}
+
+impl SecurityEvent {
+    /// Its `Kind` in the metric, and `security_event` in the log line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LoginFailed => "login_failed",
+            Self::LoginLockedOut => "login_locked_out",
+            Self::TokenRefused => "token_refused",
+            Self::RefreshTokenReused => "refresh_token_reused",
+            Self::PasswordChanged => "password_changed",
+            Self::PasswordResetRequested => "password_reset_requested",
+            Self::PasswordReset => "password_reset",
+            Self::EmailChanged => "email_changed",
+            Self::SessionsEnded => "sessions_ended",
+            Self::RoleGranted => "role_granted",
+            Self::RoleRevoked => "role_revoked",
+            Self::AccountSuspended => "account_suspended",
+            Self::AccountRestored => "account_restored",
+        }
+    }
+}
+
+/// Logs a security event, and counts it by its kind (metric `Found`, operation `security`). `source` is a digest of
+/// who did it or tried to, such as of a network. The span has the user, where there is one.
+pub fn security(event: SecurityEvent, source: Option<&str>) {
+    tracing::warn!(security_event = event.as_str(), source, "security event");
+    found("security", event.as_str(), 1);
+}
+
 impl Source {
     fn operation<'a>(
         &'a self,

@@ -36,13 +36,13 @@ use aws_smithy_runtime_api::{
 use aws_smithy_types::{body::SdkBody, retry::RetryConfig};
 use aws_types::{SdkConfig, region::Region};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use contracts::{CorrelationId, Envelope, EventId, Metadata, UserId};
+use contracts::{CorrelationId, Envelope, EventId, Metadata, SessionId, UserId};
 use jiff::Timestamp;
 
 use crate::{
     aws,
     dynamodb::{PK, SK, Table},
-    jwt::{Audience, Claims, ISSUER, Role, Verifier},
+    jwt::{Audience, Claims, ISSUER, Role, Subject, Verifier},
 };
 
 #[cfg(feature = "http")]
@@ -396,6 +396,12 @@ impl Tokens {
         self.bearer(user, vec![], Audience::Api, 1)
     }
 
+    /// `Bearer …` for a customer who gave the password in 1970.
+    pub fn stale_login(&self, user: &UserId) -> String {
+        let claims = Claims { auth_time: 0, ..claims(user, vec![], Audience::Api, 4_000_000_000) };
+        format!("Bearer {}", self.sign(&claims))
+    }
+
     /// The value of `Authorization` with such a token. `exp` in Unix seconds.
     pub fn bearer(&self, user: &UserId, roles: Vec<Role>, audience: Audience, exp: i64) -> String {
         format!("Bearer {}", self.token(user, roles, audience, exp))
@@ -403,19 +409,42 @@ impl Tokens {
 
     /// A token without its scheme. `exp` in Unix seconds.
     pub fn token(&self, user: &UserId, roles: Vec<Role>, audience: Audience, exp: i64) -> String {
-        let claims = Claims {
-            sub: user.clone(),
-            iss: ISSUER.to_owned(),
-            aud: audience.as_str().to_owned(),
-            iat: 0,
-            exp,
-            roles,
-        };
+        self.sign(&claims(user, roles, audience, exp))
+    }
+
+    /// A token with these claims.
+    pub fn sign(&self, claims: &Claims) -> String {
         let encode = |json: serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
         let header = serde_json::json!({"alg": "ES256", "typ": "JWT", "kid": "test"});
         let signed =
             format!("{}.{}", encode(header), encode(serde_json::to_value(claims).expect("claims are JSON")));
         let signature = self.key.sign(&SystemRandom::new(), signed.as_bytes()).expect("a signature");
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
+    }
+}
+
+/// A user who has just logged in, with a verified e-mail address.
+pub fn subject(user: &UserId, roles: Vec<Role>) -> Subject {
+    Subject {
+        user_id: user.clone(),
+        session_id: SessionId::generate(),
+        roles,
+        auth_time: Timestamp::now().as_second(),
+        email_verified: true,
+    }
+}
+
+/// The claims of a user who has just logged in, with a verified e-mail address. `exp` in Unix seconds.
+pub fn claims(user: &UserId, roles: Vec<Role>, audience: Audience, exp: i64) -> Claims {
+    Claims {
+        sub: user.clone(),
+        iss: ISSUER.to_owned(),
+        aud: audience.as_str().to_owned(),
+        iat: 0,
+        exp,
+        roles,
+        sid: SessionId::generate(),
+        auth_time: Timestamp::now().as_second(),
+        email_verified: true,
     }
 }

@@ -48,7 +48,7 @@ async fn a_signed_token_is_valid_for_its_audience_and_as_long_as_that_says() {
         (Audience::Api, "ordersaga-api", Audience::Realtime, 900),
         (Audience::Realtime, "ordersaga-realtime", Audience::Api, 60),
     ] {
-        let token = signer.sign(&user, vec![Role::Admin], audience, now).await.unwrap();
+        let token = signer.sign(&testing::subject(&user, vec![Role::Admin]), audience, now).await.unwrap();
         assert_eq!(part(&token, 0), json!({"alg": "ES256", "typ": "JWT", "kid": KEY_ID}));
         let verifier = verifier(&server, &[KEY_ARN]);
         let claims: Claims = verifier.verify(&token, audience).await.unwrap();
@@ -66,7 +66,10 @@ async fn a_token_ends_with_its_lifetime_and_clocks_may_differ_by_seconds() {
     let verifier = verifier(&server, &[KEY_ARN]);
     let verify = async |ended_for: i64| {
         let issued = Timestamp::now().as_second() - 60 - ended_for;
-        let token = signer.sign(&UserId::generate(), vec![], Audience::Realtime, issued).await.unwrap();
+        let token = signer
+            .sign(&testing::subject(&UserId::generate(), vec![]), Audience::Realtime, issued)
+            .await
+            .unwrap();
         verifier.verify(&token, Audience::Realtime).await
     };
     assert!(verify(2).await.is_ok(), "within the leeway of 5 s");
@@ -78,7 +81,10 @@ async fn the_key_of_a_token_is_fetched_once_and_an_untrusted_one_never() {
     let server = kms::start().await;
     let signed_with = async |arn: &str| {
         let signer = Signer::new(client(&server), arn.to_owned());
-        signer.sign(&UserId::generate(), vec![], Audience::Api, Timestamp::now().as_second()).await.unwrap()
+        signer
+            .sign(&testing::subject(&UserId::generate(), vec![]), Audience::Api, Timestamp::now().as_second())
+            .await
+            .unwrap()
     };
     let (trusted, untrusted) = (signed_with(KEY_ARN).await, signed_with(NEW_KEY_ARN).await);
     let verifier = verifier(&server, &[KEY_ARN]);
@@ -100,7 +106,7 @@ async fn the_published_keys_are_those_that_tokens_are_verified_with() {
     let coordinate = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap();
     let point = [vec![4], coordinate(&keys[1].x), coordinate(&keys[1].y)].concat();
     let token = Signer::new(client(&server), KEY_ARN.to_owned())
-        .sign(&UserId::generate(), vec![], Audience::Api, Timestamp::now().as_second())
+        .sign(&testing::subject(&UserId::generate(), vec![]), Audience::Api, Timestamp::now().as_second())
         .await
         .unwrap();
     assert!(Verifier::with_known_key(KEY_ID, &point).verify(&token, Audience::Api).await.is_ok());
@@ -111,7 +117,8 @@ async fn while_kms_does_not_answer_nothing_is_signed_or_verified_and_the_key_is_
     let server = kms::start().await;
     let signer = Signer::new(client(&server), KEY_ARN.to_owned());
     let now = Timestamp::now().as_second();
-    let token = signer.sign(&UserId::generate(), vec![], Audience::Api, now).await.unwrap();
+    let token =
+        signer.sign(&testing::subject(&UserId::generate(), vec![]), Audience::Api, now).await.unwrap();
     let health = async |server: &MockServer| {
         let check = Arc::new(verifier(server, &[KEY_ARN])).health();
         serde_json::to_value(lambda_kit::health::check(&[check]).await).unwrap()
@@ -131,7 +138,7 @@ async fn while_kms_does_not_answer_nothing_is_signed_or_verified_and_the_key_is_
     ] {
         let server = kms_that_responds(response).await;
         let signer = Signer::new(client(&server), KEY_ARN.to_owned());
-        let signed = signer.sign(&UserId::generate(), vec![], Audience::Api, now).await;
+        let signed = signer.sign(&testing::subject(&UserId::generate(), vec![]), Audience::Api, now).await;
         assert!(matches!(signed, Err(TokenError::Key(_))), "{signed:?}");
         let verified = verifier(&server, &[KEY_ARN]).verify(&token, Audience::Api).await;
         assert!(matches!(verified, Err(TokenError::Key(_))), "{verified:?}");

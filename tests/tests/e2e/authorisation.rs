@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use shop_client::Shop;
 
-use crate::fixture::{Fixture, buy, signer, unique};
+use crate::fixture::{Fixture, buy, signer, subject, unique};
 use crate::harness::Outcome;
 
 crate::tests![every_route_answers_each_caller_as_it_should];
@@ -92,11 +92,11 @@ async fn every_route_answers_each_caller_as_it_should(fixture: Fixture) -> Outco
     let signer = signer(&fixture).await?;
     let now = jiff::Timestamp::now().as_second();
     let roles = || vec![Role::Admin];
-    let expired = signer.sign(&owner.user_id, roles(), Audience::Api, now - 3600).await?;
+    let expired = signer.sign(&subject(&owner.user_id, roles()), Audience::Api, now - 3600).await?;
     // Not the stack's own administrator, who is needed after this.
     let clerk = fixture.customer().await?.user_id;
-    let admin = signer.sign(&clerk, roles(), Audience::Api, now).await?;
-    let ticket = signer.sign(&owner.user_id, roles(), Audience::Realtime, now).await?;
+    let admin = signer.sign(&subject(&clerk, roles()), Audience::Api, now).await?;
+    let ticket = signer.sign(&subject(&owner.user_id, roles()), Audience::Realtime, now).await?;
     let callers = [
         ("without a token", fixture.shop.clone()),
         ("with an expired token", fixture.shop.with_token(expired)),

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use contracts::{
-    CorrelationId, Envelope, EventPayload, IdempotencyKey, NewEvent, OrderId, OrderLine, ShippingAddress,
-    Sku, UserId,
+    CorrelationId, Envelope, EventPayload, IdempotencyKey, NewEvent, OrderId, OrderLine, SessionId,
+    ShippingAddress, Sku, UserId,
 };
-use lambda_kit::jwt::Signer;
+use lambda_kit::jwt::{Role, Signer, Subject};
 use local_stack::{DeployedFunction, Emulator, Outputs};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -291,6 +291,17 @@ pub async fn signer(fixture: &Fixture) -> local_stack::Result<Signer> {
         .http_client(lambda_kit::aws::http_client())
         .build();
     Ok(Signer::new(aws_sdk_kms::Client::from_conf(config), fixture.parameter("jwt-key-arn").await?))
+}
+
+/// A user who has just logged in, with a verified e-mail address.
+pub fn subject(user: &UserId, roles: Vec<Role>) -> Subject {
+    Subject {
+        user_id: user.clone(),
+        session_id: SessionId::generate(),
+        roles,
+        auth_time: jiff::Timestamp::now().as_second(),
+        email_verified: true,
+    }
 }
 
 /// Asks until it is so, or the deadline is over.

@@ -173,6 +173,8 @@ async fn while_text_messages_fail_notifications_go_by_email_with_the_same_text(f
         name: "Test Customer".to_owned(),
         phone: customer.phone.clone(),
         notification_preferences: NotificationPreferences { email: false, sms: true },
+        email_verified: true,
+        phone_verified: true,
     };
     fixture
         .publish(&event("test", customer.user_id.as_str(), Some(&customer.user_id), 1000, &changed)?)

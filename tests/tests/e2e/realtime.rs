@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 use shop_client::{Error, Frame, Live, OrderFrame};
 
-use crate::fixture::{Customer, Fixture, Result, WITHIN, buy, signer, unique};
+use crate::fixture::{Customer, Fixture, Result, WITHIN, buy, signer, subject, unique};
 use crate::harness::Outcome;
 
 crate::tests![
@@ -34,7 +34,7 @@ async fn a_ticket_that_is_not_good_is_refused_at_connect(fixture: Fixture) -> Ou
     let signer = signer(&fixture).await?;
     let sign = async |audience, age| {
         let now = jiff::Timestamp::now().as_second() - age;
-        signer.sign(&customer.user_id, vec![], audience, now).await
+        signer.sign(&subject(&customer.user_id, vec![]), audience, now).await
     };
     let good = sign(Audience::Realtime, 0).await?;
     let (head, signature) = good.rsplit_once('.').ok_or("a ticket has three parts")?;

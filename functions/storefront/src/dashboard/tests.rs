@@ -23,7 +23,13 @@ async fn composer(age: Duration) -> Composer {
 #[case::too_old_to_be_shown(Duration::from_secs(90), 0, true)]
 #[tokio::test]
 async fn products_are_kept_for_a_while(#[case] age: Duration, #[case] shown: usize, #[case] stale: bool) {
-    let identity = Identity { user_id: contracts::UserId::generate(), roles: vec![] };
+    let identity = Identity {
+        user_id: contracts::UserId::generate(),
+        session_id: contracts::SessionId::generate(),
+        roles: vec![],
+        auth_time: 0,
+        email_verified: false,
+    };
     let caller = Caller::new(identity, CorrelationId::generate(), &Default::default());
     let (products, are_stale) = composer(age).await.products(&caller).await;
     assert_eq!((products.len(), are_stale), (shown, stale));

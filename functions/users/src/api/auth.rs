@@ -101,11 +101,12 @@ pub async fn login(
         handler::authenticate(&users.store, email, password, address.network(), now).await?;
     Span::current().record("user_id", user_id.as_str());
     let token = RefreshToken::new(user_id.clone(), random::<TOKEN_BYTES>()?);
-    let session = Session::open(token.hash(), FamilyId::new(Uuid::now_v7()), user_id.clone(), now);
+    let session = Session::open(token.hash(), FamilyId::new(Uuid::now_v7()), user_id, now);
+    let subject = session.subject(roles);
     // They run concurrently, because neither needs the other. If only the signing fails, the session remains
     // until it expires, under a token that no client has.
     let (access_token, ()) = tokio::try_join!(
-        async { users.signer.sign(&user_id, roles, Audience::Api, now).await.map_err(UsersError::from) },
+        async { users.signer.sign(&subject, Audience::Api, now).await.map_err(UsersError::from) },
         async { users.store.open_session(&session).await.map_err(UsersError::from) },
     )?;
     Ok((NO_STORE, Json(TokensView::new(access_token, &token))))

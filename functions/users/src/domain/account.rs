@@ -62,6 +62,8 @@ impl NewUser {
             name: profile.name.as_str().to_owned(),
             phone: profile.phone.as_ref().map(|phone| phone.as_str().to_owned()),
             notification_preferences,
+            email_verified: false,
+            phone_verified: false,
         };
         let event = event(&profile.user_id, profile.version, &registered, now, correlation_id)?;
         // A role is granted by an operator only (`cargo ops users grant-admin`), who changes the stored

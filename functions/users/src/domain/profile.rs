@@ -90,6 +90,8 @@ impl Profile {
             name: profile.name.as_str().to_owned(),
             phone: profile.phone.as_ref().map(|phone| phone.as_str().to_owned()),
             notification_preferences: profile.notification_preferences,
+            email_verified: false,
+            phone_verified: false,
         };
         let event = event(&profile.user_id, profile.version, &updated, now, correlation_id)?;
         Ok(Some(ChangedProfile { profile, event }))

@@ -2,7 +2,8 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use contracts::UserId;
+use contracts::{SessionId, UserId};
+use lambda_kit::jwt::{Role, Subject};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -83,6 +84,10 @@ impl FamilyId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    fn session_id(&self) -> SessionId {
+        SessionId::try_from(format!("ses_{}", self.0)).expect("a family has the form of a UUID")
+    }
 }
 
 /// The stored record of a refresh token.
@@ -112,6 +117,17 @@ impl Session {
     /// The first session of a family, by a login at `now` (Unix seconds).
     pub fn open(token: TokenHash, family: FamilyId, user_id: UserId, now: i64) -> Self {
         Self { token, family, user_id, opened_at: now, expires_at: now + LIFETIME, successor: None }
+    }
+
+    /// The user of its access tokens.
+    pub fn subject(&self, roles: Vec<Role>) -> Subject {
+        Subject {
+            user_id: self.user_id.clone(),
+            session_id: self.family.session_id(),
+            roles,
+            auth_time: self.opened_at,
+            email_verified: false,
+        }
     }
 
     /// The session after this one, under the token `next`.

@@ -71,6 +71,15 @@ impl Problem {
             .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ordersaga\""))
     }
 
+    /// 401: the login of the access token is older than `max_age` seconds (RFC 9470 section 3).
+    pub(super) fn recent_login_required(max_age: i64) -> Self {
+        let challenge = format!("Bearer error=\"insufficient_user_authentication\", max_age={max_age}");
+        let detail = "Log in again with the password, and repeat the request with the new access token.";
+        let challenge =
+            HeaderValue::try_from(challenge).expect("a number and constants are a header's value");
+        Self::new(StatusCode::UNAUTHORIZED, detail).with_header(header::WWW_AUTHENTICATE, challenge)
+    }
+
     /// 403: the caller's role does not allow it.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, detail)
