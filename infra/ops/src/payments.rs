@@ -61,7 +61,7 @@ pub struct Check {
 
 /// The function's answer to a comparison.
 #[derive(Debug, Deserialize)]
-struct Report {
+struct Comparison {
     date: Date,
     compared: u64,
     different: u64,
@@ -108,7 +108,7 @@ impl Check {
         let step = progress.step("comparing payments with the gateway");
         let request = json!({"action": "CheckPayments", "date": self.date});
         let answer = aws.invoke(&function, &request, PATIENCE).await?;
-        let report: Report = read(&function, &answer)?;
+        let report: Comparison = read(&function, &answer)?;
         step.done(&format!("compared {} payments with the gateway", report.compared));
         print!("{}", text(&report));
         Ok(())
@@ -140,7 +140,7 @@ fn receipt(Recorded { order_id, amount, at, by, note, new }: &Recorded) -> Strin
     format!("{order_id}  {amount} paid past the gateway: {when}, {at}, by {by}: {note}")
 }
 
-fn text(Report { date, compared, different, differences, complete }: &Report) -> String {
+fn text(Comparison { date, compared, different, differences, complete }: &Comparison) -> String {
     let mut text = match different {
         0 => format!("{date}: {compared} payments compared, no differences\n"),
         _ => format!("{date}: {compared} payments compared, {different} differ (amounts in minor units)\n"),
@@ -173,7 +173,7 @@ mod tests {
         let answer = json!({
             "date": "2026-11-27", "compared": 7, "different": different, "differences": differences, "complete": complete,
         });
-        text(&read::<Report>("f", &answer.to_string()).unwrap())
+        text(&read::<Comparison>("f", &answer.to_string()).unwrap())
     }
 
     #[test]
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_failure_says_why() {
         let failed = json!({"errorType": "Transient", "errorMessage": "the gateway does not answer"});
-        let error = read::<Report>("f", &failed.to_string()).unwrap_err().to_string();
+        let error = read::<Comparison>("f", &failed.to_string()).unwrap_err().to_string();
         assert!(error.contains("(Transient): the gateway does not answer"), "{error}");
         let refused = json!({"errorType": "NothingToSettle", "errorMessage": "no refund has failed"});
         let error = read::<Recorded>("f", &refused.to_string()).unwrap_err().to_string();

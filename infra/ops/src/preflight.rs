@@ -38,7 +38,7 @@ pub struct Preflight {
 
 /// The findings.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct PreflightReport {
     stage: String,
     region: String,
     account: Option<String>,
@@ -78,7 +78,7 @@ pub async fn examine(
     parameters: &BTreeMap<String, String>,
     remote: &Remote,
     progress: &Progress,
-) -> Result<Report> {
+) -> Result<PreflightReport> {
     let footprint = Footprint::read(settings, stage.name())?;
     let step = progress.step("checking the account and the stage's configuration");
     let facts = Facts { remote, stage, parameters, footprint: &footprint };
@@ -98,7 +98,7 @@ pub async fn examine(
     checks.push(build(settings, arch).await);
     drop(step);
     let count = |verdict| checks.iter().filter(|check| check.verdict == verdict).count();
-    Ok(Report {
+    Ok(PreflightReport {
         stage: stage.name().to_owned(),
         region: remote.region().to_owned(),
         account: identity.ok().and_then(|identity| identity["Account"].as_str().map(str::to_owned)),
@@ -108,7 +108,7 @@ pub async fn examine(
     })
 }
 
-impl Report {
+impl PreflightReport {
     /// # Errors
     /// A check says stop.
     pub fn verdict(&self) -> Result<()> {
@@ -128,7 +128,7 @@ impl Report {
     }
 }
 
-impl std::fmt::Display for Report {
+impl std::fmt::Display for PreflightReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { stage, region, warnings, stops, .. } = self;
         writeln!(f, "stage {stage}, region {region}\n")?;

@@ -93,7 +93,7 @@ struct Retried {
 
 /// The function's answer to a check: counts by name, and the orders that were changed.
 #[derive(Debug, Deserialize)]
-struct Report {
+struct SagaCheck {
     orders: Vec<Found>,
     #[serde(flatten)]
     counts: serde_json::Map<String, Value>,
@@ -191,7 +191,7 @@ fn retried(Retried { order_id, status, failed }: &Retried) -> Result<String> {
     }
 }
 
-fn report(Report { orders, counts }: &Report) -> String {
+fn report(SagaCheck { orders, counts }: &SagaCheck) -> String {
     let mut text = String::new();
     for (name, count) in counts.iter().filter(|(_, count)| **count != json!(0)) {
         text.push_str(&format!("{:<18}{count}\n", name.replace('_', " ")));

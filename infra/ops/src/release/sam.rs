@@ -124,7 +124,7 @@ pub async fn run(mut sam: Command, at: impl Fn(String)) -> std::result::Result<D
         }
         String::from_utf8_lossy(&text).into_owned()
     };
-    let mut report = Report::default();
+    let mut report = SamRun::default();
     let read = async {
         let Some(stream) = stdout else { return };
         let mut lines = BufReader::new(stream).lines();
@@ -139,13 +139,13 @@ pub async fn run(mut sam: Command, at: impl Fn(String)) -> std::result::Result<D
 
 /// The parsed lines of one run.
 #[derive(Debug, Default)]
-struct Report {
+struct SamRun {
     deployed: Deployed,
     failed: Vec<String>,
     message: Option<String>,
 }
 
-impl Report {
+impl SamRun {
     fn read(&mut self, line: &str, at: impl Fn(String)) {
         // Other lines are for people; errors among them are repeated on standard error.
         let Ok(line) = serde_json::from_str(line) else { return };
@@ -200,8 +200,8 @@ Uploading something for people
 {"type": "result", "status": "failure", "error": {"type": "DeployFailedError", "message": "Waiter failed", "resources": null}}
 "#;
 
-    fn read(lines: &str) -> Report {
-        let mut report = Report::default();
+    fn read(lines: &str) -> SamRun {
+        let mut report = SamRun::default();
         lines.lines().for_each(|line| report.read(line, drop));
         report
     }
