@@ -1,12 +1,14 @@
 //! Code that every function needs and no context owns: typed configuration, AWS clients, REST over Lambda,
 //! saga commands, the outbox relay, the SQS batch runner, the circuit breaker, the token bucket, access
-//! tokens, health checks, telemetry, and the table of timeouts and limits.
+//! tokens, the audit trail, health checks, telemetry, and the table of timeouts and limits.
 //!
 //! A function's `main` has three acts: read the configuration, build the clients, run. Features select what a
 //! function links; Cargo.toml says what each is for.
 
 #![warn(missing_docs)]
 
+#[cfg(feature = "audit")]
+pub mod audit;
 pub mod aws;
 #[cfg(feature = "dynamodb")]
 pub mod backoff;

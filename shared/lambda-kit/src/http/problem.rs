@@ -153,7 +153,7 @@ impl Problem {
     }
 
     #[cfg(test)]
-    pub(super) fn fields(&self) -> Vec<&str> {
+    pub(crate) fn fields(&self) -> Vec<&str> {
         self.errors.iter().map(|error| &*error.field).collect()
     }
 }
