@@ -145,6 +145,50 @@ mod queues_have_dead_letters {
     }
 }
 
+mod queues_and_topics_deny_plain_http {
+    use super::*;
+    const RULE: Rule = rules::queues_and_topics_deny_plain_http;
+
+    #[test]
+    fn kept() {
+        kept_by_all(RULE);
+    }
+
+    #[test]
+    fn seen_when_broken() {
+        sees(RULE, CATALOG, "aws:SecureTransport: 'false'", "aws:SecureTransport: 'true'", "plain HTTP");
+        sees(
+            RULE,
+            CATALOG,
+            "Action: sqs:*\n              Resource: [!GetAtt ConsumerQueue.Arn,",
+            "Action: sqs:*\n              Resource: [",
+            "ConsumerQueue: its policy",
+        );
+        sees(
+            RULE,
+            PLATFORM,
+            "- OnAws\n            - Effect: Deny",
+            "- OnEmulator\n            - Effect: Deny",
+            "EventsTopic",
+        );
+    }
+}
+
+mod topics_are_encrypted {
+    use super::*;
+    const RULE: Rule = rules::topics_are_encrypted;
+
+    #[test]
+    fn kept() {
+        kept_by_all(RULE);
+    }
+
+    #[test]
+    fn seen_when_broken() {
+        sees(RULE, PLATFORM, "      KmsMasterKeyId: alias/aws/sns\n", "", "EventsTopic: is not encrypted");
+    }
+}
+
 mod functions_are_named_after_their_binary {
     use super::*;
     const RULE: Rule = rules::functions_are_named_after_their_binary;

@@ -10,6 +10,9 @@ pub type Rule = fn(&Template) -> Vec<String>;
 
 const TABLE: &str = "AWS::DynamoDB::Table";
 const QUEUE: &str = "AWS::SQS::Queue";
+const QUEUE_POLICY: &str = "AWS::SQS::QueuePolicy";
+const TOPIC: &str = "AWS::SNS::Topic";
+const TOPIC_POLICY: &str = "AWS::SNS::TopicPolicy";
 const LOG_GROUP: &str = "AWS::Logs::LogGroup";
 const ALARM: &str = "AWS::CloudWatch::Alarm";
 
@@ -192,6 +195,36 @@ pub fn queues_have_dead_letters(template: &Template) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// Every queue and topic denies calls with plain HTTP, at least on AWS.
+pub fn queues_and_topics_deny_plain_http(template: &Template) -> Vec<String> {
+    let policies = template.of_type(QUEUE_POLICY).chain(template.of_type(TOPIC_POLICY));
+    let denied: Vec<&str> = policies
+        .flat_map(|(_, policy)| one_or_more(&policy["Properties"]["PolicyDocument"]["Statement"]))
+        .map(|statement| {
+            let on_aws = &statement["Fn::If"];
+            if on_aws[0] == "OnAws" { &on_aws[1] } else { statement }
+        })
+        .filter(|statement| {
+            statement["Effect"] == "Deny"
+                && statement["Principal"] == "*"
+                && (statement["Action"] == "sqs:*" || statement["Action"] == "sns:Publish")
+                && statement["Condition"] == json!({ "Bool": { "aws:SecureTransport": "false" } })
+        })
+        .flat_map(|statement| one_or_more(&statement["Resource"]))
+        .filter_map(target)
+        .collect();
+    let queues_and_topics = template.of_type(QUEUE).chain(template.of_type(TOPIC));
+    let allowed = queues_and_topics.filter(|(id, _)| !denied.contains(id));
+    allowed.map(|(id, _)| format!("{id}: its policy does not deny plain HTTP")).collect()
+}
+
+pub fn topics_are_encrypted(template: &Template) -> Vec<String> {
+    // Alarms cannot use SNS's key, and an alarm's text has no customer's data.
+    let others = template.of_type(TOPIC).filter(|(id, _)| *id != "AlarmTopic");
+    let plain = others.filter(|(_, topic)| topic["Properties"]["KmsMasterKeyId"].is_null());
+    plain.map(|(id, _)| format!("{id}: is not encrypted")).collect()
 }
 
 pub fn functions_are_named_after_their_binary(template: &Template) -> Vec<String> {
