@@ -30,7 +30,7 @@ const HEALTH_FUNCTIONS: [(&str, &str); 8] = [
     ("orders", "orders-api"),
     ("payments", "payments-api"),
     ("fulfillment", "fulfillment-api"),
-    ("notifications", "notifications-consumer"),
+    ("notifications", "notifications-health"),
     ("realtime", "realtime-api"),
 ];
 

@@ -63,6 +63,21 @@ where
     .await
 }
 
+/// Serves a function that does nothing but say how its context is.
+///
+/// # Errors
+/// When the Runtime API cannot be reached.
+pub async fn run_health(checks: Vec<Check>) -> MainResult {
+    run(checks, |_, _| async { Err::<(), _>(unknown_action()) }).await
+}
+
+fn unknown_action() -> Diagnostic {
+    Diagnostic {
+        error_type: "UnknownAction".to_owned(),
+        error_message: "This function answers {\"action\": \"health\"} only.".to_owned(),
+    }
+}
+
 fn to_raw<R: Serialize>(answer: &R) -> Result<Box<RawValue>, Diagnostic> {
     serde_json::value::to_raw_value(answer)
         .map_err(|e| Diagnostic { error_type: "Serialization".to_owned(), error_message: e.to_string() })

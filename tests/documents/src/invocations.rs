@@ -114,6 +114,7 @@ pub fn invocations() -> Vec<Document> {
         // EventBridge Scheduler sends this where a schedule has no input of its own.
         ("inventory-sweeper", json!({})),
         ("notifications-consumer", batch([queued("notifications-email", &golden::<UserRegistered>(1))])),
+        ("notifications-health", json!({"action": "health"})),
         ("notifications-relay", batch([message])),
         ("orders-api", request("GET", "/v1/orders", "limit=10", Some(TOKEN))),
         ("orders-commands", json!(OrderQuery::OrderStatuses { order_ids: vec![order_id()] })),

@@ -21,7 +21,7 @@ const FUNCTIONS: [(&str, &str); 8] = [
     ("orders", "orders-api"),
     ("payments", "payments-api"),
     ("fulfillment", "fulfillment-api"),
-    ("notifications", "notifications-consumer"),
+    ("notifications", "notifications-health"),
     ("realtime", "realtime-api"),
 ];
 
