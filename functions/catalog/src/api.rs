@@ -9,7 +9,7 @@ use axum::{
     extract::{Path, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post, put},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use contracts::{Money, Sku};
@@ -17,8 +17,9 @@ use garde::Validate;
 use jiff::Timestamp;
 use lambda_kit::{
     dynamodb::TableError,
-    http::{self, Admin, Body, Correlation, EntityTags, List, Problem, Query, conditional},
+    http::{self, Admin, Body, Correlation, EntityTags, List, Problem, Query, conditional, limit},
     last_known::{LastKnown, Read, cache_control},
+    limits::{CATALOG_LISTS, CATALOG_READS, STAFF},
     text::{Block, Line, normalized},
 };
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,10 @@ use crate::{
 
 /// Clients and caches may reuse a product for this long, then revalidate it.
 const FRESH: Duration = Duration::from_secs(5);
+/// How long an instance answers with a page of a list without reading it again.
+// The route is public, and all lists are read from one partition of the index. So a stranger could use up the reads that
+// customers need. Clients may keep the page for longer than this anyway.
+pub const LISTS_KEPT: Duration = Duration::from_secs(2);
 /// Last known values per instance, for times when the table does not answer.
 // The longest descriptions make a page of 100 products 2 MB, and one product 20 KB: at most 60 MB of a
 // function's 256.
@@ -47,14 +52,22 @@ const CATEGORY_MAX: usize = 100;
 const NAME_MAX: usize = 200;
 const DESCRIPTION_MAX: usize = 4000;
 
-pub fn routes(store: Store, inventory: InventoryProbe) -> Router {
+/// An instance answers with a page of a list for `lists_kept` without reading it again, unless it has changed a product.
+pub fn routes(store: Store, inventory: InventoryProbe, lists_kept: Duration) -> Router {
     let availabilities = AvailabilityReader::new(store.clone(), inventory);
     let (pages, products) = (LastKnown::new(KEPT_PAGES), LastKnown::new(KEPT_PRODUCTS));
     Router::new()
-        .route("/v1/products", get(list).post(create))
-        .route("/v1/products/{sku}/related", get(related::related))
-        .route("/v1/products/{sku}", get(show).put(change).delete(discontinue))
-        .with_state(Catalog { store, availabilities, pages, products })
+        .route(
+            "/v1/products",
+            limit::before(&CATALOG_LISTS, get(list)).merge(limit::before(&STAFF, post(create))),
+        )
+        .route("/v1/products/{sku}/related", limit::before(&CATALOG_LISTS, get(related::related)))
+        .route(
+            "/v1/products/{sku}",
+            limit::during(&CATALOG_READS, get(show))
+                .merge(limit::before(&STAFF, put(change).delete(discontinue))),
+        )
+        .with_state(Catalog { store, availabilities, pages, products, lists_kept })
 }
 
 /// The routes as openapi.json describes them.
@@ -79,6 +92,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "What is sold",
             "Products by name or of a category, a page at a time, with their prices and availability.",
         )
+        .limited(&CATALOG_LISTS)
         .query("category", "Only products of this category. Trimmed, and composed (NFC).", text(CATEGORY_MAX))
         .query(
             "q",
@@ -100,6 +114,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "Sell a product",
             "Also sells a product again that was discontinued. It has no stock until `setStock` gives it some.",
         )
+        .limited(&STAFF)
         .takes::<NewProduct>(new)
         .answers::<ProductView>(201, "The product is sold.", &["Location", "ETag"], product.clone())
         .problem(409, "There is a product with this SKU."),
@@ -110,6 +125,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "One product",
             "With its price and availability. Its ETag is what `updateProduct` wants.",
         )
+        .limited(&CATALOG_READS)
         .conditional()
         .answers::<ProductView>(
             200,
@@ -124,6 +140,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "What is bought together with a product",
             "At most ten products that were in completed orders with this one.",
         )
+        .limited(&CATALOG_LISTS)
         .conditional()
         .answers::<List<ProductView>>(
             200,
@@ -138,6 +155,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "Change a product",
             "Replaces its name, description, category and price. Orders that were placed keep their prices.",
         )
+        .limited(&STAFF)
         .header("If-Match", true, "The product's ETag as the caller knows it.")
         .takes::<DetailsBody>(details.clone())
         .answers::<ProductView>(200, "The changed product.", &["ETag"], product.clone())
@@ -150,6 +168,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "Sell a product no longer",
             "It is in no list any more, and new orders of it are refused. Orders that were placed go on.",
         )
+        .limited(&STAFF)
         .answers_nothing(204, "It is sold no longer.")
         .problem(409, "The product changed at this moment."),
     ]
@@ -161,6 +180,7 @@ struct Catalog {
     availabilities: AvailabilityReader,
     pages: LastKnown<ListRequest, ProductPage>,
     products: LastKnown<Sku, Product>,
+    lists_kept: Duration,
 }
 
 /// A page of a list: its filter, the number of products, and the cursor.
@@ -282,8 +302,15 @@ async fn list(
 }
 
 impl Catalog {
-    /// A page of a list; the last known one while the table does not answer.
+    /// A page of a list: one that was read a moment ago, or while the table does not answer, the last known one.
     async fn page(&self, wanted: ListRequest, now: Timestamp) -> Result<Read<ProductPage>, ListError> {
+        let is_fresh = |at: Timestamp| {
+            // A clock that was set back makes a page old, too.
+            Duration::try_from(now.duration_since(at)).is_ok_and(|age| age < self.lists_kept)
+        };
+        if let Some(page) = self.pages.get(&wanted, now).filter(|page| is_fresh(page.at)) {
+            return Ok(Read::Current(page.value));
+        }
         let (filter, limit, cursor) = wanted.clone();
         let read = async { self.store.list(&filter, limit, cursor.as_deref()).await.map(Some) };
         // Searches are not kept: there are too many different ones, and they would displace the pages that most
@@ -366,13 +393,14 @@ async fn show(
 }
 
 async fn create(
-    State(Catalog { store, availabilities, .. }): State<Catalog>,
+    State(Catalog { store, availabilities, pages, .. }): State<Catalog>,
     Admin(_): Admin,
     Correlation(correlation_id): Correlation,
     Body(body): Body<NewProduct>,
 ) -> Result<Response, Problem> {
     let (sku, details) = body.details();
     let product = handler::create(&store, &sku, details, &correlation_id, Timestamp::now()).await?;
+    pages.clear();
     let location = format!("/v1/products/{sku}");
     // A new product may have stock: inventory counts a SKU before its product is created, and after it was
     // discontinued.
@@ -382,7 +410,7 @@ async fn create(
 }
 
 async fn change(
-    State(Catalog { store, availabilities, .. }): State<Catalog>,
+    State(Catalog { store, availabilities, pages, .. }): State<Catalog>,
     Admin(_): Admin,
     Correlation(correlation_id): Correlation,
     Path(sku): Path<String>,
@@ -391,17 +419,19 @@ async fn change(
 ) -> Result<Response, Problem> {
     let (known, sku) = (known(&headers)?, parse_sku(&sku)?);
     let product = handler::update(&store, &sku, &known, body.into(), &correlation_id).await?;
+    pages.clear();
     let stock = availabilities.of_one(&sku, Timestamp::now()).await;
     Ok(tagged(product, stock).into_response())
 }
 
 async fn discontinue(
-    State(Catalog { store, .. }): State<Catalog>,
+    State(Catalog { store, pages, .. }): State<Catalog>,
     Admin(_): Admin,
     Correlation(correlation_id): Correlation,
     Path(sku): Path<String>,
 ) -> Result<Response, Problem> {
     handler::discontinue(&store, &parse_sku(&sku)?, &correlation_id).await?;
+    pages.clear();
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

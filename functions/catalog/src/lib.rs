@@ -16,7 +16,7 @@ mod testing;
 
 #[cfg(feature = "openapi")]
 pub use api::operations;
-pub use api::routes;
+pub use api::{LISTS_KEPT, routes};
 pub use consumer::{EVENT_TYPES, ORDER_EVENT_TYPES, STOCK_EVENT_TYPES, handle as handle_event};
 pub use inventory_health::InventoryProbe;
 pub use store::Store;

@@ -10,7 +10,9 @@ use contracts::{OrderId, ShippingAddress};
 use garde::Validate;
 use jiff::{Timestamp, civil::Date};
 use lambda_kit::{
-    http::{Admin, Body, Correlation, Identity, Problem, Query},
+    http::{Body, Correlation, Fulfillment, Identity, Problem, Query, limit},
+    jwt::Role,
+    limits::{READS, STAFF},
     text,
 };
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,9 @@ use crate::{
     store::Store,
 };
 
+/// Those who may see every shipment.
+const STAFF_ROLES: &[Role] = &[Role::Fulfillment, Role::Support];
+
 /// The dependencies of the REST API.
 #[derive(Debug, Clone)]
 pub struct Api {
@@ -31,8 +36,8 @@ pub struct Api {
 
 pub fn routes(api: Api) -> Router {
     Router::new()
-        .route("/v1/shipments/{order_id}", get(show))
-        .route("/v1/shipments/{order_id}/events", post(progress))
+        .route("/v1/shipments/{order_id}", limit::during(&READS, get(show)))
+        .route("/v1/shipments/{order_id}/events", limit::before(&STAFF, post(progress)))
         .with_state(api)
 }
 
@@ -54,19 +59,21 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
         Operation::get(
             "/v1/shipments/{order_id}",
             "getShipment",
-            Who::OwnerOrAdmin,
+            Who::OwnerOrStaff,
             "Where the shipment of an order is",
             "An order has a shipment from the moment the carrier accepted it, which is shortly before it completes.",
         )
+        .limited(&READS)
         .query("include", "`address`: also where it goes, while that is held.", json!({"enum": ["address"]}))
         .answers::<ShipmentView>(200, "The shipment.", &["Cache-Control"], shipment("scheduled")),
         Operation::post(
             "/v1/shipments/{order_id}/events",
             "reportShipmentProgress",
-            Who::Admin,
+            Who::Fulfillment,
             "Report how far a shipment is",
             "A shipment is picked, packed, shipped and delivered, in this order. A repeated report changes nothing.",
         )
+        .limited(&STAFF)
         .takes::<ReportBody>(json!({"status": "shipped", "tracking_number": "1Z0000000000000001"}))
         .answers::<ShipmentView>(200, "The shipment as it is now.", &[], shipment("shipped"))
         .problem(409, "The shipment is not so far, or its order has not completed."),
@@ -128,7 +135,8 @@ async fn show(
     let order_id = parse(&order_id)?;
     let shipment = api.store.shipment(&order_id).await?;
     // 404 for a shipment of another customer, too. A 403 would confirm that the order exists.
-    let shipment = shipment.filter(|shipment| identity.may_see(&shipment.user_id)).ok_or_else(no_such)?;
+    let shipment =
+        shipment.filter(|shipment| identity.may_see(&shipment.user_id, STAFF_ROLES)).ok_or_else(no_such)?;
     let shipping_address = shipment.shipping_address.clone().filter(|_| include.is_some());
     let view = ShipmentView { shipping_address, ..view(shipment).ok_or_else(no_such)? };
     Ok(Json(view))
@@ -137,7 +145,7 @@ async fn show(
 /// Records the shipment's progress. A repeat gets the first answer.
 async fn progress(
     State(api): State<Api>,
-    Admin(_): Admin,
+    Fulfillment(_): Fulfillment,
     Correlation(correlation_id): Correlation,
     Path(order_id): Path<String>,
     Body(ReportBody { status, tracking_number }): Body<ReportBody>,

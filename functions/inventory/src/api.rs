@@ -7,15 +7,16 @@ use axum::{
     extract::{Path, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use contracts::{Availability, Sku};
 use garde::Validate;
 use jiff::Timestamp;
 use lambda_kit::{
     dynamodb::{Budget, Conflict, TableError, retry_on_conflict, retry_on_conflict_with},
-    http::{Admin, Body, Correlation, Idempotency, Problem, replayed},
+    http::{Admin, Body, Correlation, Idempotency, Problem, limit, replayed},
     last_known::{LastKnown, cache_control},
+    limits::{CATALOG_READS, STAFF},
     text::Line,
 };
 use serde::{Deserialize, Serialize};
@@ -41,8 +42,11 @@ type LastStocks = LastKnown<Sku, StockView>;
 /// The REST routes of inventory.
 pub fn routes(store: Store) -> Router {
     Router::new()
-        .route("/v1/inventory/{sku}", get(show).put(set))
-        .route("/v1/inventory/{sku}/adjustments", post(adjust))
+        .route(
+            "/v1/inventory/{sku}",
+            limit::during(&CATALOG_READS, get(show)).merge(limit::before(&STAFF, put(set))),
+        )
+        .route("/v1/inventory/{sku}/adjustments", limit::before(&STAFF, post(adjust)))
         .layer(Extension(LastStocks::new(CACHED_STOCKS)))
         .with_state(store)
 }
@@ -63,6 +67,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "What can be sold of a SKU at this moment",
             "Stock that is reserved for orders is not counted.",
         )
+        .limited(&CATALOG_READS)
         .answers::<StockView>(
             200,
             "The stock. While it cannot be read, as it was `as_of`: `low_stock` at best.",
@@ -77,6 +82,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "Replaces the count, whatever it was: for the first count of a SKU, and after a stocktaking. Reservations \
              stay. `shards` spreads a bestseller over several items of the table.",
         )
+        .limited(&STAFF)
         .takes::<SetStock>(json!({"available": 40, "shards": 4, "low_stock": 5}))
         .answers::<StockView>(200, "The stock as it is now.", &[], stock(40)),
         Operation::post(
@@ -86,6 +92,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "Add to the stock of a SKU, or take from it",
             "For deliveries and for pieces that are broken or lost. The stock does not fall below zero.",
         )
+        .limited(&STAFF)
         .takes::<AdjustStock>(json!({"delta": -2, "reason": "broken"}))
         .idempotent()
         .answers::<StockView>(200, "The stock as it is now.", &["Idempotent-Replayed"], stock(38)),

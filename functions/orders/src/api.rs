@@ -7,25 +7,25 @@ mod request;
 mod sales;
 mod view;
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use axum::{
-    Extension, Json, Router,
+    Json, Router,
     extract::{Path, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use contracts::{Money, OrderId, PricedLine, Sku};
 use jiff::Timestamp;
 use lambda_kit::{
-    dynamodb::Table,
     http::{
-        Body, Correlation, FieldError, Idempotency, Identity, Limited, Limiter, Problem, Query, conditional,
-        etag, offer_limit, replayed,
+        Body, Correlation, FieldError, Idempotency, Identity, Problem, Query, conditional, etag,
+        limit::{self, Limited},
+        replayed,
     },
-    limits::{ORDERS_PER_USER, QUOTES_PER_USER},
+    jwt::Role,
+    limits::{CANCELS, LISTS, ORDERS, READS},
 };
 use serde::Deserialize;
 use tracing::Span;
@@ -47,32 +47,19 @@ use crate::{
 /// `Retry-After` for a client that polls an open order.
 const POLL_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
-/// Rate limits per customer for the expensive requests.
-#[derive(Debug, Clone)]
-pub struct Limiters {
-    orders: Limiter,
-    quotes: Limiter,
-}
-
-impl Limiters {
-    /// Keeps the buckets in this table.
-    pub fn new(table: &Table) -> Self {
-        let limiter = |name, rate| Limiter::new(table.clone(), name, rate);
-        Self { orders: limiter("orders", ORDERS_PER_USER), quotes: limiter("quotes", QUOTES_PER_USER) }
-    }
-}
+/// Those who may see every order and cancel it.
+const STAFF_ROLES: &[Role] = &[Role::Support];
 
 /// `forecast` is for quotes.
-pub fn routes(store: Store, limits: Limiters, forecast: Forecast) -> Router {
+pub fn routes(store: Store, forecast: Forecast) -> Router {
     Router::new()
-        .route("/v1/orders", get(list).post(place))
-        .route("/v1/orders/{id}", get(show))
-        .route("/v1/orders/{id}/events", get(events))
-        .route("/v1/orders/{id}/cancel", post(request_cancel))
-        .route("/v1/reports/sales", get(sales))
+        .route("/v1/orders", limit::before(&LISTS, get(list)).merge(limit::by_handler(&ORDERS, post(place))))
+        .route("/v1/orders/{id}", limit::during(&READS, get(show)))
+        .route("/v1/orders/{id}/events", limit::during(&READS, get(events)))
+        .route("/v1/orders/{id}/cancel", limit::before(&CANCELS, post(request_cancel)))
+        .route("/v1/reports/sales", limit::before(&LISTS, get(sales)))
         .merge(discounts::routes())
-        .layer(from_fn_with_state(Arc::new(limits.orders), offer_limit))
-        .merge(quote::routes(limits.quotes, forecast))
+        .merge(quote::routes(forecast))
         .with_state(store)
 }
 
@@ -113,23 +100,24 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
              it over the WebSocket, or with `getOrder` and `listOrderEvents`. `quoteOrder` takes the same body and \
              places nothing.",
         )
+        .limited(&ORDERS)
         .takes::<PlaceOrder>(PlaceOrder::example())
         .idempotent()
         .answers::<PlacedView>(
             202,
             "The order is placed, and is worked on.",
-            &["Location", "Idempotent-Replayed", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"],
+            &["Location", "Idempotent-Replayed"],
             placed,
         )
-        .problem(409, "The total is another one than `expected_total`: `total` says which. Nothing is placed.")
-        .limited(),
+        .problem(409, "The total is another one than `expected_total`: `total` says which. Nothing is placed."),
         Operation::get(
             "/v1/orders",
             "listOrders",
             Who::User,
-            "One's own orders, or for an administrator all, the newest first",
+            "One's own orders, or for the support and administrators all, the newest first",
             "The list is updated a moment after an order changes; `getOrder` is always current.",
         )
+        .limited(&LISTS)
         .query("status", "Only those in this status.", json!({"type": "string"}))
         .paged()
         .answers::<List<OrderView>>(
@@ -141,10 +129,11 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
         Operation::get(
             "/v1/orders/{id}",
             "getOrder",
-            Who::OwnerOrAdmin,
+            Who::OwnerOrSupport,
             "An order with what happened to it",
             "Its status, lines and total, and its timeline.",
         )
+        .limited(&READS)
         .query("at", "As it was at this time.", json!({"type": "string", "format": "date-time"}))
         .query(
             "include",
@@ -156,11 +145,12 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
         Operation::get(
             "/v1/orders/{id}/events",
             "listOrderEvents",
-            Who::OwnerOrAdmin,
+            Who::OwnerOrSupport,
             "The order's events",
             "For a client that polls, or that missed frames. `Retry-After` says when to ask again; an order that has \
              ended has none.",
         )
+        .limited(&READS)
         .query("after", "Only those after this version.", json!({"type": "integer", "minimum": 0}))
         .answers::<List<EventView>>(
             200,
@@ -171,13 +161,13 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
         Operation::post(
             "/v1/orders/{id}/cancel",
             "cancelOrder",
-            Who::Owner,
+            Who::OwnerOrSupport,
             "Cancel an order",
             "Takes effect at the saga's next step, and at once while the payment is pending. What was done is undone: \
              money goes back, and stock and shipment are released.",
         )
+        .limited(&CANCELS)
         .answers::<OrderView>(202, "It will be cancelled, unless it completes first.", &[], order)
-        .problem(403, "Only the customer may cancel an order.")
         .problem(409, "The order has ended."),
         Operation::get(
             "/v1/reports/sales",
@@ -186,6 +176,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "What was sold on each day (UTC)",
             "Orders, completed orders with their revenue, and cancellations by reason.",
         )
+        .limited(&LISTS)
         .query("from", "The first day.", date.clone())
         .query("to", "The last day, at most a year later.", date)
         .answers::<List<DayView>>(
@@ -211,7 +202,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
 // limit is checked during the read, so it costs no time.
 async fn place(
     State(store): State<Store>,
-    Extension(limit): Extension<Limited>,
+    limit: Limited,
     identity: Identity,
     Correlation(correlation_id): Correlation,
     Idempotency(key): Idempotency,
@@ -226,7 +217,7 @@ async fn place(
     let code = body.discount_code();
     let skus = body.skus();
     let lookup = store.lookup(Some(&order_id), &identity.user_id, &skus, code);
-    let found = limit.take_during(identity.user_id.as_str(), lookup).await?;
+    let found = limit.take_during(&identity.user_id, lookup).await?;
     // Before every other check. Prices, the code and the account may have changed since, and a repeat still
     // gets the first answer.
     if let Some(first) = found.placed {
@@ -371,10 +362,6 @@ async fn request_cancel(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let known = load(&store, &identity, &id).await?;
-    // 403 and not 404: an administrator may see the order, so its existence is no secret here.
-    if known.user_id != identity.user_id {
-        return Err(Problem::forbidden("Only the customer may cancel an order."));
-    }
     let now = Timestamp::now();
     let history =
         handler::execute(&store, &known.order_id, &Command::RequestCancel, &correlation_id, now).await?;
@@ -392,7 +379,7 @@ async fn load(store: &Store, identity: &Identity, id: &str) -> Result<History, P
     Span::current().record("order_id", order_id.as_str());
     let history = store.load(&order_id).await?;
     // 404 for an order of another customer, too. A 403 would confirm that it exists.
-    history.filter(|history| identity.may_see(&history.user_id)).ok_or_else(no_such_order)
+    history.filter(|history| identity.may_see(&history.user_id, STAFF_ROLES)).ok_or_else(no_such_order)
 }
 
 fn no_such_order() -> Problem {

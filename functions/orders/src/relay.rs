@@ -21,6 +21,7 @@ use lambda_kit::{
     bucket::{Bucket, TokenReservation},
     dynamodb::Table,
     error::error_chain,
+    limits::RateLimit,
     relay::{Handled, Outgoing},
     stream::{StreamEvent, StreamRecord},
 };
@@ -103,7 +104,7 @@ impl Starter {
         per_second: NonZeroU32,
     ) -> Self {
         // A second's worth at once, which the account's own bucket holds many times.
-        let pace = Arc::new(Bucket::new(table, "sagas", per_second.get(), per_second));
+        let pace = Arc::new(Bucket::new(table, "sagas", RateLimit::per_second(per_second.get(), per_second)));
         Self { client, state_machine_arn, pace, recent: Arc::default() }
     }
 

@@ -10,11 +10,12 @@ use contracts::{
 use jiff::Timestamp;
 use lambda_kit::{
     dynamodb::Table,
+    http::limit::Limits,
     testing::{App, Faults, Tokens, sdk_config, table},
 };
 
 use crate::{
-    api::{Limiters, routes},
+    api::routes,
     domain::{Command, Commit, EventContext, Order, Placed, apply, command_id, decide},
     forecast::Forecast,
     store::{NewOrder, Partitioning, Store},
@@ -164,7 +165,8 @@ pub async fn listed_store() -> (Store, Table, Faults) {
 
 /// The REST API over a table of `listed_store`.
 pub fn listed_api(table: &Table, tokens: &Tokens) -> App {
-    App::new(routes(store(table.clone()), Limiters::new(table), unanswered()), tokens.verifier())
+    let routes = routes(store(table.clone()), unanswered());
+    App::new(Limits::new(table.clone()).enforce(routes), tokens.verifier())
 }
 
 /// Functions of other contexts that do not answer.

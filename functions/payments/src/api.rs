@@ -11,7 +11,11 @@ use axum::{
     routing::{get, post},
 };
 use contracts::{Money, OrderId, UserId};
-use lambda_kit::http::{Identity, Problem};
+use lambda_kit::{
+    http::{Identity, Problem, limit},
+    jwt::Role,
+    limits::READS,
+};
 use serde::Serialize;
 
 use crate::{
@@ -30,8 +34,10 @@ pub struct Api {
 
 pub fn routes(api: Api) -> Router {
     Router::new()
+        // Without a limit of its own: all of Stripe's requests come from a few addresses, and a request with a bad
+        // signature costs no call.
         .route("/v1/payments/webhook", post(webhook::receive))
-        .route("/v1/payments/{order_id}", get(show))
+        .route("/v1/payments/{order_id}", limit::during(&READS, get(show)))
         .with_state(api)
 }
 
@@ -45,11 +51,12 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
         Operation::get(
             "/v1/payments/{order_id}",
             "getPayment",
-            Who::OwnerOrAdmin,
+            Who::OwnerOrSupport,
             "How the payment of an order stands",
             "An order has a payment when its stock is reserved. `next_action` says what the customer must do for \
              the payment to succeed; only the customer gets it.",
         )
+        .limited(&READS)
         .answers::<PaymentView>(
             200,
             "The payment.",
@@ -97,7 +104,7 @@ async fn show(
     let not_found = || Problem::not_found("There is no payment of such an order of yours.");
     let order_id = OrderId::try_from(order_id).map_err(|_| not_found())?;
     let payment = api.recorder.store.get(&order_id).await.map_err(|e| Problem::unavailable(&e))?;
-    let payment = payment.filter(|payment| identity.may_see(&payment.user_id));
+    let payment = payment.filter(|payment| identity.may_see(&payment.user_id, &[Role::Support]));
     let view = payment.and_then(|payment| view(payment, &identity.user_id)).ok_or_else(not_found)?;
     Ok(Json(view))
 }
@@ -107,7 +114,7 @@ fn view(payment: Payment, viewer: &UserId) -> Option<PaymentView> {
     // Without a charge, it is the mark of an undo or a cancel that came before the payment.
     let amount = payment.charge.as_ref()?.amount;
     let refunded = Money::new(payment.total_refunded(), amount.currency);
-    // For the customer only, and not for administrators: its secret is all that is needed to complete the
+    // For the customer only, and not for the staff: its secret is all that is needed to complete the
     // payment.
     let next_action = match payment.waiting {
         Some(Waiting::Customer(action)) if payment.user_id == *viewer => Some(action),

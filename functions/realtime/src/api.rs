@@ -11,8 +11,9 @@ use axum::{
 };
 use jiff::Timestamp;
 use lambda_kit::{
-    http::{Identity, Problem},
+    http::{Identity, Problem, limit},
     jwt::{Audience, Signer, Subject},
+    limits::TICKETS,
 };
 use serde::Serialize;
 
@@ -30,7 +31,9 @@ impl Tickets {
 }
 
 pub fn routes(tickets: Tickets) -> Router {
-    Router::new().route("/v1/realtime/tickets", post(issue)).with_state(Arc::new(tickets))
+    Router::new()
+        .route("/v1/realtime/tickets", limit::before(&TICKETS, post(issue)))
+        .with_state(Arc::new(tickets))
 }
 
 /// The routes as openapi.json describes them.
@@ -48,6 +51,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "Browsers cannot send a token when they open a WebSocket, so a ticket in the URL admits the client. It \
              is good for a minute; get a new one for each connection.",
         )
+        .limited(&TICKETS)
         .answers::<TicketAnswer>(
             201,
             "The ticket, and where it is good: connect to `<url>?ticket=<ticket>`.",

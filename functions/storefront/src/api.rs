@@ -13,7 +13,8 @@ use jiff::Timestamp;
 use lambda_kit::{
     cursor::InvalidCursor,
     health::HealthStatus,
-    http::{Correlation, Identity, OwnBody, Problem, Query},
+    http::{Correlation, Identity, OwnBody, Problem, Query, limit},
+    limits::{DASHBOARD, EXPORT, HEALTH},
 };
 use serde::{Deserialize, Serialize};
 
@@ -37,10 +38,10 @@ pub struct Storefront {
 pub fn routes(storefront: Storefront) -> Router {
     Router::new()
         .route("/", get(page))
-        .route("/v1/dashboard", get(dashboard))
-        .route("/v1/users/me/export", get(export_me))
+        .route("/v1/dashboard", limit::before(&DASHBOARD, get(dashboard)))
+        .route("/v1/users/me/export", limit::before(&EXPORT, get(export_me)))
         .route("/health/live", get(live))
-        .route("/health/ready", get(ready))
+        .route("/health/ready", limit::before(&HEALTH, get(ready)))
         .with_state(storefront)
 }
 
@@ -69,6 +70,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "What a customer wants to see first, composed of several contexts",
             "A context that does not answer in time is left out, and named in `degraded`.",
         )
+        .limited(&DASHBOARD)
         .answers::<Dashboard>(
             200,
             "The dashboard; what is missing is named in `degraded`.",
@@ -86,6 +88,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "The right of access (GDPR, article 15): the profile, and every order with its address, payment and \
              shipment. Complete, or not at all.",
         )
+        .limited(&EXPORT)
         .query(
             "cursor",
             "`next_cursor` of the part before, for customers with many orders.",
@@ -117,6 +120,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "How every context is",
             "Asks one function of each context for its dependencies. An answer may be two seconds old.",
         )
+        .limited(&HEALTH)
         .answers::<Readiness>(200, "All are well.", &["Cache-Control"], report("ok"))
         .answers::<Readiness>(503, "Some are not.", &["Cache-Control", "Retry-After"], report("down")),
     ]

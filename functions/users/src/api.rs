@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    middleware::from_fn_with_state,
-    routing::{get, post},
+    routing::{get, patch, post},
 };
 use lambda_kit::{
-    http::{Limiter, by_address},
+    http::limit,
     jwt::{Signer, Verifier},
+    limits::{AUTH, PROFILE, READS},
 };
 
 use crate::store::Store;
@@ -26,16 +26,17 @@ pub struct Users {
     pub verifier: Arc<Verifier>,
 }
 
-/// `limiter` is each address's, for everything under /v1/auth.
-pub fn routes(users: Users, limiter: Limiter) -> Router {
+pub fn routes(users: Users) -> Router {
     Router::new()
-        .route("/v1/auth/register", post(auth::register))
-        .route("/v1/auth/login", post(auth::login))
-        .route("/v1/auth/refresh", post(auth::refresh))
-        .route("/v1/auth/logout", post(auth::logout))
-        // Applies to the routes above, not to those below.
-        .route_layer(from_fn_with_state(Arc::new(limiter), by_address))
-        .route("/v1/users/me", get(profile::me).patch(profile::change).delete(profile::delete))
+        .route("/v1/auth/register", limit::before(&AUTH, post(auth::register)))
+        .route("/v1/auth/login", limit::before(&AUTH, post(auth::login)))
+        .route("/v1/auth/refresh", limit::before(&AUTH, post(auth::refresh)))
+        .route("/v1/auth/logout", limit::before(&AUTH, post(auth::logout)))
+        .route(
+            "/v1/users/me",
+            limit::during(&READS, get(profile::me))
+                .merge(limit::before(&PROFILE, patch(profile::change).delete(profile::delete))),
+        )
         .route("/.well-known/jwks.json", get(profile::jwks))
         .with_state(users)
 }
@@ -72,6 +73,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "Register a customer",
             "An e-mail address has one account. The customer then logs in for tokens.",
         )
+        .limited(&AUTH)
         .takes::<RegisterBody>(json!({
             "email": "ada@example.com", "password": "correct horse battery", "name": "Ada Lovelace",
             "phone": "+14155550123"
@@ -82,8 +84,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             &[],
             json!({"user_id": user_id, "email": "ada@example.com", "name": "Ada Lovelace"}),
         )
-        .problem(409, "There is an account with this e-mail address.")
-        .limited(),
+        .problem(409, "There is an account with this e-mail address."),
         Operation::post(
             "/v1/auth/login",
             "logIn",
@@ -92,10 +93,10 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "The access token is good for 15 minutes; the refresh token gets the next one. Too many wrong passwords \
              for an address, or from one, are answered with 429.",
         )
+        .limited(&AUTH)
         .takes::<LoginBody>(json!({"email": "ada@example.com", "password": "correct horse battery"}))
         .answers::<TokensView>(200, "The tokens.", &["Cache-Control"], tokens())
-        .problem(401, "There is no such account, or the password is wrong.")
-        .limited(),
+        .problem(401, "There is no such account, or the password is wrong."),
         Operation::post(
             "/v1/auth/refresh",
             "refreshTokens",
@@ -104,10 +105,10 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "A refresh token can be used once. A client that did not get the answer must log in again: a second use \
              ends the session, because it may be a thief's.",
         )
+        .limited(&AUTH)
         .takes::<RefreshTokenBody>(refresh())
         .answers::<TokensView>(200, "The tokens.", &["Cache-Control"], tokens())
-        .problem(401, "The token is unknown, expired, or was spent before: its whole family is revoked.")
-        .limited(),
+        .problem(401, "The token is unknown, expired, or was spent before: its whole family is revoked."),
         Operation::post(
             "/v1/auth/logout",
             "logOut",
@@ -115,9 +116,9 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "End a session",
             "Its refresh tokens are worth nothing from now on. An access token of it is good until it expires.",
         )
+        .limited(&AUTH)
         .takes::<RefreshTokenBody>(refresh())
-        .answers_nothing(204, "The session has ended, if there was one.")
-        .limited(),
+        .answers_nothing(204, "The session has ended, if there was one."),
         Operation::get(
             "/v1/users/me",
             "getProfile",
@@ -125,6 +126,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "One's own profile",
             "The account of the token: its address, name, phone number, and which messages it wants.",
         )
+        .limited(&READS)
         .answers::<ProfileView>(200, "The profile.", &["Cache-Control"], profile())
         .problem(404, "The account was deleted."),
         Operation::patch(
@@ -134,6 +136,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "Change one's own profile (RFC 7396: what is not named stays)",
             "The e-mail address identifies the account and cannot be changed.",
         )
+        .limited(&PROFILE)
         .takes::<ProfileBody>(json!({"phone": null, "notification_preferences": {"sms": false}}))
         .answers::<ProfileView>(200, "The profile as it is now.", &["Cache-Control"], profile())
         .problem(404, "The account was deleted."),
@@ -144,6 +147,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "Erase one's own account, and what the system holds about the person",
             "Cannot be undone. Orders remain, without the person's data.",
         )
+        .limited(&PROFILE)
         .answers_nothing(202, "The account is erased, and the rest follows.")
         .problem(404, "There is no such account."),
         Operation::get(

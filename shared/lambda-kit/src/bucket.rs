@@ -11,7 +11,6 @@
 //! ahead can take only what the bucket gains in that time.
 
 use std::{
-    num::NonZeroU32,
     sync::atomic::{AtomicI64, Ordering},
     time::Duration,
 };
@@ -27,7 +26,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::{
     dynamodb::{Item, Table, TableError, condition_failed, is_busy, key, number, refused_item},
     error::error_chain,
-    limits::ATTEMPT_TIMEOUT,
+    limits::{ATTEMPT_TIMEOUT, RateLimit},
 };
 
 const FULL_AT: &str = "full_at";
@@ -71,7 +70,7 @@ pub enum TokenReservation {
     WouldExceedWait(SignedDuration),
 }
 
-/// `capacity` tokens, of which `per_second` come back.
+/// As many tokens as the burst of a rate, which come back one after the other.
 #[derive(Debug)]
 pub struct Bucket {
     table: Table,
@@ -83,8 +82,8 @@ pub struct Bucket {
 
 impl Bucket {
     /// The bucket `key` in a context's own table (`pk = BUCKET#<key>`, `sk = BUCKET`).
-    pub fn new(table: Table, key: impl Into<String>, capacity: u32, per_second: NonZeroU32) -> Self {
-        let flow = Flow { capacity: i64::from(capacity), token: token(per_second) };
+    pub fn new(table: Table, key: impl Into<String>, rate: RateLimit) -> Self {
+        let flow = Flow { capacity: i64::from(rate.burst), token: token(rate.interval) };
         Self { table, key: key.into(), flow, seen: AtomicI64::new(0) }
     }
 
@@ -263,9 +262,8 @@ struct Flow {
 }
 
 /// Rounded up, so that the rate is never exceeded.
-fn token(per_second: NonZeroU32) -> i64 {
-    let per_second = i64::from(per_second.get());
-    (SECOND + per_second - 1) / per_second
+fn token(interval: Duration) -> i64 {
+    i64::try_from(interval.as_nanos().div_ceil(1000)).unwrap_or(i64::MAX / 4)
 }
 
 impl Flow {

@@ -7,7 +7,7 @@ mod etag;
 mod idempotency;
 mod identity;
 #[cfg(feature = "limiter")]
-mod limit;
+pub mod limit;
 mod page;
 mod path;
 mod problem;
@@ -40,9 +40,7 @@ pub use body::{BODY_LIMIT, Body};
 pub use client::ClientAddress;
 pub use etag::EntityTags;
 pub use idempotency::{Idempotency, replayed};
-pub use identity::{Admin, Identity, RecentLogin};
-#[cfg(feature = "limiter")]
-pub use limit::{Limited, Limiter, by_address, offer_limit};
+pub use identity::{Admin, Fulfillment, Identity, RecentLogin, Support};
 pub use page::{List, Page};
 pub use problem::{FieldError, OwnBody, Problem};
 pub use query::Query;

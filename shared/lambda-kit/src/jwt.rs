@@ -25,6 +25,9 @@ use crate::{
 /// The claim `iss` of all tokens.
 pub const ISSUER: &str = "ordersaga";
 
+/// Why a token is invalid whose time has passed.
+pub(crate) const EXPIRED: &str = "expired";
+
 /// The purpose of a token. A WebSocket ticket is not accepted as an access token, nor the reverse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
@@ -308,7 +311,7 @@ impl Verifier {
         validation.leeway = 5;
         jsonwebtoken::decode::<Claims>(token, &key, &validation).map(|data| data.claims).map_err(|error| {
             TokenError::Invalid(match error.kind() {
-                ErrorKind::ExpiredSignature => "expired",
+                ErrorKind::ExpiredSignature => EXPIRED,
                 ErrorKind::InvalidAudience => "wrong audience",
                 ErrorKind::InvalidIssuer => "wrong issuer",
                 ErrorKind::InvalidSignature => "wrong signature",

@@ -76,6 +76,11 @@ impl<K: Clone + Eq + Hash, V: Clone> LastKnown<K, V> {
         values.insert(key, Known { value, at });
     }
 
+    /// Forgets all values.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
     /// Reads a value and keeps it. When the source has none (`None`), the known value is removed. When the
     /// source does not answer, because the read fails with an outage or takes too long, returns the last
     /// known value.

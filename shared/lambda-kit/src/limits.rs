@@ -69,40 +69,141 @@ pub const REALTIME_CONCURRENCY: u32 = 20;
 
 // Rates.
 
-/// The rate that one caller is limited to: a burst, and then this many a second.
+/// The rate that one caller is limited to: a burst, and then one request in each `interval`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
     /// Requests that a caller may make at once after a pause.
     pub burst: u32,
-    /// Requests that it may make from then on.
-    pub per_second: NonZeroU32,
+    /// The time after which one more request is allowed.
+    pub interval: Duration,
 }
 
 impl RateLimit {
-    const fn new(burst: u32, per_second: u32) -> Self {
-        Self { burst, per_second: NonZeroU32::new(per_second).expect("a rate of some") }
+    /// `rate` requests a second after the burst.
+    pub const fn per_second(burst: u32, rate: NonZeroU32) -> Self {
+        let interval = Duration::from_secs(1).checked_div(rate.get()).expect("the divisor is not zero");
+        Self { burst, interval }
+    }
+
+    /// One request in each `interval` after the burst.
+    pub const fn every(burst: u32, interval: Duration) -> Self {
+        Self { burst, interval }
     }
 
     /// The time that an empty bucket takes to fill.
     pub fn refill(self) -> SignedDuration {
-        SignedDuration::from_secs(i64::from(self.burst))
-            / i32::try_from(self.per_second.get()).unwrap_or(i32::MAX)
+        SignedDuration::try_from(self.interval.saturating_mul(self.burst)).unwrap_or(SignedDuration::MAX)
     }
 }
 
-/// The limit of POST /v1/orders.
+/// Whose requests a limit counts together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitedBy {
+    /// The user of the access token.
+    User,
+    /// The network of the client's address.
+    Network,
+}
+
+/// A class of routes with one limit. Its routes share the caller's requests within one context.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LimitClass {
+    /// A part of the buckets' keys, and the name in openapi.json.
+    pub name: &'static str,
+    /// Whose requests are counted together.
+    pub by: LimitedBy,
+    /// The limit of one caller.
+    pub rate: RateLimit,
+    /// The routes, for README.md.
+    pub routes: &'static str,
+}
+
+impl LimitClass {
+    const fn user(name: &'static str, rate: RateLimit, routes: &'static str) -> Self {
+        Self { name, by: LimitedBy::User, rate, routes }
+    }
+
+    const fn network(name: &'static str, rate: RateLimit, routes: &'static str) -> Self {
+        Self { name, by: LimitedBy::Network, rate, routes }
+    }
+}
+
+const fn rate(burst: u32, per_second: u32) -> RateLimit {
+    RateLimit::per_second(burst, NonZeroU32::new(per_second).expect("the rate is not zero"))
+}
+
+/// POST /v1/orders.
 // It is more than any customer buys, and too little for a stolen account to empty the shop.
-pub const ORDERS_PER_USER: RateLimit = RateLimit::new(40, 1);
-/// The limit of POST /v1/quotes.
+pub const ORDERS: LimitClass = LimitClass::user("orders", rate(40, 1), "placing an order");
+/// POST /v1/quotes.
 // The page requests a quote whenever the basket changes. Each quote calls inventory and fulfillment, whose
 // capacity orders need.
-pub const QUOTES_PER_USER: RateLimit = RateLimit::new(60, 2);
-/// The limit of /v1/auth.
-// It is high enough for an office behind one address. An attacker who tries passwords gets ten a second.
-pub const AUTH_PER_ADDRESS: RateLimit = RateLimit::new(200, 10);
+pub const QUOTES: LimitClass = LimitClass::user("quotes", rate(60, 2), "quotes");
+/// Routes under /v1/auth.
+// It is high enough for an office behind one address. The attempts on one account are counted separately.
+pub const AUTH: LimitClass =
+    LimitClass::network("auth", rate(200, 10), "registration, login, refresh, logout");
+/// The export of one's personal data.
+// One request may take 200 invocations. Five of them are 500 orders.
+pub const EXPORT: LimitClass =
+    LimitClass::user("export", RateLimit::every(5, Duration::from_secs(60)), "the export of personal data");
+/// Tickets for the WebSocket.
+// A page needs one for each connection, and reconnects after growing pauses.
+pub const TICKETS: LimitClass = LimitClass::user("tickets", rate(20, 1), "tickets for the WebSocket");
+/// The dashboard.
+// One request takes up to nine invocations.
+pub const DASHBOARD: LimitClass = LimitClass::user("dashboard", rate(20, 2), "the dashboard");
+/// Changes of one's own account.
+// Each change is an event, which other contexts store.
+pub const PROFILE: LimitClass = LimitClass::user("profile", rate(20, 2), "changes of one's own account");
+/// Other changes by customers and by the support.
+// Each of them begins a compensation.
+pub const CANCELS: LimitClass = LimitClass::user("cancels", rate(60, 2), "cancelling an order");
+/// Lists of orders and discount codes, and reports.
+// One request reads up to 100 items.
+pub const LISTS: LimitClass = LimitClass::user("lists", rate(120, 10), "lists of orders and codes, reports");
+/// One order, payment, shipment or profile.
+// A client without a WebSocket polls every five seconds, for each open order.
+pub const READS: LimitClass =
+    LimitClass::user("reads", rate(600, 60), "one order, its events, payment or shipment; one's own profile");
+/// What the staff changes.
+// Imports of products and stocks come in bursts. A stolen token cannot change the whole catalogue in a minute.
+pub const STAFF: LimitClass =
+    LimitClass::user("staff", rate(500, 20), "changes of products, stocks, codes and shipments by the staff");
+/// Lists of products.
+// One list reads up to 100 products. The limit is high enough for a mobile operator's customers behind one address.
+pub const CATALOG_LISTS: LimitClass =
+    LimitClass::network("catalog-lists", rate(600, 40), "lists of products, searches, related products");
+/// One product or stock.
+// A page shows up to a hundred products.
+pub const CATALOG_READS: LimitClass =
+    LimitClass::network("catalog-reads", rate(1000, 100), "one product or its stock");
+/// The health of all contexts.
+// One report takes eight invocations. Each instance keeps its last report for some seconds.
+pub const HEALTH: LimitClass = LimitClass::network("health", rate(120, 10), "the health of all contexts");
+
+/// All classes.
+pub const LIMIT_CLASSES: [&LimitClass; 14] = [
+    &ORDERS,
+    &QUOTES,
+    &CANCELS,
+    &AUTH,
+    &PROFILE,
+    &EXPORT,
+    &DASHBOARD,
+    &TICKETS,
+    &READS,
+    &LISTS,
+    &CATALOG_READS,
+    &CATALOG_LISTS,
+    &STAFF,
+    &HEALTH,
+];
+
 /// How long to wait for a limiter, which fails open after that.
-// A limit must not slow down what it protects.
-pub const LIMITER: Duration = ATTEMPT_TIMEOUT;
+// A limit must not slow down what it protects. With two calls of other contexts, one after the other, this fits into an
+// API function's time.
+pub const LIMITER: Duration = Duration::from_millis(500);
 
 /// How often a notification queue delivers an event before it goes to the dead-letter queue.
 pub const NOTIFICATION_RECEIVES: u32 = 5;
@@ -199,12 +300,21 @@ pub const BREAKER: BreakerPolicy = BreakerPolicy {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
     fn each_limit_is_met_before_the_one_around_it() {
         let chains: [&[Duration]; 5] = [
-            &[CLIENT, API_INTEGRATION, API_FUNCTION, LAST_KNOWN_READ, ATTEMPT_TIMEOUT],
+            &[
+                CLIENT,
+                API_INTEGRATION,
+                API_FUNCTION,
+                LIMITER + 2 * ATTEMPT_TIMEOUT,
+                LAST_KNOWN_READ,
+                ATTEMPT_TIMEOUT,
+            ],
             &[SAGA_TASK, COMMAND_FUNCTION, GATEWAY_CALL, EMAIL_CALL, CONNECT],
             &[COMMAND_FUNCTION, SEND.budget, SMS_CALL, CONNECT],
             &[SAGA_PAYMENT, PAYMENT_DEADLINE],
@@ -213,5 +323,18 @@ mod tests {
         for chain in chains {
             assert!(chain.is_sorted_by(|outer, inner| outer > inner), "{chain:?}");
         }
+    }
+
+    #[test]
+    fn an_empty_bucket_is_full_again_after_its_burst() {
+        assert_eq!(ORDERS.rate.refill(), SignedDuration::from_secs(40));
+        assert_eq!(AUTH.rate.refill(), SignedDuration::from_secs(20));
+        assert_eq!(EXPORT.rate.refill(), SignedDuration::from_secs(300));
+    }
+
+    #[test]
+    fn each_class_has_a_name_of_its_own() {
+        let names: HashSet<&str> = LIMIT_CLASSES.iter().map(|class| class.name).collect();
+        assert_eq!(names.len(), LIMIT_CLASSES.len());
     }
 }

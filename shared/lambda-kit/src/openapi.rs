@@ -4,6 +4,8 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value};
 
+use crate::limits::LimitClass;
+
 /// Who may call an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
@@ -13,9 +15,24 @@ pub enum Who {
     /// The customer whose thing it is: for others it is not there.
     Owner,
     OwnerOrAdmin,
+    /// The customer whose thing it is, the support, or an administrator.
+    OwnerOrSupport,
+    /// The customer whose thing it is, the support, the warehouse, or an administrator.
+    OwnerOrStaff,
     Admin,
+    /// The warehouse, or an administrator.
+    Fulfillment,
+    /// The support, or an administrator.
+    Support,
     /// A sender that signs the body, as Stripe does.
     Signed,
+}
+
+impl Who {
+    /// Whether a caller sends an access token.
+    pub const fn needs_a_token(self) -> bool {
+        !matches!(self, Self::Public | Self::Signed)
+    }
 }
 
 /// Makes the schema of one type.
@@ -68,6 +85,8 @@ pub struct Operation {
     /// What the caller must know before the first call.
     pub description: &'static str,
     pub who: Who,
+    /// The limit of one caller. Without it, only the gateway's limit for all callers applies.
+    pub limit: Option<&'static LimitClass>,
     pub parameters: Vec<Parameter>,
     pub body: Option<Content>,
     pub replies: Vec<Reply>,
@@ -83,8 +102,10 @@ macro_rules! methods {
             description: &'static str,
         ) -> Self {
             let (parameters, replies) = (Vec::new(), Vec::new());
-            Self { method: $method, path, id, summary, description, who, parameters, body: None, replies }
-                .with_problems()
+            Self {
+                method: $method, path, id, summary, description, who, limit: None, parameters, body: None, replies
+            }
+            .with_problems()
         })+
     };
 }
@@ -95,11 +116,11 @@ impl Operation {
     /// With the problems that follow from who may call it and from its path.
     fn with_problems(self) -> Self {
         let mut operation = self;
-        if matches!(operation.who, Who::User | Who::Owner | Who::OwnerOrAdmin | Who::Admin) {
+        if operation.who.needs_a_token() {
             operation = operation.problem(401, "There is no token, or it is not good.");
         }
-        if operation.who == Who::Admin {
-            operation = operation.problem(403, "Only an administrator may do this.");
+        if matches!(operation.who, Who::Admin | Who::Fulfillment | Who::Support) {
+            operation = operation.problem(403, "The caller's role does not allow it.");
         }
         if operation.path.contains('{') {
             operation = operation.problem(404, "It does not exist, or it belongs to another user.");
@@ -170,10 +191,10 @@ impl Operation {
         operation
     }
 
-    /// Refuses callers that ask too often.
+    /// Refuses callers that exceed the limit of this class.
     #[must_use]
-    pub fn limited(self) -> Self {
-        let mut operation = self;
+    pub fn limited(self, class: &'static LimitClass) -> Self {
+        let mut operation = Self { limit: Some(class), ..self };
         operation.reply(
             429,
             "Too many requests: try again after `Retry-After`.",

@@ -388,7 +388,12 @@ impl Tokens {
 
     /// `Bearer …` for an administrator.
     pub fn admin(&self) -> String {
-        self.bearer(&UserId::generate(), vec![Role::Admin], Audience::Api, 4_000_000_000)
+        self.staff(Role::Admin)
+    }
+
+    /// `Bearer …` for a user with this role.
+    pub fn staff(&self, role: Role) -> String {
+        self.bearer(&UserId::generate(), vec![role], Audience::Api, 4_000_000_000)
     }
 
     /// `Bearer …` of a token that ended in 1970.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use lambda_kit::{
     http::FieldError,
+    limits::{LimitClass, LimitedBy},
     openapi::{Content, Operation, Parameter, Place, Reply, Who},
 };
 use schemars::{
@@ -110,7 +111,7 @@ pub fn openapi() -> Document {
             "title": "Ordersaga",
             "version": "1",
             "summary": "The order platform of an online shop.",
-            "description": "Additions stay in `/v1`; a break means `/v2` beside it. Errors are RFC 9457 problems. Live order status comes over the WebSocket: see asyncapi.json.",
+            "description": "Additions stay in `/v1`; a break means `/v2` beside it. Errors are RFC 9457 problems. `x-rate-limit` is the limit of one caller: `burst` requests at once, and all of them again after `refill_seconds` without a request; `stage` is the limit of all callers together. Live order status comes over the WebSocket: see asyncapi.json.",
             "license": {"name": "MIT", "identifier": "MIT"},
             "contact": {"name": "The shop that runs this platform"}
         },
@@ -193,7 +194,10 @@ fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
         "summary": operation.summary,
         "description": operation.description,
         "responses": Map::from_iter(
-            operation.replies.iter().map(|reply| (reply.status.to_string(), response(reply, &mut schemas.written))),
+            operation.replies.iter().map(|reply| {
+                let limited = operation.limit.is_some() && reply.status < 300;
+                (reply.status.to_string(), response(reply, limited, &mut schemas.written))
+            }),
         ),
     });
     described["responses"]["5XX"] = json!({"$ref": "#/components/responses/Problem"});
@@ -213,14 +217,26 @@ fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
         }
         described["requestBody"] = json!({"required": true, "content": content});
     }
-    match operation.who {
-        Who::Public | Who::Signed => {}
-        Who::User | Who::Owner | Who::OwnerOrAdmin | Who::Admin => {
-            described["security"] = json!([{"bearer": []}]);
-        }
+    if operation.who.needs_a_token() {
+        described["security"] = json!([{"bearer": []}]);
     }
     described["x-who"] = json!(who(operation.who));
+    described["x-rate-limit"] = operation.limit.map_or_else(|| json!({"class": STAGE_LIMIT}), rate_limit);
     described
+}
+
+/// The limit that API Gateway has for all callers together (infra/platform.yaml).
+const STAGE_LIMIT: &str = "stage";
+
+/// A class of limits, as `x-rate-limit` describes it.
+fn rate_limit(class: &LimitClass) -> Value {
+    let by = match class.by {
+        LimitedBy::User => "user",
+        LimitedBy::Network => "network",
+    };
+    json!({
+        "class": class.name, "by": by, "burst": class.rate.burst, "refill_seconds": class.rate.refill().as_secs()
+    })
 }
 
 /// Who may call an operation, as `x-who` names it.
@@ -230,7 +246,11 @@ pub fn who(who: Who) -> &'static str {
         Who::User => "user",
         Who::Owner => "owner",
         Who::OwnerOrAdmin => "owner or admin",
+        Who::OwnerOrSupport => "owner, support or admin",
+        Who::OwnerOrStaff => "owner, support, fulfillment or admin",
         Who::Admin => "admin",
+        Who::Fulfillment => "fulfillment or admin",
+        Who::Support => "support or admin",
         Who::Signed => "signed",
     }
 }
@@ -261,9 +281,12 @@ fn parameter(parameter: &Parameter) -> Value {
     })
 }
 
-fn response(reply: &Reply, schemas: &mut SchemaGenerator) -> Value {
+/// A response of a limited operation reports the caller's remaining requests.
+fn response(reply: &Reply, limited: bool, schemas: &mut SchemaGenerator) -> Value {
     let is_problem = reply.status >= 400 && reply.content.is_none();
-    let names = ["X-Correlation-Id", "X-Request-Id"].iter().chain(&reply.headers);
+    let limits: &[&str] =
+        if limited { &["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"] } else { &[] };
+    let names = ["X-Correlation-Id", "X-Request-Id"].iter().chain(limits).chain(&reply.headers);
     let headers: Map<String, Value> = names
         .map(|name| ((*name).to_owned(), json!({"$ref": format!("#/components/headers/{name}")})))
         .collect();

@@ -1,12 +1,13 @@
 //! `openapi.json` matches the code, the code serves its routes, and it is valid.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
 use documents::{folder, openapi, operations};
+use lambda_kit::limits::LimitClass;
 use serde_json::{Value, json};
 
 /// `get /v1/orders`
@@ -32,6 +33,12 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 /// The routes of the contexts' routers. axum cannot list a router's routes, so they are read from the source:
 /// `.route("<path>", get(…).post(…))`.
 fn routed() -> Routes {
+    limits_routed().into_keys().collect()
+}
+
+/// The routes of the contexts' routers, each with the constant that is its class of rate limits:
+/// `limit::before(&ORDERS, post(…))`.
+fn limits_routed() -> BTreeMap<String, Option<String>> {
     context_sources()
         .iter()
         .flat_map(|file| routes_in(&fs::read_to_string(file).expect("a source")))
@@ -44,7 +51,7 @@ fn context_sources() -> Vec<PathBuf> {
     folders.filter(|folder| folder.is_dir()).flat_map(|folder| sources(&folder)).collect()
 }
 
-fn routes_in(source: &str) -> Vec<String> {
+fn routes_in(source: &str) -> Vec<(String, Option<String>)> {
     source
         .split(".route(")
         .skip(1)
@@ -56,13 +63,19 @@ fn routes_in(source: &str) -> Vec<String> {
                 open == 0
             })?;
             let handlers = &rest[..end];
-            let serves = |method: &&str| {
+            let before = |method: &str| {
+                let call = format!("{method}(");
                 handlers
-                    .match_indices(&format!("{method}("))
-                    .any(|(at, _)| !handlers[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
+                    .match_indices(&call)
+                    .map(|(at, _)| &handlers[..at])
+                    .find(|before| !before.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
             };
-            let methods = METHODS.into_iter().filter(serves);
-            Some(methods.map(|method| format!("{method} {path}")).collect::<Vec<_>>())
+            let class = |before: &str| {
+                let (_, class) = before.rsplit_once("(&")?;
+                class.split_once(',').map(|(class, _)| class.to_owned())
+            };
+            let route = |method: &str| Some((format!("{method} {path}"), class(before(method)?)));
+            Some(METHODS.into_iter().filter_map(route).collect::<Vec<_>>())
         })
         .flatten()
         .collect()
@@ -81,6 +94,28 @@ fn what_is_routed_is_described_and_what_is_described_is_routed() {
     assert!(routed.len() > 15);
     assert_eq!(routed.difference(&described).collect::<Vec<_>>(), Vec::<&String>::new(), "not described");
     assert_eq!(described.difference(&routed).collect::<Vec<_>>(), Vec::<&String>::new(), "not routed");
+}
+
+#[test]
+fn a_route_has_the_rate_limit_that_its_description_names() {
+    let constant = |class: &LimitClass| class.name.to_uppercase().replace('-', "_");
+    let described: BTreeMap<String, Option<String>> = operations()
+        .iter()
+        .map(|operation| (format!("{} {}", operation.method, operation.path), operation.limit.map(constant)))
+        .collect();
+    assert_eq!(limits_routed(), described);
+}
+
+/// These answer without a call of another service, so a limit of their own would cost more than they do.
+#[test]
+fn only_routes_that_cost_nothing_are_limited_by_the_stage_alone() {
+    let unlimited: Routes = operations()
+        .iter()
+        .filter(|operation| operation.limit.is_none())
+        .map(|operation| format!("{} {}", operation.method, operation.path))
+        .collect();
+    let free = ["get /", "get /.well-known/jwks.json", "get /health/live", "post /v1/payments/webhook"];
+    assert_eq!(unlimited, free.map(str::to_owned).into());
 }
 
 /// The names of a generated client's functions.
@@ -123,7 +158,7 @@ fn a_route_is_described_in_the_file_that_declares_it() {
     let mut files = 0;
     for file in context_sources() {
         let source = fs::read_to_string(&file).expect("a source");
-        let declared: Routes = routes_in(&source).into_iter().collect();
+        let declared: Routes = routes_in(&source).into_iter().map(|(route, _)| route).collect();
         files += usize::from(!declared.is_empty());
         assert_eq!(declared, described_in(&source), "{}", file.display());
     }
@@ -143,9 +178,18 @@ fn described_in(source: &str) -> Routes {
 
 #[test]
 fn routes_are_found_however_they_are_written() {
-    let source = r#"Router::new().route("/a", get(list).post(create)).route(
+    let source = r#"Router::new().route("/a", get(list).merge(limit::before(&STAFF, post(create)))).route(
         "/b/{id}", axum::routing::put(budget(1)).delete(get_rid)).with_state(post(x))"#;
-    assert_eq!(routes_in(source), ["get /a", "post /a", "put /b/{id}", "delete /b/{id}"]);
+    let found = |route: &str, class: Option<&str>| (route.to_owned(), class.map(str::to_owned));
+    assert_eq!(
+        routes_in(source),
+        [
+            found("get /a", None),
+            found("post /a", Some("STAFF")),
+            found("put /b/{id}", None),
+            found("delete /b/{id}", None)
+        ]
+    );
 }
 
 /// API Gateway hands a context its paths: only the storefront's own may be left to the default route.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use contracts::Sku;
 use futures::{StreamExt, TryStreamExt, stream};
-use lambda_kit::limits::{AUTH_PER_ADDRESS, ORDERS_PER_USER, RateLimit};
+use lambda_kit::limits::{AUTH, EXPORT, ORDERS, RateLimit};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use shop_client::{Answer, Shop};
@@ -13,7 +13,10 @@ use crate::fixture::{Fixture, buy, unique};
 use crate::harness::Outcome;
 
 // They use up what other tests need: all come from one address.
-crate::tests![alone: a_user_who_orders_too_often_is_refused, an_address_that_tries_too_often_is_refused];
+crate::tests![
+    alone: a_user_who_orders_too_often_is_refused, an_address_that_tries_too_often_is_refused;
+    any: a_user_who_exports_too_often_is_refused
+];
 
 /// As many calls as the emulators can answer concurrently: a limiter that does not answer in time lets
 /// requests through.
@@ -30,13 +33,26 @@ async fn a_user_who_orders_too_often_is_refused(fixture: Fixture) -> Outcome {
     let started = Instant::now();
     let answers: Vec<Answer> =
         stream::iter(0..60).map(|_| ask(&customer.shop)).buffered(AT_ONCE).try_collect().await?;
-    assert_limited(&answers, ORDERS_PER_USER, StatusCode::UNPROCESSABLE_ENTITY, started.elapsed());
+    assert_limited(&answers, ORDERS.rate, StatusCode::UNPROCESSABLE_ENTITY, started.elapsed());
     let other = fixture.customer().await?;
     assert_eq!(
         ask(&other.shop).await?.status,
         StatusCode::UNPROCESSABLE_ENTITY,
         "everybody has a limit each"
     );
+    Ok(())
+}
+
+async fn a_user_who_exports_too_often_is_refused(fixture: Fixture) -> Outcome {
+    let customer = fixture.customer().await?;
+    let export = async |shop: &Shop| shop.call(Method::GET, "/v1/users/me/export").send_once().await;
+    let (mut answers, started) = (Vec::new(), Instant::now());
+    for _ in 0..EXPORT.rate.burst + 3 {
+        answers.push(export(&customer.shop).await?);
+    }
+    assert_limited(&answers, EXPORT.rate, StatusCode::OK, started.elapsed());
+    let other = fixture.customer().await?;
+    assert_eq!(export(&other.shop).await?.status, StatusCode::OK, "each user has a limit");
     Ok(())
 }
 
@@ -52,7 +68,7 @@ async fn an_address_that_tries_too_often_is_refused(fixture: Fixture) -> Outcome
         });
         answers.extend(calls.buffered(AT_ONCE).try_collect::<Vec<_>>().await?);
     }
-    assert_limited(&answers, AUTH_PER_ADDRESS, StatusCode::NO_CONTENT, started.elapsed());
+    assert_limited(&answers, AUTH.rate, StatusCode::NO_CONTENT, started.elapsed());
     Ok(())
 }
 
@@ -64,9 +80,9 @@ fn is_refused(answer: &Answer) -> bool {
 /// limit's state.
 fn assert_limited(answers: &[Answer], limit: RateLimit, otherwise: StatusCode, took: Duration) {
     let (refused, taken): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| is_refused(answer));
-    let came_back = (took.as_secs() + 1) * u64::from(limit.per_second.get());
+    let came_back = took.as_micros() / limit.interval.as_micros() + 1;
     assert!(!refused.is_empty(), "{} of {} were taken within {took:?}", taken.len(), answers.len());
-    assert!(taken.len() as u64 <= u64::from(limit.burst) + came_back, "{} were taken", taken.len());
+    assert!(taken.len() as u128 <= u128::from(limit.burst) + came_back, "{} were taken", taken.len());
     let number = |answer: &Answer, name: &str| answer.header(name).and_then(|text| text.parse::<u64>().ok());
     for answer in taken {
         assert_eq!(answer.status, otherwise);

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use lambda_kit::limits::{
-    ATTEMPT_TIMEOUT, BREAKER, EMAIL_CALL, EMAIL_CONCURRENCY, GATEWAY_CALL, LIMITER, MAX_ATTEMPTS,
-    PAYMENTS_CONCURRENCY, PUSH_ATTEMPTS, REALTIME_CONCURRENCY, SAGA_ATTEMPTS, SAGA_TASK, SEND, SMS_CALL,
-    SMS_CONCURRENCY, UNDO_CONCURRENCY,
+    ATTEMPT_TIMEOUT, BREAKER, EMAIL_CALL, EMAIL_CONCURRENCY, GATEWAY_CALL, LIMIT_CLASSES, LIMITER,
+    LimitClass, LimitedBy, MAX_ATTEMPTS, PAYMENTS_CONCURRENCY, PUSH_ATTEMPTS, REALTIME_CONCURRENCY,
+    SAGA_ATTEMPTS, SAGA_TASK, SEND, SMS_CALL, SMS_CONCURRENCY, UNDO_CONCURRENCY,
 };
 
 /// A call that one part of the platform makes, and what happens while the callee is slow or down.
@@ -151,6 +151,24 @@ pub const INTEGRATIONS: &[Integration] = &[
         fallback: "failing open: the call is made",
     },
 ];
+
+/// The classes of rate limits as the table in README.md.
+pub fn rate_limits() -> String {
+    let mut table = String::from("| class | counted by | at once | then | routes |\n|---|---|---|---|---|\n");
+    for LimitClass { name, by, rate, routes } in LIMIT_CLASSES {
+        let by = match by {
+            LimitedBy::User => "user",
+            LimitedBy::Network => "network",
+        };
+        let then = match rate.interval.as_secs() {
+            0 | 1 => format!("{} a second", Duration::from_secs(1).as_nanos() / rate.interval.as_nanos()),
+            60 => "1 a minute".to_owned(),
+            seconds => format!("1 in {seconds} s"),
+        };
+        table += &format!("| `{name}` | {by} | {} | {then} | {routes} |\n", rate.burst);
+    }
+    table
+}
 
 /// [`INTEGRATIONS`] as the table in README.md.
 pub fn table() -> String {

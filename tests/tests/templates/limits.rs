@@ -121,6 +121,12 @@ fn the_readme_has_the_table() {
 }
 
 #[test]
+fn the_readme_has_the_rate_limits() {
+    let table = integrations::rate_limits();
+    assert!(block("README.md", "rate-limits") == table, "README.md: put this between the marks:\n{table}");
+}
+
+#[test]
 fn functions_that_call_a_provider_outlast_its_call() {
     let expected = [
         ("payments", "PaymentsCommands", limits::GATEWAY_CALL),

@@ -1,5 +1,11 @@
-use catalog::{InventoryProbe, Store, routes};
-use lambda_kit::{MainResult, aws, config, dynamodb::Table, http, jwt::Verifier, telemetry};
+use catalog::{InventoryProbe, LISTS_KEPT, Store, routes};
+use lambda_kit::{
+    MainResult, aws, config,
+    dynamodb::Table,
+    http::{self, limit::Limits},
+    jwt::Verifier,
+    telemetry,
+};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -7,7 +13,8 @@ async fn main() -> MainResult {
     let sdk = aws::sdk_config()?;
     let table = Table::from_env(&sdk)?;
     let verifier = Verifier::from_env(&sdk)?;
+    let limits = Limits::new(table.clone());
     let checks = vec![table.health(), verifier.health()];
     let inventory = InventoryProbe::new(&(&sdk).into(), config::required("STAGE")?);
-    http::run(checks, routes(Store::new(table), inventory), verifier).await
+    http::run(checks, limits.enforce(routes(Store::new(table), inventory, LISTS_KEPT)), verifier).await
 }

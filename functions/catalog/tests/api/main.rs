@@ -2,6 +2,8 @@
 
 mod outage;
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     http::{HeaderMap, Request, StatusCode},
@@ -38,11 +40,16 @@ async fn inventory() -> (InventoryProbe, MockServer) {
 
 impl TestApi {
     async fn open() -> Self {
+        Self::keeping_lists(Duration::ZERO).await
+    }
+
+    /// With pages of lists that are kept for so long.
+    async fn keeping_lists(kept: Duration) -> Self {
         let (table, faults) =
             testing::table(&[("listing", "gsi1pk", "gsi1sk"), ("category", "gsi2pk", "gsi2sk")]).await;
         let tokens = Tokens::new();
         let (asked, inventory) = inventory().await;
-        let app = App::new(routes(Store::new(table.clone()), asked), tokens.verifier());
+        let app = App::new(routes(Store::new(table.clone()), asked, kept), tokens.verifier());
         Self { app, table, faults, tokens, inventory }
     }
 
@@ -283,11 +290,47 @@ async fn availability_that_cannot_be_read_is_unknown_and_refuses_no_request() {
     api.admin("POST", "/v1/products", &mug("MUG")).await;
     // Another process, with an empty cache.
     let (asked, _server) = inventory().await;
-    let app = App::new(routes(Store::new(api.table.clone()), asked), api.tokens.verifier());
+    let routes = routes(Store::new(api.table.clone()), asked, Duration::ZERO);
+    let app = App::new(routes, api.tokens.verifier());
     let api = TestApi { app, ..api };
     api.faults.refuse("BatchGetItem", 3);
     let (status, _, body) = api.get("/v1/products/MUG").await;
     assert_eq!((status, &body["availability"]), (StatusCode::OK, &json!("unknown")));
+}
+
+#[tokio::test]
+async fn a_page_of_a_list_is_not_read_again_for_a_moment_and_a_search_is() {
+    let api = TestApi::keeping_lists(Duration::from_secs(60)).await;
+    api.admin("POST", "/v1/products", &mug("MUG")).await;
+    let queries = async |path: &str| {
+        api.faults.reset();
+        let (status, _, body) = api.get(path).await;
+        assert_eq!((status, body["items"].as_array().map(Vec::len)), (StatusCode::OK, Some(1)), "{path}");
+        api.faults.calls().iter().filter(|call| *call == "Query").count()
+    };
+    assert_eq!(queries("/v1/products").await, 1);
+    assert_eq!(queries("/v1/products").await, 0);
+    assert_eq!(queries("/v1/products?limit=7").await, 1, "another page");
+    for _ in 0..2 {
+        assert!(queries("/v1/products?q=mug").await >= 1);
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_a_list_is_read_again_after_a_change() {
+    let api = TestApi::keeping_lists(Duration::from_secs(60)).await;
+    let skus = async || {
+        let (_, _, body) = api.get("/v1/products").await;
+        body["items"].as_array().unwrap().iter().map(|item| item["sku"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(skus().await.len(), 0);
+    api.admin("POST", "/v1/products", &mug("MUG")).await;
+    assert_eq!(skus().await, ["MUG"]);
+    let (status, _) = api.put("MUG", "*", &named("MUG", "A cup", "kitchen")).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(api.get("/v1/products").await.2["items"][0]["name"], "A cup");
+    api.admin("DELETE", "/v1/products/MUG", &Value::Null).await;
+    assert_eq!(skus().await.len(), 0);
 }
 
 fn named(sku: &str, name: &str, category: &str) -> Value {

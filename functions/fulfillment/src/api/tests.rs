@@ -197,9 +197,15 @@ async fn a_shipment_is_its_customers_and_the_staffs() {
     let api = TestApi::scheduled().await;
     let stranger = UserId::try_from("usr_ffffffffffffffffffffffffffffffff").unwrap();
     assert_eq!(api.seen_by(&api.tokens.user(&stranger)).await.0, StatusCode::NOT_FOUND);
-    assert_eq!(api.seen_by(&api.tokens.admin()).await.0, StatusCode::OK);
-    let mine = api.tokens.user(&api.user);
-    assert_eq!(api.report_as(&mine, json!({"status": "picked"})).await.0, StatusCode::FORBIDDEN);
+    for staff in [Role::Admin, Role::Fulfillment, Role::Support] {
+        assert_eq!(api.seen_by(&api.tokens.staff(staff)).await.0, StatusCode::OK);
+    }
+    let picked = json!({"status": "picked"});
+    for other in [api.tokens.user(&api.user), api.tokens.staff(Role::Support)] {
+        assert_eq!(api.report_as(&other, picked.clone()).await.0, StatusCode::FORBIDDEN);
+    }
+    let warehouse = api.tokens.staff(Role::Fulfillment);
+    assert_eq!(api.report_as(&warehouse, picked).await.0, StatusCode::OK);
     let empty = TestApi::open().await;
     assert_eq!(empty.seen_by(&empty.tokens.admin()).await.0, StatusCode::NOT_FOUND);
 }

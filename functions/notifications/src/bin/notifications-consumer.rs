@@ -2,7 +2,8 @@ use std::{num::NonZeroU32, sync::Arc};
 
 use jiff::Timestamp;
 use lambda_kit::{
-    MainResult, aws, breaker::Breaker, bucket::Bucket, config, dynamodb::Table, invoke, sqs, telemetry,
+    MainResult, aws, breaker::Breaker, bucket::Bucket, config, dynamodb::Table, invoke, limits::RateLimit,
+    sqs, telemetry,
 };
 use notifications::{EmailSender, Notifier, ProviderGuard, Queues, SmsSender, Store};
 
@@ -13,7 +14,8 @@ async fn main() -> MainResult {
     let table = Table::from_env(&sdk)?;
     let checks = vec![table.health()];
     let guard = |name, rate: NonZeroU32| {
-        ProviderGuard::new(Breaker::new(table.clone(), name), Bucket::new(table.clone(), name, 1, rate))
+        let bucket = Bucket::new(table.clone(), name, RateLimit::per_second(1, rate));
+        ProviderGuard::new(Breaker::new(table.clone(), name), bucket)
     };
     let notifier = Arc::new(Notifier {
         email_guard: guard("email", config::parsed_or("EMAILS_PER_SECOND", NonZeroU32::MIN)?),

@@ -21,6 +21,7 @@ use lambda_kit::{
     breaker::Breaker,
     bucket::Bucket,
     dynamodb::{Item, Table},
+    limits::RateLimit,
     sqs::MessageError,
     testing::{self, Faults},
 };
@@ -226,13 +227,13 @@ impl Fixture {
 
 fn notifier(url: &str, table: &Table, later: &Arc<AtomicI64>, per_second: u32) -> (Notifier, Faults) {
     let (sdk, provider_faults) = testing::sdk_config(url);
-    let rate = NonZeroU32::new(per_second).unwrap();
+    let rate = RateLimit::per_second(1, NonZeroU32::new(per_second).unwrap());
     let guard = |name| {
         let clock = Arc::clone(later);
         let breaker = Breaker::with_clock(table.clone(), name, move || {
             Timestamp::from_second(NOW + clock.load(Ordering::SeqCst)).unwrap()
         });
-        ProviderGuard::new(breaker, Bucket::new(table.clone(), name, 1, rate))
+        ProviderGuard::new(breaker, Bucket::new(table.clone(), name, rate))
     };
     let notifier = Notifier {
         email_guard: guard("email"),

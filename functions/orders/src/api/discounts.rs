@@ -5,7 +5,7 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::{delete, get},
+    routing::{delete, get, post},
 };
 use contracts::{ChargeRule, Money, NotChargeable};
 use garde::Validate;
@@ -13,7 +13,8 @@ use jiff::Timestamp;
 use lambda_kit::{
     cursor,
     dynamodb::Conflict,
-    http::{Admin, Body, FieldError, List, Page, Problem},
+    http::{Admin, Body, FieldError, List, Page, Problem, limit},
+    limits::{LISTS, STAFF},
     text,
 };
 use serde::Deserialize;
@@ -24,7 +25,9 @@ use crate::{
 };
 
 pub(super) fn routes() -> Router<Store> {
-    Router::new().route("/v1/discounts", get(list).post(create)).route("/v1/discounts/{code}", delete(end))
+    Router::new()
+        .route("/v1/discounts", limit::before(&LISTS, get(list)).merge(limit::before(&STAFF, post(create))))
+        .route("/v1/discounts/{code}", limit::before(&STAFF, delete(end)))
 }
 
 /// The routes as openapi.json describes them.
@@ -45,6 +48,7 @@ pub(super) fn operations() -> [lambda_kit::openapi::Operation; 3] {
             "It takes off a percentage or an amount. Its terms cannot be changed afterwards, and its name cannot be \
              used again.",
         )
+        .limited(&STAFF)
         .takes::<NewDiscount>(json!({"code": "AUTUMN10", "percentage": 10, "total_limit": 500}))
         .answers::<Discount>(201, "The code.", &[], discount.clone())
         .problem(409, "There is or was a code of this name."),
@@ -55,6 +59,7 @@ pub(super) fn operations() -> [lambda_kit::openapi::Operation; 3] {
             "Discount codes, and how often each is used",
             "A cancelled order gives its use back.",
         )
+        .limited(&LISTS)
         .paged()
         .answers::<List<Discount>>(200, "The codes.", &[], json!({"items": [discount], "next_cursor": null})),
         Operation::delete(
@@ -64,6 +69,7 @@ pub(super) fn operations() -> [lambda_kit::openapi::Operation; 3] {
             "End a discount code",
             "Orders that were placed with it keep their discount.",
         )
+        .limited(&STAFF)
         .answers_nothing(204, "No further order gets it."),
     ]
 }

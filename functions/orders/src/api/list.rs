@@ -1,4 +1,4 @@
-//! `GET /v1/orders`: a customer's own orders, or for administrators all, the newest first.
+//! `GET /v1/orders`: a customer's own orders, or for the support and administrators all, the newest first.
 
 use axum::{
     Json,
@@ -13,13 +13,13 @@ use lambda_kit::{
 };
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
 
-use super::view::CACHE;
+use super::{STAFF_ROLES, view::CACHE};
 use crate::store::{Scope, Store};
 
 #[derive(Deserialize)]
 pub(super) struct OrderFilter {
     status: Option<String>,
-    /// Only this customer's orders. For an administrator: other users see only their own.
+    /// Only this customer's orders. For the staff: other users see only their own.
     customer: Option<String>,
 }
 
@@ -50,10 +50,11 @@ pub(super) async fn list(
 
 fn scope_of(identity: &Identity, customer: Option<String>) -> Result<Scope, Problem> {
     match customer {
-        None if identity.is_admin() => Ok(Scope::All),
+        None if identity.is_staff(STAFF_ROLES) => Ok(Scope::All),
         None => Ok(Scope::Customer(identity.user_id.clone())),
         Some(customer) => {
-            let customer = UserId::try_from(customer).ok().filter(|customer| identity.may_see(customer));
+            let customer =
+                UserId::try_from(customer).ok().filter(|customer| identity.may_see(customer, STAFF_ROLES));
             // 404 for a customer whom the caller may not see. A 403 would confirm that the account exists.
             customer.map(Scope::Customer).ok_or_else(|| Problem::not_found("There is no such customer."))
         }

@@ -1,11 +1,15 @@
 //! Quotes: the total and the availability of an order. The body is the same, and nothing is written.
 
-use std::sync::Arc;
-
-use axum::{Extension, Json, Router, extract::State, middleware::from_fn_with_state, routing::post};
+use axum::{Extension, Json, Router, extract::State, routing::post};
 use contracts::{Availability, Money, OrderDiscount, PricedLine, Sku};
 use jiff::Timestamp;
-use lambda_kit::http::{Body, Identity, Limited, Limiter, Problem, offer_limit};
+use lambda_kit::{
+    http::{
+        Body, Identity, Problem,
+        limit::{self, Limited},
+    },
+    limits::QUOTES,
+};
 use serde::Serialize;
 
 use super::{priced, request::PlaceOrder};
@@ -18,11 +22,8 @@ use crate::{
 /// The value when the availability is unknown.
 const UNKNOWN: &str = "unknown";
 
-pub(super) fn routes(limiter: Limiter, forecast: Forecast) -> Router<Store> {
-    Router::new()
-        .route("/v1/quotes", post(show))
-        .layer(Extension(forecast))
-        .layer(from_fn_with_state(Arc::new(limiter), offer_limit))
+pub(super) fn routes(forecast: Forecast) -> Router<Store> {
+    Router::new().route("/v1/quotes", limit::by_handler(&QUOTES, post(show))).layer(Extension(forecast))
 }
 
 /// The route as openapi.json describes it.
@@ -38,11 +39,12 @@ pub(super) fn operation() -> lambda_kit::openapi::Operation {
         "Takes the body of `placeOrder`, and checks it in the same way. The availability may change until the order \
          is placed.",
     )
+    .limited(&QUOTES)
     .takes::<PlaceOrder>(PlaceOrder::example())
     .answers::<QuoteView>(
         200,
         "The order as it would be now. Nothing is placed or held.",
-        &["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"],
+        &[],
         serde_json::json!({
             "items": [{
                 "sku": "MUG-BLUE", "quantity": 2, "unit_price": {"amount": 2100, "currency": "USD"},
@@ -51,7 +53,6 @@ pub(super) fn operation() -> lambda_kit::openapi::Operation {
             "total": {"amount": 4200, "currency": "USD"}, "availability": "in_stock", "serviceable": true
         }),
     )
-    .limited()
 }
 
 #[derive(Serialize)]
@@ -85,7 +86,7 @@ struct QuotedLine {
 async fn show(
     State(store): State<Store>,
     Extension(forecast): Extension<Forecast>,
-    Extension(limit): Extension<Limited>,
+    limit: Limited,
     identity: Identity,
     Body(body): Body<PlaceOrder>,
 ) -> Result<Json<QuoteView>, Problem> {
@@ -93,7 +94,7 @@ async fn show(
     // The limit is checked during the read, so it costs no time. Inventory and fulfillment are called only
     // after it, because orders need their capacity.
     let lookup = store.lookup(None, &identity.user_id, &skus, code);
-    let found = limit.take_during(identity.user_id.as_str(), lookup).await?;
+    let found = limit.take_during(&identity.user_id, lookup).await?;
     let (items, offer) = priced(&body, &found.prices, &found.discount, now)?;
     let quoted = quote(items, offer.as_ref()).map_err(Rejected::into_problem)?;
     let (available, serviceable) =

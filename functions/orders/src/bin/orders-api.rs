@@ -1,5 +1,11 @@
-use lambda_kit::{MainResult, aws, config, dynamodb::Table, http, jwt::Verifier, telemetry};
-use orders::{Forecast, Limiters, Partitioning, Store, routes};
+use lambda_kit::{
+    MainResult, aws, config,
+    dynamodb::Table,
+    http::{self, limit::Limits},
+    jwt::Verifier,
+    telemetry,
+};
+use orders::{Forecast, Partitioning, Store, routes};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -8,8 +14,8 @@ async fn main() -> MainResult {
     let table = Table::from_env(&sdk)?;
     let verifier = Verifier::from_env(&sdk)?;
     let checks = vec![table.health(), verifier.health()];
-    let limits = Limiters::new(&table);
+    let limits = Limits::new(table.clone());
     let forecast = Forecast::new(&(&sdk).into(), config::required("STAGE")?);
     let store = Store::new(table, Partitioning::from_env()?);
-    http::run(checks, routes(store, limits, forecast), verifier).await
+    http::run(checks, limits.enforce(routes(store, forecast)), verifier).await
 }

@@ -4,7 +4,7 @@
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use lambda_kit::{bucket::Bucket, dynamodb::Table};
+use lambda_kit::{bucket::Bucket, dynamodb::Table, limits::RateLimit};
 
 use super::GatewayError;
 
@@ -55,10 +55,10 @@ impl GatewayLimits {
     pub fn new(table: &Table, per_second: NonZeroU32) -> Self {
         // An eighth of a second's calls may be sent at once. So no second has more than nine eighths of the
         // rate.
-        let burst = (per_second.get() / 8).max(1);
+        let rate = RateLimit::per_second((per_second.get() / 8).max(1), per_second);
         let bucket = |endpoint: Endpoint| {
             let key = format!("gateway.{}", endpoint.name());
-            Bucket::new(table.clone(), key, burst, per_second).slower_by(SLOWER_PERCENT)
+            Bucket::new(table.clone(), key, rate).slower_by(SLOWER_PERCENT)
         };
         Self(Arc::new(Endpoint::ALL.map(bucket)))
     }

@@ -1,4 +1,10 @@
-use lambda_kit::{MainResult, aws, config, http, jwt::Signer, jwt::Verifier, telemetry};
+use lambda_kit::{
+    MainResult, aws, config,
+    dynamodb::Table,
+    http::{self, limit::Limits},
+    jwt::{Signer, Verifier},
+    telemetry,
+};
 use realtime::{Tickets, routes};
 
 #[tokio::main(flavor = "current_thread")]
@@ -7,5 +13,6 @@ async fn main() -> MainResult {
     let sdk = aws::sdk_config()?;
     let verifier = Verifier::from_env(&sdk)?;
     let tickets = Tickets::new(Signer::from_env(&sdk)?, config::required("WEBSOCKET_URL")?);
-    http::run(vec![verifier.health()], routes(tickets), verifier).await
+    let limits = Limits::new(Table::from_env(&sdk)?);
+    http::run(vec![verifier.health()], limits.enforce(routes(tickets)), verifier).await
 }

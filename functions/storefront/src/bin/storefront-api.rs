@@ -1,6 +1,12 @@
 use std::sync::Arc;
 
-use lambda_kit::{MainResult, aws, config, dynamodb::Table, http, jwt::Verifier, telemetry};
+use lambda_kit::{
+    MainResult, aws, config,
+    dynamodb::Table,
+    http::{self, limit::Limits},
+    jwt::Verifier,
+    telemetry,
+};
 use storefront::{Composer, Page, PublishableKey, ReadinessProbe, Storefront, Upstream, routes};
 
 #[tokio::main(flavor = "current_thread")]
@@ -15,7 +21,9 @@ async fn main() -> MainResult {
     let lambda = (&sdk).into();
     let contexts = ReadinessProbe::new(&lambda, stage.clone());
     let upstream = Upstream::new(&lambda, stage, &table);
+    let limits = Limits::new(table.clone());
     let checks = vec![table.health(), verifier.health()];
     let composer = Composer::new(upstream.clone());
-    http::run(checks, routes(Storefront { contexts, page, upstream, composer }), verifier).await
+    http::run(checks, limits.enforce(routes(Storefront { contexts, page, upstream, composer })), verifier)
+        .await
 }

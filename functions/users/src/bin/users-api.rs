@@ -1,9 +1,9 @@
 use lambda_kit::{
     MainResult, aws,
     dynamodb::Table,
-    http::{self, Limiter},
+    http::{self, limit::Limits},
     jwt::{Signer, Verifier},
-    limits, telemetry,
+    telemetry,
 };
 use users::{Store, Users, routes};
 
@@ -15,7 +15,7 @@ async fn main() -> MainResult {
     let signer = Signer::from_env(&sdk)?;
     let verifier = Verifier::from_env(&sdk)?;
     let checks = vec![table.health(), verifier.health()];
-    let limiter = Limiter::new(table.clone(), "auth", limits::AUTH_PER_ADDRESS);
+    let limits = Limits::new(table.clone());
     let users = Users { store: Store::new(table), signer, verifier: verifier.clone() };
-    http::run(checks, routes(users, limiter), verifier).await
+    http::run(checks, limits.enforce(routes(users)), verifier).await
 }

@@ -7,9 +7,8 @@ use axum::http::StatusCode;
 use contracts::Envelope;
 use lambda_kit::{
     dynamodb::{OUTBOX, Table, key},
-    http::{ClientAddress, Limiter},
+    http::{ClientAddress, limit::Limits},
     jwt::{Audience, Claims, Signer, Verifier},
-    limits,
     testing::{self, App, Faults, Response, kms, request},
 };
 use serde_json::{Value, json};
@@ -49,8 +48,8 @@ impl TestApi {
         let verifier = Arc::new(Verifier::new(client.clone(), arns));
         let signer = Signer::new(client, keys[0].to_owned());
         let users = Users { store: Store::new(table.clone()), signer, verifier: Arc::clone(&verifier) };
-        let limiter = Limiter::new(table.clone(), "auth", limits::AUTH_PER_ADDRESS);
-        let app = App::new(routes(users, limiter), Arc::clone(&verifier));
+        let routes = Limits::new(table.clone()).enforce(routes(users));
+        let app = App::new(routes, Arc::clone(&verifier));
         Self { app, verifier, table, faults, kms }
     }
 

@@ -1,3 +1,5 @@
+use std::num::NonZeroU32;
+
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
@@ -14,8 +16,12 @@ const fn ms(milliseconds: i64) -> SignedDuration {
     SignedDuration::from_millis(milliseconds)
 }
 
+fn rate(burst: u32, per_second: u32) -> RateLimit {
+    RateLimit::per_second(burst, NonZeroU32::new(per_second).unwrap())
+}
+
 fn bucket(table: &Table, capacity: u32, per_second: u32) -> Bucket {
-    Bucket::new(table.clone(), "test", capacity, NonZeroU32::new(per_second).unwrap())
+    Bucket::new(table.clone(), "test", rate(capacity, per_second))
 }
 
 async fn alone(capacity: u32, per_second: u32) -> (Bucket, Faults) {
@@ -46,8 +52,18 @@ async fn instances_share_it() {
     assert!(matches!(other.take(at(0)).await, TakeOutcome::Taken { remaining: 0, .. }));
     assert_eq!(one.take(at(0)).await, TakeOutcome::Wait(ms(1000)));
     assert_eq!(other.take(at(0)).await, TakeOutcome::Wait(ms(1000)));
-    let another = Bucket::new(table, "another", 2, NonZeroU32::MIN);
+    let another = Bucket::new(table, "another", rate(2, 1));
     assert!(matches!(another.take(at(0)).await, TakeOutcome::Taken { remaining: 1, .. }));
+}
+
+#[tokio::test]
+async fn a_rate_may_be_slower_than_one_a_second() {
+    let (table, _) = testing::table(&[]).await;
+    let bucket = Bucket::new(table, "slow", RateLimit::every(2, Duration::from_secs(60)));
+    assert_eq!(bucket.take(at(0)).await, TakeOutcome::Taken { remaining: 1, reset_after: ms(60_000) });
+    assert_eq!(bucket.take(at(0)).await, TakeOutcome::Taken { remaining: 0, reset_after: ms(120_000) });
+    assert_eq!(bucket.take(at(1000)).await, TakeOutcome::Wait(ms(59_000)));
+    assert!(matches!(bucket.take(at(60_000)).await, TakeOutcome::Taken { remaining: 0, .. }));
 }
 
 #[tokio::test]
@@ -166,7 +182,7 @@ proptest! {
         per_second in 1_u32..300,
         gaps in proptest::collection::vec(0_i64..50_000, 1..200),
     ) {
-        let flow = Flow { capacity, token: token(NonZeroU32::new(per_second).unwrap()) };
+        let flow = Flow { capacity, token: token(rate(1, per_second).interval) };
         let (mut now, mut full_at, mut taken) = (0, 0, Vec::new());
         for gap in gaps {
             now += gap;

@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
+use aws_lc_rs::digest::{SHA256, digest};
 use axum::{extract::FromRequestParts, http::request::Parts};
 
 /// The source address of the request at the gateway, if there is one. Headers are ignored.
@@ -24,6 +25,13 @@ impl ClientAddress {
             v4 @ IpAddr::V4(_) => v4,
         })
     }
+
+    /// A hash that stands for the client's network where addresses must not be kept: in logs and in the keys of items.
+    pub fn digest(self) -> Option<String> {
+        let hash = digest(&SHA256, self.network()?.to_string().as_bytes());
+        // Half of it: no two networks have the same by chance.
+        Some(hash.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for ClientAddress {
@@ -37,6 +45,15 @@ impl<S: Sync> FromRequestParts<S> for ClientAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_digest_stands_for_a_network_and_does_not_contain_it() {
+        let digest = |address: &str| ClientAddress(Some(address.parse().unwrap())).digest().unwrap();
+        assert_ne!(digest("192.0.2.1"), digest("192.0.2.2"));
+        assert_eq!(digest("2001:db8:1:2::1"), digest("2001:db8:1:2:ffff::9"));
+        assert!(!digest("192.0.2.1").contains("192"));
+        assert_eq!(ClientAddress(None).digest(), None);
+    }
 
     #[test]
     fn a_household_is_one_network() {

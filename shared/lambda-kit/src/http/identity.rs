@@ -9,8 +9,11 @@ use axum::{
 use contracts::{SessionId, UserId};
 use jiff::Timestamp;
 
-use super::Problem;
-use crate::jwt::{Audience, Role, TokenError, Verifier};
+use super::{ClientAddress, Problem};
+use crate::{
+    jwt::{self, Audience, Role, TokenError, Verifier},
+    telemetry::{self, SecurityEvent},
+};
 
 /// A user with a good access token.
 #[derive(Debug, Clone)]
@@ -38,15 +41,28 @@ impl Identity {
         self.has_role(&Role::Admin)
     }
 
-    /// Whether this user may see resources of `owner`.
-    pub fn may_see(&self, owner: &UserId) -> bool {
-        self.user_id == *owner || self.is_admin()
+    /// Whether the user has one of these roles. An administrator has all of them.
+    pub fn is_staff(&self, roles: &[Role]) -> bool {
+        self.is_admin() || roles.iter().any(|role| self.has_role(role))
+    }
+
+    /// Whether this user may see resources of `owner`. Staff with one of these roles may, and so may administrators.
+    pub fn may_see(&self, owner: &UserId, staff: &[Role]) -> bool {
+        self.user_id == *owner || self.is_staff(staff)
     }
 }
 
 /// An administrator with a good access token.
 #[derive(Debug, Clone)]
 pub struct Admin(pub Identity);
+
+/// A user of the warehouse's staff, or an administrator.
+#[derive(Debug, Clone)]
+pub struct Fulfillment(pub Identity);
+
+/// A user of the support, or an administrator.
+#[derive(Debug, Clone)]
+pub struct Support(pub Identity);
 
 /// Seconds for which a login counts as recent.
 const RECENT_LOGIN: i64 = 15 * 60;
@@ -72,6 +88,10 @@ impl<S: Sync> FromRequestParts<S> for Identity {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        // A limit by user has verified the token already.
+        if let Some(identity) = parts.extensions.get::<Self>() {
+            return Ok(identity.clone());
+        }
         let token = parts
             .headers
             .get(header::AUTHORIZATION)
@@ -90,7 +110,14 @@ impl<S: Sync> FromRequestParts<S> for Identity {
             .cloned()
             .ok_or_else(|| Problem::internal(&TokenError::Key("the function has no verifier".into())))?;
         let claims = verifier.verify(token, Audience::Api).await.map_err(|error| match error {
-            TokenError::Invalid(_) => Problem::unauthorized(format!("{error}. Log in again for a new one.")),
+            TokenError::Invalid(reason) => {
+                // A page that was open for a while sends an expired token first, and no attacker needs one.
+                if reason != jwt::EXPIRED {
+                    let address = parts.extensions.get().copied().unwrap_or(ClientAddress(None));
+                    telemetry::security(SecurityEvent::TokenRefused, address.digest().as_deref());
+                }
+                Problem::unauthorized(format!("{error}. Log in again for a new one."))
+            }
             // The token may be valid. With 401, the client would log in again for nothing.
             TokenError::Key(_) => Problem::unavailable(&error),
         })?;
@@ -105,17 +132,23 @@ impl<S: Sync> FromRequestParts<S> for Identity {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Admin {
-    type Rejection = Problem;
+macro_rules! staff {
+    ($($extractor:ident $roles:expr, $refusal:literal;)+) => {
+        $(impl<S: Sync> FromRequestParts<S> for $extractor {
+            type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let identity = Identity::from_request_parts(parts, state).await?;
-        if identity.is_admin() {
-            Ok(Self(identity))
-        } else {
-            Err(Problem::forbidden("Only an administrator may do this."))
-        }
-    }
+            async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+                let identity = Identity::from_request_parts(parts, state).await?;
+                if identity.is_staff($roles) { Ok(Self(identity)) } else { Err(Problem::forbidden($refusal)) }
+            }
+        })+
+    };
+}
+
+staff! {
+    Admin &[], "Only an administrator may do this.";
+    Fulfillment &[Role::Fulfillment], "Only the warehouse's staff or an administrator may do this.";
+    Support &[Role::Support], "Only the support or an administrator may do this.";
 }
 
 #[cfg(test)]
@@ -124,6 +157,26 @@ mod tests {
 
     use super::*;
     use crate::testing::{self, App, Tokens};
+
+    #[tokio::test]
+    async fn each_role_may_do_its_own_and_an_administrator_all() {
+        let tokens = Tokens::new();
+        let routes = Router::new()
+            .route("/admin", get(async |_: Admin| ()))
+            .route("/fulfillment", get(async |_: Fulfillment| ()))
+            .route("/support", get(async |_: Support| ()));
+        let app = App::new(routes, tokens.verifier());
+        let statuses = async |roles: Vec<Role>| {
+            let bearer = tokens.bearer(&UserId::generate(), roles, Audience::Api, 4_000_000_000);
+            let get = async |path| app.get(path, &bearer).await.status.as_u16();
+            [get("/admin").await, get("/fulfillment").await, get("/support").await]
+        };
+        assert_eq!(statuses(vec![]).await, [403, 403, 403]);
+        assert_eq!(statuses(vec![Role::Fulfillment]).await, [403, 200, 403]);
+        assert_eq!(statuses(vec![Role::Support]).await, [403, 403, 200]);
+        assert_eq!(statuses(vec![Role::Fulfillment, Role::Support]).await, [403, 200, 200]);
+        assert_eq!(statuses(vec![Role::Admin]).await, [200, 200, 200]);
+    }
 
     #[tokio::test]
     async fn a_login_counts_as_recent_for_15_minutes() {

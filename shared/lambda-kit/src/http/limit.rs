@@ -1,34 +1,65 @@
-//! Rate limits: each caller has a token bucket, which all instances share.
+//! Rate limits: each caller has a token bucket for each class of routes, which all instances share.
+//!
+//! A route names its class: `.route("/v1/quotes", limit::before(&limits::QUOTES, post(show)))`. [`Limits`] enforces
+//! them for a function. Requests that another function of the platform makes for a user do not come through the gateway
+//! and have no limit, because the route that the user called has one.
 
 use std::{
-    net::IpAddr,
-    sync::{Arc, OnceLock},
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use aws_lc_rs::digest::{SHA256, digest};
 use axum::{
-    extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
-    middleware::Next,
+    Extension, Router,
+    extract::{FromRequestParts, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    middleware::{Next, from_fn_with_state},
     response::Response,
+    routing::MethodRouter,
 };
+use contracts::UserId;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::timeout;
 
-use super::{ClientAddress, Problem};
+use super::{ClientAddress, Identity, Problem};
 use crate::{
     bucket::{Bucket, TakeOutcome},
     dynamodb::Table,
-    limits::{self, RateLimit},
+    limits::{self, LimitClass, LimitedBy, RateLimit},
 };
 
-/// Limits each caller to a rate.
+/// Takes one of the caller's tokens before the request is handled.
+///
+/// The route answers 401 for a class by user when there is no valid access token, 429 when no token is left.
+pub fn before<S: Clone + Send + Sync + 'static>(
+    class: &'static LimitClass,
+    methods: MethodRouter<S>,
+) -> MethodRouter<S> {
+    methods.route_layer(from_fn_with_state(class, take_before))
+}
+
+/// Takes one of the caller's tokens while the request is handled, so that the limit costs no time. For requests that
+/// change nothing and cost little: handling stops when there is no token.
+pub fn during<S: Clone + Send + Sync + 'static>(
+    class: &'static LimitClass,
+    methods: MethodRouter<S>,
+) -> MethodRouter<S> {
+    methods.route_layer(from_fn_with_state(class, take_during))
+}
+
+/// Lets the handler take the token, as [`Limited`].
+pub fn by_handler<S: Clone + Send + Sync + 'static>(
+    class: &'static LimitClass,
+    methods: MethodRouter<S>,
+) -> MethodRouter<S> {
+    methods.route_layer(from_fn_with_state(class, offer))
+}
+
+/// Enforces the limits of a function's routes.
 #[derive(Debug, Clone)]
-pub struct Limiter {
+pub struct Limits {
     table: Table,
-    /// The name of the limit. Each caller has its own bucket under it.
-    name: &'static str,
-    rate: RateLimit,
+    refused: Refused,
 }
 
 /// The caller's remaining tokens, which every response reports.
@@ -39,44 +70,90 @@ struct Allowance {
     reset: SignedDuration,
 }
 
-impl Limiter {
+impl Limits {
     /// Keeps the buckets in a context's own table, which the function must be allowed to update.
-    pub fn new(table: Table, name: &'static str, rate: RateLimit) -> Self {
-        Self { table, name, rate }
+    pub fn new(table: Table) -> Self {
+        Self { table, refused: Refused::default() }
+    }
+
+    /// The routes, with the limits that they name.
+    pub fn enforce(self, routes: Router) -> Router {
+        routes.layer(Extension(self))
     }
 
     /// Takes one of the caller's tokens. Fails open when the bucket does not answer in time.
     ///
     /// # Errors
     /// 429, when no token is left.
-    async fn take(&self, caller: &str, now: Timestamp) -> Result<Allowance, Problem> {
-        let RateLimit { burst, per_second } = self.rate;
-        let bucket = Bucket::new(self.table.clone(), format!("{}/{caller}", self.name), burst, per_second);
+    async fn take(
+        &self,
+        class: &'static LimitClass,
+        caller: &str,
+        now: Timestamp,
+    ) -> Result<Allowance, Problem> {
+        let (LimitClass { name, rate, .. }, key) = (class, format!("{}/{caller}", class.name));
+        if let Some(wait) = self.refused.wait(&key, now) {
+            return Err(refuse(class, wait));
+        }
+        let bucket = Bucket::new(self.table.clone(), key.clone(), *rate);
         match timeout(limits::LIMITER, bucket.take(now)).await {
             Ok(TakeOutcome::Taken { remaining, reset_after }) => {
-                Ok(Allowance { rate: self.rate, remaining, reset: reset_after })
+                Ok(Allowance { rate: *rate, remaining, reset: reset_after })
             }
-            Ok(TakeOutcome::Wait(wait)) => Err(self.refuse(wait)),
+            Ok(TakeOutcome::Wait(wait)) => {
+                self.refused.add(key, now, wait);
+                Err(refuse(class, wait))
+            }
             Err(_) => {
-                tracing::warn!(limit = self.name, "a rate limit does not answer, failing open");
-                Ok(Allowance { rate: self.rate, remaining: burst, reset: SignedDuration::ZERO })
+                tracing::warn!(limit = name, "a rate limit does not answer, failing open");
+                Ok(Allowance { rate: *rate, remaining: rate.burst, reset: SignedDuration::ZERO })
             }
         }
     }
+}
 
-    fn refuse(&self, wait: SignedDuration) -> Problem {
-        tracing::info!(limit = self.name, "the caller is rate limited");
-        let allowance = Allowance { rate: self.rate, remaining: 0, reset: self.rate.refill() };
-        let problem = Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "Too many requests. Try again after the seconds in `Retry-After`.",
-        )
-        // The value is at least 1, because a client that reads 0 would try again at once.
-        .with_header(header::RETRY_AFTER, number(seconds(wait).max(1)));
-        allowance
-            .headers()
-            .into_iter()
-            .fold(problem, |problem, (name, value)| problem.with_header(name, value))
+fn refuse(class: &LimitClass, wait: SignedDuration) -> Problem {
+    tracing::info!(limit = class.name, "the caller is rate limited");
+    let allowance = Allowance { rate: class.rate, remaining: 0, reset: class.rate.refill() };
+    let problem = Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "Too many requests. Try again after the seconds in `Retry-After`.",
+    )
+    // The value is at least 1, because a client that reads 0 would try again at once.
+    .with_header(header::RETRY_AFTER, number(seconds(wait).max(1)));
+    allowance.headers().into_iter().fold(problem, |problem, (name, value)| problem.with_header(name, value))
+}
+
+/// The buckets that this instance has found empty, and until when. Until then, it refuses their callers without a write.
+// A bucket gains its next token at a known time, and no earlier.
+#[derive(Debug, Clone, Default)]
+struct Refused(Arc<Mutex<HashMap<String, Timestamp>>>);
+
+impl Refused {
+    /// Buckets that are remembered at most.
+    // They take a few hundred kilobytes.
+    const CAPACITY: usize = 2000;
+
+    fn wait(&self, key: &str, now: Timestamp) -> Option<SignedDuration> {
+        let until = *self.lock().get(key)?;
+        (until > now).then(|| until.duration_since(now))
+    }
+
+    fn add(&self, key: String, now: Timestamp, wait: SignedDuration) {
+        let mut refused = self.lock();
+        if refused.len() >= Self::CAPACITY {
+            refused.retain(|_, until| *until > now);
+        }
+        if refused.len() < Self::CAPACITY
+            && let Ok(until) = now.checked_add(wait)
+        {
+            refused.insert(key, until);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Timestamp>> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,36 +181,115 @@ fn number(number: i64) -> HeaderValue {
     HeaderValue::from(number)
 }
 
-/// A limit that a handler takes itself, concurrently with its first read. [`offer_limit`] puts it into the
-/// request's extensions.
+/// The caller of a request, as a class counts it.
+struct Caller {
+    limits: Limits,
+    class: &'static LimitClass,
+    id: String,
+}
+
+impl Caller {
+    /// The caller of a request that came through the gateway.
+    ///
+    /// # Errors
+    /// 401 for a class by user, when there is no valid access token.
+    async fn of(class: &'static LimitClass, parts: &mut Parts) -> Result<Option<Self>, Problem> {
+        let address = parts.extensions.get::<ClientAddress>().copied();
+        let Some(network) = address.and_then(ClientAddress::digest) else { return Ok(None) };
+        let id = match class.by {
+            LimitedBy::Network => network,
+            LimitedBy::User => {
+                let identity = Identity::from_request_parts(parts, &()).await?;
+                let id = identity.user_id.as_str().to_owned();
+                // The handler gets it without a second verification.
+                parts.extensions.insert(identity);
+                id
+            }
+        };
+        let limits = parts.extensions.get().cloned().ok_or_else(|| Problem::internal(&NoLimits))?;
+        Ok(Some(Self { limits, class, id }))
+    }
+
+    async fn take(&self) -> Result<Allowance, Problem> {
+        self.limits.take(self.class, &self.id, Timestamp::now()).await
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the function enforces no limits")]
+struct NoLimits;
+
+async fn take_before(
+    State(class): State<&'static LimitClass>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let (mut parts, body) = request.into_parts();
+    let caller = Caller::of(class, &mut parts).await?;
+    let request = Request::from_parts(parts, body);
+    let Some(caller) = caller else { return Ok(next.run(request).await) };
+    let allowance = caller.take().await?;
+    let mut response = next.run(request).await;
+    allowance.write(response.headers_mut());
+    Ok(response)
+}
+
+async fn take_during(
+    State(class): State<&'static LimitClass>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let (mut parts, body) = request.into_parts();
+    let caller = Caller::of(class, &mut parts).await?;
+    let request = Request::from_parts(parts, body);
+    let Some(caller) = caller else { return Ok(next.run(request).await) };
+    let handled = async { Ok(next.run(request).await) };
+    let (allowance, mut response) = tokio::try_join!(caller.take(), handled)?;
+    allowance.write(response.headers_mut());
+    Ok(response)
+}
+
+/// A limit that a handler takes itself, concurrently with its first read.
 #[derive(Debug, Clone)]
 pub struct Limited {
-    limiter: Arc<Limiter>,
+    limits: Limits,
+    class: &'static LimitClass,
     taken: Arc<OnceLock<Allowance>>,
 }
 
 impl Limited {
-    /// Takes one of the caller's tokens concurrently with `read`, which must change nothing: its result is
+    /// Takes one of the user's tokens concurrently with `read`, which must change nothing: its result is
     /// dropped when there is no token.
     ///
     /// # Errors
     /// 429 when there is no token, else what `read` failed with.
     pub async fn take_during<T, E: Into<Problem>>(
         &self,
-        caller: &str,
+        user: &UserId,
         read: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Problem> {
-        let (allowance, read) = tokio::join!(self.limiter.take(caller, Timestamp::now()), read);
+        let token = self.limits.take(self.class, user.as_str(), Timestamp::now());
+        let (allowance, read) = tokio::join!(token, read);
         // A request takes only one token.
         let _ = self.taken.set(allowance?);
         read.map_err(Into::into)
     }
 }
 
-/// Offers the limit to the handlers of these routes, and reports the remaining tokens in the response.
-pub async fn offer_limit(State(limiter): State<Arc<Limiter>>, mut request: Request, next: Next) -> Response {
+impl<S: Sync> FromRequestParts<S> for Limited {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts.extensions.get().cloned().ok_or_else(|| Problem::internal(&NoLimits))
+    }
+}
+
+/// Offers the limit to the handler, and reports the remaining tokens in the response.
+async fn offer(State(class): State<&'static LimitClass>, mut request: Request, next: Next) -> Response {
     let taken = Arc::new(OnceLock::new());
-    request.extensions_mut().insert(Limited { limiter, taken: taken.clone() });
+    if let Some(limits) = request.extensions().get::<Limits>().cloned() {
+        request.extensions_mut().insert(Limited { limits, class, taken: taken.clone() });
+    }
     let mut response = next.run(request).await;
     if let Some(allowance) = taken.get() {
         allowance.write(response.headers_mut());
@@ -141,53 +297,5 @@ pub async fn offer_limit(State(limiter): State<Arc<Limiter>>, mut request: Reque
     response
 }
 
-/// Limits these routes by the client's address.
-///
-/// # Errors
-/// 429, when no token is left.
-pub async fn by_address(
-    State(limiter): State<Arc<Limiter>>,
-    address: ClientAddress,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    // Without a gateway, the address is unknown.
-    let Some(network) = address.network() else { return Ok(next.run(request).await) };
-    // The token is taken before the request is handled, because the effect of the request cannot be undone.
-    let allowance = limiter.take(&caller_in(network), Timestamp::now()).await?;
-    let mut response = next.run(request).await;
-    allowance.write(response.headers_mut());
-    Ok(response)
-}
-
-/// A hash that stands for the caller's network.
-fn caller_in(network: IpAddr) -> String {
-    let hash = digest(&SHA256, network.to_string().as_bytes());
-    // Half of it: no two networks share a bucket by chance.
-    hash.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_address_is_kept() {
-        let caller = |address: &str| caller_in(address.parse().unwrap());
-        assert_ne!(caller("192.0.2.1"), caller("192.0.2.2"));
-        assert!(!caller("192.0.2.1").contains("192"));
-    }
-
-    #[test]
-    fn waits_are_rounded_up_to_seconds() {
-        assert_eq!(seconds(SignedDuration::from_millis(1)), 1);
-        assert_eq!(seconds(SignedDuration::from_millis(2000)), 2);
-        assert_eq!(seconds(SignedDuration::ZERO), 0);
-    }
-
-    #[test]
-    fn an_empty_bucket_is_full_again_after_its_burst() {
-        assert_eq!(limits::ORDERS_PER_USER.refill(), SignedDuration::from_secs(40));
-        assert_eq!(limits::AUTH_PER_ADDRESS.refill(), SignedDuration::from_secs(20));
-    }
-}
+#[cfg(all(test, feature = "testing"))]
+mod tests;

@@ -1,5 +1,8 @@
 use contracts::{OrderId, UserId};
-use lambda_kit::testing::{App, Tokens};
+use lambda_kit::{
+    jwt::Role,
+    testing::{App, Tokens},
+};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -93,21 +96,19 @@ async fn a_list_can_be_of_one_status() {
 }
 
 #[tokio::test]
-async fn an_administrator_sees_everybodys_orders() {
+async fn the_support_and_administrators_see_all_orders() {
     let api = TestApi::new().await;
     let annas = api.orders(&api.anna, 2).await;
     let bens = api.orders(&UserId::generate(), 2).await;
-    let mut all: Vec<String> = api
-        .pages(&api.tokens.admin(), "?limit=3")
-        .await
-        .concat()
-        .iter()
-        .map(|id| id.as_str().unwrap().to_owned())
-        .collect();
     let mut expected: Vec<String> = annas.iter().chain(&bens).map(ToString::to_string).collect();
-    all.sort();
     expected.sort();
-    assert_eq!(all, expected);
+    for staff in [Role::Support, Role::Admin] {
+        let pages = api.pages(&api.tokens.staff(staff), "?limit=3").await;
+        let mut all: Vec<String> = pages.concat().iter().map(|id| id.as_str().unwrap().to_owned()).collect();
+        all.sort();
+        assert_eq!(all, expected);
+    }
+    assert!(api.pages(&api.tokens.staff(Role::Fulfillment), "?limit=3").await.concat().is_empty());
 }
 
 #[tokio::test]
@@ -151,13 +152,13 @@ async fn nobody_sees_a_list_without_a_token() {
 }
 
 #[tokio::test]
-async fn only_an_administrator_can_list_another_customers_orders() {
+async fn only_the_support_and_administrators_can_list_another_customers_orders() {
     let api = TestApi::new().await;
     let annas = api.orders(&api.anna, 2).await;
     api.orders(&UserId::generate(), 2).await;
     let query = format!("?limit=5&customer={}", api.anna);
     let expected: Vec<Value> = annas.iter().map(|order| json!(order)).collect();
-    for token in [api.tokens.admin(), api.anna()] {
+    for token in [api.tokens.admin(), api.tokens.staff(Role::Support), api.anna()] {
         assert_eq!(api.pages(&token, &query).await.concat(), expected);
     }
     let ben = api.tokens.user(&UserId::generate());
