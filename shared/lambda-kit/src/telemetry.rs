@@ -90,6 +90,13 @@ const FOUND: Directive = Directive {
     metrics: &[MetricDefinition { name: "Found", unit: None }],
 };
 
+/// Counts security events over all contexts, for alarms, and by context.
+const SECURITY: Directive = Directive {
+    namespace: NAMESPACE,
+    dimensions: &[&["Operation", "Kind"], &["Service", "Operation", "Kind"]],
+    metrics: FOUND.metrics,
+};
+
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct FoundFields {
@@ -160,7 +167,7 @@ pub fn record(operation: &str, outcome: Outcome, duration: Duration) {
 // Zero is recorded, too, so that an alarm can see that it ran.
 pub fn found(operation: &str, kind: &'static str, found: u64) {
     let Some(source) = SOURCE.get() else { return };
-    write(&source.found(operation, kind, found, SystemTime::now()));
+    write(&source.found(FOUND, operation, kind, found, SystemTime::now()));
 }
 
 /// What someone does with an account that its owner, or the shop's staff, may want to know of.
@@ -207,7 +214,8 @@ impl SecurityEvent {
 /// who did it or tried to, such as of a network. The span has the user, where there is one.
 pub fn security(event: SecurityEvent, source: Option<&str>) {
     tracing::warn!(security_event = event.as_str(), source, "security event");
-    found("security", event.as_str(), 1);
+    let Some(metrics) = SOURCE.get() else { return };
+    write(&metrics.found(SECURITY, "security", event.as_str(), 1, SystemTime::now()));
 }
 
 impl Source {
@@ -226,13 +234,14 @@ impl Source {
 
     fn found<'a>(
         &'a self,
+        directive: Directive,
         operation: &'a str,
         kind: &'static str,
         found: u64,
         now: SystemTime,
     ) -> MetricRecord<'a, FoundFields> {
         let fields = FoundFields { kind, found };
-        MetricRecord { metadata: metadata(FOUND, now), service: &self.service, operation, fields }
+        MetricRecord { metadata: metadata(directive, now), service: &self.service, operation, fields }
     }
 }
 
@@ -317,7 +326,7 @@ mod tests {
     #[test]
     fn what_was_found_is_counted_by_its_kind() {
         let source = source();
-        let record = source.found("CancelOrder", "needs_attention", 0, UNIX_EPOCH);
+        let record = source.found(FOUND, "CancelOrder", "needs_attention", 0, UNIX_EPOCH);
         let expected = json!({
             "_aws": {
                 "CloudWatchMetrics": [{
@@ -333,5 +342,17 @@ mod tests {
             "Found": 0,
         });
         assert_eq!(serde_json::to_value(record).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_security_event_is_counted_over_all_contexts_too() {
+        let source = source();
+        let record = source.found(SECURITY, "security", SecurityEvent::LoginFailed.as_str(), 1, UNIX_EPOCH);
+        let record = serde_json::to_value(record).unwrap();
+        assert_eq!(
+            record["_aws"]["CloudWatchMetrics"][0]["Dimensions"],
+            json!([["Operation", "Kind"], ["Service", "Operation", "Kind"]])
+        );
+        assert_eq!((&record["Kind"], &record["Found"]), (&json!("login_failed"), &json!(1)));
     }
 }
