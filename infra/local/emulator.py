@@ -19,8 +19,9 @@ import time
 # Time for the emulator to end by itself, before it is killed.
 GRACE_SECONDS = 3
 
-# `_poll_dynamodb_streams` of ministack 1.5.33. Another one has to be read before it is changed.
+# The functions of ministack 1.5.33 that are changed. Another one has to be read before it is changed.
 POLL_STREAMS_SHA256 = "2b2460e933a9f3c3fb00d9e15763d11977533af74787eb39ce1f39bbe6e54e8b"
+HANDLE_WEBSOCKET_SHA256 = "6d609b2db6a0147dcd30bb3c0cb300f9d3a911573b52bb8604a71eaf89677c34"
 
 # A batch of which records failed is delivered again after this.
 RETRY_SECONDS = 0.5
@@ -48,20 +49,31 @@ def first_failed_record(mapping, result, records):
     return min(index.get(failure.get("itemIdentifier"), 0) for failure in failures)
 
 
+def change(module, name, setting, changes, **more):
+    """Replaces a function of MiniStack by its source with these changes. `setting` names the constant of this file that
+    holds the digest of the source that they fit; `more` are names that the changed source uses."""
+    source = inspect.getsource(getattr(module, name))
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    if digest != globals()[setting]:
+        sys.exit(
+            f"emulator.py: ministack's {name} is not the one of 1.5.33 (requirements.txt). Look whether it still needs "
+            f'this change. If not, remove the change; else adapt it, and set {setting} = "{digest}".'
+        )
+    for before, after in changes:
+        if source.count(before) != 1:
+            sys.exit(f"emulator.py: ministack's {name} does not have this once: {before!r}")
+        source = source.replace(before, after)
+    names = vars(module)
+    names.update(more)
+    exec(compile(source, f"{module.__file__} changed by emulator.py", "exec"), names)
+
+
 def resume_streams_at_the_first_failed_record():
     """Makes MiniStack honour ReportBatchItemFailures of DynamoDB streams: Lambda goes on from the first record that a
     function reports as failed (Developer Guide, "Reporting batch item failures for Lambda functions with DynamoDB").
     MiniStack 1.5.33 passes the whole batch, so that what a relay could not publish would be lost."""
     from ministack.services import lambda_svc
 
-    source = inspect.getsource(lambda_svc._poll_dynamodb_streams)
-    digest = hashlib.sha256(source.encode()).hexdigest()
-    if digest != POLL_STREAMS_SHA256:
-        sys.exit(
-            "emulator.py: ministack's _poll_dynamodb_streams is not the one of 1.5.33 (requirements.txt). Look whether it "
-            "honours ReportBatchItemFailures now: then remove this change of it; else adapt it, and set "
-            f'POLL_STREAMS_SHA256 = "{digest}".'
-        )
     changes = [
         ("            raw_len = len(batch)\n", "            raw, raw_len = batch, len(batch)\n"),
         (
@@ -75,13 +87,26 @@ def resume_streams_at_the_first_failed_record():
             "            else:\n                processed_any = True\n",
         ),
     ]
-    for before, after in changes:
-        if source.count(before) != 1:
-            sys.exit(f"emulator.py: ministack's _poll_dynamodb_streams does not have this once: {before!r}")
-        source = source.replace(before, after)
-    names = vars(lambda_svc)
-    names.update(first_failed_record=first_failed_record, RETRY_SECONDS=RETRY_SECONDS)
-    exec(compile(source, f"{lambda_svc.__file__} changed by emulator.py", "exec"), names)
+    more = {"first_failed_record": first_failed_record, "RETRY_SECONDS": RETRY_SECONDS}
+    change(lambda_svc, "_poll_dynamodb_streams", "POLL_STREAMS_SHA256", changes, **more)
+
+
+def refuse_connections_with_the_functions_status():
+    """Makes MiniStack answer a WebSocket's handshake with the status that the function of $connect returned, as API
+    Gateway does (seen by the authors of serverless-offline, pull request 1301: "Unexpected server response:
+    {statusCode}"). MiniStack 1.5.33 closes the connection, which every client sees as 403."""
+    from ministack.services import apigateway
+
+    changes = [
+        (
+            "            if status < 200 or status >= 300:\n"
+            '                await send({"type": "websocket.close", "code": 1008})\n',
+            "            if status < 200 or status >= 300:\n"
+            '                message = (resp or {}).get("body") or ""\n'
+            "                await _refuse_ws_handshake(scope, send, status, message, connection_id, connect_request_id)\n",
+        ),
+    ]
+    change(apigateway, "handle_websocket", "HANDLE_WEBSOCKET_SHA256", changes)
 
 
 def ministack():
@@ -90,6 +115,7 @@ def ministack():
     from ministack.app import main
 
     resume_streams_at_the_first_failed_record()
+    refuse_connections_with_the_functions_status()
 
     main()
 

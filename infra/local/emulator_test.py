@@ -1,12 +1,13 @@
 """What emulator.py changes in MiniStack. Run with the stack's Python: target/ops/python/bin/python -m unittest -v
 emulator_test, in this folder; the end-to-end tests do."""
 
+import asyncio
 import time
 import unittest
 from unittest import mock
 
 import emulator
-from ministack.services import dynamodb, lambda_svc
+from ministack.services import apigateway, dynamodb, lambda_svc
 
 STREAM = "arn:aws:dynamodb:us-east-1:000000000000:table/orders/stream/2026-11-20T12:00:00.000"
 RECORDS = [
@@ -88,8 +89,48 @@ class Streams(unittest.TestCase):
                 emulator.resume_streams_at_the_first_failed_record()
 
 
-# Once: the change is made in the source that it found.
+class Handshakes(unittest.TestCase):
+    def handshake(self, answer):
+        """What a client is sent whose $connect the function answers so, before it closes the connection."""
+        received = iter([{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1000}])
+        sent = []
+
+        async def receive():
+            return next(received)
+
+        async def send(message):
+            sent.append(message)
+
+        async def invoke(*_, **__):
+            return answer
+
+        scope = {"path": "/live", "headers": [], "extensions": {"websocket.http.response": {}}}
+        fakes = {
+            "_api_owner": lambda _: ("WEBSOCKET", "000000000000", "us-east-1"),
+            "_match_ws_route": lambda _, key: {"routeKey": key},
+            "_invoke_ws_lambda": invoke,
+        }
+        with mock.patch.multiple(apigateway, **fakes):
+            asyncio.run(apigateway.handle_websocket(scope, receive, send, "api"))
+        return sent
+
+    def test_a_refused_connection_gets_the_functions_status(self):
+        for status in (403, 429, 500):
+            start, _body = self.handshake({"statusCode": status})
+            self.assertEqual((start["type"], start["status"]), ("websocket.http.response.start", status))
+
+    def test_an_accepted_connection_is_open(self):
+        self.assertEqual(self.handshake({"statusCode": 200})[0], {"type": "websocket.accept"})
+
+    def test_another_version_is_not_changed_unseen(self):
+        with mock.patch.object(emulator, "HANDLE_WEBSOCKET_SHA256", "0" * 64):
+            with self.assertRaisesRegex(SystemExit, "HANDLE_WEBSOCKET_SHA256"):
+                emulator.refuse_connections_with_the_functions_status()
+
+
+# Once: each change is made in the source that it found.
 emulator.resume_streams_at_the_first_failed_record()
+emulator.refuse_connections_with_the_functions_status()
 
 if __name__ == "__main__":
     unittest.main()
