@@ -7,6 +7,8 @@
 
 #![warn(missing_docs)]
 
+#[cfg(feature = "dynamodb")]
+pub mod account;
 #[cfg(feature = "audit")]
 pub mod audit;
 pub mod aws;
