@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::rand;
 use axum::{
     Json, Router,
     extract::State,
@@ -12,21 +13,25 @@ use axum::{
 use jiff::Timestamp;
 use lambda_kit::{
     http::{Identity, Problem, limit},
-    jwt::{Audience, Signer, Subject},
     limits::TICKETS,
 };
 use serde::Serialize;
 
+use crate::{
+    domain::{TICKET_BYTES, TICKET_SECONDS, Ticket, TicketHolder},
+    store::{Access, Store},
+};
+
 /// Issues tickets, with the URL that accepts them.
 #[derive(Debug)]
 pub struct Tickets {
-    signer: Signer,
+    store: Store,
     websocket_url: String,
 }
 
 impl Tickets {
-    pub const fn new(signer: Signer, websocket_url: String) -> Self {
-        Self { signer, websocket_url }
+    pub const fn new(store: Store, websocket_url: String) -> Self {
+        Self { store, websocket_url }
     }
 }
 
@@ -49,7 +54,9 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             Who::User,
             "A ticket for the WebSocket",
             "Browsers cannot send a token when they open a WebSocket, so a ticket in the URL admits the client. It \
-             is good for a minute; get a new one for each connection.",
+             is good for one connection within a minute; get a new one for each connection. A user may have 20 \
+             connections at a time: the WebSocket answers a further one with 429. The connection is closed when the \
+             session ends with which the ticket was requested.",
         )
         .limited(&TICKETS)
         .answers::<TicketAnswer>(
@@ -57,10 +64,11 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "The ticket, and where it is good: connect to `<url>?ticket=<ticket>`.",
             &["Cache-Control"],
             json!({
-                "ticket": "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ1c3JfMDEifQ.c2lnbmF0dXJl", "expires_in": 60,
+                "ticket": "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k", "expires_in": 60,
                 "url": "wss://example.execute-api.us-east-1.amazonaws.com/live"
             }),
-        ),
+        )
+        .problem(403, "The account is suspended."),
     ]
 }
 
@@ -73,22 +81,28 @@ struct TicketAnswer<'a> {
     url: &'a str,
 }
 
-/// A ticket carries the user's roles, so that an administrator may watch any order.
 async fn issue(State(tickets): State<Arc<Tickets>>, identity: Identity) -> Result<Response, Problem> {
     let now = Timestamp::now().as_second();
-    let subject = Subject {
-        user_id: identity.user_id,
-        session_id: identity.session_id,
-        roles: identity.roles,
-        auth_time: identity.auth_time,
-        email_verified: identity.email_verified,
-    };
-    let ticket = tickets
-        .signer
-        .sign(&subject, Audience::Realtime, now)
-        .await
-        .map_err(|error| Problem::unavailable(&error))?;
+    let mut random = [0; TICKET_BYTES];
+    rand::fill(&mut random).map_err(|error| Problem::internal(&error))?;
+    let ticket = Ticket::new(random);
+    // A ticket says whether its holder is an administrator, who may watch any order.
+    let admin = identity.is_admin();
+    let holder = TicketHolder { user_id: identity.user_id, session_id: identity.session_id, admin };
+    // Both at once, because a ticket that its client does not get admits no one. The WebSocket checks the access
+    // again, for what happens meanwhile.
+    let hash = ticket.hash();
+    let (access, ()) = tokio::try_join!(
+        tickets.store.access(&holder.user_id, Some(&holder.session_id), now),
+        tickets.store.add_ticket(&hash, &holder, now),
+    )?;
+    match access {
+        Access::Granted => {}
+        Access::Suspended => return Err(Problem::forbidden("This account is suspended.")),
+        Access::Deleted => return Err(Problem::unauthorized("This account was deleted.")),
+        Access::SessionEnded => return Err(Problem::unauthorized("This session has ended. Log in again.")),
+    }
     let answer =
-        TicketAnswer { ticket, expires_in: Audience::Realtime.lifetime(), url: &tickets.websocket_url };
+        TicketAnswer { ticket: ticket.expose(), expires_in: TICKET_SECONDS, url: &tickets.websocket_url };
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }

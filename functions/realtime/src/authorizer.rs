@@ -1,13 +1,20 @@
-//! The authorizer of `$connect`: admits clients with a valid ticket.
+//! The authorizer of `$connect`: admits clients with a valid ticket, from pages that may connect.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
-use lambda_kit::jwt::{Audience, Claims, Role, TokenError, Verifier};
+use lambda_kit::{
+    dynamodb::TableError,
+    error::error_chain,
+    http::ClientAddress,
+    telemetry::{self, SecurityEvent},
+};
 use lambda_runtime::Diagnostic;
 use serde::{Deserialize, Serialize};
 
-/// The role that may watch every order, as the connection's context names it.
-pub const ADMIN: &str = "admin";
+use crate::{
+    domain::{Origins, Ticket, TicketHolder},
+    store::Store,
+};
 
 /// API Gateway's request to a REQUEST authorizer of a WebSocket API.
 #[derive(Debug, Deserialize)]
@@ -15,7 +22,38 @@ pub const ADMIN: &str = "admin";
 struct Request {
     method_arn: String,
     #[serde(default)]
+    headers: Option<HashMap<String, String>>,
+    #[serde(default)]
     query_string_parameters: Option<HashMap<String, String>>,
+    request_context: RequestContext,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestContext {
+    /// The connection has its id already, and keeps it when it is accepted.
+    connection_id: String,
+    #[serde(default)]
+    identity: Caller,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Caller {
+    #[serde(default)]
+    source_ip: Option<String>,
+}
+
+impl Request {
+    fn ticket(&self) -> &str {
+        self.query_string_parameters.as_ref().and_then(|query| query.get("ticket")).map_or("", String::as_str)
+    }
+
+    /// The origin of the page that connects. API Gateway keeps the names of headers as the client spelled them.
+    fn origin(&self) -> Option<&str> {
+        let mut headers = self.headers.iter().flatten();
+        headers.find(|(name, _)| name.eq_ignore_ascii_case("origin")).map(|(_, origin)| origin.as_str())
+    }
 }
 
 /// The authorizer's response.
@@ -48,52 +86,72 @@ struct Statement {
 
 /// Checks tickets.
 #[derive(Debug, Clone)]
-pub struct Authorizer(Arc<Verifier>);
+pub struct Authorizer {
+    store: Store,
+    origins: Origins,
+}
 
 impl Authorizer {
-    pub const fn new(verifier: Arc<Verifier>) -> Self {
-        Self(verifier)
+    pub const fn new(store: Store, origins: Origins) -> Self {
+        Self { store, origins }
     }
 
-    /// Admits a valid ticket and denies every other with 403. A request without a ticket does not reach this
-    /// function: API Gateway answers it with 401.
+    /// Admits a valid ticket, which is used with that, and denies every other with 403; `now` in Unix seconds. A
+    /// request without a ticket does not reach this function: API Gateway answers it with 401.
     ///
     /// # Errors
-    /// When the request cannot be read or the key cannot be fetched: 500, and the client tries again.
-    pub async fn decide(&self, payload: &str) -> Result<Policy, Diagnostic> {
+    /// When the request or the table cannot be read: 500, and the client tries again.
+    pub async fn decide(&self, payload: &str, now: i64) -> Result<Policy, Diagnostic> {
         let request: Request =
             serde_json::from_str(payload).map_err(|e| failure("MalformedRequest", &e.to_string()))?;
-        let parameters = request.query_string_parameters.unwrap_or_default();
-        let ticket = parameters.get("ticket").map_or("", String::as_str);
-        match self.0.verify(ticket, Audience::Realtime).await {
-            Ok(claims) => Ok(allow(request.method_arn, &claims)),
-            Err(TokenError::Invalid(reason)) => {
-                tracing::info!(reason, "a ticket was refused");
-                // The answer is a policy and not the error "Unauthorized". On AWS that error would be a 401,
-                // but would count as a failure of the function. Elsewhere it would be a 500.
-                Ok(policy("nobody".to_owned(), "Deny", request.method_arn, HashMap::new()))
+        // The origin is compared first, so that another site's page cannot use up a ticket.
+        if !self.origins.allow(request.origin()) {
+            return Ok(refuse("the page's origin is not allowed", request));
+        }
+        let connection_id = &request.request_context.connection_id;
+        match self.holder(request.ticket(), connection_id, now).await {
+            Ok(Some(holder)) => Ok(allow(request.method_arn, &holder)),
+            Ok(None) => Ok(refuse("the ticket is unknown, used or expired", request)),
+            Err(error) => {
+                tracing::error!(error = error_chain(&error), "a ticket cannot be checked");
+                Err(failure("TableUnavailable", "the ticket cannot be checked now"))
             }
-            Err(error @ TokenError::Key(_)) => {
-                tracing::error!(error = lambda_kit::error::error_chain(&error), "a ticket cannot be checked");
-                Err(failure("KeyUnavailable", "the ticket cannot be checked now"))
-            }
+        }
+    }
+
+    /// Uses the ticket.
+    async fn holder(
+        &self,
+        ticket: &str,
+        connection_id: &str,
+        now: i64,
+    ) -> Result<Option<TicketHolder>, TableError> {
+        match Ticket::parse(ticket) {
+            Some(ticket) => self.store.use_ticket(&ticket.hash(), connection_id, now).await,
+            // A text of another form costs no call.
+            None => Ok(None),
         }
     }
 }
 
-fn allow(method_arn: String, claims: &Claims) -> Policy {
-    tracing::Span::current().record("user_id", claims.sub.as_str());
-    let roles: Vec<&str> = claims
-        .roles
-        .iter()
-        .map(|role| match role {
-            Role::Admin => ADMIN,
-            Role::Fulfillment => "fulfillment",
-            Role::Support => "support",
-        })
-        .collect();
-    let context = HashMap::from([("user_id", claims.sub.to_string()), ("roles", roles.join(","))]);
-    policy(claims.sub.to_string(), "Allow", method_arn, context)
+fn allow(method_arn: String, holder: &TicketHolder) -> Policy {
+    let TicketHolder { user_id, session_id, admin } = holder;
+    tracing::Span::current().record("user_id", user_id.as_str());
+    let context = HashMap::from([
+        ("user_id", user_id.to_string()),
+        ("session_id", session_id.to_string()),
+        ("admin", admin.to_string()),
+    ]);
+    policy(user_id.to_string(), "Allow", method_arn, context)
+}
+
+fn refuse(reason: &'static str, request: Request) -> Policy {
+    tracing::info!(reason, "a connection was refused");
+    let address = request.request_context.identity.source_ip.and_then(|address| address.parse().ok());
+    telemetry::security(SecurityEvent::TokenRefused, ClientAddress(address).digest().as_deref());
+    // The answer is a policy and not the error "Unauthorized". On AWS that error would be a 401,
+    // but would count as a failure of the function. Elsewhere it would be a 500.
+    policy("nobody".to_owned(), "Deny", request.method_arn, HashMap::new())
 }
 
 fn policy(
@@ -111,66 +169,4 @@ fn failure(name: &str, message: &str) -> Diagnostic {
 }
 
 #[cfg(test)]
-mod tests {
-    use contracts::UserId;
-    use lambda_kit::testing::Tokens;
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    const ARN: &str = "arn:aws:execute-api:us-east-1:000000000000:api/live/$connect";
-    const FAR: i64 = 4_000_000_000;
-
-    async fn answer(tokens: &Tokens, ticket: Option<String>) -> Value {
-        let query = ticket.map(|ticket| json!({"ticket": ticket}));
-        let request = json!({"type": "REQUEST", "methodArn": ARN, "queryStringParameters": query});
-        let policy = Authorizer::new(tokens.verifier()).decide(&request.to_string()).await.unwrap();
-        serde_json::to_value(policy).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_ticket_admits_its_user_with_its_roles() {
-        let (tokens, user) = (Tokens::new(), UserId::generate());
-        let ticket = |roles| Some(tokens.token(&user, roles, Audience::Realtime, FAR));
-        assert_eq!(
-            answer(&tokens, ticket(vec![])).await,
-            json!({
-                "principalId": user,
-                "policyDocument": {
-                    "Version": "2012-10-17",
-                    "Statement": [{"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": ARN}],
-                },
-                "context": {"user_id": user, "roles": ""},
-            })
-        );
-        assert_eq!(answer(&tokens, ticket(vec![Role::Admin])).await["context"]["roles"], "admin");
-    }
-
-    #[tokio::test]
-    async fn only_a_valid_ticket_is_admitted() {
-        let (tokens, user) = (Tokens::new(), UserId::generate());
-        let refused = [
-            None,
-            Some("ticket".to_owned()),
-            Some(tokens.token(&user, vec![], Audience::Realtime, 1)),
-            Some(tokens.token(&user, vec![], Audience::Api, FAR)),
-            Some(Tokens::new().token(&user, vec![], Audience::Realtime, FAR)),
-        ];
-        for ticket in refused {
-            let answer = answer(&tokens, ticket.clone()).await;
-            assert_eq!(answer["policyDocument"]["Statement"][0]["Effect"], "Deny", "{ticket:?}");
-            assert_eq!(answer.get("context"), None);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_key_that_cannot_be_fetched_is_a_failure_and_no_denial() {
-        let (sdk, faults) = lambda_kit::testing::sdk_config("http://127.0.0.1:9");
-        faults.refuse("GetPublicKey", lambda_kit::aws::MAX_ATTEMPTS);
-        let kms = Verifier::new(aws_sdk_kms::Client::new(&sdk), vec!["arn:aws:kms:::key/test".to_owned()]);
-        let ticket = Tokens::new().token(&UserId::generate(), vec![], Audience::Realtime, FAR);
-        let request = json!({"methodArn": ARN, "queryStringParameters": {"ticket": ticket}});
-        let failure = Authorizer::new(Arc::new(kms)).decide(&request.to_string()).await.unwrap_err();
-        assert_eq!(failure.error_type, "KeyUnavailable");
-    }
-}
+mod tests;

@@ -18,8 +18,8 @@ use crate::{
 };
 
 /// Concurrent posts.
-// A post takes some 10 ms, so 500 connections receive an event within a fifth of a second. More would use too
-// many of the process's sockets (Lambda: 1,024 file descriptors).
+// It is more than the connections that an order's owner may have; beside them, administrators may follow it. More posts
+// at the same time would use too many of the process's sockets (Lambda: 1,024 file descriptors).
 const PARALLEL_POSTS: usize = 32;
 
 /// The result of a post.

@@ -1,7 +1,10 @@
 //! The queue of each order: its events and its subscriptions, handled one after the other.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsMessage};
-use contracts::{EventPayload, events::UserDeleted};
+use contracts::{
+    EventPayload,
+    events::{SessionEnded, UserDeleted, UserRestored, UserSuspended},
+};
 use lambda_kit::sqs::{self, EventTypes, MessageError, one_event};
 use tracing::Instrument;
 
@@ -14,7 +17,15 @@ use crate::{
 
 /// The event types that the subscription brings (infra/realtime.yaml). An order's event of a type of a later release has a
 /// frame, too.
-pub const EVENT_TYPES: EventTypes = &["order.", "payment.", "shipment.", UserDeleted::TYPE];
+pub const EVENT_TYPES: EventTypes = &[
+    "order.",
+    "payment.",
+    "shipment.",
+    UserDeleted::TYPE,
+    UserSuspended::TYPE,
+    UserRestored::TYPE,
+    SessionEnded::TYPE,
+];
 
 /// Handles the messages of the queue.
 #[derive(Debug, Clone)]

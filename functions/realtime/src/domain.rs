@@ -4,15 +4,19 @@ mod buffer;
 #[cfg(feature = "openapi")]
 mod describe;
 mod frame;
+mod origins;
 mod request;
+mod ticket;
 
 pub use buffer::{Arrival, Buffer, BufferState};
 #[cfg(feature = "openapi")]
 pub use describe::{Frames, frames};
 pub use frame::{ErrorCode, Frame, NoFrame, Refusal};
+pub use origins::Origins;
 pub use request::{Request, Subject, parse};
+pub use ticket::{TICKET_BYTES, TICKET_SECONDS, Ticket, TicketHash, TicketHolder};
 
-use contracts::UserId;
+use contracts::{SessionId, UserId};
 use serde::{Deserialize, Serialize};
 
 /// API Gateway ends a WebSocket connection after two hours, whatever happens on it (quota "connection duration").
@@ -23,11 +27,19 @@ pub const CONNECTION_SECONDS: i64 = 2 * 60 * 60;
 // items) when it ends.
 pub const SUBSCRIPTIONS_MAX: usize = 20;
 
+/// Connections that a user may have at a time.
+// It is more than a person has pages open. An event is posted to each of them, so their number decides how long the
+// event keeps an instance of realtime-consumer.
+pub const CONNECTIONS_MAX: usize = 20;
+
 /// A connection, with what decides what it may see.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscriber {
     pub connection_id: String,
     pub user_id: UserId,
+    /// The login that its ticket came from. Unknown for connections from before sessions had ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
     pub admin: bool,
     /// Unix seconds after which the connection cannot be there any more.
     pub expires_at: i64,

@@ -9,8 +9,11 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use contracts::{Envelope, EventPayload, InvalidId, OrderId, UserId, events::UserDeleted};
-use lambda_kit::dynamodb::{Conflict, TableError};
+use contracts::{DecodeError, Envelope, EventPayload, InvalidId, OrderId, UserId, events::SessionEnded};
+use lambda_kit::{
+    account::AccountState,
+    dynamodb::{Conflict, TableError},
+};
 
 use crate::{
     connections::{Broadcast, Connections},
@@ -25,6 +28,8 @@ use crate::{
 pub enum HandlerError {
     #[error("the subject is not an id")]
     Subject(#[from] InvalidId),
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
     #[error(transparent)]
     Frame(#[from] NoFrame),
     #[error(transparent)]
@@ -121,8 +126,11 @@ impl Handler {
     /// # Errors
     /// When the event must be retried.
     pub async fn event(&self, batch: &Batch, event: &Envelope, now: i64) -> Result<(), HandlerError> {
-        if event.event_type == UserDeleted::TYPE {
-            return self.user_deleted(&UserId::try_from(event.subject.as_str())?, now).await;
+        if let Some(state) = AccountState::of(event) {
+            return self.account(event, state).await;
+        }
+        if event.event_type == SessionEnded::TYPE {
+            return self.session_ended(event).await;
         }
         if event.occurred_at.as_second() < now - BUFFER_SECONDS {
             // The order's buffer has expired, so every frame would be taken for a new one.
@@ -218,16 +226,45 @@ impl Handler {
         }
     }
 
-    /// Closes the connections of a deleted user, and admits none with an earlier ticket.
-    async fn user_deleted(&self, user_id: &UserId, now: i64) -> Result<(), HandlerError> {
+    /// Closes the connections of a deleted or suspended user, and admits none until the account is restored.
+    async fn account(&self, event: &Envelope, state: AccountState) -> Result<(), HandlerError> {
+        let user_id = UserId::try_from(event.subject.as_str())?;
         // The mark is stored first. A client that connects meanwhile sees it, or its connection is among those
         // that are closed.
-        self.store.block_user(user_id, now).await?;
-        for connection_id in self.store.connections_of(user_id).await? {
+        let recorded = self.store.record_account(&user_id, state, event).await?;
+        match (recorded, state) {
+            (Ok(()), AccountState::Suspended | AccountState::Deleted) => {
+                self.close_all(&user_id, |_| true).await
+            }
+            (Ok(()), AccountState::Active) => Ok(()),
+            (Err(Conflict), _) => {
+                tracing::info!(version = event.sequence, "stale event ignored");
+                Ok(())
+            }
+        }
+    }
+
+    /// Closes the connections of a session, and admits none with its tickets.
+    async fn session_ended(&self, event: &Envelope) -> Result<(), HandlerError> {
+        let SessionEnded { session_id, user_id } = event.decode()?;
+        // The mark first, as in `account`.
+        self.store.end_session(&session_id, event.occurred_at.as_second()).await?;
+        self.close_all(&user_id, |connection| connection.session_id.as_ref() == Some(&session_id)).await
+    }
+
+    /// Closes the connections of a user that `which` chooses.
+    async fn close_all(
+        &self,
+        user_id: &UserId,
+        which: impl Fn(&Subscriber) -> bool,
+    ) -> Result<(), HandlerError> {
+        for connection in
+            self.store.connections_of(user_id).await?.iter().filter(|connection| which(connection))
+        {
             // The connection is closed before it is deleted. After an error the event is retried, and finds it
             // here again.
-            self.pusher.close(&connection_id).await?;
-            self.store.delete_connection(&connection_id, None, Some(user_id)).await?;
+            self.pusher.close(&connection.connection_id).await?;
+            self.store.delete_connection(&connection.connection_id, None, Some(user_id)).await?;
         }
         Ok(())
     }

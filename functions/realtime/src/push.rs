@@ -91,7 +91,7 @@ impl Pusher {
         Ok(Push::Delivered)
     }
 
-    /// Ends an expired connection, so that its client notices. A connection that no longer exists is a success.
+    /// Ends a connection, so that its client notices. A connection that no longer exists is a success.
     pub async fn close(&self, connection_id: &str) -> Result<(), PushError> {
         match self.0.delete_connection().connection_id(connection_id).send().await {
             Ok(_) => Ok(()),

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use contracts::{SessionId, UserId};
 use lambda_kit::{
     dynamodb::TableError,
     error::error_chain,
@@ -11,7 +12,6 @@ use lambda_runtime::Diagnostic;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    authorizer::ADMIN,
     domain::{CONNECTION_SECONDS, ErrorCode, Frame, Request, SUBSCRIPTIONS_MAX, Subject, Subscriber, parse},
     order_queue::{Command, OrderQueue, OrderQueueError},
     push::{Push, PushError, Pusher, THROTTLED_BUDGET},
@@ -48,9 +48,13 @@ enum EventType {
 /// The authorizer's context of the connection.
 #[derive(Debug, Deserialize)]
 struct AuthorizerContext {
-    user_id: contracts::UserId,
+    user_id: UserId,
+    /// Unknown for connections from before sessions had ids.
     #[serde(default)]
-    roles: String,
+    session_id: Option<SessionId>,
+    /// `true` or `false`.
+    #[serde(default)]
+    admin: String,
 }
 
 /// The response to API Gateway.
@@ -64,6 +68,7 @@ pub struct Answer {
 
 const OK: Answer = Answer { status_code: 200 };
 const FORBIDDEN: Answer = Answer { status_code: 403 };
+const TOO_MANY: Answer = Answer { status_code: 429 };
 
 /// The client gets API Gateway's own "Internal server error" frame, and sends its own again.
 #[derive(Debug, thiserror::Error)]
@@ -110,7 +115,11 @@ impl Socket {
             }
             EventType::Disconnect => ("disconnect", self.disconnect(context).await.map(|()| OK)),
         };
-        let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
+        let outcome = match &result {
+            Ok(answer) if *answer == OK => Outcome::Ok,
+            Ok(_) => Outcome::Refused,
+            Err(_) => Outcome::Error,
+        };
         telemetry::record(operation, outcome, started.elapsed());
         result.map_err(|error| {
             tracing::error!(operation, error = error_chain(&error), "a WebSocket request failed");
@@ -124,15 +133,24 @@ impl Socket {
         let subscriber = Subscriber {
             connection_id: context.connection_id.clone(),
             user_id: identity.user_id.clone(),
-            admin: identity.roles.split(',').any(|role| role == ADMIN),
+            session_id: identity.session_id.clone(),
+            admin: identity.admin == "true",
             expires_at: now + CONNECTION_SECONDS,
         };
-        if self.store.connect(&subscriber).await? == Admission::Denied {
-            tracing::info!("connection denied: the user was deleted");
-            return Ok(FORBIDDEN);
+        match self.store.connect(&subscriber, now).await? {
+            Admission::Granted => {
+                tracing::info!("connected");
+                Ok(OK)
+            }
+            Admission::Denied(access) => {
+                tracing::info!(?access, "connection denied");
+                Ok(FORBIDDEN)
+            }
+            Admission::Full => {
+                tracing::info!("connection denied: the user has as many as a user may have");
+                Ok(TOO_MANY)
+            }
         }
-        tracing::info!("connected");
-        Ok(OK)
     }
 
     async fn disconnect(&self, context: &RequestContext) -> Result<(), SocketError> {

@@ -4,12 +4,19 @@
 //! |---|---|---|
 //! | `CONNECTION#<id>` | `CONNECTION` | the connection's user, and the orders that it follows |
 //! | `USER#<id>` | `CONN#<connection>` | the user's connection, and whether it follows all of the user's orders |
-//! | `USER#<id>` | `BARRED` | the user was deleted. Expires when no earlier ticket can be valid any more |
+//! | `USER#<id>` | `PLACES` | the ids of the user's open connections: as many as a user may have |
+//! | `USER#<id>` | `BARRED` | the state of the user's account, when it was deleted, suspended or restored. Expires when no earlier ticket can be valid any more |
+//! | `SESSION#<id>` | `ENDED` | the session ended. Expires like the state of an account |
+//! | `TICKET#<hash>` | `TICKET` | whom a ticket admits, and the connection that it was used for |
 //! | `ORDER#<id>` | `BUFFER` | owner, version, status and last frames of the order, and the connections that missed the last event |
 //! | `ORDER#<id>` | `SUB#<connection>` | the connection follows this order |
 //!
 //! An event costs one Query of the order, one of its owner, and one write of the buffer. That one grows by some 300
 //! bytes a frame and is mostly below 4 KB; an item for each frame would need as many write units, and more calls.
+
+mod access;
+mod places;
+mod tickets;
 
 use std::collections::BTreeSet;
 
@@ -18,31 +25,22 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure as OnFailure},
 };
 use contracts::{EventId, OrderId, OrderStatus, UserId};
-use lambda_kit::{
-    dynamodb::{
-        Conflict, EXPIRES_AT, Expression, Item, PK, SK, Table, TableError, from_item, key, number, string,
-        to_item,
-    },
-    jwt::Audience,
+use lambda_kit::dynamodb::{
+    Conflict, EXPIRES_AT, Expression, Item, PK, SK, Table, TableError, from_item, key, number, string,
+    to_item,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use self::access::Access;
 use crate::domain::{Buffer, BufferState, Frame, SUBSCRIPTIONS_MAX, Subscriber};
 
 /// How long an order's buffer is kept after its last event, in seconds.
 // An order's last events, those of its delivery, follow within days or a few weeks.
 pub const BUFFER_SECONDS: i64 = 30 * 24 * 60 * 60;
 
-/// How long a deleted user is denied connections, in seconds.
-// An access token from before the deletion lives this long, and a ticket made with it at its end; the clocks of
-// two functions differ by less than a minute.
-const BLOCK_SECONDS: i64 = Audience::Api.lifetime() + Audience::Realtime.lifetime() + 60;
-
 const CONNECTION: &str = "CONNECTION";
 const BUFFER: &str = "BUFFER";
-// The mark was called `BARRED` at first. The sort key stays, because the marks that are stored under it must
-// still stop the users who were deleted shortly before a deployment.
-const BLOCKED: &str = "BARRED";
+const CONN: &str = "CONN#";
 const SUBSCRIPTIONS: &str = "subscriptions";
 
 #[derive(Debug, Clone)]
@@ -80,12 +78,14 @@ impl UndeliveredFrames {
     }
 }
 
-/// Whether a user may connect.
+/// Whether a connection is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
     Granted,
-    /// The user was deleted.
-    Denied,
+    /// The account was deleted or suspended, or the session has ended.
+    Denied(Access),
+    /// The user has as many connections as a user may have.
+    Full,
 }
 
 /// A connection among those of its user.
@@ -128,36 +128,35 @@ impl Store {
         Self { table }
     }
 
-    /// Stores a new connection, unless its user was deleted.
-    pub async fn connect(&self, subscriber: &Subscriber) -> Result<Admission, TableError> {
+    /// Stores a new connection, unless its user may have none, or no further one.
+    pub async fn connect(&self, subscriber: &Subscriber, now: i64) -> Result<Admission, TableError> {
         const OPERATION: &str = "connecting";
-        let Subscriber { connection_id, user_id, .. } = subscriber;
+        let Subscriber { connection_id, user_id, session_id, .. } = subscriber;
         let connected = Connected { subscriber: subscriber.clone(), all: false };
         let items = vec![
             item_of(OPERATION, connection_key(connection_id), subscriber)?,
             item_of(OPERATION, follower_key(user_id, connection_id), &connected)?,
         ];
-        // The connection is stored before the mark of a deletion is read: either this code sees the mark, or
-        // the deletion sees the connection.
+        // The connection is stored before the marks are read: either this code sees the mark of a deletion, or the
+        // deletion sees the connection.
         self.table.batch_put(OPERATION, items).await?;
-        if self.table.get_item(OPERATION, blocked_key(user_id)).await?.is_none() {
-            return Ok(Admission::Granted);
-        }
+        let (access, has_place) = tokio::try_join!(
+            self.access(user_id, session_id.as_ref(), now),
+            self.take_place(user_id, connection_id, now),
+        )?;
+        let admission = match access {
+            Access::Granted if has_place => return Ok(Admission::Granted),
+            Access::Granted => Admission::Full,
+            denied => Admission::Denied(denied),
+        };
         self.delete_connection(connection_id, None, Some(user_id)).await?;
-        Ok(Admission::Denied)
-    }
-
-    /// Denies a deleted user new connections, for as long as an earlier ticket may be valid.
-    pub async fn block_user(&self, user_id: &UserId, now: i64) -> Result<(), TableError> {
-        let mut mark = blocked_key(user_id);
-        mark.insert(EXPIRES_AT.to_owned(), number(now + BLOCK_SECONDS));
-        self.table.put("blocking a user", mark).await
+        Ok(admission)
     }
 
     /// The connections of a user.
-    pub async fn connections_of(&self, user_id: &UserId) -> Result<Vec<String>, TableError> {
+    pub async fn connections_of(&self, user_id: &UserId) -> Result<Vec<Subscriber>, TableError> {
         let connected = self.connected("reading a user's connections", user_id).await?;
-        Ok(connected.into_iter().map(|connected| connected.subscriber.connection_id).collect())
+        Ok(connected.into_iter().map(|connected| connected.subscriber).collect())
     }
 
     /// A connection that exists and has not expired.
@@ -269,16 +268,29 @@ impl Store {
         operation: &'static str,
         user_id: &UserId,
     ) -> Result<Vec<Connected>, TableError> {
-        let items = self.query(operation, user_pk(user_id)).await?;
-        let connections = items.into_iter().filter(|item| item.get(SK) != Some(&string(BLOCKED)));
-        connections.map(|item| read(operation, item)).collect()
+        let query = self
+            .table
+            .query()
+            .consistent_read(true)
+            .key_condition_expression("pk = :pk AND begins_with(sk, :connections)")
+            .expression_attribute_values(":pk", string(user_pk(user_id)))
+            .expression_attribute_values(":connections", string(CONN));
+        let items = self.table.query_all(operation, query).await?;
+        items.into_iter().map(|item| read(operation, item)).collect()
     }
 
     /// Everything under an order, which may be nothing.
     pub async fn order(&self, order_id: &OrderId) -> Result<OrderChannelState, TableError> {
         const OPERATION: &str = "reading an order's channel";
         let mut channel = OrderChannelState::default();
-        for item in self.query(OPERATION, order_pk(order_id)).await? {
+        // Consistent: a subscription that has been confirmed to the client must be seen by the next event.
+        let query = self
+            .table
+            .query()
+            .consistent_read(true)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", string(order_pk(order_id)));
+        for item in self.table.query_all(OPERATION, query).await? {
             if item.get(SK) == Some(&string(BUFFER)) {
                 let item: BufferItem = read(OPERATION, item)?;
                 channel.revision = item.revision;
@@ -342,26 +354,22 @@ impl Store {
                     .filter(|id| Some(id) != order_id)
                     .map(|id| subscription_key(&id, connection_id)),
             );
-            let subscriber: Subscriber = read(OPERATION, item.clone())?;
-            keys.push(follower_key(&subscriber.user_id, connection_id));
-        } else {
-            keys.extend(user_id.map(|user_id| follower_key(user_id, connection_id)));
         }
+        let known: Option<Subscriber> = connection.clone().map(|item| read(OPERATION, item)).transpose()?;
+        let user_id = known.as_ref().map(|subscriber| &subscriber.user_id).or(user_id);
+        keys.extend(user_id.map(|user_id| follower_key(user_id, connection_id)));
         keys.extend(order_id.map(|id| subscription_key(id, connection_id)));
         self.table.batch_delete(OPERATION, keys).await?;
+        // The place is freed when the connection is no longer among those of its user.
+        if let Some(user_id) = user_id {
+            self.free_places(user_id, vec![connection_id.to_owned()]).await?;
+        }
         // Last, so that a repeat still finds the list.
         if connection.is_some() {
             self.table.delete(OPERATION, connection_key(connection_id)).await
         } else {
             Ok(())
         }
-    }
-
-    /// All items under a partition key. Consistent.
-    // A subscription that has been confirmed to the client must be seen by the next event.
-    async fn query(&self, operation: &'static str, pk: String) -> Result<Vec<Item>, TableError> {
-        let query = self.table.query().consistent_read(true).key_condition_expression("pk = :pk");
-        self.table.query_all(operation, query.expression_attribute_values(":pk", string(pk))).await
     }
 }
 
@@ -373,10 +381,6 @@ fn user_pk(user_id: &UserId) -> String {
     format!("USER#{user_id}")
 }
 
-fn blocked_key(user_id: &UserId) -> Item {
-    key(user_pk(user_id), BLOCKED)
-}
-
 fn connection_key(connection_id: &str) -> Item {
     key(format!("CONNECTION#{connection_id}"), CONNECTION)
 }
@@ -386,7 +390,7 @@ fn subscription_key(order_id: &OrderId, connection_id: &str) -> Item {
 }
 
 fn follower_key(user_id: &UserId, connection_id: &str) -> Item {
-    key(user_pk(user_id), format!("CONN#{connection_id}"))
+    key(user_pk(user_id), format!("{CONN}{connection_id}"))
 }
 
 fn item_of<T: Serialize>(operation: &'static str, key: Item, value: &T) -> Result<Item, TableError> {

@@ -11,7 +11,7 @@ pub enum Error {
     Refused { call: String, status: StatusCode, said: String },
     #[error("{call} was answered with what this client cannot read ({source}): {body}")]
     Unreadable { call: String, body: String, source: serde_json::Error },
-    #[error("the WebSocket was refused with {status}")]
+    #[error("the WebSocket was refused with {status}{}", why_not_let_in(*status))]
     NotLetIn { status: StatusCode },
     #[error("the WebSocket does not work: {reason}")]
     Broken { reason: String },
@@ -33,6 +33,17 @@ impl Error {
             Self::Refused { status, .. } | Self::NotLetIn { status } => Some(*status),
             _ => None,
         }
+    }
+}
+
+/// What the server means with the status of a refused WebSocket.
+fn why_not_let_in(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => ": the user has as many connections as a user may have",
+        StatusCode::FORBIDDEN => {
+            ": the ticket was used or has expired, its session has ended, or the page's origin is not allowed"
+        }
+        _ => "",
     }
 }
 

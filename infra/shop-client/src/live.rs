@@ -98,6 +98,19 @@ impl Live {
         Self::request(request).await
     }
 
+    /// As a browser connects that shows a page of this origin.
+    ///
+    /// # Errors
+    /// As [`Live::connect`].
+    pub async fn from_page(origin: &str, url: &str, ticket: &str) -> Result<Self> {
+        let url = format!("{url}?ticket={ticket}");
+        let mut request = url.into_client_request().map_err(|error| broken(&error))?;
+        let origin =
+            origin.try_into().map_err(|_| Error::Broken { reason: format!("{origin} is no origin") })?;
+        request.headers_mut().insert("origin", origin);
+        Self::request(request).await
+    }
+
     async fn request(request: Request) -> Result<Self> {
         match timeout(TIMEOUT, connect_async(request)).await {
             Ok(Ok((socket, _))) => Ok(Self(socket)),

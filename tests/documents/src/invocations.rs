@@ -27,6 +27,9 @@ const ACCOUNT: &str = "000000000000";
 const REGION: &str = "us-east-1";
 const ORDER: &str = "ord_0123456789abcdef0123456789abcdef";
 const USER: &str = "usr_0123456789abcdef0123456789abcdef";
+const SESSION: &str = "ses_0123456789abcdef0123456789abcdef";
+/// Has the form of a ticket of the WebSocket.
+const TICKET: &str = "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k";
 const CORRELATION: &str = "cor_0123456789abcdef0123456789abcdef";
 const SKU: &str = "MUG-BLUE";
 /// 2026-11-21T12:00:00Z, the time of the golden examples, in Unix seconds.
@@ -243,9 +246,9 @@ fn connect_request() -> Value {
         "methodArn": format!("arn:aws:execute-api:{REGION}:{ACCOUNT}:live/live/$connect"),
         "headers": {"Host": "live.execute-api.us-east-1.amazonaws.com", "Sec-WebSocket-Version": "13"},
         "multiValueHeaders": {},
-        // An expired ticket, so the answer is Deny.
-        "queryStringParameters": {"ticket": "expired"},
-        "multiValueQueryStringParameters": {"ticket": ["expired"]},
+        // A ticket that was never issued, so the answer is Deny.
+        "queryStringParameters": {"ticket": TICKET},
+        "multiValueQueryStringParameters": {"ticket": [TICKET]},
         "stageVariables": {},
         "requestContext": websocket_context("CONNECT", "$connect"),
     })
@@ -254,7 +257,8 @@ fn connect_request() -> Value {
 /// A client's frame, as a WebSocket API hands it over. Its connection is gone, so that the answer goes nowhere.
 fn frame(body: &Value) -> Value {
     let mut context = websocket_context("MESSAGE", "subscribe");
-    context["authorizer"] = json!({"principalId": USER, "user_id": USER, "roles": ""});
+    context["authorizer"] =
+        json!({"principalId": USER, "user_id": USER, "session_id": SESSION, "admin": "false"});
     context["messageId"] = json!("HzBVtcW4oAMCJxA=");
     json!({"requestContext": context, "body": text(body), "isBase64Encoded": false})
 }

@@ -152,7 +152,8 @@ async fn tries_to_order(customer: &Customer) -> Result<StatusCode> {
     Ok(call.json(&order).send().await?.status)
 }
 
-async fn is_closed(mut live: shop_client::Live) -> Result<()> {
+/// Waits until the server closes the connection.
+pub async fn is_closed(mut live: shop_client::Live) -> Result<()> {
     loop {
         match live.next(WITHIN).await {
             Ok(_) => {}

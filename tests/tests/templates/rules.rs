@@ -34,12 +34,13 @@ const UNSCOPED: [(&str, &str); 13] = [
 ];
 
 /// The values that cross stacks: the SSM parameter, the template parameter, and the stack that writes it.
-pub const CROSSING: [(&str, &str, &str); 10] = [
+pub const CROSSING: [(&str, &str, &str); 11] = [
     ("http-api-id", "HttpApiId", "platform"),
     ("api-url", "ApiUrl", "platform"),
     ("websocket-api-id", "WebSocketApiId", "platform"),
     ("websocket-url", "WebSocketUrl", "platform"),
     ("websocket-endpoint", "WebSocketEndpoint", "platform"),
+    ("allowed-origins", "AllowedOrigins", "platform"),
     ("events-topic-arn", "EventsTopicArn", "platform"),
     ("alarm-action-arn", "AlarmActionArn", "platform"),
     ("jwt-key-arn", "JwtKeyArn", "platform"),

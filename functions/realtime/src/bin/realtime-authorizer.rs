@@ -1,15 +1,17 @@
-use lambda_kit::{MainResult, aws, invoke, jwt::Verifier, telemetry};
-use realtime::Authorizer;
+use jiff::Timestamp;
+use lambda_kit::{MainResult, aws, config, dynamodb::Table, invoke, telemetry};
+use realtime::{Authorizer, Store};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
     telemetry::init();
-    let verifier = Verifier::from_env(&aws::sdk_config()?)?;
-    let checks = vec![verifier.health()];
-    let authorizer = Authorizer::new(verifier);
+    let table = Table::from_env(&aws::sdk_config()?)?;
+    let checks = vec![table.health()];
+    let origins = config::required("ALLOWED_ORIGINS")?.parse()?;
+    let authorizer = Authorizer::new(Store::new(table), origins);
     invoke::run(checks, |payload, _| {
         let authorizer = authorizer.clone();
-        async move { authorizer.decide(payload.get()).await }
+        async move { authorizer.decide(payload.get(), Timestamp::now().as_second()).await }
     })
     .await
 }

@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn a_republished_old_event_is_not_pushed() {
     let (fixture, anna) = (Fixture::open().await, UserId::generate());
-    fixture.connect("a", &anna, "").await;
+    fixture.connect("a", &anna).await;
     fixture.send("a", &json!({"action": "subscribe"})).await;
     let event = ordered(&order_of(&anna, "1"), &anna, 1);
     fixture.event_at(&event, NOW + 31 * 24 * HOUR).await.unwrap();
@@ -73,7 +73,7 @@ async fn a_duplicate_in_a_batch_costs_no_call() {
 async fn a_subscription_between_the_events_of_a_batch_gets_those_behind_it() {
     let (fixture, anna) = (Fixture::open().await, UserId::generate());
     let order = order_of(&anna, "1");
-    fixture.connect("a", &anna, "").await;
+    fixture.connect("a", &anna).await;
     fixture
         .invoke(
             "MESSAGE",

@@ -1,6 +1,7 @@
 //! The frames that connections get: the WebSocket's function, the queue and the consumer together, with a
 //! real table. A web server stands in for API Gateway and SQS, since only the requests to them matter.
 
+mod admission;
 mod delivery;
 mod failures;
 mod subscriptions;
@@ -11,7 +12,7 @@ use std::sync::{
 };
 
 use aws_lambda_events::sqs::SqsMessage;
-use contracts::{EventId, IdempotencyKey, OrderId, UserId};
+use contracts::{EventId, IdempotencyKey, OrderId, SessionId, UserId};
 use lambda_kit::{
     dynamodb::{Table, key},
     testing::{self, Faults},
@@ -67,18 +68,25 @@ impl Fixture {
         }
     }
 
-    async fn connect(&self, connection: &str, user: &UserId, roles: &str) {
-        let identity = json!({"user_id": user, "roles": roles});
-        self.invoke("CONNECT", connection, NOW, &json!({"authorizer": identity}), None).await;
+    async fn connect(&self, connection: &str, user: &UserId) {
+        assert_eq!(self.try_connect(connection, user).await, 200);
     }
 
     async fn try_connect(&self, connection: &str, user: &UserId) -> u16 {
-        let authorizer = json!({"user_id": user, "roles": ""});
+        self.try_connect_in(connection, user, &SessionId::generate()).await
+    }
+
+    /// The answer to a connection with a ticket of this session.
+    async fn try_connect_in(&self, connection: &str, user: &UserId, session: &SessionId) -> u16 {
+        self.try_connect_as(connection, &identity(user, session, false), NOW).await
+    }
+
+    async fn try_connect_as(&self, connection: &str, identity: &Value, now: i64) -> u16 {
         let context = json!({
-            "eventType": "CONNECT", "connectionId": connection, "requestId": "r", "authorizer": authorizer,
+            "eventType": "CONNECT", "connectionId": connection, "requestId": "r", "authorizer": identity,
         });
         let payload = json!({"requestContext": context}).to_string();
-        self.socket.handle(&payload, NOW).await.unwrap().status_code
+        self.socket.handle(&payload, now).await.unwrap().status_code
     }
 
     /// Requests of this method for a connection fail, always or the next few times.
@@ -143,7 +151,7 @@ impl Fixture {
     /// Connects the user with each of these connections, and subscribes them to the order.
     async fn follow(&self, connections: &[&str], user: &UserId, order: &OrderId) {
         for connection in connections {
-            self.connect(connection, user, "").await;
+            self.connect(connection, user).await;
             self.subscribe(connection, order, None).await;
         }
     }
@@ -197,12 +205,12 @@ impl Fixture {
         .collect()
     }
 
-    /// The sort keys of all items but the buffers.
+    /// The sort keys of all items but the buffers and the users' places.
     async fn items(&self) -> Vec<String> {
         let items =
             self.table.client.scan().table_name(&self.table.name).send().await.unwrap().items.unwrap();
         let mut keys: Vec<String> = items.iter().map(|item| item["sk"].as_s().unwrap().clone()).collect();
-        keys.retain(|key| key != "BUFFER");
+        keys.retain(|key| key != "BUFFER" && key != "PLACES");
         keys.sort();
         keys
     }
@@ -217,6 +225,11 @@ fn short(frame: &Value) -> String {
         "error" => frame["code"].as_str().unwrap().to_owned(),
         other => other.to_owned(),
     }
+}
+
+/// What the authorizer says of a connection.
+fn identity(user: &UserId, session: &SessionId, admin: bool) -> Value {
+    json!({"user_id": user, "session_id": session, "admin": admin.to_string()})
 }
 
 fn message(body: &str) -> SqsMessage {

@@ -6,8 +6,9 @@ use super::*;
 async fn an_order_is_seen_by_its_owner_and_by_administrators_only() {
     let (fixture, anna, ben) = (Fixture::open().await, UserId::generate(), UserId::generate());
     let order = order_of(&anna, "1");
-    for (connection, user, roles) in [("a", &anna, ""), ("b", &ben, ""), ("root", &ben, "admin")] {
-        fixture.connect(connection, user, roles).await;
+    for (connection, user, admin) in [("a", &anna, false), ("b", &ben, false), ("root", &ben, true)] {
+        let identity = identity(user, &SessionId::generate(), admin);
+        assert_eq!(fixture.try_connect_as(connection, &identity, NOW).await, 200);
         fixture.subscribe(connection, &order, None).await;
     }
     fixture.event(&ordered(&order, &anna, 1)).await.unwrap();
@@ -27,12 +28,12 @@ async fn a_client_that_reconnects_gets_the_missed_frames_and_then_new_ones() {
     for event in [ordered(&order, &anna, 1), ordered(&order, &anna, 2), paid(&order, &anna, 1)] {
         fixture.event(&event).await.unwrap();
     }
-    fixture.connect("a", &anna, "").await;
+    fixture.connect("a", &anna).await;
     fixture.subscribe("a", &order, Some(1)).await;
     fixture.event(&ordered(&order, &anna, 3)).await.unwrap();
     assert_eq!(fixture.seen("a").await, "subscribed o2 p1 o3");
 
-    fixture.connect("live", &anna, "").await;
+    fixture.connect("live", &anna).await;
     fixture.subscribe("live", &order, None).await;
     fixture.event(&ordered(&order, &anna, 5)).await.unwrap();
     assert_eq!(fixture.seen("live").await, "subscribed -1 o5");
@@ -42,7 +43,7 @@ async fn a_client_that_reconnects_gets_the_missed_frames_and_then_new_ones() {
 async fn one_subscription_can_be_for_all_of_a_users_orders_and_sends_nothing_twice() {
     let (fixture, anna, ben) = (Fixture::open().await, UserId::generate(), UserId::generate());
     let (first, second, other) = (order_of(&anna, "1"), order_of(&anna, "2"), order_of(&ben, "1"));
-    fixture.connect("a", &anna, "").await;
+    fixture.connect("a", &anna).await;
     fixture.send("a", &json!({"action": "subscribe"})).await;
     fixture.subscribe("a", &first, None).await;
     fixture.event(&ordered(&first, &anna, 1)).await.unwrap();
@@ -59,7 +60,7 @@ async fn one_subscription_can_be_for_all_of_a_users_orders_and_sends_nothing_twi
 #[tokio::test]
 async fn unsubscribing_stops_the_frames_and_frees_the_slot() {
     let (fixture, anna) = (Fixture::open().await, UserId::generate());
-    fixture.connect("a", &anna, "").await;
+    fixture.connect("a", &anna).await;
     for i in 0..20 {
         fixture.subscribe("a", &order_of(&anna, &i.to_string()), None).await;
     }
@@ -82,7 +83,7 @@ async fn unsubscribing_stops_the_frames_and_frees_the_slot() {
 #[tokio::test]
 async fn a_disconnect_deletes_all_items_of_the_connection() {
     let (fixture, anna) = (Fixture::open().await, UserId::generate());
-    fixture.connect("a", &anna, "").await;
+    fixture.connect("a", &anna).await;
     fixture.send("a", &json!({"action": "subscribe"})).await;
     for i in 0..20 {
         fixture.subscribe("a", &order_of(&anna, &i.to_string()), None).await;
@@ -97,7 +98,7 @@ async fn a_disconnect_deletes_all_items_of_the_connection() {
 #[tokio::test]
 async fn a_connection_that_has_ended_cannot_follow_all_orders() {
     let (fixture, anna) = (Fixture::open().await, UserId::generate());
-    fixture.connect("a", &anna, "").await;
+    fixture.connect("a", &anna).await;
     let store = Store::new(fixture.table.clone());
     let subscriber = store.connection("a", NOW).await.unwrap().unwrap();
     fixture.disconnect("a").await;
@@ -119,7 +120,7 @@ async fn an_unknown_connection_must_connect_again() {
 #[tokio::test]
 async fn an_invalid_frame_gets_an_error_and_the_connection_stays_open() {
     let (fixture, anna) = (Fixture::open().await, UserId::generate());
-    fixture.connect("a", &anna, "").await;
+    fixture.connect("a", &anna).await;
     fixture.invoke("MESSAGE", "a", NOW, &json!({}), Some("hello".to_owned())).await;
     fixture.send("a", &json!({"action": "buy"})).await;
     fixture.send("a", &json!({"action": "ping"})).await;
