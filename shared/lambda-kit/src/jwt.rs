@@ -28,29 +28,25 @@ pub const ISSUER: &str = "ordersaga";
 /// Why a token is invalid whose time has passed.
 pub(crate) const EXPIRED: &str = "expired";
 
-/// The purpose of a token. A WebSocket ticket is not accepted as an access token, nor the reverse.
+/// The purpose of a token. A token for another purpose is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
     /// An access token, for the REST API.
     Api,
-    /// A ticket, which admits a client to the WebSocket.
-    Realtime,
 }
 
 impl Audience {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Api => "ordersaga-api",
-            Self::Realtime => "ordersaga-realtime",
         }
     }
 
     /// Seconds that a token lives.
-    // An access token cannot be revoked, so it is short. A ticket is used at once.
+    // An access token cannot be revoked, so it is short.
     pub const fn lifetime(self) -> i64 {
         match self {
             Self::Api => 15 * 60,
-            Self::Realtime => 60,
         }
     }
 }
@@ -415,8 +411,10 @@ mod tests {
             reason(token(&ours, "k1", &claims(Audience::Api, 1))).await,
             "the token is not valid: expired"
         );
+        let mut another_purpose = claims(Audience::Api, FAR);
+        another_purpose["aud"] = "ordersaga-realtime".into();
         assert_eq!(
-            reason(token(&ours, "k1", &claims(Audience::Realtime, FAR))).await,
+            reason(token(&ours, "k1", &another_purpose)).await,
             "the token is not valid: wrong audience"
         );
         assert_eq!(
