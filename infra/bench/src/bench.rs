@@ -20,7 +20,7 @@ pub enum Bench {
     Cpu(Cpu),
     /// How much is done while more is offered than a limit allows: offered, limit and done a second
     Overload(Overload),
-    /// How long an order's event takes to 1, 100 and 500 connections that watch it
+    /// How long an order's event takes to 1, 20 and 100 connections that watch it
     Push(Push),
     /// How many reservations a second go through, by the number of shards that a hot SKU is spread over
     Reserve(Reserve),

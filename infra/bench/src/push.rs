@@ -1,7 +1,8 @@
 //! The time from an order's event to the connections that follow it, and the throughput to all of them.
 //!
-//! Customers' connections are real: WebSockets with a ticket, each following all of the customer's orders. Real orders
-//! are placed one after the other, and each frame's arrival is compared with the time that its event carries.
+//! Customers' connections are real: WebSockets with a ticket each, which follow all of their customer's orders. A customer
+//! may have 20 of them. Every customer places real orders one after the other, all at the same time, and each frame's
+//! arrival is compared with the time that its event carries.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -9,11 +10,12 @@ use std::time::Duration;
 use clap::Args;
 use contracts::OrderId;
 use demo::{Customer, Story};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use jiff::Timestamp;
 use local_stack::{AboutFile, Outputs, Port, Profile, Progress, Settings, Stack, Step};
+use reqwest::StatusCode;
 use serde_json::json;
-use shop_client::{Frame, Live, OrderFrame, Shop, Ticket};
+use shop_client::{Frame, Live, OrderFrame, Shop};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -22,26 +24,29 @@ use crate::error::{Error, Result};
 
 /// Connections that are opened at the same time: each starts two functions.
 const OPENING: usize = 8;
-/// Connections that are opened with one ticket: so few are open long before its minute is over.
-const PER_TICKET: usize = 25;
-/// Tries to open a connection. On a busy machine a function may run into its timeout; then the client tries
-/// again.
-const TRIES: usize = 5;
+/// Connections of one customer: as many as a user may have (`CONNECTIONS_MAX` in functions/realtime).
+const PER_CUSTOMER: usize = 20;
+/// Tries to open a connection. On a busy machine a function may run into its timeout, and those of the round before may
+/// not be closed yet; then the client tries again.
+const TRIES: usize = 10;
+/// The pause before the next try.
+const PAUSE: Duration = Duration::from_millis(500);
 /// The time for an order to end and its last frame to reach all connections, on a busy machine.
 const WITHIN: Duration = Duration::from_secs(180);
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Uses the stack that runs here, or starts one and stops it at the end. Places that many orders for each \
-                  number of connections, one after the other. Most of an event's way on this machine is the emulator's, \
-                  which looks at streams once a second."
+    after_help = "Uses the stack that runs here, or starts one and stops it at the end. A customer has at most 20 \
+                  connections, so 100 belong to five customers. Each customer places that many orders for each number \
+                  of connections, one after the other. Most of an event's way on this machine is the emulator's, which \
+                  looks at streams once a second."
 )]
 pub struct Push {
     /// Numbers of connections that watch at the same time
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 100, 500])]
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 20, 100])]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
     connections: Vec<u32>,
-    /// How many orders are watched by each number of connections
+    /// How many orders each customer places for each number of connections
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=13))]
     // Three rounds of 13 orders stay within the 40 that the rate limit allows a customer at once.
     orders: u32,
@@ -76,15 +81,21 @@ impl Push {
     }
 
     async fn all(&self, outputs: &Outputs, progress: &Progress) -> Result<Vec<Round>> {
-        let customer = Customer::register(outputs).await?;
+        let mut customers: Vec<Customer> = Vec::new();
         let mut rounds = Vec::new();
         for connections in self.connections.iter().map(|count| *count as usize) {
             let step = progress.step(&format!("{connections} connections"));
-            let mut audience = Audience::gather(&customer.shop, connections, &step).await?;
+            let wanted = connections.div_ceil(PER_CUSTOMER);
+            while customers.len() < wanted {
+                step.at(format!("{} of {wanted} customers have registered", customers.len()));
+                customers.push(Customer::register(outputs).await?);
+            }
+            let customers = customers.get(..wanted).unwrap_or_default();
+            let mut audience = Audience::gather(customers, connections, &step).await?;
             let mut round = Round::of(connections);
             for order in 0..self.orders {
                 step.at(format!("order {} of {}", order + 1, self.orders));
-                audience.watch(&customer, &mut round).await?;
+                audience.watch(customers, &mut round).await?;
             }
             step.done(&format!("{} frames to {connections} connections", round.latencies.len()));
             rounds.push(round);
@@ -109,33 +120,27 @@ struct Audience {
 }
 
 impl Audience {
-    async fn gather(shop: &Shop, size: usize, step: &Step) -> Result<Self> {
+    /// Opens `size` connections, which belong to the customers in turn.
+    async fn gather(customers: &[Customer], size: usize, step: &Step) -> Result<Self> {
         let (arrived, arrivals) = unbounded_channel();
         let mut readers = JoinSet::new();
-        for first in (0..size).step_by(PER_TICKET) {
-            step.at(format!("{first} are connected"));
-            let ticket = shop.ticket().await?;
-            let numbers = first..size.min(first + PER_TICKET);
-            let opened = stream::iter(numbers).map(|connection| {
-                let ticket = &ticket;
-                async move { open(ticket).await.map(|live| (connection, live)) }
-            });
-            let opened: Vec<_> = opened.buffer_unordered(OPENING).try_collect().await?;
-            for (connection, live) in opened {
-                readers.spawn(read(connection, live, arrived.clone()));
-            }
+        let shops = customers.iter().map(|customer| &customer.shop).cycle().take(size);
+        let opened = stream::iter(shops.enumerate())
+            .map(async |(connection, shop)| open(shop).await.map(|live| (connection, live)));
+        let mut opened = opened.buffer_unordered(OPENING);
+        while let Some((connection, live)) = opened.try_next().await? {
+            readers.spawn(read(connection, live, arrived.clone()));
+            step.at(format!("{} are connected", readers.len()));
         }
         Ok(Self { arrivals, size, _readers: readers })
     }
 
-    /// Places an order and follows it until all connections have seen its end.
-    async fn watch(&mut self, customer: &Customer, round: &mut Round) -> Result<()> {
-        let basket = customer.basket(Story::Completes).await?;
-        let key = Uuid::new_v4().to_string();
-        let order = customer.shop.place(&basket.order, &key).await?.order_id;
-        let seen = tokio::time::timeout(WITHIN, self.follow(&order)).await.map_err(|_| {
+    /// Places an order of each customer, and follows them until all connections have seen the end of theirs.
+    async fn watch(&mut self, customers: &[Customer], round: &mut Round) -> Result<()> {
+        let orders: HashSet<OrderId> = try_join_all(customers.iter().map(place)).await?.into_iter().collect();
+        let seen = tokio::time::timeout(WITHIN, self.follow(&orders)).await.map_err(|_| {
             Error::Measurement(format!(
-                "{order} was not seen to its end by all within {} s",
+                "not all connections saw the end of their order within {} s",
                 WITHIN.as_secs()
             ))
         })??;
@@ -144,13 +149,14 @@ impl Audience {
     }
 
     /// The arrivals of each version at each connection, the first where it came twice.
-    async fn follow(&mut self, order: &OrderId) -> Result<Vec<Arrived>> {
+    async fn follow(&mut self, orders: &HashSet<OrderId>) -> Result<Vec<Arrived>> {
         let (mut seen, mut known, mut at_the_end) = (Vec::new(), HashSet::new(), 0);
         while at_the_end < self.size {
             let Some(arrived) = self.arrivals.recv().await else { break };
             let arrived = arrived?;
             let Arrived { connection, frame, .. } = &arrived;
-            if frame.order_id == *order && known.insert((*connection, frame.version)) {
+            // A connection gets the frames of one of the orders: that of its customer.
+            if orders.contains(&frame.order_id) && known.insert((*connection, frame.version)) {
                 at_the_end += usize::from(frame.status.is_some_and(contracts::OrderStatus::is_final));
                 seen.push(arrived);
             }
@@ -159,9 +165,16 @@ impl Audience {
     }
 }
 
+async fn place(customer: &Customer) -> Result<OrderId> {
+    let basket = customer.basket(Story::Completes).await?;
+    let key = Uuid::new_v4().to_string();
+    Ok(customer.shop.place(&basket.order, &key).await?.order_id)
+}
+
 /// A connection that follows all orders of its customer.
-async fn open(ticket: &Ticket) -> shop_client::Result<Live> {
+async fn open(shop: &Shop) -> shop_client::Result<Live> {
     let subscribed = async || {
+        let ticket = shop.ticket().await?;
         let mut live = Live::connect(&ticket.url, &ticket.ticket).await?;
         live.send(&json!({"action": "subscribe"})).await?;
         match live.next(WITHIN).await? {
@@ -173,8 +186,10 @@ async fn open(ticket: &Ticket) -> shop_client::Result<Live> {
         match subscribed().await {
             // No answer, or the gateway's own, which is no frame.
             Err(shop_client::Error::Broken { .. } | shop_client::Error::Unreadable { .. }) => {}
+            Err(shop_client::Error::NotLetIn { status: StatusCode::TOO_MANY_REQUESTS }) => {}
             result => return result,
         }
+        tokio::time::sleep(PAUSE).await;
     }
     subscribed().await
 }
@@ -209,11 +224,11 @@ impl Round {
     }
 
     fn add(&mut self, seen: &[Arrived]) {
-        let mut events: BTreeMap<u64, (i64, i64)> = BTreeMap::new();
+        let mut events: BTreeMap<(&OrderId, u64), (i64, i64)> = BTreeMap::new();
         for Arrived { frame, at, .. } in seen {
             let at = at.as_microsecond();
             self.latencies.push(at - frame.occurred_at.as_microsecond());
-            let (first, last) = events.entry(frame.version).or_insert((at, at));
+            let (first, last) = events.entry((&frame.order_id, frame.version)).or_insert((at, at));
             (*first, *last) = (at.min(*first), at.max(*last));
         }
         self.spreads.extend(events.values().map(|(first, last)| last - first));
@@ -221,7 +236,7 @@ impl Round {
 
     /// Frames that went out in a second, while an event was going out; none where each goes to one connection.
     fn frames_a_second(&self) -> Option<i64> {
-        let behind_the_first = (self.connections - 1) * self.spreads.len();
+        let behind_the_first = self.latencies.len() - self.spreads.len();
         let time: i64 = self.spreads.iter().sum();
         let frames = i64::try_from(behind_the_first).ok().filter(|frames| *frames > 0)?;
         (frames * 1_000_000).checked_div(time)
@@ -238,7 +253,7 @@ fn percentile(values: &[i64], percent: usize) -> i64 {
 
 fn table(rounds: &[Round], orders: u32, profile: Profile) -> String {
     let mut text = format!(
-        "\nFrom an order's event to its frame, {orders} orders for each number of connections, functions of the {} build.\n\n\
+        "\nFrom an order's event to its frame, {orders} orders of each customer, functions of the {} build.\n\n\
          {:>11} {:>8} {:>9} {:>9} {:>15} {:>15} {:>9}\n",
         profile.name(),
         "connections",
