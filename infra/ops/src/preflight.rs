@@ -91,6 +91,10 @@ pub async fn examine(
         checks.extend(facts.messages().await);
         let (email, topic) = (facts.parameter("AlarmEmail"), facts.parameter("AlarmTopicArn"));
         checks.push(check::alarms(email, topic, stage.is_production()));
+        if facts.parameter("WebSocketAccessLog") == "true" {
+            let account = facts.ask("apigateway", "GetAccount", json!({})).await;
+            checks.push(check::access_log(&account, remote.region()));
+        }
         step.at("keys and what an earlier deployment left");
         checks.extend(facts.stripe().await);
         checks.push(facts.leftovers().await);

@@ -302,6 +302,26 @@ pub fn alarms(email: &str, topic: &str, production: bool) -> Check {
     }
 }
 
+/// The role with which API Gateway writes the access log of the WebSocket.
+pub fn access_log(account: &Fact, region: &str) -> Check {
+    let subject = "access log";
+    match account {
+        Ok(account) if account["cloudwatchRoleArn"].as_str().is_some_and(|arn| !arn.is_empty()) => {
+            Check::fine(subject, "API Gateway may write it")
+        }
+        Ok(_) => Check::stop(
+            subject,
+            "WebSocketAccessLog is true, and the account has no role for API Gateway's logs: AWS refuses the stage",
+            format!(
+                "Make the role (infra/README.md, \"The WebSocket's access log\"), or set WebSocketAccessLog=false. With \
+                 the role: `aws apigateway update-account --region {region} --patch-operations \
+                 op=replace,path=/cloudwatchRoleArn,value=<the role's ARN>`"
+            ),
+        ),
+        Err(refusal) => Check::unknown(subject, refusal),
+    }
+}
+
 /// Stripe's modes, which its keys name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {

@@ -110,6 +110,19 @@ fn production_without_a_receiver_of_alarms_is_a_warning() {
 }
 
 #[test]
+fn an_access_log_needs_a_role_of_the_account() {
+    let role = json!({"cloudwatchRoleArn": "arn:aws:iam::123456789012:role/api-gateway-logs"});
+    assert_eq!(access_log(&Ok(role), "eu-central-1").verdict, Verdict::Fine);
+    for none in [json!({}), json!({"cloudwatchRoleArn": ""})] {
+        let check = access_log(&Ok(none), "eu-central-1");
+        assert_eq!(check.verdict, Verdict::Stop);
+        assert!(check.next.unwrap().contains("update-account --region eu-central-1"));
+    }
+    let denied = refused("GetAccount", "AccessDeniedException", "no");
+    assert_eq!(access_log(&denied, "eu-central-1").verdict, Verdict::Warning);
+}
+
+#[test]
 fn stripes_keys_fit_the_stage_and_each_other() {
     let check = |secret: &Fact, page: &str, production| verdicts(&stripe(secret, page, "dev", production));
     use Verdict::{Fine, Stop, Warning};
