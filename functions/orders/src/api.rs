@@ -10,7 +10,7 @@ mod view;
 use std::collections::HashMap;
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{Path, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -19,6 +19,8 @@ use axum::{
 use contracts::{Money, OrderId, PricedLine, Sku};
 use jiff::Timestamp;
 use lambda_kit::{
+    account::{AccountMark, AccountState},
+    config::{self, ConfigError},
     http::{
         Body, Correlation, FieldError, Idempotency, Identity, Problem, Query, conditional, etag,
         limit::{self, Limited},
@@ -50,8 +52,22 @@ const POLL_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 /// Those who may see every order and cancel it.
 const STAFF_ROLES: &[Role] = &[Role::Support];
 
+/// Whether only customers may order who have shown that their e-mail address is theirs.
+#[derive(Debug, Clone, Copy)]
+pub struct RequireVerifiedEmail(pub bool);
+
+impl RequireVerifiedEmail {
+    /// As `REQUIRE_VERIFIED_EMAIL` says, `true` or `false`. Without it, every customer may order.
+    ///
+    /// # Errors
+    /// When it has another value.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        config::parsed_or("REQUIRE_VERIFIED_EMAIL", false).map(Self)
+    }
+}
+
 /// `forecast` is for quotes.
-pub fn routes(store: Store, forecast: Forecast) -> Router {
+pub fn routes(store: Store, forecast: Forecast, require_verified_email: RequireVerifiedEmail) -> Router {
     Router::new()
         .route("/v1/orders", limit::before(&LISTS, get(list)).merge(limit::by_handler(&ORDERS, post(place))))
         .route("/v1/orders/{id}", limit::during(&READS, get(show)))
@@ -60,6 +76,7 @@ pub fn routes(store: Store, forecast: Forecast) -> Router {
         .route("/v1/reports/sales", limit::before(&LISTS, get(sales)))
         .merge(discounts::routes())
         .merge(quote::routes(forecast))
+        .layer(Extension(require_verified_email))
         .with_state(store)
 }
 
@@ -108,6 +125,11 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "The order is placed, and is worked on.",
             &["Location", "Idempotent-Replayed"],
             placed,
+        )
+        .problem(
+            403,
+            "The account is suspended, or the shop takes orders only with a verified e-mail address. Then verify it, \
+             and refresh the access token.",
         )
         .problem(409, "The total is another one than `expected_total`: `total` says which. Nothing is placed."),
         Operation::get(
@@ -203,6 +225,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
 async fn place(
     State(store): State<Store>,
     limit: Limited,
+    Extension(require_verified_email): Extension<RequireVerifiedEmail>,
     identity: Identity,
     Correlation(correlation_id): Correlation,
     Idempotency(key): Idempotency,
@@ -223,13 +246,8 @@ async fn place(
     if let Some(first) = found.placed {
         return repeated(&order_id, first, &request_hash);
     }
-    // A token is checked without a read, so it stays valid for some minutes after its account is deleted.
-    // This mark is what refuses it.
-    if found.customer_deleted {
-        return Err(Problem::unauthorized("This account was deleted: it can order nothing."));
-    }
-
     let now = Timestamp::now();
+    check_customer(&identity, found.account, require_verified_email, now)?;
     let (items, offer) = priced(&body, &found.prices, &found.discount, now)?;
     check_expected_total(&body, &items, offer.as_ref())?;
     let order = NewOrder {
@@ -245,6 +263,35 @@ async fn place(
         // gets the same answer.
         PlaceOutcome::AlreadyPlaced(first) => repeated(&order_id, first, &request_hash),
     }
+}
+
+/// Checks that the customer may order.
+fn check_customer(
+    identity: &Identity,
+    account: Option<AccountMark>,
+    RequireVerifiedEmail(require_verified_email): RequireVerifiedEmail,
+    now: Timestamp,
+) -> Result<(), Problem> {
+    // A token is checked without a read, so it stays valid for some minutes after its account is deleted or
+    // suspended. The mark is what refuses it.
+    match account.map_or(AccountState::Active, |mark| mark.state(now.as_second())) {
+        AccountState::Active => {}
+        AccountState::Suspended => {
+            return Err(Problem::forbidden("This account is suspended: it can order nothing."));
+        }
+        AccountState::Deleted => {
+            return Err(Problem::unauthorized("This account was deleted: it can order nothing."));
+        }
+    }
+    // The access token says whether the address is verified, so this costs no read. A token from before the
+    // verification does not say so yet.
+    if require_verified_email && !identity.email_verified {
+        return Err(Problem::forbidden(
+            "Confirm your e-mail address first: POST /v1/users/me/verifications sends a code, and POST \
+             /v1/users/me/verifications/confirm takes it. Then refresh the access token, and order again.",
+        ));
+    }
+    Ok(())
 }
 
 /// The lines with their prices, and the discount code at this moment, if the request has one.

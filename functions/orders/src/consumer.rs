@@ -1,12 +1,16 @@
-//! Handles events (`orders-consumer`): the catalogue's events update the copy of prices, a deleted customer
-//! can place no more orders, and an order whose refund failed needs attention.
+//! Handles events (`orders-consumer`): the catalogue's events update the copy of prices, a customer whose account is
+//! deleted or suspended can place no orders, and an order whose refund failed needs attention.
 
 use contracts::{
-    Envelope, EventPayload, Money, Sku,
-    events::{PaymentRefundFailed, ProductCreated, ProductDiscontinued, ProductUpdated, UserDeleted},
+    Envelope, EventPayload, Money, Sku, UserId,
+    events::{
+        PaymentRefundFailed, ProductCreated, ProductDiscontinued, ProductUpdated, UserDeleted, UserRestored,
+        UserSuspended,
+    },
 };
 use jiff::Timestamp;
 use lambda_kit::{
+    account::AccountState,
     dynamodb::Conflict,
     sqs::{EventTypes, MessageError},
 };
@@ -19,31 +23,37 @@ pub const EVENT_TYPES: EventTypes = &[
     ProductUpdated::TYPE,
     ProductDiscontinued::TYPE,
     UserDeleted::TYPE,
+    UserSuspended::TYPE,
+    UserRestored::TYPE,
     PaymentRefundFailed::TYPE,
 ];
 
-/// Records a product's price or its discontinuation, or a customer's deletion. Events may come in any order
-/// and repeatedly.
+/// Records a product's price or its discontinuation, or the state of a customer's account. Events may come in any
+/// order and repeatedly.
 ///
 /// # Errors
 /// When the event cannot be read, or the table cannot be written.
 pub async fn handle(store: &Store, event: Envelope) -> Result<(), MessageError> {
-    if event.event_type == UserDeleted::TYPE {
-        let UserDeleted { user_id } = event.decode()?;
-        // The mark counts from the deletion, and not from now. An event that arrives late writes a mark that
-        // has expired, and the tokens that it would refuse have expired, too.
-        return store.block_orders_of(&user_id, event.occurred_at).await.map_err(MessageError::handler);
+    if let Some(state) = AccountState::of(&event) {
+        let customer = UserId::try_from(event.subject.as_str()).map_err(MessageError::handler)?;
+        let recorded = store.record_account(&customer, state, &event).await.map_err(MessageError::handler)?;
+        log_stale(recorded, &event);
+        return Ok(());
     }
     if event.event_type == PaymentRefundFailed::TYPE {
         return refund_failed(store, &event, Timestamp::now()).await;
     }
     let (sku, price) = read(&event)?;
     let recorded = store.record_price(&sku, event.sequence, price).await.map_err(MessageError::handler)?;
+    log_stale(recorded, &event);
+    Ok(())
+}
+
+/// No error: the copy already has this version or a newer one. Events arrive twice and in any order.
+fn log_stale(recorded: Result<(), Conflict>, event: &Envelope) {
     if let Err(Conflict) = recorded {
-        // No error: the copy already has this version or a newer one. Events arrive twice and in any order.
         tracing::info!(version = event.sequence, "stale event ignored");
     }
-    Ok(())
 }
 
 /// Lets a cancelled order need attention: its customer is owed money.

@@ -6,7 +6,7 @@
 //! Publishes `order.*` (subject: the order id, sequence: the order's version), starts the saga of each new
 //! order, and reconciles orders whose saga was lost. Maintains the views for lists of orders. Answers queries
 //! about orders' statuses. Listens to `product.created`, `product.updated`, `product.discontinued`,
-//! `payment.refund_failed` and `user.deleted`. The address of every order is erased when the order ends.
+//! `payment.refund_failed`, `user.deleted`, `user.suspended` and `user.restored`. The address of every order is erased when the order ends.
 
 mod api;
 mod commands;
@@ -25,7 +25,7 @@ mod views;
 
 #[cfg(feature = "openapi")]
 pub use api::operations;
-pub use api::routes;
+pub use api::{RequireVerifiedEmail, routes};
 pub use commands::handle as handle_command;
 pub use consumer::{EVENT_TYPES, handle as handle_event};
 pub use forecast::Forecast;

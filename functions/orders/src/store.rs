@@ -3,7 +3,7 @@
 //! | pk | sk | holds |
 //! |---|---|---|
 //! | `ORDER#<id>` | `COMMIT#<first version, 8 digits>` | one commit: `command_id`, `outbox` (its envelopes: the events, stored once), `first_version`, `last_version`, `user_id`; the first one also `request_hash`, `private`, and while the reconciler has to check the order `watch` and `watched_since`, the keys of the sparse index `watch` |
-//! | `CUSTOMER#<user>` | `DELETED` | the customer was deleted; lives as long as an access token from before |
+//! | `CUSTOMER#<user>` | `DELETED` | the state of the customer's account (`account_state`, at the account's `version`), when it was deleted, suspended or restored; lives as long as an access token from before |
 //! | `PRICE#<sku>` | `PRICE` | what the SKU costs, as of `product_version`; without `amount` and `currency` it is no longer sold |
 //! | `CUSTOMER#<user id>` | `ORDER#<created at>#<id>` | the view of an order: `version` and `status` of the order, `order` (its JSON, as it is shown), `revision` (counts the view's writes), `counted` (by version of the sales projection, the order's version up to which it is counted), and `listed`, the key of the index `listed` |
 //! | `SALES#<generation>#<shard>` | `<day>` | the totals of these orders for that day: one sum for each `SalesMetric` |
@@ -26,7 +26,10 @@ use std::collections::HashMap;
 
 use contracts::{CorrelationId, Money, OrderId, Sku, UserId};
 use jiff::Timestamp;
-use lambda_kit::dynamodb::{ABSENT, BatchRead, Conflict, Item, Table, TableError, string, string_of};
+use lambda_kit::{
+    account::AccountMark,
+    dynamodb::{ABSENT, BatchRead, Conflict, Item, Table, TableError, from_item, string, string_of},
+};
 
 pub(crate) use self::item::CHECKOUT_DETAILS;
 pub use self::{
@@ -98,8 +101,8 @@ pub struct Lookup {
     pub placed: Option<FirstCommit>,
     /// The prices of the SKUs that are sold.
     pub prices: HashMap<Sku, Money>,
-    /// Whether the customer's account was deleted.
-    pub customer_deleted: bool,
+    /// The customer's account, if it was deleted, suspended or restored a short time ago.
+    pub account: Option<AccountMark>,
     pub discount: DiscountLookup,
 }
 
@@ -126,8 +129,8 @@ impl Store {
         History::replay(order_id, commits).map_err(|source| StoreError::broken(order_id, source))
     }
 
-    /// Reads the data that is needed to place an order, in one call: the order's beginning, the mark of its
-    /// customer's deletion, the prices of these SKUs, which must be unique, and a discount code.
+    /// Reads the data that is needed to place an order, in one call: the order's beginning, the state of
+    /// its customer's account, the prices of these SKUs, which must be unique, and a discount code.
     pub async fn lookup(
         &self,
         order_id: Option<&OrderId>,
@@ -137,7 +140,7 @@ impl Store {
     ) -> Result<Lookup, StoreError> {
         const OPERATION: &str = "looking for an order and prices";
         let first = order_id.map(item::first_key).into_iter();
-        let first = first.chain([customers::deleted_key(customer)]);
+        let first = first.chain([customers::account_key(customer)]);
         let keys = first.chain(skus.iter().map(|sku| prices::key_of(sku)));
         let keys = keys.chain(code.into_iter().flat_map(|code| discounts::keys_of(code, customer)));
         // One call, because a customer waits for it. DynamoDB returns the items in no order, so each is
@@ -145,12 +148,12 @@ impl Store {
         let found = self.table.batch_get(OPERATION, keys.collect(), LOOKUP).await?;
         let (prices, others): (Vec<Item>, Vec<Item>) = found.into_iter().partition(prices::is_price);
         let (discount, others): (Vec<Item>, Vec<Item>) = others.into_iter().partition(discounts::is_discount);
-        let (marks, commits): (Vec<Item>, Vec<Item>) = others.into_iter().partition(customers::is_deleted);
+        let (accounts, commits): (Vec<Item>, Vec<Item>) = others.into_iter().partition(customers::is_account);
         let placed = commits.first().map(FirstCommit::read).transpose();
         Ok(Lookup {
             placed: placed.map_err(|e| TableError::item(OPERATION, e))?,
             prices: prices::read(prices).map_err(|e| TableError::item(OPERATION, e))?,
-            customer_deleted: !marks.is_empty(),
+            account: accounts.into_iter().next().map(|mark| from_item(OPERATION, mark)).transpose()?,
             discount: DiscountLookup::read(discount).map_err(|e| TableError::item(OPERATION, e))?,
         })
     }

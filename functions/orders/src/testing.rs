@@ -15,7 +15,7 @@ use lambda_kit::{
 };
 
 use crate::{
-    api::routes,
+    api::{RequireVerifiedEmail, routes},
     domain::{Command, Commit, EventContext, Order, Placed, apply, command_id, decide},
     forecast::Forecast,
     store::{NewOrder, Partitioning, Store},
@@ -165,7 +165,7 @@ pub async fn listed_store() -> (Store, Table, Faults) {
 
 /// The REST API over a table of `listed_store`.
 pub fn listed_api(table: &Table, tokens: &Tokens) -> App {
-    let routes = routes(store(table.clone()), unanswered());
+    let routes = routes(store(table.clone()), unanswered(), RequireVerifiedEmail(false));
     App::new(Limits::new(table.clone()).enforce(routes), tokens.verifier())
 }
 

@@ -1,15 +1,16 @@
 //! Every context refuses bad requests with a problem document (RFC 9457) and the right status.
 
 use contracts::Sku;
+use lambda_kit::jwt::{Audience, Subject};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use shop_client::{Answer, Shop};
 
-use crate::fixture::{Fixture, Result, buy, unique};
+use crate::fixture::{Fixture, Result, buy, eventually, signer, subject, unique};
 use crate::harness::Outcome;
 
 crate::tests![
-    what_users_refuse,
+    any: what_users_refuse,
     what_the_catalogue_refuses,
     what_inventory_refuses,
     what_orders_refuse,
@@ -19,7 +20,8 @@ crate::tests![
     a_refused_product_is_not_there,
     a_correlation_id_is_returned_and_a_bad_one_replaced,
     an_order_is_its_customers_and_the_admins,
-    an_order_that_has_completed_cannot_be_cancelled,
+    an_order_that_has_completed_cannot_be_cancelled;
+    alone: a_shop_that_asks_for_verified_addresses_refuses_the_orders_of_others,
 ];
 
 const JSON: &str = "application/json";
@@ -384,5 +386,31 @@ async fn an_order_that_has_completed_cannot_be_cancelled(fixture: Fixture) -> Ou
     let cancel = customer.shop.call(Method::POST, &format!("/v1/orders/{}/cancel", placed.order_id));
     assert_eq!(cancel.send_once().await?.status, StatusCode::CONFLICT);
     assert_eq!(customer.shop.order(&placed.order_id).await?.version, order.version, "nothing was written");
+    Ok(())
+}
+
+async fn a_shop_that_asks_for_verified_addresses_refuses_the_orders_of_others(fixture: Fixture) -> Outcome {
+    let (customer, sku) = (fixture.customer().await?, fixture.product(1).await?);
+    let (signer, now) = (signer(&fixture).await?, jiff::Timestamp::now().as_second());
+    let shop = async |email_verified| {
+        let subject = Subject { email_verified, ..subject(&customer.user_id, vec![]) };
+        let token = signer.sign(&subject, Audience::Api, now).await;
+        token.map(|token| fixture.shop.with_token(token))
+    };
+    let (verified, unverified) = (shop(true).await?, shop(false).await?);
+    fixture.set_variable("orders-api", "REQUIRE_VERIFIED_EMAIL", "true").await?;
+    // The body is refused in any case, so that nothing is placed before the function has its new environment.
+    let nothing = buy(&Sku::try_from("NO-SUCH-THING")?);
+    eventually("orders of unverified customers are refused", async || {
+        let refused = unverified.place(&nothing, &unique("key")).await.err();
+        match refused.and_then(|error| error.status()) {
+            Some(StatusCode::FORBIDDEN) => Ok(()),
+            other => Err(format!("{other:?}"))?,
+        }
+    })
+    .await?;
+    let refused = unverified.place(&buy(&sku), &unique("key")).await.err().ok_or("the order is placed")?;
+    assert!(refused.to_string().contains("/v1/users/me/verifications"), "{refused}");
+    verified.place(&buy(&sku), &unique("key")).await?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use lambda_kit::{
     jwt::Verifier,
     telemetry,
 };
-use orders::{Forecast, Partitioning, Store, routes};
+use orders::{Forecast, Partitioning, RequireVerifiedEmail, Store, routes};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -17,5 +17,6 @@ async fn main() -> MainResult {
     let limits = Limits::new(table.clone());
     let forecast = Forecast::new(&(&sdk).into(), config::required("STAGE")?);
     let store = Store::new(table, Partitioning::from_env()?);
-    http::run(checks, limits.enforce(routes(store, forecast)), verifier).await
+    let routes = routes(store, forecast, RequireVerifiedEmail::from_env()?);
+    http::run(checks, limits.enforce(routes), verifier).await
 }

@@ -1,5 +1,6 @@
 use contracts::{NewEvent, OrderStatus, UserId, saga::UndoOutcome};
-use lambda_kit::testing::table;
+use lambda_kit::testing::{self, table};
+use rstest::rstest;
 
 use super::*;
 use crate::testing::{at, cancel_after, correlation_id, order_id, place_order, sku, usd, user_id};
@@ -77,22 +78,49 @@ async fn broken_events_are_delivered_again() {
     assert!(matches!(handle(&store, broken).await, Err(MessageError::Decode(_))));
 }
 
+/// An event of this customer's account, at second 0.
+fn account(event_type: &str, version: u64) -> Envelope {
+    let event = testing::event(user_id().as_str(), event_type, version);
+    Envelope { occurred_at: at(0), ..event }
+}
+
+/// The state of a customer's account, this long after second 0.
+async fn state(store: &Store, customer: &UserId, seconds: i64) -> AccountState {
+    let found = store.lookup(Some(&order_id()), customer, &[], None).await.unwrap();
+    found.account.map_or(AccountState::Active, |mark| mark.state(at(seconds).as_second()))
+}
+
+#[rstest]
+#[case::deleted("user.deleted", AccountState::Deleted)]
+#[case::suspended("user.suspended", AccountState::Suspended)]
 #[tokio::test]
-async fn a_deleted_customer_is_known_as_long_as_an_access_token_is_valid() {
+async fn a_customer_who_may_order_nothing_is_known_as_long_as_an_access_token_is_valid(
+    #[case] event_type: &str,
+    #[case] expected: AccountState,
+) {
     let (table, _) = table(&[]).await;
     let store = crate::testing::store(table.clone());
     for _ in 0..2 {
-        handle(&store, event(7, &UserDeleted { user_id: user_id() })).await.unwrap();
+        handle(&store, account(event_type, 7)).await.unwrap();
     }
-    let deleted = async |user: UserId| {
-        store.lookup(Some(&order_id()), &user, &[], None).await.unwrap().customer_deleted
-    };
-    assert!(deleted(user_id()).await);
-    assert!(!deleted(UserId::generate()).await);
+    assert_eq!(state(&store, &user_id(), 16 * 60 - 1).await, expected);
+    assert_eq!(state(&store, &user_id(), 16 * 60).await, AccountState::Active, "DynamoDB deletes it later");
+    assert_eq!(state(&store, &UserId::generate(), 0).await, AccountState::Active);
     let items = table.client.scan().table_name(&table.name).send().await.unwrap().items.unwrap();
     assert_eq!(items.len(), 1);
-    let expires_at: i64 = items[0]["expires_at"].as_n().unwrap().parse().unwrap();
-    assert_eq!(expires_at - at(0).as_second(), 16 * 60);
+}
+
+#[tokio::test]
+async fn a_restored_customer_may_order_whatever_the_order_of_the_events() {
+    for events in
+        [[("user.suspended", 2), ("user.restored", 3)], [("user.restored", 3), ("user.suspended", 2)]]
+    {
+        let store = store().await;
+        for (event_type, version) in events {
+            handle(&store, account(event_type, version)).await.unwrap();
+        }
+        assert_eq!(state(&store, &user_id(), 1).await, AccountState::Active, "{events:?}");
+    }
 }
 
 #[tokio::test]

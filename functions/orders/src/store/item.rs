@@ -18,9 +18,9 @@ pub(crate) const CHECKOUT_DETAILS: &str = "private";
 /// The attributes for reading an order.
 // Without the address, which few readers need.
 pub(super) const COMMIT_ATTRIBUTES: &str = "sk, command_id, first_version, outbox";
-/// The attributes of commits, prices and discount codes for placing an order.
-pub(super) const LOOKUP_ATTRIBUTES: &str =
-    "pk, sk, command_id, first_version, outbox, request_hash, amount, currency, terms, used, ended";
+/// The attributes of commits, prices, discount codes and the customer's account for placing an order.
+pub(super) const LOOKUP_ATTRIBUTES: &str = "pk, sk, command_id, first_version, outbox, request_hash, amount, currency, terms, used, ended, account_state, \
+     expires_at";
 
 /// An item that this code did not write.
 #[derive(Debug, thiserror::Error)]
