@@ -3,12 +3,13 @@
 mod auth;
 mod profile;
 mod requests;
+mod sessions;
 
 use std::sync::Arc;
 
 use axum::{
     Router,
-    routing::{get, patch, post},
+    routing::{delete, get, patch, post},
 };
 use lambda_kit::{
     http::limit,
@@ -37,6 +38,12 @@ pub fn routes(users: Users) -> Router {
             limit::during(&READS, get(profile::me))
                 .merge(limit::before(&PROFILE, patch(profile::change).delete(profile::delete))),
         )
+        .route(
+            "/v1/users/me/sessions",
+            limit::during(&READS, get(sessions::list))
+                .merge(limit::before(&PROFILE, delete(sessions::end_others))),
+        )
+        .route("/v1/users/me/sessions/{session_id}", limit::before(&PROFILE, delete(sessions::end)))
         .route("/.well-known/jwks.json", get(profile::jwks))
         .with_state(users)
 }
@@ -44,12 +51,16 @@ pub fn routes(users: Users) -> Router {
 /// The routes as openapi.json describes them.
 #[cfg(feature = "openapi")]
 pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
-    use lambda_kit::openapi::{Operation, Who};
+    use lambda_kit::{
+        http::List,
+        openapi::{Operation, Who},
+    };
     use serde_json::json;
 
     use auth::{RegisteredView, TokensView};
     use profile::{Jwks, ProfileView};
     use requests::{LoginBody, ProfileBody, RefreshTokenBody, RegisterBody};
+    use sessions::OpenSessionView;
 
     let user_id = "usr_0123456789abcdef0123456789abcdef";
     let refresh = || json!({"refresh_token": "b2Zf3kD0Yw6mJ1sQ8vT4xR7uN5aLcE9hGiKoPqSrUtw"});
@@ -62,7 +73,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
     let profile = || {
         json!({
             "user_id": user_id, "email": "ada@example.com", "name": "Ada Lovelace", "phone": "+14155550123",
-            "notification_preferences": {"email": true, "sms": false}
+            "notification_preferences": {"email": true, "sms": false}, "email_verified": true, "phone_verified": false
         })
     };
     vec![
@@ -91,12 +102,14 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             Who::Public,
             "Log in: tokens for an e-mail address and its password",
             "The access token is good for 15 minutes; the refresh token gets the next one. Too many wrong passwords \
-             for an address, or from one, are answered with 429.",
+             for an address, or from one, are answered with 429. An account has at most 20 sessions: one more login \
+             ends the oldest.",
         )
         .limited(&AUTH)
         .takes::<LoginBody>(json!({"email": "ada@example.com", "password": "correct horse battery"}))
         .answers::<TokensView>(200, "The tokens.", &["Cache-Control"], tokens())
-        .problem(401, "There is no such account, or the password is wrong."),
+        .problem(401, "There is no such account, or the password is wrong.")
+        .problem(403, "The account is suspended."),
         Operation::post(
             "/v1/auth/refresh",
             "refreshTokens",
@@ -108,13 +121,13 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
         .limited(&AUTH)
         .takes::<RefreshTokenBody>(refresh())
         .answers::<TokensView>(200, "The tokens.", &["Cache-Control"], tokens())
-        .problem(401, "The token is unknown, expired, or was spent before: its whole family is revoked."),
+        .problem(401, "The token is unknown, or was spent before: its session has ended."),
         Operation::post(
             "/v1/auth/logout",
             "logOut",
             Who::Public,
             "End a session",
-            "Its refresh tokens are worth nothing from now on. An access token of it is good until it expires.",
+            "Its refresh token is worth nothing from now on. An access token of it is good until it expires.",
         )
         .limited(&AUTH)
         .takes::<RefreshTokenBody>(refresh())
@@ -145,11 +158,49 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "deleteAccount",
             Who::User,
             "Erase one's own account, and what the system holds about the person",
-            "Cannot be undone. Orders remain, without the person's data.",
+            "Cannot be undone. Orders remain, without the person's data. Needs a login within the last 15 minutes.",
         )
         .limited(&PROFILE)
         .answers_nothing(202, "The account is erased, and the rest follows.")
+        .problem(403, "The account is suspended.")
         .problem(404, "There is no such account."),
+        Operation::get(
+            "/v1/users/me/sessions",
+            "listSessions",
+            Who::User,
+            "Where one is logged in",
+            "The open sessions, the one that was used last first: all on one page. Needs a login within the last 15 \
+             minutes.",
+        )
+        .limited(&READS)
+        .answers::<List<OpenSessionView>>(
+            200,
+            "The sessions.",
+            &["Cache-Control"],
+            json!({"items": [{
+                "session_id": "ses_0123456789abcdef0123456789abcdef", "opened_at": "2026-11-21T12:00:00Z",
+                "last_used_at": "2026-11-22T08:30:00Z", "current": true
+            }], "next_cursor": null}),
+        ),
+        Operation::delete(
+            "/v1/users/me/sessions",
+            "endOtherSessions",
+            Who::User,
+            "End all other sessions",
+            "Only the session of this request's access token goes on. Needs a login within the last 15 minutes. Access \
+             tokens of the others are good until they expire.",
+        )
+        .limited(&PROFILE)
+        .answers_nothing(204, "They have ended."),
+        Operation::delete(
+            "/v1/users/me/sessions/{session_id}",
+            "endSession",
+            Who::User,
+            "End one session",
+            "It may be the current one. Needs a login within the last 15 minutes.",
+        )
+        .limited(&PROFILE)
+        .answers_nothing(204, "It has ended."),
         Operation::get(
             "/.well-known/jwks.json",
             "getSigningKeys",

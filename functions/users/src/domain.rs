@@ -11,10 +11,10 @@ mod session;
 pub use account::{Account, NewUser, Registered};
 pub use contact::{Email, Name, Phone};
 pub use failures::{FailureSource, Failures, WINDOW};
-pub use password::{Password, PasswordHash, SALT_BYTES};
-pub use profile::{ChangedProfile, Erased, Erasure, Profile, ProfileChange};
+pub use password::{Password, PasswordFingerprint, PasswordHash, SALT_BYTES};
+pub use profile::{ChangedProfile, Erased, Erasure, Profile, ProfileChange, Suspended};
 pub use secret::Secret;
-pub use session::{FamilyId, RefreshToken, Refused, Session, TOKEN_BYTES, TokenHash};
+pub use session::{PART_BYTES, RefreshToken, Refused, Session, excess};
 
 /// The rule that a value breaks, in words for the user who typed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

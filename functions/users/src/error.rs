@@ -7,7 +7,7 @@ use lambda_kit::{
     jwt::TokenError,
 };
 
-use crate::domain::BrokenRule;
+use crate::domain::{BrokenRule, Suspended};
 
 #[derive(Debug, thiserror::Error)]
 pub enum UsersError {
@@ -18,11 +18,15 @@ pub enum UsersError {
     /// Unknown e-mail address or wrong password. The answer does not say which.
     #[error("wrong e-mail address or password")]
     WrongCredentials,
-    /// Unknown, expired, spent or revoked. The answer does not say which.
+    /// Unknown, expired, spent, or of a session that has ended. The answer does not say which.
     #[error("the refresh token is not valid")]
     InvalidRefreshToken,
     #[error("there is no such user")]
     UnknownUser,
+    #[error("the account is suspended")]
+    Suspended,
+    #[error("the user has no such session")]
+    UnknownSession,
     #[error("too many logins have failed")]
     TooManyFailures { seconds: i64 },
     #[error("other writers keep changing the profile")]
@@ -39,6 +43,12 @@ pub enum UsersError {
     Event(#[from] serde_json::Error),
 }
 
+impl From<Suspended> for UsersError {
+    fn from(Suspended: Suspended) -> Self {
+        Self::Suspended
+    }
+}
+
 impl From<UsersError> for Problem {
     fn from(error: UsersError) -> Self {
         use UsersError as E;
@@ -50,6 +60,8 @@ impl From<UsersError> for Problem {
             E::WrongCredentials => Self::unauthorized("E-mail address and password do not belong together."),
             E::InvalidRefreshToken => Self::unauthorized("The refresh token is not valid. Log in again."),
             E::UnknownUser => Self::new(StatusCode::NOT_FOUND, "There is no such user any more."),
+            E::Suspended => Self::forbidden("This account is suspended. Ask the shop why."),
+            E::UnknownSession => Self::not_found("There is no such session, or it has ended."),
             E::TooManyFailures { seconds } => Self::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "Too many logins have failed. Wait as long as `Retry-After` says, and then try again.",
@@ -70,12 +82,14 @@ mod tests {
     #[test]
     fn each_error_has_its_status() {
         let io = || std::io::Error::other("x");
-        let table: [(UsersError, u16); 12] = [
+        let table: [(UsersError, u16); 14] = [
             (UsersError::Invalid { field: "email", rule: BrokenRule("x") }, 422),
             (UsersError::EmailTaken, 409),
             (UsersError::WrongCredentials, 401),
             (UsersError::InvalidRefreshToken, 401),
             (UsersError::UnknownUser, 404),
+            (UsersError::Suspended, 403),
+            (UsersError::UnknownSession, 404),
             (UsersError::TooManyFailures { seconds: 900 }, 429),
             (Conflict.into(), 503),
             (TableError::call("reading", io()).into(), 503),

@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | account: what a password belongs to | `EMAIL#<address>` | `ACCOUNT` |
 //! | profile: the person, and the outbox; later, what is left of it | `USER#<id>` | `PROFILE` |
-//! | session: what is behind a refresh token | `USER#<id>` | `SESSION#<hash>` |
-//! | revoked: the mark of a family that ended | `USER#<id>` | `FAMILY#<id>` |
+//! | session: a login, and the refreshes after it | `USER#<id>` | `SESSION#<session id>` |
+//! | the events of the sessions that ended last: an outbox | `USER#<id>` | `ENDED_SESSIONS` |
 //! | failures: logins that failed, by e-mail address and network, and by e-mail address | `LOGIN#<digest>` | `FAILURES` |
 //!
 //! That an e-mail address belongs to one account is the account's key, and nothing else.
@@ -16,28 +16,19 @@ mod sessions;
 
 use contracts::{Envelope, UserId};
 use lambda_kit::dynamodb::{
-    ABSENT, Budget, Conflict, EXPIRES_AT, Expression, Item, Table, TableError, Write, at_version, from_item,
-    key, number, retry_on_conflict, string, to_item, with_outbox,
+    ABSENT, Budget, Conflict, Item, Table, TableError, Write, at_version, from_item, key, retry_on_conflict,
+    to_item, with_outbox,
 };
 use serde::Serialize;
 
-pub use self::logins::Attempt;
-use crate::domain::{
-    Account, ChangedProfile, Email, Erased, FamilyId, Profile, RefreshToken, Registered, Session, TokenHash,
-};
+pub use self::{logins::Attempt, sessions::Rotation};
+use crate::domain::{Account, ChangedProfile, Email, Erased, Profile, Registered};
 
 /// Tries of a transaction that met another one on its items.
 // Two people who type the same address in the same instant are rare, and three are a mistake.
 const CONFLICTS: Budget = Budget::Tries(3);
 
-/// How long the mark of a revoked family is kept, in seconds: 31 days.
-// It outlives every session that can have been opened in the family: 30 days, and a day for a refresh that was
-// under way and for clocks.
-const REVOKED_LIFETIME: i64 = 31 * 24 * 60 * 60;
-
 const PROFILE: &str = "PROFILE";
-const SESSION: &str = "SESSION#";
-const REVOKED_FAMILY: &str = "FAMILY#";
 /// An attribute that only erased profiles have.
 pub(crate) const ERASED_AT: &str = "erased_at";
 
@@ -74,7 +65,8 @@ impl Store {
         let Registered { account, profile, event } = new;
         let writes = [
             Write::put(to_item(OPERATION, account_key(&profile.email), account)?).when(ABSENT),
-            Write::put(with_event(OPERATION, profile, &profile.user_id, event)?).when(ABSENT),
+            Write::put(with_events(OPERATION, profile, &profile.user_id, std::slice::from_ref(event))?)
+                .when(ABSENT),
         ];
         let registered = retry_on_conflict(CONFLICTS, || async {
             if self.table.transact(OPERATION, writes.to_vec()).await?.done().is_ok() {
@@ -129,80 +121,20 @@ impl Store {
     pub async fn change(&self, changed: &ChangedProfile) -> Result<Result<(), Conflict>, TableError> {
         const OPERATION: &str = "changing a profile";
         let ChangedProfile { profile, event } = changed;
-        let item = with_event(OPERATION, profile, &profile.user_id, event)?;
+        let item = with_events(OPERATION, profile, &profile.user_id, std::slice::from_ref(event))?;
         self.table.put_if(OPERATION, item, at_version(profile.version - 1)).await
-    }
-
-    /// # Errors
-    /// When the table does not answer, or the item cannot be read.
-    pub async fn session(&self, token: &RefreshToken) -> Result<Option<Session>, TableError> {
-        self.table.get("reading a session", session_key(token.user_id(), &token.hash())).await
-    }
-
-    /// # Errors
-    /// When the table does not answer.
-    pub async fn open_session(&self, session: &Session) -> Result<(), TableError> {
-        const OPERATION: &str = "opening a session";
-        let key = session_key(&session.user_id, &session.token);
-        // This write has no condition. A login that is under way during an erasure may store its session after
-        // the others were deleted. That session opens nothing, because a refresh reads the profile, and it
-        // expires.
-        self.table.put(OPERATION, to_item(OPERATION, key, session)?).await
-    }
-
-    /// Spends `old` for `next`; of two concurrent requests one succeeds and the other gets [`Conflict`]. A
-    /// repeat whose first answer was lost is a success.
-    ///
-    /// # Errors
-    /// When the table does not answer.
-    pub async fn rotate(&self, old: &Session, next: &Session) -> Result<Result<(), Conflict>, TableError> {
-        const OPERATION: &str = "spending a refresh token";
-        // The new session is stored first. If the function dies after this write, the client's token is still
-        // unspent, and the new session remains until it expires, under a token that no client has.
-        self.open_session(next).await?;
-        let key = session_key(&old.user_id, &old.token);
-        let update = Expression::new("SET successor = :next").value(":next", string(next.token.as_str()));
-        // Without `attribute_exists`, the update would create the session again that an erasure has just
-        // deleted.
-        let unspent = "attribute_exists(pk) AND attribute_not_exists(successor)";
-        let spent = self.table.update_if(OPERATION, key.clone(), update, unspent).await?;
-        if spent.is_ok() {
-            return Ok(spent);
-        }
-        // The SDK tries again after a lost answer, so the token may be spent for our own `next`.
-        let stored: Option<Session> = self.table.get(OPERATION, key).await?;
-        let ours = stored.is_some_and(|stored| stored.successor.as_ref() == Some(&next.token));
-        Ok(if ours { Ok(()) } else { Err(Conflict) })
-    }
-
-    /// Revokes all sessions of a family, whenever they were opened. Idempotent.
-    ///
-    /// # Errors
-    /// When the table does not answer.
-    pub async fn revoke(&self, user: &UserId, family: &FamilyId, now: i64) -> Result<(), TableError> {
-        // Deleting the sessions would not be enough: a refresh that is under way stores one more. So the family
-        // gets a mark.
-        let mut item = family_key(user, family);
-        item.insert(EXPIRES_AT.to_owned(), number(now + REVOKED_LIFETIME));
-        self.table.put("revoking a family of tokens", item).await
-    }
-
-    /// # Errors
-    /// When the table does not answer.
-    pub async fn is_revoked(&self, user: &UserId, family: &FamilyId) -> Result<bool, TableError> {
-        Ok(self.table.get_item("reading a family of tokens", family_key(user, family)).await?.is_some())
     }
 }
 
-/// A profile, or an erased one, with its event.
-fn with_event<T: Serialize>(
+/// A profile, or an erased one, with its events.
+fn with_events<T: Serialize>(
     operation: &'static str,
     profile: &T,
     user: &UserId,
-    event: &Envelope,
+    events: &[Envelope],
 ) -> Result<Item, TableError> {
     let item = to_item(operation, profile_key(user), profile)?;
-    with_outbox(operation, item, std::slice::from_ref(event))
+    with_outbox(operation, item, events)
 }
 
 fn account_key(email: &Email) -> Item {
@@ -211,14 +143,6 @@ fn account_key(email: &Email) -> Item {
 
 fn profile_key(user: &UserId) -> Item {
     key(user_partition(user), PROFILE)
-}
-
-fn session_key(user: &UserId, token: &TokenHash) -> Item {
-    key(user_partition(user), format!("{SESSION}{}", token.as_str()))
-}
-
-fn family_key(user: &UserId, family: &FamilyId) -> Item {
-    key(user_partition(user), format!("{REVOKED_FAMILY}{}", family.as_str()))
 }
 
 fn user_partition(user: &UserId) -> String {

@@ -15,16 +15,15 @@ use lambda_kit::{
 };
 use serde::Serialize;
 use tracing::Span;
-use uuid::Uuid;
 
 use super::{
     Users,
     requests::{LoginBody, RefreshTokenBody, RegisterBody},
 };
 use crate::{
-    domain::{Email, FamilyId, Name, RefreshToken, SALT_BYTES, Session, TOKEN_BYTES},
+    domain::{Email, Name, PART_BYTES, RefreshToken, SALT_BYTES},
     error::UsersError,
-    handler::{self, Authenticated},
+    handler::{self, Credentials, Tokens},
     store::Registration,
 };
 
@@ -53,8 +52,8 @@ pub struct TokensView {
     refresh_token: String,
 }
 
-impl TokensView {
-    fn new(access_token: String, refresh_token: &RefreshToken) -> Self {
+impl From<Tokens> for TokensView {
+    fn from(Tokens { access_token, refresh_token }: Tokens) -> Self {
         Self {
             access_token,
             token_type: "Bearer",
@@ -93,59 +92,42 @@ pub async fn register(
 pub async fn login(
     State(users): State<Users>,
     address: ClientAddress,
+    Correlation(correlation): Correlation,
     Body(body): Body<LoginBody>,
 ) -> Result<impl IntoResponse, Problem> {
-    let now = now();
     let LoginBody { email, password } = &body;
-    let Authenticated { user_id, roles } =
-        handler::authenticate(&users.store, email, password, address.network(), now).await?;
-    Span::current().record("user_id", user_id.as_str());
-    let token = RefreshToken::new(user_id.clone(), random::<TOKEN_BYTES>()?);
-    let session = Session::open(token.hash(), FamilyId::new(Uuid::now_v7()), user_id, now);
-    let subject = session.subject(roles);
-    // They run concurrently, because neither needs the other. If only the signing fails, the session remains
-    // until it expires, under a token that no client has.
-    let (access_token, ()) = tokio::try_join!(
-        async { users.signer.sign(&subject, Audience::Api, now).await.map_err(UsersError::from) },
-        async { users.store.open_session(&session).await.map_err(UsersError::from) },
-    )?;
-    Ok((NO_STORE, Json(TokensView::new(access_token, &token))))
+    let credentials = Credentials { email, password, network: address.network() };
+    let random = [random::<PART_BYTES>()?, random()?];
+    let Users { store, signer, .. } = &users;
+    let tokens = handler::log_in(store, signer, credentials, random, Timestamp::now(), &correlation).await?;
+    Ok((NO_STORE, Json(TokensView::from(tokens))))
 }
 
 /// Gives new tokens for a refresh token, which is spent. A client that repeats the request because the answer was
 /// lost holds a spent token, and must log in.
 pub async fn refresh(
     State(users): State<Users>,
+    Correlation(correlation): Correlation,
     Body(body): Body<RefreshTokenBody>,
 ) -> Result<impl IntoResponse, Problem> {
     let spent = RefreshToken::parse(&body.refresh_token).ok_or(UsersError::InvalidRefreshToken)?;
-    let next = RefreshToken::new(spent.user_id().clone(), random::<TOKEN_BYTES>()?);
-    let access_token = handler::refresh(&users.store, &users.signer, &spent, &next, now()).await?;
-    Ok((NO_STORE, Json(TokensView::new(access_token, &next))))
+    let Users { store, signer, .. } = &users;
+    let tokens = handler::refresh(store, signer, &spent, random()?, Timestamp::now(), &correlation).await?;
+    Ok((NO_STORE, Json(TokensView::from(tokens))))
 }
 
-/// Ends the session's whole family. An unknown token is a success, too (RFC 7009 section 2.2): it opens nothing.
+/// Ends the session. An unknown token is a success, too (RFC 7009 section 2.2): it opens nothing.
 pub async fn logout(
     State(users): State<Users>,
+    Correlation(correlation): Correlation,
     Body(body): Body<RefreshTokenBody>,
 ) -> Result<StatusCode, Problem> {
-    if let Some(session) = session_of(&users, &body).await? {
+    if let Some(token) = RefreshToken::parse(&body.refresh_token) {
         // The access token of this session stays valid for the rest of its 15 minutes: functions check it
         // without asking this table.
-        users.store.revoke(&session.user_id, &session.family, now()).await.map_err(UsersError::from)?;
+        handler::log_out(&users.store, &token, Timestamp::now(), &correlation).await?;
     }
     Ok(StatusCode::NO_CONTENT)
-}
-
-async fn session_of(users: &Users, body: &RefreshTokenBody) -> Result<Option<Session>, UsersError> {
-    match RefreshToken::parse(&body.refresh_token) {
-        Some(token) => Ok(users.store.session(&token).await?),
-        None => Ok(None),
-    }
-}
-
-fn now() -> i64 {
-    Timestamp::now().as_second()
 }
 
 fn random<const N: usize>() -> Result<[u8; N], UsersError> {

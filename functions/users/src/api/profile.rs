@@ -9,12 +9,12 @@ use axum::{
 use contracts::{UserId, events::NotificationPreferences};
 use jiff::Timestamp;
 use lambda_kit::{
-    http::{Body, Correlation, Identity, Problem, Query},
+    http::{Body, Correlation, Identity, Problem, Query, RecentLogin},
     jwt::Jwk,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Users, requests::ProfileBody};
+use super::{Users, requests::ProfileBody, sessions::time};
 use crate::{
     domain::{Email, Name, Phone, Profile, Session},
     error::UsersError,
@@ -37,6 +37,8 @@ pub struct ProfileView {
     #[cfg_attr(feature = "openapi", schemars(with = "Option<String>"))]
     phone: Option<Phone>,
     notification_preferences: NotificationPreferences,
+    email_verified: bool,
+    phone_verified: bool,
     /// Only when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     sessions: Option<Vec<SessionView>>,
@@ -47,21 +49,43 @@ pub struct ProfileView {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 struct SessionView {
     opened_at: Timestamp,
+    last_used_at: Timestamp,
     expires_at: Timestamp,
 }
 
 impl From<Profile> for ProfileView {
     fn from(profile: Profile) -> Self {
-        let Profile { user_id, email, name, phone, notification_preferences, version: _ } = profile;
-        Self { user_id, email, name, phone, notification_preferences, sessions: None }
+        let Profile {
+            user_id,
+            email,
+            name,
+            phone,
+            notification_preferences,
+            email_verified,
+            phone_verified,
+            suspended_at: _,
+            version: _,
+        } = profile;
+        Self {
+            user_id,
+            email,
+            name,
+            phone,
+            notification_preferences,
+            email_verified,
+            phone_verified,
+            sessions: None,
+        }
     }
 }
 
 impl From<&Session> for SessionView {
     fn from(session: &Session) -> Self {
-        // The seconds come from a `Timestamp`, so they are in its range.
-        let time = |seconds| Timestamp::from_second(seconds).unwrap_or_default();
-        Self { opened_at: time(session.opened_at), expires_at: time(session.expires_at) }
+        Self {
+            opened_at: time(session.opened_at),
+            last_used_at: time(session.last_used_at),
+            expires_at: time(session.expires_at),
+        }
     }
 }
 
@@ -87,8 +111,10 @@ pub async fn me(
     let profile = users.store.profile(&identity.user_id).await.map_err(UsersError::from)?;
     let mut view = ProfileView::from(profile.ok_or(UsersError::UnknownUser)?);
     if include.as_deref() == Some("sessions") {
-        let open = users.store.open_sessions(&identity.user_id, Timestamp::now().as_second()).await;
-        view.sessions = Some(open.map_err(UsersError::from)?.iter().map(SessionView::from).collect());
+        let (sessions, now) = (users.store.sessions(&identity.user_id).await, Timestamp::now().as_second());
+        let sessions = sessions.map_err(UsersError::from)?;
+        let open = sessions.iter().filter(|session| session.is_open(now));
+        view.sessions = Some(open.map(SessionView::from).collect());
     }
     Ok(Json(view))
 }
@@ -110,7 +136,7 @@ pub async fn change(
 /// Erases the person here at once, and everywhere else by the event. A repeat is accepted as the first one was.
 pub async fn delete(
     State(users): State<Users>,
-    identity: Identity,
+    RecentLogin(identity): RecentLogin,
     Correlation(correlation): Correlation,
 ) -> Result<StatusCode, Problem> {
     handler::erase(&users.store, &identity.user_id, &correlation).await?;

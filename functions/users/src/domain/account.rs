@@ -54,6 +54,9 @@ impl NewUser {
             name: self.name,
             phone: self.phone,
             notification_preferences,
+            email_verified: false,
+            phone_verified: false,
+            suspended_at: None,
             version: 1,
         };
         let registered = UserRegistered {

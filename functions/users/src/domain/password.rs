@@ -4,6 +4,8 @@ use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{Error, PasswordHasher, PasswordVerifier, phc},
 };
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use lambda_kit::text::opaque;
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +89,16 @@ impl Password {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PasswordHash(String);
 
+/// Tells the hash of one password from that of another, and of the same one with another salt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordFingerprint(String);
+
+impl PasswordFingerprint {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A hash with the usual parameters that no known password has: its output is all zeros.
 const DUMMY_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -113,6 +125,16 @@ impl PasswordHash {
         }
         // Hashes may be older than this normalisation, so one may be of the password as it was typed.
         if prepared.as_deref() == Some(password.expose()) { Ok(false) } else { self.is_of(password.expose()) }
+    }
+
+    /// What stands for this hash in other items.
+    // A copy of the hash itself would be one more place where it can be attacked.
+    pub fn fingerprint(&self) -> PasswordFingerprint {
+        PasswordFingerprint(URL_SAFE_NO_PAD.encode(digest(&SHA256, self.0.as_bytes())))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     fn is_of(&self, password: &str) -> Result<bool, Error> {
@@ -220,6 +242,16 @@ mod tests {
     fn two_salts_make_two_hashes_of_one_password() {
         let password = Password::try_from(&secret("blue mug 42")).unwrap();
         assert_ne!(password.hash(&[1; SALT_BYTES]).unwrap(), password.hash(&[2; SALT_BYTES]).unwrap());
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_one_hash_and_does_not_hold_it() {
+        let password = Password::try_from(&secret("blue mug 42")).unwrap();
+        let (first, second) =
+            (password.hash(&[1; SALT_BYTES]).unwrap(), password.hash(&[2; SALT_BYTES]).unwrap());
+        assert_eq!(first.fingerprint(), first.clone().fingerprint());
+        assert_ne!(first.fingerprint(), second.fingerprint());
+        assert_eq!(first.fingerprint().as_str().len(), 43);
     }
 
     #[test]

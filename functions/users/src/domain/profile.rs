@@ -18,6 +18,15 @@ pub struct Profile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phone: Option<Phone>,
     pub notification_preferences: NotificationPreferences,
+    /// Whether the user has shown that the address is theirs.
+    #[serde(default)]
+    pub email_verified: bool,
+    /// Whether the user has shown that the number is theirs.
+    #[serde(default)]
+    pub phone_verified: bool,
+    /// Since when the account is suspended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended_at: Option<Timestamp>,
     /// Counts the changes, from 1: the sequence of this user's events.
     pub version: u64,
 }
@@ -58,7 +67,19 @@ pub struct Erasure {
     pub event: Envelope,
 }
 
+/// The account is suspended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Suspended;
+
 impl Profile {
+    /// Checks that the account is not suspended.
+    ///
+    /// # Errors
+    /// When it is.
+    pub fn check_active(&self) -> Result<(), Suspended> {
+        if self.suspended_at.is_some() { Err(Suspended) } else { Ok(()) }
+    }
+
     /// Applies the change; `None` when the profile has these values already.
     ///
     /// # Errors
@@ -90,8 +111,8 @@ impl Profile {
             name: profile.name.as_str().to_owned(),
             phone: profile.phone.as_ref().map(|phone| phone.as_str().to_owned()),
             notification_preferences: profile.notification_preferences,
-            email_verified: false,
-            phone_verified: false,
+            email_verified: profile.email_verified,
+            phone_verified: profile.phone_verified,
         };
         let event = event(&profile.user_id, profile.version, &updated, now, correlation_id)?;
         Ok(Some(ChangedProfile { profile, event }))
@@ -144,6 +165,9 @@ mod tests {
             name: "Anna".parse().unwrap(),
             phone: Some("+14155550123".parse().unwrap()),
             notification_preferences: NotificationPreferences { email: true, sms: true },
+            email_verified: true,
+            phone_verified: false,
+            suspended_at: None,
             version: 3,
         }
     }

@@ -4,7 +4,7 @@ use contracts::UserId;
 use futures::{StreamExt, TryStreamExt, stream};
 use lambda_kit::dynamodb::{Conflict, SK, TableError, Write, at_version, key_of, string};
 
-use super::{PROFILE, Store, account_key, logins, with_event};
+use super::{PROFILE, Store, account_key, logins, user_partition, with_events};
 use crate::domain::{Erasure, FailureSource};
 
 /// Sessions deleted at the same time.
@@ -21,7 +21,7 @@ impl Store {
     pub async fn erase(&self, erasure: &Erasure) -> Result<Result<(), Conflict>, TableError> {
         const OPERATION: &str = "erasing a user";
         let Erasure { erased, email, event } = erasure;
-        let profile = with_event(OPERATION, erased, &erased.user_id, event)?;
+        let profile = with_events(OPERATION, erased, &erased.user_id, std::slice::from_ref(event))?;
         let writes = vec![
             Write::put(profile).when(at_version(erased.version - 1)),
             Write::delete(account_key(email)),
@@ -32,8 +32,8 @@ impl Store {
         Ok(self.table.transact(OPERATION, writes).await?.done())
     }
 
-    /// Deletes all of a user but the profile: the sessions and what marks their ends, page by page. May be repeated, and
-    /// goes on where it was interrupted. Returns the number of deleted items.
+    /// Deletes all of a user but the profile: the sessions and the events of those that ended, page by page. May be
+    /// repeated, and goes on where it was interrupted. Returns the number of deleted items.
     ///
     /// # Errors
     /// When the table does not answer.
@@ -43,7 +43,15 @@ impl Store {
         loop {
             // A page is at most 1 MB. All pages of an account with very many sessions fit neither into the memory of the
             // function nor into one invocation. So each page is deleted before the next one is read.
-            let query = self.items_of(user).projection_expression("pk, sk").set_exclusive_start_key(start);
+            let query = self
+                .table
+                .query()
+                // A session that was stored just before the erasure must be found.
+                .consistent_read(true)
+                .key_condition_expression("pk = :user")
+                .expression_attribute_values(":user", string(user_partition(user)))
+                .projection_expression("pk, sk")
+                .set_exclusive_start_key(start);
             let page = self.table.query_page(OPERATION, query).await?;
             // The erased profile stays: it answers a repeated request.
             let keys = page.items.iter().filter(|item| item.get(SK) != Some(&string(PROFILE))).map(key_of);

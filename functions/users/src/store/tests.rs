@@ -1,15 +1,15 @@
 //! The store against a real table, with answers that get lost.
 
-use contracts::CorrelationId;
+use contracts::{CorrelationId, SessionId};
 use jiff::Timestamp;
 use lambda_kit::{
-    dynamodb::OUTBOX,
+    dynamodb::{EXPIRES_AT, OUTBOX, number},
     testing::{self, Faults},
 };
 
 use super::*;
 use crate::domain::{
-    FailureSource, Failures, NewUser, PasswordHash, ProfileChange, RefreshToken, TOKEN_BYTES,
+    FailureSource, Failures, NewUser, PART_BYTES, PasswordHash, ProfileChange, RefreshToken, Session,
 };
 
 const NOW: i64 = 1_800_000_000;
@@ -34,16 +34,44 @@ fn anna() -> UserId {
     UserId::try_from("usr_0123456789abcdef0123456789abcdef").unwrap()
 }
 
-fn refresh_token(n: u8) -> RefreshToken {
-    RefreshToken::new(anna(), [n; TOKEN_BYTES])
+/// Anna's session number `n`, opened then.
+fn session(n: u8) -> (RefreshToken, Session) {
+    let token = RefreshToken::new(anna(), SessionId::generate(), [[n; PART_BYTES], [n; PART_BYTES]]);
+    let session = Session::open(&token, PasswordHash::dummy().fingerprint(), NOW + i64::from(n));
+    (token, session)
 }
 
-fn token(n: u8) -> TokenHash {
-    refresh_token(n).hash()
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
 }
 
-fn session() -> Session {
-    Session::open(token(1), FamilyId::new(uuid::Uuid::now_v7()), anna(), NOW)
+/// The sessions of Anna that are stored, by the seconds after `NOW` when they were opened.
+async fn stored(store: &Store) -> Vec<i64> {
+    let sessions = store.sessions(&anna()).await.unwrap();
+    let mut opened: Vec<i64> = sessions.iter().map(|session| session.opened_at - NOW).collect();
+    opened.sort_unstable();
+    opened
+}
+
+async fn with_sessions(count: u8) -> (Store, Faults, Vec<(RefreshToken, Session)>) {
+    let (store, faults) = store().await;
+    let sessions: Vec<_> = (1..=count).map(session).collect();
+    for (_, session) in &sessions {
+        store.open_session(session, at(NOW), &correlation()).await.unwrap();
+    }
+    (store, faults, sessions)
+}
+
+/// The subjects of the events in the outbox of ended sessions.
+async fn reported(store: &Store) -> Vec<String> {
+    let item = store.table.get_item("test", key(user_partition(&anna()), "ENDED_SESSIONS")).await.unwrap();
+    let outbox = item.map(|item| item[OUTBOX].as_l().unwrap().clone()).unwrap_or_default();
+    let subject = |event: &aws_sdk_dynamodb::types::AttributeValue| {
+        let event: contracts::Envelope = serde_json::from_str(event.as_s().unwrap()).unwrap();
+        assert_eq!(event.event_type, "session.ended");
+        event.subject
+    };
+    outbox.iter().map(subject).collect()
 }
 
 async fn count(store: &Store) -> i32 {
@@ -115,80 +143,114 @@ async fn a_registration_that_conflicts_with_another_transaction_is_retried() {
 }
 
 #[tokio::test]
-async fn a_session_is_kept_under_its_tokens_hash_and_marked_for_expiry() {
-    let (store, _) = store().await;
-    let session = session();
-    store.open_session(&session).await.unwrap();
-    assert_eq!(store.session(&refresh_token(1)).await.unwrap(), Some(session));
-    assert_eq!(store.session(&refresh_token(2)).await.unwrap(), None);
-    let read = store.table.client.get_item().table_name(&store.table.name);
-    let item = read.set_key(Some(session_key(&anna(), &token(1)))).send().await.unwrap().item.unwrap();
-    assert_eq!(item[EXPIRES_AT], number(NOW + 30 * 86_400));
+async fn a_session_is_kept_with_hashes_of_its_secrets_and_marked_for_expiry() {
+    let (store, _, sessions) = with_sessions(1).await;
+    let (token, session) = &sessions[0];
+    let key = sessions::session_key(&anna(), &session.session_id);
+    let item = store.table.get_item("test", key).await.unwrap().unwrap();
+    assert_eq!(item[EXPIRES_AT], number(NOW + 1 + 30 * 86_400));
+    assert_eq!(store.session(&anna(), token.session_id()).await.unwrap().as_ref(), Some(session));
+    let (text, exposed) = (format!("{item:?}"), token.expose());
+    let secrets = exposed.split('.').skip(2);
+    assert!(
+        secrets.clone().count() == 2 && secrets.into_iter().all(|secret| !text.contains(secret)),
+        "{text}"
+    );
 }
 
 #[tokio::test]
-async fn of_two_requests_that_spend_a_token_one_succeeds() {
-    let (store, _) = store().await;
-    let first = session();
-    store.open_session(&first).await.unwrap();
-    let (a, b) = (first.rotate(token(2), NOW).unwrap(), first.rotate(token(3), NOW).unwrap());
-    let (a, b) = tokio::join!(store.rotate(&first, &a), store.rotate(&first, &b));
+async fn of_two_requests_that_use_a_token_one_succeeds() {
+    let (store, _, sessions) = with_sessions(1).await;
+    let (token, session) = &sessions[0];
+    let refreshed = |n| session.refresh(token, &token.next([n; PART_BYTES]), NOW).unwrap();
+    let (a, b) = (refreshed(2), refreshed(3));
+    let (a, b) = tokio::join!(store.rotate(session, &a), store.rotate(session, &b));
     let mut results = [a.unwrap(), b.unwrap()];
-    results.sort_by_key(|result| *result == Err(Conflict));
-    assert_eq!(results, [Ok(()), Err(Conflict)]);
+    results.sort_by_key(|result| *result == Rotation::Spent);
+    assert_eq!(results, [Rotation::Done, Rotation::Spent]);
 }
 
 #[tokio::test]
-async fn a_token_is_spent_although_the_answers_were_lost() {
-    let (store, faults) = store().await;
-    let first = session();
-    store.open_session(&first).await.unwrap();
-    faults.lose_answers("PutItem", 1);
+async fn a_replaced_token_whose_answer_was_lost_is_a_success() {
+    let (store, faults, sessions) = with_sessions(1).await;
+    let (token, session) = &sessions[0];
     faults.lose_answers("UpdateItem", 1);
-    let next = first.rotate(token(2), NOW).unwrap();
-    assert_eq!(store.rotate(&first, &next).await.unwrap(), Ok(()));
-    assert_eq!(store.session(&refresh_token(1)).await.unwrap().unwrap().successor, Some(token(2)));
-    assert_eq!(store.session(&refresh_token(2)).await.unwrap(), Some(next));
+    let refreshed = session.refresh(token, &token.next([2; PART_BYTES]), NOW).unwrap();
+    assert_eq!(store.rotate(session, &refreshed).await.unwrap(), Rotation::Done);
+    assert_eq!(store.session(&anna(), &session.session_id).await.unwrap(), Some(refreshed));
 }
 
 #[tokio::test]
-async fn an_unknown_token_cannot_be_spent_and_is_not_created() {
-    let (store, _) = store().await;
-    let ghost = session();
-    let next = ghost.rotate(token(2), NOW).unwrap();
-    assert_eq!(store.rotate(&ghost, &next).await.unwrap(), Err(Conflict));
-    assert_eq!(store.session(&refresh_token(1)).await.unwrap(), None);
+async fn a_refresh_under_way_does_not_continue_an_ended_session() {
+    let (store, _, sessions) = with_sessions(1).await;
+    let (token, session) = &sessions[0];
+    let refreshed = session.refresh(token, &token.next([2; PART_BYTES]), NOW).unwrap();
+    store.end_session(session, at(NOW), &correlation()).await.unwrap();
+    assert_eq!(store.rotate(session, &refreshed).await.unwrap(), Rotation::Ended);
+    assert_eq!(store.session(&anna(), &session.session_id).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn a_revoked_family_stays_revoked_and_other_families_do_not_change() {
-    let (store, _) = store().await;
-    let (one, other) = (FamilyId::new(uuid::Uuid::now_v7()), FamilyId::new(uuid::Uuid::now_v7()));
-    store.revoke(&anna(), &one, NOW).await.unwrap();
-    store.revoke(&anna(), &one, NOW + 1).await.unwrap();
-    assert!(store.is_revoked(&anna(), &one).await.unwrap());
-    assert!(!store.is_revoked(&anna(), &other).await.unwrap());
+async fn the_21st_session_ends_the_oldest_and_its_event_is_stored_with_that() {
+    let (store, _, sessions) = with_sessions(20).await;
+    assert_eq!(reported(&store).await, Vec::<String>::new());
+    store.open_session(&session(21).1, at(NOW), &correlation()).await.unwrap();
+    assert_eq!(stored(&store).await, (2..=21).collect::<Vec<_>>());
+    assert_eq!(reported(&store).await, [sessions[0].1.session_id.to_string()]);
+}
+
+#[tokio::test]
+async fn of_logins_at_the_same_time_no_more_than_20_sessions_remain() {
+    let (store, _, _) = with_sessions(15).await;
+    let new: Vec<_> = (16..=40).map(session).collect();
+    let correlation = correlation();
+    let opened = new.iter().map(|(_, session)| store.open_session(session, at(NOW), &correlation));
+    futures::future::try_join_all(opened).await.unwrap();
+    assert_eq!(stored(&store).await, (21..=40).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn all_sessions_but_one_are_ended_and_their_events_are_stored_with_that() {
+    let (store, faults, sessions) = with_sessions(4).await;
+    let kept = &sessions[1].1.session_id;
+    faults.conflict(2);
+    faults.lose_answers_after(2, "TransactWriteItems", 1);
+    assert_eq!(store.end_sessions(&anna(), Some(kept), at(NOW), &correlation()).await.unwrap(), 3);
+    assert_eq!(stored(&store).await, [2]);
+    let mut ended: Vec<String> =
+        [0, 2, 3].iter().map(|n: &usize| sessions[*n].1.session_id.to_string()).collect();
+    ended.sort();
+    assert_eq!(reported(&store).await, ended);
+    assert_eq!(store.end_sessions(&anna(), Some(kept), at(NOW), &correlation()).await.unwrap(), 0);
+    assert_eq!(reported(&store).await.len(), 3, "an end of nothing replaces no event");
+    assert_eq!(store.end_sessions(&anna(), None, at(NOW), &correlation()).await.unwrap(), 1);
+    assert_eq!(reported(&store).await, [kept.to_string()]);
+}
+
+#[tokio::test]
+async fn sessions_whose_time_is_over_are_deleted_without_an_event() {
+    let (store, _, _) = with_sessions(2).await;
+    let later = at(NOW + 31 * 86_400);
+    assert_eq!(store.end_sessions(&anna(), None, later, &correlation()).await.unwrap(), 0);
+    assert_eq!((stored(&store).await, reported(&store).await), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn an_end_that_cannot_be_written_ends_nothing() {
+    let (store, faults, _) = with_sessions(3).await;
+    faults.refuse("TransactWriteItems", 99);
+    assert!(store.end_sessions(&anna(), None, at(NOW), &correlation()).await.is_err());
+    faults.reset();
+    assert_eq!((stored(&store).await, reported(&store).await), (vec![1, 2, 3], vec![]));
 }
 
 fn correlation() -> CorrelationId {
     CorrelationId::try_from("cor_test").unwrap()
 }
 
-/// A registered user with this many sessions.
-async fn registered(store: &Store, sessions: u8) -> Registered {
+async fn registered(store: &Store) -> Registered {
     let new = registration("anna@example.com");
     store.register(&new).await.unwrap();
-    for n in 0..sessions {
-        let token = RefreshToken::new(new.profile.user_id.clone(), [n; TOKEN_BYTES]);
-        let session = Session::open(
-            token.hash(),
-            FamilyId::new(uuid::Uuid::now_v7()),
-            new.profile.user_id.clone(),
-            NOW,
-        );
-        store.open_session(&session).await.unwrap();
-        store.revoke(&new.profile.user_id, &session.family, NOW).await.unwrap();
-    }
     new
 }
 
@@ -200,7 +262,7 @@ fn renamed(profile: &Profile, name: &str) -> ChangedProfile {
 #[tokio::test]
 async fn of_two_changes_of_one_version_the_first_is_written() {
     let (store, _) = store().await;
-    let profile = registered(&store, 0).await.profile;
+    let profile = registered(&store).await.profile;
     assert_eq!(store.change(&renamed(&profile, "Anna B")).await.unwrap(), Ok(()));
     assert_eq!(store.change(&renamed(&profile, "Anna C")).await.unwrap(), Err(Conflict));
     let stored = store.profile(&profile.user_id).await.unwrap().unwrap();
@@ -210,7 +272,7 @@ async fn of_two_changes_of_one_version_the_first_is_written() {
 #[tokio::test]
 async fn an_erasure_leaves_nothing_that_names_the_person_and_frees_the_address() {
     let (store, _) = store().await;
-    let profile = registered(&store, 0).await.profile;
+    let profile = registered(&store).await.profile;
     let source = FailureSource::Email(profile.email.clone());
     store.count_attempt(&source, NOW).await.unwrap();
     let erasure = profile.erase(Timestamp::UNIX_EPOCH, &correlation()).unwrap();
@@ -226,7 +288,7 @@ async fn an_erasure_leaves_nothing_that_names_the_person_and_frees_the_address()
 #[tokio::test]
 async fn neither_a_late_change_nor_a_repeated_erasure_restores_a_user_or_erases_another_one() {
     let (store, faults) = store().await;
-    let profile = registered(&store, 0).await.profile;
+    let profile = registered(&store).await.profile;
     let erasure = profile.erase(Timestamp::UNIX_EPOCH, &correlation()).unwrap();
     faults.lose_answers("TransactWriteItems", 1);
     assert_eq!(store.erase(&erasure).await.unwrap(), Ok(()));
@@ -239,17 +301,17 @@ async fn neither_a_late_change_nor_a_repeated_erasure_restores_a_user_or_erases_
 
 #[tokio::test]
 async fn a_deletion_takes_all_sessions_of_a_user_and_continues_after_an_interruption() {
-    let (store, faults) = store().await;
-    let profile = registered(&store, 30).await.profile;
-    store.open_session(&session()).await.unwrap();
-    faults.lose_answers_after(20, "DeleteItem", 99);
-    assert!(store.delete_sessions(&profile.user_id).await.is_err());
-    assert!((4..44).contains(&count(&store).await));
+    let (store, faults, sessions) = with_sessions(20).await;
+    registered(&store).await;
+    store.end_session(&sessions[0].1, at(NOW), &correlation()).await.unwrap();
+    faults.lose_answers_after(5, "DeleteItem", 99);
+    assert!(store.delete_sessions(&anna()).await.is_err());
+    assert!((2..22).contains(&count(&store).await));
     faults.reset();
-    store.delete_sessions(&profile.user_id).await.unwrap();
-    assert_eq!(store.delete_sessions(&profile.user_id).await.unwrap(), 0);
-    // The account, the profile, and a session of another user.
-    assert_eq!(count(&store).await, 3);
+    store.delete_sessions(&anna()).await.unwrap();
+    assert_eq!(store.delete_sessions(&anna()).await.unwrap(), 0);
+    // The account and the profile of another user.
+    assert_eq!(count(&store).await, 2);
 }
 
 fn in_network() -> FailureSource {

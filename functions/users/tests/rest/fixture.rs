@@ -8,7 +8,7 @@ use contracts::Envelope;
 use lambda_kit::{
     dynamodb::{OUTBOX, Table, key},
     http::{ClientAddress, limit::Limits},
-    jwt::{Audience, Claims, Signer, Verifier},
+    jwt::{Audience, Claims, Signer, Subject, Verifier},
     testing::{self, App, Faults, Response, kms, request},
 };
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ use wiremock::MockServer;
 pub struct TestApi {
     pub app: App,
     verifier: Arc<Verifier>,
+    signer: Signer,
     table: Table,
     pub faults: Faults,
     pub kms: Arc<MockServer>,
@@ -47,10 +48,11 @@ impl TestApi {
         let arns = keys.iter().map(|arn| (*arn).to_owned()).collect();
         let verifier = Arc::new(Verifier::new(client.clone(), arns));
         let signer = Signer::new(client, keys[0].to_owned());
-        let users = Users { store: Store::new(table.clone()), signer, verifier: Arc::clone(&verifier) };
+        let store = Store::new(table.clone());
+        let users = Users { store, signer: signer.clone(), verifier: Arc::clone(&verifier) };
         let routes = Limits::new(table.clone()).enforce(routes(users));
         let app = App::new(routes, Arc::clone(&verifier));
-        Self { app, verifier, table, faults, kms }
+        Self { app, verifier, signer, table, faults, kms }
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Response {
@@ -68,8 +70,11 @@ impl TestApi {
     }
 
     pub async fn delete(&self, access_token: &str) -> Response {
-        let headers = [("authorization", &*bearer(access_token))];
-        self.app.call("DELETE", "/v1/users/me", &headers, "").await
+        self.delete_at("/v1/users/me", access_token).await
+    }
+
+    pub async fn delete_at(&self, path: &str, access_token: &str) -> Response {
+        self.app.call("DELETE", path, &[("authorization", &*bearer(access_token))], "").await
     }
 
     /// A login from this IP address.
@@ -88,13 +93,31 @@ impl TestApi {
         outboxes.flatten().map(|event| serde_json::from_str(event.as_s().unwrap()).unwrap()).collect()
     }
 
+    /// Registers another customer, with Anna's data and this address.
+    pub async fn register(&self, email: &str) {
+        let mut body = anna();
+        body["email"] = json!(email);
+        assert_eq!(self.post("/v1/auth/register", &body).await.status, StatusCode::CREATED);
+    }
+
     /// Anna's tokens.
     pub async fn login(&self) -> Value {
-        let answer = self
-            .post("/v1/auth/login", &json!({"email": "anna@example.com", "password": "blue mug 42"}))
-            .await;
+        self.login_as("anna@example.com").await
+    }
+
+    pub async fn login_as(&self, email: &str) -> Value {
+        let answer = self.post("/v1/auth/login", &json!({"email": email, "password": "blue mug 42"})).await;
         assert_eq!(answer.status, StatusCode::OK);
         answer.body
+    }
+
+    /// `Bearer …`, as a refresh gives one to the user of `tokens` who logged in 15 minutes ago.
+    pub async fn stale_access_token(&self, tokens: &Value) -> String {
+        let Claims { sub, sid, roles, auth_time, email_verified, .. } = self.claims(tokens).await;
+        let auth_time = auth_time - 15 * 60;
+        let subject = Subject { user_id: sub, session_id: sid, roles, auth_time, email_verified };
+        let now = jiff::Timestamp::now().as_second();
+        bearer(&self.signer.sign(&subject, Audience::Api, now).await.unwrap())
     }
 
     pub async fn claims(&self, tokens: &Value) -> Claims {

@@ -33,6 +33,7 @@ async fn a_person_registers_logs_in_and_sees_their_profile() {
         json!({
             "user_id": id, "email": "anna@example.com", "name": "Anna", "phone": "+14155550123",
             "notification_preferences": {"email": true, "sms": true},
+            "email_verified": false, "phone_verified": false,
         })
     );
 }
