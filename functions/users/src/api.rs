@@ -1,12 +1,15 @@
 //! REST: registration, tokens, and the user's own profile.
 
+mod audit;
 mod auth;
+mod password;
 mod profile;
 mod requests;
 mod sessions;
 
 use std::sync::Arc;
 
+use aws_lc_rs::rand;
 use axum::{
     Router,
     routing::{delete, get, patch, post},
@@ -14,10 +17,10 @@ use axum::{
 use lambda_kit::{
     http::limit,
     jwt::{Signer, Verifier},
-    limits::{AUTH, PROFILE, READS},
+    limits::{AUTH, LISTS, PROFILE, READS},
 };
 
-use crate::store::Store;
+use crate::{error::UsersError, store::Store};
 
 /// The dependencies of the endpoints.
 #[derive(Debug, Clone)]
@@ -44,8 +47,16 @@ pub fn routes(users: Users) -> Router {
                 .merge(limit::before(&PROFILE, delete(sessions::end_others))),
         )
         .route("/v1/users/me/sessions/{session_id}", limit::before(&PROFILE, delete(sessions::end)))
+        .route("/v1/users/me/password", limit::before(&PROFILE, post(password::change)))
+        .route("/v1/users/{user_id}/audit", limit::during(&LISTS, get(audit::list)))
         .route("/.well-known/jwks.json", get(profile::jwks))
         .with_state(users)
+}
+
+fn random<const N: usize>() -> Result<[u8; N], UsersError> {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The routes as openapi.json describes them.
@@ -59,7 +70,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
 
     use auth::{RegisteredView, TokensView};
     use profile::{Jwks, ProfileView};
-    use requests::{LoginBody, ProfileBody, RefreshTokenBody, RegisterBody};
+    use requests::{LoginBody, PasswordBody, ProfileBody, RefreshTokenBody, RegisterBody};
     use sessions::OpenSessionView;
 
     let user_id = "usr_0123456789abcdef0123456789abcdef";
@@ -164,6 +175,21 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
         .answers_nothing(202, "The account is erased, and the rest follows.")
         .problem(403, "The account is suspended.")
         .problem(404, "There is no such account."),
+        Operation::post(
+            "/v1/users/me/password",
+            "updatePassword",
+            Who::User,
+            "Change one's own password",
+            "Every other session ends. Needs a login within the last 15 minutes. Wrong current passwords count as failed \
+             logins.",
+        )
+        .limited(&PROFILE)
+        .takes::<PasswordBody>(json!({
+            "current_password": "correct horse battery", "new_password": "staple of the stable"
+        }))
+        .answers_nothing(204, "The password is changed.")
+        .problem(403, "The account is suspended.")
+        .problem(404, "The account was deleted."),
         Operation::get(
             "/v1/users/me/sessions",
             "listSessions",
@@ -201,6 +227,18 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
         )
         .limited(&PROFILE)
         .answers_nothing(204, "It has ended."),
+        lambda_kit::audit::operation(
+            "/v1/users/{user_id}/audit",
+            "listUserAuditEntries",
+            "What operators changed of an account: its roles, its suspension",
+            json!({
+                "id": "019abcde0123456789abcdef01234567", "at": "2026-11-21T12:00:00Z",
+                "actor": "operator:arn:aws:iam::000000000000:user/grace", "action": "role.granted",
+                "subject": user_id, "before": {"roles": []}, "after": {"roles": ["support"]},
+                "reason": "joins the customer service", "correlation_id": "cor_0123456789abcdef0123456789abcdef"
+            }),
+        )
+        .limited(&LISTS),
         Operation::get(
             "/.well-known/jwks.json",
             "getSigningKeys",

@@ -12,7 +12,7 @@ pub use account::{Account, NewUser, Registered};
 pub use contact::{Email, Name, Phone};
 pub use failures::{FailureSource, Failures, WINDOW};
 pub use password::{Password, PasswordFingerprint, PasswordHash, SALT_BYTES};
-pub use profile::{ChangedProfile, Erased, Erasure, Profile, ProfileChange, Suspended};
+pub use profile::{ChangedProfile, Erased, Erasure, Profile, ProfileChange, Suspended, Suspension};
 pub use secret::Secret;
 pub use session::{PART_BYTES, RefreshToken, Refused, Session, excess};
 

@@ -21,12 +21,18 @@ pub enum UsersError {
     /// Unknown, expired, spent, or of a session that has ended. The answer does not say which.
     #[error("the refresh token is not valid")]
     InvalidRefreshToken,
+    /// The current password of a change is not the account's.
+    #[error("the current password is wrong")]
+    WrongPassword,
     #[error("there is no such user")]
     UnknownUser,
     #[error("the account is suspended")]
     Suspended,
     #[error("the user has no such session")]
     UnknownSession,
+    /// A role is granted to the owner of an address only.
+    #[error("the e-mail address of the account is not verified")]
+    NotVerified,
     #[error("too many logins have failed")]
     TooManyFailures { seconds: i64 },
     #[error("other writers keep changing the profile")]
@@ -59,9 +65,11 @@ impl From<UsersError> for Problem {
             }
             E::WrongCredentials => Self::unauthorized("E-mail address and password do not belong together."),
             E::InvalidRefreshToken => Self::unauthorized("The refresh token is not valid. Log in again."),
+            E::WrongPassword => Self::field("current_password", "is not the password of this account"),
             E::UnknownUser => Self::new(StatusCode::NOT_FOUND, "There is no such user any more."),
             E::Suspended => Self::forbidden("This account is suspended. Ask the shop why."),
             E::UnknownSession => Self::not_found("There is no such session, or it has ended."),
+            E::NotVerified => Self::forbidden("The e-mail address of this account is not verified."),
             E::TooManyFailures { seconds } => Self::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "Too many logins have failed. Wait as long as `Retry-After` says, and then try again.",
@@ -82,14 +90,16 @@ mod tests {
     #[test]
     fn each_error_has_its_status() {
         let io = || std::io::Error::other("x");
-        let table: [(UsersError, u16); 14] = [
+        let table: [(UsersError, u16); 16] = [
             (UsersError::Invalid { field: "email", rule: BrokenRule("x") }, 422),
             (UsersError::EmailTaken, 409),
             (UsersError::WrongCredentials, 401),
             (UsersError::InvalidRefreshToken, 401),
+            (UsersError::WrongPassword, 422),
             (UsersError::UnknownUser, 404),
             (UsersError::Suspended, 403),
             (UsersError::UnknownSession, 404),
+            (UsersError::NotVerified, 403),
             (UsersError::TooManyFailures { seconds: 900 }, 429),
             (Conflict.into(), 503),
             (TableError::call("reading", io()).into(), 503),

@@ -1,6 +1,8 @@
 //! Decides about logins, sessions and profiles, and writes the result. After a conflict it reads and decides again.
 
+mod accounts;
 mod logins;
+mod password;
 mod sessions;
 
 use contracts::{CorrelationId, UserId};
@@ -8,7 +10,9 @@ use jiff::Timestamp;
 use lambda_kit::dynamodb::{Budget, retry_on_conflict};
 
 pub use self::{
+    accounts::{Operator, RoleChange, change_role, change_suspension, end_all_sessions, find},
     logins::check_password,
+    password::{NewPassword, change_password},
     sessions::{Credentials, Tokens, end_other_sessions, end_session, log_in, log_out, refresh},
 };
 use crate::{

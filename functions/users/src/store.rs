@@ -6,10 +6,12 @@
 //! | profile: the person, and the outbox; later, what is left of it | `USER#<id>` | `PROFILE` |
 //! | session: a login, and the refreshes after it | `USER#<id>` | `SESSION#<session id>` |
 //! | the events of the sessions that ended last: an outbox | `USER#<id>` | `ENDED_SESSIONS` |
+//! | audit entry: what an operator changed | `AUDIT#<user id>` | `<time>#<id>` |
 //! | failures: logins that failed, by e-mail address and network, and by e-mail address | `LOGIN#<digest>` | `FAILURES` |
 //!
 //! That an e-mail address belongs to one account is the account's key, and nothing else.
 
+mod accounts;
 mod erasure;
 mod logins;
 mod sessions;
@@ -21,7 +23,7 @@ use lambda_kit::dynamodb::{
 };
 use serde::Serialize;
 
-pub use self::{logins::Attempt, sessions::Rotation};
+pub use self::{accounts::PasswordChange, logins::Attempt, sessions::Rotation};
 use crate::domain::{Account, ChangedProfile, Email, Erased, Profile, Registered};
 
 /// Tries of a transaction that met another one on its items.

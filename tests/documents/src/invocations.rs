@@ -145,6 +145,8 @@ pub fn invocations() -> Vec<Document> {
         ("realtime-ws", frame(&json!({"action": "subscribe", "order_id": ORDER, "after": 0}))),
         ("storefront-api", request("GET", "/v1/dashboard", "", Some(TOKEN))),
         ("users-api", request("GET", "/v1/users/me", "", Some(TOKEN))),
+        // Of an account that was never registered.
+        ("users-commands", json!({"action": "ShowAccount", "account": USER, "by": "local"})),
         ("users-relay", batch([user])),
     ];
     functions

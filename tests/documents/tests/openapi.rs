@@ -165,15 +165,19 @@ fn a_route_is_described_in_the_file_that_declares_it() {
     assert!(files > 8);
 }
 
-/// `Operation::get("/v1/orders", …)` in a source.
+/// `Operation::get("/v1/orders", …)` in a source, or `audit::operation("/v1/orders/{id}/audit", …)`.
 fn described_in(source: &str) -> Routes {
-    let operation = |call: &str| {
-        let (method, arguments) = call.split_once('(')?;
-        METHODS.contains(&method).then_some(())?;
+    let route = |method: &str, arguments: &str| {
         let path = arguments.trim_start().strip_prefix('"')?.split('"').next()?;
         Some(format!("{method} {path}"))
     };
-    source.split("Operation::").skip(1).filter_map(operation).collect()
+    let operation = |call: &str| {
+        let (method, arguments) = call.split_once('(')?;
+        METHODS.contains(&method).then_some(())?;
+        route(method, arguments)
+    };
+    let trails = source.split("audit::operation(").skip(1).filter_map(|arguments| route("get", arguments));
+    source.split("Operation::").skip(1).filter_map(operation).chain(trails).collect()
 }
 
 #[test]

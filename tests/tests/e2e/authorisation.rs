@@ -58,7 +58,7 @@ const fn owned_or_staff(answered: u16) -> Answers {
 
 /// Called with the body `{}` where the method has one: an authorised caller gets 400 or 422 for it, unless
 /// the route needs no body.
-const TABLE: [(&str, &str, Answers); 40] = [
+const TABLE: [(&str, &str, Answers); 42] = [
     ("post", "/v1/auth/register", public(422)),
     ("post", "/v1/auth/login", public(422)),
     ("post", "/v1/auth/refresh", public(422)),
@@ -66,9 +66,11 @@ const TABLE: [(&str, &str, Answers); 40] = [
     ("get", "/v1/users/me", users(200)),
     ("patch", "/v1/users/me", users(200)),
     ("get", "/v1/users/me/export", users(200)),
+    ("post", "/v1/users/me/password", users(422)),
     ("get", "/v1/users/me/sessions", users(200)),
     ("delete", "/v1/users/me/sessions", users(204)),
     ("delete", "/v1/users/me/sessions/{session_id}", users(404)),
+    ("get", "/v1/users/{user_id}/audit", admins(200)),
     ("get", "/.well-known/jwks.json", public(200)),
     ("get", "/v1/products", public(200)),
     ("post", "/v1/products", admins(422)),
@@ -154,6 +156,7 @@ async fn ask(shop: &Shop, method: &str, path: &str, sku: &Sku, order: &OrderId) 
     let path = path.replace("{sku}", sku.as_str()).replace("{id}", order.as_str());
     let path = path.replace("{order_id}", order.as_str()).replace("{code}", "NOBODYS");
     let path = path.replace("{session_id}", "ses_0123456789abcdef0123456789abcdef");
+    let path = path.replace("{user_id}", "usr_0123456789abcdef0123456789abcdef");
     let method = Method::from_bytes(method.to_uppercase().as_bytes())?;
     let has_body = method != Method::GET && method != Method::DELETE;
     let call = shop.call(method, &path);

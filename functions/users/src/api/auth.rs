@@ -1,6 +1,5 @@
 //! Registering, and the life of a session: login, refresh, logout.
 
-use aws_lc_rs::rand;
 use axum::{
     Json,
     extract::State,
@@ -17,7 +16,7 @@ use serde::Serialize;
 use tracing::Span;
 
 use super::{
-    Users,
+    Users, random,
     requests::{LoginBody, RefreshTokenBody, RegisterBody},
 };
 use crate::{
@@ -128,10 +127,4 @@ pub async fn logout(
         handler::log_out(&users.store, &token, Timestamp::now(), &correlation).await?;
     }
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn random<const N: usize>() -> Result<[u8; N], UsersError> {
-    let mut bytes = [0; N];
-    rand::fill(&mut bytes)?;
-    Ok(bytes)
 }

@@ -48,6 +48,26 @@ pub struct RefreshTokenBody {
     pub refresh_token: Secret,
 }
 
+#[derive(Debug, Deserialize, Validate)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct PasswordBody {
+    /// Not validated: it may be older than the rules.
+    #[garde(skip)]
+    #[cfg_attr(feature = "openapi", schemars(with = "text::Opaque<{ Password::MIN }, { Password::MAX }>"))]
+    pub current_password: Secret,
+    #[garde(custom(good_password))]
+    #[cfg_attr(feature = "openapi", schemars(with = "text::Opaque<{ Password::MIN }, { Password::MAX }>"))]
+    new_password: Secret,
+}
+
+impl PasswordBody {
+    /// Converts a validated body to the domain's type, which has the same rules.
+    pub fn new_password(&self) -> Result<Password, UsersError> {
+        Password::try_from(&self.new_password)
+            .map_err(|rule| UsersError::Invalid { field: "new_password", rule })
+    }
+}
+
 /// A JSON merge patch (RFC 7396) of the profile: what is not there stays, and `null` takes away.
 #[derive(Debug, Deserialize, Validate)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]

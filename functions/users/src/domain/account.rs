@@ -69,8 +69,7 @@ impl NewUser {
             phone_verified: false,
         };
         let event = event(&profile.user_id, profile.version, &registered, now, correlation_id)?;
-        // A role is granted by an operator only (`cargo ops users grant-admin`), who changes the stored
-        // account.
+        // A role is granted by an operator only (`cargo ops users grant-admin`).
         let account = Account { user_id: profile.user_id.clone(), password_hash, roles: vec![] };
         Ok(Registered { account, profile, event })
     }

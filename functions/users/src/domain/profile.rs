@@ -2,10 +2,11 @@
 
 use contracts::{
     CorrelationId, Envelope, EventPayload, NewEvent, UserId,
-    events::{NotificationPreferences, UserDeleted, UserUpdated},
+    events::{NotificationPreferences, UserDeleted, UserRestored, UserSuspended, UserUpdated},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{Email, Name, Phone};
 
@@ -46,6 +47,15 @@ pub struct ProfileChange {
 pub struct ChangedProfile {
     pub profile: Profile,
     pub event: Envelope,
+}
+
+/// A suspended or restored account, ready to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspension {
+    pub profile: Profile,
+    pub events: Vec<Envelope>,
+    /// The version of the profile that was suspended or restored.
+    pub decided_on: u64,
 }
 
 /// Replaces the profile of a deleted person, and holds no personal data.
@@ -105,17 +115,54 @@ impl Profile {
             return Ok(None);
         }
         profile.version += 1;
-        let updated = UserUpdated {
-            user_id: profile.user_id.clone(),
-            email: profile.email.as_str().to_owned(),
-            name: profile.name.as_str().to_owned(),
-            phone: profile.phone.as_ref().map(|phone| phone.as_str().to_owned()),
-            notification_preferences: profile.notification_preferences,
-            email_verified: profile.email_verified,
-            phone_verified: profile.phone_verified,
-        };
-        let event = event(&profile.user_id, profile.version, &updated, now, correlation_id)?;
+        let event = event(&profile.user_id, profile.version, &profile.updated(), now, correlation_id)?;
         Ok(Some(ChangedProfile { profile, event }))
+    }
+
+    fn updated(&self) -> UserUpdated {
+        UserUpdated {
+            user_id: self.user_id.clone(),
+            email: self.email.as_str().to_owned(),
+            name: self.name.as_str().to_owned(),
+            phone: self.phone.as_ref().map(|phone| phone.as_str().to_owned()),
+            notification_preferences: self.notification_preferences,
+            email_verified: self.email_verified,
+            phone_verified: self.phone_verified,
+        }
+    }
+
+    /// Suspends or restores the account; `None` when it is so already.
+    ///
+    /// # Errors
+    /// When an event has no JSON form.
+    pub fn set_suspended(
+        &self,
+        suspended: bool,
+        now: Timestamp,
+        correlation_id: &CorrelationId,
+    ) -> Result<Option<Suspension>, serde_json::Error> {
+        if self.suspended_at.is_some() == suspended {
+            return Ok(None);
+        }
+        let decided_on = self.version;
+        let profile =
+            Self { suspended_at: suspended.then_some(now), version: decided_on + 2, ..self.clone() };
+        let (user_id, version) = (&profile.user_id, profile.version);
+        // What the outbox holds is published again for a new consumer, which must learn the person's data, too.
+        let data = event(user_id, version - 1, &profile.updated(), now, correlation_id)?;
+        let change = if suspended {
+            event(user_id, version, &UserSuspended { user_id: user_id.clone() }, now, correlation_id)?
+        } else {
+            event(user_id, version, &UserRestored { user_id: user_id.clone() }, now, correlation_id)?
+        };
+        Ok(Some(Suspension { events: vec![data, change], profile, decided_on }))
+    }
+
+    /// When the account was registered, by its id (UUID version 7). `None` for an id that holds no time.
+    pub fn registered_at(&self) -> Option<Timestamp> {
+        let id = Uuid::parse_str(self.user_id.as_str().strip_prefix("usr_")?).ok()?;
+        let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
+        Timestamp::new(seconds.try_into().ok()?, nanoseconds.try_into().ok()?).ok()
     }
 
     /// The erased profile, and the event by which the other contexts erase their data.
@@ -211,6 +258,35 @@ mod tests {
         };
         assert_eq!(change(&anna(), &same), None);
         assert_eq!(change(&anna(), &ProfileChange::default()), None);
+    }
+
+    #[test]
+    fn a_suspension_and_its_end_say_also_who_the_person_is() {
+        let (profile, correlation) = (anna(), CorrelationId::generate());
+        let change = |profile: &Profile, suspended| {
+            profile.set_suspended(suspended, Timestamp::UNIX_EPOCH, &correlation).unwrap()
+        };
+        assert_eq!(change(&profile, false), None);
+        let Suspension { profile: suspended, events, decided_on } = change(&profile, true).unwrap();
+        assert_eq!((decided_on, suspended.version), (3, 5));
+        assert!(profile.check_active().is_ok() && suspended.check_active().is_err());
+        let published = |events: &[Envelope]| {
+            events.iter().map(|event| (event.event_type.clone(), event.sequence)).collect::<Vec<_>>()
+        };
+        assert_eq!(published(&events), [("user.updated".to_owned(), 4), ("user.suspended".to_owned(), 5)]);
+        assert_eq!(change(&suspended, true), None);
+        let Suspension { profile: restored, events, .. } = change(&suspended, false).unwrap();
+        assert_eq!(published(&events), [("user.updated".to_owned(), 6), ("user.restored".to_owned(), 7)]);
+        assert_eq!(restored, Profile { version: 7, ..profile });
+    }
+
+    #[test]
+    fn an_account_was_registered_when_its_id_was_made() {
+        let now = Timestamp::now();
+        let registered = anna().registered_at().unwrap();
+        assert!((now - registered).total(jiff::Unit::Second).unwrap().abs() < 60.0);
+        let user_id = UserId::try_from("usr_0123456789abcdef0123456789abcdef").unwrap();
+        assert_eq!(Profile { user_id, ..anna() }.registered_at(), None);
     }
 
     #[test]

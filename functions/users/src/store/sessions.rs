@@ -9,21 +9,21 @@ use lambda_kit::dynamodb::{
     retry_on_conflict, string, to_item, with_outbox,
 };
 
-use super::{Store, account_key, user_partition};
-use crate::domain::{Account, Email, PasswordHash, Session, excess};
+use super::{Store, user_partition};
+use crate::domain::{Session, excess};
 
 /// Every session's sort key begins with this.
 const SESSION: &str = "SESSION#ses_";
 
 /// For writes that end sessions. All of a user's meet on one item, the outbox of their events.
-const ENDING: Budget = Budget::Time(Duration::from_secs(1));
+pub(super) const ENDING: Budget = Budget::Time(Duration::from_secs(1));
 
 /// How long the events of ended sessions are kept, in seconds: a day.
 // The relay has published them within seconds.
 const EVENTS_LIFETIME: i64 = 24 * 60 * 60;
 
 /// Sessions that one transaction ends. With the outbox and other writes it stays below DynamoDB's limit of 100 items.
-const AT_ONCE: usize = 50;
+pub(super) const AT_ONCE: usize = 50;
 
 /// The outcome of replacing a refresh token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,55 +149,6 @@ impl Store {
         done("ending a user's sessions", ended.await?)
     }
 
-    /// Replaces the password of an account, if it still is `account`'s, and ends all sessions but `keep`, in one
-    /// transaction. Conflicts when the account or the session to keep has changed, or when another transaction is
-    /// under way on one of the items.
-    ///
-    /// # Errors
-    /// When the table does not answer.
-    pub async fn change_password(
-        &self,
-        email: &Email,
-        account: &Account,
-        new: &PasswordHash,
-        keep: &SessionId,
-        now: Timestamp,
-        correlation_id: &CorrelationId,
-    ) -> Result<Result<usize, Conflict>, TableError> {
-        const OPERATION: &str = "changing a password";
-        let (kept, ended): (Vec<Session>, Vec<Session>) = self
-            .sessions(&account.user_id)
-            .await?
-            .into_iter()
-            .partition(|session| session.session_id == *keep);
-        let mut writes = vec![
-            Write::update(
-                account_key(email),
-                Expression::new("SET password_hash = :new").value(":new", string(new.as_str())),
-            )
-            .when(
-                Expression::new("user_id = :user AND password_hash = :old")
-                    .value(":user", string(account.user_id.as_str()))
-                    .value(":old", string(account.password_hash.as_str())),
-            ),
-        ];
-        writes.extend(kept.iter().map(|session| {
-            let password = string(new.fingerprint().as_str());
-            Write::update(
-                session_key(&session.user_id, &session.session_id),
-                Expression::new("SET #password = :password")
-                    .name("#password", "password")
-                    .value(":password", password),
-            )
-            .when("attribute_exists(pk)")
-        }));
-        // An account has at most 20 sessions, and a few more while logins are under way. What does not fit into
-        // the transaction cannot be refreshed any more.
-        writes.extend(ending(&ended[..ended.len().min(AT_ONCE)], now, correlation_id)?);
-        let done = self.table.transact(OPERATION, writes).await?.done();
-        Ok(done.map(|()| ended.len()))
-    }
-
     /// Deletes the sessions and stores the events of those whose time was not over. Returns how many these were.
     async fn end(
         &self,
@@ -222,7 +173,7 @@ const OPERATION_END: &str = "ending sessions";
 /// that ended before. The relay publishes the events of each version of that item.
 // The events are not in the sessions' own items, which would have to stay until they are published: an account
 // could pile up as many as it can log in.
-fn ending(
+pub(super) fn ending(
     sessions: &[Session],
     now: Timestamp,
     correlation_id: &CorrelationId,

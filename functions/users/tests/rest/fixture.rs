@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use axum::http::StatusCode;
-use contracts::Envelope;
+use contracts::{Envelope, UserId};
 use lambda_kit::{
-    dynamodb::{OUTBOX, Table, key},
+    dynamodb::{Item, OUTBOX, Table, key},
     http::{ClientAddress, limit::Limits},
     jwt::{Audience, Claims, Signer, Subject, Verifier},
     testing::{self, App, Faults, Response, kms, request},
@@ -93,6 +93,16 @@ impl TestApi {
         outboxes.flatten().map(|event| serde_json::from_str(event.as_s().unwrap()).unwrap()).collect()
     }
 
+    /// Changes Anna's password from the one that she registered with.
+    pub async fn change_password(&self, tokens: &Value, current: &str, new: &str) -> Response {
+        let body = json!({"current_password": current, "new_password": new}).to_string();
+        let authorization = bearer(tokens["access_token"].as_str().unwrap());
+        let headers = [("authorization", &*authorization), ("content-type", "application/json")];
+        let mut request = request("POST", "/v1/users/me/password", &headers, body);
+        request.extensions_mut().insert(ClientAddress("192.0.2.1".parse().ok()));
+        self.app.send(request).await
+    }
+
     /// Registers another customer, with Anna's data and this address.
     pub async fn register(&self, email: &str) {
         let mut body = anna();
@@ -124,19 +134,27 @@ impl TestApi {
         self.verifier.verify(tokens["access_token"].as_str().unwrap(), Audience::Api).await.unwrap()
     }
 
-    /// As an operator makes one: by hand, in the account item.
+    /// Gives an account a role, as an operator does.
     pub async fn make_admin(&self, email: &str) {
+        let admin = AttributeValue::L(vec![AttributeValue::S("admin".to_owned())]);
+        self.set(key(format!("EMAIL#{email}"), "ACCOUNT"), "roles", admin).await;
+    }
+
+    /// Suspends an account, as an operator does.
+    pub async fn suspend(&self, user: &UserId) {
+        let now = AttributeValue::S("2026-11-21T12:00:00Z".to_owned());
+        self.set(key(format!("USER#{user}"), "PROFILE"), "suspended_at", now).await;
+    }
+
+    async fn set(&self, key: Item, attribute: &str, value: AttributeValue) {
         self.table
             .client
             .update_item()
             .table_name(&self.table.name)
-            .set_key(Some(key(format!("EMAIL#{email}"), "ACCOUNT")))
-            .update_expression("SET #roles = :roles")
-            .expression_attribute_names("#roles", "roles")
-            .expression_attribute_values(
-                ":roles",
-                AttributeValue::L(vec![AttributeValue::S("admin".to_owned())]),
-            )
+            .set_key(Some(key))
+            .update_expression("SET #attribute = :value")
+            .expression_attribute_names("#attribute", attribute)
+            .expression_attribute_values(":value", value)
             .send()
             .await
             .unwrap();

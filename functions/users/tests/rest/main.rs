@@ -2,10 +2,12 @@
 
 mod erasure;
 mod fixture;
+mod password;
 mod profile;
 mod refusals;
 mod rotation;
 mod sessions;
+mod suspension;
 mod throttle;
 
 use axum::http::StatusCode;
