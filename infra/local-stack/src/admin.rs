@@ -1,20 +1,26 @@
-//! The role of administrators. There is no API for it: permission is access to the table.
+//! The role of administrators, for accounts that this program has made itself. The function users-commands grants it;
+//! permission is `lambda:InvokeFunction` on it.
 
 use serde_json::{Value, json};
 
-/// The update that makes an account an administrator's: of that one attribute, and only of an account that there is. An
-/// erasure at the same time is not undone by it, a profile is not touched, and a repeat changes nothing. (There is one
-/// role; with a second, this has to keep it.)
-pub fn admin_grant(table: &str, email: &str) -> Value {
+/// Asks users-commands to make the account with this address an administrator's. `by` is the caller, as AWS STS names
+/// it. The address need not be verified: there is no person who could have registered it first.
+pub fn admin_grant(email: &str, by: &str) -> Value {
     json!({
-        "TableName": table,
-        // As users keeps addresses.
-        "Key": {"pk": {"S": format!("EMAIL#{}", email.trim().to_lowercase())}, "sk": {"S": "ACCOUNT"}},
-        "UpdateExpression": "SET #roles = :roles",
-        "ConditionExpression": "attribute_exists(pk)",
-        "ExpressionAttributeNames": {"#roles": "roles"},
-        "ExpressionAttributeValues": {":roles": {"L": [{"S": "admin"}]}},
+        "action": "GrantRole", "account": email, "role": "admin", "unverified": true, "by": by,
+        "reason": "made by cargo ops",
     })
+}
+
+/// Whether the function's answer says that it was done.
+///
+/// # Errors
+/// Why it was not.
+pub fn granted(answer: &str) -> Result<(), String> {
+    match serde_json::from_str::<Value>(answer) {
+        Ok(answer) if answer["account"].is_object() => Ok(()),
+        _ => Err(answer.to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -22,9 +28,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_grant_needs_the_account_and_finds_it_however_the_address_is_written() {
-        let grant = admin_grant("ordersaga-dev-users", " Anna@Example.com ");
-        assert_eq!(grant["Key"]["pk"]["S"], "EMAIL#anna@example.com");
-        assert_eq!(grant["ConditionExpression"], "attribute_exists(pk)");
+    fn a_grant_that_failed_is_not_taken_for_one() {
+        assert_eq!(granted(r#"{"account":{"roles":["admin"]},"changed":true,"sessions_ended":0}"#), Ok(()));
+        let failed = r#"{"errorType":"Refused","errorMessage":"there is no such user"}"#;
+        for answer in [failed, r#"{"account":null,"changed":false,"sessions_ended":0}"#, ""] {
+            assert_eq!(granted(answer), Err(answer.to_owned()));
+        }
     }
 }

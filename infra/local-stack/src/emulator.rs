@@ -91,6 +91,16 @@ impl Emulator {
         })
     }
 
+    /// Invokes a function and returns its answer, which may be its error.
+    ///
+    /// # Errors
+    /// It cannot be invoked.
+    pub async fn invoke(&self, function: &str, payload: &Value) -> Result<String> {
+        let path = format!("/2015-03-31/functions/{function}/invocations");
+        self.send("lambda", "Invoke", reqwest::Method::POST, &path, &[], payload.to_string().into_bytes())
+            .await
+    }
+
     /// Makes a bucket; one that exists is fine.
     pub async fn make_bucket(&self, bucket: &str) -> Result<()> {
         let path = format!("/{bucket}");

@@ -25,7 +25,7 @@ mod stripe_proxy;
 pub mod supervisor;
 mod template;
 
-pub use admin::admin_grant;
+pub use admin::{admin_grant, granted};
 pub use deployed_function::DeployedFunction;
 pub use emulator::Emulator;
 pub use error::{AboutFile, Error, Result};

@@ -7,7 +7,7 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::admin::admin_grant;
+use crate::admin::{admin_grant, granted};
 use crate::emulator::{self, Emulator};
 use crate::environments;
 use crate::error::{AboutFile, Error, Result};
@@ -167,8 +167,10 @@ impl<'a> Shop<'a> {
         let Admin { email, password } = self.admin;
         let account = json!({"email": email, "password": password, "name": "Shop Admin"});
         self.call(Method::POST, "/v1/auth/register", None, &account, StatusCode::CONFLICT).await?;
-        let grant = admin_grant(&format!("ordersaga-{LOCAL_STAGE}-users"), email);
-        emulator.json("dynamodb", "DynamoDB_20120810.UpdateItem", &grant).await?;
+        let function = format!("ordersaga-{LOCAL_STAGE}-users-commands");
+        let answer = emulator.invoke(&function, &admin_grant(email, LOCAL_STAGE)).await?;
+        granted(&answer)
+            .map_err(|reason| Error::Refused { operation: format!("Invoke {function}"), reason })?;
         let login = json!({"email": email, "password": password});
         let tokens = self.call(Method::POST, "/v1/auth/login", None, &login, StatusCode::OK).await?;
         tokens["access_token"].as_str().map(str::to_owned).ok_or_else(|| Error::Seed {

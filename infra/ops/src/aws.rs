@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use local_stack::{Emulator, LOCAL_STAGE, Progress, Settings, StateDir};
-use reqwest::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -143,10 +142,7 @@ impl Aws {
     pub async fn invoke(&self, function: &str, payload: &Value, patience: Duration) -> Result<String> {
         match &self.place {
             Place::Local(emulator) => {
-                let path = format!("/2015-03-31/functions/{function}/invocations");
-                let emulator = emulator.clone().with_patience(patience);
-                let body = payload.to_string().into_bytes();
-                Ok(emulator.send("lambda", "Invoke", Method::POST, &path, &[], body).await?)
+                Ok(emulator.clone().with_patience(patience).invoke(function, payload).await?)
             }
             Place::Remote(remote) => remote.invoke(function, payload, patience).await,
         }

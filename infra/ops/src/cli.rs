@@ -100,7 +100,7 @@ enum Command {
     /// Compare payments with the gateway, and record what was paid past it: `payments check`, `payments settled`
     #[command(subcommand)]
     Payments(Payments),
-    /// Make an account an administrator's
+    /// See an account, change its roles, suspend or restore it, end its sessions
     #[command(subcommand)]
     Users(Users),
     /// Rebuild from events what lists of orders and the sales report are read from, while they are read

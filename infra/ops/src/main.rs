@@ -4,6 +4,7 @@ mod arch;
 mod aws;
 mod breaker;
 mod cli;
+mod confirm;
 mod credentials;
 mod destroy;
 mod dlq;

@@ -10,7 +10,6 @@ mod target;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
@@ -21,8 +20,9 @@ use local_stack::{
 use serde_json::json;
 
 use crate::arch::Arch;
+use crate::confirm;
 use crate::credentials;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::parameters;
 use crate::remote::Remote;
 use crate::stage::Stage;
@@ -78,7 +78,7 @@ impl Deploy {
         let config = StageConfig::read(&source.samconfig(), self.stage.name())?;
         let waves = self.waves(&source)?;
         let (arch, parameters) = self.parameters(&source, &config)?;
-        self.confirm()?;
+        confirm::production(&self.stage, self.yes || self.diff, "This deploys to production.")?;
 
         let programs = python::environment(settings, Purpose::Deploy, progress).await?;
         let remote = Remote::by(programs.join("python"), &config.region);
@@ -134,22 +134,5 @@ impl Deploy {
         config: &StageConfig,
     ) -> Result<(Arch, BTreeMap<String, String>)> {
         parameters::chosen(source, config, self.arch, &self.parameters)
-    }
-
-    /// Asks for confirmation once in production.
-    fn confirm(&self) -> Result<()> {
-        if !self.stage.is_production() || self.yes || self.diff {
-            return Ok(());
-        }
-        let refused = || {
-            Error::Deploy("production was not confirmed. Add --yes to deploy without being asked.".to_owned())
-        };
-        if !std::io::stdin().is_terminal() {
-            return Err(refused());
-        }
-        eprint!("This deploys to production. Type `{}` to go on: ", self.stage);
-        let mut answer = String::new();
-        std::io::stdin().lock().read_line(&mut answer).map_err(|_| refused())?;
-        if answer.trim() == self.stage.name() { Ok(()) } else { Err(refused()) }
     }
 }

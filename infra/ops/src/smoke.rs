@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use contracts::{OrderId, OrderLine, OrderStatus, Sku};
 use demo::{Clock, Frames, address};
-use local_stack::{Progress, Settings, admin_grant};
+use local_stack::{Progress, Settings, admin_grant, granted};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use shop_client::{Live, NewOrder, Page, Placed, Product, Route, Shop, card, eventually};
@@ -16,6 +16,7 @@ use crate::outputs::Addresses;
 use crate::remote::Remote;
 use crate::stage::Stage;
 use crate::tunnel::Tunnel;
+use crate::users;
 
 const NAME: &str = "Smoke Test";
 /// SES takes mail for it in its sandbox, too, and delivers it nowhere
@@ -160,10 +161,9 @@ impl Trial<'_> {
         let Account { email, password } = Account::new();
         let unusable = |error| self.unusable(&error);
         self.shop.register(&email, &password, NAME).await.map_err(unusable)?;
-        let grant = admin_grant(&format!("ordersaga-{}-users", self.stage), &email);
-        let granted = self.remote.call("dynamodb", "UpdateItem", grant).await;
+        let made_admin = self.make_admin(&email).await;
         let admin = self.shop.login(&email, &password).await.map_err(unusable)?;
-        if let Err(error) = granted {
+        if let Err(error) = made_admin {
             // The account has no rights: it does no harm when it stays.
             let _ = admin.leave().await;
             return Err(error);
@@ -174,6 +174,14 @@ impl Trial<'_> {
             return Err(self.unusable(&error));
         }
         Ok(made)
+    }
+
+    async fn make_admin(&self, email: &str) -> Result<()> {
+        let identity = self.remote.call("sts", "GetCallerIdentity", json!({})).await?;
+        let by = identity["Arn"].as_str().unwrap_or_default();
+        let function = format!("ordersaga-{}-users-commands", self.stage);
+        let answer = self.remote.invoke(&function, &admin_grant(email, by), users::PATIENCE).await?;
+        granted(&answer).map_err(|reason| Error::Users(format!("{function} failed: {reason}")))
     }
 
     async fn order(&self, customer: &Shop, sku: &Sku) -> Result<()> {

@@ -13,6 +13,7 @@ use crate::harness::Outcome;
 crate::tests![
     five_wrong_passwords_close_an_account_to_the_right_one_and_to_no_other,
     an_operator_makes_somebody_an_administrator,
+    a_new_password_and_a_suspension_end_sessions_and_the_operators_part_is_in_the_audit_trail,
     whoever_leaves_is_gone_from_every_table_log_and_queue_once_the_open_orders_have_ended,
 ];
 
@@ -47,7 +48,12 @@ async fn an_operator_makes_somebody_an_administrator(fixture: Fixture) -> Outcom
         Ok::<_, Error>(call.json(&json!({"delta": 1, "reason": "found"})).send().await?.status)
     };
     assert_eq!(adjust(&customer.shop).await?, StatusCode::FORBIDDEN);
-    fixture.ops(&["users", "grant-admin", &customer.email.to_uppercase()]).await?;
+    let email = customer.email.to_uppercase();
+    let refused = fixture.ops(&["users", "grant-admin", &email]).await;
+    let said = refused.err().and_then(|error| error.message().map(str::to_owned)).unwrap_or_default();
+    assert!(said.contains("NOT verified") && said.contains("--unverified"), "{said}");
+    let said = fixture.ops(&["users", "grant-admin", &email, "--unverified"]).await?;
+    assert!(said.contains(customer.user_id.as_str()) && said.contains("registered"), "{said}");
     assert_eq!(adjust(&customer.shop).await?, StatusCode::FORBIDDEN, "by a token from before");
     let shop = fixture.shop.login(&customer.email, &customer.password).await?;
     assert_eq!(adjust(&shop).await?, StatusCode::OK);
@@ -55,6 +61,53 @@ async fn an_operator_makes_somebody_an_administrator(fixture: Fixture) -> Outcom
     let nobody = fixture.ops(&["users", "grant-admin", "nobody@ordersaga.example"]).await;
     let said = nobody.err().and_then(|error| error.message().map(str::to_owned)).unwrap_or_default();
     assert!(said.contains("nobody has registered as"), "{said}");
+    Ok(())
+}
+
+async fn a_new_password_and_a_suspension_end_sessions_and_the_operators_part_is_in_the_audit_trail(
+    fixture: Fixture,
+) -> Outcome {
+    let customer = fixture.customer().await?;
+    let tokens = async |password: &str| {
+        let credentials = json!({"email": customer.email, "password": password});
+        fixture.shop.call(Method::POST, "/v1/auth/login").json(&credentials).send().await?.read::<Value>()
+    };
+    let refresh = async |tokens: &Value| {
+        let body = json!({"refresh_token": tokens["refresh_token"]});
+        let answer = fixture.shop.call(Method::POST, "/v1/auth/refresh").json(&body).send_once().await?;
+        Ok::<_, Error>(answer.status)
+    };
+    let (first, second) = (tokens(&customer.password).await?, tokens(&customer.password).await?);
+    let shop = fixture.shop.with_token(first["access_token"].as_str().unwrap_or_default().to_owned());
+    let sessions: Value = shop.get("/v1/users/me/sessions").await?;
+    let count = sessions["items"].as_array().map(Vec::len).unwrap_or_default();
+    assert_eq!(count, 3, "with that of the customer's own login: {sessions}");
+
+    let password = unique("Pass");
+    let change = json!({"current_password": customer.password, "new_password": password});
+    let changed = shop.call(Method::POST, "/v1/users/me/password").json(&change).send_once().await?;
+    assert_eq!(changed.status, StatusCode::NO_CONTENT);
+    assert_eq!(refresh(&second).await?, StatusCode::UNAUTHORIZED);
+    assert_eq!(refresh(&first).await?, StatusCode::OK);
+
+    let third = tokens(&password).await?;
+    let reason = "asked for by telephone";
+    let said = fixture.ops(&["users", "suspend", &customer.email, "--reason", reason]).await?;
+    assert!(said.contains("is suspended; 2 sessions have ended"), "{said}");
+    assert_eq!(refresh(&third).await?, StatusCode::UNAUTHORIZED);
+    assert_eq!(login(&fixture, &customer.email, &password).await?, StatusCode::FORBIDDEN);
+    fixture.ops(&["users", "restore", customer.user_id.as_str()]).await?;
+    assert_eq!(refresh(&third).await?, StatusCode::UNAUTHORIZED);
+    let fourth = tokens(&password).await?;
+    let said = fixture.ops(&["users", "end-sessions", &customer.email]).await?;
+    assert!(said.contains("1 session has ended"), "{said}");
+    assert_eq!(refresh(&fourth).await?, StatusCode::UNAUTHORIZED);
+
+    let audit: Value = fixture.admin.get(&format!("/v1/users/{}/audit", customer.user_id)).await?;
+    let entry = |n: usize, field: &str| audit["items"][n][field].clone();
+    assert_eq!(entry(0, "action"), "account.restored", "{audit}");
+    assert_eq!((entry(1, "action"), entry(1, "reason")), (json!("account.suspended"), json!(reason)));
+    assert_eq!(entry(1, "actor"), "operator:local");
     Ok(())
 }
 

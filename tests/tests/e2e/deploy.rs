@@ -170,7 +170,7 @@ impl Stage<'_> {
         stage.shop = Shop::new(&outputs.api_url);
         let (email, password) = ("admin@stage.test", unique("Pass"));
         stage.shop.register(email, &password, "Admin").await?;
-        self.ops(&["users", "grant-admin", email], "test").await?.succeeded();
+        self.ops(&["users", "grant-admin", email, "--unverified"], "test").await?.succeeded();
         stage.admin = stage.shop.login(email, &password).await?;
         stage.outputs = outputs;
         Ok(stage)
