@@ -76,3 +76,6 @@ pub async fn erase(
     });
     Ok(erased.await??)
 }
+
+#[cfg(test)]
+mod tests;

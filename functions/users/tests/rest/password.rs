@@ -79,6 +79,14 @@ async fn a_wrong_current_password_changes_nothing_and_counts_as_a_failed_login()
 }
 
 #[tokio::test]
+async fn a_right_current_password_does_not_count_as_a_failed_login() {
+    let (api, tokens) = logged_in().await;
+    for (current, new) in [(OLD, NEW), (NEW, OLD)].repeat(3) {
+        assert_eq!(api.change_password(&tokens, current, new).await.status, StatusCode::NO_CONTENT);
+    }
+}
+
+#[tokio::test]
 async fn a_new_password_keeps_the_rules_of_a_first_one() {
     let (api, tokens) = logged_in().await;
     for new in ["short", "password123", ""] {
