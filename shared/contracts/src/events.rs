@@ -37,9 +37,9 @@ macro_rules! event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NotificationPreferences {
-    /// By e-mail. The welcome e-mail needs this, too.
+    /// By e-mail. Messages about the account itself go out without it.
     pub email: bool,
-    /// By SMS. It needs a phone number as well.
+    /// By SMS. It needs a verified phone number as well.
     pub sms: bool,
 }
 
@@ -508,7 +508,7 @@ event!(
         about: EventId,
         /// The type of that event.
         about_type: String,
-        /// The order of that event. `null` for a welcome e-mail.
+        /// The order of that event. `null` for a welcome e-mail, which earlier releases sent as one about `user.registered`.
         order_id: Option<OrderId>,
         /// The channel of the notification.
         channel: Channel,
@@ -539,7 +539,7 @@ event!(
         about: EventId,
         /// The type of that event.
         about_type: String,
-        /// The order of that event. `null` for a welcome e-mail.
+        /// The order of that event. `null` for a welcome e-mail, which earlier releases sent as one about `user.registered`.
         order_id: Option<OrderId>,
         /// The channel of the notification.
         channel: Channel,

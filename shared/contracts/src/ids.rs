@@ -177,6 +177,21 @@ impl UserId {
     }
 }
 
+string_newtype!(
+    /// `msg_` and 32 hexadecimal digits: one message to a person about their account.
+    MessageId,
+    |v| is_prefixed_uuid(v, "msg_"),
+    "must be `msg_` followed by 32 hexadecimal digits",
+    "^msg_[0-9a-f]{32}$"
+);
+
+impl MessageId {
+    /// A new id that sorts by the time it was made (UUID version 7).
+    pub fn generate() -> Self {
+        Self(format!("msg_{}", Uuid::now_v7().simple()))
+    }
+}
+
 impl SessionId {
     /// A new id that sorts by the time it was made (UUID version 7).
     pub fn generate() -> Self {

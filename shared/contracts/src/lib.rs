@@ -3,6 +3,7 @@
 
 #![warn(missing_docs)]
 
+mod account_message;
 mod channel;
 mod currency;
 mod event;
@@ -16,16 +17,20 @@ pub mod query;
 pub mod saga;
 #[cfg(feature = "schema")]
 pub mod schema;
+mod sms_countries;
 mod stock;
 
+pub use account_message::{AccountContent, AccountMessage, Recipient};
 pub use currency::{ChargeRule, NotChargeable, charge_rules};
 pub use event::{DecodeError, Envelope, EventPayload, Metadata, NewEvent};
 pub use ids::{
-    CorrelationId, EventId, IdempotencyKey, InvalidId, NotificationId, OrderId, SessionId, Sku, UserId,
+    CorrelationId, EventId, IdempotencyKey, InvalidId, MessageId, NotificationId, OrderId, SessionId, Sku,
+    UserId,
 };
 pub use money::{Money, MoneyError};
 pub use order::{OrderDiscount, OrderLine, PricedLine, ShippingAddress};
 pub use order_status::OrderStatus;
+pub use sms_countries::{InvalidSmsCountries, SmsCountries};
 pub use stock::Availability;
 
 pub use iso_currency::Currency;
