@@ -1,8 +1,11 @@
-//! Handles each message of the queues: stores a contact, or notifies a customer. Delays the retry of those that fail.
+//! Handles each message of the queues: stores a contact, or notifies a customer or user. Delays the retry of those that
+//! fail.
+
+use std::time::Instant;
 
 use aws_lambda_events::sqs::SqsMessage;
 use contracts::{
-    Envelope, EventPayload,
+    AccountMessage, Envelope, EventPayload,
     events::{Channel, Undelivered, UserDeleted, UserRegistered, UserUpdated},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -10,13 +13,16 @@ use lambda_kit::{
     error::error_chain,
     limits::NOTIFICATION_RECEIVES,
     sqs::{self, EventTypes, MessageError, joined},
+    telemetry::{self, Outcome},
 };
+use tracing::Instrument;
 
 use crate::{
-    domain::{Contact, DeliveryOutcome, Notification, OrderUpdate},
+    domain::{About, Contact, DeliveryOutcome, Notification, OrderUpdate},
     feedback,
     handler::{Notifier, NotifyError},
     provider_guard::Clock,
+    queue::receives,
     store::LEASE_SECONDS,
 };
 
@@ -40,6 +46,7 @@ pub const SMS_EVENT_TYPES: EventTypes = &OrderUpdate::TYPES;
 /// The queue that a message came from.
 enum Source {
     Events(Channel),
+    Codes,
     Feedback,
 }
 
@@ -49,6 +56,7 @@ impl Source {
         let queue = message.event_source_arn.as_deref().unwrap_or_default();
         match () {
             () if queue.ends_with("-notifications-sms") => Self::Events(Channel::Sms),
+            () if queue.ends_with("-notifications-codes") => Self::Codes,
             () if queue.ends_with("-notifications-feedback") => Self::Feedback,
             () => Self::Events(Channel::Email),
         }
@@ -70,6 +78,7 @@ impl Notifier {
                 };
                 sqs::one_event(types, &message, |event| self.event(channel, &message, event, clock)).await
             }
+            Source::Codes => self.account_message(&message, clock).await,
             Source::Feedback => feedback::handle(&self.store, message.body.as_deref().unwrap_or_default())
                 .await
                 .map_err(MessageError::handler),
@@ -83,16 +92,52 @@ impl Notifier {
         event: Envelope,
         clock: Clock,
     ) -> Result<(), MessageError> {
-        let notification = Notification { about: &event, channel };
+        let notification = Notification { about: About::Event(&event), channel };
         // Boxed, because futures nested this deep do not fit on a small stack.
-        let handled = Box::pin(self.handle(notification, message, &clock)).await;
+        let handled = Box::pin(self.handle(notification, &event, message, &clock)).await;
+        self.settle(notification, message, handled, &clock).await
+    }
+
+    /// Handles a message about an account.
+    async fn account_message(&self, message: &SqsMessage, clock: Clock) -> Result<(), MessageError> {
+        let about = serde_json::from_str(message.body.as_deref().unwrap_or_default());
+        let about: AccountMessage = about.map_err(|_| NotifyError::Message)?;
+        let span = tracing::info_span!(
+            "account_message",
+            kind = about.content.kind(),
+            correlation_id = about.correlation_id.as_str(),
+            user_id = about.user_id.as_str(),
+        );
+        let started = Instant::now();
+        let handled = async {
+            // A request for an address that no account has.
+            let Some(recipient) = &about.recipient else { return Ok(()) };
+            let notification = Notification { about: About::Account(&about), channel: recipient.channel() };
+            let handled = self.notify_account(notification, message, &about, recipient, &clock);
+            self.settle(notification, message, Box::pin(handled).await, &clock).await
+        };
+        let handled = handled.instrument(span).await;
+        let outcome = if handled.is_ok() { Outcome::Ok } else { Outcome::Error };
+        telemetry::record("account_message", outcome, started.elapsed());
+        handled
+    }
+
+    /// Delays the retry of a message that failed, or gives it up after its last try.
+    async fn settle(
+        &self,
+        notification: Notification<'_>,
+        message: &SqsMessage,
+        handled: Result<(), NotifyError>,
+        clock: &Clock,
+    ) -> Result<(), MessageError> {
         let Err(error) = handled else { return Ok(()) };
         let receives = receives(message);
         // SQS moves the message to the dead-letter queue after this failure, so this is the last time to
         // publish that the customer was not notified.
         if receives >= NOTIFICATION_RECEIVES {
-            self.give_up(notification, &error, &clock).await;
-        } else if let Err(failure) = self.queues.delay_retry(channel, message, pause(receives, &error)).await
+            self.give_up(notification, &error, clock).await;
+        } else if let Err(failure) =
+            self.queues.delay_retry(notification, message, pause(receives, &error)).await
         {
             // It is retried anyway, after the queue's own visibility timeout.
             tracing::warn!(error = error_chain(&failure), "the retry could not be delayed");
@@ -103,17 +148,15 @@ impl Notifier {
     async fn handle(
         &self,
         notification: Notification<'_>,
+        event: &Envelope,
         message: &SqsMessage,
         clock: &Clock,
     ) -> Result<(), NotifyError> {
-        let event = notification.about;
         match (event.event_type.as_str(), notification.channel) {
             (UserRegistered::TYPE, Channel::Email) => {
                 let user: UserRegistered = event.decode().map_err(|_| NotifyError::Contact)?;
                 let user_id = user.user_id.clone();
-                // The contact is stored first, because the welcome e-mail reads it.
-                self.store.save_contact(&user_id, &Contact::registered(user, event.sequence)).await?;
-                Box::pin(self.notify_registered(notification, message, &user_id, clock)).await
+                Ok(self.store.save_contact(&user_id, &Contact::registered(user, event.sequence)).await?)
             }
             (UserUpdated::TYPE, Channel::Email) => {
                 let user: UserUpdated = event.decode().map_err(|_| NotifyError::Contact)?;
@@ -126,7 +169,7 @@ impl Notifier {
             }
             _ => match OrderUpdate::from_event(event)? {
                 Some(update) => {
-                    Box::pin(self.notify_order_update(notification, message, &update, clock)).await
+                    Box::pin(self.notify_order_update(notification, event, message, &update, clock)).await
                 }
                 None => Ok(()),
             },
@@ -157,11 +200,6 @@ impl Notifier {
             );
         }
     }
-}
-
-/// How often the queue has delivered a message, including this time.
-fn receives(message: &SqsMessage) -> u32 {
-    message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
 fn pause(receives: u32, error: &NotifyError) -> SignedDuration {

@@ -52,15 +52,17 @@ pub async fn handle(store: &Store, body: &str) -> Result<(), FeedbackError> {
         ("Complaint", _) => "email.complained",
         _ => return Ok(()),
     };
-    telemetry::record(kind, Outcome::Refused, Duration::ZERO);
     let user = event.mail.tags.get(USER_TAG).and_then(|tags| tags.first());
     let user = user.and_then(|user| UserId::try_from(user.as_str()).ok());
     let (Some(user), Some(address)) = (user, event.mail.destination.first()) else {
         // This is no error, because a retry would find no user either.
         tracing::warn!(kind, "the feedback names no known user or address");
+        telemetry::record(kind, Outcome::Refused, Duration::ZERO);
         return Ok(());
     };
     store.suppress(&user, address).await?;
+    // After the write, because a message whose write fails is retried, and must be counted once.
+    telemetry::record(kind, Outcome::Refused, Duration::ZERO);
     tracing::info!(kind, user_id = user.as_str(), "e-mail to the address is stopped");
     Ok(())
 }

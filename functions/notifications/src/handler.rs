@@ -1,9 +1,11 @@
 //! Decides whether and how a notification is delivered, delivers it, and records the outcome: exactly once where
 //! the provider allows it.
 
+mod account;
+
 use aws_lambda_events::sqs::SqsMessage;
 use contracts::{
-    DecodeError, InvalidId, OrderId, UserId,
+    DecodeError, Envelope, InvalidId, OrderId, SmsCountries, UserId,
     events::{Channel, Undelivered},
 };
 use jiff::SignedDuration;
@@ -17,13 +19,14 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        Contact, DeliveryOutcome, EmailMessage, Notification, OrderUpdate, StoredContact, order_email,
-        status_email, text, welcome_email,
+        About, Contact, DeliveryOutcome, EmailMessage, Notification, OrderUpdate, StoredContact, order_email,
+        status_email, text,
     },
     email::EmailSender,
     provider::SendError,
     provider_guard::{Clock, NotSent, ProviderGuard},
     queue::{QueueError, Queues},
+    recipient_budget::RecipientBudget,
     sms::SmsSender,
     store::{Lease, Store},
 };
@@ -39,6 +42,9 @@ pub enum NotifyError {
     /// Without the parser's error text, which quotes the input.
     #[error("the contact data cannot be read")]
     Contact,
+    /// Without the parser's error text, which quotes the input.
+    #[error("the message about an account cannot be read")]
+    Message,
     #[error("the event names no user")]
     NoUser,
     /// The order's event overtook `user.registered`, which will arrive.
@@ -88,6 +94,10 @@ pub struct Notifier {
     pub email_guard: ProviderGuard,
     pub sms_sender: SmsSender,
     pub sms_guard: ProviderGuard,
+    pub sms_countries: SmsCountries,
+    pub recipients: RecipientBudget,
+    /// The address of the shop's page, for links.
+    pub shop_url: Option<String>,
 }
 
 /// The result of one attempt.
@@ -118,6 +128,7 @@ impl From<NotSent> for AttemptOutcome {
 
 /// An SMS, and the e-mail that replaces it.
 struct SmsWithFallback<'a> {
+    message: &'a SqsMessage,
     user: &'a UserId,
     contact: &'a Contact,
     to: &'a str,
@@ -126,39 +137,29 @@ struct SmsWithFallback<'a> {
 }
 
 impl Notifier {
-    pub async fn notify_registered(
-        &self,
-        notification: Notification<'_>,
-        message: &SqsMessage,
-        user: &UserId,
-        clock: &Clock,
-    ) -> Result<(), NotifyError> {
-        let Some(contact) = self.contact(user).await? else { return Ok(()) };
-        let email = welcome_email()?;
-        self.send_email(notification, message, user, &contact, &email, clock).await
-    }
-
     pub async fn notify_order_update(
         &self,
         notification: Notification<'_>,
+        event: &Envelope,
         message: &SqsMessage,
         update: &OrderUpdate,
         clock: &Clock,
     ) -> Result<(), NotifyError> {
-        let order_id = OrderId::try_from(notification.about.subject.as_str())?;
+        let order_id = OrderId::try_from(event.subject.as_str())?;
         tracing::Span::current().record("order_id", order_id.as_str());
-        let user = notification.about.metadata.user_id.as_ref().ok_or(NotifyError::NoUser)?;
+        let user = event.metadata.user_id.as_ref().ok_or(NotifyError::NoUser)?;
         let Some(contact) = self.contact(user).await? else { return Ok(()) };
         match notification.channel {
             Channel::Email => {
-                let email = order_email(&contact.name, &order_id, update)?;
+                let email = order_email(contact.name(), &order_id, update)?;
                 Box::pin(self.send_email(notification, message, user, &contact, &email, clock)).await
             }
             Channel::Sms => {
-                let Some(to) = contact.phone() else { return Ok(()) };
+                let to = contact.phone().filter(|number| self.sms_countries.include(number));
+                let Some(to) = to else { return Ok(()) };
                 let text = text(&order_id, update)?;
-                let email = status_email(&contact.name, &order_id, &text)?;
-                let sms = SmsWithFallback { user, contact: &contact, to, text, email };
+                let email = status_email(contact.name(), &order_id, &text)?;
+                let sms = SmsWithFallback { message, user, contact: &contact, to, text, email };
                 Box::pin(self.send_sms(notification, message, &sms, clock)).await
             }
         }
@@ -188,6 +189,10 @@ impl Notifier {
         if !contact.wants_email {
             return Ok(());
         }
+        // The budget is asked before the rate: messages that are dropped must not delay those of other customers.
+        if !contact.is_suppressed() && !self.admits(message, contact, clock).await {
+            return Ok(());
+        }
         // The rate is waited for before the lease, so that a message that is postponed was never leased. A
         // suppressed address gets no e-mail, and takes no token of the rate.
         if !contact.is_suppressed()
@@ -198,7 +203,12 @@ impl Notifier {
         self.with_lease(notification, message, clock, self.try_email(user, contact, email, clock)).await
     }
 
-    /// Sends the e-mail after the guard admitted it.
+    /// Whether an e-mail may go to the contact's address.
+    async fn admits(&self, message: &SqsMessage, contact: &Contact, clock: &Clock) -> bool {
+        contact.email_verified || self.recipients.admits(message, &contact.email, clock.now()).await
+    }
+
+    /// Sends the e-mail after the guard admitted it, unless the address is suppressed.
     async fn try_email(
         &self,
         user: &UserId,
@@ -209,7 +219,17 @@ impl Notifier {
         if contact.is_suppressed() {
             return AttemptOutcome::Finished(DeliveryOutcome::Failed(Undelivered::Suppressed));
         }
-        match self.email_guard.send(clock, || self.email_sender.send(user, &contact.email, email)).await {
+        self.try_email_to(user, &contact.email, email, clock).await
+    }
+
+    async fn try_email_to(
+        &self,
+        user: &UserId,
+        address: &str,
+        email: &EmailMessage,
+        clock: &Clock,
+    ) -> AttemptOutcome {
+        match self.email_guard.send(clock, || self.email_sender.send(user, address, email)).await {
             Ok(provider_id) => {
                 AttemptOutcome::Finished(DeliveryOutcome::Sent { by: Channel::Email, provider_id })
             }
@@ -271,6 +291,9 @@ impl Notifier {
         if sms.contact.is_suppressed() {
             return not_sent.into();
         }
+        if !self.admits(sms.message, sms.contact, clock).await {
+            return AttemptOutcome::Finished(DeliveryOutcome::Failed(reason));
+        }
         match self.email_guard.acquire(clock).await {
             Ok(()) => self.try_email(sms.user, sms.contact, &sms.email, clock).await,
             Err(not_sent) => not_sent.into(),
@@ -285,7 +308,9 @@ impl Notifier {
         clock: &Clock,
         attempt: impl Future<Output = AttemptOutcome>,
     ) -> Result<(), NotifyError> {
-        if clock.now().duration_since(notification.about.occurred_at) > MAX_AGE {
+        if let About::Event(event) = notification.about
+            && clock.now().duration_since(event.occurred_at) > MAX_AGE
+        {
             tracing::info!("the event is too old to notify of");
             return Ok(());
         }
@@ -352,7 +377,7 @@ impl Notifier {
         message: &SqsMessage,
         delay: SignedDuration,
     ) -> Result<(), NotifyError> {
-        self.queues.requeue(notification.channel, message, delay).await?;
+        self.queues.requeue(notification, message, delay).await?;
         tracing::info!(seconds = delay.as_secs(), "the message was requeued");
         Ok(())
     }

@@ -3,7 +3,15 @@
 //! `notification.sent` and `notification.failed`.
 //!
 //! Each channel has its own queue, circuit breaker and rate limit (`provider_guard`), which all instances share. SES
-//! reports bounces and complaints through a third queue.
+//! reports bounces and complaints through a third queue. Users sends codes and other messages about accounts through
+//! a fourth one, which keeps them for half an hour; no event and no table holds them.
+//!
+//! SMS about orders go to verified numbers only. E-mails about orders go to an address that is not verified, too, but
+//! without the customer's name and within a budget for each recipient (`recipient_budget`).
+//!
+//! When a user is erased, the contact is deleted. `user.registered` and `user.updated` with the person's name, address
+//! and number stay in the e-mail queue while they are retried, and in its dead-letter queue until 14 days after they
+//! were published; a redrive begins the 14 days anew. A redriven event of an erased user changes nothing.
 
 mod consumer;
 mod domain;
@@ -13,6 +21,7 @@ mod handler;
 mod provider;
 mod provider_guard;
 mod queue;
+mod recipient_budget;
 mod sms;
 mod store;
 
@@ -21,5 +30,6 @@ pub use email::EmailSender;
 pub use handler::Notifier;
 pub use provider_guard::ProviderGuard;
 pub use queue::Queues;
+pub use recipient_budget::RecipientBudget;
 pub use sms::SmsSender;
 pub use store::Store;

@@ -1,14 +1,18 @@
-//! The queues of events: puts back events whose provider should not be called now, and delays the retry of
-//! failed ones.
+//! The queues: puts back messages whose provider should not be called now, and delays the retry of failed ones.
 
 use aws_lambda_events::sqs::SqsMessage;
-use aws_sdk_sqs::Client;
+use aws_sdk_sqs::{Client, types::MessageAttributeValue};
 use contracts::events::Channel;
 use jiff::SignedDuration;
 use lambda_kit::{
     aws::SdkConfig,
     config::{self, ConfigError},
 };
+
+use crate::domain::{About, Notification};
+
+/// The attribute of a message that was put back after its recipient's budget admitted it.
+const ADMITTED: &str = "Admitted";
 
 /// SQS delays a message by 900 seconds at most (SendMessage, API reference).
 const LONGEST_DELAY: SignedDuration = SignedDuration::from_secs(900);
@@ -18,6 +22,18 @@ pub struct Queues {
     sqs: Client,
     email: String,
     sms: String,
+    codes: String,
+}
+
+/// How often the queue has delivered a message, including this time.
+pub fn receives(message: &SqsMessage) -> u32 {
+    message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
+}
+
+/// Whether the recipient's budget has admitted the message before.
+// A message that is not admitted is not delivered again.
+pub fn was_admitted(message: &SqsMessage) -> bool {
+    receives(message) > 1 || message.message_attributes.contains_key(ADMITTED)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -29,16 +45,18 @@ pub enum QueueError {
 }
 
 impl Queues {
-    /// The queues `EMAIL_QUEUE_URL` and `SMS_QUEUE_URL`.
+    /// The queues `EMAIL_QUEUE_URL`, `SMS_QUEUE_URL` and `CODES_QUEUE_URL`.
     ///
     /// # Errors
     /// When one of the variables is missing.
     pub fn from_env(sdk: &SdkConfig) -> Result<Self, ConfigError> {
-        Ok(Self::new(sdk, config::required("EMAIL_QUEUE_URL")?, config::required("SMS_QUEUE_URL")?))
+        let [email, sms, codes] =
+            ["EMAIL_QUEUE_URL", "SMS_QUEUE_URL", "CODES_QUEUE_URL"].map(config::required);
+        Ok(Self::new(sdk, email?, sms?, codes?))
     }
 
-    pub fn new(sdk: &SdkConfig, email: String, sms: String) -> Self {
-        Self { sqs: Client::new(sdk), email, sms }
+    pub fn new(sdk: &SdkConfig, email: String, sms: String, codes: String) -> Self {
+        Self { sqs: Client::new(sdk), email, sms, codes }
     }
 
     /// Puts a message back, to be delivered after `delay` with a new receive count.
@@ -46,14 +64,17 @@ impl Queues {
     // queue.
     pub async fn requeue(
         &self,
-        channel: Channel,
+        notification: Notification<'_>,
         message: &SqsMessage,
         delay: SignedDuration,
     ) -> Result<(), QueueError> {
+        let admitted = MessageAttributeValue::builder().data_type("String").string_value("true").build();
+        let admitted = admitted.map_err(|error| QueueError::Requeue(error.into()))?;
         let send = self
             .sqs
             .send_message()
-            .queue_url(self.url(channel))
+            .message_attributes(ADMITTED, admitted)
+            .queue_url(self.url(notification))
             .message_body(message.body.as_deref().unwrap_or_default())
             .delay_seconds(seconds(delay));
         send.send().await.map_err(|error| QueueError::Requeue(error.into()))?;
@@ -63,24 +84,26 @@ impl Queues {
     /// Retries a failed message after `delay` instead of the queue's visibility timeout.
     pub async fn delay_retry(
         &self,
-        channel: Channel,
+        notification: Notification<'_>,
         message: &SqsMessage,
         delay: SignedDuration,
     ) -> Result<(), QueueError> {
         let hide = self
             .sqs
             .change_message_visibility()
-            .queue_url(self.url(channel))
+            .queue_url(self.url(notification))
             .set_receipt_handle(message.receipt_handle.clone())
             .visibility_timeout(seconds(delay));
         hide.send().await.map_err(|error| QueueError::DelayRetry(error.into()))?;
         Ok(())
     }
 
-    fn url(&self, channel: Channel) -> &str {
-        match channel {
-            Channel::Email => &self.email,
-            Channel::Sms => &self.sms,
+    /// The queue that the notification's message came from.
+    fn url(&self, notification: Notification<'_>) -> &str {
+        match (notification.about, notification.channel) {
+            (About::Account(_), _) => &self.codes,
+            (About::Event(_), Channel::Email) => &self.email,
+            (About::Event(_), Channel::Sms) => &self.sms,
         }
     }
 }

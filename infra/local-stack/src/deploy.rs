@@ -22,9 +22,10 @@ use crate::template::{Function, Template};
 /// The templates in waves: those of a wave need only what earlier waves made.
 const ORDER: &[&[&str]] = &[
     &["platform"],
-    &["users", "catalog", "inventory", "payments", "fulfillment", "notifications", "realtime", "storefront"],
-    // Takes the payments queue's address, and holds the state machine that names all command functions.
-    &["orders"],
+    &["catalog", "inventory", "payments", "fulfillment", "notifications", "realtime", "storefront"],
+    // users takes the address of notifications' queue of codes. orders takes those of payments' queue and of
+    // notifications' queue of e-mails, and holds the state machine that names all command functions.
+    &["users", "orders"],
 ];
 
 /// The existing templates, in the order of deployment.

@@ -200,6 +200,16 @@ pub const LIMIT_CLASSES: [&LimitClass; 14] = [
     &HEALTH,
 ];
 
+/// Accounts that may be registered from one network: `burst`, and then one a minute.
+pub const fn registrations(burst: u32) -> RateLimit {
+    RateLimit::every(burst, Duration::from_secs(60))
+}
+/// Tokens for a new password for one e-mail address.
+// Each is good for half an hour, so that the owner has one that is good, however often a stranger asks for some.
+pub const PASSWORD_RESETS: RateLimit = RateLimit::every(3, Duration::from_secs(20 * 60));
+/// Messages to one recipient who has not shown that the address or number is theirs.
+// It is enough for the messages about some orders, and not enough to fill the mailbox of a person who is no customer.
+pub const UNVERIFIED_RECIPIENT: RateLimit = RateLimit::every(10, Duration::from_secs(10 * 60));
 /// How long to wait for a limiter, which fails open after that.
 // A limit must not slow down what it protects. With two calls of other contexts, one after the other, this fits into an
 // API function's time.

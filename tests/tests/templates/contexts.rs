@@ -207,7 +207,7 @@ fn calls(template: &Template) -> String {
                     .collect();
                 match *action {
                     "lambda:InvokeFunction" => called.extend(texts.iter().map(|name| format!("`{name}`"))),
-                    "sqs:SendMessage" if by_machine => {
+                    "sqs:SendMessage" => {
                         called.extend(texts.iter().map(|name| format!("the queue `{name}`")));
                     }
                     _ => {}

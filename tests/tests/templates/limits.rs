@@ -43,7 +43,7 @@ fn queues_have_their_bulkheads() {
 #[test]
 fn notifications_know_which_try_of_an_event_is_the_last() {
     let template = template("notifications");
-    for queue in ["EmailQueue", "SmsQueue"] {
+    for queue in ["EmailQueue", "SmsQueue", "CodesQueue"] {
         let receives = &template.properties(queue)["RedrivePolicy"]["maxReceiveCount"];
         assert_eq!(*receives, limits::NOTIFICATION_RECEIVES, "{queue}");
     }

@@ -34,7 +34,7 @@ const UNSCOPED: [(&str, &str); 13] = [
 ];
 
 /// The values that cross stacks: the SSM parameter, the template parameter, and the stack that writes it.
-pub const CROSSING: [(&str, &str, &str); 11] = [
+pub const CROSSING: [(&str, &str, &str); 13] = [
     ("http-api-id", "HttpApiId", "platform"),
     ("api-url", "ApiUrl", "platform"),
     ("websocket-api-id", "WebSocketApiId", "platform"),
@@ -46,6 +46,8 @@ pub const CROSSING: [(&str, &str, &str); 11] = [
     ("jwt-key-arn", "JwtKeyArn", "platform"),
     ("stripe-secret-arn", "StripeSecretArn", "platform"),
     ("payments-queue-url", "PaymentsQueueUrl", "payments"),
+    ("codes-queue-url", "CodesQueueUrl", "notifications"),
+    ("email-queue-url", "EmailQueueUrl", "notifications"),
 ];
 
 /// A function's binary, by the name that it is deployed under.

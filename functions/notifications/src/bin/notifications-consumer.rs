@@ -1,11 +1,12 @@
 use std::{num::NonZeroU32, sync::Arc};
 
+use contracts::SmsCountries;
 use jiff::Timestamp;
 use lambda_kit::{
     MainResult, aws, breaker::Breaker, bucket::Bucket, config, dynamodb::Table, invoke, limits::RateLimit,
     sqs, telemetry,
 };
-use notifications::{EmailSender, Notifier, ProviderGuard, Queues, SmsSender, Store};
+use notifications::{EmailSender, Notifier, ProviderGuard, Queues, RecipientBudget, SmsSender, Store};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -22,6 +23,9 @@ async fn main() -> MainResult {
         sms_guard: guard("sms", config::parsed_or("SMS_PER_SECOND", NonZeroU32::MIN)?),
         email_sender: EmailSender::from_env(&sdk)?,
         sms_sender: SmsSender::from_env(&sdk),
+        sms_countries: config::parsed_or("SMS_COUNTRIES", SmsCountries::default())?,
+        recipients: RecipientBudget::new(table.clone()),
+        shop_url: config::optional("SHOP_URL"),
         queues: Queues::from_env(&sdk)?,
         store: Store::new(table),
     });

@@ -1,15 +1,23 @@
 //! A notification, its final result, and the event that reports it.
 
 use contracts::{
-    Envelope, EventId, NewEvent, NotificationId, OrderId,
+    AccountMessage, Envelope, NewEvent, NotificationId, OrderId,
     events::{Channel, NotificationFailed, NotificationSent, Undelivered},
 };
 use jiff::Timestamp;
 
-/// The notification about one event on one channel.
+/// What a customer is notified of.
+#[derive(Debug, Clone, Copy)]
+pub enum About<'a> {
+    Event(&'a Envelope),
+    /// The account, which is no other context's matter: no event reports the result.
+    Account(&'a AccountMessage),
+}
+
+/// A notification on one channel.
 #[derive(Debug, Clone, Copy)]
 pub struct Notification<'a> {
-    pub about: &'a Envelope,
+    pub about: About<'a>,
     pub channel: Channel,
 }
 
@@ -25,12 +33,16 @@ pub enum DeliveryOutcome {
 }
 
 impl Notification<'_> {
-    pub fn about_id(&self) -> &EventId {
-        &self.about.event_id
+    /// Identifies what it is about.
+    pub fn id(&self) -> &str {
+        match self.about {
+            About::Event(event) => event.event_id.as_str(),
+            About::Account(message) => message.message_id.as_str(),
+        }
     }
 
     /// The event that reports the result, with the number `sequence` for this notification. It holds no
-    /// personal data.
+    /// personal data. `None` for a notification about the account.
     ///
     /// # Errors
     /// When it has no JSON form.
@@ -39,8 +51,8 @@ impl Notification<'_> {
         outcome: &DeliveryOutcome,
         sequence: u64,
         now: Timestamp,
-    ) -> Result<Envelope, serde_json::Error> {
-        let about = self.about;
+    ) -> Result<Option<Envelope>, serde_json::Error> {
+        let About::Event(about) = self.about else { return Ok(None) };
         let subject = NotificationId::derive(&about.event_id, self.channel);
         let new = NewEvent {
             source: "notifications",
@@ -51,10 +63,9 @@ impl Notification<'_> {
             causation_id: about.event_id.as_str(),
             user_id: about.metadata.user_id.as_ref(),
         };
-        // The welcome e-mail is about a user, so its event has no order.
         let order_id = OrderId::try_from(about.subject.as_str()).ok();
         let (about, about_type, channel) = (about.event_id.clone(), about.event_type.clone(), self.channel);
-        match outcome {
+        let event = match outcome {
             DeliveryOutcome::Sent { by, .. } => {
                 Envelope::new(new, &NotificationSent { about, about_type, order_id, channel, sent_by: *by })
             }
@@ -62,6 +73,7 @@ impl Notification<'_> {
                 new,
                 &NotificationFailed { about, about_type, order_id, channel, reason: *reason },
             ),
-        }
+        };
+        event.map(Some)
     }
 }

@@ -20,7 +20,8 @@ impl Store {
         // An address's delivery problems are kept; they apply until the address changes.
         let update = Expression::new(
             "SET email = :email, #name = :name, phone = :phone, wants_email = :wants_email, \
-             wants_sms = :wants_sms, #sequence = :sequence",
+             wants_sms = :wants_sms, email_verified = :email_verified, phone_verified = :phone_verified, \
+             #sequence = :sequence",
         )
         .name("#name", "name")
         .name("#sequence", "sequence")
@@ -29,6 +30,8 @@ impl Store {
         .value(":phone", phone)
         .value(":wants_email", AttributeValue::Bool(contact.wants_email))
         .value(":wants_sms", AttributeValue::Bool(contact.wants_sms))
+        .value(":email_verified", AttributeValue::Bool(contact.email_verified))
+        .value(":phone_verified", AttributeValue::Bool(contact.phone_verified))
         .value(":sequence", number(contact.sequence));
         let older = "attribute_not_exists(pk) OR (attribute_not_exists(erased) AND #sequence < :sequence)";
         // After a conflict, the stored version is as new or newer, which includes our own write whose answer

@@ -116,7 +116,7 @@ impl Store {
         Ok(())
     }
 
-    /// Records the result of a message, with its event. `published` events have been published about it.
+    /// Records the result of a message, with its event if it has one. `published` events have been published about it.
     ///
     /// A result of "sent" or "can never be sent" is final: a try that could not read the table changes
     /// nothing.
@@ -135,7 +135,7 @@ impl Store {
             DeliveryOutcome::Failed(reason) => (FAILED, name(*reason)),
             DeliveryOutcome::GivenUp(reason) => (GIVEN_UP, name(*reason)),
         };
-        let events = outbox(&[event]).map_err(|e| TableError::item(OPERATION, e))?;
+        let events = outbox(event.as_slice()).map_err(|e| TableError::item(OPERATION, e))?;
         let update = Expression::new(format!(
             "SET #state = :state, #result = :result, ended_at = :now, {PUBLISHED} = :told, #outbox = :outbox \
              REMOVE {LEASE_UNTIL}, {HOLDER}, unsure"
@@ -186,5 +186,5 @@ fn message_key(notification: Notification<'_>) -> Item {
         Channel::Email => "EMAIL",
         Channel::Sms => "SMS",
     };
-    key(format!("MESSAGE#{}", notification.about_id()), channel)
+    key(format!("MESSAGE#{}", notification.id()), channel)
 }

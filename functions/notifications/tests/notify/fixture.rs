@@ -10,7 +10,8 @@ use std::{
 
 use aws_lambda_events::sqs::SqsMessage;
 use contracts::{
-    CorrelationId, Currency, Envelope, EventPayload, IdempotencyKey, Money, NewEvent, OrderId, UserId,
+    AccountContent, AccountMessage, CorrelationId, Currency, Envelope, EventPayload, IdempotencyKey,
+    MessageId, Money, NewEvent, OrderId, Recipient, UserId,
     events::{
         Channel, NotificationPreferences, OrderCancelled, OrderCompleted, OrderCreated, PaymentRefunded,
         RefundCause, UserDeleted, UserRegistered, UserUpdated,
@@ -25,7 +26,7 @@ use lambda_kit::{
     sqs::MessageError,
     testing::{self, Faults},
 };
-use notifications::{EmailSender, Notifier, ProviderGuard, Queues, SmsSender, Store};
+use notifications::{EmailSender, Notifier, ProviderGuard, Queues, RecipientBudget, SmsSender, Store};
 use serde_json::{Value, json};
 use wiremock::{
     Mock, MockServer, Request, ResponseTemplate,
@@ -39,6 +40,7 @@ const SES: &str = "/v2/email/outbound-emails";
 const SNS: &str = "Action=Publish";
 pub const ADDRESS: &str = "anna@example.com";
 pub const PHONE: &str = "+14155550123";
+pub const CODE: &str = "12345678";
 const NAME: &str = "Anna <b>";
 pub const AMOUNT: Money = Money::new(4200, Currency::USD);
 
@@ -156,6 +158,15 @@ impl Fixture {
         self.message(&queue, &body, now, receives).await
     }
 
+    /// Delivers a message about an account, at `NOW`.
+    pub async fn receive_account(&self, message: &AccountMessage) -> Result<(), MessageError> {
+        self.receive_account_at(message, NOW).await
+    }
+
+    pub async fn receive_account_at(&self, message: &AccountMessage, now: i64) -> Result<(), MessageError> {
+        self.message("notifications-codes", &serde_json::to_string(message).unwrap(), now, 1).await
+    }
+
     pub async fn message(
         &self,
         queue: &str,
@@ -163,9 +174,21 @@ impl Fixture {
         now: i64,
         receives: u32,
     ) -> Result<(), MessageError> {
+        self.message_with(queue, body, now, receives, &json!({})).await
+    }
+
+    /// Delivers a message with these message attributes.
+    pub async fn message_with(
+        &self,
+        queue: &str,
+        body: &str,
+        now: i64,
+        receives: u32,
+        attributes: &Value,
+    ) -> Result<(), MessageError> {
         let message: SqsMessage = serde_json::from_value(json!({
             "messageId": "m", "receiptHandle": "handle", "body": body,
-            "attributes": {"ApproximateReceiveCount": receives.to_string()},
+            "attributes": {"ApproximateReceiveCount": receives.to_string()}, "messageAttributes": attributes,
             "eventSourceARN": format!("arn:aws:sqs:us-east-1:1:ordersaga-local-{queue}"),
         }))
         .unwrap();
@@ -191,7 +214,7 @@ impl Fixture {
     }
 
     /// The calls of SQS with their operation.
-    async fn queued(&self, operation: &str) -> Vec<Value> {
+    pub async fn queued(&self, operation: &str) -> Vec<Value> {
         let requests = self.requests().await;
         let is = |request: &&Request| {
             request.headers.get("x-amz-target").is_some_and(|t| t.as_bytes().ends_with(operation.as_bytes()))
@@ -240,7 +263,10 @@ fn notifier(url: &str, table: &Table, later: &Arc<AtomicI64>, per_second: u32) -
         sms_guard: guard("sms"),
         email_sender: EmailSender::new(&sdk, "shop@example.com".to_owned(), Some("settings".to_owned())),
         sms_sender: SmsSender::new(&sdk),
-        queues: Queues::new(&sdk, format!("{url}/1/email"), format!("{url}/1/sms")),
+        queues: Queues::new(&sdk, format!("{url}/1/email"), format!("{url}/1/sms"), format!("{url}/1/codes")),
+        sms_countries: "+1".parse().unwrap(),
+        recipients: RecipientBudget::new(table.clone()),
+        shop_url: Some("https://shop.example".to_owned()),
         store: Store::new(table.clone()),
     };
     (notifier, provider_faults)
@@ -262,6 +288,30 @@ pub fn event<P: EventPayload>(subject: &str, user: Option<&UserId>, sequence: u6
         user_id: user,
     };
     Envelope::new(new, payload).unwrap()
+}
+
+/// A code for an address that is not verified.
+pub fn code_to(user: &UserId, recipient: Recipient) -> AccountMessage {
+    let content = match recipient {
+        Recipient::Email(_) => AccountContent::VerifyEmail { code: CODE.to_owned() },
+        Recipient::Sms(_) => AccountContent::VerifyPhone { code: CODE.to_owned() },
+    };
+    AccountMessage {
+        message_id: MessageId::generate(),
+        user_id: user.clone(),
+        recipient: Some(recipient),
+        verified: false,
+        content,
+        expires_at: Timestamp::from_second(NOW + 600).unwrap(),
+        correlation_id: CorrelationId::generate(),
+    }
+}
+
+/// As `event`, an event about a user whose address and number are not verified.
+pub fn unverified(mut event: Envelope) -> Envelope {
+    event.data["email_verified"] = json!(false);
+    event.data["phone_verified"] = json!(false);
+    event
 }
 
 pub fn registered(user: &UserId, wants: NotificationPreferences) -> Envelope {
