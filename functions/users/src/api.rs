@@ -2,9 +2,11 @@
 
 mod audit;
 mod auth;
+mod codes;
 mod password;
 mod profile;
 mod requests;
+mod reset;
 mod sessions;
 
 use std::sync::Arc;
@@ -14,13 +16,14 @@ use axum::{
     Router,
     routing::{delete, get, patch, post},
 };
+use contracts::SmsCountries;
 use lambda_kit::{
     http::limit,
     jwt::{Signer, Verifier},
-    limits::{AUTH, LISTS, PROFILE, READS},
+    limits::{AUTH, LISTS, PROFILE, READS, RateLimit},
 };
 
-use crate::{error::UsersError, store::Store};
+use crate::{error::UsersError, messages::Messages, store::Store};
 
 /// The dependencies of the endpoints.
 #[derive(Debug, Clone)]
@@ -28,6 +31,10 @@ pub struct Users {
     pub store: Store,
     pub signer: Signer,
     pub verifier: Arc<Verifier>,
+    pub messages: Messages,
+    pub sms_countries: SmsCountries,
+    /// How many accounts may be registered from one network.
+    pub registrations: RateLimit,
 }
 
 pub fn routes(users: Users) -> Router {
@@ -36,6 +43,8 @@ pub fn routes(users: Users) -> Router {
         .route("/v1/auth/login", limit::before(&AUTH, post(auth::login)))
         .route("/v1/auth/refresh", limit::before(&AUTH, post(auth::refresh)))
         .route("/v1/auth/logout", limit::before(&AUTH, post(auth::logout)))
+        .route("/v1/auth/password-reset", limit::before(&AUTH, post(reset::request)))
+        .route("/v1/auth/password-reset/confirm", limit::before(&AUTH, post(reset::confirm)))
         .route(
             "/v1/users/me",
             limit::during(&READS, get(profile::me))
@@ -49,6 +58,9 @@ pub fn routes(users: Users) -> Router {
         .route("/v1/users/me/sessions/{session_id}", limit::before(&PROFILE, delete(sessions::end)))
         .route("/v1/users/me/password", limit::before(&PROFILE, post(password::change)))
         .route("/v1/users/{user_id}/audit", limit::during(&LISTS, get(audit::list)))
+        .route("/v1/users/me/email", limit::before(&PROFILE, post(codes::change_email)))
+        .route("/v1/users/me/verifications", limit::before(&PROFILE, post(codes::send)))
+        .route("/v1/users/me/verifications/confirm", limit::before(&PROFILE, post(codes::confirm)))
         .route("/.well-known/jwks.json", get(profile::jwks))
         .with_state(users)
 }
@@ -70,7 +82,10 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
 
     use auth::{RegisteredView, TokensView};
     use profile::{Jwks, ProfileView};
-    use requests::{LoginBody, PasswordBody, ProfileBody, RefreshTokenBody, RegisterBody};
+    use requests::{
+        ConfirmationBody, EmailBody, LoginBody, NewPasswordBody, PasswordBody, ProfileBody, RefreshTokenBody,
+        RegisterBody, ResetBody, VerificationBody,
+    };
     use sessions::OpenSessionView;
 
     let user_id = "usr_0123456789abcdef0123456789abcdef";
@@ -93,7 +108,8 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "registerUser",
             Who::Public,
             "Register a customer",
-            "An e-mail address has one account. The customer then logs in for tokens.",
+            "An e-mail address has one account. The customer then logs in for tokens. A code goes to the address, for \
+             POST /v1/users/me/verifications/confirm. One network may register 5 accounts, and then one a minute.",
         )
         .limited(&AUTH)
         .takes::<RegisterBody>(json!({
@@ -143,6 +159,72 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
         .limited(&AUTH)
         .takes::<RefreshTokenBody>(refresh())
         .answers_nothing(204, "The session has ended, if there was one."),
+        Operation::post(
+            "/v1/auth/password-reset",
+            "requestPasswordReset",
+            Who::Public,
+            "Forgot the password: a token by e-mail",
+            "It goes to the address if an account has it. The answer does not say whether one has. The token is good for \
+             30 minutes, and once. An address gets 3, and then one in 20 minutes.",
+        )
+        .limited(&AUTH)
+        .takes::<ResetBody>(json!({"email": "ada@example.com"}))
+        .answers_nothing(202, "If an account has the address, a token is on its way."),
+        Operation::post(
+            "/v1/auth/password-reset/confirm",
+            "confirmPasswordReset",
+            Who::Public,
+            "A new password for the token of an e-mail",
+            "All sessions of the account end. A token that is unknown, used or too old is answered with 422.",
+        )
+        .limited(&AUTH)
+        .takes::<NewPasswordBody>(json!({
+            "token": "b2Zf3kD0Yw6mJ1sQ8vT4xR7uN5aLcE9hGiKoPqSrUtw", "new_password": "correct horse battery"
+        }))
+        .answers_nothing(204, "The account has the new password.")
+        .problem(403, "The account is suspended."),
+        Operation::post(
+            "/v1/users/me/verifications",
+            "requestVerification",
+            Who::User,
+            "A code for one's own e-mail address or phone number",
+            "8 digits by e-mail, good for 30 minutes, or 6 by SMS, good for 10 minutes. Each channel sends 3 in an hour. \
+             The newest one counts.",
+        )
+        .limited(&PROFILE)
+        .takes::<VerificationBody>(json!({"channel": "email"}))
+        .answers_nothing(202, "The code is on its way.")
+        .problem(403, "The account is suspended.")
+        .problem(404, "The account was deleted.")
+        .problem(409, "The address or number is verified already."),
+        Operation::post(
+            "/v1/users/me/verifications/confirm",
+            "confirmVerification",
+            Who::User,
+            "Confirm an address or number by its code",
+            "A code can be tried 5 times. A wrong, used or old one is answered with 422. The next access token has the \
+             claim `email_verified`.",
+        )
+        .limited(&PROFILE)
+        .takes::<ConfirmationBody>(json!({"channel": "email", "code": "12345678"}))
+        .answers_nothing(204, "The address or number is verified.")
+        .problem(403, "The account is suspended.")
+        .problem(404, "The account was deleted.")
+        .problem(409, "Another account has the new address meanwhile."),
+        Operation::post(
+            "/v1/users/me/email",
+            "changeEmail",
+            Who::User,
+            "Another e-mail address: a code to it",
+            "It becomes the account's when its code is confirmed (channel `email`). The present address is told. Needs a \
+             login within the last 15 minutes.",
+        )
+        .limited(&PROFILE)
+        .takes::<EmailBody>(json!({"email": "ada@example.org"}))
+        .answers_nothing(202, "The code is on its way.")
+        .problem(403, "The account is suspended.")
+        .problem(404, "The account was deleted.")
+        .problem(409, "There is an account with this e-mail address."),
         Operation::get(
             "/v1/users/me",
             "getProfile",
@@ -158,7 +240,8 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "updateProfile",
             Who::User,
             "Change one's own profile (RFC 7396: what is not named stays)",
-            "The e-mail address identifies the account and cannot be changed.",
+            "The e-mail address identifies the account: POST /v1/users/me/email changes it. Another phone number is not \
+             verified.",
         )
         .limited(&PROFILE)
         .takes::<ProfileBody>(json!({"phone": null, "notification_preferences": {"sms": false}}))

@@ -7,7 +7,10 @@ use lambda_kit::{
     jwt::TokenError,
 };
 
-use crate::domain::{BrokenRule, Suspended};
+use crate::{
+    domain::{BrokenRule, NotConfirmable, Suspended},
+    messages::MessageError,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum UsersError {
@@ -33,12 +36,28 @@ pub enum UsersError {
     /// A role is granted to the owner of an address only.
     #[error("the e-mail address of the account is not verified")]
     NotVerified,
+    #[error("the address or number is verified already")]
+    AlreadyVerified,
+    /// Wrong, used or too old. The answer does not say which.
+    #[error("the code is not valid")]
+    WrongCode,
+    /// Unknown, used or too old. The answer does not say which.
+    #[error("the token for a new password is not valid")]
+    InvalidResetToken,
+    #[error("too many codes were sent")]
+    TooManyCodes { seconds: i64 },
+    #[error("too many wrong codes were tried")]
+    TooManyTries { seconds: i64 },
+    #[error("too many accounts were registered from this network")]
+    TooManyRegistrations { seconds: i64 },
     #[error("too many logins have failed")]
     TooManyFailures { seconds: i64 },
     #[error("other writers keep changing the profile")]
     Contended(#[from] Conflict),
     #[error(transparent)]
     Table(#[from] TableError),
+    #[error(transparent)]
+    Message(#[from] MessageError),
     #[error("signing a token failed")]
     Signing(#[from] TokenError),
     #[error("hashing a password failed")]
@@ -52,6 +71,15 @@ pub enum UsersError {
 impl From<Suspended> for UsersError {
     fn from(Suspended: Suspended) -> Self {
         Self::Suspended
+    }
+}
+
+impl From<NotConfirmable> for UsersError {
+    fn from(not_confirmable: NotConfirmable) -> Self {
+        match not_confirmable {
+            NotConfirmable::NoCode => Self::WrongCode,
+            NotConfirmable::TooMany { wait } => Self::TooManyTries { seconds: wait },
+        }
     }
 }
 
@@ -70,17 +98,38 @@ impl From<UsersError> for Problem {
             E::Suspended => Self::forbidden("This account is suspended. Ask the shop why."),
             E::UnknownSession => Self::not_found("There is no such session, or it has ended."),
             E::NotVerified => Self::forbidden("The e-mail address of this account is not verified."),
-            E::TooManyFailures { seconds } => Self::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "Too many logins have failed. Wait as long as `Retry-After` says, and then try again.",
-            )
-            .with_header(header::RETRY_AFTER, HeaderValue::from(seconds)),
+            E::AlreadyVerified => Self::conflict("This is verified already."),
+            E::WrongCode => Self::field(
+                "code",
+                "must be the code that was sent last, and not too old: or ask for another one",
+            ),
+            E::InvalidResetToken => {
+                Self::field("token", "is unknown, was used, or is too old: ask for another one")
+            }
+            E::TooManyFailures { seconds } => too_many("Too many logins have failed.", seconds),
+            E::TooManyCodes { seconds } => too_many("Too many codes were sent within an hour.", seconds),
+            E::TooManyTries { seconds } => {
+                too_many("Too many codes were wrong. You may also ask for another code.", seconds)
+            }
+            E::TooManyRegistrations { seconds } => {
+                too_many("Too many accounts were registered from your network.", seconds)
+            }
             E::Table(error) => error.into(),
             E::Contended(_) => Self::unavailable(&error),
+            E::Message(MessageError::Queue(_)) => Self::unavailable(&error),
+            E::Message(MessageError::Form(_)) => Self::internal(&error),
             E::Signing(error) => Self::unavailable(&error),
             E::Hashing(_) | E::Random(_) | E::Event(_) => Self::internal(&error),
         }
     }
+}
+
+/// 429: `what` happened too often.
+fn too_many(what: &str, seconds: i64) -> Problem {
+    let detail = format!("{what} Wait as long as `Retry-After` says, and then try again.");
+    // At least 1, because a client that reads 0 would try again at once.
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)
+        .with_header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
 }
 
 #[cfg(test)]
@@ -90,7 +139,7 @@ mod tests {
     #[test]
     fn each_error_has_its_status() {
         let io = || std::io::Error::other("x");
-        let table: [(UsersError, u16); 16] = [
+        let table: [(UsersError, u16); 23] = [
             (UsersError::Invalid { field: "email", rule: BrokenRule("x") }, 422),
             (UsersError::EmailTaken, 409),
             (UsersError::WrongCredentials, 401),
@@ -101,6 +150,13 @@ mod tests {
             (UsersError::UnknownSession, 404),
             (UsersError::NotVerified, 403),
             (UsersError::TooManyFailures { seconds: 900 }, 429),
+            (UsersError::AlreadyVerified, 409),
+            (UsersError::WrongCode, 422),
+            (UsersError::InvalidResetToken, 422),
+            (UsersError::TooManyCodes { seconds: 3600 }, 429),
+            (UsersError::TooManyTries { seconds: 600 }, 429),
+            (UsersError::TooManyRegistrations { seconds: 60 }, 429),
+            (MessageError::Queue(io().into()).into(), 503),
             (Conflict.into(), 503),
             (TableError::call("reading", io()).into(), 503),
             (TableError::item("reading", io()).into(), 500),

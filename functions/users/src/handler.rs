@@ -3,7 +3,9 @@
 mod accounts;
 mod logins;
 mod password;
+mod reset;
 mod sessions;
+mod verification;
 
 use contracts::{CorrelationId, UserId};
 use jiff::Timestamp;
@@ -13,7 +15,11 @@ pub use self::{
     accounts::{Operator, RoleChange, change_role, change_suspension, end_all_sessions, find},
     logins::check_password,
     password::{NewPassword, change_password},
+    reset::{confirm_reset, request_reset},
     sessions::{Credentials, Tokens, end_other_sessions, end_session, log_in, log_out, refresh},
+    verification::{
+        CodeRandom, EventContext, confirm_code, notice, request_email_change, send_code, tell, welcome,
+    },
 };
 use crate::{
     domain::{Profile, ProfileChange},

@@ -7,14 +7,19 @@
 //! | session: a login, and the refreshes after it | `USER#<id>` | `SESSION#<session id>` |
 //! | the events of the sessions that ended last: an outbox | `USER#<id>` | `ENDED_SESSIONS` |
 //! | audit entry: what an operator changed | `AUDIT#<user id>` | `<time>#<id>` |
+//! | code: the newest code of a channel (`EMAIL`, `SMS`), by a hash, and how many were sent | `USER#<id>` | `CODE#<channel>` |
+//! | reset: what is behind a token for a new password | `RESET#<hash>` | `RESET` |
 //! | failures: logins that failed, by e-mail address and network, and by e-mail address | `LOGIN#<digest>` | `FAILURES` |
 //!
 //! That an e-mail address belongs to one account is the account's key, and nothing else.
 
 mod accounts;
+mod buckets;
 mod erasure;
 mod logins;
+mod resets;
 mod sessions;
+mod verifications;
 
 use contracts::{Envelope, UserId};
 use lambda_kit::dynamodb::{
@@ -23,7 +28,7 @@ use lambda_kit::dynamodb::{
 };
 use serde::Serialize;
 
-pub use self::{accounts::PasswordChange, logins::Attempt, sessions::Rotation};
+pub use self::{accounts::PasswordChange, logins::Attempt, sessions::Rotation, verifications::EmailChange};
 use crate::domain::{Account, ChangedProfile, Email, Erased, Profile, Registered};
 
 /// Tries of a transaction that met another one on its items.

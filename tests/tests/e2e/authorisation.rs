@@ -58,13 +58,18 @@ const fn owned_or_staff(answered: u16) -> Answers {
 
 /// Called with the body `{}` where the method has one: an authorised caller gets 400 or 422 for it, unless
 /// the route needs no body.
-const TABLE: [(&str, &str, Answers); 42] = [
+const TABLE: [(&str, &str, Answers); 47] = [
     ("post", "/v1/auth/register", public(422)),
     ("post", "/v1/auth/login", public(422)),
     ("post", "/v1/auth/refresh", public(422)),
     ("post", "/v1/auth/logout", public(422)),
+    ("post", "/v1/auth/password-reset", public(422)),
+    ("post", "/v1/auth/password-reset/confirm", public(422)),
     ("get", "/v1/users/me", users(200)),
     ("patch", "/v1/users/me", users(200)),
+    ("post", "/v1/users/me/verifications", users(422)),
+    ("post", "/v1/users/me/verifications/confirm", users(422)),
+    ("post", "/v1/users/me/email", users(422)),
     ("get", "/v1/users/me/export", users(200)),
     ("post", "/v1/users/me/password", users(422)),
     ("get", "/v1/users/me/sessions", users(200)),

@@ -88,7 +88,7 @@ impl Fixture {
         Ok(Customer { shop, user_id, email, password, phone: None })
     }
 
-    /// A customer with a phone, who is notified by e-mail and by SMS.
+    /// A customer with a verified address and phone, who is notified by e-mail and by SMS.
     pub async fn customer_with_phone(&self) -> Result<Customer> {
         let email = format!("{}@ordersaga.example", unique("test"));
         let password = unique("Pass");
@@ -98,7 +98,44 @@ impl Fixture {
         let registered = self.shop.call(Method::POST, "/v1/auth/register").json(&account).send().await?;
         let user_id = registered.read::<Registered>()?.user_id;
         let shop = self.shop.login(&email, &password).await?;
-        Ok(Customer { shop, user_id, email, password, phone: Some(phone) })
+        let customer = Customer { shop, user_id, email, password, phone: Some(phone) };
+        let code = self.code_by_email(&customer.email, "Welcome").await?;
+        customer.confirm("email", &code).await?;
+        customer.request_code("sms").await?;
+        customer.confirm("sms", &self.code_by_sms(&customer).await?).await?;
+        // Of the events about the customer, notifications may handle an older one last.
+        let key = json!({"pk": {"S": format!("CONTACT#{}", customer.user_id)}, "sk": {"S": "CONTACT"}});
+        let table = format!("ordersaga-{}-notifications", self.outputs.stage);
+        let input = json!({"TableName": table, "Key": key, "ConsistentRead": true});
+        eventually("notifications know that the number is verified", async || {
+            let found = self.emulator.json("dynamodb", "DynamoDB_20120810.GetItem", &input).await;
+            let found = found.map_err(|error| error.to_string())?;
+            let contact = &found["Item"];
+            if contact["phone_verified"]["BOOL"] == true { Ok(()) } else { Err(contact.to_string())? }
+        })
+        .await?;
+        Ok(customer)
+    }
+
+    /// The code in the newest e-mail with this subject.
+    pub async fn code_by_email(&self, address: &str, subject: &str) -> Result<String> {
+        eventually(&format!("an e-mail with a code: {subject}"), async || {
+            let mails = mail_to(&self.outputs.aws_endpoint_url, address).await?;
+            let newest = mails.iter().rev().find(|mail| mail.subject == subject).ok_or("no such e-mail")?;
+            let code = newest.body_text.lines().find(|line| is_code(line, 8));
+            Ok(code.ok_or("the e-mail has no code")?.to_owned())
+        })
+        .await
+    }
+
+    /// The code in the newest SMS.
+    pub async fn code_by_sms(&self, customer: &Customer) -> Result<String> {
+        eventually("an SMS with a code", async || {
+            let newest = self.texts(customer).await?.pop().ok_or("no SMS")?;
+            let code = newest.split_whitespace().find(|word| is_code(word, 6));
+            Ok(code.ok_or("the SMS has no code")?.to_owned())
+        })
+        .await
     }
 
     /// A product with this much stock, whose price orders knows.
@@ -223,6 +260,23 @@ impl Fixture {
 }
 
 impl Customer {
+    /// Asks for a code by this channel.
+    pub async fn request_code(&self, channel: &str) -> Result<()> {
+        self.post("/v1/users/me/verifications", &json!({"channel": channel})).await
+    }
+
+    /// Confirms the address or number by its code.
+    pub async fn confirm(&self, channel: &str, code: &str) -> Result<()> {
+        let body = json!({"channel": channel, "code": code});
+        self.post("/v1/users/me/verifications/confirm", &body).await
+    }
+
+    /// A request whose success has no body.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<()> {
+        let answer = self.shop.call(Method::POST, path).json(body).send_once().await?;
+        if answer.status.is_success() { Ok(()) } else { answer.read::<Value>().map(drop) }
+    }
+
     /// Whether orders has a price for a product. Uses an order that is refused in any case, because it also
     /// has an unknown SKU.
     pub async fn has_price(&self, sku: &Sku, wanted: bool) -> std::result::Result<(), NotYet> {
@@ -302,6 +356,11 @@ pub fn subject(user: &UserId, roles: Vec<Role>) -> Subject {
         auth_time: jiff::Timestamp::now().as_second(),
         email_verified: true,
     }
+}
+
+/// Whether a text is a code with this many digits.
+fn is_code(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Asks until it is so, or the deadline is over.

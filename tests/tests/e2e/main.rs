@@ -42,6 +42,7 @@ mod sam_local;
 mod shipments;
 mod stock;
 mod undo;
+mod verification;
 mod views;
 
 use libtest_mimic::{Arguments, Trial};
@@ -86,6 +87,7 @@ fn main() {
         api::tests,
         authorisation::tests,
         accounts::tests,
+        verification::tests,
         shipments::tests,
         realtime::tests,
         page::tests,

@@ -16,7 +16,9 @@ use serde::Serialize;
 use tracing::Span;
 
 use super::{
-    Users, random,
+    Users,
+    codes::{code_random, context},
+    random,
     requests::{LoginBody, RefreshTokenBody, RegisterBody},
 };
 use crate::{
@@ -62,17 +64,23 @@ impl From<Tokens> for TokensView {
     }
 }
 
-/// Registers a customer. A client that repeats the request because the answer was lost gets 409, and can find
+/// Registers a customer, and sends a code to the address. A client that repeats the request because the answer was lost gets 409, and can find
 /// out by logging in.
 pub async fn register(
     State(users): State<Users>,
+    address: ClientAddress,
     Correlation(correlation): Correlation,
     Body(body): Body<RegisterBody>,
 ) -> Result<impl IntoResponse, Problem> {
     let (user, password) = body.read()?;
+    let now = Timestamp::now();
+    // Without a gateway, the network is unknown.
+    if let Some(network) = address.network() {
+        let taken = users.store.take_registration(network, users.registrations, now).await;
+        taken.map_err(|wait| UsersError::TooManyRegistrations { seconds: wait.as_secs() + 1 })?;
+    }
     let hash = password.hash(&random::<SALT_BYTES>()?).map_err(UsersError::from)?;
-    let new =
-        user.register(UserId::generate(), hash, Timestamp::now(), &correlation).map_err(UsersError::from)?;
+    let new = user.register(UserId::generate(), hash, now, &correlation).map_err(UsersError::from)?;
     match users.store.register(&new).await.map_err(UsersError::from)? {
         Registration::Done => {}
         // A client that repeats its request gets this, too: there is no `Idempotency-Key` here, and a 201 would
@@ -82,6 +90,8 @@ pub async fn register(
     let profile = new.profile;
     Span::current().record("user_id", profile.user_id.as_str());
     tracing::info!("user registered");
+    let Users { store, messages, .. } = &users;
+    handler::welcome(store, messages, &profile, code_random()?, context(&correlation)).await;
     let view = RegisteredView { user_id: profile.user_id, email: profile.email, name: profile.name };
     Ok((StatusCode::CREATED, Json(view)))
 }

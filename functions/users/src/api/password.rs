@@ -21,6 +21,7 @@ pub async fn change(
         salt: random()?,
         network: address.network(),
     };
-    handler::change_password(&users.store, &identity, change, Timestamp::now(), &correlation).await?;
+    let (Users { store, messages, .. }, now) = (&users, Timestamp::now());
+    handler::change_password(store, messages, &identity, change, now, &correlation).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,12 +2,13 @@
 
 use std::str::FromStr;
 
+use contracts::events::Channel;
 use garde::Validate;
 use lambda_kit::text;
 use serde::{Deserialize, Deserializer};
 
 use crate::{
-    domain::{BrokenRule, Email, Name, NewUser, Password, ProfileChange, Secret},
+    domain::{BrokenRule, Email, Name, NewUser, Password, ProfileChange, ResetToken, Secret},
     error::UsersError,
 };
 
@@ -90,6 +91,68 @@ pub struct ProfileBody {
     notification_preferences: Option<PreferencesBody>,
 }
 
+#[derive(Debug, Deserialize, Validate)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[garde(allow_unvalidated)]
+pub struct VerificationBody {
+    pub channel: Channel,
+}
+
+/// Not validated: what does not have the form of a code is a wrong one.
+#[derive(Debug, Deserialize, Validate)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[garde(allow_unvalidated)]
+pub struct ConfirmationBody {
+    pub channel: Channel,
+    /// Spaces mean nothing.
+    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
+    pub code: Secret,
+}
+
+#[derive(Debug, Deserialize, Validate)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct EmailBody {
+    #[garde(custom(reads_as::<crate::domain::Email>))]
+    #[cfg_attr(feature = "openapi", schemars(with = "text::Address<{ Email::MAX }>"))]
+    email: String,
+}
+
+/// Not validated: no account has what is not an address, and the answer does not say who is registered.
+#[derive(Debug, Deserialize, Validate)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[garde(allow_unvalidated)]
+pub struct ResetBody {
+    #[cfg_attr(feature = "openapi", schemars(with = "text::Address<{ Email::MAX }>"))]
+    pub email: String,
+}
+
+#[derive(Debug, Deserialize, Validate)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct NewPasswordBody {
+    /// From the link in the e-mail.
+    #[garde(skip)]
+    #[cfg_attr(feature = "openapi", schemars(with = "String"))]
+    token: Secret,
+    #[garde(custom(good_password))]
+    #[cfg_attr(feature = "openapi", schemars(with = "text::Opaque<{ Password::MIN }, { Password::MAX }>"))]
+    new_password: Secret,
+}
+
+impl EmailBody {
+    pub fn read(&self) -> Result<Email, UsersError> {
+        field("email", &self.email)
+    }
+}
+
+impl NewPasswordBody {
+    pub fn read(&self) -> Result<(ResetToken, Password), UsersError> {
+        let token = ResetToken::parse(&self.token).ok_or(UsersError::InvalidResetToken)?;
+        let password = Password::try_from(&self.new_password)
+            .map_err(|rule| UsersError::Invalid { field: "new_password", rule })?;
+        Ok((token, password))
+    }
+}
+
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 struct PreferencesBody {
@@ -127,9 +190,10 @@ impl ProfileBody {
     // address. The current one is accepted, so that a client may send the profile back as it read it.
     pub fn check_email(&self, current: &Email) -> Result<(), UsersError> {
         match &self.email {
-            Some(email) if email.parse().as_ref() != Ok(current) => {
-                Err(UsersError::Invalid { field: "email", rule: BrokenRule("cannot be changed") })
-            }
+            Some(email) if email.parse().as_ref() != Ok(current) => Err(UsersError::Invalid {
+                field: "email",
+                rule: BrokenRule("is changed by POST /v1/users/me/email"),
+            }),
             _ => Ok(()),
         }
     }

@@ -78,10 +78,7 @@ impl Password {
     /// # Errors
     /// When Argon2 has no memory.
     pub fn hash(&self, salt: &[u8; SALT_BYTES]) -> Result<PasswordHash, Error> {
-        // It needs no thread of its own: a Lambda instance serves one request at a time, and `block_in_place`
-        // would panic on its single-threaded runtime.
-        let hash: phc::PasswordHash = argon2().hash_password_with_salt(self.0.expose().as_bytes(), salt)?;
-        Ok(PasswordHash(hash.to_string()))
+        PasswordHash::of(&self.0, salt)
     }
 }
 
@@ -104,6 +101,14 @@ const DUMMY_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 impl PasswordHash {
+    /// The hash of a secret, whatever its form.
+    pub(super) fn of(secret: &Secret, salt: &[u8; SALT_BYTES]) -> Result<Self, Error> {
+        // It needs no thread of its own: a Lambda instance serves one request at a time, and `block_in_place`
+        // would panic on its single-threaded runtime.
+        let hash: phc::PasswordHash = argon2().hash_password_with_salt(secret.expose().as_bytes(), salt)?;
+        Ok(Self(hash.to_string()))
+    }
+
     /// A hash that no password matches.
     // A login for an unknown e-mail address is checked against it, so that it takes as long as one for a known
     // address.

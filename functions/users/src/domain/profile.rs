@@ -2,7 +2,7 @@
 
 use contracts::{
     CorrelationId, Envelope, EventPayload, NewEvent, UserId,
-    events::{NotificationPreferences, UserDeleted, UserRestored, UserSuspended, UserUpdated},
+    events::{Channel, NotificationPreferences, UserDeleted, UserRestored, UserSuspended, UserUpdated},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -111,12 +111,47 @@ impl Profile {
             },
             ..self.clone()
         };
+        profile.phone_verified &= profile.phone == self.phone;
         if profile == *self {
             return Ok(None);
         }
-        profile.version += 1;
-        let event = event(&profile.user_id, profile.version, &profile.updated(), now, correlation_id)?;
-        Ok(Some(ChangedProfile { profile, event }))
+        profile.next_version(now, correlation_id).map(Some)
+    }
+
+    /// Applies the proof that the user reads the messages to `to`: the number is verified, or the address is the
+    /// account's and verified. `None` when the number is not the account's any more.
+    ///
+    /// # Errors
+    /// When the event has no JSON form.
+    pub fn confirm(
+        &self,
+        channel: Channel,
+        to: &str,
+        now: Timestamp,
+        correlation_id: &CorrelationId,
+    ) -> Result<Option<ChangedProfile>, serde_json::Error> {
+        let confirmed = match channel {
+            Channel::Email => {
+                let email = to.parse().ok();
+                email.map(|email| Self { email, email_verified: true, ..self.clone() })
+            }
+            Channel::Sms => {
+                let is_current = self.phone.as_ref().is_some_and(|phone| phone.as_str() == to);
+                is_current.then(|| Self { phone_verified: true, ..self.clone() })
+            }
+        };
+        confirmed.map(|profile| profile.next_version(now, correlation_id)).transpose()
+    }
+
+    /// The next version, with the event that reports it.
+    fn next_version(
+        mut self,
+        now: Timestamp,
+        correlation_id: &CorrelationId,
+    ) -> Result<ChangedProfile, serde_json::Error> {
+        self.version += 1;
+        let event = event(&self.user_id, self.version, &self.updated(), now, correlation_id)?;
+        Ok(ChangedProfile { profile: self, event })
     }
 
     fn updated(&self) -> UserUpdated {
@@ -221,6 +256,32 @@ mod tests {
 
     fn change(profile: &Profile, wanted: &ProfileChange) -> Option<ChangedProfile> {
         profile.change(wanted, Timestamp::UNIX_EPOCH, &CorrelationId::generate()).unwrap()
+    }
+
+    fn confirm(profile: &Profile, channel: Channel, to: &str) -> Option<ChangedProfile> {
+        profile.confirm(channel, to, Timestamp::UNIX_EPOCH, &CorrelationId::generate()).unwrap()
+    }
+
+    #[test]
+    fn a_number_is_verified_until_the_user_gives_another_one() {
+        let ChangedProfile { profile, event } = confirm(&anna(), Channel::Sms, "+14155550123").unwrap();
+        assert!(profile.phone_verified && event.decode::<UserUpdated>().unwrap().phone_verified);
+        let renamed = ProfileChange { name: Some("Ben".parse().unwrap()), ..ProfileChange::default() };
+        assert!(change(&profile, &renamed).unwrap().profile.phone_verified);
+        let moved = ProfileChange { phone: Some(Some("+14155550199".parse().unwrap())), ..renamed };
+        let moved = change(&profile, &moved).unwrap().profile;
+        assert!(!moved.phone_verified);
+        assert_eq!(confirm(&moved, Channel::Sms, "+14155550123"), None);
+    }
+
+    #[test]
+    fn a_confirmed_address_is_that_of_the_account() {
+        let before = Profile { email_verified: false, ..anna() };
+        let ChangedProfile { profile, event } = confirm(&before, Channel::Email, "new@example.com").unwrap();
+        let updated: UserUpdated = event.decode().unwrap();
+        assert_eq!((profile.email.as_str(), updated.email.as_str()), ("new@example.com", "new@example.com"));
+        assert!(profile.email_verified && updated.email_verified);
+        assert_eq!((profile.version, event.sequence), (before.version + 1, before.version + 1));
     }
 
     #[test]

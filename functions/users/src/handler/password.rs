@@ -2,17 +2,18 @@
 
 use std::net::IpAddr;
 
-use contracts::CorrelationId;
+use contracts::{AccountContent, CorrelationId};
 use jiff::Timestamp;
 use lambda_kit::{
     http::Identity,
     telemetry::{SecurityEvent, security},
 };
 
-use super::check_password;
+use super::{EventContext, check_password, notice, tell};
 use crate::{
     domain::{Password, SALT_BYTES, Secret},
     error::UsersError,
+    messages::Messages,
     store::{PasswordChange, Store},
 };
 
@@ -25,13 +26,14 @@ pub struct NewPassword<'a> {
     pub network: Option<IpAddr>,
 }
 
-/// Replaces the user's password, and ends all sessions but the one of `identity`.
+/// Replaces the user's password, and ends all sessions but the one of `identity`. Tells the user by e-mail.
 ///
 /// # Errors
 /// `WrongPassword` when `current` is not the password, `TooManyFailures` as at logins, `UnknownUser` when the user was
 /// deleted, and `Suspended`.
 pub async fn change_password(
     store: &Store,
+    messages: &Messages,
     identity: &Identity,
     NewPassword { current, new, salt, network }: NewPassword<'_>,
     now: Timestamp,
@@ -46,10 +48,12 @@ pub async fn change_password(
         other => other,
     })?;
     attempts.give_back(store).await?;
-    let (hash, session) = (new.hash(&salt)?, &identity.session_id);
+    let (hash, session) = (new.hash(&salt)?, Some(&identity.session_id));
     match store.change_password(&profile.email, &account, &hash, session, now, correlation_id).await? {
         PasswordChange::Done => {
             security(SecurityEvent::PasswordChanged, None);
+            let context = EventContext { now, correlation_id };
+            tell(messages, &notice(&profile, AccountContent::PasswordChanged, context)).await;
             Ok(())
         }
         PasswordChange::AccountChanged => Err(UsersError::WrongPassword),

@@ -27,8 +27,8 @@ pub enum PasswordChange {
 }
 
 impl Store {
-    /// Replaces the password of an account, if it still is `account`'s, and ends all sessions but `keep`, in one
-    /// transaction.
+    /// Replaces the password of an account, if it still is `account`'s, and ends all sessions but `keep` (`None`: all),
+    /// in one transaction.
     ///
     /// # Errors
     /// When the table does not answer, or too many requests end sessions of this user.
@@ -37,7 +37,7 @@ impl Store {
         email: &Email,
         account: &Account,
         new: &PasswordHash,
-        keep: &SessionId,
+        keep: Option<&SessionId>,
         now: Timestamp,
         correlation_id: &CorrelationId,
     ) -> Result<PasswordChange, TableError> {
@@ -51,7 +51,7 @@ impl Store {
         let changed = retry_on_conflict(ENDING, || async {
             let sessions = self.sessions(&account.user_id).await?;
             let (kept, ended): (Vec<Session>, Vec<Session>) =
-                sessions.into_iter().partition(|session| session.session_id == *keep);
+                sessions.into_iter().partition(|session| Some(&session.session_id) == keep);
             let mut writes = vec![change.clone()];
             writes.extend(kept.iter().map(|session| {
                 let update = Expression::new("SET #password = :fingerprint")

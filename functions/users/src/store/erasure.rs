@@ -1,10 +1,12 @@
 //! Erasing a person from the table.
 
-use contracts::UserId;
+use contracts::{UserId, events::Channel};
 use futures::{StreamExt, TryStreamExt, stream};
 use lambda_kit::dynamodb::{Conflict, SK, TableError, Write, at_version, key_of, string};
 
-use super::{PROFILE, Store, account_key, logins, user_partition, with_events};
+use super::{
+    PROFILE, Store, account_key, logins, user_partition, verifications::verification_key, with_events,
+};
 use crate::domain::{Erasure, FailureSource};
 
 /// Sessions deleted at the same time.
@@ -25,6 +27,9 @@ impl Store {
         let writes = vec![
             Write::put(profile).when(at_version(erased.version - 1)),
             Write::delete(account_key(email)),
+            // They name the address or number that the code was sent to.
+            Write::delete(verification_key(&erased.user_id, Channel::Email)),
+            Write::delete(verification_key(&erased.user_id, Channel::Sms)),
             // The counts of single networks stay, because the networks are not known here. They are found by a
             // hash only, and expire within a quarter of an hour.
             Write::delete(logins::failures_key(&FailureSource::Email(email.clone()))),

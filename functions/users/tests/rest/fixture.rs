@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use axum::http::StatusCode;
-use contracts::{Envelope, UserId};
+use contracts::{AccountContent, AccountMessage, Envelope, Recipient, SmsCountries, UserId, events::Channel};
 use lambda_kit::{
     dynamodb::{Item, OUTBOX, Table, key},
     http::{ClientAddress, limit::Limits},
     jwt::{Audience, Claims, Signer, Subject, Verifier},
+    limits::registrations,
     testing::{self, App, Faults, Response, kms, request},
 };
 use serde_json::{Value, json};
-use users::{Store, Users, routes};
-use wiremock::MockServer;
+use users::{Messages, Store, Users, routes};
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 pub struct TestApi {
     pub app: App,
@@ -22,6 +23,9 @@ pub struct TestApi {
     table: Table,
     pub faults: Faults,
     pub kms: Arc<MockServer>,
+    sqs: Arc<MockServer>,
+    /// Faults of the calls to the queue.
+    pub queue_faults: Faults,
 }
 
 pub fn anna() -> Value {
@@ -35,24 +39,42 @@ fn bearer(access_token: &str) -> String {
 impl TestApi {
     pub async fn new() -> Self {
         let (table, faults) = testing::table(&[]).await;
-        Self::with_keys(table, faults, Arc::new(kms::start().await), &[kms::KEY_ARN])
+        let sqs = MockServer::start().await;
+        let taken = ResponseTemplate::new(200).set_body_json(json!({"MessageId": "m"}));
+        Mock::given(any()).respond_with(taken).mount(&sqs).await;
+        Self::with_keys(table, faults, Arc::new(kms::start().await), Arc::new(sqs), &[kms::KEY_ARN])
     }
 
     /// The same table and KMS, deployed with these keys.
     pub fn deployed_with(&self, keys: &[&str]) -> Self {
-        Self::with_keys(self.table.clone(), self.faults.clone(), Arc::clone(&self.kms), keys)
+        let (kms, sqs) = (Arc::clone(&self.kms), Arc::clone(&self.sqs));
+        Self::with_keys(self.table.clone(), self.faults.clone(), kms, sqs, keys)
     }
 
-    fn with_keys(table: Table, faults: Faults, kms: Arc<MockServer>, keys: &[&str]) -> Self {
+    fn with_keys(
+        table: Table,
+        faults: Faults,
+        kms: Arc<MockServer>,
+        sqs: Arc<MockServer>,
+        keys: &[&str],
+    ) -> Self {
         let client = aws_sdk_kms::Client::new(&testing::sdk_config(&kms.uri()).0);
         let arns = keys.iter().map(|arn| (*arn).to_owned()).collect();
         let verifier = Arc::new(Verifier::new(client.clone(), arns));
         let signer = Signer::new(client, keys[0].to_owned());
         let store = Store::new(table.clone());
-        let users = Users { store, signer: signer.clone(), verifier: Arc::clone(&verifier) };
+        let (sdk, queue_faults) = testing::sdk_config(&sqs.uri());
+        let users = Users {
+            store,
+            signer: signer.clone(),
+            verifier: Arc::clone(&verifier),
+            messages: Messages::new(&sdk, format!("{}/1/codes", sqs.uri())),
+            sms_countries: "+1".parse::<SmsCountries>().unwrap(),
+            registrations: registrations(5),
+        };
         let routes = Limits::new(table.clone()).enforce(routes(users));
         let app = App::new(routes, Arc::clone(&verifier));
-        Self { app, verifier, signer, table, faults, kms }
+        Self { app, verifier, signer, table, faults, kms, sqs, queue_faults }
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Response {
@@ -75,6 +97,58 @@ impl TestApi {
 
     pub async fn delete_at(&self, path: &str, access_token: &str) -> Response {
         self.app.call("DELETE", path, &[("authorization", &*bearer(access_token))], "").await
+    }
+
+    /// A request of a user.
+    pub async fn post_as(&self, access_token: &str, path: &str, body: &Value) -> Response {
+        let headers = [("authorization", &*bearer(access_token)), ("content-type", "application/json")];
+        self.app.call("POST", path, &headers, body.to_string()).await
+    }
+
+    /// A registration from this IP address.
+    pub async fn register_from(&self, address: &str, email: &str) -> Response {
+        let mut body = anna();
+        body["email"] = json!(email);
+        let headers = [("content-type", "application/json")];
+        let mut request = request("POST", "/v1/auth/register", &headers, body.to_string());
+        request.extensions_mut().insert(ClientAddress(address.parse().ok()));
+        self.app.send(request).await
+    }
+
+    /// Anna is registered and has logged in: her access token.
+    pub async fn with_anna() -> (Self, String) {
+        let api = Self::new().await;
+        api.register("anna@example.com").await;
+        let tokens = api.login().await;
+        (api, tokens["access_token"].as_str().unwrap().to_owned())
+    }
+
+    /// The messages that were queued, oldest first.
+    pub async fn messages(&self) -> Vec<AccountMessage> {
+        let sent = self.sqs.received_requests().await.unwrap();
+        let bodies = sent.iter().map(|request| serde_json::from_slice::<Value>(&request.body).unwrap());
+        bodies.map(|body| serde_json::from_str(body["MessageBody"].as_str().unwrap()).unwrap()).collect()
+    }
+
+    /// The newest code or token that was sent to an address or number.
+    pub async fn secret_sent_to(&self, address: &str) -> String {
+        let messages = self.messages().await;
+        let to =
+            |message: &&AccountMessage| message.recipient.as_ref().map(Recipient::address) == Some(address);
+        let mut secrets = messages.iter().rev().filter(to).filter_map(|message| match &message.content {
+            AccountContent::Welcome { code }
+            | AccountContent::VerifyEmail { code }
+            | AccountContent::ChangeEmail { code }
+            | AccountContent::VerifyPhone { code } => Some(code.clone()),
+            AccountContent::ResetPassword { token } => Some(token.clone()),
+            _ => None,
+        });
+        secrets.next().unwrap_or_else(|| panic!("nothing was sent to {address}"))
+    }
+
+    pub async fn confirm(&self, access_token: &str, channel: Channel, code: &str) -> Response {
+        let body = json!({"channel": channel, "code": code});
+        self.post_as(access_token, "/v1/users/me/verifications/confirm", &body).await
     }
 
     /// A login from this IP address.

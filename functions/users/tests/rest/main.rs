@@ -1,10 +1,12 @@
 //! The users' API against a real table, with keys as KMS would give them.
 
+mod codes;
 mod erasure;
 mod fixture;
 mod password;
 mod profile;
 mod refusals;
+mod reset;
 mod rotation;
 mod sessions;
 mod suspension;

@@ -33,6 +33,11 @@ const JSON: &str = "application/json";
 #[case("POST", LOGIN, JSON, json!({"email": "a@example.com", "password": "blue mug 42"}).to_string(), 401, None)]
 #[case("POST", "/v1/auth/refresh", JSON, json!({"refresh_token": "x"}).to_string(), 401, None)]
 #[case("POST", "/v1/auth/reset", JSON, "{}".to_owned(), 404, None)]
+#[case("POST", "/v1/auth/password-reset", JSON, "{}".to_owned(), 422, Some("email"))]
+#[case("POST", "/v1/auth/password-reset/confirm", JSON, json!({"new_password": "blue mug 42"}).to_string(), 422, Some("token"))]
+#[case("POST", "/v1/users/me/verifications", JSON, json!({"channel": "email"}).to_string(), 401, None)]
+#[case("POST", "/v1/users/me/verifications/confirm", JSON, json!({"channel": "email"}).to_string(), 401, None)]
+#[case("POST", "/v1/users/me/email", JSON, json!({"email": "a@example.com"}).to_string(), 401, None)]
 #[case("GET", "/v1/users", JSON, String::new(), 404, None)]
 #[case("GET", "/v1/users/someone", JSON, String::new(), 404, None)]
 #[case("GET", "/.well-known/openid-configuration", JSON, String::new(), 404, None)]
@@ -92,7 +97,7 @@ async fn a_taken_address_is_409_however_it_is_written() {
     let answer = api.post(REGISTER, &again).await;
     assert_eq!((answer.status.as_u16(), &answer.body["status"]), (409, &json!(409)));
     let stored = api.stored().await;
-    assert_eq!(stored.len(), 2);
+    assert_eq!(stored.len(), 3, "the account, the profile and the code of the first");
     assert!(!stored.join("\n").contains("Somebody else"));
 }
 
