@@ -1,6 +1,7 @@
 //! REST: a customer's orders, quotes, discount codes, and the sales report.
 
 mod discounts;
+mod letters;
 mod list;
 mod quote;
 mod request;
@@ -32,6 +33,7 @@ use lambda_kit::{
 use serde::Deserialize;
 use tracing::Span;
 
+pub use self::letters::{EmailQueue, routes as letter_routes};
 pub(crate) use self::view::OrderView;
 use self::{
     list::list,
@@ -215,6 +217,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
         ),
     ];
     operations.extend(discounts::operations());
+    operations.push(letters::operation());
     operations.push(quote::operation());
     operations
 }

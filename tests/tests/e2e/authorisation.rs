@@ -46,6 +46,11 @@ const fn fulfillment(answered: u16) -> Answers {
     [401, 401, 401, 403, 403, answered, 403, answered]
 }
 
+/// For the support and administrators.
+const fn support(answered: u16) -> Answers {
+    [401, 401, 401, 403, 403, 403, answered, answered]
+}
+
 /// For the owner, the support and administrators.
 const fn owned(answered: u16) -> Answers {
     [401, 401, 401, 404, answered, 404, answered, answered]
@@ -58,7 +63,7 @@ const fn owned_or_staff(answered: u16) -> Answers {
 
 /// Called with the body `{}` where the method has one: an authorised caller gets 400 or 422 for it, unless
 /// the route needs no body.
-const TABLE: [(&str, &str, Answers); 47] = [
+const TABLE: [(&str, &str, Answers); 48] = [
     ("post", "/v1/auth/register", public(422)),
     ("post", "/v1/auth/login", public(422)),
     ("post", "/v1/auth/refresh", public(422)),
@@ -88,6 +93,7 @@ const TABLE: [(&str, &str, Answers); 47] = [
     ("post", "/v1/orders", users(400)),
     ("post", "/v1/quotes", users(422)),
     ("get", "/v1/orders", users(200)),
+    ("post", "/v1/orders/{id}/letters", support(202)),
     ("get", "/v1/orders/{id}", owned(200)),
     ("get", "/v1/orders/{id}/events", owned(200)),
     // It has completed.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::*;
 mod customers;
+mod letters;
 mod limits;
 mod money;
 

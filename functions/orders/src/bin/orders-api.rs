@@ -5,7 +5,7 @@ use lambda_kit::{
     jwt::Verifier,
     telemetry,
 };
-use orders::{Forecast, Partitioning, RequireVerifiedEmail, Store, routes};
+use orders::{EmailQueue, Forecast, Partitioning, RequireVerifiedEmail, Store, letter_routes, routes};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
@@ -17,6 +17,7 @@ async fn main() -> MainResult {
     let limits = Limits::new(table.clone());
     let forecast = Forecast::new(&(&sdk).into(), config::required("STAGE")?);
     let store = Store::new(table, Partitioning::from_env()?);
-    let routes = routes(store, forecast, RequireVerifiedEmail::from_env()?);
+    let letters = letter_routes(store.clone(), EmailQueue::from_env(&sdk)?);
+    let routes = routes(store, forecast, RequireVerifiedEmail::from_env()?).merge(letters);
     http::run(checks, limits.enforce(routes), verifier).await
 }
