@@ -95,7 +95,7 @@ pub const INTEGRATIONS: &[Integration] = &[
         timeout: ATTEMPT_TIMEOUT,
         attempts: (1, "–"),
         breaker: Some("users, orders, payments, fulfillment, catalog"),
-        bulkhead: None,
+        bulkhead: Some(Bulkhead::Reserved(&[("storefront-api", 50)])),
         fallback: "the last answer, if it is the same for all customers; else the part is left out and named in `degraded`",
     },
     Integration {
