@@ -19,7 +19,7 @@ pub async fn is_raised_by_log(fixture: &Fixture, function: &str, kind: &str, ala
     is_raised_by_logs(fixture, function, kind, alarm, 1).await
 }
 
-/// Checks that the alarm is raised by so many records of `kind`, of which the function has logged one. The emulator does
+/// Checks that the alarm is raised by this number of records of `kind`, of which the function has logged one. The emulator does
 /// not turn logs into metrics, as CloudWatch does for this record format, so the test copies the values from the
 /// record, and the alarm must find them.
 async fn is_raised_by_logs(

@@ -45,7 +45,7 @@ impl Fixture {
         Request::builder().header(header::AUTHORIZATION, self.tokens.user(user))
     }
 
-    /// The statuses of so many requests from this address.
+    /// The statuses of `count` requests from this address.
     async fn send(&self, count: usize, address: &str, path: &str, request: impl Fn() -> Builder) -> Vec<u16> {
         let mut statuses = Vec::new();
         for _ in 0..count {
