@@ -16,10 +16,11 @@ use contracts::{Money, Sku};
 use garde::Validate;
 use jiff::Timestamp;
 use lambda_kit::{
+    audit::Entry,
     dynamodb::TableError,
     http::{self, Admin, Body, Correlation, EntityTags, List, Problem, Query, conditional, limit},
     last_known::{LastKnown, Read, cache_control},
-    limits::{CATALOG_LISTS, CATALOG_READS, STAFF},
+    limits::{CATALOG_LISTS, CATALOG_READS, LISTS, STAFF},
     text::{Block, Line, normalized},
 };
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     availability::AvailabilityReader,
-    domain::{ChangeError, Details, KnownVersions, Product, Rejected, words::normalize},
+    domain::{ChangeContext, ChangeError, Details, KnownVersions, Product, Rejected, words::normalize},
     handler::{self, ProductError},
     inventory_health::InventoryProbe,
     stock::Shown,
@@ -62,6 +63,7 @@ pub fn routes(store: Store, inventory: InventoryProbe, lists_kept: Duration) -> 
             limit::before(&CATALOG_LISTS, get(list)).merge(limit::before(&STAFF, post(create))),
         )
         .route("/v1/products/{sku}/related", limit::before(&CATALOG_LISTS, get(related::related)))
+        .route("/v1/products/{sku}/audit", limit::before(&LISTS, get(audit)))
         .route(
             "/v1/products/{sku}",
             limit::during(&CATALOG_READS, get(show))
@@ -171,6 +173,17 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
         .limited(&STAFF)
         .answers_nothing(204, "It is sold no longer.")
         .problem(409, "The product changed at this moment."),
+        lambda_kit::audit::operation(
+            "/v1/products/{sku}/audit",
+            "listProductChanges",
+            "Who changed a product",
+            json!({
+                "id": "019ad0c0f00070008000000000000000", "at": "2026-11-21T12:00:00Z",
+                "actor": "usr_0123456789abcdef0123456789abcdef", "action": "product.updated", "subject": "MUG-BLUE",
+                "before": {"price": price}, "after": {"price": {"amount": 2300, "currency": "USD"}},
+                "correlation_id": "cor_1"
+            }),
+        ),
     ]
 }
 
@@ -394,12 +407,13 @@ async fn show(
 
 async fn create(
     State(Catalog { store, availabilities, pages, .. }): State<Catalog>,
-    Admin(_): Admin,
+    Admin(admin): Admin,
     Correlation(correlation_id): Correlation,
     Body(body): Body<NewProduct>,
 ) -> Result<Response, Problem> {
     let (sku, details) = body.details();
-    let product = handler::create(&store, &sku, details, &correlation_id, Timestamp::now()).await?;
+    let context = ChangeContext { by: &admin.user_id, correlation_id: &correlation_id, at: Timestamp::now() };
+    let product = handler::create(&store, &sku, details, context).await?;
     pages.clear();
     let location = format!("/v1/products/{sku}");
     // A new product may have stock: inventory counts a SKU before its product is created, and after it was
@@ -411,14 +425,15 @@ async fn create(
 
 async fn change(
     State(Catalog { store, availabilities, pages, .. }): State<Catalog>,
-    Admin(_): Admin,
+    Admin(admin): Admin,
     Correlation(correlation_id): Correlation,
     Path(sku): Path<String>,
     headers: HeaderMap,
     Body(body): Body<DetailsBody>,
 ) -> Result<Response, Problem> {
     let (known, sku) = (known(&headers)?, parse_sku(&sku)?);
-    let product = handler::update(&store, &sku, &known, body.into(), &correlation_id).await?;
+    let context = ChangeContext { by: &admin.user_id, correlation_id: &correlation_id, at: Timestamp::now() };
+    let product = handler::update(&store, &sku, &known, body.into(), context).await?;
     pages.clear();
     let stock = availabilities.of_one(&sku, Timestamp::now()).await;
     Ok(tagged(product, stock).into_response())
@@ -426,13 +441,24 @@ async fn change(
 
 async fn discontinue(
     State(Catalog { store, pages, .. }): State<Catalog>,
-    Admin(_): Admin,
+    Admin(admin): Admin,
     Correlation(correlation_id): Correlation,
     Path(sku): Path<String>,
 ) -> Result<Response, Problem> {
-    handler::discontinue(&store, &parse_sku(&sku)?, &correlation_id).await?;
+    let context = ChangeContext { by: &admin.user_id, correlation_id: &correlation_id, at: Timestamp::now() };
+    handler::discontinue(&store, &parse_sku(&sku)?, context).await?;
     pages.clear();
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Who changed the product. Its entries stay when it is discontinued.
+async fn audit(
+    State(Catalog { store, .. }): State<Catalog>,
+    Admin(_): Admin,
+    Path(sku): Path<String>,
+    page: http::Page,
+) -> Result<Json<List<Entry>>, Problem> {
+    Ok(Json(store.audit_entries(&parse_sku(&sku)?, page).await?))
 }
 
 fn parse_sku(sku: &str) -> Result<Sku, Problem> {

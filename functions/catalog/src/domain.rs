@@ -4,7 +4,7 @@ pub mod co_purchases;
 pub mod words;
 
 use contracts::{
-    CorrelationId, Envelope, Money, NewEvent, Sku,
+    CorrelationId, Envelope, Money, NewEvent, Sku, UserId,
     events::{ProductCreated, ProductDiscontinued, ProductUpdated},
 };
 use jiff::Timestamp;
@@ -24,6 +24,31 @@ pub struct Product {
     pub discontinued: bool,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+}
+
+/// What an administrator decides about a product, as the audit trail shows it.
+#[derive(Debug, Serialize)]
+pub struct Audited<'a> {
+    name: &'a str,
+    description: &'a str,
+    category: &'a str,
+    price: Money,
+    discontinued: bool,
+}
+
+impl Product {
+    pub fn audited(&self) -> Audited<'_> {
+        let Self { name, description, category, price, discontinued, .. } = self;
+        Audited { name, description, category, price: *price, discontinued: *discontinued }
+    }
+}
+
+/// Who changes a product, in which request, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct ChangeContext<'a> {
+    pub by: &'a UserId,
+    pub correlation_id: &'a CorrelationId,
+    pub at: Timestamp,
 }
 
 /// The fields of a product that an administrator sets.

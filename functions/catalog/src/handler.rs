@@ -5,13 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use contracts::{CorrelationId, EventId, Sku};
+use contracts::{EventId, Sku};
 use jiff::Timestamp;
 use lambda_kit::dynamodb::{Budget, Conflict, TableError, TransactOutcome, retry_on_conflict};
 use tokio::time::timeout;
 
 use crate::{
-    domain::{self, ChangeError, Details, KnownVersions, Product, Rejected, co_purchases::CoPurchases},
+    domain::{
+        self, ChangeContext, ChangeError, Details, KnownVersions, Product, Rejected,
+        co_purchases::CoPurchases,
+    },
     store::Store,
 };
 
@@ -42,20 +45,20 @@ pub async fn create(
     store: &Store,
     sku: &Sku,
     details: Details,
-    correlation_id: &CorrelationId,
-    now: Timestamp,
+    context: ChangeContext<'_>,
 ) -> Result<Product, ProductError> {
-    let change = domain::create(sku.clone(), details.clone(), correlation_id, now)?;
+    let ChangeContext { correlation_id, at, .. } = context;
+    let change = domain::create(sku.clone(), details.clone(), correlation_id, at)?;
     // The product is written without a read before, so that a new one costs none. The condition of the write
     // finds a product that exists.
-    if let Ok(()) = store.write(&change).await? {
+    if let Ok(()) = store.write(&change, context).await? {
         return Ok(change.product);
     }
     // Products are not deleted, so the one that refused the write is there.
     let before = store.get(sku).await?.ok_or(ChangeError::from(Rejected::OnSale))?;
-    let change = domain::resume(before, details, correlation_id, now)?;
+    let change = domain::resume(before, details, correlation_id, at)?;
     // Another request sold it again first.
-    store.write(&change).await?.map_err(|Conflict| ChangeError::from(Rejected::OnSale))?;
+    store.write(&change, context).await?.map_err(|Conflict| ChangeError::from(Rejected::OnSale))?;
     Ok(change.product)
 }
 
@@ -69,12 +72,13 @@ pub async fn update(
     sku: &Sku,
     known: &KnownVersions,
     details: Details,
-    correlation_id: &CorrelationId,
+    context: ChangeContext<'_>,
 ) -> Result<Product, ProductError> {
     let product = store.on_sale(sku).await?.ok_or(ProductError::NotOnSale)?;
-    let change = domain::update(product, known, details, correlation_id, Timestamp::now())?;
+    let change = domain::update(product, known, details, context.correlation_id, context.at)?;
     // There is no second try, because the administrator has to see the other change before overwriting it.
-    store.write(&change).await?.map_err(|Conflict| ChangeError::from(Rejected::VersionMismatch))?;
+    let written = store.write(&change, context).await?;
+    written.map_err(|Conflict| ChangeError::from(Rejected::VersionMismatch))?;
     Ok(change.product)
 }
 
@@ -82,14 +86,10 @@ pub async fn update(
 ///
 /// # Errors
 /// When it is not on sale, or another request changed it first.
-pub async fn discontinue(
-    store: &Store,
-    sku: &Sku,
-    correlation_id: &CorrelationId,
-) -> Result<(), ProductError> {
+pub async fn discontinue(store: &Store, sku: &Sku, context: ChangeContext<'_>) -> Result<(), ProductError> {
     let product = store.on_sale(sku).await?.ok_or(ProductError::NotOnSale)?;
-    let change = domain::discontinue(product, correlation_id, Timestamp::now())?;
-    Ok(store.write(&change).await??)
+    let change = domain::discontinue(product, context.correlation_id, context.at)?;
+    Ok(store.write(&change, context).await??)
 }
 
 /// Counts an order of these products, which must be unique. Conflicts when the event was counted before.

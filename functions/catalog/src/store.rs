@@ -6,6 +6,7 @@
 //! | `PRODUCT#<sku>` | `WORD#<position>` | where the product is found in both indexes by a word of its name, while it is on sale |
 //! | `PRODUCT#<sku>` | `STOCK` | what is known of its stock (`stocks`) |
 //! | `PRODUCT#<sku>` | `TOGETHER` | its co-purchases (`co_purchases`) |
+//! | `AUDIT#<sku>` | | who changed the product (`lambda_kit::audit`) |
 //! | `EVENT#<event>` | `EVENT` | that the order of this event is counted there |
 
 mod co_purchases;
@@ -15,13 +16,18 @@ mod stocks;
 use std::{fmt::Display, sync::Arc};
 
 use contracts::Sku;
-use lambda_kit::dynamodb::{
-    Conflict, Item, Table, TableError, TransactOutcome, Write, at_version, key, key_of, to_item, with_outbox,
+use lambda_kit::{
+    audit::{self, Actor, Entry},
+    dynamodb::{
+        Conflict, Item, Table, TableError, TransactOutcome, Write, at_version, key, key_of, to_item,
+        with_outbox,
+    },
+    http::{List, Page, Problem},
 };
 use tokio::sync::Mutex;
 
 pub use self::listing::{ListError, ProductFilter, ProductPage};
-use crate::domain::{Change, Product};
+use crate::domain::{Change, ChangeContext, Product};
 
 const PRODUCT: &str = "PRODUCT";
 
@@ -46,14 +52,17 @@ impl Store {
         Ok(self.get(sku).await?.filter(|product| !product.discontinued))
     }
 
-    /// Writes a product over the version that the change was decided on, or a new one. A repeat whose first
-    /// answer was lost is a success.
-    pub async fn write(&self, change: &Change) -> Result<Result<(), Conflict>, TableError> {
+    /// Writes a product over the version that the change was decided on, or a new one, with its audit entry. A
+    /// repeat whose first answer was lost is a success.
+    pub async fn write(
+        &self,
+        change: &Change,
+        context: ChangeContext<'_>,
+    ) -> Result<Result<(), Conflict>, TableError> {
         const OPERATION: &str = "writing a product";
         let mut writes = vec![put(OPERATION, change)?];
         writes.extend(words(change));
-        // Most changes need one write only, which is sent as PutItem at half the price. It is a transaction
-        // only when the items change by which the product is found.
+        writes.push(entry(OPERATION, change, context)?);
         match self.table.transact(OPERATION, writes).await? {
             TransactOutcome::Done => Ok(Ok(())),
             TransactOutcome::ConditionFailed { .. } => {
@@ -66,6 +75,20 @@ impl Store {
             TransactOutcome::Conflict => Err(TableError::call(OPERATION, Conflict)),
         }
     }
+
+    /// Who changed the product of this SKU, the newest change first.
+    pub async fn audit_entries(&self, sku: &Sku, page: Page) -> Result<List<Entry>, Problem> {
+        audit::list(&self.table, sku.as_str(), page).await
+    }
+}
+
+fn entry(operation: &'static str, change: &Change, context: ChangeContext<'_>) -> Result<Write, TableError> {
+    let ChangeContext { by, correlation_id, at } = context;
+    let before = change.before.as_ref().map(Product::audited);
+    let difference = audit::difference(&before, &change.product.audited());
+    let difference = difference.map_err(|e| TableError::item(operation, e))?;
+    let (actor, sku) = (Actor::User(by.clone()), change.product.sku.as_str());
+    Entry::new(at, actor, &change.event.event_type, sku, correlation_id).with_change(difference).write()
 }
 
 fn put(operation: &'static str, change: &Change) -> Result<Write, TableError> {

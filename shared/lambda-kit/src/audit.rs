@@ -233,7 +233,7 @@ fn partition(subject: &str) -> String {
     format!("AUDIT#{subject}")
 }
 
-/// The description of a route that answers with [`list`]. `path` has one parameter, the subject.
+/// The description of a route that answers with [`list`], in the class `LISTS`. `path` has one parameter, the subject.
 #[cfg(feature = "openapi")]
 pub fn operation(
     path: &'static str,
@@ -241,7 +241,10 @@ pub fn operation(
     summary: &'static str,
     example: Value,
 ) -> crate::openapi::Operation {
-    use crate::openapi::{Operation, Who};
+    use crate::{
+        limits::LISTS,
+        openapi::{Operation, Who},
+    };
 
     Operation::get(
         path,
@@ -250,6 +253,7 @@ pub fn operation(
         summary,
         "The newest change first. `before` and `after` have the fields that changed. A part of `listAuditEntries`.",
     )
+    .limited(&LISTS)
     .paged()
     .answers::<List<Entry>>(
         200,

@@ -159,9 +159,10 @@ pub const PROFILE: LimitClass = LimitClass::user("profile", rate(20, 2), "change
 /// Other changes by customers and by the support.
 // Each of them begins a compensation.
 pub const CANCELS: LimitClass = LimitClass::user("cancels", rate(60, 2), "cancelling an order");
-/// Lists of orders and discount codes, and reports.
+/// Lists of orders and discount codes, audit trails, moves of stock, and reports.
 // One request reads up to 100 items.
-pub const LISTS: LimitClass = LimitClass::user("lists", rate(120, 10), "lists of orders and codes, reports");
+pub const LISTS: LimitClass =
+    LimitClass::user("lists", rate(120, 10), "lists of orders and codes, who changed what, reports");
 /// One order, payment, shipment or profile.
 // A client without a WebSocket polls every five seconds, for each open order.
 pub const READS: LimitClass =
