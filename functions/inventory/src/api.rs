@@ -1,4 +1,6 @@
-//! `/v1/inventory/{sku}`: reads, sets and adjusts the stock of a SKU.
+//! `/v1/inventory/{sku}`: reads, sets and adjusts the stock of a SKU, and shows what has changed it.
+
+mod history;
 
 use std::time::Duration;
 
@@ -47,6 +49,7 @@ pub fn routes(store: Store) -> Router {
             limit::during(&CATALOG_READS, get(show)).merge(limit::before(&STAFF, put(set))),
         )
         .route("/v1/inventory/{sku}/adjustments", limit::before(&STAFF, post(adjust)))
+        .merge(history::routes())
         .layer(Extension(LastStocks::new(CACHED_STOCKS)))
         .with_state(store)
 }
@@ -59,7 +62,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
 
     let stock =
         |available: u32| json!({"sku": "MUG-BLUE", "available": available, "availability": "in_stock"});
-    vec![
+    let mut operations = vec![
         Operation::get(
             "/v1/inventory/{sku}",
             "getStock",
@@ -96,7 +99,9 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
         .takes::<AdjustStock>(json!({"delta": -2, "reason": "broken"}))
         .idempotent()
         .answers::<StockView>(200, "The stock as it is now.", &["Idempotent-Replayed"], stock(38)),
-    ]
+    ];
+    operations.extend(history::operations());
+    operations
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -136,8 +141,8 @@ struct SetStock {
     // A million of one SKU is more than the shop's warehouse holds; a larger number is a typing error.
     #[garde(range(min = 0, max = 1_000_000))]
     available: u32,
-    // 64 shards, the settings and the adjustment stay below the 100 items of a transaction, and sell 32,000 a
-    // second.
+    // 64 shards, the settings, the adjustment, its moves and its audit entry stay below the 100 items of a
+    // transaction, and sell 32,000 a second.
     #[serde(default)]
     #[garde(inner(range(min = 1, max = 64)))]
     shards: Option<u32>,

@@ -1,6 +1,7 @@
 //! Pure: reservations, stock, and their transitions. No clock, no I/O.
 
 mod adjust;
+mod moves;
 mod plan;
 mod reservation;
 mod stock;
@@ -10,6 +11,7 @@ pub use adjust::{
     Adjustment, AdjustmentContext, AdjustmentId, InvalidAdjustment, PlannedAdjustment, SettingDecision,
     StockChange, Target, adjust, set,
 };
+pub use moves::{MoveKind, ShardDelta, StockMoves};
 pub use plan::{Plan, merged, optimistic_allocation, plan};
 pub use reservation::{
     Allocation, Change, Command, Decision, EventContext, Move, Rejected, Reservation, Status, decide,

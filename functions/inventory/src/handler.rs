@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use contracts::{OrderLine, Sku};
 use futures::future::try_join_all;
+use jiff::Timestamp;
 use lambda_kit::dynamodb::{Budget, Conflict, TableError, TransactOutcome, retry_on_conflict_with};
 
 use crate::{
@@ -136,7 +137,7 @@ async fn plan_from_stock(
         Plan::Rebalance(moves) => {
             // The outcome does not matter, because the stock is read again: another process may have moved
             // it, or taken some of it.
-            let (Ok(()) | Err(Conflict)) = store.rebalance(&moves).await?;
+            let (Ok(()) | Err(Conflict)) = store.rebalance(&moves, context, Timestamp::now()).await?;
             return Ok(None);
         }
         Plan::Short(short) => short,

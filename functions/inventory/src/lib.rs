@@ -22,6 +22,6 @@ pub use api::routes;
 pub use commands::handle as handle_command;
 pub use consumer::{EVENT_TYPES, handle as handle_event};
 pub use queries::handle as handle_query;
-pub use relay::publish_availability_changes;
+pub use relay::follow_stock;
 pub use store::{HeldPartitions, Store};
 pub use sweeper::{OrdersClient, SweepReport, sweep};

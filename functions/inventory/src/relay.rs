@@ -1,16 +1,17 @@
-//! Publishes a SKU's availability when it changes. The relay does it because it sees every change of stock in
-//! the stream, so that a reservation needs no additional read or write.
+//! What the relay does besides publishing events. It publishes a SKU's availability when it changes, and records
+//! what reservations take and return. The relay does it because it sees every change of stock in the stream, so
+//! that a reservation needs no additional read or write.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::{CorrelationId, Sku};
 use futures::future::join_all;
 use jiff::Timestamp;
-use lambda_kit::{dynamodb::TableError, error::error_chain, stream::StreamEvent};
+use lambda_kit::{dynamodb::TableError, error::error_chain, relay::Handled, stream::StreamEvent};
 
 use crate::{
-    domain::availability_change,
-    store::{Store, changed_sku},
+    domain::{StockMoves, availability_change},
+    store::{Store, changed_sku, moves_of},
 };
 
 /// Tries of reading and publishing for one SKU.
@@ -28,9 +29,46 @@ enum PublishError {
     Contended,
 }
 
+/// Publishes the availabilities that this batch of the stream may have changed, and records the moves of its
+/// reservations.
+pub async fn follow_stock(store: &Store, batch: &StreamEvent, now: Timestamp) -> Handled {
+    let (unpublished, mut handled) =
+        tokio::join!(publish_availability_changes(store, batch, now), record_moves(store, batch));
+    handled.extend(unpublished.into());
+    handled
+}
+
+/// Records what the reservations of this batch have taken or returned.
+async fn record_moves(store: &Store, batch: &StreamEvent) -> Handled {
+    let mut handled = Handled::default();
+    let (mut moves, mut records): (Vec<StockMoves>, BTreeSet<String>) = Default::default();
+    for record in &batch.records {
+        let number = record.dynamodb.sequence_number.clone();
+        match moves_of(record) {
+            Ok(found) if found.is_empty() => {}
+            Ok(found) => {
+                moves.extend(found);
+                records.insert(number);
+            }
+            Err(error) => {
+                tracing::error!(error = error_chain(&error), "a reservation of the stream cannot be read");
+                handled.unprocessable.insert(number);
+            }
+        }
+    }
+    // All together, since 25 of them cost one call.
+    if !moves.is_empty()
+        && let Err(error) = store.record_moves(&moves).await
+    {
+        tracing::error!(error = error_chain(&error), "moves of stock could not be recorded");
+        handled.failed = records;
+    }
+    handled
+}
+
 /// Publishes the availabilities that this batch of the stream may have changed. Returns the sequence numbers
 /// of the records to retry.
-pub async fn publish_availability_changes(
+async fn publish_availability_changes(
     store: &Store,
     batch: &StreamEvent,
     now: Timestamp,

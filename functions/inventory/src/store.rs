@@ -5,13 +5,16 @@
 //! | `STOCK#<sku>#<shard>` | `STOCK` | `available` of one shard, and a copy of the SKU's `low_stock` for the relay |
 //! | `SKU#<sku>` | `SETTINGS` | the number of its shards, and the quantity up to which its stock is low |
 //! | `SKU#<sku>` | `SUMMARY` | the availability that was published last, with its outbox; written by the relay alone |
-//! | `SKU#<sku>` | `ADJUSTMENT#<id>` | the record of one setting or adjustment |
+//! | `SKU#<sku>` | `ADJUSTMENT#<id>` | the record of one setting or adjustment, by which a repeat is recognised |
+//! | `MOVES#<sku>`, `MOVES#<sku>#<shard>` | `<time>#<id>#<kind>` | one change of the stock, with its shards (`moves`) |
+//! | `AUDIT#<sku>` | | who changed the stock (`lambda_kit::audit`) |
 //! | `RESERVATION#<order>` | `RESERVATION` | the stock that is held for an order, with its outbox; in the index `held` while it is held |
 //!
 //! `domain::shard_items` lists the shards of a SKU.
 
 mod held;
 mod held_index;
+mod moves;
 mod sold_out;
 mod spread;
 mod stock;
@@ -20,16 +23,23 @@ mod summary;
 
 use contracts::{OrderId, Sku};
 use lambda_kit::{
+    audit::{self, Entry},
     dynamodb::{
         Expression, Item, Table, TableError, TransactOutcome, Write, at_version, key, number, string,
         to_item, with_outbox,
     },
     health::Check,
+    http::{List, Page, Problem},
 };
 
 #[cfg(test)]
 pub use self::held_index::HELD_INDEX;
-pub use self::{held::Held, held_index::HeldPartitions, stream::changed_sku};
+pub use self::{
+    held::Held,
+    held_index::HeldPartitions,
+    moves::{Place, Posting},
+    stream::{changed_sku, moves_of},
+};
 use self::{held_index::HELD, sold_out::SoldOut, spread::Spread};
 use crate::domain::{Change, Move, Reservation, Status};
 
@@ -51,6 +61,14 @@ impl Store {
 
     pub fn health(&self) -> Check {
         self.table.health()
+    }
+
+    /// Who set or adjusted the SKU's stock, the newest change first.
+    ///
+    /// # Errors
+    /// As `audit::list`.
+    pub async fn audit_entries(&self, sku: &Sku, page: Page) -> Result<List<Entry>, Problem> {
+        audit::list(&self.table, sku.as_str(), page).await
     }
 
     /// The order's reservation (a consistent read).

@@ -3,8 +3,10 @@
 
 use std::{collections::HashMap, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
+
+use crate::dynamodb::TableError;
 
 /// The stream event that Lambda passes to a function, with the fields that a relay reads.
 #[derive(Debug, Deserialize)]
@@ -81,6 +83,18 @@ impl Image {
         serde_json::from_str::<NumberValue>(raw.get()).ok()?.value.parse().ok()
     }
 
+    /// The value that the item stores.
+    ///
+    /// # Errors
+    /// When the item has another format.
+    pub fn value<T: DeserializeOwned>(&self, operation: &'static str) -> Result<T, TableError> {
+        let attributes = self.attributes.iter();
+        let attributes = attributes.map(|(name, raw)| Ok((name.clone(), serde_json::from_str(raw.get())?)));
+        let item = attributes.collect::<serde_json::Result<HashMap<String, serde_dynamo::AttributeValue>>>();
+        let item = item.map_err(|e| TableError::item(operation, e))?;
+        serde_dynamo::from_item(item).map_err(|e| TableError::item(operation, e))
+    }
+
     /// Whether the item has an attribute `name`.
     pub fn has(&self, name: &str) -> bool {
         self.attributes.contains_key(name)
@@ -111,4 +125,25 @@ pub struct StreamBatchResponse {
 pub struct ItemFailure {
     /// Its sequence number.
     pub item_identifier: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_read_as_the_value_that_the_item_stores() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Stored {
+            name: String,
+            counts: Vec<i64>,
+        }
+
+        let json = r#"{"pk": {"S": "A"}, "name": {"S": "mug"}, "counts": {"L": [{"N": "3"}, {"N": "-1"}]}}"#;
+        let image: Image = serde_json::from_str(json).unwrap();
+        let stored = image.value::<Stored>("test").unwrap();
+        assert_eq!(stored, Stored { name: "mug".to_owned(), counts: vec![3, -1] });
+        let other: Image = serde_json::from_str(r#"{"name": {"N": "1"}}"#).unwrap();
+        assert!(!other.value::<Stored>("test").unwrap_err().is_outage());
+    }
 }

@@ -1,4 +1,4 @@
-use inventory::{HeldPartitions, Store, publish_availability_changes};
+use inventory::{HeldPartitions, Store, follow_stock};
 use jiff::Timestamp;
 use lambda_kit::{MainResult, aws, dynamodb::Table, relay, telemetry};
 
@@ -11,7 +11,7 @@ async fn main() -> MainResult {
 
     relay::run(table, vec![store.health()], publisher, move |batch| {
         let store = store.clone();
-        async move { publish_availability_changes(&store, &batch, Timestamp::now()).await }
+        async move { follow_stock(&store, &batch, Timestamp::now()).await }
     })
     .await
 }

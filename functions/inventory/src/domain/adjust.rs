@@ -141,7 +141,7 @@ pub fn set(
     let delta = i64::from(target.available) - signed(before.as_ref().map_or(0, Stock::available));
     let shards = spread(target.available, settings.shards);
     let after = Stock { settings, shards };
-    let adjustment = audit_record(&after, context, id, delta, "set".to_owned(), after.available());
+    let adjustment = record(&after, context, id, delta, "set".to_owned(), after.available());
     Ok(SettingDecision::Write(Box::new(StockChange { before, after, adjustment })))
 }
 
@@ -177,7 +177,7 @@ pub fn adjust(
         return Err(InvalidAdjustment::TooMany { available });
     }
     let moves = if delta > 0 { add(stock, delta) } else { take(stock, delta) };
-    Ok(PlannedAdjustment { adjustment: audit_record(stock, context, id, delta, reason, after), moves })
+    Ok(PlannedAdjustment { adjustment: record(stock, context, id, delta, reason, after), moves })
 }
 
 fn add(stock: &Stock, delta: i64) -> Vec<Move> {
@@ -209,7 +209,7 @@ fn step(stock: &Stock, shard: u32, delta: i64) -> Move {
     Move { sku: stock.settings.sku.clone(), shard, delta }
 }
 
-fn audit_record(
+fn record(
     stock: &Stock,
     context: AdjustmentContext<'_>,
     id: AdjustmentId,

@@ -5,16 +5,20 @@ use std::collections::HashMap;
 use contracts::{OrderId, OrderLine, Sku};
 use futures::future::join_all;
 use jiff::Timestamp;
-use lambda_kit::dynamodb::{
-    ABSENT, BatchRead, Conflict, Expression, Item, PK, TableError, Write, at_version, from_item, number,
-    string_of, to_item,
+use lambda_kit::{
+    audit::{self, Actor, Entry},
+    dynamodb::{
+        ABSENT, BatchRead, Conflict, Expression, Item, PK, TableError, Write, at_version, from_item, number,
+        string_of, to_item,
+    },
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::{Store, sku_key, stock_key, stock_move};
+use super::{Store, moves::recorded, sku_key, stock_key, stock_move};
 use crate::domain::{
-    Adjustment, AdjustmentId, Allocation, Move, PlannedAdjustment, Settings, Shard, Stock, StockChange,
-    merged, optimistic_allocation, shard_items,
+    Adjustment, AdjustmentId, Allocation, EventContext, Move, PlannedAdjustment, Settings, Shard, Stock,
+    StockChange, StockMoves, merged, optimistic_allocation, shard_items,
 };
 
 pub(super) const SETTINGS: &str = "SETTINGS";
@@ -102,7 +106,7 @@ impl Store {
         }
     }
 
-    /// Sets a SKU's stock and records the adjustment, all or nothing.
+    /// Sets a SKU's stock and records the adjustment, its moves and its audit entry, all or nothing.
     ///
     /// # Errors
     /// When the call failed or its answer was lost: it may have taken effect.
@@ -111,17 +115,22 @@ impl Store {
         let settings = &change.after.settings;
         let version = change.before.as_ref().map_or(0, |before| before.settings.version);
         let item = to_item(OPERATION, sku_key(&settings.sku, SETTINGS), settings)?;
-        let mut writes = vec![Write::put(item).when(at_version(version)), audit(&change.adjustment)?];
+        let mut writes = vec![Write::put(item).when(at_version(version)), record(&change.adjustment)?];
         for shard in &change.after.shards {
             let before = change.before.iter().flat_map(|stock| &stock.shards);
             let before = before.copied().find(|before| before.shard == shard.shard);
             writes.push(stock_set(settings, *shard, before));
         }
+        let moves = StockMoves::of_setting(change);
+        writes.extend(moves.map(|moves| recorded(OPERATION, &moves)).transpose()?);
+        let before = change.before.as_ref().map(Audited::of);
+        let after = Audited::of(&change.after);
+        writes.push(entry(OPERATION, "stock.set", &change.adjustment, &before, &after)?.write()?);
         Ok(self.table.transact(OPERATION, writes).await?.done())
     }
 
-    /// Adjusts a SKU's stock and records the adjustment, all or nothing. Conflicts when it was made before, or
-    /// a shard has less than was read.
+    /// Adjusts a SKU's stock and records the adjustment, its moves and its audit entry, all or nothing. Conflicts
+    /// when it was made before, or a shard has less than was read.
     ///
     /// # Errors
     /// As `write_stock`.
@@ -129,9 +138,19 @@ impl Store {
         &self,
         planned: &PlannedAdjustment,
     ) -> Result<Result<(), Conflict>, TableError> {
-        let mut writes = vec![audit(&planned.adjustment)?];
+        const OPERATION: &str = "adjust stock";
+        let adjustment = &planned.adjustment;
+        let mut writes = vec![record(adjustment)?];
         writes.extend(planned.moves.iter().map(stock_move));
-        Ok(self.table.transact("adjust stock", writes).await?.done())
+        writes.push(recorded(OPERATION, &StockMoves::of_adjustment(planned))?);
+        // Computed from the stock that the decision was made on, as the answer is. Orders may have changed it since;
+        // what the adjustment itself changed is among the moves.
+        let available = |quantity| json!({"available": quantity});
+        let before = available(adjustment.available.saturating_add_signed(-adjustment.delta));
+        let after = available(adjustment.available);
+        let entry = entry(OPERATION, "stock.adjusted", adjustment, &before, &after)?;
+        writes.push(entry.with_reason(&adjustment.reason).write()?);
+        Ok(self.table.transact(OPERATION, writes).await?.done())
     }
 
     /// The record of an adjustment.
@@ -142,14 +161,22 @@ impl Store {
         self.table.get("adjustment", adjustment_key(sku, id)).await
     }
 
-    /// Moves stock between the shards of a SKU. The total stays the same. Conflicts when a shard has less than
-    /// was read.
+    /// Moves stock between the shards of a SKU for an order, and records it. The total stays the same. Conflicts
+    /// when a shard has less than was read.
     ///
     /// # Errors
     /// As `write_stock`.
-    pub async fn rebalance(&self, moves: &[Move]) -> Result<Result<(), Conflict>, TableError> {
-        let writes = moves.iter().map(stock_move).collect();
-        Ok(self.table.transact("rebalance stock", writes).await?.done())
+    pub async fn rebalance(
+        &self,
+        moves: &[Move],
+        context: &EventContext,
+        now: Timestamp,
+    ) -> Result<Result<(), Conflict>, TableError> {
+        const OPERATION: &str = "rebalance stock";
+        let mut writes: Vec<Write> = moves.iter().map(stock_move).collect();
+        let record = StockMoves::of_rebalancing(moves, context, now);
+        writes.extend(record.map(|record| recorded(OPERATION, &record)).transpose()?);
+        Ok(self.table.transact(OPERATION, writes).await?.done())
     }
 
     /// Parses the found items, and remembers the number of the SKU's shards.
@@ -171,8 +198,37 @@ impl Store {
     }
 }
 
+/// What an administrator sets of a SKU's stock, as the audit trail shows it.
+#[derive(Serialize)]
+struct Audited {
+    available: u64,
+    shards: u32,
+    low_stock: u32,
+}
+
+impl Audited {
+    fn of(stock: &Stock) -> Self {
+        let Settings { shards, low_stock, .. } = stock.settings;
+        Self { available: stock.available(), shards, low_stock }
+    }
+}
+
+/// The audit entry of a setting or adjustment.
+fn entry<B: Serialize, A: Serialize>(
+    operation: &'static str,
+    action: &str,
+    adjustment: &Adjustment,
+    before: &B,
+    after: &A,
+) -> Result<Entry, TableError> {
+    let Adjustment { sku, by, at, correlation_id, .. } = adjustment;
+    let difference = audit::difference(before, after).map_err(|e| TableError::item(operation, e))?;
+    let actor = Actor::User(by.clone());
+    Ok(Entry::new(*at, actor, action, sku.as_str(), correlation_id).with_change(difference))
+}
+
 /// The record of a setting or adjustment, which makes a repeat of it fail.
-fn audit(adjustment: &Adjustment) -> Result<Write, TableError> {
+fn record(adjustment: &Adjustment) -> Result<Write, TableError> {
     let item = to_item("record an adjustment", adjustment_key(&adjustment.sku, &adjustment.id), adjustment)?;
     Ok(Write::put(item).when(ABSENT))
 }

@@ -2,12 +2,25 @@
 
 use contracts::Sku;
 use lambda_kit::{
-    dynamodb::{PK, SK},
-    stream::StreamRecord,
+    dynamodb::{PK, SK, TableError},
+    stream::{Image, StreamRecord},
 };
 
-use super::{STOCK, stock::SETTINGS};
-use crate::domain::may_have_changed;
+use super::{RESERVATION, STOCK, stock::SETTINGS};
+use crate::domain::{Reservation, StockMoves, may_have_changed};
+
+/// What the write of a reservation in this record took or returned.
+///
+/// # Errors
+/// When the item is no reservation of this code.
+pub fn moves_of(record: &StreamRecord) -> Result<Vec<StockMoves>, TableError> {
+    const OPERATION: &str = "reading a reservation of the stream";
+    let is_reservation = |image: &&Image| image.string(SK).is_some_and(|sk| sk == RESERVATION);
+    let Some(new) = record.dynamodb.new_image.as_ref().filter(is_reservation) else { return Ok(Vec::new()) };
+    let read = |image: &Image| image.value::<Reservation>(OPERATION);
+    let (before, after) = (record.dynamodb.old_image.as_ref().map(read).transpose()?, read(new)?);
+    Ok(StockMoves::of_reservation(before.map(|before| before.status), &after))
+}
 
 /// The SKU whose availability this record may have changed, if any.
 pub fn changed_sku(record: &StreamRecord) -> Option<Sku> {
