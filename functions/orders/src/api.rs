@@ -21,9 +21,11 @@ use contracts::{Money, OrderId, PricedLine, Sku};
 use jiff::Timestamp;
 use lambda_kit::{
     account::{AccountMark, AccountState},
+    audit::Entry,
     config::{self, ConfigError},
     http::{
-        Body, Correlation, FieldError, Idempotency, Identity, Problem, Query, conditional, etag,
+        Admin, Body, Correlation, FieldError, Idempotency, Identity, List, Page, Problem, Query, conditional,
+        etag,
         limit::{self, Limited},
         replayed,
     },
@@ -75,6 +77,7 @@ pub fn routes(store: Store, forecast: Forecast, require_verified_email: RequireV
         .route("/v1/orders/{id}", limit::during(&READS, get(show)))
         .route("/v1/orders/{id}/events", limit::during(&READS, get(events)))
         .route("/v1/orders/{id}/cancel", limit::before(&CANCELS, post(request_cancel)))
+        .route("/v1/orders/{id}/audit", limit::before(&LISTS, get(audit)))
         .route("/v1/reports/sales", limit::before(&LISTS, get(sales)))
         .merge(discounts::routes())
         .merge(quote::routes(forecast))
@@ -86,7 +89,7 @@ pub fn routes(store: Store, forecast: Forecast, require_verified_email: RequireV
 #[cfg(feature = "openapi")]
 pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
     use lambda_kit::{
-        http::List,
+        audit,
         openapi::{Operation, Who},
     };
     use sales::DayView;
@@ -193,6 +196,17 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
         .limited(&CANCELS)
         .answers::<OrderView>(202, "It will be cancelled, unless it completes first.", &[], order)
         .problem(409, "The order has ended."),
+        audit::operation(
+            "/v1/orders/{id}/audit",
+            "listOrderChanges",
+            "Which of the staff changed an order",
+            json!({
+                "id": "019ad0c0f00070008000000000000000", "at": placed_at,
+                "actor": "usr_0123456789abcdef0123456789abcdef", "action": "order.cancel_requested",
+                "subject": "ord_0123456789abcdef0123456789abcdef", "before": {"cancel_requested": false},
+                "after": {"cancel_requested": true}, "correlation_id": "cor_1"
+            }),
+        ),
         Operation::get(
             "/v1/reports/sales",
             "getSalesReport",
@@ -413,14 +427,24 @@ async fn request_cancel(
 ) -> Result<Response, Problem> {
     let known = load(&store, &identity, &id).await?;
     let now = Timestamp::now();
-    let history =
-        handler::execute(&store, &known.order_id, &Command::RequestCancel, &correlation_id, now).await?;
+    let history = handler::request_cancel(&store, &known, &identity.user_id, &correlation_id, now).await?;
     // A repeat finds its first request in the history and succeeds, also when the order has ended since. The
     // customer must not take that for a cancel that is under way.
     if history.order.status.is_final() {
         return Err(Rejected::Ended(history.order.status).into_problem());
     }
     Ok((StatusCode::ACCEPTED, Json(OrderView::from(&history))).into_response())
+}
+
+/// Which of the staff changed the order. What its customer and the saga did is among its events.
+async fn audit(
+    State(store): State<Store>,
+    Admin(_): Admin,
+    Path(id): Path<String>,
+    page: Page,
+) -> Result<Json<List<Entry>>, Problem> {
+    let order_id = OrderId::try_from(id).map_err(|_| no_such_order())?;
+    Ok(Json(store.audit_entries(order_id.as_str(), page).await?))
 }
 
 /// The order, if it is there and the caller may see it.

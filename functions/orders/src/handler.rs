@@ -3,9 +3,13 @@
 
 use std::time::Duration;
 
-use contracts::{CorrelationId, OrderId, PricedLine};
+use contracts::{CorrelationId, EventPayload, OrderId, PricedLine, UserId, events::OrderCancelRequested};
 use jiff::Timestamp;
-use lambda_kit::dynamodb::{Budget, Conflict, TransactOutcome, retry_on_conflict, retry_on_conflict_with};
+use lambda_kit::{
+    audit::{Actor, Entry},
+    dynamodb::{Budget, Conflict, TransactOutcome, retry_on_conflict, retry_on_conflict_with},
+};
+use serde_json::json;
 
 use crate::{
     domain::{Command, Commit, Event, EventContext, History, Offer, Order, Rejected, command_id, decide},
@@ -49,6 +53,39 @@ pub async fn execute(
     correlation_id: &CorrelationId,
     now: Timestamp,
 ) -> Result<History, ExecuteError> {
+    execute_audited(store, order_id, command, correlation_id, now, None).await
+}
+
+/// Requests the cancellation of this order for its customer, or for one of the staff, which the audit trail keeps.
+///
+/// # Errors
+/// As [`execute`].
+pub async fn request_cancel(
+    store: &Store,
+    known: &History,
+    by: &UserId,
+    correlation_id: &CorrelationId,
+    now: Timestamp,
+) -> Result<History, ExecuteError> {
+    let (order_id, command) = (&known.order_id, Command::RequestCancel);
+    let is_requested = |requested: bool| json!({"cancel_requested": requested});
+    let entry = (*by != known.user_id).then(|| {
+        let actor = Actor::User(by.clone());
+        Entry::new(now, actor, OrderCancelRequested::TYPE, order_id.as_str(), correlation_id)
+            .with_change((is_requested(false), is_requested(true)))
+    });
+    execute_audited(store, order_id, &command, correlation_id, now, entry.as_ref()).await
+}
+
+/// Executes a command, and stores the audit entry with what it changes.
+async fn execute_audited(
+    store: &Store,
+    order_id: &OrderId,
+    command: &Command,
+    correlation_id: &CorrelationId,
+    now: Timestamp,
+    entry: Option<&Entry>,
+) -> Result<History, ExecuteError> {
     let command_id = command_id(order_id, command);
     let executed = retry_on_conflict(DECISIONS, || async {
         let history = store.load(order_id).await?.ok_or(Rejected::NotPlaced)?;
@@ -72,7 +109,11 @@ pub async fn execute(
             occurred_at: now.max(history.updated_at),
         };
         let commit = commit(order.version(), command_id.clone(), &events, context)?;
-        if let Err(Conflict) = append(store, &history, &events, &commit, context).await? {
+        let appended = match entry {
+            Some(entry) => store.append_audited(&commit, context, entry).await?,
+            None => append(store, &history, &events, &commit, context).await?,
+        };
+        if let Err(Conflict) = appended {
             return Ok(Err(Conflict));
         }
         let history = history.then(commit).map_err(|source| StoreError::broken(order_id, source))?;

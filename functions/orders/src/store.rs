@@ -9,6 +9,7 @@
 //! | `SALES#<generation>#<shard>` | `<day>` | the totals of these orders for that day: one sum for each `SalesMetric` |
 //! | `PROJECTION#sales` | `GENERATIONS` | the versions of the sales projection: `live` (the active one), `building` during a replay, `oldest` |
 //! | `DISCOUNT…` | | discount codes and their uses (`discounts`) |
+//! | `AUDIT#<CODE>`, `AUDIT#<order>` | | who changed a code, and which of the staff cancelled an order (`lambda_kit::audit`) |
 //!
 //! `private` is the customer's address and payment method as JSON: outside the events, and erased when the order ends.
 
@@ -28,7 +29,9 @@ use contracts::{CorrelationId, Money, OrderId, Sku, UserId};
 use jiff::Timestamp;
 use lambda_kit::{
     account::AccountMark,
-    dynamodb::{ABSENT, BatchRead, Conflict, Item, Table, TableError, from_item, string, string_of},
+    audit::{self, Entry},
+    dynamodb::{ABSENT, BatchRead, Conflict, Item, Table, TableError, Write, from_item, string, string_of},
+    http::{List, Page, Problem},
 };
 
 pub(crate) use self::item::CHECKOUT_DETAILS;
@@ -123,6 +126,11 @@ impl Store {
         Self { table, partitioning }
     }
 
+    /// Who changed what, the newest change first. `subject` is the key of a discount code, or an order's id.
+    pub async fn audit_entries(&self, subject: &str, page: Page) -> Result<List<Entry>, Problem> {
+        audit::list(&self.table, subject, page).await
+    }
+
     /// The history of an order; `None` when it does not exist.
     pub async fn load(&self, order_id: &OrderId) -> Result<Option<History>, StoreError> {
         let commits = self.commits(order_id).await?;
@@ -178,6 +186,18 @@ impl Store {
         // The key holds the version. Of two commits of one version the second finds an item, and its caller
         // decides again.
         Ok(self.table.put_if(APPENDING, item_of(commit, context)?, ABSENT).await?)
+    }
+
+    /// Appends a later commit with its audit entry, all or nothing. Conflicts when there is one of its version, or
+    /// when another transaction is under way.
+    pub async fn append_audited(
+        &self,
+        commit: &Commit,
+        context: EventContext<'_>,
+        entry: &Entry,
+    ) -> Result<Result<(), Conflict>, StoreError> {
+        let writes = vec![Write::put(item_of(commit, context)?).when(ABSENT), entry.write()?];
+        Ok(self.table.transact(APPENDING, writes).await?.done())
     }
 
     fn first_item(

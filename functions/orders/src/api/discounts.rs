@@ -11,13 +11,15 @@ use contracts::{ChargeRule, Money, NotChargeable};
 use garde::Validate;
 use jiff::Timestamp;
 use lambda_kit::{
+    audit::{self, Actor, Entry},
     cursor,
     dynamodb::Conflict,
-    http::{Admin, Body, FieldError, List, Page, Problem, limit},
+    http::{Admin, Body, Correlation, FieldError, List, Page, Problem, limit},
     limits::{LISTS, STAFF},
     text,
 };
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::{
     domain::{Discount, DiscountCode, Reduction, Terms},
@@ -28,13 +30,13 @@ pub(super) fn routes() -> Router<Store> {
     Router::new()
         .route("/v1/discounts", limit::before(&LISTS, get(list)).merge(limit::before(&STAFF, post(create))))
         .route("/v1/discounts/{code}", limit::before(&STAFF, delete(end)))
+        .route("/v1/discounts/{code}/audit", limit::before(&LISTS, get(changes)))
 }
 
 /// The routes as openapi.json describes them.
 #[cfg(feature = "openapi")]
-pub(super) fn operations() -> [lambda_kit::openapi::Operation; 3] {
+pub(super) fn operations() -> [lambda_kit::openapi::Operation; 4] {
     use lambda_kit::openapi::{Operation, Who};
-    use serde_json::json;
 
     let discount = json!({
         "code": "AUTUMN10", "percentage": 10, "total_limit": 500, "created_at": "2026-11-21T12:00:00Z", "used": 42
@@ -71,6 +73,16 @@ pub(super) fn operations() -> [lambda_kit::openapi::Operation; 3] {
         )
         .limited(&STAFF)
         .answers_nothing(204, "No further order gets it."),
+        audit::operation(
+            "/v1/discounts/{code}/audit",
+            "listDiscountCodeChanges",
+            "Who made and ended a discount code",
+            json!({
+                "id": "019ad0c0f00070008000000000000000", "at": "2026-11-21T12:00:00Z",
+                "actor": "usr_0123456789abcdef0123456789abcdef", "action": "discount.ended", "subject": "AUTUMN10",
+                "before": {"ended": false}, "after": {"ended": true}, "correlation_id": "cor_1"
+            }),
+        ),
     ]
 }
 
@@ -161,11 +173,17 @@ impl NewDiscount {
 
 async fn create(
     State(store): State<Store>,
-    Admin(_): Admin,
+    Admin(admin): Admin,
+    Correlation(correlation_id): Correlation,
     Body(body): Body<NewDiscount>,
 ) -> Result<Response, Problem> {
-    let terms = body.terms(Timestamp::now())?;
-    store.create_discount(&terms).await?.map_err(|Conflict| {
+    let now = Timestamp::now();
+    let terms = body.terms(now)?;
+    let after = serde_json::to_value(&terms).map_err(|e| Problem::internal(&e))?;
+    let actor = Actor::User(admin.user_id);
+    let entry = Entry::new(now, actor, "discount.created", terms.code.key(), &correlation_id)
+        .with_change((Value::Null, after));
+    store.create_discount(&terms, &entry).await?.map_err(|Conflict| {
         Problem::conflict(
             "There is or was a discount code of this name. A code means one thing for ever: choose another name.",
         )
@@ -187,15 +205,33 @@ async fn list(
 
 async fn end(
     State(store): State<Store>,
-    Admin(_): Admin,
+    Admin(admin): Admin,
+    Correlation(correlation_id): Correlation,
     Path(code): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let not_found = || Problem::not_found("There is no such discount code.");
     let code = DiscountCode::try_from(code).map_err(|_| not_found())?;
+    let (actor, is_ended) = (Actor::User(admin.user_id), |ended: bool| json!({"ended": ended}));
+    let entry = Entry::new(Timestamp::now(), actor, "discount.ended", code.key(), &correlation_id)
+        .with_change((is_ended(false), is_ended(true)));
     // A repeat gets 404, too. The code does not exist any more for new orders, and that is what the caller
     // wanted.
-    store.end_discount(&code).await?.map_err(|Conflict| not_found())?;
+    store.end_discount(&code, &entry).await?.map_err(|Conflict| not_found())?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Who made and ended the code.
+async fn changes(
+    State(store): State<Store>,
+    Admin(_): Admin,
+    Path(code): Path<String>,
+    page: Page,
+) -> Result<Json<List<Entry>>, Problem> {
+    let code = DiscountCode::try_from(code).map_err(|_| not_found())?;
+    Ok(Json(store.audit_entries(&code.key(), page).await?))
+}
+
+fn not_found() -> Problem {
+    Problem::not_found("There is no such discount code.")
 }
 
 #[cfg(test)]

@@ -16,9 +16,12 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use contracts::{OrderId, UserId};
 use jiff::Timestamp;
-use lambda_kit::dynamodb::{
-    ABSENT, Budget, Conflict, Expression, Item, SK, TableError, TransactOutcome, Write, key, number,
-    retry_on_conflict, string,
+use lambda_kit::{
+    audit::Entry,
+    dynamodb::{
+        ABSENT, Budget, Conflict, Expression, Item, SK, TableError, TransactOutcome, Write, key, number,
+        retry_on_conflict, string,
+    },
 };
 
 use super::{
@@ -92,25 +95,36 @@ pub(super) fn is_discount(item: &Item) -> bool {
 }
 
 impl Store {
-    /// Creates a code. Conflicts when there is or was one of this name.
-    pub async fn create_discount(&self, terms: &Terms) -> Result<Result<(), Conflict>, StoreError> {
+    /// Creates a code, with its audit entry. Conflicts when there is or was one of this name.
+    pub async fn create_discount(
+        &self,
+        terms: &Terms,
+        entry: &Entry,
+    ) -> Result<Result<(), Conflict>, StoreError> {
         const OPERATION: &str = "creating a discount code";
         let code = terms.code.key();
         let mut item = code_key(&code);
         let terms = serde_dynamo::to_attribute_value(terms).map_err(|e| TableError::item(OPERATION, e))?;
         item.extend([(TERMS.to_owned(), terms), (USED.to_owned(), number(0))]);
-        let writes = vec![Write::put(item).when(ABSENT), Write::put(list_key(&code))];
+        let writes = vec![Write::put(item).when(ABSENT), Write::put(list_key(&code)), entry.write()?];
         self.change_code(OPERATION, writes).await
     }
 
-    /// Ends a code for new orders; orders that used it keep their discount. Conflicts when there is no active
-    /// one.
-    pub async fn end_discount(&self, code: &DiscountCode) -> Result<Result<(), Conflict>, StoreError> {
+    /// Ends a code for new orders, with its audit entry; orders that used it keep their discount. Conflicts when
+    /// there is no active one.
+    pub async fn end_discount(
+        &self,
+        code: &DiscountCode,
+        entry: &Entry,
+    ) -> Result<Result<(), Conflict>, StoreError> {
         let code = code.key();
         let end = Expression::new("SET ended = :true").value(":true", AttributeValue::Bool(true));
         let is_active = "attribute_exists(pk) AND attribute_not_exists(ended)";
-        let writes =
-            vec![Write::update(code_key(&code), end).when(is_active), Write::delete(list_key(&code))];
+        let writes = vec![
+            Write::update(code_key(&code), end).when(is_active),
+            Write::delete(list_key(&code)),
+            entry.write()?,
+        ];
         self.change_code("ending a discount code", writes).await
     }
 

@@ -2,6 +2,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use contracts::{OrderStatus, saga::UndoOutcome};
 use futures::future::join_all;
 use lambda_kit::{
+    audit::Actor,
     dynamodb::UnprocessedKeys,
     testing::{Faults, table},
 };
@@ -264,6 +265,26 @@ async fn an_overlap_is_an_error() {
         store.load(&order_id()).await,
         Err(StoreError::Broken { source: ReplayError::Overlap { found: 3 }, .. })
     ));
+}
+
+#[tokio::test]
+async fn a_cancel_by_the_staff_has_an_audit_entry_and_the_customers_own_has_none() {
+    for (by, entries) in [(user_id(), 0), (UserId::generate(), 1)] {
+        let (store, faults) = with_order(vec![]).await;
+        let known = loaded(&store).await;
+        faults.lose_answers("TransactWriteItems", lambda_kit::aws::MAX_ATTEMPTS);
+        for _ in 0..3 {
+            // The first request of the staff loses its answer.
+            let _ = handler::request_cancel(&store, &known, &by, &correlation_id(), at(1)).await;
+        }
+        assert!(loaded(&store).await.order.cancel_requested);
+        let page = Page { limit: 20, cursor: None };
+        let found = store.audit_entries(order_id().as_str(), page).await.unwrap().items;
+        assert_eq!(found.len(), entries);
+        for entry in found {
+            assert_eq!((entry.actor, &*entry.action), (Actor::User(by.clone()), "order.cancel_requested"));
+        }
+    }
 }
 
 #[tokio::test]

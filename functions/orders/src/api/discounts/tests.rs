@@ -197,10 +197,39 @@ async fn a_code_that_makes_no_sense_is_refused(#[case] discount: Value, #[case] 
     assert!(fields.len() == 1 && fields[0].starts_with(field), "{fields:?}");
 }
 
+#[tokio::test]
+async fn who_made_and_ended_a_code_is_in_the_audit_trail() {
+    let api = api().await;
+    let terms = json!({"code": "Ten-Off", "percentage": 10, "total_limit": 5});
+    api.make(&terms).await;
+    assert_eq!(api.admin("POST", "/v1/discounts", &ten_percent()).await.status, StatusCode::CONFLICT);
+    for expected in [StatusCode::NO_CONTENT, StatusCode::NOT_FOUND] {
+        assert_eq!(api.admin("DELETE", "/v1/discounts/ten-off", &Value::Null).await.status, expected);
+    }
+    // A code is the same in lower and in upper case.
+    let answer = api.admin("GET", "/v1/discounts/tEN-oFF/audit", &Value::Null).await;
+    let entries = answer.body["items"].as_array().unwrap();
+    assert_eq!(entries.len(), 2, "a refused request has no entry: {}", answer.body);
+    assert_eq!(
+        json!([entries[0]["action"], entries[0]["before"], entries[0]["after"]]),
+        json!(["discount.ended", {"ended": false}, {"ended": true}])
+    );
+    assert_eq!(json!([entries[1]["action"], entries[1]["before"]]), json!(["discount.created", null]));
+    for (field, value) in terms.as_object().unwrap() {
+        assert_eq!(&entries[1]["after"][field], value, "{field}");
+    }
+    for entry in entries {
+        assert_eq!(entry["subject"], "TEN-OFF");
+        assert!(entry["actor"].as_str().unwrap().starts_with("usr_"));
+    }
+}
+
 #[rstest]
 #[case("POST", "/v1/discounts")]
 #[case("GET", "/v1/discounts")]
 #[case("DELETE", "/v1/discounts/A")]
+#[case("GET", "/v1/discounts/A/audit")]
+#[case("GET", "/v1/orders/ord_0123456789abcdef0123456789abcdef/audit")]
 #[tokio::test]
 async fn codes_are_for_administrators(#[case] method: &str, #[case] path: &str) {
     let api = api().await;

@@ -2,7 +2,10 @@ use std::collections::BTreeMap;
 
 use contracts::{Currency, IdempotencyKey, Money, saga::UndoOutcome};
 use futures::future::join_all;
-use lambda_kit::testing::{Faults, table};
+use lambda_kit::{
+    audit::Actor,
+    testing::{Faults, table},
+};
 use rstest::rstest;
 
 use super::*;
@@ -29,10 +32,14 @@ fn code(code: &str) -> DiscountCode {
     DiscountCode::try_from(code.to_owned()).unwrap()
 }
 
+fn entry() -> Entry {
+    Entry::new(at(0), Actor::System, "test", "TEN", &correlation_id())
+}
+
 async fn with(terms: Terms) -> (Store, Faults) {
     let (table, faults) = table(&[]).await;
     let store = crate::testing::store(table);
-    assert_eq!(store.create_discount(&terms).await.unwrap(), Ok(()));
+    assert_eq!(store.create_discount(&terms, &entry()).await.unwrap(), Ok(()));
     faults.reset();
     (store, faults)
 }
@@ -246,7 +253,7 @@ async fn a_code_that_ends_while_an_order_is_on_its_way_is_not_used() {
     let order_id = order_of(&anna, 0);
     let found = store.lookup(Some(&order_id), &anna, &[], Some(&code("TEN"))).await.unwrap();
     let offer = found.discount.offer(at(1)).unwrap();
-    assert!(store.end_discount(&code("ten")).await.unwrap().is_ok());
+    assert!(store.end_discount(&code("ten"), &entry()).await.unwrap().is_ok());
     let order = NewOrder {
         order_id: &order_id,
         user_id: &anna,
@@ -265,11 +272,11 @@ async fn an_ended_code_still_gets_back_what_its_orders_give_back_and_its_name_st
     let (store, _) = with(terms()).await;
     let anna = UserId::generate();
     place(&store, &anna, 0).await.unwrap();
-    assert!(store.end_discount(&code("TEN")).await.unwrap().is_ok());
-    assert!(store.end_discount(&code("TEN")).await.unwrap().is_err());
+    assert!(store.end_discount(&code("TEN"), &entry()).await.unwrap().is_ok());
+    assert!(store.end_discount(&code("TEN"), &entry()).await.unwrap().is_err());
     run(&store, &order_of(&anna, 0), declined()).await.unwrap();
     assert_eq!(counts(&store).await.0, 0);
-    assert_eq!(store.create_discount(&terms()).await.unwrap(), Err(Conflict));
+    assert_eq!(store.create_discount(&terms(), &entry()).await.unwrap(), Err(Conflict));
     assert!(place(&store, &anna, 1).await.is_err());
 }
 
@@ -278,9 +285,13 @@ async fn codes_are_listed_by_name_without_those_that_ended() {
     let (store, _) = with(terms()).await;
     for name in ["b", "A", "C"] {
         let reduction = Reduction::Amount(Money::new(5, Currency::EUR));
-        store.create_discount(&Terms { code: code(name), reduction, ..terms() }).await.unwrap().unwrap();
+        store
+            .create_discount(&Terms { code: code(name), reduction, ..terms() }, &entry())
+            .await
+            .unwrap()
+            .unwrap();
     }
-    store.end_discount(&code("c")).await.unwrap().unwrap();
+    store.end_discount(&code("c"), &entry()).await.unwrap().unwrap();
     let names = |(found, more): (Vec<Discount>, bool)| {
         (found.into_iter().map(|discount| discount.terms.code.to_string()).collect::<Vec<_>>(), more)
     };
