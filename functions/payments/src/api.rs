@@ -12,9 +12,10 @@ use axum::{
 };
 use contracts::{Money, OrderId, UserId};
 use lambda_kit::{
-    http::{Identity, Problem, limit},
+    audit::Entry,
+    http::{Admin, Identity, List, Page, Problem, limit},
     jwt::Role,
-    limits::READS,
+    limits::{LISTS, READS},
 };
 use serde::Serialize;
 
@@ -38,6 +39,7 @@ pub fn routes(api: Api) -> Router {
         // signature costs no call.
         .route("/v1/payments/webhook", post(webhook::receive))
         .route("/v1/payments/{order_id}", limit::during(&READS, get(show)))
+        .route("/v1/payments/{order_id}/audit", limit::before(&LISTS, get(audit)))
         .with_state(api)
 }
 
@@ -64,6 +66,18 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             json!({
                 "order_id": "ord_0123456789abcdef0123456789abcdef", "status": "succeeded",
                 "amount": {"amount": 4200, "currency": "USD"}, "refunded": {"amount": 0, "currency": "USD"}
+            }),
+        ),
+        lambda_kit::audit::operation(
+            "/v1/payments/{order_id}/audit",
+            "listRefundChanges",
+            "Who refunded the payment of an order",
+            json!({
+                "id": "019ad0c0f00070008000000000000000", "at": "2026-11-21T12:00:00Z", "actor": "system",
+                "action": "payment.refunded", "subject": "ord_0123456789abcdef0123456789abcdef",
+                "before": {"status": "refunding", "refunded": {"amount": 0, "currency": "USD"}},
+                "after": {"status": "refunded", "refunded": {"amount": 4200, "currency": "USD"}},
+                "correlation_id": "cor_1"
             }),
         ),
         Operation::post(
@@ -101,12 +115,26 @@ async fn show(
     identity: Identity,
     Path(order_id): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
-    let not_found = || Problem::not_found("There is no payment of such an order of yours.");
     let order_id = OrderId::try_from(order_id).map_err(|_| not_found())?;
     let payment = api.recorder.store.get(&order_id).await.map_err(|e| Problem::unavailable(&e))?;
     let payment = payment.filter(|payment| identity.may_see(&payment.user_id, &[Role::Support]));
     let view = payment.and_then(|payment| view(payment, &identity.user_id)).ok_or_else(not_found)?;
     Ok(Json(view))
+}
+
+/// Who refunded the payment, and what became of the refunds.
+async fn audit(
+    State(api): State<Api>,
+    Admin(_): Admin,
+    Path(order_id): Path<String>,
+    page: Page,
+) -> Result<Json<List<Entry>>, Problem> {
+    let order_id = OrderId::try_from(order_id).map_err(|_| not_found())?;
+    Ok(Json(api.recorder.store.audit_entries(&order_id, page).await?))
+}
+
+fn not_found() -> Problem {
+    Problem::not_found("There is no payment of such an order of yours.")
 }
 
 /// The payment as this viewer sees it; `None` when there is nothing to show.

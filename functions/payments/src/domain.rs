@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use books::{Difference, DifferenceKind, GatewayIntent, compare};
 pub use pending::{PendingAction, StepResult};
-pub use refund::{Dispute, FailedRefund, Settlement};
+pub use refund::{Dispute, FailedRefund, RefundChange, Settlement, refund_change};
 pub use secret::Secret;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use contracts::OrderId;
 use lambda_kit::{
+    audit::{self, Entry},
     dynamodb::{Budget, Conflict, TableError, retry_on_conflict_with},
     telemetry::{self, Outcome},
 };
 
 use crate::{
-    domain::{self, EventContext, Payment, PaymentInput, Rejected},
+    domain::{self, Change, EventContext, Payment, PaymentInput, RefundChange, Rejected},
     store::Store,
 };
 
@@ -47,7 +48,10 @@ pub async fn record(
             // `decide` returns no change only for a payment that exists.
             return known.map(Ok).ok_or(RecordError::from(Rejected::NoPayment));
         };
-        if let Err(Conflict) = store.write(&change).await? {
+        let refund = known.as_ref().and_then(|before| domain::refund_change(before, &change.payment, input));
+        let entry =
+            refund.map(|refund| entry(refund, &change, context)).transpose().map_err(Rejected::Event)?;
+        if let Err(Conflict) = store.write(&change, entry.as_ref()).await? {
             // A lost answer of our own write ends here, too. `decide` then finds the input in the payment,
             // and changes nothing.
             return Ok(Err(store.get(order_id).await?));
@@ -59,4 +63,13 @@ pub async fn record(
         Ok(Ok(change.payment))
     });
     Ok(recorded.await??)
+}
+
+/// The audit entry of a refund.
+fn entry(refund: RefundChange, change: &Change, context: EventContext<'_>) -> serde_json::Result<Entry> {
+    let RefundChange { action, actor, before, after, reason } = refund;
+    let Payment { order_id, correlation_id, .. } = &change.payment;
+    let entry = Entry::new(context.now, actor, action, order_id.as_str(), correlation_id)
+        .with_change(audit::difference(&before, &after)?);
+    Ok(Entry { reason, ..entry })
 }

@@ -1,4 +1,5 @@
-//! The payments' table: one item a payment, `pk = PAYMENT#<order>`, `sk = PAYMENT`.
+//! The payments' table: one item a payment, `pk = PAYMENT#<order>`, `sk = PAYMENT`; and who refunded it, `pk =
+//! AUDIT#<order>` (`lambda_kit::audit`).
 //!
 //! Every write replaces the item, with the version that was decided on as its condition. So the stored item
 //! is always what one decision wrote, and a writer that lost the race decides again on the new item.
@@ -6,9 +7,13 @@
 use std::ops::Range;
 
 use contracts::OrderId;
-use lambda_kit::dynamodb::{
-    Conflict, Item, ItemPage, Table, TableError, at_version, from_item, key, number, string, to_item,
-    with_outbox,
+use lambda_kit::{
+    audit::{self, Entry},
+    dynamodb::{
+        Conflict, Item, ItemPage, Table, TableError, Write, at_version, from_item, key, number, string,
+        to_item, with_outbox,
+    },
+    http::{List, Page, Problem},
 };
 
 use crate::domain::{Change, Payment};
@@ -53,15 +58,29 @@ impl Store {
         Ok((payments.collect::<Result<_, _>>()?, next))
     }
 
-    /// Writes the change. Conflicts when the payment has changed since the decision.
-    pub async fn write(&self, change: &Change) -> Result<Result<(), Conflict>, TableError> {
+    /// Who refunded the payment of an order, the newest change first.
+    pub async fn audit_entries(&self, order_id: &OrderId, page: Page) -> Result<List<Entry>, Problem> {
+        audit::list(&self.table, order_id.as_str(), page).await
+    }
+
+    /// Writes the change, with its audit entry if it has one. Conflicts when the payment has changed since the
+    /// decision.
+    pub async fn write(
+        &self,
+        change: &Change,
+        entry: Option<&Entry>,
+    ) -> Result<Result<(), Conflict>, TableError> {
         const OPERATION: &str = "writing a payment";
         let item = to_item(OPERATION, payment_key(&change.payment.order_id), &change.payment)?;
         let item = match &change.event {
             Some(event) => with_outbox(OPERATION, item, std::slice::from_ref(event))?,
             None => item,
         };
-        self.table.put_if(OPERATION, item, at_version(change.payment.version - 1)).await
+        let unchanged = at_version(change.payment.version - 1);
+        // A transaction costs twice as much. Only refunds need one.
+        let Some(entry) = entry else { return self.table.put_if(OPERATION, item, unchanged).await };
+        let writes = vec![Write::put(item).when(unchanged), entry.write()?];
+        Ok(self.table.transact(OPERATION, writes).await?.done())
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::testing::{DEADLINE, Fixture, sign};
 
+mod audit;
 mod dashboard;
 mod refunds;
 

@@ -1,12 +1,15 @@
 //! Refunds and disputes.
 
-use contracts::events::RefundCause;
+use contracts::{Currency, Money, events::RefundCause};
 use jiff::Timestamp;
+use lambda_kit::audit::Actor;
 use serde::{Deserialize, Serialize};
 
-use super::{Operation, Payment, PaymentEvent, Status};
+use super::{Operation, Payment, PaymentEvent, PaymentInput, Status};
 
 const LOST: &str = "lost";
+/// The audit trail's name for a person in the gateway's dashboard, whom the gateway does not name to us.
+const DASHBOARD: &str = "gateway-dashboard";
 
 /// A dispute of the charge, as the gateway reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,4 +121,57 @@ pub(super) fn update_status(payment: &mut Payment, before: Status) {
         // The amount of a lost dispute is not owed again.
         payment.returned = 0;
     }
+}
+
+/// A change of what has gone back to the customer, for the audit trail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefundChange {
+    pub action: &'static str,
+    pub actor: Actor,
+    pub before: RefundState,
+    pub after: RefundState,
+    pub reason: Option<String>,
+}
+
+/// What has gone back to the customer, and what is owed since a refund failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RefundState {
+    status: Status,
+    refunded: Money,
+    owed: Money,
+}
+
+impl RefundState {
+    fn of(payment: &Payment, currency: Currency) -> Self {
+        let money = |minor| Money::new(minor, currency);
+        Self {
+            status: payment.status,
+            refunded: money(payment.total_refunded()),
+            owed: money(payment.returned),
+        }
+    }
+}
+
+/// What an input changed of the refunds of a payment. `None` when it changed none.
+pub fn refund_change(before: &Payment, after: &Payment, input: &PaymentInput) -> Option<RefundChange> {
+    let currency = after.charge.as_ref()?.amount.currency;
+    let (action, actor, reason) = match input {
+        PaymentInput::SettlementRecorded { by, note } if after.settlements != before.settlements => {
+            ("payment.refund_settled", Actor::Operator(by.clone()), Some(note.clone()))
+        }
+        PaymentInput::RefundFailed(failed) if after.failed_refunds != before.failed_refunds => {
+            ("payment.refund_failed", Actor::System, Some(failed.reason.clone()))
+        }
+        _ if after.refunded > before.refunded => {
+            // Without a cause, it is no refund of ours.
+            let actor = match after.refund_cause {
+                Some(_) => Actor::System,
+                None => Actor::Operator(DASHBOARD.to_owned()),
+            };
+            ("payment.refunded", actor, None)
+        }
+        _ => return None,
+    };
+    let (before, after) = (RefundState::of(before, currency), RefundState::of(after, currency));
+    Some(RefundChange { action, actor, before, after, reason })
 }
