@@ -1,4 +1,4 @@
-//! REST: the page, the dashboard, a person's data export, and the two health endpoints.
+//! REST: the page, the dashboard, a person's data export, the audit trail, and the two health endpoints.
 
 use std::sync::Arc;
 
@@ -11,14 +11,16 @@ use axum::{
 };
 use jiff::Timestamp;
 use lambda_kit::{
+    audit::Entry,
     cursor::InvalidCursor,
     health::HealthStatus,
-    http::{Correlation, Identity, OwnBody, Problem, Query, limit},
-    limits::{DASHBOARD, EXPORT, HEALTH},
+    http::{self, Admin, Correlation, Identity, List, OwnBody, Problem, Query, limit},
+    limits::{DASHBOARD, EXPORT, HEALTH, LISTS},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    audit::{Subject, trail},
     dashboard::Composer,
     export::export,
     page::Page,
@@ -40,6 +42,7 @@ pub fn routes(storefront: Storefront) -> Router {
         .route("/", get(page))
         .route("/v1/dashboard", limit::before(&DASHBOARD, get(dashboard)))
         .route("/v1/users/me/export", limit::before(&EXPORT, get(export_me)))
+        .route("/v1/audit", limit::before(&LISTS, get(audit)))
         .route("/health/live", get(live))
         .route("/health/ready", limit::before(&HEALTH, get(ready)))
         .with_state(storefront)
@@ -106,6 +109,36 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
         .problem(404, "The account was deleted.")
         .problem(503, "A part cannot be had now, and the rest alone would not be all."),
         Operation::get(
+            "/v1/audit",
+            "listAuditEntries",
+            Who::Admin,
+            "Who changed a product, its stock, a discount code, a refund or an account",
+            "The newest change first. `before` and `after` have the fields that changed. An entry is written together \
+             with its change, so the list is complete and current.",
+        )
+        .limited(&LISTS)
+        .required_query(
+            "subject",
+            "A SKU, a discount code, an order's id or a user's id.",
+            json!({"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}),
+        )
+        .paged()
+        .answers::<List<Entry>>(
+            200,
+            "The changes; none when nothing was changed.",
+            &[],
+            json!({
+                "items": [{
+                    "id": "019ad0c0f00070008000000000000000", "at": "2026-11-21T12:00:00Z", "actor": user_id,
+                    "action": "product.updated", "subject": "MUG-BLUE",
+                    "before": {"price": {"amount": 2100, "currency": "USD"}},
+                    "after": {"price": {"amount": 2300, "currency": "USD"}}, "correlation_id": "cor_1"
+                }],
+                "next_cursor": null
+            }),
+        )
+        .problem(503, "A part cannot be read now, and the rest alone would not be all."),
+        Operation::get(
             "/health/live",
             "getLiveness",
             Who::Public,
@@ -168,6 +201,25 @@ async fn export_me(
         }
         Err(down) => Err(Problem::unavailable(&down)),
     }
+}
+
+#[derive(Deserialize)]
+struct About {
+    subject: Option<String>,
+}
+
+async fn audit(
+    State(storefront): State<Storefront>,
+    Admin(admin): Admin,
+    Correlation(correlation_id): Correlation,
+    Query(About { subject }): Query<About>,
+    page: http::Page,
+    headers: HeaderMap,
+) -> Result<Json<List<Entry>>, Problem> {
+    let subject = Subject::try_from(subject.unwrap_or_default());
+    let subject = subject.map_err(|invalid| Problem::field("subject", invalid.to_string()))?;
+    let caller = Caller::new(admin, correlation_id, &headers);
+    Ok(Json(trail(&storefront.upstream, &caller, &subject, page).await?))
 }
 
 #[derive(Serialize)]

@@ -6,6 +6,7 @@
 //! calls the other contexts.
 
 mod api;
+mod audit;
 mod dashboard;
 mod export;
 mod page;

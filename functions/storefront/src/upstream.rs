@@ -33,6 +33,7 @@ pub enum Context {
     Payments,
     Fulfillment,
     Catalog,
+    Inventory,
 }
 
 impl Context {
@@ -44,6 +45,7 @@ impl Context {
             Self::Payments => "payments",
             Self::Fulfillment => "fulfillment",
             Self::Catalog => "catalog",
+            Self::Inventory => "inventory",
         }
     }
 
@@ -54,6 +56,7 @@ impl Context {
             Self::Payments => "payments-api",
             Self::Fulfillment => "fulfillment-api",
             Self::Catalog => "catalog-api",
+            Self::Inventory => "inventory-api",
         }
     }
 }
@@ -72,6 +75,7 @@ struct Breakers {
     payments: Breaker,
     fulfillment: Breaker,
     catalog: Breaker,
+    inventory: Breaker,
 }
 
 /// The user for whom a call is made.
@@ -138,6 +142,7 @@ impl Upstream {
             payments: breaker(Context::Payments),
             fulfillment: breaker(Context::Fulfillment),
             catalog: breaker(Context::Catalog),
+            inventory: breaker(Context::Inventory),
         };
         Self { functions: FunctionClient::new(sdk, stage, CALL), breakers }
     }
@@ -160,13 +165,14 @@ impl Upstream {
     }
 
     fn breaker(&self, context: Context) -> &Breaker {
-        let Breakers { users, orders, payments, fulfillment, catalog } = &self.breakers;
+        let Breakers { users, orders, payments, fulfillment, catalog, inventory } = &self.breakers;
         match context {
             Context::Users => users,
             Context::Orders => orders,
             Context::Payments => payments,
             Context::Fulfillment => fulfillment,
             Context::Catalog => catalog,
+            Context::Inventory => inventory,
         }
     }
 

@@ -8,13 +8,15 @@ use crate::error::{Error, Result};
 use crate::stage::Stage;
 
 /// All breakers: the context whose table holds it, and the dependency.
-const BREAKERS: [(&str, &str); 6] = [
+const BREAKERS: [(&str, &str); 8] = [
     ("payments", "gateway"),
     ("notifications", "email"),
     ("storefront", "users"),
     ("storefront", "orders"),
     ("storefront", "payments"),
+    ("storefront", "fulfillment"),
     ("storefront", "catalog"),
+    ("storefront", "inventory"),
 ];
 
 #[derive(Debug, clap::Subcommand)]

@@ -152,6 +152,16 @@ impl Operation {
         self.with(parameter).problem(422, "The request cannot be accepted: `errors` says why.")
     }
 
+    /// A parameter that every request must have.
+    #[must_use]
+    pub fn required_query(self, name: &'static str, description: &'static str, schema: Value) -> Self {
+        let mut operation = self.query(name, description, schema);
+        if let Some(parameter) = operation.parameters.last_mut() {
+            parameter.required = true;
+        }
+        operation
+    }
+
     /// `limit` and `cursor`, as all lists take them.
     #[must_use]
     pub fn paged(self) -> Self {

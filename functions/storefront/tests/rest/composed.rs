@@ -16,7 +16,7 @@ const ORDER: &str = "ord_0123456789abcdef0123456789abcdef";
 
 /// The functions of all contexts: what each answers to GET of an address with its query, and which of them are down.
 #[derive(Clone, Default)]
-struct Functions(Arc<Mutex<State>>);
+pub struct Functions(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -26,7 +26,7 @@ struct State {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Down {
+pub enum Down {
     Off,
     Fails,
     Answers503,
@@ -65,15 +65,15 @@ impl Respond for Functions {
 }
 
 impl Functions {
-    fn answer(&self, address: &str, body: Value) {
+    pub fn answer(&self, address: &str, body: Value) {
         self.0.lock().unwrap().answers.insert(address.to_owned(), body);
     }
 
-    fn down(&self, function: &'static str, down: Down) {
+    pub fn down(&self, function: &'static str, down: Down) {
         self.0.lock().unwrap().down.insert(function, down);
     }
 
-    fn asked(&self) -> Vec<Value> {
+    pub fn asked(&self) -> Vec<Value> {
         std::mem::take(&mut self.0.lock().unwrap().asked)
     }
 }
@@ -84,7 +84,7 @@ struct TestStorefront {
     anna: UserId,
 }
 
-fn list(items: &[Value], next_cursor: Value) -> Value {
+pub fn list(items: &[Value], next_cursor: Value) -> Value {
     json!({"items": items, "next_cursor": next_cursor})
 }
 

@@ -1,5 +1,6 @@
 //! The storefront's API, with a Lambda service that answers as the contexts would.
 
+mod audit;
 mod composed;
 
 use std::{sync::Arc, time::Duration};

@@ -11,7 +11,7 @@ const MAX_LIMIT: usize = 100;
 
 // `next_cursor` is `None` after the last page.
 #[expect(missing_docs, reason = "doc comments would stand in openapi.json, in the schema of every list")]
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "openapi", schemars(rename = "{T}List"))]
 pub struct List<T> {
