@@ -10,6 +10,7 @@ use local_stack::{
 };
 use serde::Serialize;
 
+use crate::audit::Audit;
 use crate::breaker::Breaker;
 use crate::destroy::Destroy;
 use crate::dlq::Dlq;
@@ -103,6 +104,12 @@ enum Command {
     /// See an account, change its roles, suspend or restore it, end its sessions
     #[command(subcommand)]
     Users(Users),
+    /// Show who changed a product, its stock, a discount code, a refund or an account
+    #[command(
+        after_help = "Each change with the time, who made it, what it was before and after, and the correlation id of the \
+                      request, by which its log lines are found. Changes nothing."
+    )]
+    Audit(Audit),
     /// Rebuild from events what lists of orders and the sales report are read from, while they are read
     Replay(Replay),
     /// See circuit breakers and switch them
@@ -235,6 +242,10 @@ impl Cli {
             Command::Users(users) => {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 until_interrupted(users.run(&settings, &Progress::new())).await
+            }
+            Command::Audit(audit) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(audit.run(&settings, &Progress::new())).await
             }
             Command::Replay(replay) => {
                 let settings = place.settings(Port::Any, Port::Any)?;

@@ -23,6 +23,8 @@ pub enum Error {
     #[error("{0}")]
     Users(String),
     #[error("{0}")]
+    Audit(String),
+    #[error("{0}")]
     Replay(String),
     #[error("{0}")]
     Dlq(String),

@@ -1,6 +1,7 @@
 //! The operator's command line.
 
 mod arch;
+mod audit;
 mod aws;
 mod breaker;
 mod cli;
