@@ -4,6 +4,7 @@ mod accounts;
 mod alarms;
 mod api;
 mod attention;
+mod audit;
 mod authorisation;
 mod browser;
 mod cancel;
@@ -86,6 +87,7 @@ fn main() {
         undo::tests,
         api::tests,
         authorisation::tests,
+        audit::tests,
         accounts::tests,
         verification::tests,
         shipments::tests,
