@@ -94,7 +94,7 @@ pub const INTEGRATIONS: &[Integration] = &[
         of: "a context, by the storefront",
         timeout: ATTEMPT_TIMEOUT,
         attempts: (1, "–"),
-        breaker: Some("users, orders, payments, fulfillment, catalog"),
+        breaker: Some("users, orders, payments, fulfillment, catalog, inventory"),
         bulkhead: Some(Bulkhead::Reserved(&[("storefront-api", 50)])),
         fallback: "the last answer, if it is the same for all customers; else the part is left out and named in `degraded`",
     },
