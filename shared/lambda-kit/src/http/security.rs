@@ -1,4 +1,5 @@
-//! Headers of every response that restrict what browsers do with it (OWASP ASVS 5.0, V3.4).
+//! Headers of every response that restrict what browsers do with it (OWASP ASVS 5.0, V3.4). `X-Frame-Options` is not
+//! among them: `frame-ancestors` replaces it.
 
 use axum::{
     extract::Request,
@@ -8,10 +9,14 @@ use axum::{
 };
 
 const HEADERS: [(HeaderName, HeaderValue); 6] = [
-    // Two years, as browsers' preload lists require. Browsers ignore it on plain HTTP.
-    (header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=63072000")),
+    // Two years and all subdomains, as browsers' preload lists require. Browsers ignore it on plain HTTP.
+    (header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=63072000; includeSubDomains")),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    // A response of the API is no document. The page sends a policy of its own.
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; base-uri 'none'; frame-ancestors 'none'"),
+    ),
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (
         HeaderName::from_static("permissions-policy"),
