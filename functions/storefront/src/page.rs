@@ -17,6 +17,7 @@ const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = concat!(
     include_str!("page/api.js"),
     include_str!("page/account.js"),
+    include_str!("page/profile.js"),
     include_str!("page/shop.js"),
     include_str!("page/checkout.js"),
     include_str!("page/saga.js"),

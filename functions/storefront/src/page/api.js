@@ -56,14 +56,17 @@ const BUSY_FOR = 5;
 /** Tries of a request that may be repeated. */
 const TRIES = 3;
 
-/** An error response, or no response (status 0). `retryAfter`: seconds to wait, if the shop sent them. */
+/**
+ * An error response, or no response (status 0). `retryAfter`: seconds to wait, if the shop sent them. `wantsPassword`: the
+ * request needs a recent login.
+ */
 class Problem extends Error {
-  constructor(status, data, retryAfter) {
+  constructor(status, data, { retryAfter = null, wantsPassword = false } = {}) {
     super(data?.detail ?? (status ? `The shop answered ${status}.` : 'The shop cannot be reached.'));
     this.status = status;
     this.fields = data?.errors ?? [];
     this.total = data?.total ?? null;
-    this.retryAfter = retryAfter;
+    Object.assign(this, { retryAfter, wantsPassword });
   }
 }
 
@@ -71,35 +74,55 @@ class Problem extends Error {
 let tokens = null;
 let renewing = null;
 
-async function send(method, path, { body, headers, cache } = {}) {
+/** Requests with a password or a refresh token. Their 401 is not about the access token. */
+const isLogin = (path) => path.startsWith('v1/auth/');
+
+async function send(method, path, { body, headers, cache, keepalive } = {}) {
   const sent = { ...headers };
   if (body) sent['Content-Type'] = 'application/json';
-  if (tokens) sent.Authorization = `Bearer ${tokens.access_token}`;
-  const options = { method, headers: sent, body: body && JSON.stringify(body), cache, signal: AbortSignal.timeout(ANSWER_WITHIN) };
+  if (tokens && !isLogin(path)) sent.Authorization = `Bearer ${tokens.access_token}`;
+  const options = { method, headers: sent, body: body && JSON.stringify(body), cache, keepalive, signal: AbortSignal.timeout(ANSWER_WITHIN) };
   return fetch(path, options).catch(() => { throw new Problem(0); });
 }
 
 /** Refreshes the tokens; false when the session has ended. Runs once at a time, because a refresh token that is used twice ends the session. */
 function renew() {
-  renewing ??= send('POST', 'v1/auth/refresh', { body: { refresh_token: tokens.refresh_token } })
+  const before = tokens;
+  renewing ??= send('POST', 'v1/auth/refresh', { body: { refresh_token: before.refresh_token } })
     .then(async (answer) => {
-      if (answer.ok) tokens = await answer.json();
-      else if (answer.status === 401) sessionEnded();
+      const renewed = await answer.json().catch(() => null);
+      // The user may have logged out or in meanwhile.
+      if (tokens !== before) return tokens !== null;
+      if (answer.ok) tokens = renewed;
+      // 403: the account is suspended.
+      else if ([401, 403].includes(answer.status)) sessionEnded();
       return answer.ok;
     })
     .finally(() => { renewing = null; });
   return renewing;
 }
 
-async function once(method, path, options) {
-  let answer = await send(method, path, options);
-  if (answer.status === 401 && tokens && await renew()) answer = await send(method, path, options);
-  const data = await answer.json().catch(() => null);
-  if (answer.ok) return data;
-  throw new Problem(answer.status, data, Number(answer.headers.get('Retry-After')) || (answer.status === 429 ? BUSY_FOR : null));
+/** Whether the request needs a recent login (RFC 9470). API Gateway's REST APIs rename the header. */
+function wantsPassword({ status, headers }) {
+  const challenge = headers.get('WWW-Authenticate') ?? headers.get('x-amzn-Remapped-WWW-Authenticate') ?? '';
+  return status === 401 && challenge.includes('insufficient_user_authentication');
 }
 
-/** Returns the shop's response, or throws a Problem. Repeats reads while the shop is unavailable. */
+async function once(method, path, options) {
+  let answer = await send(method, path, options);
+  const isExpired = answer.status === 401 && !wantsPassword(answer) && !isLogin(path);
+  if (isExpired && tokens && await renew()) answer = await send(method, path, options);
+  if (wantsPassword(answer) && await logInAgain(options)) answer = await send(method, path, options);
+  const data = await answer.json().catch(() => null);
+  if (answer.ok) return data;
+  const retryAfter = Number(answer.headers.get('Retry-After')) || (answer.status === 429 ? BUSY_FOR : null);
+  throw new Problem(answer.status, data, { retryAfter, wantsPassword: wantsPassword(answer) });
+}
+
+/**
+ * Returns the shop's response, or throws a Problem. Repeats reads while the shop is unavailable. If the request needs a recent
+ * login, logs in again with `password`, or asks the user for it unless `asks` is false.
+ */
 async function call(method, path, options) {
   for (let left = method === 'GET' ? TRIES : 1; ; left -= 1) {
     try { return await once(method, path, options); }
@@ -116,21 +139,75 @@ async function call(method, path, options) {
 const isWaiting = (button) => button.ariaDisabled === 'true';
 const waiting = (button, yes) => { button.ariaDisabled = String(yes); };
 
+/** By button: its current wait. */
+const holds = new WeakMap();
+
 /** Shows the remaining wait on the button, then enables it. */
 function holdBack(button, seconds) {
   const label = button.textContent;
   const end = Date.now() + seconds * 1000;
+  const hold = {};
+  holds.set(button, hold);
   waiting(button, true);
   const tick = () => {
+    if (holds.get(button) !== hold) return;
     const left = Math.ceil((end - Date.now()) / 1000);
     if (left > 0) {
-      button.textContent = `Try again in ${left} s`;
+      button.textContent = `Try again in ${left > 90 ? `${Math.ceil(left / 60)} min` : `${left} s`}`;
       setTimeout(tick, 250);
     } else {
       button.textContent = label;
-      waiting(button, false);
+      release(button);
       say('You can try again now.');
     }
   };
   tick();
+}
+
+/** Enables a button, also before its wait is over. */
+function release(button) {
+  holds.delete(button);
+  waiting(button, false);
+}
+
+// --- Forms and buttons that send requests, one at a time
+
+/** Runs `act` with the form's values. Shows a failure in the form, which keeps the values. */
+function onSubmit(form, act) {
+  const [button, error] = [form.querySelector('button:not([type])'), form.querySelector('.error')];
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    error.textContent = '';
+    for (const field of form.elements) field.ariaInvalid = null;
+    run(button, () => act(Object.fromEntries(new FormData(form))), (problem) => {
+      error.textContent = inWords(problem);
+      for (const { field } of problem.fields) if (form.elements[field]) form.elements[field].ariaInvalid = 'true';
+      form.querySelector('[aria-invalid="true"]')?.focus();
+    });
+  });
+}
+
+/** Runs `act` when the button is pressed. Shows a failure as a message. */
+function onPress(button, act) {
+  button.addEventListener('click', () => run(button, act, (problem) => say(inWords(problem), true)));
+}
+
+async function run(button, act, failed) {
+  if (isWaiting(button)) return;
+  waiting(button, true);
+  try {
+    await act();
+    release(button);
+  } catch (error) {
+    const problem = error instanceof Problem ? error : new Problem(0);
+    release(button);
+    failed(problem);
+    if (problem.retryAfter) holdBack(button, problem.retryAfter);
+  }
+}
+
+/** The problem's text with the invalid fields. */
+function inWords(problem) {
+  const fields = problem.fields.map(({ field, message }) => `${field.split('.').pop().replaceAll('_', ' ')} ${message}`);
+  return fields.length ? `Please check: ${fields.join('; ')}.` : problem.message;
 }

@@ -10,7 +10,8 @@ $('checkout').elements.country.append(...COUNTRIES.map((code) => new Option(
   countryNames.of(code) + (code === 'AQ' ? ' (no carrier ships there)' : ''), code, code === home, code === home)));
 
 // The idempotency key belongs to the contents of the order. Until the outcome is known, sending the same contents again
-// is the same order. The key and the address survive a reload of this tab, and a log-out deletes them.
+// is the same order. The key and the address survive a reload of this tab. A log-out deletes them, and so does the login of
+// another user.
 const attempt = () => tab.get('attempt');
 const forgetAttempt = () => tab.drop('attempt');
 
@@ -24,16 +25,39 @@ function keyFor({ expected_total, ...order }) {
   return key;
 }
 
-/** Fills in the user's name, or the whole order if one was sent before a reload and has no response yet. */
+/** The form's values when the session ended, and the user who entered them. */
+let entered = null;
+
+/** Removes the address from the screen. `fillInCheckout` restores it for the same user. */
+function clearCheckout() {
+  entered = { user_id: user?.user_id, fields: Object.fromEntries(new FormData($('checkout'))) };
+  $('checkout').reset();
+  $('checkout-error').textContent = '';
+}
+
+/** Removes all that the user entered, also the card's number. */
+function forgetCheckout() {
+  entered = null;
+  forgetAttempt();
+  forgetCard();
+  cardField?.clear?.();
+  $('checkout').reset();
+}
+
+/** Fills in the values from before the session ended, or the order that was sent before a reload and has no response yet. */
 function fillInCheckout() {
   const form = $('checkout').elements;
-  const last = attempt();
-  if (last?.user_id === user.user_id) {
-    const { shipping_address, payment_method } = JSON.parse(last.text);
-    for (const [name, value] of Object.entries(shipping_address)) form[name].value = value;
-    if (!STRIPE_KEY) form.payment_method.value = payment_method;
-  }
+  if (entered?.user_id === user.user_id) fill(form, entered.fields);
+  else if (attempt()?.user_id === user.user_id) {
+    const { shipping_address, payment_method } = JSON.parse(attempt().text);
+    fill(form, { ...shipping_address, ...(STRIPE_KEY ? {} : { payment_method }) });
+  } else forgetAttempt();
+  entered = null;
   form.name.value ||= user.name;
+}
+
+function fill(form, fields) {
+  for (const [name, value] of Object.entries(fields)) form[name].value = value;
 }
 
 function orderOf(form, payment_method) {
@@ -51,7 +75,7 @@ $('checkout').addEventListener('submit', async (event) => {
   if (isWaiting(button)) return;
   $('checkout-error').textContent = '';
   for (const field of form.elements) field.ariaInvalid = null;
-  if (!tokens) return showAccount('Log in to order: your basket is kept.');
+  if (!tokens) return ask('login', 'Log in to order: your basket is kept.');
 
   waiting(button, true);
   try {
@@ -71,6 +95,8 @@ $('checkout').addEventListener('submit', async (event) => {
 
 /** Shows the reason, and keeps the entered data. */
 function refused(form, button, problem) {
+  // The dialog says that the session has ended.
+  if (!tokens) return;
   for (const { field } of problem.fields) {
     const input = form.elements[field.split('.').pop()];
     if (input instanceof HTMLElement) input.ariaInvalid = 'true';
@@ -84,6 +110,8 @@ function refused(form, button, problem) {
   } else if (problem.retryAfter) {
     $('checkout-error').textContent = `The shop is busy. You can send the order again in ${problem.retryAfter} s.${kept}`;
     holdBack(button, problem.retryAfter);
+  } else if (problem.status === 403 && user.email_verified === false) {
+    $('checkout-error').textContent = `Please confirm your e-mail address first: enter the code that we sent to ${user.email} in your account. Your basket is kept.`;
   } else if (problem.status === 0 || problem.status >= 500) {
     $('checkout-error').textContent = `There was no answer whether the order was taken. Send it again.${kept}`;
   } else {

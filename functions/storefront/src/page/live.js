@@ -31,10 +31,11 @@ async function goLive() {
   clearTimeout(reconnecting);
   if (!tokens || socket) return;
   // Marks that a connection is being made, so that a second call makes no other one.
-  socket = {};
+  const mark = {};
+  socket = mark;
   try {
     const { ticket, url } = await call('POST', 'v1/realtime/tickets', { body: {} });
-    if (!tokens) return drop();
+    if (!isMine(mark)) return;
     const address = new URL(url);
     address.searchParams.set('ticket', ticket);
     const made = new WebSocket(address);
@@ -43,7 +44,7 @@ async function goLive() {
     made.onmessage = ({ data }) => isMine(made) && receive(JSON.parse(data));
     made.onclose = () => isMine(made) && lost();
     setTimeout(() => isMine(made) && !isLive() && lost(), OPEN_WITHIN);
-  } catch { lost(); }
+  } catch { if (isMine(mark)) lost(); }
 }
 
 const isMine = (one) => one === socket;

@@ -1,21 +1,28 @@
 
-// --- The two views, chosen by the fragment of the address
+// --- The views, chosen by the fragment of the address
+
+const VIEWS = ['shop', 'orders', 'profile'];
+const shownView = () => VIEWS.find((view) => !$(view).hidden);
 
 function showView() {
-  const name = location.hash === '#orders' ? 'orders' : 'shop';
-  for (const view of ['shop', 'orders']) $(view).hidden = view !== name;
-  for (const link of document.querySelectorAll('nav a')) link.ariaCurrent = link.hash === `#${name}` ? 'page' : null;
+  followLink();
+  const name = VIEWS.find((view) => location.hash === `#${view}`) ?? 'shop';
+  for (const view of VIEWS) $(view).hidden = view !== name;
+  for (const link of document.querySelectorAll('nav a, #who')) link.ariaCurrent = link.hash === `#${name}` ? 'page' : null;
+  if (name === 'profile') openProfile();
 }
 
 addEventListener('hashchange', () => {
-  const before = $('orders').hidden;
+  const before = shownView();
   showView();
   // Moves the focus to the part that changed, for people who do not see the screen.
+  if ($('account').open) return;
   if (location.hash === '#basket') $('basket-title').focus();
-  else if ($('orders').hidden !== before) $(before ? 'orders-title' : 'shop-title').focus();
+  else if (shownView() !== before) $(`${shownView()}-title`).focus();
 });
 
 $('orders-note').textContent = 'Log in to see your orders.';
-showView();
 showBasket();
+// After the browser's own jump to the fragment, which would take the focus from a dialog.
+addEventListener('load', showView);
 loadProducts().then(loadBasket).catch((problem) => say(problem.message, true));

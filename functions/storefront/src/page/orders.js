@@ -3,8 +3,8 @@
 // which arrive earlier.
 
 const FINAL = ['OrderCompleted', 'OrderCancelled'];
-/** The number of orders that are stored and shown. */
-const REMEMBERED = 20;
+/** The number of orders that are shown. */
+const SHOWN = 20;
 
 /** Orders by id. In the document the newest is first. */
 const orders = new Map();
@@ -267,10 +267,8 @@ function showOpenCount() {
 
 // --- Past orders
 
-const idsKey = () => `orders.${user.user_id}`;
-
 function orderPlaced(placed) {
-  browser.set(idsKey(), [placed.order_id, ...(browser.get(idsKey()) ?? [])].slice(0, REMEMBERED));
+  tab.set('newest', { user_id: user.user_id, order_id: placed.order_id });
   const order = addOrder(placed);
   order.view.node.open = true;
   location.hash = '#orders';
@@ -279,24 +277,20 @@ function orderPlaced(placed) {
   follow(order);
 }
 
-/** Loads the shop's list of orders. An older server has none (405 or 404); then the orders that this browser stored are loaded one by one. */
 async function loadOrders() {
   try {
-    const { items } = await call('GET', `v1/orders?limit=${REMEMBERED}`);
+    const { items } = await call('GET', `v1/orders?limit=${SHOWN}`);
     for (const order of items) addOrder(order);
     // The list is about a second old, so the latest order may be missing.
-    const [newest] = browser.get(idsKey()) ?? [];
-    if (newest && !orders.has(newest)) addOrder(await call('GET', `v1/orders/${newest}`));
-  } catch (problem) {
-    if (![404, 405].includes(problem.status)) return say(problem.message, true);
-    for (const id of browser.get(idsKey()) ?? []) {
-      try { addOrder(await call('GET', `v1/orders/${id}`)); } catch { /* Not there any more, or not now. */ }
-    }
-  }
+    const newest = tab.get('newest');
+    const isMine = newest?.user_id === user.user_id;
+    if (isMine && !orders.has(newest.order_id)) addOrder(await call('GET', `v1/orders/${newest.order_id}`));
+  } catch (problem) { return say(problem.message, true); }
   $('orders-note').textContent = orders.size ? '' : 'You have not ordered anything yet.';
 }
 
 function forgetOrders() {
+  tab.drop('newest');
   orders.clear();
   $('order-list').replaceChildren();
   $('orders-note').textContent = 'Log in to see your orders.';

@@ -138,7 +138,8 @@ $('more').addEventListener('click', () => loadProducts().catch((problem) => say(
 const MOST = 1000;
 /** The shop's total for this basket, if it differs from the prices in the list. */
 let agreedTotal = null;
-const basket = browser.get('basket') ?? {};
+// Without a prototype, because `__proto__` is a valid SKU.
+const basket = Object.assign(Object.create(null), browser.get('basket'));
 
 function setQuantity(sku, quantity) {
   agreedTotal = null;

@@ -11,6 +11,7 @@ window.Stripe = (key) => {
   return {
     elements: () => ({ create: () => ({
       on: (event, changed) => number.addEventListener(event, changed),
+      clear: () => { number.value = ''; },
       mount: (place) => document.querySelector(place).append(number),
     }) }),
     createPaymentMethod: async ({ type }) => {
