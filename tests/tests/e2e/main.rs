@@ -93,6 +93,7 @@ fn main() {
         shipments::tests,
         realtime::tests,
         page::tests,
+        page::account::tests,
         notifications::tests,
         client::tests,
         health::tests,

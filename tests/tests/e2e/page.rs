@@ -1,5 +1,6 @@
 //! The shop's page in a real browser, as its visitors use it.
 
+pub mod account;
 mod looks;
 pub mod visit;
 

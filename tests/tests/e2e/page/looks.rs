@@ -37,6 +37,10 @@ pub async fn inspect(browser: &mut Browser) -> Outcome {
             controls += 1;
             assert!(!name.is_empty(), "no name: {node}");
         }
+        // An open dialog hides the rest from screen readers, with its heading of level 1.
+        if role == "dialog" {
+            level = 1;
+        }
         if role == "heading" {
             let properties = node["properties"].as_array().into_iter().flatten();
             let own = properties
@@ -47,6 +51,6 @@ pub async fn inspect(browser: &mut Browser) -> Outcome {
             level = own;
         }
     }
-    assert!(controls > 5, "there is something to look at: {tree}");
+    assert!(controls > 2, "there is something to look at: {tree}");
     Ok(())
 }
