@@ -195,6 +195,8 @@ impl Upstream {
 }
 
 /// A request in API Gateway's format (HTTP API, payload format 2.0).
+// It has no source address. So the context does not count it against the user's rate limits: the route that the user
+// called has counted one request, and an export makes up to 200 of these.
 fn request(path: &str, caller: &Caller) -> Value {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     json!({
@@ -209,7 +211,10 @@ fn request(path: &str, caller: &Caller) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use lambda_http::request::LambdaRequest;
+    use lambda_http::{
+        RequestExt,
+        request::{LambdaRequest, RequestContext},
+    };
 
     use super::*;
 
@@ -239,5 +244,8 @@ mod tests {
         assert_eq!(read.uri().query(), Some("limit=5&customer=c"));
         assert_eq!(read.headers()["authorization"], "Bearer x");
         assert_eq!(read.headers()["x-correlation-id"], "cor_test");
+        let context = read.request_context();
+        let RequestContext::ApiGatewayV2(context) = context else { panic!("another format: {context:?}") };
+        assert_eq!(context.http.source_ip, None, "rate limits would count it");
     }
 }
