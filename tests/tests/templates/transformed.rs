@@ -508,7 +508,8 @@ mod mail_goes_out_in_the_senders_name_only {
 mod a_parameter_means_the_same_everywhere {
     use super::*;
 
-    const SHARED: [&str; 5] = ["Stage", "Architecture", "LogLevel", "LogRetentionDays", "EndpointUrl"];
+    const SHARED: [&str; 6] =
+        ["Stage", "Architecture", "LogLevel", "LogRetentionDays", "EndpointUrl", "SmsCountries"];
 
     fn wrong(templates: &[Template]) -> Vec<String> {
         let mut seen: BTreeMap<&str, (&str, &Value)> = BTreeMap::new();
