@@ -213,7 +213,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
         .problem(409, "Another account has the new address meanwhile."),
         Operation::post(
             "/v1/users/me/email",
-            "changeEmail",
+            "requestEmailChange",
             Who::User,
             "Another e-mail address: a code to it",
             "It becomes the account's when its code is confirmed (channel `email`). The present address is told. Needs a \

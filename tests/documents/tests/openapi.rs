@@ -132,9 +132,10 @@ fn every_operation_has_a_verb_of_its_own_as_its_id() {
 }
 
 /// A new one is fine, if none of these says the same.
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 21] = [
     "adjust",
     "cancel",
+    "confirm",
     "create",
     "delete",
     "discontinue",
@@ -149,6 +150,8 @@ const VERBS: [&str; 18] = [
     "refresh",
     "register",
     "report",
+    "request",
+    "resend",
     "set",
     "update",
 ];
