@@ -142,7 +142,7 @@ pub const QUOTES: LimitClass = LimitClass::user("quotes", rate(60, 2), "quotes")
 /// Routes under /v1/auth.
 // It is high enough for an office behind one address. The attempts on one account are counted separately.
 pub const AUTH: LimitClass =
-    LimitClass::network("auth", rate(200, 10), "registration, login, refresh, logout");
+    LimitClass::network("auth", rate(200, 10), "registration, login, refresh, logout, forgotten passwords");
 /// The export of one's personal data.
 // One request may take 200 invocations. Five of them are 500 orders.
 pub const EXPORT: LimitClass =
