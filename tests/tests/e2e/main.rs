@@ -93,7 +93,6 @@ fn main() {
         shipments::tests,
         realtime::tests,
         page::tests,
-        page::account::tests,
         notifications::tests,
         client::tests,
         health::tests,

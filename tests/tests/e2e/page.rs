@@ -1,6 +1,6 @@
 //! The shop's page in a real browser, as its visitors use it.
 
-pub mod account;
+mod account;
 mod looks;
 pub mod visit;
 
@@ -15,6 +15,16 @@ use crate::browser::{Browser, DESKTOP, Fate, PHONE};
 use crate::fixture::{Customer, Fixture, buy, eventually, unique};
 use crate::harness::Outcome;
 
+use account::{
+    a_change_of_address_asks_for_the_password_when_the_login_is_old,
+    a_forgotten_password_is_replaced_with_the_link_of_an_e_mail,
+    a_new_password_ends_the_other_sessions_and_is_asked_for_once, an_account_is_deleted,
+    an_address_and_a_number_are_confirmed_with_the_codes_that_were_sent,
+    an_address_is_confirmed_with_the_keyboard_alone, an_order_that_needs_a_confirmed_address_says_so,
+    nothing_of_a_user_is_left_for_the_next_one, other_sessions_are_ended_one_by_one_and_all_at_once,
+    the_account_fits_a_phone_and_everything_in_it_has_a_name,
+    the_link_of_an_e_mail_confirms_the_address_after_the_login, the_session_ends_with_the_page,
+};
 use looks::inspect;
 use visit::{
     enter_credentials, fill_in_address, is_content, log_in, order_on_page, put_in_basket, see_steps, visit,
@@ -34,6 +44,18 @@ crate::tests![
     while_the_shop_gives_no_list_the_one_of_the_last_visit_is_shown,
     the_page_fits_a_phone,
     everything_has_a_name_and_can_be_read,
+    an_address_and_a_number_are_confirmed_with_the_codes_that_were_sent,
+    the_link_of_an_e_mail_confirms_the_address_after_the_login,
+    a_forgotten_password_is_replaced_with_the_link_of_an_e_mail,
+    a_change_of_address_asks_for_the_password_when_the_login_is_old,
+    a_new_password_ends_the_other_sessions_and_is_asked_for_once,
+    other_sessions_are_ended_one_by_one_and_all_at_once,
+    the_session_ends_with_the_page,
+    nothing_of_a_user_is_left_for_the_next_one,
+    an_order_that_needs_a_confirmed_address_says_so,
+    an_account_is_deleted,
+    an_address_is_confirmed_with_the_keyboard_alone,
+    the_account_fits_a_phone_and_everything_in_it_has_a_name,
 ];
 
 async fn a_visitor_registers_buys_and_sees_the_order_complete(fixture: Fixture) -> Outcome {

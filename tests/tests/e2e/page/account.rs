@@ -13,21 +13,6 @@ use crate::harness::Outcome;
 use super::looks::inspect;
 use super::visit::{enter_credentials, fill_in_address, is_content, log_in, put_in_basket, visit};
 
-crate::tests![
-    an_address_and_a_number_are_confirmed_with_the_codes_that_were_sent,
-    the_link_of_an_e_mail_confirms_the_address_after_the_login,
-    a_forgotten_password_is_replaced_with_the_link_of_an_e_mail,
-    a_change_of_address_asks_for_the_password_when_the_login_is_old,
-    a_new_password_ends_the_other_sessions_and_is_asked_for_once,
-    other_sessions_are_ended_one_by_one_and_all_at_once,
-    the_session_ends_with_the_page,
-    nothing_of_a_user_is_left_for_the_next_one,
-    an_order_that_needs_a_confirmed_address_says_so,
-    an_account_is_deleted,
-    an_address_is_confirmed_with_the_keyboard_alone,
-    the_account_fits_a_phone_and_everything_in_it_has_a_name,
-];
-
 const NEW_PASSWORD: &str = "another correct horse";
 
 /// The newest code of this many digits that was sent to an e-mail address, apart from `used`.
@@ -122,7 +107,9 @@ async fn has_sessions(customer: &Customer, count: usize) -> Result<()> {
     .await
 }
 
-async fn an_address_and_a_number_are_confirmed_with_the_codes_that_were_sent(fixture: Fixture) -> Outcome {
+pub async fn an_address_and_a_number_are_confirmed_with_the_codes_that_were_sent(
+    fixture: Fixture,
+) -> Outcome {
     let email = format!("{}@ordersaga.example", unique("page"));
     let mut browser = visit(&fixture, "confirms").await?;
     browser.click("#log-in").await?;
@@ -165,7 +152,7 @@ async fn an_address_and_a_number_are_confirmed_with_the_codes_that_were_sent(fix
     Ok(())
 }
 
-async fn the_link_of_an_e_mail_confirms_the_address_after_the_login(fixture: Fixture) -> Outcome {
+pub async fn the_link_of_an_e_mail_confirms_the_address_after_the_login(fixture: Fixture) -> Outcome {
     let customer = fixture.customer().await?;
     let code = mailed_code(&fixture, &customer.email, "").await?;
     let mut browser = Browser::start("confirm-link").await?;
@@ -192,7 +179,7 @@ async fn mailed_token(fixture: &Fixture, address: &str) -> Result<String> {
     .await
 }
 
-async fn a_forgotten_password_is_replaced_with_the_link_of_an_e_mail(fixture: Fixture) -> Outcome {
+pub async fn a_forgotten_password_is_replaced_with_the_link_of_an_e_mail(fixture: Fixture) -> Outcome {
     let customer = fixture.customer().await?;
     let elsewhere = session_elsewhere(&fixture, &customer).await?;
     let mut browser = visit(&fixture, "forgot").await?;
@@ -230,7 +217,7 @@ async fn a_forgotten_password_is_replaced_with_the_link_of_an_e_mail(fixture: Fi
     Ok(())
 }
 
-async fn a_change_of_address_asks_for_the_password_when_the_login_is_old(fixture: Fixture) -> Outcome {
+pub async fn a_change_of_address_asks_for_the_password_when_the_login_is_old(fixture: Fixture) -> Outcome {
     let customer = fixture.customer().await?;
     let new = format!("{}@ordersaga.example", unique("new"));
     let first = mailed_code(&fixture, &customer.email, "").await?;
@@ -269,7 +256,7 @@ async fn a_change_of_address_asks_for_the_password_when_the_login_is_old(fixture
     Ok(())
 }
 
-async fn a_new_password_ends_the_other_sessions_and_is_asked_for_once(fixture: Fixture) -> Outcome {
+pub async fn a_new_password_ends_the_other_sessions_and_is_asked_for_once(fixture: Fixture) -> Outcome {
     let customer = fixture.customer().await?;
     let elsewhere = session_elsewhere(&fixture, &customer).await?;
     let mut browser = visit(&fixture, "new-password").await?;
@@ -293,7 +280,7 @@ async fn a_new_password_ends_the_other_sessions_and_is_asked_for_once(fixture: F
     Ok(())
 }
 
-async fn other_sessions_are_ended_one_by_one_and_all_at_once(fixture: Fixture) -> Outcome {
+pub async fn other_sessions_are_ended_one_by_one_and_all_at_once(fixture: Fixture) -> Outcome {
     let customer = fixture.customer().await?;
     let mut browser = visit(&fixture, "sessions").await?;
     log_in(&mut browser, &customer).await?;
@@ -330,7 +317,7 @@ async fn other_sessions_are_ended_one_by_one_and_all_at_once(fixture: Fixture) -
     Ok(())
 }
 
-async fn the_session_ends_with_the_page(fixture: Fixture) -> Outcome {
+pub async fn the_session_ends_with_the_page(fixture: Fixture) -> Outcome {
     let customer = fixture.customer().await?;
     let mut browser = visit(&fixture, "leaves").await?;
     log_in(&mut browser, &customer).await?;
@@ -355,7 +342,7 @@ async fn has_no_trace(browser: &mut Browser, words: &[&str]) -> Outcome {
     Ok(())
 }
 
-async fn nothing_of_a_user_is_left_for_the_next_one(fixture: Fixture) -> Outcome {
+pub async fn nothing_of_a_user_is_left_for_the_next_one(fixture: Fixture) -> Outcome {
     let (anna, ben) = (fixture.customer().await?, fixture.customer().await?);
     let sku = fixture.product(5).await?;
     let mut browser = visit(&fixture, "shared").await?;
@@ -395,7 +382,7 @@ async fn nothing_of_a_user_is_left_for_the_next_one(fixture: Fixture) -> Outcome
     Ok(())
 }
 
-async fn an_order_that_needs_a_confirmed_address_says_so(fixture: Fixture) -> Outcome {
+pub async fn an_order_that_needs_a_confirmed_address_says_so(fixture: Fixture) -> Outcome {
     let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
     let mut browser = visit(&fixture, "unconfirmed").await?;
     log_in(&mut browser, &customer).await?;
@@ -419,7 +406,7 @@ async fn an_order_that_needs_a_confirmed_address_says_so(fixture: Fixture) -> Ou
     Ok(())
 }
 
-async fn an_account_is_deleted(fixture: Fixture) -> Outcome {
+pub async fn an_account_is_deleted(fixture: Fixture) -> Outcome {
     let customer = fixture.customer().await?;
     let mut browser = visit(&fixture, "deletes").await?;
     log_in(&mut browser, &customer).await?;
@@ -444,7 +431,7 @@ async fn an_account_is_deleted(fixture: Fixture) -> Outcome {
     Ok(())
 }
 
-async fn an_address_is_confirmed_with_the_keyboard_alone(fixture: Fixture) -> Outcome {
+pub async fn an_address_is_confirmed_with_the_keyboard_alone(fixture: Fixture) -> Outcome {
     let customer = fixture.customer().await?;
     let mut browser = visit(&fixture, "account-keyboard").await?;
     log_in(&mut browser, &customer).await?;
@@ -460,7 +447,7 @@ async fn an_address_is_confirmed_with_the_keyboard_alone(fixture: Fixture) -> Ou
     Ok(())
 }
 
-async fn the_account_fits_a_phone_and_everything_in_it_has_a_name(fixture: Fixture) -> Outcome {
+pub async fn the_account_fits_a_phone_and_everything_in_it_has_a_name(fixture: Fixture) -> Outcome {
     let customer = fixture.customer().await?;
     let mut browser = visit(&fixture, "account-looks").await?;
     browser.click("#log-in").await?;
