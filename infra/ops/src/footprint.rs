@@ -173,7 +173,7 @@ mod tests {
     fn the_templates_say_what_can_outlive_its_stack() {
         let footprint = footprint("pr-1");
         assert_eq!(footprint.waves.first().unwrap(), &["ordersaga-pr-1-platform"]);
-        assert_eq!(footprint.waves.last().unwrap(), &["ordersaga-pr-1-orders"]);
+        assert_eq!(footprint.waves.last().unwrap(), &["ordersaga-pr-1-users", "ordersaga-pr-1-orders"]);
         assert_eq!(footprint.stacks().count(), 10);
         assert_eq!(footprint.names(Kind::Table).count(), 9);
         assert_eq!(footprint.names(Kind::Secret).collect::<Vec<_>>(), ["ordersaga-pr-1-stripe"]);

@@ -52,7 +52,7 @@ pub enum Users {
     Restore(Change),
     /// End all sessions of an account, which must log in again
     #[command(
-        after_help = "Access tokens are good until they expire, 15 minutes at most. Whoever knows the password can \
+        after_help = "Access tokens are good until they expire, 15 minutes at most. A person who knows the password can \
                             log in again: `cargo ops users suspend` prevents that."
     )]
     EndSessions(Change),

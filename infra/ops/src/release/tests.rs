@@ -180,7 +180,7 @@ fn bad_input_is_refused_with_what_is_allowed() {
     for (words, expected) in [
         (&["--stage", "Dev"][..], "small letters, digits and hyphens"),
         (&["--stage", "local"], "cargo ops up"),
-        (&["--stage", "dev", "--only", "shop"], "possible values: platform, users"),
+        (&["--stage", "dev", "--only", "shop"], "possible values: platform, catalog"),
         (&["--stage", "dev", "--arch", "mips"], "possible values: arm64, x86_64"),
         (&["--stage", "dev", "--parameter", "LogLevel"], "Name=Value"),
         (&["--stage", "dev", "--parameter", "Stage=prod"], "--stage says that"),
