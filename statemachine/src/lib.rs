@@ -6,6 +6,7 @@
 
 mod definition;
 mod files;
+pub mod interpreter;
 mod json;
 mod page;
 mod readme;

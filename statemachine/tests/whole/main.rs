@@ -2,7 +2,6 @@
 //! cancel at every moment, against services that do no more than they promise. In every case money, stock and
 //! shipment must end consistent.
 
-mod expression;
 mod machine;
 mod services;
 

@@ -13,8 +13,8 @@ use contracts::{
     },
 };
 use serde_json::{Value, json};
+use statemachine::interpreter::TIMEOUT;
 
-pub const TIMEOUT: &str = "States.Timeout";
 /// The duration of a call that does not time out.
 const CALL: Duration = Duration::from_millis(100);
 

@@ -1,30 +1,30 @@
 //! JSONata, as far as the definition uses it: paths, texts, numbers, `=`, `<`, `-`, `*`, `&`, `? :`, arrays, objects, and six
 //! functions.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 /// The values that an expression can read.
-pub struct Scope {
+#[derive(Default)]
+pub(super) struct Scope {
     /// The state's input, and then the next state's.
     pub input: Value,
     pub variables: Map<String, Value>,
     /// `$states` without `input` and `context`.
     pub states: Value,
-    /// Since the execution's start.
-    pub clock: Duration,
+    /// The context object: `Execution`, `State` and `Task`.
+    pub context: Value,
+    pub now: Timestamp,
 }
 
 /// A value of the definition, with the expressions in it.
-pub enum Template {
+pub(super) enum Template {
     Plain(Value),
     Object(Vec<(String, Template)>),
     Expression(Expression),
 }
 
-pub enum Expression {
+pub(super) enum Expression {
     Value(Value),
     Path(Vec<String>),
     Call(String, Vec<Expression>),
@@ -55,11 +55,7 @@ impl Scope {
         let (root, rest) = path.split_first().expect("a path has a root");
         let (from, rest) = match (root.as_str(), rest.first().map(String::as_str)) {
             ("states", Some("input")) => (&self.input, &rest[1..]),
-            ("states", Some("context")) if rest.last().is_some_and(|field| field == "StartTime") => {
-                return Some(json!(Timestamp::UNIX_EPOCH));
-            }
-            // The rest of the context object differs between executions and plays no part here.
-            ("states", Some("context")) => return Some(json!("context")),
+            ("states", Some("context")) => (&self.context, &rest[1..]),
             ("states", _) => (&self.states, rest),
             (variable, _) => (self.variables.get(variable)?, rest),
         };
@@ -134,7 +130,7 @@ fn call(name: &str, arguments: &[Expression], scope: &Scope) -> Option<Value> {
     let argument = |n: usize| arguments[n].evaluate(scope);
     match name {
         "exists" => Some(json!(argument(0).is_some())),
-        "millis" => Some(json!(i64::try_from(scope.clock.as_millis()).expect("a time"))),
+        "millis" => Some(json!(scope.now.as_millisecond())),
         "toMillis" => argument(0).map(|value| {
             let time: Timestamp = serde_json::from_value(value).expect("a time");
             json!(time.as_millisecond())
@@ -151,7 +147,7 @@ fn call(name: &str, arguments: &[Expression], scope: &Scope) -> Option<Value> {
             let fields = objects.as_array().expect("an array").iter().filter_map(Value::as_object).flatten();
             Some(fields.map(|(name, value)| (name.clone(), value.clone())).collect())
         }
-        other => panic!("the definition uses ${other}, which this test does not know"),
+        other => panic!("the definition uses ${other}, which the interpreter does not know"),
     }
 }
 
@@ -277,7 +273,8 @@ mod tests {
             input: json!({"order_id": "ord_1"}),
             variables: Map::from_iter([("paid_at".to_owned(), json!(1000))]),
             states: json!({"result": {"Payload": {"status": "held"}}, "errorOutput": {"Error": "Transient"}}),
-            clock: Duration::from_millis(2500),
+            context: json!({"Execution": {"StartTime": "1970-01-01T00:00:01Z", "Input": {"order_id": "ord_2"}}}),
+            now: Timestamp::from_millisecond(2500).unwrap(),
         };
         Template::read(&json!(format!("{{% {expression} %}}"))).fill(&scope)
     }
@@ -290,8 +287,8 @@ mod tests {
             ("$states.errorOutput.Error", json!("Transient")),
             ("$paid_at", json!(1000)),
             ("$millis()", json!(2500)),
-            ("$toMillis($states.context.Execution.StartTime)", json!(0)),
-            ("$states.context.Execution.Input.order_id", json!("context")),
+            ("$toMillis($states.context.Execution.StartTime)", json!(1000)),
+            ("$states.context.Execution.Input.order_id", json!("ord_2")),
             ("'order ' & $states.input.order_id & ', ' & $paid_at", json!("order ord_1, 1000")),
             ("$string($paid_at)", json!("1000")),
             ("$string('text')", json!("text")),
@@ -320,8 +317,7 @@ mod tests {
 
     #[test]
     fn a_state_is_left_with_its_variables_taken_from_what_it_saw() {
-        let mut scope =
-            Scope { input: json!({"n": 1}), variables: Map::new(), states: json!({}), clock: Duration::ZERO };
+        let mut scope = Scope { input: json!({"n": 1}), ..Scope::default() };
         let assign = Template::read(&json!({"seen": "{% $states.input.n %}"}));
         let output = Template::read(&json!({"n": 2, "text": "plain"}));
         scope.leave(Some(&assign), Some(&output));
