@@ -30,6 +30,10 @@ pub fn required(name: &'static str) -> Result<String, ConfigError> {
 
 /// The value of a variable, if it is set and not empty.
 pub fn optional(name: &str) -> Option<String> {
+    #[cfg(feature = "simulation")]
+    if let Some(instance) = crate::simulation::instance() {
+        return instance.variable(name).filter(|value| !value.is_empty());
+    }
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 

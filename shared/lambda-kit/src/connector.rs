@@ -29,6 +29,10 @@ use hyper_util::{
 /// A connector with its own pool. A call fails when its TCP connection is not established within
 /// `connect_timeout`; further timeouts are up to the caller.
 pub fn connector(connect_timeout: Duration) -> SharedHttpConnector {
+    #[cfg(feature = "simulation")]
+    if let Some(instance) = crate::simulation::instance() {
+        return instance.connector();
+    }
     let mut tcp = TcpConnector::new();
     // The TLS connector around it handles `https`. With the check, the inner one would refuse those addresses.
     tcp.enforce_http(false);

@@ -45,7 +45,7 @@ where
     R: Serialize,
 {
     let shared = Arc::new((checks, handler));
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| {
+    let function = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let shared = Arc::clone(&shared);
         let span = telemetry::invocation_span(&event.context.request_id);
         async move {
@@ -59,8 +59,12 @@ where
         .instrument(span)
         // A nest of futures as deep as ours is slow to compile and large on the stack without a box here.
         .boxed_local()
-    }))
-    .await
+    });
+    #[cfg(feature = "simulation")]
+    if let Some(instance) = crate::simulation::instance() {
+        return crate::simulation::serve(instance, function).await;
+    }
+    lambda_runtime::run(function).await
 }
 
 /// Serves a function that does nothing but say how its context is.

@@ -43,6 +43,8 @@ pub mod openapi;
 pub mod provider;
 #[cfg(feature = "relay")]
 pub mod relay;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 #[cfg(feature = "relay")]
