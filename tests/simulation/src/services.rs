@@ -1,0 +1,154 @@
+//! The services that functions call: which one a request is for, and what it does.
+
+pub mod gateway;
+pub mod keys;
+pub mod machines;
+pub mod queues;
+pub mod tables;
+pub mod topics;
+
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use serde_json::{Value, json};
+
+use crate::{
+    network::{Call, Reply},
+    world::world,
+};
+
+/// How a service says that a call failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// AWS JSON 1.0 and 1.1.
+    Json,
+    /// AWS Query, of SNS.
+    Query,
+    /// REST JSON, of Lambda.
+    Rest,
+    /// The payment gateway.
+    Stripe,
+    /// A REST API of the platform.
+    Http,
+}
+
+/// A request of a function to a service.
+#[derive(Debug)]
+pub struct Request {
+    service: String,
+    method: String,
+    path: String,
+    query: String,
+    /// `PutItem`; empty where the path says it.
+    operation: String,
+    idempotency_key: Option<String>,
+    body: String,
+}
+
+impl Request {
+    pub fn read(request: &HttpRequest) -> Self {
+        let uri = request.uri();
+        let (host, path) = uri.trim_start_matches("https://").split_once('/').unwrap_or((uri, ""));
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let body = request.body().bytes().expect("a request is in memory");
+        let body = String::from_utf8(body.to_vec()).expect("a request is text");
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        let target = target.rsplit('.').next().unwrap_or_default();
+        let action = body.strip_prefix("Action=").and_then(|rest| rest.split('&').next()).unwrap_or_default();
+        Self {
+            service: if host == gateway::HOST {
+                "stripe"
+            } else {
+                host.split('.').next().unwrap_or_default()
+            }
+            .to_owned(),
+            method: request.method().to_owned(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            operation: if target.is_empty() { action } else { target }.to_owned(),
+            idempotency_key: request.headers().get("idempotency-key").map(str::to_owned),
+            body,
+        }
+    }
+
+    /// How the call is numbered and traced.
+    pub fn call(&self) -> Call {
+        let operation = match self.service.as_str() {
+            "stripe" => format!("{} {}", self.method, self.path),
+            "lambda" => format!("Invoke {}", self.invoked()),
+            _ => self.operation.clone(),
+        };
+        let protocol = match self.service.as_str() {
+            "stripe" => Protocol::Stripe,
+            "lambda" => Protocol::Rest,
+            "sns" => Protocol::Query,
+            _ => Protocol::Json,
+        };
+        Call {
+            protocol,
+            operation: format!("{}.{operation}", self.service),
+            request: self.body.clone(),
+            is_secret: self.service == "kms",
+        }
+    }
+
+    /// The function of `2015-03-31/functions/<name>/invocations`.
+    fn invoked(&self) -> &str {
+        self.path.split('/').nth(2).unwrap_or_default()
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{}: {error}", self.body))
+    }
+}
+
+/// What the service does.
+pub async fn handle(request: Request) -> Reply {
+    let world = world();
+    match request.service.as_str() {
+        "dynamodb" => world.tables.handle(&request.operation, &request.body),
+        "sns" => world.topics.handle(&request.operation, &request.body),
+        "sqs" => world.queues.handle(&request.operation, &request.json()),
+        "states" => world.machines.handle(&request.operation, &request.json()),
+        "kms" => world.keys.handle(&request.operation, &request.json()),
+        "secretsmanager" => Reply::ok(json!({"SecretString": gateway::secret().to_string()})),
+        "lambda" => match world.functions.named(request.invoked()) {
+            Some(name) => world.functions.invoke(name, request.body.clone()).await,
+            None => Reply {
+                headers: vec![("x-amzn-errortype", "ResourceNotFoundException".to_owned())],
+                ..Reply::new(404, json!({"Message": format!("Function not found: {}", request.invoked())}))
+            },
+        },
+        "stripe" => {
+            let key = request.idempotency_key.as_deref();
+            world.gateway.handle(&request.method, &request.path, &request.query, &request.body, key)
+        }
+        other => panic!("the simulation has no service {other}: {request:?}"),
+    }
+}
+
+/// An error in JSON.
+fn error(name: &str, message: impl ToString) -> Reply {
+    Reply::new(400, json!({"__type": name, "message": message.to_string()}))
+}
+
+/// The fields of a form (URL standard, "application/x-www-form-urlencoded parsing").
+fn form(body: &str) -> Vec<(String, String)> {
+    let pairs = body.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (decoded(name), decoded(value))).collect()
+}
+
+fn decoded(text: &str) -> String {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::new();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let hex: Vec<u8> = bytes.by_ref().take(2).collect();
+                let hex = std::str::from_utf8(&hex).expect("two digits");
+                u8::from_str_radix(hex, 16).expect("two digits")
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(decoded).expect("a form is text")
+}
