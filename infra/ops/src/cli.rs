@@ -24,6 +24,7 @@ use crate::replay::Replay;
 use crate::republish::{Outbox, Republish};
 use crate::saga::Saga;
 use crate::sam_local::SamLocal;
+use crate::simulate::Simulate;
 use crate::smoke::Smoke;
 use crate::stage::Stage;
 use crate::stripe::Stripe;
@@ -130,6 +131,8 @@ enum Command {
     /// under too much load (`overload`), how live status arrives (`push`), how a hot SKU sells (`reserve`)
     #[command(subcommand)]
     Bench(Bench),
+    /// Run orders through the whole platform in one process, in virtual time, with every call going wrong in every way
+    Simulate(Simulate),
     /// Write the JSON Schemas of all events, with an example of each, into shared/contracts/schemas
     #[command(after_help = "Refuses a change to a published version that breaks a reader.")]
     Schemas,
@@ -274,6 +277,10 @@ impl Cli {
             Command::Bench(bench) => {
                 let settings = place.settings(Port::Any, Port::Any)?;
                 until_interrupted(async { Ok(bench.run(&settings, &Progress::new()).await?) }).await
+            }
+            Command::Simulate(simulate) => {
+                let settings = place.settings(Port::Any, Port::Any)?;
+                until_interrupted(simulate.run(&settings.root)).await
             }
             Command::Schemas => write_documents(place, "schemas").await,
             Command::Openapi => write_documents(place, "openapi").await,

@@ -34,6 +34,8 @@ pub enum Error {
     Unreadable { function: String, reason: String, said: String },
     #[error("{0}")]
     SamLocal(String),
+    #[error("{0}")]
+    Simulate(String),
     #[error("the stack has ended by itself. Why is in {}.", logs.join("supervisor.log").display())]
     Ended { logs: PathBuf },
     #[error("stopped by Ctrl-C")]

@@ -23,6 +23,7 @@ mod replay;
 mod republish;
 mod saga;
 mod sam_local;
+mod simulate;
 mod smoke;
 mod stage;
 mod status;
