@@ -219,10 +219,11 @@ async fn it_is_removed(stage: &Stage<'_>, aws: &Aws<'_>, before: &Listing) -> Ou
     assert_eq!(aws.listing().await?, deployed, "nothing was removed");
 
     stopped_after_its_first_stack(stage).await?;
-    let protect = |on: bool| json!({"StackName": "ordersaga-alice-users", "EnableTerminationProtection": on});
+    let protect =
+        |on: bool| json!({"StackName": "ordersaga-alice-catalog", "EnableTerminationProtection": on});
     aws.call("cloudformation", "update_termination_protection", protect(true)).await?;
     let said = stage.ops(&["destroy", "--yes", "--keep-data"], "test").await?.failed();
-    assert!(said.contains("stack ordersaga-alice-users is protected against deletion"), "{said}");
+    assert!(said.contains("stack ordersaga-alice-catalog is protected against deletion"), "{said}");
     aws.call("cloudformation", "update_termination_protection", protect(false)).await?;
     let said = stage.ops(&["destroy", "--yes", "--keep-data"], "test").await?.succeeded();
     assert!(said.stdout.contains("table ordersaga-alice-orders: kept"), "{}", said.stdout);
