@@ -84,7 +84,7 @@ async function logIn(email, password) {
   const previous = tokens;
   tokens = await call('POST', 'v1/auth/login', { body: { email, password } });
   logins += 1;
-  if (previous) endSession(previous).catch(() => { /* It expires. */ });
+  if (previous) await endSession(previous).catch(() => { /* It expires. */ });
 }
 
 const endSession = ({ refresh_token }, options) => call('POST', 'v1/auth/logout', { body: { refresh_token }, ...options });
@@ -164,9 +164,11 @@ $('log-out').addEventListener('click', async () => {
   } catch { say('You are logged out here. The shop could not be told; the session there ends by itself.'); }
 });
 
-// The tokens are lost with the page, so its session can end. With `persisted` the browser may show the page again.
-addEventListener('pagehide', ({ persisted }) => {
-  if (tokens && !persisted) endSession(tokens, { keepalive: true }).catch(() => { /* It expires. */ });
+// The tokens are lost with the page, so its session can end. The browser may show the page again ("Back"), to another person.
+addEventListener('pagehide', () => {
+  if (!tokens) return;
+  endSession(tokens, { keepalive: true }).catch(() => { /* It expires. */ });
+  leave();
 });
 
 // --- Links of e-mails: #confirm=… with the code of an address, #reset=… with the token for a new password. They are in the

@@ -113,8 +113,9 @@ async function once(method, path, options) {
   const isExpired = answer.status === 401 && !wantsPassword(answer) && !isLogin(path);
   if (isExpired && tokens && await renew()) answer = await send(method, path, options);
   if (wantsPassword(answer) && await logInAgain(options)) answer = await send(method, path, options);
-  const data = await answer.json().catch(() => null);
+  const data = await answer.json().catch(() => ({}));
   if (answer.ok) return data;
+  if (wantsPassword(answer)) data.detail = 'This needs your password. Nothing was changed.';
   const retryAfter = Number(answer.headers.get('Retry-After')) || (answer.status === 429 ? BUSY_FOR : null);
   throw new Problem(answer.status, data, { retryAfter, wantsPassword: wantsPassword(answer) });
 }

@@ -418,7 +418,7 @@ pub async fn an_account_is_deleted(fixture: Fixture) -> Outcome {
     browser.see_text("#account-title", "Enter your password").await?;
     // Without the password nothing happens.
     browser.press("Escape").await?;
-    browser.see_text("#delete-form .error", "login").await?;
+    browser.see_text("#delete-form .error", "This needs your password.").await?;
     assert_eq!(profile(&customer.shop).await?["email"], json!(customer.email));
 
     browser.click("#delete-form .danger").await?;
