@@ -19,7 +19,7 @@ pub struct Simulate {
     /// Which calls go wrong: `none`, or `single` for each call in each way, one a run [default: single]
     #[arg(long)]
     faults: Option<String>,
-    /// Not all of the runs with a fault, but so many, chosen by the seed
+    /// Only this number of the runs with a fault, chosen by the seed
     #[arg(long, value_name = "RUNS")]
     sample: Option<usize>,
     /// One run, in which this call goes wrong: <call>:<kind>, for example 17:lost; may be repeated

@@ -6,7 +6,7 @@ use clap::{Parser, ValueEnum};
 use simulation::{Fault, Plan, Scenario, Summary, Sweep, failure, run};
 use tracing::subscriber::{NoSubscriber, set_global_default};
 
-/// A run takes well under a second. One that takes so many seconds does not end.
+/// A run takes well under a second. One that takes this number of seconds does not end.
 const LIMIT: u32 = 120;
 
 /// Runs orders through the whole platform in one process, in virtual time, with faults.
@@ -26,7 +26,7 @@ struct Options {
     /// Which calls go wrong
     #[arg(long, value_enum, default_value = "single")]
     faults: Faults,
-    /// Not all of the runs with a fault, but so many, chosen by the seed
+    /// Only this number of the runs with a fault, chosen by the seed
     #[arg(long, value_name = "RUNS")]
     sample: Option<usize>,
     /// One run, in which this call goes wrong: <call>:<kind>, for example 17:lost; may be repeated

@@ -114,7 +114,7 @@ pub unsafe extern "C" fn getrandom(buffer: *mut c_void, length: size_t, flags: c
         return unsafe { syscall(SYS_getrandom, buffer, length, flags) } as ssize_t;
     }
     if length > 0 {
-        // SAFETY: the caller's pointer, which it promises to be valid for so many bytes.
+        // SAFETY: the caller's pointer, which it promises to be valid for this number of bytes.
         let bytes = unsafe { std::slice::from_raw_parts_mut(buffer.cast::<u8>(), length) };
         for chunk in bytes.chunks_mut(8) {
             chunk.copy_from_slice(&next_random().to_le_bytes()[..chunk.len()]);

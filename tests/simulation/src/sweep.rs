@@ -21,7 +21,7 @@ use crate::{
 pub struct Sweep {
     pub scenarios: Vec<Scenario>,
     pub seed: u64,
-    /// Not all runs with a fault, but so many of them, chosen by the seed.
+    /// Only this number of the runs with a fault, chosen by the seed.
     pub sample: Option<usize>,
     pub jobs: usize,
 }

@@ -116,7 +116,7 @@ impl Queues {
         }
     }
 
-    /// Receives at most so many messages, as Lambda passes them to a function (Lambda Developer Guide, "Using Lambda
+    /// Receives at most this number of messages, as Lambda passes them to a function (Lambda Developer Guide, "Using Lambda
     /// with Amazon SQS"), and hides them.
     pub fn receive(&self, arn: &str, most: usize) -> Vec<Value> {
         let queue = self.queue(arn);

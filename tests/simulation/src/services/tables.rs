@@ -83,7 +83,7 @@ impl Tables {
         self.changed.notified().await;
     }
 
-    /// The records of a table's stream after this sequence number, and at most so many.
+    /// The records of a table's stream after this sequence number, and at most this number.
     pub fn records(&self, table: &str, after: Option<&str>, most: u64) -> Vec<Value> {
         let (stream, shard) = &self.streams[table];
         let mut from = json!({"StreamArn": stream, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"});
