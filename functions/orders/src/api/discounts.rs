@@ -11,7 +11,7 @@ use contracts::{ChargeRule, Money, NotChargeable};
 use garde::Validate;
 use jiff::Timestamp;
 use lambda_kit::{
-    audit::{self, Actor, Entry},
+    audit::{Actor, Entry},
     cursor,
     dynamodb::Conflict,
     http::{Admin, Body, Correlation, FieldError, List, Page, Problem, limit},
@@ -36,7 +36,10 @@ pub(super) fn routes() -> Router<Store> {
 /// The routes as openapi.json describes them.
 #[cfg(feature = "openapi")]
 pub(super) fn operations() -> [lambda_kit::openapi::Operation; 4] {
-    use lambda_kit::openapi::{Operation, Who};
+    use lambda_kit::{
+        audit,
+        openapi::{Operation, Who},
+    };
 
     let discount = json!({
         "code": "AUTUMN10", "percentage": 10, "total_limit": 500, "created_at": "2026-11-21T12:00:00Z", "used": 42
