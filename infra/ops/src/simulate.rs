@@ -22,8 +22,8 @@ pub struct Simulate {
     /// Only this number of the runs with a fault, chosen by the seed
     #[arg(long, value_name = "RUNS")]
     sample: Option<usize>,
-    /// One run, in which this call goes wrong: <call>:<kind>, for example 17:lost; may be repeated
-    #[arg(long, value_name = "FAULT", conflicts_with = "faults")]
+    /// One run, in which this call goes wrong in this way, for example 17:lost; may be repeated
+    #[arg(long, value_name = "CALL:KIND", conflicts_with = "faults")]
     fault: Vec<String>,
     /// Print every call of a single run
     #[arg(long)]

@@ -29,8 +29,8 @@ struct Options {
     /// Only this number of the runs with a fault, chosen by the seed
     #[arg(long, value_name = "RUNS")]
     sample: Option<usize>,
-    /// One run, in which this call goes wrong: <call>:<kind>, for example 17:lost; may be repeated
-    #[arg(long, value_name = "FAULT", conflicts_with = "faults")]
+    /// One run, in which this call goes wrong: for example 17:lost; may be repeated
+    #[arg(long, value_name = "CALL:KIND", conflicts_with = "faults")]
     fault: Vec<Fault>,
     /// Print every call of a single run
     #[arg(long)]
