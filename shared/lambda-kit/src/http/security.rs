@@ -1,5 +1,4 @@
-//! Headers of every response that restrict what browsers do with it (OWASP ASVS 5.0, V3.4). `X-Frame-Options` is not
-//! among them: `frame-ancestors` replaces it.
+//! Headers of every response that restrict what browsers do with it (OWASP ASVS 5.0, V3.4).
 
 use axum::{
     extract::Request,
@@ -8,7 +7,7 @@ use axum::{
     response::Response,
 };
 
-const HEADERS: [(HeaderName, HeaderValue); 6] = [
+const HEADERS: [(HeaderName, HeaderValue); 7] = [
     // Two years and all subdomains, as browsers' preload lists require. Browsers ignore it on plain HTTP.
     (header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=63072000; includeSubDomains")),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -17,6 +16,8 @@ const HEADERS: [(HeaderName, HeaderValue); 6] = [
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static("default-src 'none'; base-uri 'none'; frame-ancestors 'none'"),
     ),
+    // For browsers and scanners that do not know `frame-ancestors`.
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (
         HeaderName::from_static("permissions-policy"),
