@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use contracts::{OrderId, Sku};
+use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use shop_client::{NewOrder, Shop, card};
@@ -86,7 +87,14 @@ async fn a_customer_lists_their_orders_and_an_administrator_everybodys(fixture: 
     eventually("the administrator sees them all", async || {
         let orders = all(&fixture.admin, "/v1/orders", 100).await?;
         let found = ids(&orders);
-        assert!(orders.is_sorted_by(|one, other| one["created_at"].as_str() >= other["created_at"].as_str()));
+        // The list is sorted by milliseconds.
+        let created = |order: &Value| order["created_at"].as_str()?.parse::<Timestamp>().ok();
+        let times: Vec<_> =
+            orders.iter().map(|order| created(order).map(Timestamp::as_millisecond)).collect();
+        assert!(
+            times.iter().all(Option::is_some) && times.is_sorted_by(|one, other| one >= other),
+            "{times:?}"
+        );
         if wanted.iter().all(|order| found.contains(order)) { Ok(()) } else { Err("some are missing")? }
     })
     .await?;
