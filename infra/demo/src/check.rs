@@ -9,7 +9,7 @@ use crate::screen::Clock;
 use crate::story::{Ending, Money, Story};
 
 /// Event consumers follow within a second or two; this allows for a busy machine.
-const WITHIN: Duration = Duration::from_secs(20);
+pub const WITHIN: Duration = Duration::from_secs(20);
 
 pub struct Checks<'a> {
     pub shop: &'a Shop,

@@ -2,10 +2,10 @@
 
 use contracts::{OrderLine, ShippingAddress};
 use local_stack::Outputs;
-use shop_client::{Gateway, NewOrder, Product, Shop, card};
+use shop_client::{Gateway, Mail, NewOrder, Product, Shop, card, eventually, mail_to};
 use uuid::Uuid;
 
-use crate::story::Story;
+use crate::{check::WITHIN, story::Story};
 
 const NAME: &str = "Demo Customer";
 /// The quantity that is bought.
@@ -13,7 +13,7 @@ const QUANTITY: u32 = 2;
 /// The largest quantity that orders-api takes on one line (`MAX_QUANTITY` in functions/orders).
 const LARGEST_QUANTITY: u64 = 1000;
 
-/// A customer who has registered and logged in.
+/// A customer who has registered, logged in, and confirmed the e-mail address.
 #[derive(Debug)]
 pub struct Customer {
     pub email: String,
@@ -50,6 +50,12 @@ impl Customer {
         let password = format!("Demo-{}", Uuid::new_v4().simple());
         anybody.register(&email, &password, NAME).await?;
         let shop = anybody.login(&email, &password).await?;
+        // An address that is not confirmed gets ten e-mails and no more for a while, and the stories send more.
+        let code = eventually("the customer has an e-mail with a code", WITHIN, async || {
+            let mails = mail_to(&outputs.aws_endpoint_url, &email).await?;
+            Ok(mails.iter().find_map(Mail::code).ok_or("no e-mail with a code")?.to_owned())
+        });
+        shop.confirm_email(&code.await?).await?;
         let shelf = shelf(&shop).await?;
         Ok(Self { email, shop, gateway: Gateway::new(&outputs.stripe_url), shelf })
     }

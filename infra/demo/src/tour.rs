@@ -34,7 +34,10 @@ impl<'a> Tour<'a> {
     /// The shop does not answer, or has too little to sell.
     pub async fn begin(outputs: &'a Outputs, screen: &'a Screen) -> shop_client::Result<Self> {
         let customer = Customer::register(outputs).await?;
-        screen.say(&format!("\n{} has registered and logged in. The shop sells:", customer.email));
+        screen.say(&format!(
+            "\n{} has registered, logged in, and confirmed the e-mail address. The shop sells:",
+            customer.email
+        ));
         for Shelved { product, available } in customer.shelf.iter().take(SHOWN) {
             let price = product.price.to_string();
             screen.say(&format!(

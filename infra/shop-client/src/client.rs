@@ -82,6 +82,12 @@ impl Shop {
         Ok(self.with_token(tokens.access_token))
     }
 
+    /// Confirms this user's e-mail address with the code that was sent to it.
+    pub async fn confirm_email(&self, code: &str) -> Result<()> {
+        let body = json!({"channel": "email", "code": code});
+        self.call(Method::POST, "/v1/users/me/verifications/confirm").json(&body).send().await?.succeeded()
+    }
+
     /// All products, from all pages.
     pub async fn products(&self) -> Result<Vec<Product>> {
         let mut products = Vec::new();
@@ -123,8 +129,7 @@ impl Shop {
 
     /// Deletes this user's account. It is erased in the background.
     pub async fn leave(&self) -> Result<()> {
-        let answer = self.call(Method::DELETE, "/v1/users/me").send().await?;
-        if answer.status.is_success() { Ok(()) } else { answer.read::<Value>().map(drop) }
+        self.call(Method::DELETE, "/v1/users/me").send().await?.succeeded()
     }
 
     pub async fn ticket(&self) -> Result<Ticket> {
@@ -251,14 +256,23 @@ impl Answer {
     /// # Errors
     /// It is a refusal, or no `T`.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T> {
-        if !self.status.is_success() {
-            return Err(Error::Refused { call: self.call.clone(), status: self.status, said: self.said() });
-        }
+        self.succeeded()?;
         serde_json::from_str(&self.body).map_err(|source| Error::Unreadable {
             call: self.call.clone(),
             body: self.body.clone(),
             source,
         })
+    }
+
+    /// For a request whose success has no body.
+    ///
+    /// # Errors
+    /// It is a refusal.
+    pub fn succeeded(&self) -> Result<()> {
+        if self.status.is_success() {
+            return Ok(());
+        }
+        Err(Error::Refused { call: self.call.clone(), status: self.status, said: self.said() })
     }
 
     /// Why it was refused: the problem's detail and fields, or the text itself.

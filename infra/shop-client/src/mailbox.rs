@@ -22,6 +22,25 @@ pub struct Text {
     pub message: String,
 }
 
+impl Mail {
+    /// The code in it, if it has one: a number of 8 digits.
+    pub fn code(&self) -> Option<&str> {
+        number(&self.body_text, 8)
+    }
+}
+
+impl Text {
+    /// The code in it, if it has one: a number of 6 digits.
+    pub fn code(&self) -> Option<&str> {
+        number(&self.message, 6)
+    }
+}
+
+/// The first number of exactly this many digits.
+fn number(text: &str, digits: usize) -> Option<&str> {
+    text.split(|c: char| !c.is_ascii_digit()).find(|number| number.len() == digits)
+}
+
 #[derive(Deserialize)]
 struct Texts {
     /// By phone number.

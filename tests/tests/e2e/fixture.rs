@@ -122,8 +122,7 @@ impl Fixture {
         eventually(&format!("an e-mail with a code: {subject}"), async || {
             let mails = mail_to(&self.outputs.aws_endpoint_url, address).await?;
             let newest = mails.iter().rev().find(|mail| mail.subject == subject).ok_or("no such e-mail")?;
-            let code = newest.body_text.lines().find(|line| is_code(line, 8));
-            Ok(code.ok_or("the e-mail has no code")?.to_owned())
+            Ok(newest.code().ok_or("the e-mail has no code")?.to_owned())
         })
         .await
     }
@@ -131,9 +130,9 @@ impl Fixture {
     /// The code in the newest SMS.
     pub async fn code_by_sms(&self, customer: &Customer) -> Result<String> {
         eventually("an SMS with a code", async || {
-            let newest = self.texts(customer).await?.pop().ok_or("no SMS")?;
-            let code = newest.split_whitespace().find(|word| is_code(word, 6));
-            Ok(code.ok_or("the SMS has no code")?.to_owned())
+            let phone = customer.phone.as_deref().ok_or("the customer has no number")?;
+            let newest = texts_to(&self.outputs.aws_endpoint_url, phone).await?.pop().ok_or("no SMS")?;
+            Ok(newest.code().ok_or("the SMS has no code")?.to_owned())
         })
         .await
     }
@@ -273,8 +272,7 @@ impl Customer {
 
     /// A request whose success has no body.
     pub async fn post(&self, path: &str, body: &Value) -> Result<()> {
-        let answer = self.shop.call(Method::POST, path).json(body).send_once().await?;
-        if answer.status.is_success() { Ok(()) } else { answer.read::<Value>().map(drop) }
+        self.shop.call(Method::POST, path).json(body).send_once().await?.succeeded()
     }
 
     /// Whether orders has a price for a product. Uses an order that is refused in any case, because it also
@@ -356,11 +354,6 @@ pub fn subject(user: &UserId, roles: Vec<Role>) -> Subject {
         auth_time: jiff::Timestamp::now().as_second(),
         email_verified: true,
     }
-}
-
-/// Whether a text is a code with this many digits.
-fn is_code(text: &str, digits: usize) -> bool {
-    text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Asks until it is so, or the deadline is over.

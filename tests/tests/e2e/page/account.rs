@@ -4,7 +4,7 @@ use contracts::UserId;
 use lambda_kit::jwt::Audience;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use shop_client::{Shop, mail_to, texts_to};
+use shop_client::{Mail, Shop, Text, mail_to, texts_to};
 
 use crate::browser::{Browser, Fate, PHONE};
 use crate::fixture::{Customer, Fixture, Result, eventually, signer, subject, unique};
@@ -19,8 +19,8 @@ const NEW_PASSWORD: &str = "another correct horse";
 async fn mailed_code(fixture: &Fixture, address: &str, used: &str) -> Result<String> {
     eventually(&format!("a code for {address}"), async || {
         let mails = mail_to(&fixture.outputs.aws_endpoint_url, address).await?;
-        let codes = mails.iter().rev().filter_map(|mail| number(&mail.body_text, 8));
-        Ok(codes.into_iter().find(|code| code != used).ok_or("no e-mail with a code")?)
+        let mut codes = mails.iter().rev().filter_map(Mail::code);
+        Ok(codes.find(|code| *code != used).ok_or("no e-mail with a code")?.to_owned())
     })
     .await
 }
@@ -28,15 +28,9 @@ async fn mailed_code(fixture: &Fixture, address: &str, used: &str) -> Result<Str
 async fn texted_code(fixture: &Fixture, phone: &str) -> Result<String> {
     eventually(&format!("a code for {phone}"), async || {
         let texts = texts_to(&fixture.outputs.aws_endpoint_url, phone).await?;
-        Ok(texts.iter().rev().find_map(|text| number(&text.message, 6)).ok_or("no text with a code")?)
+        Ok(texts.iter().rev().find_map(Text::code).ok_or("no text with a code")?.to_owned())
     })
     .await
-}
-
-/// The first number of exactly this many digits.
-fn number(text: &str, digits: usize) -> Option<String> {
-    let numbers = text.split(|c: char| !c.is_ascii_digit());
-    numbers.into_iter().find(|number| number.len() == digits).map(str::to_owned)
 }
 
 async fn profile(shop: &Shop) -> Result<Value> {
