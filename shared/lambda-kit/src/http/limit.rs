@@ -210,6 +210,15 @@ impl Caller {
         Ok(Some(Self { limits, class, id }))
     }
 
+    async fn of_request(
+        class: &'static LimitClass,
+        request: Request,
+    ) -> Result<(Option<Self>, Request), Problem> {
+        let (mut parts, body) = request.into_parts();
+        let caller = Self::of(class, &mut parts).await?;
+        Ok((caller, Request::from_parts(parts, body)))
+    }
+
     async fn take(&self) -> Result<Allowance, Problem> {
         self.limits.take(self.class, &self.id, Timestamp::now()).await
     }
@@ -224,9 +233,7 @@ async fn take_before(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let (mut parts, body) = request.into_parts();
-    let caller = Caller::of(class, &mut parts).await?;
-    let request = Request::from_parts(parts, body);
+    let (caller, request) = Caller::of_request(class, request).await?;
     let Some(caller) = caller else { return Ok(next.run(request).await) };
     let allowance = caller.take().await?;
     let mut response = next.run(request).await;
@@ -239,9 +246,7 @@ async fn take_during(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let (mut parts, body) = request.into_parts();
-    let caller = Caller::of(class, &mut parts).await?;
-    let request = Request::from_parts(parts, body);
+    let (caller, request) = Caller::of_request(class, request).await?;
     let Some(caller) = caller else { return Ok(next.run(request).await) };
     let handled = async { Ok(next.run(request).await) };
     let (allowance, mut response) = tokio::try_join!(caller.take(), handled)?;
