@@ -132,23 +132,5 @@ fn error(name: &str, message: impl ToString) -> Reply {
 
 /// The fields of a form (URL standard, "application/x-www-form-urlencoded parsing").
 fn form(body: &str) -> Vec<(String, String)> {
-    let pairs = body.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| (decoded(name), decoded(value))).collect()
-}
-
-fn decoded(text: &str) -> String {
-    let mut bytes = text.bytes();
-    let mut decoded = Vec::new();
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let hex: Vec<u8> = bytes.by_ref().take(2).collect();
-                let hex = std::str::from_utf8(&hex).expect("two digits");
-                u8::from_str_radix(hex, 16).expect("two digits")
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(decoded).expect("a form is text")
+    form_urlencoded::parse(body.as_bytes()).into_owned().collect()
 }

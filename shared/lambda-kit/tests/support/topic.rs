@@ -126,7 +126,7 @@ impl Respond for Responder {
 /// The entries of a PublishBatch request.
 fn entries(call: &Request) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
-    for (name, value) in form(&call.body) {
+    for (name, value) in form_urlencoded::parse(&call.body) {
         let Some(rest) = name.strip_prefix("PublishBatchRequestEntries.member.") else { continue };
         let Some((number, field)) = rest.split_once('.') else { continue };
         let index = number.parse::<usize>().unwrap() - 1;
@@ -138,30 +138,10 @@ fn entries(call: &Request) -> Vec<Entry> {
                 let event: Envelope = serde_json::from_str(&value).unwrap();
                 entries[index].event = format!("{} {}", event.subject, event.sequence);
             }
-            "MessageGroupId" => entries[index].group = value,
-            "MessageDeduplicationId" => entries[index].deduplication_id = value,
+            "MessageGroupId" => entries[index].group = value.into_owned(),
+            "MessageDeduplicationId" => entries[index].deduplication_id = value.into_owned(),
             _ => {}
         }
     }
     entries
-}
-
-fn form(body: &[u8]) -> Vec<(String, String)> {
-    let decode = |text: &str| {
-        let mut bytes = text.bytes();
-        let mut decoded = Vec::new();
-        while let Some(byte) = bytes.next() {
-            decoded.push(match byte {
-                b'+' => b' ',
-                b'%' => {
-                    let hex: Vec<u8> = bytes.by_ref().take(2).collect();
-                    u8::from_str_radix(std::str::from_utf8(&hex).unwrap(), 16).unwrap()
-                }
-                other => other,
-            });
-        }
-        String::from_utf8(decoded).unwrap()
-    };
-    let pairs = std::str::from_utf8(body).unwrap().split('&').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| (decode(name), decode(value))).collect()
 }
