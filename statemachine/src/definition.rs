@@ -133,6 +133,13 @@ fn command(action: &str, context: Context) -> Json {
         .with("order_id", input("order_id"))
         .with_some("user_id", user_id)
         .with("correlation_id", input("correlation_id"))
+        .with("traceparent", traceparent())
+}
+
+/// Null without a sampled trace: an expression without a value would fail the execution.
+fn traceparent() -> String {
+    const PATH: &str = "$states.context.Execution.Input.traceparent";
+    format!("{{% $exists({PATH}) ? {PATH} : null %}}")
 }
 
 fn invocation(context: Context, command: Json) -> Json {

@@ -110,7 +110,7 @@ impl Definition {
         Execution {
             definition: self,
             // The definition reads the execution's input from the context object.
-            scope: Scope { now, states: json!({}), ..Scope::default() },
+            scope: Scope::default(),
             state: self.start.clone(),
             entered_at: now,
             tries: Vec::new(),
@@ -308,6 +308,25 @@ mod tests {
         let retrier = Retrier::read(&rule);
         let pauses: Vec<u64> = (0..4).map(|tried| retrier.pause(tried).as_secs()).collect();
         assert_eq!((pauses, retrier.most), (vec![2, 6, 18, 30], 5));
+    }
+
+    #[test]
+    fn a_state_is_entered_once_however_often_it_is_tried() {
+        let retry = json!([{"ErrorEquals": ["States.ALL"], "MaxAttempts": 1}]);
+        let definition = Definition::read(&json!({"StartAt": "First", "States": {
+            "First": {"Type": "Task", "Arguments": {}, "Retry": retry, "Next": "Second"},
+            "Second": {"Type": "Task", "Arguments": {}},
+        }}));
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut execution = definition.start(at(1));
+        let mut entered = |second, answer| {
+            assert!(matches!(execution.next(at(second), json!({})), Step::Call(_)));
+            let entered_at = execution.entered_at();
+            execution.answer(at(second + 1), answer);
+            entered_at.as_second()
+        };
+        let error = TaskError { error: "Transient".to_owned(), cause: "why".to_owned() };
+        assert_eq!([entered(1, Err(error)), entered(3, Ok(json!({}))), entered(5, Ok(json!({})))], [1, 1, 4]);
     }
 
     #[test]

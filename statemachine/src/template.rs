@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use contracts::saga::{Call, Context, STEPS, undos};
+use contracts::{
+    FUNCTION_ALIAS,
+    saga::{Call, Context, STEPS, undos},
+};
 
 use crate::definition::{function_arn, queue_url};
 
@@ -41,11 +44,11 @@ fn queues() -> BTreeSet<Context> {
     STEPS.iter().filter(|step| step.call != Call::Invoke).map(|step| step.context).collect()
 }
 
-/// The ARN of a context's command function. Its own function is a resource of the template.
+/// The ARN of the alias of a context's command function. Orders' own function is a resource of the template.
 fn function(context: Context) -> String {
     match context {
-        Context::Orders => "!GetAtt OrdersCommands.Arn".to_owned(),
-        _ => arn("lambda", context),
+        Context::Orders => "!Ref OrdersCommands.Alias".to_owned(),
+        _ => format!("{}:{FUNCTION_ALIAS}", arn("lambda", context)),
     }
 }
 

@@ -11,12 +11,16 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, from_value, json};
 use statemachine::ORDER_SAGA;
 
+/// Null when the input has none.
+const TRACEPARENT: &str = "$exists($states.context.Execution.Input.traceparent) ? $states.context.Execution.Input.traceparent : null";
+
 /// An execution's input, as the orders relay makes it.
 fn input() -> Value {
     json!({
         "order_id": "ord_01890a5dac96774bbcceb302099a8057",
         "user_id": "usr_01890a5dac96774bbcceb302099a8057",
         "correlation_id": "checkout-1",
+        "traceparent": "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01",
         "items": [{ "sku": "MUG-1", "quantity": 2 }],
         "total": { "amount": 4200, "currency": "USD" },
         "payment_method": "pm_card_visa",
@@ -32,6 +36,7 @@ fn evaluate(expression: &str) -> Value {
         return input().get(field).unwrap_or_else(|| panic!("{field} is not in the saga's input")).clone();
     }
     match expression {
+        TRACEPARENT => input()["traceparent"].clone(),
         "$states.context.Task.Token" => json!("token"),
         "$states.context.State.EnteredTime" => json!("2026-11-28T12:00:00.123Z"),
         // CompleteOrder is entered with the output of ScheduleShipment.

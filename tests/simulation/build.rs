@@ -3,7 +3,17 @@
 use std::{env, fmt::Write, fs, path::Path};
 
 /// The contexts whose functions the simulation runs, in the order of their templates.
-const CONTEXTS: [&str; 4] = ["orders", "inventory", "payments", "fulfillment"];
+const CONTEXTS: [&str; 9] = [
+    "orders",
+    "inventory",
+    "payments",
+    "fulfillment",
+    "notifications",
+    "realtime",
+    "catalog",
+    "users",
+    "storefront",
+];
 /// What a binary's `main` begins with.
 const MAIN: &str = "#[tokio::main(flavor = \"current_thread\")]\nasync fn main()";
 

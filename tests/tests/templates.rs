@@ -242,6 +242,43 @@ mod functions_can_be_invoked_locally {
     }
 }
 
+mod saved_queries_read_the_logs_of_all_functions {
+    use super::*;
+
+    fn wrong(templates: &[Template]) -> Vec<String> {
+        let functions: Vec<String> = templates.iter().flat_map(rules::log_groups_of_functions).collect();
+        let queries = templates.iter().flat_map(|template| template.of_type("AWS::Logs::QueryDefinition"));
+        let mut wrong = Vec::new();
+        for (id, query) in queries {
+            let read = rules::read_log_groups(query);
+            wrong.extend(
+                functions
+                    .iter()
+                    .filter(|group| !read.contains(group))
+                    .map(|group| format!("{id}: not {group}")),
+            );
+        }
+        wrong
+    }
+
+    #[test]
+    fn kept() {
+        let all = Template::all();
+        assert!(all.iter().flat_map(|template| template.of_type("AWS::Logs::QueryDefinition")).count() > 3);
+        assert_eq!(wrong(&all), Vec::<String>::new());
+    }
+
+    #[test]
+    fn seen_when_broken() {
+        let group = "/aws/lambda/ordersaga-${Stage}-catalog-api\n";
+        let query = include_str!("../../infra/orders.yaml");
+        assert!(query.contains(group));
+        let orders = Template::parse("orders", &query.replace(group, "/aws/lambda/other\n"));
+        let wrong = wrong(&[orders, Template::parse(CATALOG.0, CATALOG.1)]);
+        assert!(wrong.iter().any(|what| what.ends_with("catalog-api")), "{wrong:?}");
+    }
+}
+
 mod functions_are_traced_and_logged {
     use super::*;
     const RULE: Rule = rules::functions_are_traced_and_logged;
@@ -253,8 +290,17 @@ mod functions_are_traced_and_logged {
 
     #[test]
     fn seen_when_broken() {
-        sees(RULE, CATALOG, "Tracing: Active", "Tracing: PassThrough", "is not traced");
+        sees(
+            RULE,
+            CATALOG,
+            "Tracing: !Ref TracingMode",
+            "Tracing: PassThrough",
+            "CatalogApi: its traces are not",
+        );
+        sees(RULE, CATALOG, "Tracing: PassThrough", "Tracing: Active", "CatalogRelay: its traces are not");
+        sees(RULE, CATALOG, "TRACE_SAMPLING_PERCENT: !Ref TraceSamplingPercent", "X: '1'", "begin a trace");
         sees(RULE, CATALOG, "LogGroup: !Ref CatalogApiLog", "LogFormat: JSON", "has no log group");
+        sees(RULE, CATALOG, "SystemLogLevel: WARN", "SystemLogLevel: INFO", "logs each invocation");
         sees(
             RULE,
             CATALOG,

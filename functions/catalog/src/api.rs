@@ -21,6 +21,7 @@ use lambda_kit::{
     http::{self, Admin, Body, Correlation, EntityTags, List, Problem, Query, conditional, limit},
     last_known::{LastKnown, Read, cache_control},
     limits::{CATALOG_LISTS, CATALOG_READS, LISTS, STAFF},
+    switch::FeatureSwitch,
     text::{Block, Line, normalized},
 };
 use serde::{Deserialize, Serialize};
@@ -54,8 +55,14 @@ const NAME_MAX: usize = 200;
 const DESCRIPTION_MAX: usize = 4000;
 
 /// An instance answers with a page of a list for `lists_kept` without reading it again, unless it has changed a product.
-pub fn routes(store: Store, inventory: InventoryProbe, lists_kept: Duration) -> Router {
-    let availabilities = AvailabilityReader::new(store.clone(), inventory);
+/// While `limited_stock` is off, stock that cannot be read is unknown.
+pub fn routes(
+    store: Store,
+    inventory: InventoryProbe,
+    limited_stock: FeatureSwitch,
+    lists_kept: Duration,
+) -> Router {
+    let availabilities = AvailabilityReader::new(store.clone(), inventory, limited_stock);
     let (pages, products) = (LastKnown::new(KEPT_PAGES), LastKnown::new(KEPT_PRODUCTS));
     Router::new()
         .route(

@@ -11,7 +11,7 @@ use std::{
 
 use contracts::Sku;
 use jiff::Timestamp;
-use lambda_kit::{error::error_chain, limits::ATTEMPT_TIMEOUT};
+use lambda_kit::{error::error_chain, limits::ATTEMPT_TIMEOUT, switch::FeatureSwitch};
 
 use crate::{
     inventory_health::InventoryProbe,
@@ -32,22 +32,33 @@ const MAX_WAIT: Duration = Duration::from_millis(50);
 pub struct AvailabilityReader {
     store: Store,
     inventory: InventoryProbe,
+    /// While it is off, no last known stock is shown.
+    limited_stock: FeatureSwitch,
     known: Arc<Mutex<HashMap<Sku, CachedStock>>>,
 }
 
 impl AvailabilityReader {
-    pub fn new(store: Store, inventory: InventoryProbe) -> Self {
-        Self { store, inventory, known: Arc::default() }
+    pub fn new(store: Store, inventory: InventoryProbe, limited_stock: FeatureSwitch) -> Self {
+        Self { store, inventory, limited_stock, known: Arc::default() }
     }
 
     /// The stock to show for each of these SKUs.
     pub async fn of(&self, skus: impl IntoIterator<Item = Sku>, now: Timestamp) -> HashMap<Sku, Shown> {
         let skus: HashSet<Sku> = skus.into_iter().collect();
         let (health, ()) = tokio::join!(self.inventory.health(now), self.refresh(&skus, now));
-        self.with(|known| {
+        let mut stocks: HashMap<Sku, Shown> = self.with(|known| {
             let shown = |sku: &Sku| known.get(sku).map(|read| read.shown(now, health)).unwrap_or_default();
             skus.into_iter().map(|sku| (sku.clone(), shown(&sku))).collect()
-        })
+        });
+        // The switch is read only while there are last known values to show.
+        let is_limited = stocks.values().any(Shown::is_limited);
+        if is_limited && !self.limited_stock.is_on(now).await {
+            stocks
+                .values_mut()
+                .filter(|shown| shown.is_limited())
+                .for_each(|shown| *shown = Shown::default());
+        }
+        stocks
     }
 
     /// Reads those of these SKUs that are not fresh. Waits only briefly when all of them have a usable value.

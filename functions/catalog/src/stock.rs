@@ -36,6 +36,11 @@ impl Shown {
         self.availability.map_or("unknown", Availability::as_str)
     }
 
+    /// Whether it is a last known value.
+    pub fn is_limited(&self) -> bool {
+        self.as_of.is_some()
+    }
+
     /// The stock as it was at this time, or before.
     pub fn earlier(self, at: Timestamp) -> Self {
         Self {

@@ -17,7 +17,7 @@ use std::{
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use axum::{body::Body, http::Request};
 use contracts::{
-    CorrelationId, IdempotencyKey, OrderId, OrderLine, Sku, UserId,
+    CorrelationId, IdempotencyKey, OrderId, OrderLine, Position, Sku, Switch, UserId,
     saga::{CommandContext, INVENTORY_NOT_AVAILABLE, InventoryCommand},
 };
 use futures::future::join_all;
@@ -28,6 +28,7 @@ use lambda_kit::{
     command::CommandError,
     dynamodb::Table,
     http::app,
+    switch::FeatureSwitch,
     testing::{self, Tokens},
 };
 use tower::ServiceExt;
@@ -189,7 +190,8 @@ async fn set_stock(store: Store, stock: Stock, shards: u32) -> Result<(), Failur
         .header("authorization", tokens.admin())
         .header("content-type", "application/json")
         .body(Body::from(format!(r#"{{"available":{},"shards":{shards}}}"#, stock.available())))?;
-    let answer = app(routes(store), tokens.verifier()).oneshot(request).await?;
+    let limited_stock = FeatureSwitch::fixed(Switch::LimitedStock, Position::On);
+    let answer = app(routes(store, limited_stock), tokens.verifier()).oneshot(request).await?;
     if answer.status().is_success() { Ok(()) } else { Err(format!("the stock is not set: {answer:?}"))? }
 }
 
@@ -197,10 +199,10 @@ fn command(number: u64) -> InventoryCommand {
     // Literals of the right form.
     let user_id = UserId::try_from("usr_00000000000000000000000000000001").expect("a user's id");
     let key = IdempotencyKey::try_from(format!("order-{number}")).expect("a key");
-    let context = CommandContext {
-        order_id: OrderId::derive(&user_id, &key),
-        correlation_id: CorrelationId::try_from("bench").expect("a correlation id"),
-    };
+    let context = CommandContext::new(
+        OrderId::derive(&user_id, &key),
+        CorrelationId::try_from("bench").expect("a correlation id"),
+    );
     let sku = Sku::try_from("HOT").expect("a SKU");
     InventoryCommand::ReserveInventory { context, user_id, items: vec![OrderLine { sku, quantity: 1 }] }
 }

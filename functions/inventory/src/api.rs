@@ -19,6 +19,7 @@ use lambda_kit::{
     http::{Admin, Body, Correlation, Idempotency, Problem, limit, replayed},
     last_known::{LastKnown, cache_control},
     limits::{CATALOG_READS, STAFF},
+    switch::FeatureSwitch,
     text::Line,
 };
 use serde::{Deserialize, Serialize};
@@ -42,7 +43,8 @@ const CACHED_STOCKS: usize = 10_000;
 type LastStocks = LastKnown<Sku, StockView>;
 
 /// The REST routes of inventory.
-pub fn routes(store: Store) -> Router {
+/// While `limited_stock` is off, stock that cannot be read is refused.
+pub fn routes(store: Store, limited_stock: FeatureSwitch) -> Router {
     Router::new()
         .route(
             "/v1/inventory/{sku}",
@@ -51,6 +53,7 @@ pub fn routes(store: Store) -> Router {
         .route("/v1/inventory/{sku}/adjustments", limit::before(&STAFF, post(adjust)))
         .merge(history::routes())
         .layer(Extension(LastStocks::new(CACHED_STOCKS)))
+        .layer(Extension(limited_stock))
         .with_state(store)
 }
 
@@ -115,6 +118,11 @@ struct StockView {
     as_of: Option<Timestamp>,
 }
 
+/// Why the last known stock is not shown.
+#[derive(Debug, thiserror::Error)]
+#[error("the stock cannot be read, and showing the last known one is switched off")]
+struct LimitedStockIsOff;
+
 impl StockView {
     fn last_known_at(self, at: Timestamp) -> Self {
         Self { availability: self.availability.limited(), as_of: Some(at), ..self }
@@ -169,12 +177,17 @@ fn is_a_change(delta: &i64, _: &()) -> garde::Result {
 async fn show(
     State(store): State<Store>,
     Extension(last): Extension<LastStocks>,
+    Extension(limited_stock): Extension<FeatureSwitch>,
     Path(sku): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
     let (sku, now) = (parse(&sku)?, Timestamp::now());
     let read = async { store.stock(&sku).await.map(|stock| stock.map(StockView::from)) };
     let stock = last.or_last(sku.clone(), now, TableError::is_outage, read).await.map_err(ApiError::from)?;
     let (stock, last_known_at) = stock.ok_or_else(|| no_such(&sku))?.into_parts();
+    // The switch is read only when there is a last known value to show.
+    if last_known_at.is_some() && !limited_stock.is_on(now).await {
+        return Err(Problem::unavailable(&LimitedStockIsOff));
+    }
     // Zero seconds: a stock changes with every order, so a cache may use it only while we do not answer.
     let cache = cache_control(Duration::ZERO, last_known_at.unwrap_or(now), now);
     let stock = match last_known_at {

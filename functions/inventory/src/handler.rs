@@ -3,10 +3,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use contracts::{OrderLine, Sku};
+use contracts::{OrderLine, Sku, metrics};
 use futures::future::try_join_all;
 use jiff::Timestamp;
-use lambda_kit::dynamodb::{Budget, Conflict, TableError, TransactOutcome, retry_on_conflict_with};
+use lambda_kit::{
+    dynamodb::{Budget, Conflict, TableError, TransactOutcome, retry_on_conflict_with},
+    telemetry,
+};
 
 use crate::{
     domain::{Command, Decision, EventContext, Plan, Rejected, Reservation, Shard, Stock, decide, plan},
@@ -83,7 +86,15 @@ async fn apply(
         let outcome = store.write(&change).await?;
         match outcome {
             // Decides once more on what was written, so that the answer is the same as for a repeat.
-            TransactOutcome::Done => *current = Some(change.reservation),
+            TransactOutcome::Done => {
+                // By the writer only, so that a repeat is not counted.
+                match command {
+                    Command::Reserve { .. } => telemetry::emit(&metrics::RESERVATIONS_HELD, 1),
+                    Command::Reject { .. } => telemetry::emit(&metrics::RESERVATIONS_REFUSED, 1),
+                    _ => {}
+                }
+                *current = Some(change.reservation);
+            }
             TransactOutcome::ConditionFailed { index: RESERVATION } => {
                 *current = store.reservation(&context.order_id).await?;
                 return Ok(Err(outcome));

@@ -6,7 +6,7 @@ use std::time::Instant;
 use aws_lambda_events::sqs::SqsMessage;
 use contracts::{
     AccountMessage, Envelope, EventPayload,
-    events::{Channel, Undelivered, UserDeleted, UserRegistered, UserUpdated},
+    events::{Channel, OrderCreated, Undelivered, UserDeleted, UserRegistered, UserUpdated},
 };
 use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
@@ -20,9 +20,9 @@ use tracing::Instrument;
 use crate::{
     domain::{About, Contact, DeliveryOutcome, Notification, OrderUpdate},
     feedback,
-    handler::{Notifier, NotifyError},
+    handler::{Notifier, NotifyError, count_outcome},
     provider_guard::Clock,
-    queue::receives,
+    queue::{receives, sent},
     store::LEASE_SECONDS,
 };
 
@@ -32,16 +32,20 @@ use crate::{
 const FIRST_PAUSE_SECONDS: i64 = 2;
 const PAUSE_FACTOR: i64 = 5;
 
-/// The events with contact data.
-const CONTACT_TYPES: [&str; 3] = [UserRegistered::TYPE, UserUpdated::TYPE, UserDeleted::TYPE];
+/// The events that only the e-mail queue receives: those with contact data, and the one whose notification waits.
+const EMAIL_ONLY_TYPES: [&str; 4] =
+    [UserRegistered::TYPE, UserUpdated::TYPE, UserDeleted::TYPE, OrderCreated::TYPE];
 
 /// The event types of the e-mail queue's subscription (infra/notifications.yaml).
 pub const EMAIL_EVENT_TYPES: EventTypes =
-    &joined::<{ CONTACT_TYPES.len() + OrderUpdate::TYPES.len() }>(&CONTACT_TYPES, &OrderUpdate::TYPES);
+    &joined::<{ EMAIL_ONLY_TYPES.len() + OrderUpdate::TYPES.len() }>(&EMAIL_ONLY_TYPES, &OrderUpdate::TYPES);
 
-/// Those of the SMS queue.
-// Contact data is stored once, from the e-mail queue.
+/// Those of the SMS queue's subscription.
 pub const SMS_EVENT_TYPES: EventTypes = &OrderUpdate::TYPES;
+
+/// Those that the SMS queue holds: the e-mail queue's consumer forwards `order.created` (`confirmation`).
+const SMS_QUEUE_TYPES: EventTypes =
+    &joined::<{ OrderUpdate::TYPES.len() + 1 }>(&OrderUpdate::TYPES, &[OrderCreated::TYPE]);
 
 /// The queue that a message came from.
 enum Source {
@@ -74,7 +78,7 @@ impl Notifier {
             Source::Events(channel) => {
                 let types = match channel {
                     Channel::Email => EMAIL_EVENT_TYPES,
-                    Channel::Sms => SMS_EVENT_TYPES,
+                    Channel::Sms => SMS_QUEUE_TYPES,
                 };
                 sqs::one_event(types, &message, |event| self.event(channel, &message, event, clock)).await
             }
@@ -93,6 +97,9 @@ impl Notifier {
         clock: Clock,
     ) -> Result<(), MessageError> {
         let notification = Notification { about: About::Event(&event), channel };
+        if let Some(outcome) = sent(message) {
+            return Ok(self.record_sent(notification, message, &outcome, &clock).await?);
+        }
         // Boxed, because futures nested this deep do not fit on a small stack.
         let handled = Box::pin(self.handle(notification, &event, message, &clock)).await;
         self.settle(notification, message, handled, &clock).await
@@ -113,6 +120,9 @@ impl Notifier {
             // A request for an address that no account has.
             let Some(recipient) = &about.recipient else { return Ok(()) };
             let notification = Notification { about: About::Account(&about), channel: recipient.channel() };
+            if let Some(outcome) = sent(message) {
+                return Ok(self.record_sent(notification, message, &outcome, &clock).await?);
+            }
             let handled = self.notify_account(notification, message, &about, recipient, &clock);
             self.settle(notification, message, Box::pin(handled).await, &clock).await
         };
@@ -181,15 +191,15 @@ impl Notifier {
         let reason = match error {
             // Another try is running and will record the result.
             NotifyError::Busy => return,
-            NotifyError::Uncertain => Undelivered::Uncertain,
+            NotifyError::Uncertain | NotifyError::Unrecorded(_) => Undelivered::Uncertain,
             NotifyError::Send(error) if error.is_uncertain() => Undelivered::Uncertain,
             _ => Undelivered::Provider,
         };
         let ended = match self.store.published_count(notification).await {
             Ok(published) => {
-                self.store
-                    .record_outcome(notification, &DeliveryOutcome::GivenUp(reason), published, clock.now())
-                    .await
+                let given_up = DeliveryOutcome::GivenUp(reason);
+                count_outcome(notification, &given_up, clock.now());
+                self.store.record_outcome(notification, &given_up, published, clock.now()).await
             }
             Err(error) => Err(error),
         };

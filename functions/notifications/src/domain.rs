@@ -11,5 +11,5 @@ pub use account_message::{account_email, account_text};
 pub use contact::{Contact, StoredContact};
 pub use email_message::{EmailMessage, order_email, status_email};
 pub use order_update::OrderUpdate;
-pub use record::{About, DeliveryOutcome, Notification};
+pub use record::{About, DeliveryOutcome, Notification, Provider};
 pub use text::text;

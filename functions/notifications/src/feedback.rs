@@ -1,12 +1,8 @@
 //! Feedback of SES about sent e-mails: bounces and complaints.
 
-use contracts::UserId;
-use lambda_kit::{
-    dynamodb::TableError,
-    telemetry::{self, Outcome},
-};
+use contracts::{UserId, metrics};
+use lambda_kit::{dynamodb::TableError, telemetry};
 use serde::Deserialize;
-use std::time::Duration;
 
 use crate::{email::USER_TAG, store::Store};
 
@@ -17,6 +13,8 @@ struct MailEvent {
     event_type: String,
     #[serde(default)]
     bounce: Option<Bounce>,
+    #[serde(default)]
+    complaint: Option<Complaint>,
     mail: Mail,
 }
 
@@ -24,6 +22,16 @@ struct MailEvent {
 #[serde(rename_all = "camelCase")]
 struct Bounce {
     bounce_type: String,
+    #[serde(default)]
+    bounce_sub_type: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Complaint {
+    /// Missing when the recipient's provider sends no report.
+    #[serde(default)]
+    complaint_feedback_type: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -34,6 +42,9 @@ struct Mail {
     tags: std::collections::BTreeMap<String, Vec<String>>,
 }
 
+/// The kind of a bounce that may pass.
+const UNDELIVERED: &str = "undelivered";
+
 #[derive(Debug, thiserror::Error)]
 pub enum FeedbackError {
     /// Without the parser's error text, which quotes the input.
@@ -43,26 +54,42 @@ pub enum FeedbackError {
     Table(#[from] TableError),
 }
 
-/// Stops e-mail to an address after a permanent bounce or a complaint. Other events, such as a full mailbox,
-/// change nothing.
+/// Stops e-mail to an address after a permanent bounce or a complaint. Another bounce, such as a full mailbox, is counted
+/// and changes nothing: SES has given the e-mail up after several tries, and the next one may arrive.
 pub async fn handle(store: &Store, body: &str) -> Result<(), FeedbackError> {
     let event: MailEvent = serde_json::from_str(body).map_err(|_| FeedbackError::Form)?;
-    let kind = match (event.event_type.as_str(), &event.bounce) {
-        ("Bounce", Some(bounce)) if bounce.bounce_type == "Permanent" => "email.bounced",
-        ("Complaint", _) => "email.complained",
-        _ => return Ok(()),
-    };
+    let Some(kind) = kind(&event) else { return Ok(()) };
+    if kind == UNDELIVERED {
+        let reason = event.bounce.map(|bounce| bounce.bounce_sub_type);
+        tracing::info!(reason, "an e-mail was not delivered, its address gets further ones");
+        telemetry::emit_by(&metrics::EMAIL_FEEDBACK, kind, 1);
+        return Ok(());
+    }
     let user = event.mail.tags.get(USER_TAG).and_then(|tags| tags.first());
     let user = user.and_then(|user| UserId::try_from(user.as_str()).ok());
     let (Some(user), Some(address)) = (user, event.mail.destination.first()) else {
         // This is no error, because a retry would find no user either.
         tracing::warn!(kind, "the feedback names no known user or address");
-        telemetry::record(kind, Outcome::Refused, Duration::ZERO);
+        telemetry::emit_by(&metrics::EMAIL_FEEDBACK, kind, 1);
         return Ok(());
     };
     store.suppress(&user, address).await?;
     // After the write, because a message whose write fails is retried, and must be counted once.
-    telemetry::record(kind, Outcome::Refused, Duration::ZERO);
+    telemetry::emit_by(&metrics::EMAIL_FEEDBACK, kind, 1);
     tracing::info!(kind, user_id = user.as_str(), "e-mail to the address is stopped");
     Ok(())
+}
+
+/// The event's kind in the metric. `None` when it says nothing of the address.
+fn kind(event: &MailEvent) -> Option<&'static str> {
+    let is_permanent = event.bounce.as_ref().is_some_and(|bounce| bounce.bounce_type == "Permanent");
+    let report = event.complaint.as_ref().and_then(|complaint| complaint.complaint_feedback_type.as_deref());
+    match (event.event_type.as_str(), report) {
+        ("Bounce", _) if is_permanent => Some("bounced"),
+        ("Bounce", _) => Some(UNDELIVERED),
+        // The recipient says that an e-mail is no spam, although it was taken for it.
+        ("Complaint", Some("not-spam")) => None,
+        ("Complaint", _) => Some("complained"),
+        _ => None,
+    }
 }

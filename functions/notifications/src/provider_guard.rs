@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
     breaker::{Breaker, CircuitOpen, Guarded},
     bucket::Bucket,
-    limits::{EMAIL_CALL, SEND},
+    limits::SendPolicy,
     provider::full_jitter,
 };
 use tokio::time::sleep;
@@ -45,8 +45,8 @@ impl Clock {
     }
 
     /// The time left for sending, minus one more call to the provider.
-    fn left(&self) -> Duration {
-        SEND.budget.saturating_sub(self.elapsed() + EMAIL_CALL)
+    fn left(&self, policy: &SendPolicy) -> Duration {
+        policy.budget.saturating_sub(self.elapsed() + policy.call)
     }
 }
 
@@ -57,6 +57,8 @@ pub enum NotSent {
     CircuitOpen(CircuitOpen),
     /// Other messages use up the rate within the time that this one could wait, or the provider throttles.
     RateLimited(SignedDuration),
+    /// An operator has turned the channel off.
+    SwitchedOff,
     Failed(SendError),
 }
 
@@ -64,11 +66,12 @@ pub enum NotSent {
 pub struct ProviderGuard {
     breaker: Breaker,
     bucket: Arc<Bucket>,
+    policy: SendPolicy,
 }
 
 impl ProviderGuard {
-    pub fn new(breaker: Breaker, bucket: Bucket) -> Self {
-        Self { breaker, bucket: Arc::new(bucket) }
+    pub fn new(breaker: Breaker, bucket: Bucket, policy: SendPolicy) -> Self {
+        Self { breaker, bucket: Arc::new(bucket), policy }
     }
 
     /// Waits until a message may be sent. Call `send` soon after it.
@@ -107,8 +110,8 @@ impl ProviderGuard {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<String, SendError>>,
     {
-        let mut pause = SEND.first_pause;
-        for _ in 1..SEND.tries {
+        let mut pause = self.policy.first_pause;
+        for _ in 1..self.policy.tries {
             let error = match call().await {
                 // The provider has answered that it did not take the message. After any other failure the
                 // message may have been sent, so it is not repeated here.
@@ -125,6 +128,6 @@ impl ProviderGuard {
     }
 
     async fn wait_for_rate(&self, clock: &Clock) -> Result<(), SignedDuration> {
-        self.bucket.wait(clock.now(), clock.left()).await
+        self.bucket.wait(clock.now(), clock.left(&self.policy)).await
     }
 }

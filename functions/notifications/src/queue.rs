@@ -1,7 +1,9 @@
 //! The queues: puts back messages whose provider should not be called now, and delays the retry of failed ones.
 
 use aws_lambda_events::sqs::SqsMessage;
-use aws_sdk_sqs::{Client, types::MessageAttributeValue};
+use aws_sdk_sqs::{
+    Client, operation::send_message::builders::SendMessageFluentBuilder, types::MessageAttributeValue,
+};
 use contracts::events::Channel;
 use jiff::SignedDuration;
 use lambda_kit::{
@@ -9,10 +11,17 @@ use lambda_kit::{
     config::{self, ConfigError},
 };
 
-use crate::domain::{About, Notification};
+use crate::domain::{About, DeliveryOutcome, Notification, Provider};
 
 /// The attribute of a message that was put back after its recipient's budget admitted it.
 const ADMITTED: &str = "Admitted";
+
+/// The attribute of a message that was sent and could not be recorded: the provider, and the provider's id.
+const SENT: &str = "Sent";
+
+/// The delay until a message that was sent is recorded again.
+// A failed try costs nothing but itself, and the table is not away for long.
+const RECORD_AGAIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// SQS delays a message by 900 seconds at most (SendMessage, API reference).
 const LONGEST_DELAY: SignedDuration = SignedDuration::from_secs(900);
@@ -36,10 +45,19 @@ pub fn was_admitted(message: &SqsMessage) -> bool {
     receives(message) > 1 || message.message_attributes.contains_key(ADMITTED)
 }
 
+/// The result of a message that was sent and could not be recorded then.
+pub fn sent(message: &SqsMessage) -> Option<DeliveryOutcome> {
+    let value = message.message_attributes.get(SENT)?.string_value.as_deref()?;
+    let (by, provider_id) = value.split_once(' ')?;
+    Some(DeliveryOutcome::Sent { by: Provider::named(by)?, provider_id: provider_id.to_owned() })
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     #[error("an event could not be requeued")]
     Requeue(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("an event could not be forwarded to the queue of SMS")]
+    Forward(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the retry of a message could not be delayed")]
     DelayRetry(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -68,15 +86,47 @@ impl Queues {
         message: &SqsMessage,
         delay: SignedDuration,
     ) -> Result<(), QueueError> {
-        let admitted = MessageAttributeValue::builder().data_type("String").string_value("true").build();
-        let admitted = admitted.map_err(|error| QueueError::Requeue(error.into()))?;
+        self.put_back(notification, message, delay, (ADMITTED, "true")).await
+    }
+
+    /// Puts a message back that this provider has sent, under this id of its own, and that could not be recorded.
+    pub async fn requeue_sent(
+        &self,
+        notification: Notification<'_>,
+        message: &SqsMessage,
+        by: Provider,
+        provider_id: &str,
+    ) -> Result<(), QueueError> {
+        let sent = format!("{} {provider_id}", by.as_str());
+        self.put_back(notification, message, RECORD_AGAIN, (SENT, &sent)).await
+    }
+
+    async fn put_back(
+        &self,
+        notification: Notification<'_>,
+        message: &SqsMessage,
+        delay: SignedDuration,
+        (name, value): (&str, &str),
+    ) -> Result<(), QueueError> {
+        let value = MessageAttributeValue::builder().data_type("String").string_value(value).build();
         let send = self
-            .sqs
-            .send_message()
-            .message_attributes(ADMITTED, admitted)
-            .queue_url(self.url(notification))
-            .message_body(message.body.as_deref().unwrap_or_default())
+            .copy(message, self.url(notification))
+            .message_attributes(name, value.map_err(|error| QueueError::Requeue(error.into()))?)
             .delay_seconds(seconds(delay));
+        send.send().await.map_err(|error| QueueError::Requeue(error.into()))?;
+        Ok(())
+    }
+
+    /// Forwards an event to the SMS queue.
+    pub async fn forward_to_sms(&self, message: &SqsMessage) -> Result<(), QueueError> {
+        let send = self.copy(message, &self.sms);
+        send.send().await.map_err(|error| QueueError::Forward(error.into()))?;
+        Ok(())
+    }
+
+    /// Delays an event that the e-mail queue has just received.
+    pub async fn defer(&self, message: &SqsMessage, delay: SignedDuration) -> Result<(), QueueError> {
+        let send = self.copy(message, &self.email).delay_seconds(seconds(delay));
         send.send().await.map_err(|error| QueueError::Requeue(error.into()))?;
         Ok(())
     }
@@ -96,6 +146,12 @@ impl Queues {
             .visibility_timeout(seconds(delay));
         hide.send().await.map_err(|error| QueueError::DelayRetry(error.into()))?;
         Ok(())
+    }
+
+    /// Sends the message's body to a queue.
+    fn copy(&self, message: &SqsMessage, queue_url: &str) -> SendMessageFluentBuilder {
+        let body = message.body.as_deref().unwrap_or_default();
+        self.sqs.send_message().queue_url(queue_url).message_body(body)
     }
 
     /// The queue that the notification's message came from.

@@ -1,6 +1,7 @@
 //! Limits the messages to a recipient who has not shown that they want them.
 
 use aws_lambda_events::sqs::SqsMessage;
+use contracts::metrics;
 use jiff::Timestamp;
 use lambda_kit::{
     bucket::{Bucket, TakeOutcome},
@@ -34,7 +35,7 @@ impl RecipientBudget {
             TakeOutcome::Taken { .. } => true,
             TakeOutcome::Wait(_) => {
                 tracing::warn!("too many messages to a recipient who is not verified, this one is dropped");
-                telemetry::found("recipient", "over_budget", 1);
+                telemetry::emit(&metrics::MESSAGES_OVER_BUDGET, 1);
                 false
             }
         }

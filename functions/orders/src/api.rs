@@ -17,20 +17,22 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use contracts::{Money, OrderId, PricedLine, Sku};
+use contracts::{Money, OrderId, PricedLine, Sku, Switch};
 use jiff::Timestamp;
 use lambda_kit::{
     account::{AccountMark, AccountState},
     audit::Entry,
+    aws::SdkConfig,
     config::{self, ConfigError},
     http::{
-        Admin, Body, Correlation, FieldError, Idempotency, Identity, List, Page, Problem, Query, conditional,
-        etag,
+        Admin, Body, Correlation, FieldError, Idempotency, Identity, List, Page, Problem, ProblemType, Query,
+        conditional, deprecation, etag,
         limit::{self, Limited},
         replayed,
     },
     jwt::Role,
     limits::{CANCELS, LISTS, ORDERS, READS},
+    switch::FeatureSwitch,
 };
 use serde::Deserialize;
 use tracing::Span;
@@ -40,11 +42,10 @@ pub(crate) use self::view::OrderView;
 use self::{
     list::list,
     request::PlaceOrder,
-    sales::sales,
     view::{AddressedView, CACHE, EventView, PlacedView},
 };
 use crate::{
-    domain::{self, Command, History, LineError, Offer, Rejected, price_lines},
+    domain::{self, Command, DiscountCode, History, LineError, Offer, Rejected, price_lines},
     forecast::Forecast,
     handler::{self, ExecuteError, PlaceOutcome},
     store::{DiscountLookup, FirstCommit, NewOrder, Store, StoreError},
@@ -56,32 +57,60 @@ const POLL_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 /// Those who may see every order and cancel it.
 const STAFF_ROLES: &[Role] = &[Role::Support];
 
-/// Whether only customers may order who have shown that their e-mail address is theirs.
-#[derive(Debug, Clone, Copy)]
-pub struct RequireVerifiedEmail(pub bool);
+/// The problem of an order that is refused because an operator has turned new orders off.
+static ORDERS_REFUSED: ProblemType =
+    ProblemType { uri: "urn:ordersaga:problem:orders-refused", title: "No new orders are accepted" };
+/// `Retry-After` of such an order.
+// Operators turn orders off for minutes or hours. A client that repeats its request meanwhile gains nothing.
+const ORDERS_REFUSED_SECONDS: HeaderValue = HeaderValue::from_static("60");
 
-impl RequireVerifiedEmail {
-    /// As `REQUIRE_VERIFIED_EMAIL` says, `true` or `false`. Without it, every customer may order.
+/// What operators decide about new orders.
+#[derive(Debug, Clone)]
+pub struct OrderRules {
+    /// Whether only customers may order who have shown that their e-mail address is theirs.
+    pub requires_verified_email: bool,
+    /// While it is off, new orders are refused.
+    pub orders: FeatureSwitch,
+    /// While it is off, discount codes are refused.
+    pub discounts: FeatureSwitch,
+}
+
+impl OrderRules {
+    /// As the stage's switches and `REQUIRE_VERIFIED_EMAIL` say, `true` or `false`. Without it, every customer may
+    /// order.
     ///
     /// # Errors
-    /// When it has another value.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        config::parsed_or("REQUIRE_VERIFIED_EMAIL", false).map(Self)
+    /// When a variable is missing or has another value.
+    pub fn from_env(sdk: &SdkConfig) -> Result<Self, ConfigError> {
+        Ok(Self {
+            requires_verified_email: config::parsed_or("REQUIRE_VERIFIED_EMAIL", false)?,
+            orders: FeatureSwitch::from_env(sdk, Switch::Orders)?,
+            discounts: FeatureSwitch::from_env(sdk, Switch::Discounts)?,
+        })
+    }
+
+    /// Whether discount codes are accepted. Reads the switch only for a request with a code.
+    async fn accepts(&self, code: Option<&DiscountCode>, now: Timestamp) -> bool {
+        code.is_none() || self.discounts.is_on(now).await
     }
 }
 
 /// `forecast` is for quotes.
-pub fn routes(store: Store, forecast: Forecast, require_verified_email: RequireVerifiedEmail) -> Router {
+pub fn routes(store: Store, forecast: Forecast, rules: OrderRules) -> Router {
     Router::new()
         .route("/v1/orders", limit::before(&LISTS, get(list)).merge(limit::by_handler(&ORDERS, post(place))))
         .route("/v1/orders/{id}", limit::during(&READS, get(show)))
         .route("/v1/orders/{id}/events", limit::during(&READS, get(events)))
         .route("/v1/orders/{id}/cancel", limit::before(&CANCELS, post(request_cancel)))
         .route("/v1/orders/{id}/audit", limit::before(&LISTS, get(audit)))
-        .route("/v1/reports/sales", limit::before(&LISTS, get(sales)))
+        .route(
+            "/v1/reports/sales",
+            deprecation::of(&sales::VERSION_1, limit::before(&LISTS, get(sales::sales_v1))),
+        )
+        .route("/v2/reports/sales", limit::before(&LISTS, get(sales::sales)))
         .merge(discounts::routes())
         .merge(quote::routes(forecast))
-        .layer(Extension(require_verified_email))
+        .layer(Extension(rules))
         .with_state(store)
 }
 
@@ -92,7 +121,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
         audit,
         openapi::{Operation, Who},
     };
-    use sales::DayView;
+    use sales::{DayV1, DayView};
     use serde_json::json;
 
     let placed_at = "2026-11-21T12:00:00Z";
@@ -136,7 +165,13 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             "The account is suspended, or the shop takes orders only with a verified e-mail address. Then verify it, \
              and refresh the access token.",
         )
-        .problem(409, "The total is another one than `expected_total`: `total` says which. Nothing is placed."),
+        .problem(409, "The total is another one than `expected_total`: `total` says which. Nothing is placed.")
+        .problem_with_headers(
+            503,
+            "No new orders are accepted at the moment (`type` is `urn:ordersaga:problem:orders-refused`), or the \
+             service is unavailable. Nothing is placed.",
+            &["Retry-After"],
+        ),
         Operation::get(
             "/v1/orders",
             "listOrders",
@@ -209,6 +244,31 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
         ),
         Operation::get(
             "/v1/reports/sales",
+            "getSalesReportV1",
+            Who::Admin,
+            "What was sold on each day (UTC), in version 1",
+            "Orders, completed orders with their revenue, and cancellations by reason, as an object.",
+        )
+        .deprecated(&sales::VERSION_1)
+        .limited(&LISTS)
+        .query("from", "The first day.", date.clone())
+        .query("to", "The last day, at most a year later.", date.clone())
+        .answers::<List<DayV1>>(
+            200,
+            "The days.",
+            &["Cache-Control"],
+            json!({
+                "items": [{
+                    "date": "2026-11-21", "orders": 12, "completed": 10,
+                    "revenue": [{"amount": 42000, "currency": "USD"}], "cancellations": {"PaymentDeclined": 2}
+                }],
+                "next_cursor": null
+            }),
+        ),
+    ];
+    operations.push(
+        Operation::get(
+            "/v2/reports/sales",
             "getSalesReport",
             Who::Admin,
             "What was sold on each day (UTC)",
@@ -224,12 +284,13 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
             json!({
                 "items": [{
                     "date": "2026-11-21", "orders": 12, "completed": 10,
-                    "revenue": [{"amount": 42000, "currency": "USD"}], "cancellations": {"PaymentDeclined": 2}
+                    "revenue": [{"amount": 42000, "currency": "USD"}],
+                    "cancellations": [{"reason": "PaymentDeclined", "orders": 2}]
                 }],
                 "next_cursor": null
             }),
         ),
-    ];
+    );
     operations.extend(discounts::operations());
     operations.push(letters::operation());
     operations.push(quote::operation());
@@ -242,7 +303,7 @@ pub fn operations() -> Vec<lambda_kit::openapi::Operation> {
 async fn place(
     State(store): State<Store>,
     limit: Limited,
-    Extension(require_verified_email): Extension<RequireVerifiedEmail>,
+    Extension(rules): Extension<OrderRules>,
     identity: Identity,
     Correlation(correlation_id): Correlation,
     Idempotency(key): Idempotency,
@@ -254,18 +315,22 @@ async fn place(
     Span::current().record("order_id", order_id.as_str());
     let request_hash = body.hash().map_err(|e| Problem::internal(&e))?;
 
-    let code = body.discount_code();
-    let skus = body.skus();
+    let (code, skus, now) = (body.discount_code(), body.skus(), Timestamp::now());
     let lookup = store.lookup(Some(&order_id), &identity.user_id, &skus, code);
-    let found = limit.take_during(&identity.user_id, lookup).await?;
+    let lookup = limit.take_during(&identity.user_id, lookup);
+    let (found, accepts_orders, accepts_discounts) =
+        tokio::join!(lookup, rules.orders.is_on(now), rules.accepts(code, now));
+    let found = found?;
     // Before every other check. Prices, the code and the account may have changed since, and a repeat still
     // gets the first answer.
     if let Some(first) = found.placed {
         return repeated(&order_id, first, &request_hash);
     }
-    let now = Timestamp::now();
-    check_customer(&identity, found.account, require_verified_email, now)?;
-    let (items, offer) = priced(&body, &found.prices, &found.discount, now)?;
+    if !accepts_orders {
+        return Err(orders_refused());
+    }
+    check_customer(&identity, found.account, rules.requires_verified_email, now)?;
+    let (items, offer) = priced(&body, &found.prices, accepts_discounts.then_some(&found.discount), now)?;
     check_expected_total(&body, &items, offer.as_ref())?;
     let order = NewOrder {
         order_id: &order_id,
@@ -282,11 +347,18 @@ async fn place(
     }
 }
 
+fn orders_refused() -> Problem {
+    let detail = "The shop accepts no new orders at the moment: nothing was ordered. Try again later.";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        .with_type(&ORDERS_REFUSED)
+        .with_header(header::RETRY_AFTER, ORDERS_REFUSED_SECONDS)
+}
+
 /// Checks that the customer may order.
 fn check_customer(
     identity: &Identity,
     account: Option<AccountMark>,
-    RequireVerifiedEmail(require_verified_email): RequireVerifiedEmail,
+    requires_verified_email: bool,
     now: Timestamp,
 ) -> Result<(), Problem> {
     // A token is checked without a read, so it stays valid for some minutes after its account is deleted or
@@ -302,7 +374,7 @@ fn check_customer(
     }
     // The access token says whether the address is verified, so this costs no read. A token from before the
     // verification does not say so yet.
-    if require_verified_email && !identity.email_verified {
+    if requires_verified_email && !identity.email_verified {
         return Err(Problem::forbidden(
             "Confirm your e-mail address first: POST /v1/users/me/verifications sends a code, and POST \
              /v1/users/me/verifications/confirm takes it. Then refresh the access token, and order again.",
@@ -311,15 +383,19 @@ fn check_customer(
     Ok(())
 }
 
-/// The lines with their prices, and the discount code at this moment, if the request has one.
+/// The lines with their prices, and the discount code at this moment, if the request has one. `discount` is `None`
+/// while no codes are accepted.
 fn priced(
     body: &PlaceOrder,
     prices: &HashMap<Sku, Money>,
-    discount: &DiscountLookup,
+    discount: Option<&DiscountLookup>,
     now: Timestamp,
 ) -> Result<(Vec<PricedLine>, Option<Offer>), Problem> {
-    let offer = body.discount_code().map(|_| discount.offer(now)).transpose();
-    let offer = offer.map_err(Rejected::into_problem)?;
+    let offer = |_: &DiscountCode| match discount {
+        Some(discount) => discount.offer(now).map_err(Rejected::into_problem),
+        None => Err(Problem::field("discount_code", "no discount codes are accepted at the moment")),
+    };
+    let offer = body.discount_code().map(offer).transpose()?;
     let items = price_lines(body.lines(), prices).map_err(|e| Rejected::Lines(e).into_problem())?;
     Ok((items, offer))
 }

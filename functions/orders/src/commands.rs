@@ -3,6 +3,7 @@
 use contracts::{
     OrderStatus,
     events::OrderCompensationFailed,
+    metrics,
     saga::{
         Aborted, COMPENSATION_FAILED, Failure, ORDER_CANCEL_REQUESTED, OrderCommand, SERVICE_UNAVAILABLE,
         TRANSIENT, reasons,
@@ -80,7 +81,7 @@ pub async fn take(store: &Store, command: OrderCommand, now: Timestamp) -> Resul
 fn report_fault(failure: &Failure) {
     if is_fault(&failure.error) {
         tracing::error!(step = failure.step, error = last_error(failure), "a step of the saga has failed");
-        telemetry::found("CancelOrder", "step_failed", 1);
+        telemetry::emit(&metrics::STEPS_FAILED, 1);
     }
 }
 
@@ -112,7 +113,7 @@ pub(crate) fn report_needs_attention(history: &History) {
         let failed = failed.join(", ");
         tracing::error!(step = failure.step, error = failure.error, failed, "the order needs attention");
     }
-    telemetry::found("CancelOrder", "needs_attention", 1);
+    telemetry::emit(&metrics::UNDOS_FAILED, 1);
 }
 
 impl CommandError for Failed {

@@ -14,6 +14,7 @@ use lambda_kit::{
     function_client::{CallError, FunctionClient},
     last_known::{Known, LastKnown},
     limits::ATTEMPT_TIMEOUT,
+    switch::FeatureSwitch,
 };
 
 /// The answers that an instance keeps for times when inventory does not answer.
@@ -29,6 +30,8 @@ pub struct Forecast {
     // Neither replaces the other: "enough for 2" and "too little for 10" are both still of use for a quantity
     // of 1 or 20.
     last: LastKnown<(Sku, bool), Answer>,
+    /// While it is off, no last known values are used.
+    pub(crate) limited_stock: FeatureSwitch,
 }
 
 /// Whether a quantity is available.
@@ -60,8 +63,10 @@ impl Answer {
 }
 
 impl Forecast {
-    pub fn new(sdk: &aws_sdk_lambda::config::Config, stage: String) -> Self {
-        Self { functions: FunctionClient::new(sdk, stage, ATTEMPT_TIMEOUT), last: LastKnown::new(KEPT) }
+    /// `limited_stock` decides whether last known values are used.
+    pub fn new(sdk: &aws_sdk_lambda::config::Config, stage: String, limited_stock: FeatureSwitch) -> Self {
+        let functions = FunctionClient::new(sdk, stage, ATTEMPT_TIMEOUT);
+        Self { functions, last: LastKnown::new(KEPT), limited_stock }
     }
 
     /// The availability of these lines; last known values while inventory does not answer. Lines without a
@@ -71,6 +76,9 @@ impl Forecast {
         let answer: Result<Availabilities, CallError> =
             self.functions.call("inventory-commands", &query).await;
         let Some(Availabilities { items }) = known(answer) else {
+            if !self.limited_stock.is_on(now).await {
+                return HashMap::new();
+            }
             let earlier = |line: &OrderLine| Some((line.sku.clone(), self.earlier(line, now)?));
             return lines.iter().filter_map(earlier).collect();
         };

@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
-use contracts::{CorrelationId, EventPayload, OrderId, PricedLine, UserId, events::OrderCancelRequested};
+use contracts::{
+    CorrelationId, EventPayload, OrderId, PricedLine, UserId, events::OrderCancelRequested, metrics,
+};
 use jiff::Timestamp;
 use lambda_kit::{
     audit::{Actor, Entry},
     dynamodb::{Budget, Conflict, TransactOutcome, retry_on_conflict, retry_on_conflict_with},
+    telemetry,
 };
 use serde_json::json;
 
@@ -116,6 +119,7 @@ async fn execute_audited(
         if let Err(Conflict) = appended {
             return Ok(Err(Conflict));
         }
+        report(&events, &history, context.occurred_at);
         let history = history.then(commit).map_err(|source| StoreError::broken(order_id, source))?;
         Ok::<_, ExecuteError>(Ok(history))
     });
@@ -139,6 +143,26 @@ async fn append(
     }
 }
 
+/// Counts the end of an order.
+// After the write and by its writer only, so that a repeat is not counted.
+fn report(events: &[Event], history: &History, now: Timestamp) {
+    for event in events {
+        match event {
+            Event::Completed(_) => {
+                let duration = now.duration_since(history.created_at).as_millis();
+                telemetry::emit(&metrics::ORDER_DURATION, u64::try_from(duration).unwrap_or_default());
+                let total = history.order.total;
+                let amount = u64::try_from(total.amount).unwrap_or_default();
+                telemetry::emit_by(&metrics::REVENUE, total.currency.code(), amount);
+            }
+            Event::Cancelled(cancelled) => {
+                telemetry::emit_by(&metrics::ORDERS_CANCELLED, &cancelled.reason, 1);
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Whether these events cancel an order that used a code.
 fn releases_discount(history: &History, events: &[Event]) -> bool {
     history.order.discount.is_some() && events.iter().any(|event| matches!(event, Event::Cancelled(_)))
@@ -159,7 +183,7 @@ pub async fn place(
     }
     let first = first_commit(order, command, now)?;
     match store.append_first(order, &first.commit, now).await? {
-        Ok(()) => Ok(PlaceOutcome::Created(first)),
+        Ok(()) => Ok(created(first)),
         // The condition also fails after our own write whose answer was lost. What is stored is the answer in
         // both cases.
         Err(Conflict) => Ok(PlaceOutcome::AlreadyPlaced(store.first_commit(order.order_id).await?)),
@@ -178,9 +202,9 @@ async fn place_with_code(
         first_commit(order, Command::Place { items: items.clone(), offer: Some(offer.clone()) }, now)
     };
     let placed = retry_on_conflict_with(PLACING, offer, |offer| async move {
-        let created = first(&offer)?;
-        let outcome = match store.append_first_with_use(order, &created.commit, now, terms).await? {
-            TransactOutcome::Done => PlaceOutcome::Created(created),
+        let first_commit = first(&offer)?;
+        let outcome = match store.append_first_with_use(order, &first_commit.commit, now, terms).await? {
+            TransactOutcome::Done => created(first_commit),
             TransactOutcome::ConditionFailed { index: COMMIT } => {
                 PlaceOutcome::AlreadyPlaced(store.first_commit(order.order_id).await?)
             }
@@ -203,6 +227,12 @@ async fn place_with_code(
         Ok::<_, ExecuteError>(Ok(outcome))
     });
     Ok(placed.await?.map_err(|Conflict| StoreError::Contended(order.order_id.clone()))?)
+}
+
+/// The outcome of an order that was written now.
+fn created(first: FirstCommit) -> PlaceOutcome {
+    telemetry::emit(&metrics::ORDERS_PLACED, 1);
+    PlaceOutcome::Created(first)
 }
 
 /// Decides about a new order.

@@ -25,7 +25,7 @@ mod views;
 
 #[cfg(feature = "openapi")]
 pub use api::operations;
-pub use api::{EmailQueue, RequireVerifiedEmail, letter_routes, routes};
+pub use api::{EmailQueue, OrderRules, letter_routes, routes};
 pub use commands::handle as handle_command;
 pub use consumer::{EVENT_TYPES, handle as handle_event};
 pub use forecast::Forecast;

@@ -24,6 +24,7 @@ use lambda_kit::{
     limits::RateLimit,
     relay::{Handled, Outgoing},
     stream::{StreamEvent, StreamRecord},
+    trace::{self, Span},
 };
 
 use self::waves::{RecentStarts, Start, StartAttempt, start_in_order};
@@ -168,18 +169,19 @@ impl Starter {
     }
 
     async fn call(&self, start: &Start) -> Result<SagaStart, StartError> {
-        let Start { order_id, correlation_id, input, .. } = start;
-        let started = self
+        let Start { order_id, correlation_id, input, span, .. } = start;
+        let call = self
             .client
             .start_execution()
             .state_machine_arn(&self.state_machine_arn)
             // The name makes a repeat harmless: Step Functions refuses a second execution of this name for 90
             // days.
             .name(order_id)
-            .input(input)
-            .send()
-            .await;
-        match started {
+            .input(input);
+        // The call's own header hands the trace on to Step Functions, before its parameter `traceHeader`
+        // (StartExecution, API reference).
+        let is_fault = |started: &Result<_, _>| started.as_ref().is_err_and(|error| !already_started(error));
+        match trace::in_span("StartSaga", *span, call.send(), is_fault).await {
             Ok(_) => {
                 tracing::info!(order_id, correlation_id, "saga started");
                 Ok(SagaStart::Started)
@@ -215,11 +217,15 @@ fn start_of(created: &Envelope, checkout_details: Option<&str>) -> Result<Option
         );
         return Ok(None);
     };
+    let span = Span::join(created.traceparent.as_deref());
+    let input =
+        SagaInput { traceparent: span.map(|span| span.traceparent()), ..input(created, checkout_details)? };
     Ok(Some(Start {
         origin: String::new(),
         order_id: order_id.to_owned(),
         correlation_id: correlation_id.to_owned(),
-        input: serde_json::to_string(&input(created, checkout_details)?).map_err(StartError::Input)?,
+        input: serde_json::to_string(&input).map_err(StartError::Input)?,
+        span,
     }))
 }
 
@@ -242,6 +248,7 @@ fn input(event: &Envelope, checkout_details: &str) -> Result<SagaInput, StartErr
         total,
         payment_method,
         shipping_address,
+        traceparent: None,
     })
 }
 

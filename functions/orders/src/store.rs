@@ -2,7 +2,7 @@
 //!
 //! | pk | sk | holds |
 //! |---|---|---|
-//! | `ORDER#<id>` | `COMMIT#<first version, 8 digits>` | one commit: `command_id`, `outbox` (its envelopes: the events, stored once), `first_version`, `last_version`, `user_id`; the first one also `request_hash`, `private`, and while the reconciler has to check the order `watch` and `watched_since`, the keys of the sparse index `watch` |
+//! | `ORDER#<id>` | `COMMIT#<first version, 8 digits>` | one commit: `command_id`, `outbox` (its envelopes: the events, stored once), `first_version`, `last_version`; the first one also `request_hash`, `private`, and while the reconciler has to check the order `watch` and `watched_since`, the keys of the sparse index `watch` |
 //! | `CUSTOMER#<user>` | `DELETED` | the state of the customer's account (`account_state`, at the account's `version`), when it was deleted, suspended or restored; lives as long as an access token from before |
 //! | `PRICE#<sku>` | `PRICE` | what the SKU costs, as of `product_version`; without `amount` and `currency` it is no longer sold |
 //! | `CUSTOMER#<user id>` | `ORDER#<created at>#<id>` | the view of an order: `version` and `status` of the order, `order` (its JSON, as it is shown), `revision` (counts the view's writes), `counted` (by version of the sales projection, the order's version up to which it is counted), and `listed`, the key of the index `listed` |

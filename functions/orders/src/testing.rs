@@ -1,7 +1,7 @@
 //! Builders for tests: one order, and the commands of its life.
 
 use contracts::{
-    CorrelationId, Currency, IdempotencyKey, Money, OrderId, PricedLine, Sku, UserId,
+    CorrelationId, Currency, IdempotencyKey, Money, OrderId, Position, PricedLine, Sku, Switch, UserId,
     saga::{
         Booking, Compensations, Failure, UndoOutcome,
         steps::{CANCEL_SHIPMENT, REFUND_PAYMENT, RELEASE_INVENTORY},
@@ -11,11 +11,12 @@ use jiff::Timestamp;
 use lambda_kit::{
     dynamodb::Table,
     http::limit::Limits,
+    switch::FeatureSwitch,
     testing::{App, Faults, Tokens, sdk_config, table},
 };
 
 use crate::{
-    api::{RequireVerifiedEmail, routes},
+    api::{OrderRules, routes},
     domain::{Command, Commit, EventContext, Order, Placed, apply, command_id, decide},
     forecast::Forecast,
     store::{NewOrder, Partitioning, Store},
@@ -165,14 +166,28 @@ pub async fn listed_store() -> (Store, Table, Faults) {
 
 /// The REST API over a table of `listed_store`.
 pub fn listed_api(table: &Table, tokens: &Tokens) -> App {
-    let routes = routes(store(table.clone()), unanswered(), RequireVerifiedEmail(false));
+    let routes = routes(store(table.clone()), unanswered(), rules());
     App::new(Limits::new(table.clone()).enforce(routes), tokens.verifier())
 }
 
 /// Functions of other contexts that do not answer.
 pub fn unanswered() -> Forecast {
     let (sdk, _) = sdk_config("http://127.0.0.1:9");
-    Forecast::new(&(&sdk).into(), "test".to_owned())
+    forecast(&(&sdk).into())
+}
+
+/// Quotes from functions behind this client's endpoint.
+pub fn forecast(sdk: &aws_sdk_lambda::config::Config) -> Forecast {
+    Forecast::new(sdk, "test".to_owned(), FeatureSwitch::fixed(Switch::LimitedStock, Position::On))
+}
+
+/// Every customer may order, and all switches are on.
+pub fn rules() -> OrderRules {
+    OrderRules {
+        requires_verified_email: false,
+        orders: FeatureSwitch::fixed(Switch::Orders, Position::On),
+        discounts: FeatureSwitch::fixed(Switch::Discounts, Position::On),
+    }
 }
 
 /// Places a customer's order of two mugs `second` seconds after the first one, and returns its id.

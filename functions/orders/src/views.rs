@@ -1,7 +1,7 @@
 //! Maintains the order views and the sales by day (`orders-views`), which lists and reports read. It is a
 //! second reader of the table's stream and not a part of orders-relay: a view that cannot be written must
-//! delay no event and no saga. Compared with a subscription to the topic, it is invoked once a commit and not
-//! once an event, and needs no queue.
+//! delay no event and no saga. Compared with a subscription to the topic, it is invoked once for the commits of
+//! some seconds and not once an event, and needs no queue.
 //!
 //! A view is the fold of its order's events, whatever triggered the projection. So it may be written
 //! repeatedly and in any order.
@@ -21,6 +21,7 @@ use lambda_kit::{
     dynamodb::{Budget, Conflict, TransactOutcome, retry_on_conflict_with},
     error::error_chain,
     stream::{StreamEvent, StreamRecord},
+    trace::{self, Span},
 };
 
 pub use self::function::run;
@@ -71,11 +72,11 @@ impl Projector {
 
     /// Brings the view of every order of the batch up to date, and counts its new events.
     pub async fn project_all(&self, batch: &StreamEvent) -> Projected {
-        let mut orders: BTreeMap<OrderId, &str> = BTreeMap::new();
+        let mut orders: BTreeMap<OrderId, &StreamRecord> = BTreeMap::new();
         for (order_id, record) in batch.records.iter().filter_map(order_of) {
             // An order may have several records here. Reporting the first one as failed also brings back
             // those after it.
-            orders.entry(order_id).or_insert(&record.dynamodb.sequence_number);
+            orders.entry(order_id).or_insert(record);
         }
         let known = *self.projection_versions.lock().unwrap_or_else(PoisonError::into_inner);
         let mut projected = Projected::default();
@@ -100,23 +101,26 @@ impl Projector {
         .await;
         if let Err(error) = settled {
             tracing::error!(error = error_chain(&error), "a batch may not be counted, will be retried");
-            projected.failed.extend(orders.values().map(|number| (*number).to_owned()));
+            let numbers = orders.values().map(|record| record.dynamodb.sequence_number.clone());
+            projected.failed.extend(numbers);
         }
         projected
     }
 
     async fn project_orders(
         &self,
-        orders: &BTreeMap<OrderId, &str>,
+        orders: &BTreeMap<OrderId, &StreamRecord>,
         projection_versions: ProjectionVersions,
     ) -> Projected {
         let mut projected = Projected::default();
-        let orders = orders.iter().map(|(order_id, number)| (order_id.clone(), *number));
-        let results = by_partition(&self.store, orders, |order_id| {
-            self.project(order_id, projection_versions, Purpose::CatchUp)
+        let records = orders.iter().map(|(order_id, record)| (order_id.clone(), *record));
+        let results = by_partition(&self.store, records, |order_id| {
+            let span = orders.get(&order_id).and_then(|record| span_of(record));
+            let projected = self.project(order_id, projection_versions, Purpose::CatchUp);
+            trace::in_span("ProjectOrder", span, projected, Result::is_err)
         })
         .await;
-        for (sequence_number, order_id, result) in results {
+        for (record, order_id, result) in results {
             let Err(error) = result else { continue };
             tracing::error!(
                 order_id = order_id.as_str(),
@@ -126,7 +130,7 @@ impl Projector {
             // A history that cannot be parsed stays so. It must not block all other views. An alarm is set on
             // its metric.
             if error.is_retryable() {
-                projected.failed.insert(sequence_number.to_owned());
+                projected.failed.insert(record.dynamodb.sequence_number.clone());
             } else {
                 projected.unreadable += 1;
             }
@@ -170,6 +174,12 @@ impl Projector {
 fn order_of(record: &StreamRecord) -> Option<(OrderId, &StreamRecord)> {
     let pk = record.dynamodb.new_image.as_ref()?.string("pk")?;
     Some((OrderId::try_from(pk.strip_prefix("ORDER#")?).ok()?, record))
+}
+
+/// The span of an order's projection, if the trace of the record's events was sampled.
+fn span_of(record: &StreamRecord) -> Option<Span> {
+    let events = record.new_events().ok()?;
+    Span::join(events.first()?.event.traceparent.as_deref())
 }
 
 /// Runs an action for each order, one after the other within a partition.

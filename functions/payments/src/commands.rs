@@ -34,6 +34,10 @@ use pending::PendingOutcome;
 #[expect(clippy::cast_possible_wrap, reason = "fifteen minutes")]
 pub const DEADLINE_SECONDS: i64 = PAYMENT_DEADLINE.as_secs() as i64;
 
+/// The delay of the next check while payments are paused.
+// A payment goes on within a minute after the switch is set, and costs two messages a minute until then.
+const PAUSED: SignedDuration = SignedDuration::from_secs(30);
+
 impl Payments {
     /// Takes an order's payment. A repeat takes no more money, and every token gets the result. The deadline counts
     /// from when the saga entered its step; without that time, from now. After the deadline no card is charged.
@@ -41,7 +45,7 @@ impl Payments {
     /// # Errors
     /// When the message has to be delivered again.
     pub async fn take(&self, take: TakePayment, invocation: Invocation) -> Result<(), PaymentsError> {
-        let TakePayment { context: CommandContext { order_id, correlation_id }, .. } = take;
+        let TakePayment { context: CommandContext { order_id, correlation_id, .. }, .. } = take;
         // Step Functions' clock and ours differ by little; a time in the future must not make the deadline longer.
         let entered_at = take.entered_at.unwrap_or(invocation.now).min(invocation.now);
         let deadline = entered_at.as_second() + self.deadline_seconds;
@@ -85,7 +89,7 @@ impl Payments {
         user_id: contracts::UserId,
         invocation: Invocation,
     ) -> Result<Undone, PaymentsError> {
-        let CommandContext { order_id, correlation_id } = context;
+        let CommandContext { order_id, correlation_id, .. } = context;
         let command_id = command_id(&order_id, "RefundPayment");
         let context = EventContext { now: invocation.now, causation_id: &command_id };
         let known = self.recorder.store.get(&order_id).await?;
@@ -100,7 +104,7 @@ impl Payments {
                 let outcome = payment.undo_outcome().ok_or(PaymentsError::StillPending)?;
                 Ok(Undone { outcome })
             }
-            PendingOutcome::Waiting(_) => Err(PaymentsError::StillPending),
+            PendingOutcome::Waiting(_) | PendingOutcome::Paused(_) => Err(PaymentsError::StillPending),
             PendingOutcome::Blocked(_, error) => Err(error.into()),
         }
     }
@@ -126,6 +130,11 @@ impl Payments {
             // The customer, the bank or the next invocation goes on. A check is needed only when a webhook is
             // lost, so the delay grows.
             PendingOutcome::Waiting(payment) => (payment, SignedDuration::ZERO, next_attempt),
+            // An operator decides when it goes on, so the delay does not grow.
+            PendingOutcome::Paused(payment) => {
+                tracing::warn!("payments are paused by their feature switch");
+                (payment, PAUSED, attempt)
+            }
             // The gateway was not called, so this does not count as an attempt, and the delay does not grow.
             PendingOutcome::Blocked(payment, GatewayError::Open(open)) => {
                 tracing::warn!("the gateway's circuit breaker is open");

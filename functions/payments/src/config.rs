@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use contracts::Switch;
 use lambda_kit::{
     aws::SdkConfig,
     breaker::Breaker,
     config::{self, ConfigError},
     dynamodb::Table,
     health::Check,
+    switch::FeatureSwitch,
 };
 
 use crate::{
@@ -72,6 +74,7 @@ impl Payments {
             gateway: gateway(sdk, &table)?,
             recorder: InputRecorder::from_env(sdk, table)?,
             deadline_seconds: deadline_seconds()?,
+            switch: FeatureSwitch::from_env(sdk, Switch::Payments)?,
         })
     }
 

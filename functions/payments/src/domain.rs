@@ -257,9 +257,9 @@ impl Change {
     pub fn result(&self) -> Option<&'static str> {
         self.event.as_ref()?;
         match self.payment.status {
-            Status::Succeeded if self.payment.refunded == 0 => Some("result.succeeded"),
-            Status::Declined => Some("result.declined"),
-            Status::TimedOut => Some("result.timed_out"),
+            Status::Succeeded if self.payment.refunded == 0 => Some("succeeded"),
+            Status::Declined => Some("declined"),
+            Status::TimedOut => Some("timed_out"),
             _ => None,
         }
     }

@@ -8,13 +8,13 @@ mod object;
 use std::{ops::Range, sync::Arc, time::Duration};
 
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
-use contracts::Money;
+use contracts::{Money, metrics};
 use futures::FutureExt;
 use jiff::Timestamp;
 use lambda_kit::{
     breaker::{Breaker, Guarded},
     health::Check,
-    telemetry::{self, Outcome},
+    telemetry,
 };
 use serde::de::DeserializeOwned;
 
@@ -274,7 +274,7 @@ fn report(endpoint: Endpoint, error: &GatewayError) {
         GatewayError::Unauthorized => (401, "unauthorized"),
         _ => return,
     };
-    telemetry::record("gateway.misused", Outcome::Error, Duration::ZERO);
+    telemetry::emit(&metrics::GATEWAY_MISUSED, 1);
     tracing::error!(endpoint = endpoint.name(), status, code, "the gateway does not take our requests");
 }
 

@@ -1,13 +1,11 @@
 //! Decides what an input changes about a payment, and writes it. When another writer was faster, it reads and
 //! decides again.
 
-use std::time::Duration;
-
-use contracts::OrderId;
+use contracts::{OrderId, metrics};
 use lambda_kit::{
     audit::{self, Entry},
     dynamodb::{Budget, Conflict, TableError, retry_on_conflict_with},
-    telemetry::{self, Outcome},
+    telemetry,
 };
 
 use crate::{
@@ -58,7 +56,7 @@ pub async fn record(
         }
         // After the write and by its writer only, so that a repeat is not counted.
         if let Some(result) = change.result() {
-            telemetry::record(result, Outcome::Ok, Duration::ZERO);
+            telemetry::emit_by(&metrics::PAYMENTS, result, 1);
         }
         Ok(Ok(change.payment))
     });

@@ -86,6 +86,14 @@ impl Message {
             Self::RecordDispute(_) | Self::RecordRefunds(_) => None,
         }
     }
+
+    /// That of the saga, which the payments queue gets by no attribute.
+    pub fn traceparent(&self) -> Option<&str> {
+        match self {
+            Self::TakePayment(take) => take.context.traceparent.as_deref(),
+            Self::CheckPayment(_) | Self::RecordDispute(_) | Self::RecordRefunds(_) => None,
+        }
+    }
 }
 
 impl Queue {

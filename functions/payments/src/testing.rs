@@ -14,13 +14,14 @@ use std::{
 };
 
 use contracts::{
-    CorrelationId, Currency, Envelope, IdempotencyKey, Money, OrderId, UserId,
+    CorrelationId, Currency, Envelope, IdempotencyKey, Money, OrderId, Position, Switch, UserId,
     saga::{CommandContext, TakePayment, Undone},
 };
 use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
     breaker::Breaker,
     dynamodb::Table,
+    switch::FeatureSwitch,
     testing::{self, Faults},
 };
 
@@ -94,6 +95,7 @@ impl Fixture {
                 GatewayLimits::new(&table, FAST),
             ),
             deadline_seconds: DEADLINE,
+            switch: FeatureSwitch::fixed(Switch::Payments, Position::On),
         };
         let user = UserId::generate();
         let order = order_of(&user);
@@ -160,7 +162,7 @@ impl Fixture {
     }
 
     pub fn context(&self) -> CommandContext {
-        CommandContext { order_id: self.order.clone(), correlation_id: correlation() }
+        CommandContext::new(self.order.clone(), correlation())
     }
 
     /// An invocation `seconds` after the first, with time enough.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::rand;
 use axum::{
     Json, Router,
     extract::State,
@@ -14,6 +13,7 @@ use jiff::Timestamp;
 use lambda_kit::{
     http::{Identity, Problem, limit},
     limits::TICKETS,
+    random::fill,
 };
 use serde::Serialize;
 
@@ -84,7 +84,7 @@ struct TicketAnswer<'a> {
 async fn issue(State(tickets): State<Arc<Tickets>>, identity: Identity) -> Result<Response, Problem> {
     let now = Timestamp::now().as_second();
     let mut random = [0; TICKET_BYTES];
-    rand::fill(&mut random).map_err(|error| Problem::internal(&error))?;
+    fill(&mut random).map_err(|error| Problem::internal(&error))?;
     let ticket = Ticket::new(random);
     // A ticket says whether its holder is an administrator, who may watch any order.
     let admin = identity.is_admin();

@@ -75,7 +75,9 @@ impl Connections {
             }
         });
         let posted: Vec<Posted> = posts.buffer_unordered(PARALLEL_POSTS).collect().await;
-        tracing::info!(connections = posted.len(), frames = frames.len(), "pushed");
+        if !posted.is_empty() {
+            tracing::info!(connections = posted.len(), frames = frames.len(), "pushed");
+        }
         let mut broadcast = Broadcast { undelivered: BTreeSet::new(), deleted_any: false };
         for posted in posted {
             match posted {

@@ -6,14 +6,16 @@ mod describe;
 mod frame;
 mod origins;
 mod request;
+mod short_frame;
 mod ticket;
 
 pub use buffer::{Arrival, Buffer, BufferState};
 #[cfg(feature = "openapi")]
 pub use describe::{Frames, frames};
-pub use frame::{ErrorCode, Frame, NoFrame, Refusal};
+pub use frame::{ErrorCode, EventFrame, Frame, NoFrame, Refusal};
 pub use origins::Origins;
 pub use request::{Request, Subject, parse};
+pub use short_frame::ShortFrame;
 pub use ticket::{TICKET_BYTES, TICKET_SECONDS, Ticket, TicketHash, TicketHolder};
 
 use contracts::{SessionId, UserId};

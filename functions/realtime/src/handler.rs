@@ -1,13 +1,11 @@
 //! Decides what an event, a subscription or a deletion changes about an order's channel, pushes the frames, and stores
 //! the channel.
 //!
-//! Frames are sent first and stored after that. Connections that neither got the frames nor could be closed are stored
+//! Frames are sent first and stored after that, those of all events of an order in a batch with one write. Connections that neither got the frames nor could be closed are stored
 //! as undelivered, and the event is retried for them alone.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::BTreeMap;
+use std::iter;
 
 use contracts::{DecodeError, Envelope, EventPayload, InvalidId, OrderId, UserId, events::SessionEnded};
 use lambda_kit::{
@@ -55,7 +53,7 @@ struct LoadedOrder {
 struct PushPlan {
     frames: Vec<Frame>,
     to: Vec<Subscriber>,
-    /// These missed an earlier event, and are closed: a client with a gap gets no further frames.
+    /// These missed an earlier event, or a part of a replay, and are closed: a client with a gap gets no further frames.
     behind: Vec<Subscriber>,
     /// What stays undelivered from an earlier event.
     still_undelivered: Option<UndeliveredFrames>,
@@ -64,7 +62,7 @@ struct PushPlan {
 impl LoadedOrder {
     /// Decides what to push for an event that was added to the buffer. `None` when nothing is left to do.
     fn plan(&self, event: &Envelope, arrival: Arrival) -> Option<PushPlan> {
-        let OrderChannelState { buffer, subscribers, undelivered, .. } = &self.channel;
+        let OrderChannelState { buffer, subscribers, behind, undelivered, .. } = &self.channel;
         let seeing = subscribers.iter().chain(&self.followers).filter(|to| to.may_see(buffer.owner()));
         // By connection: one may follow the order and all orders of its user.
         let connections: BTreeMap<&str, &Subscriber> =
@@ -72,9 +70,13 @@ impl LoadedOrder {
         let missed = |to: &Subscriber| {
             undelivered.as_ref().is_some_and(|earlier| earlier.connections.contains(&to.connection_id))
         };
-        let (behind, to) = connections.into_values().cloned().partition(missed);
+        let (behind, up_to_date): (Vec<Subscriber>, Vec<_>) =
+            connections.into_values().cloned().partition(|to| behind.contains(&to.connection_id));
+        let (missing, to): (Vec<Subscriber>, _) = up_to_date.into_iter().partition(missed);
         Some(match arrival {
-            Arrival::New(frames) => PushPlan { frames, to, behind, still_undelivered: None },
+            Arrival::New(frames) => {
+                PushPlan { frames, to, behind: [behind, missing].concat(), still_undelivered: None }
+            }
             Arrival::Late => {
                 tracing::warn!(sequence = event.sequence, "event arrived late, kept for replays");
                 PushPlan { still_undelivered: undelivered.clone(), ..PushPlan::default() }
@@ -82,28 +84,30 @@ impl LoadedOrder {
             Arrival::Duplicate => {
                 let UndeliveredFrames { dropped, .. } =
                     undelivered.as_ref().filter(|undelivered| undelivered.event_id == event.event_id)?;
-                PushPlan { frames: buffer.frames_again(event, *dropped), to: behind, ..PushPlan::default() }
+                PushPlan { frames: buffer.frames_again(event, *dropped), to: missing, ..PushPlan::default() }
             }
         })
     }
 }
 
-/// The orders of one batch, so that an order is read once and not for each of its events.
+/// The order of one message group while its messages are handled: it is read once, and stored once for all its events.
 ///
 /// The queue gives the messages of an order to one batch at a time, and only they change it. The owner's
 /// connections may change meanwhile: who connects during the batch reads the order afterwards, and finds these
 /// events in it, because they were stored before the batch was delivered.
 #[derive(Default)]
-pub struct Batch(Mutex<BTreeMap<OrderId, LoadedOrder>>);
+pub struct Session {
+    order: Option<(OrderId, LoadedOrder)>,
+    /// The newest event that was pushed and is not stored.
+    unsaved: Option<Envelope>,
+    /// Connections of the order were deleted.
+    is_outdated: bool,
+}
 
-impl Batch {
-    /// The caller puts back the stored state afterwards. Until then the order must be read from the table.
-    fn take(&self, order_id: &OrderId) -> Option<LoadedOrder> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(order_id)
-    }
-
-    fn put(&self, order_id: OrderId, loaded: LoadedOrder) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(order_id, loaded);
+impl Session {
+    /// Whether all events that were handled are stored.
+    pub const fn is_saved(&self) -> bool {
+        self.unsaved.is_none()
     }
 }
 
@@ -121,11 +125,11 @@ impl Handler {
         Self { store, pusher, connections }
     }
 
-    /// Handles one event; `now` in Unix seconds.
+    /// Handles one event; `now` in Unix seconds. [`save`](Self::save) stores it.
     ///
     /// # Errors
     /// When the event must be retried.
-    pub async fn event(&self, batch: &Batch, event: &Envelope, now: i64) -> Result<(), HandlerError> {
+    pub async fn event(&self, session: &mut Session, event: &Envelope, now: i64) -> Result<(), HandlerError> {
         if let Some(state) = AccountState::of(event) {
             return self.account(event, state).await;
         }
@@ -137,58 +141,68 @@ impl Handler {
             tracing::info!("republished event, not pushed");
             return Ok(());
         }
-        self.order_event(batch, event, now).await
+        self.order_event(session, event, now).await
     }
 
-    async fn order_event(&self, batch: &Batch, event: &Envelope, now: i64) -> Result<(), HandlerError> {
-        let order_id = OrderId::try_from(event.subject.as_str())?;
-        tracing::Span::current().record("order_id", order_id.as_str());
-        let mut loaded = match batch.take(&order_id) {
-            Some(loaded) => loaded,
-            None => self.read(&order_id, event.metadata.user_id.as_ref()).await?,
-        };
-        let arrival = loaded.channel.buffer.add(event)?;
-        self.update_followers(&mut loaded).await?;
-        if let Some(plan) = loaded.plan(event, arrival) {
-            return self.push(batch, event, order_id, loaded, plan, now).await;
-        }
-        // Nothing has changed, so the batch's next event needs no read.
-        batch.put(order_id, loaded);
-        Ok(())
-    }
-
-    /// Pushes what the plan says, and stores the order with what it left undelivered.
-    async fn push(
+    async fn order_event(
         &self,
-        batch: &Batch,
+        session: &mut Session,
         event: &Envelope,
-        order_id: OrderId,
-        mut loaded: LoadedOrder,
-        plan: PushPlan,
         now: i64,
     ) -> Result<(), HandlerError> {
-        let PushPlan { frames, to, behind, still_undelivered } = plan;
+        let order_id = OrderId::try_from(event.subject.as_str())?;
+        tracing::Span::current().record("order_id", order_id.as_str());
+        if session.is_outdated || session.order.as_ref().is_none_or(|(known, _)| *known != order_id) {
+            self.close(session, now).await?;
+            let loaded = self.read(&order_id, event.metadata.user_id.as_ref()).await?;
+            session.order = Some((order_id, loaded));
+        }
+        let Some((order_id, loaded)) = &mut session.order else { return Ok(()) };
+        let arrival = loaded.channel.buffer.add(event)?;
+        self.update_followers(loaded).await?;
+        let Some(PushPlan { frames, to, behind, still_undelivered }) = loaded.plan(event, arrival) else {
+            return Ok(());
+        };
         // The frames go out before the state is stored. If the function dies in between, the event is delivered
         // again and its frames go out twice. In the other order the event would then be taken for a duplicate,
         // and its frames would never go out.
         let Broadcast { undelivered, deleted_any } =
-            self.connections.broadcast(&order_id, &to, &behind, &frames, now).await;
+            self.connections.broadcast(order_id, &to, &behind, &frames, now).await;
         let missed = undelivered.len();
         loaded.channel.undelivered = if missed == 0 {
             still_undelivered
         } else {
             Some(UndeliveredFrames::of(&event.event_id, &frames, undelivered))
         };
-        match self.store.save(&order_id, &loaded.channel, now).await? {
-            Ok(()) if missed == 0 && !deleted_any => {
-                loaded.channel.revision += 1;
-                batch.put(order_id, loaded);
-            }
-            // Connections were deleted or have missed frames, so the next event of the order reads it again.
-            Ok(()) => {}
-            Err(Conflict) => self.check_saved(event, &order_id).await?,
-        }
+        session.unsaved = Some(event.clone());
+        session.is_outdated |= deleted_any;
         if missed == 0 { Ok(()) } else { Err(HandlerError::Undelivered(missed)) }
+    }
+
+    /// Stores the order with the events that were pushed.
+    ///
+    /// # Errors
+    /// When all events since the last success must be retried.
+    pub async fn save(&self, session: &mut Session, now: i64) -> Result<(), HandlerError> {
+        let (Some(event), Some((order_id, loaded))) = (&session.unsaved, &mut session.order) else {
+            return Ok(());
+        };
+        match self.store.save(order_id, &loaded.channel, now).await? {
+            Ok(()) => loaded.channel.revision += 1,
+            Err(Conflict) => {
+                self.check_saved(event, order_id).await?;
+                session.is_outdated = true;
+            }
+        }
+        session.unsaved = None;
+        Ok(())
+    }
+
+    /// Stores the order, and forgets it.
+    async fn close(&self, session: &mut Session, now: i64) -> Result<(), HandlerError> {
+        self.save(session, now).await?;
+        *session = Session::default();
+        Ok(())
     }
 
     /// Reads an order. The event mostly names the owner, so that both can be read concurrently.
@@ -218,7 +232,7 @@ impl Handler {
     /// Checks whether a save that met a conflict had succeeded before.
     async fn check_saved(&self, event: &Envelope, order_id: &OrderId) -> Result<(), HandlerError> {
         // The SDK repeats a write whose answer was lost, and the repeat fails its condition. The event is in
-        // the buffer then.
+        // the buffer then, with those before it.
         let mut channel = self.store.order(order_id).await?;
         match channel.buffer.add(event)? {
             Arrival::Duplicate => Ok(()),
@@ -273,9 +287,14 @@ impl Handler {
     ///
     /// # Errors
     /// When the command must be retried.
-    pub async fn command(&self, batch: &Batch, command: Command, now: i64) -> Result<(), HandlerError> {
-        // It changes who follows the order.
-        batch.take(command.order_id());
+    pub async fn command(
+        &self,
+        session: &mut Session,
+        command: Command,
+        now: i64,
+    ) -> Result<(), HandlerError> {
+        // It reads the order, and changes who follows it.
+        self.close(session, now).await?;
         match command {
             Command::Subscribe { order_id, after, subscriber } => {
                 self.subscribe(&order_id, after, &subscriber, now).await
@@ -327,11 +346,19 @@ impl Handler {
         }
         // This is done also while the owner is unknown: a client may follow an order before its first event is
         // here. Each event checks again who may see it.
-        self.store.subscribe(order_id, subscriber).await?;
-        let mut frames = vec![Frame::Subscribed { order_id: Some(order_id.clone()) }];
-        if let Some(after) = after.filter(|_| subscriber.may_see(owner)) {
-            frames.extend(channel.buffer.replay(after));
+        let subscribed = Frame::Subscribed { order_id: Some(order_id.clone()) };
+        let connection_id = &subscriber.connection_id;
+        let after = after.filter(|_| subscriber.may_see(owner));
+        let replay = after.map(|after| channel.buffer.replay(after)).unwrap_or_default();
+        if replay.is_empty() {
+            self.store.subscribe(order_id, subscriber).await?;
+            return self.answer(order_id, connection_id, &[subscribed]).await;
         }
-        self.answer(order_id, &subscriber.connection_id, &frames).await
+        // It is behind until it has all of them. If the function dies or a frame cannot be posted, and no retry brings the
+        // rest, the frames of later events would have a hole before them.
+        self.store.leave_behind(order_id, subscriber).await?;
+        let frames: Vec<Frame> = iter::once(subscribed).chain(replay).collect();
+        self.answer(order_id, connection_id, &frames).await?;
+        Ok(self.store.catch_up(order_id, connection_id).await?)
     }
 }

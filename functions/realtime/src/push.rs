@@ -8,11 +8,13 @@ use aws_sdk_apigatewaymanagement::{
     error::SdkError,
     primitives::Blob,
 };
+use contracts::metrics;
 use lambda_kit::{
     aws::{RetryConfig, SdkConfig},
     backoff::Backoff,
     config::{self, ConfigError},
     limits::PUSH_ATTEMPTS,
+    telemetry,
 };
 
 use crate::domain::Frame;
@@ -81,10 +83,14 @@ impl Pusher {
                     }
                     Err(error) if is_throttled(&error) => {
                         if !backoff.pause().await {
+                            telemetry::emit(&metrics::PUSHES_FAILED, 1);
                             return Err(PushError::Throttled);
                         }
                     }
-                    Err(error) => return Err(PushError::Failed(error.into())),
+                    Err(error) => {
+                        telemetry::emit(&metrics::PUSHES_FAILED, 1);
+                        return Err(PushError::Failed(error.into()));
+                    }
                 }
             }
         }

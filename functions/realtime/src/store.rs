@@ -9,10 +9,10 @@
 //! | `SESSION#<id>` | `ENDED` | the session ended. Expires like the state of an account |
 //! | `TICKET#<hash>` | `TICKET` | whom a ticket admits, and the connection that it was used for |
 //! | `ORDER#<id>` | `BUFFER` | owner, version, status and last frames of the order, and the connections that missed the last event |
-//! | `ORDER#<id>` | `SUB#<connection>` | the connection follows this order |
+//! | `ORDER#<id>` | `SUB#<connection>` | the connection follows this order, and whether it has not got all of what it asked for |
 //!
-//! An event costs one Query of the order, one of its owner, and one write of the buffer. That one grows by some 300
-//! bytes a frame and is mostly below 4 KB; an item for each frame would need as many write units, and more calls.
+//! The events of an order in one batch cost one Query of the order, one of its owner, and one write of the buffer. That
+//! one grows by some 75 bytes a frame and is mostly below 1 KB; an item for each frame would need as many write units, and more calls.
 
 mod access;
 mod places;
@@ -32,7 +32,7 @@ use lambda_kit::dynamodb::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use self::access::Access;
-use crate::domain::{Buffer, BufferState, Frame, SUBSCRIPTIONS_MAX, Subscriber};
+use crate::domain::{Buffer, BufferState, EventFrame, Frame, SUBSCRIPTIONS_MAX, ShortFrame, Subscriber};
 
 /// How long an order's buffer is kept after its last event, in seconds.
 // An order's last events, those of its delivery, follow within days or a few weeks.
@@ -55,6 +55,8 @@ pub struct OrderChannelState {
     /// The number of writes of the buffer; the next write's condition.
     pub revision: u64,
     pub subscribers: Vec<Subscriber>,
+    /// The connections of subscribers that did not get all frames from before they subscribed.
+    pub behind: BTreeSet<String>,
     pub undelivered: Option<UndeliveredFrames>,
 }
 
@@ -98,6 +100,15 @@ struct Connected {
     all: bool,
 }
 
+/// A connection among those that follow an order.
+#[derive(Serialize, Deserialize)]
+struct Subscription {
+    #[serde(flatten)]
+    subscriber: Subscriber,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_behind: bool,
+}
+
 /// The result of a subscription to one more order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Slot {
@@ -113,14 +124,31 @@ struct BufferItem {
     owner: Option<UserId>,
     version: u64,
     status: Option<OrderStatus>,
-    /// A list of frames as JSON.
-    // The text is shorter than the same as attributes, and is always read whole.
+    /// A list of frames in full, as JSON: those of buffers from before there was a short form, and of buffers with an
+    /// undelivered event.
+    // A function of the version before that form reads this attribute alone. It may get the event again, which it must
+    // find here. Without that, it announces the frames as missing.
     frames: String,
+    /// The list in the short form, as JSON.
+    // The text is shorter than the same as attributes, and is always read whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    short_frames: Option<String>,
     // The attribute keeps its first name, because stored buffers have it.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "owed")]
     undelivered: Option<UndeliveredFrames>,
     revision: u64,
     expires_at: i64,
+}
+
+impl BufferItem {
+    fn frames_of(&self, operation: &'static str, order_id: &OrderId) -> Result<Vec<EventFrame>, TableError> {
+        let malformed = |e| TableError::item(operation, e);
+        let Some(short) = &self.short_frames else {
+            return serde_json::from_str(&self.frames).map_err(malformed);
+        };
+        let short = serde_json::from_str(short).map_err(malformed)?;
+        ShortFrame::in_full(order_id, short).map_err(|e| TableError::item(operation, e))
+    }
 }
 
 impl Store {
@@ -214,9 +242,34 @@ impl Store {
 
     /// Lets a connection follow an order. Its slot is taken already.
     pub async fn subscribe(&self, order_id: &OrderId, subscriber: &Subscriber) -> Result<(), TableError> {
-        const OPERATION: &str = "subscribing";
+        self.put_subscription("subscribing", order_id, subscriber, false).await
+    }
+
+    /// Lets a connection follow an order that does not have all frames from before. It gets no later ones until
+    /// [`Store::catch_up`].
+    pub async fn leave_behind(&self, order_id: &OrderId, subscriber: &Subscriber) -> Result<(), TableError> {
+        self.put_subscription("leaving a connection behind", order_id, subscriber, true).await
+    }
+
+    /// Records that a connection has all frames from before, unless its subscription has ended.
+    pub async fn catch_up(&self, order_id: &OrderId, connection_id: &str) -> Result<(), TableError> {
+        let key = subscription_key(order_id, connection_id);
+        let update = Expression::new("REMOVE is_behind");
+        let (Ok(()) | Err(Conflict)) =
+            self.table.update_if("catching up", key, update, "attribute_exists(pk)").await?;
+        Ok(())
+    }
+
+    async fn put_subscription(
+        &self,
+        operation: &'static str,
+        order_id: &OrderId,
+        subscriber: &Subscriber,
+        is_behind: bool,
+    ) -> Result<(), TableError> {
         let key = subscription_key(order_id, &subscriber.connection_id);
-        self.table.put(OPERATION, item_of(OPERATION, key, subscriber)?).await
+        let item = item_of(operation, key, &Subscription { subscriber: subscriber.clone(), is_behind })?;
+        self.table.put(operation, item).await
     }
 
     /// Ends a subscription, and frees its slot.
@@ -294,15 +347,18 @@ impl Store {
             if item.get(SK) == Some(&string(BUFFER)) {
                 let item: BufferItem = read(OPERATION, item)?;
                 channel.revision = item.revision;
+                let frames = item.frames_of(OPERATION, order_id)?;
                 channel.undelivered = item.undelivered;
                 channel.buffer = Buffer::restore(BufferState {
                     owner: item.owner,
                     version: item.version,
                     status: item.status,
-                    frames: serde_json::from_str(&item.frames).map_err(|e| TableError::item(OPERATION, e))?,
+                    frames,
                 });
             } else {
-                channel.subscribers.push(read(OPERATION, item)?);
+                let Subscription { subscriber, is_behind } = read(OPERATION, item)?;
+                channel.behind.extend(is_behind.then(|| subscriber.connection_id.clone()));
+                channel.subscribers.push(subscriber);
             }
         }
         Ok(channel)
@@ -318,11 +374,16 @@ impl Store {
     ) -> Result<Result<(), Conflict>, TableError> {
         const OPERATION: &str = "saving an order's frames";
         let state = channel.buffer.state();
+        let (full, short) = match channel.undelivered {
+            Some(_) => (json(OPERATION, &state.frames)?, None),
+            None => ("[]".to_owned(), Some(json(OPERATION, &ShortFrame::all_of(&state.frames))?)),
+        };
         let item = BufferItem {
             owner: state.owner.clone(),
             version: state.version,
             status: state.status,
-            frames: serde_json::to_string(&state.frames).map_err(|e| TableError::item(OPERATION, e))?,
+            frames: full,
+            short_frames: short,
             undelivered: channel.undelivered.clone(),
             revision: channel.revision + 1,
             expires_at: now + BUFFER_SECONDS,
@@ -397,6 +458,10 @@ fn item_of<T: Serialize>(operation: &'static str, key: Item, value: &T) -> Resul
     let item = to_item(operation, key, value)?;
     debug_assert!(item.contains_key(EXPIRES_AT), "every item of this table ends by itself");
     Ok(item)
+}
+
+fn json<T: Serialize>(operation: &'static str, value: &T) -> Result<String, TableError> {
+    serde_json::to_string(value).map_err(|e| TableError::item(operation, e))
 }
 
 fn read<T: DeserializeOwned>(operation: &'static str, mut item: Item) -> Result<T, TableError> {

@@ -11,7 +11,6 @@ mod sessions;
 
 use std::sync::Arc;
 
-use aws_lc_rs::rand;
 use axum::{
     Router,
     routing::{delete, get, patch, post},
@@ -21,6 +20,7 @@ use lambda_kit::{
     http::limit,
     jwt::{Signer, Verifier},
     limits::{AUTH, LISTS, PROFILE, READS, RateLimit},
+    random::fill,
 };
 
 use crate::{error::UsersError, messages::Messages, store::Store};
@@ -67,7 +67,7 @@ pub fn routes(users: Users) -> Router {
 
 fn random<const N: usize>() -> Result<[u8; N], UsersError> {
     let mut bytes = [0; N];
-    rand::fill(&mut bytes)?;
+    fill(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -7,6 +7,7 @@ use crate::cost::Cost;
 use crate::cpu::Cpu;
 use crate::error::Result;
 use crate::overload::Overload;
+use crate::peers::Peers;
 use crate::push::Push;
 use crate::reserve::Reserve;
 
@@ -20,6 +21,8 @@ pub enum Bench {
     Cpu(Cpu),
     /// How much is done while more is offered than a limit allows: offered, limit and done a second
     Overload(Overload),
+    /// An order beside AWS's own sample of a saga, and beside five functions that do nothing
+    Peers(Peers),
     /// How long an order's event takes to 1, 20 and 100 connections that watch it
     Push(Push),
     /// How many reservations a second go through, by the number of shards that a hot SKU is spread over
@@ -37,6 +40,7 @@ impl Bench {
             Self::Cost(cost) => cost.run(settings, progress).await,
             Self::Cpu(cpu) => cpu.run(settings, progress).await,
             Self::Overload(overload) => overload.run(settings, progress).await,
+            Self::Peers(peers) => peers.run(settings, progress).await,
             Self::Push(push) => push.run(settings, progress).await,
             Self::Reserve(reserve) => reserve.run(settings, progress).await,
         }

@@ -24,6 +24,7 @@ use clap::Args;
 use local_stack::{
     AboutFile, Progress, REGION, RELEASE, Settings,
     functions::{self, ECHO},
+    process,
 };
 use tokio::{
     net::TcpListener,
@@ -72,7 +73,7 @@ impl Cold {
     /// The build fails, a template cannot be read, or a function does not start.
     pub async fn run(self, settings: &Settings, progress: &Progress) -> Result<()> {
         let names = functions::build_release(settings, progress).await?;
-        let release = settings.target_dir().join(RELEASE);
+        let release = settings.target.join(RELEASE);
         let mut environments = environments(&settings.infra())?;
         let mut subjects = vec![Subject::new(ECHO, &release.join(ECHO), BTreeMap::new())];
         for name in &names {
@@ -175,7 +176,7 @@ async fn measure(subject: &Subject) -> Result<Sample> {
     let mut child = command.spawn().map_err(cannot)?;
     let first = timeout(PATIENCE, polled.recv()).await.ok().flatten();
     let second = timeout(PATIENCE, polled.recv()).await.ok().flatten();
-    let resident_kib = child.id().and_then(resident_kib);
+    let resident_kib = child.id().and_then(process::resident_kib);
     child.kill().await.map_err(cannot)?;
     server.abort();
     match (first, second, resident_kib) {
@@ -189,13 +190,6 @@ async fn measure(subject: &Subject) -> Result<Sample> {
             subject.program.display()
         ))),
     }
-}
-
-/// `VmRSS` of `/proc/<pid>/status`: the part of the process that is in memory now.
-fn resident_kib(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
 /// A first event that makes the function use its clients: a relay gets an event to publish, all others a

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use contracts::OrderStatus;
 use demo::{Customer, Story};
-use local_stack::{AboutFile, Emulator, LOCAL_STAGE, Port, Profile, Progress, Settings, Stack, process};
+use local_stack::{Emulator, LOCAL_STAGE, Profile, Progress, Settings, Stack, process};
 use shop_client::eventually;
 use uuid::Uuid;
 
@@ -49,10 +49,8 @@ impl Cpu {
     /// # Errors
     /// The stack does not start, or an order does not complete.
     pub async fn run(self, settings: &Settings, progress: &Progress) -> Result<()> {
-        let folder = settings.target_dir().join("bench-cpu");
-        let own = Settings::new(Some(folder.clone()), Port::Any, Port::Any).about("cannot make", &folder)?;
         let profile = if self.local { Profile::Local } else { Profile::Release };
-        let own = Settings { profile, ..own };
+        let own = Settings { profile, ..settings.own("bench-cpu")? };
         let stack = Stack::start(&own, progress).await?;
         let measured = self.measured(&stack, progress).await;
         if stack.is_ours() {
@@ -108,11 +106,11 @@ async fn place(customer: &Customer, orders: u32, step: &local_stack::Step) -> Re
 }
 
 /// Processor time by function and process.
-type Times = BTreeMap<(String, u32), Duration>;
+pub type Times = BTreeMap<(String, u32), Duration>;
 
 /// The function processes of one stack.
-struct Functions {
-    groups: Vec<u32>,
+pub struct Functions {
+    pub groups: Vec<u32>,
 }
 
 impl Functions {
@@ -128,7 +126,10 @@ impl Functions {
     }
 
     /// Waits until no function uses the processor any more.
-    async fn quiet(&self) -> Result<Times> {
+    ///
+    /// # Errors
+    /// Some function works for minutes.
+    pub async fn quiet(&self) -> Result<Times> {
         let mut last = (std::time::Instant::now(), self.times());
         let still = async || {
             let now = self.times();
@@ -143,14 +144,15 @@ impl Functions {
 
 /// The use of one function by all orders.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Used {
-    time: Duration,
-    invocations: u64,
+pub struct Used {
+    pub time: Duration,
+    pub invocations: u64,
     /// Processes that were started meanwhile; their start is included.
     started: u64,
 }
 
-fn used(before: &Times, after: &Times, runs: &BTreeMap<String, Runs>) -> BTreeMap<String, Used> {
+/// What each function used between two counts.
+pub fn used(before: &Times, after: &Times, runs: &BTreeMap<String, Runs>) -> BTreeMap<String, Used> {
     let mut all: BTreeMap<String, Used> = BTreeMap::new();
     for (process, time) in after {
         let used = all.entry(process.0.clone()).or_default();

@@ -6,10 +6,13 @@ mod cost;
 mod cpu;
 mod error;
 mod figures;
+mod load;
 mod overload;
+mod peers;
+mod product;
 mod push;
 mod reserve;
-mod upstream;
 
 pub use bench::Bench;
 pub use error::{Error, Result};
+pub use load::Load;

@@ -12,7 +12,7 @@ use contracts::OrderId;
 use demo::{Customer, Story};
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use jiff::Timestamp;
-use local_stack::{AboutFile, Outputs, Port, Profile, Progress, Settings, Stack, Step};
+use local_stack::{Outputs, Profile, Progress, Settings, Stack, Step};
 use reqwest::StatusCode;
 use serde_json::json;
 use shop_client::{Frame, Live, OrderFrame, Shop};
@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
+use crate::figures::percentile;
 
 /// Connections that are opened at the same time: each starts two functions.
 const OPENING: usize = 8;
@@ -75,9 +76,7 @@ impl Push {
         if !self.release {
             return Ok(settings.clone());
         }
-        let folder = settings.target_dir().join("bench-push");
-        let own = Settings::new(Some(folder.clone()), Port::Any, Port::Any).about("cannot make", &folder)?;
-        Ok(Settings { profile: Profile::Release, ..own })
+        Ok(Settings { profile: Profile::Release, ..settings.own("bench-push")? })
     }
 
     async fn all(&self, outputs: &Outputs, progress: &Progress) -> Result<Vec<Round>> {
@@ -241,14 +240,6 @@ impl Round {
         let frames = i64::try_from(behind_the_first).ok().filter(|frames| *frames > 0)?;
         (frames * 1_000_000).checked_div(time)
     }
-}
-
-/// The smallest that `percent` of all do not exceed (nearest rank).
-fn percentile(values: &[i64], percent: usize) -> i64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable();
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied().unwrap_or_default()
 }
 
 fn table(rounds: &[Round], orders: u32, profile: Profile) -> String {

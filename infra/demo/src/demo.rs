@@ -13,18 +13,26 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Starts the stack if it does not run, shows the orders, and stops what it started.
+    /// Starts the stack if it does not run, shows the orders, lets `check` look at what the stores hold, and stops what
+    /// it started.
     ///
     /// # Errors
-    /// The stack cannot be started, or an order did not end as it should.
-    pub async fn run(self, settings: Settings) -> Result<()> {
-        let progress = Progress::new();
-        let stack = Stack::start(&settings, &progress).await?;
-        let verdict = show(&stack).await;
+    /// The stack cannot be started, an order did not end as it should, or the check fails.
+    pub async fn run<E: From<Error>>(
+        self,
+        settings: &Settings,
+        progress: &Progress,
+        check: impl AsyncFnOnce() -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let stack = Stack::start(settings, progress).await.map_err(Error::from)?;
+        let verdict = match show(&stack).await {
+            Ok(()) => check().await,
+            Err(error) => Err(error.into()),
+        };
         if !stack.is_ours() {
             progress.say("The stack was running before, and still is.");
         } else if self.keep {
-            stack.detach()?;
+            stack.detach().map_err(Error::from)?;
             progress
                 .say("The stack keeps running: `cargo ops outputs` says where, `cargo ops down` stops it.");
         } else {

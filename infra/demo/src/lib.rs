@@ -8,7 +8,7 @@ mod screen;
 mod story;
 mod tour;
 
-pub use customer::{Customer, address};
+pub use customer::{Basket, Customer, address};
 pub use demo::Demo;
 pub use error::{Error, Result};
 pub use screen::Clock;

@@ -106,6 +106,8 @@ fn cannot_listen(address: Ipv4Addr, port: u16, error: &std::io::Error) -> Error 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -151,7 +153,13 @@ mod tests {
         assert_eq!(answer, "pong");
 
         drop(forwarder);
-        assert!(TcpStream::connect((OTHER, port)).await.is_err());
+        // The listener is closed when its task has ended, which is a moment later.
+        let refused = async {
+            while TcpStream::connect((OTHER, port)).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), refused).await.unwrap();
     }
 
     #[tokio::test]

@@ -3,11 +3,11 @@
 //! This does what `sam deploy` does, without starting it once per template.
 
 mod amend;
-mod artifacts;
+pub(crate) mod artifacts;
 mod stack;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use futures::future::join_all;
 
@@ -95,6 +95,7 @@ pub async fn local(
                 file,
                 body: packed,
                 parameters: template.pick(&parameters),
+                functions: template.functions().iter().map(|function| function.name.clone()).collect(),
             };
             if deployed.stacks.get(&stack.name) == Some(&stack.fingerprint())
                 && stack.exists(&emulator).await?
@@ -109,7 +110,10 @@ pub async fn local(
         step.at(names.join(", "));
         step.part(done, total);
         let results = join_all(changed.iter().map(async |stack| {
-            let result = stack.deploy(&emulator, settings).await;
+            let result = match stack.deploy(&emulator, settings).await {
+                Ok(()) => amend::aliases(&emulator, &stack.functions).await,
+                failed => failed,
+            };
             (stack, result)
         }))
         .await;
@@ -143,13 +147,34 @@ pub async fn local(
     Ok(())
 }
 
+/// Deploys one more template beside the platform's.
+///
+/// # Errors
+/// The stack fails: with the reasons that CloudFormation recorded.
+pub async fn beside(settings: &Settings, running: &Running, name: &str, file: &Path) -> Result<()> {
+    let emulator = Emulator::new(&running.endpoint());
+    let template = Template::read(file)?;
+    let store = artifacts::Store::open(&emulator, settings).await?;
+    let stack = stack::Stack {
+        name: stack_name(LOCAL_STAGE, name),
+        file: file.to_path_buf(),
+        body: store.pack(&template, &mut BTreeSet::new()).await?,
+        parameters: template.pick(&parameters(settings, running)?),
+        // Without the platform's alias.
+        functions: Vec::new(),
+    };
+    stack.deploy(&emulator, settings).await
+}
+
 /// The stage's parameters from samconfig.toml, and those of the running stack.
 fn parameters(settings: &Settings, running: &Running) -> Result<BTreeMap<String, String>> {
     let mut all = StageConfig::read(&settings.samconfig(), LOCAL_STAGE)?.parameters;
+    all.extend(settings.parameters.clone());
     all.insert("Stage".to_owned(), LOCAL_STAGE.to_owned());
     all.insert("Architecture".to_owned(), architecture().to_owned());
     all.insert("EndpointUrl".to_owned(), running.endpoint());
-    all.insert("StripeUrl".to_owned(), running.stripe_url());
+    let gateway = settings.functions_gateway.clone().unwrap_or_else(|| running.stripe_url());
+    all.insert("StripeUrl".to_owned(), gateway);
     Ok(all)
 }
 

@@ -1,5 +1,6 @@
 //! The few AWS calls that setting up a stack takes, signed and sent to the emulator.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -7,6 +8,8 @@ use aws_sigv4::http_request::{
     PayloadChecksumKind, SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign,
 };
 use aws_sigv4::sign::v4;
+use contracts::FUNCTION_ALIAS;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
@@ -91,14 +94,33 @@ impl Emulator {
         })
     }
 
-    /// Invokes a function and returns its answer, which may be its error.
+    /// Invokes a function by its alias and returns its answer, which may be its error.
     ///
     /// # Errors
     /// It cannot be invoked.
     pub async fn invoke(&self, function: &str, payload: &Value) -> Result<String> {
-        let path = format!("/2015-03-31/functions/{function}/invocations");
+        let path = format!("/2015-03-31/functions/{function}:{FUNCTION_ALIAS}/invocations");
         self.send("lambda", "Invoke", reqwest::Method::POST, &path, &[], payload.to_string().into_bytes())
             .await
+    }
+
+    /// The number of messages of each queue that is not empty, with those in flight and delayed. MiniStack's own address.
+    ///
+    /// # Errors
+    /// The emulator does not answer.
+    pub async fn queued(&self) -> Result<BTreeMap<String, usize>> {
+        #[derive(Deserialize)]
+        struct Messages {
+            /// By account, region and queue.
+            messages: BTreeMap<String, BTreeMap<String, BTreeMap<String, Vec<Value>>>>,
+        }
+        let no_answer = |source| Error::NoAnswer { operation: "reading the queues".to_owned(), source };
+        let answer = self.http.get(format!("{}/_ministack/sqs/messages", self.endpoint)).send().await;
+        let held: Messages = answer.map_err(no_answer)?.json().await.map_err(no_answer)?;
+        let queues = held.messages.into_values().flat_map(BTreeMap::into_values).flatten();
+        let name = |url: &str| url.rsplit('/').next().unwrap_or_default().to_owned();
+        let numbers = queues.map(|(url, messages)| (name(&url), messages.len()));
+        Ok(numbers.filter(|(_, number)| *number > 0).collect())
     }
 
     /// Makes a bucket; one that exists is fine.

@@ -64,6 +64,17 @@ pub async fn build_release(settings: &Settings, progress: &Progress) -> Result<V
     Ok(workspace.packages.into_iter().flat_map(|package| package.functions).collect())
 }
 
+/// Builds one more program, whose package has its name, and puts it where a template looks.
+///
+/// # Errors
+/// The build fails; the error then contains the compiler's output.
+pub async fn build_beside(settings: &Settings, program: &str) -> Result<()> {
+    let mut options = settings.profile.options();
+    options.extend(["--package", program, "--bin", program]);
+    build_program(settings, &options).await?;
+    put(settings, program)
+}
+
 /// Builds one program of the workspace, a binary or an example that the arguments name, and returns its path.
 ///
 /// # Errors
@@ -226,8 +237,8 @@ async fn spoken(stream: Option<tokio::process::ChildStderr>, step: &Step) -> Str
 
 /// A hard link where possible: 23 copies of a few megabytes each would be written at every build.
 fn put(settings: &Settings, function: &str) -> Result<()> {
-    let built = settings.target_dir().join(settings.profile.folder()).join(function);
-    let folder = settings.target_dir().join("lambda").join(function);
+    let built = settings.target.join(settings.profile.folder()).join(function);
+    let folder = settings.target.join("lambda").join(function);
     let bootstrap = folder.join("bootstrap");
     if same_file(&built, &bootstrap) {
         return Ok(());
@@ -250,10 +261,10 @@ fn same_file(one: &PathBuf, other: &PathBuf) -> bool {
     }
 }
 
-/// The cargo that runs this program, or the one in PATH, at the root of the workspace.
+/// The cargo that runs this program, or the one in PATH, at the root of the workspace, with its target folder.
 pub fn cargo(settings: &Settings) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(&settings.root);
+    command.current_dir(&settings.root).env("CARGO_TARGET_DIR", &settings.target);
     command
 }
 

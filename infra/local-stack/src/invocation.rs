@@ -8,6 +8,9 @@ use crate::settings::repository;
 /// Stands in the events for `Bearer <access token>`.
 const PLACEHOLDER: &str = "Bearer TOKEN";
 
+/// The order of all sample events. It was never placed, but the stack has its reservation once they were sent.
+pub const SAMPLE_ORDER: &str = "ord_0123456789abcdef0123456789abcdef";
+
 /// Functions whose sample event depends on that of another one: an order completes only when its stock is
 /// reserved.
 pub const NEEDS: [(&str, &str); 1] = [("inventory-consumer", "inventory-commands")];
@@ -65,6 +68,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_a_sample_event_reserves_is_for_the_sample_order() {
+        assert!(sample_with_token("inventory-commands", "").unwrap().contains(SAMPLE_ORDER));
+    }
 
     #[test]
     fn a_failure_is_told_from_an_answer() {

@@ -3,6 +3,8 @@
 //! [`Stack::start`] does all of it. The other items are its parts, which the operator's tool and the tests use one by one.
 
 mod admin;
+pub mod call;
+mod checkout;
 pub mod containers;
 pub mod deploy;
 mod deployed_function;
@@ -24,8 +26,10 @@ mod state;
 mod stripe_proxy;
 pub mod supervisor;
 mod template;
+pub mod upstream;
 
 pub use admin::{admin_grant, granted};
+pub use checkout::Checkout;
 pub use deployed_function::DeployedFunction;
 pub use emulator::Emulator;
 pub use error::{AboutFile, Error, Result};
@@ -33,9 +37,9 @@ pub use profile::{Profile, RELEASE};
 pub use progress::{Progress, Step};
 pub use samconfig::StageConfig;
 pub use settings::{
-    DEFAULT_GATEWAY_PORT, DEFAULT_STRIPE_PORT, LOCAL_STAGE, Port, REGION, Settings, repository,
+    ALARM_MINUTE, DEFAULT_GATEWAY_PORT, DEFAULT_STRIPE_PORT, LOCAL_STAGE, Port, REGION, Settings, repository,
 };
 pub use setup::WEBHOOK_EVENTS;
-pub use stack::{Stack, down};
+pub use stack::{Stack, down, restart_emulator};
 pub use state::{Admin, Outputs, Running, StateDir};
 pub use template::{Function, Template};

@@ -10,11 +10,13 @@ use crate::error::{AboutFile, Error, Result};
 use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::state::{Outputs, Running, StateDir};
-use crate::supervisor::{KEEP_RUNNING, SupervisorArgs};
+use crate::supervisor::{KEEP_RUNNING, RESTART, SupervisorArgs};
 use crate::{containers, deploy, functions, ports, process, python, setup};
 
 /// Longer than the supervisor itself waits.
 const START_WITHIN: Duration = Duration::from_secs(75);
+/// Saving, ending, starting and loading take seconds.
+const RESTART_WITHIN: Duration = Duration::from_secs(120);
 /// The supervisor gives the emulators 10 s in all.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(50);
@@ -167,6 +169,32 @@ pub fn down(state: &StateDir) -> Result<bool> {
     state.forget_running();
     let _ = std::fs::remove_dir_all(state.scratch());
     Ok(ran)
+}
+
+/// Ends the AWS emulator of the stack that runs in a state folder, and starts it again with its tables, queues and
+/// executions. Its functions end with it.
+///
+/// # Errors
+/// No stack runs there, or the emulator does not come back.
+pub async fn restart_emulator(state: &StateDir) -> Result<()> {
+    let before = state.running().ok_or(Error::NotRunning)?;
+    process::signal(before.supervisor, RESTART);
+    let deadline = Instant::now() + RESTART_WITHIN;
+    loop {
+        let running = state.running().ok_or(Error::NotRunning)?;
+        if running.groups != before.groups {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let reason = format!("it was not back within {} s", RESTART_WITHIN.as_secs());
+            return Err(Error::Emulator {
+                what: "the restart",
+                reason,
+                log: state.logs().join("supervisor.log"),
+            });
+        }
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 struct Ports {

@@ -19,9 +19,12 @@ use crate::containers::Forwarder;
 use crate::error::{AboutFile, Error, Result};
 use crate::ports;
 use crate::process;
-use crate::settings::{Port, REGION};
+use crate::settings::{ALARM_MINUTE, Port, REGION};
 use crate::state::{Running, StateDir};
 use crate::stripe_proxy::Proxy;
+
+/// Makes the supervisor end the AWS emulator and start it again with the state that it had.
+pub const RESTART: Signal = Signal::SIGUSR1;
 
 /// Written to the supervisor's standard input: keep running when it closes.
 pub const KEEP_RUNNING: u8 = b'k';
@@ -109,6 +112,7 @@ async fn run_until_ended(
 ) -> Result<String> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::signals)?;
+    let mut restart = signal(SignalKind::from_raw(RESTART as i32)).map_err(Error::signals)?;
     let mut abandoned = tokio::spawn(abandoned());
 
     let localstripe_port = ports::choose(Port::Any, "127.0.0.1", "localstripe", "--stripe-port")?.port;
@@ -124,17 +128,13 @@ async fn run_until_ended(
         None => None,
     };
 
-    emulators.start("ministack", arguments, state, &["ministack".to_owned()])?;
-    emulators.start(
-        "localstripe",
-        arguments,
-        state,
-        &["localstripe".to_owned(), localstripe_port.to_string()],
-    )?;
+    emulators.start(MINISTACK, arguments, state, &[MINISTACK.to_owned()], Begin::Empty)?;
+    let localstripe = ["localstripe".to_owned(), localstripe_port.to_string()];
+    emulators.start("localstripe", arguments, state, &localstripe, Begin::Empty)?;
 
     let work = async {
         emulators.ready(arguments.gateway_port, localstripe_port).await?;
-        let running = Running {
+        let mut running = Running {
             instance: uuid::Uuid::new_v4().to_string(),
             supervisor: std::process::id(),
             groups: emulators.groups(),
@@ -146,7 +146,17 @@ async fn run_until_ended(
         };
         state.record_running(&running)?;
         say(&format!("ready: gateway {}, Stripe {}", running.gateway_port, running.stripe_port));
-        emulators.first_to_end().await
+        loop {
+            tokio::select! {
+                ended = emulators.first_to_end() => return ended,
+                _ = restart.recv() => {}
+            }
+            emulators.restart(arguments, state).await?;
+            emulators.ready(arguments.gateway_port, localstripe_port).await?;
+            running.groups = emulators.groups();
+            state.record_running(&running)?;
+            say("the AWS emulator was restarted");
+        }
     };
     tokio::select! {
         ended = work => ended,
@@ -173,6 +183,16 @@ fn say(line: &str) {
     eprintln!("{} {line}", jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ"));
 }
 
+const MINISTACK: &str = "ministack";
+
+/// What an emulator begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    Empty,
+    /// With the state that the last one saved.
+    WhereItEnded,
+}
+
 /// The emulators' processes, each the leader of a group that holds all it starts.
 #[derive(Default)]
 struct Emulators(Vec<Emulator>);
@@ -192,9 +212,13 @@ impl Emulators {
         arguments: &SupervisorArgs,
         state: &StateDir,
         emulator: &[String],
+        begin: Begin,
     ) -> Result<()> {
         let log = state.logs().join(format!("{name}.log"));
-        let file = File::create(&log).about("cannot write", &log)?;
+        if begin == Begin::Empty {
+            File::create(&log).about("cannot write", &log)?;
+        }
+        let file = File::options().append(true).open(&log).about("cannot write", &log)?;
         let errors = file.try_clone().about("cannot write", &log)?;
         let scratch = state.scratch();
         let tmp = scratch.join("tmp");
@@ -221,6 +245,8 @@ impl Emulators {
                 ("TMPDIR", tmp.to_string_lossy().into_owned()),
                 ("S3_DATA_DIR", scratch.join("s3").to_string_lossy().into_owned()),
                 ("STATE_DIR", scratch.join("state").to_string_lossy().into_owned()),
+                ("PERSIST_STATE", u8::from(begin == Begin::WhereItEnded).to_string()),
+                ("ORDERSAGA_ALARM_MINUTE_SECONDS", ALARM_MINUTE.as_secs().to_string()),
                 ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
             ])
             // A developer's own AWS settings must not reach the emulator or the functions.
@@ -241,6 +267,28 @@ impl Emulators {
 
     fn groups(&self) -> Vec<u32> {
         self.0.iter().map(|emulator| emulator.child.id()).collect()
+    }
+
+    /// Ends the AWS emulator, with the functions that it runs, and starts it again with its state: see emulator.py.
+    async fn restart(&mut self, arguments: &SupervisorArgs, state: &StateDir) -> Result<()> {
+        let Some(place) = self.0.iter().position(|emulator| emulator.name == MINISTACK) else {
+            return Ok(());
+        };
+        let mut emulator = self.0.remove(place);
+        let group = emulator.child.id();
+        process::signal(group, RESTART);
+        let deadline = Instant::now() + READY_WITHIN;
+        while matches!(emulator.child.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                return Err(emulator.failed(format!("it did not end within {} s", READY_WITHIN.as_secs())));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        process::signal_group(group, Signal::SIGKILL);
+        self.start(MINISTACK, arguments, state, &[MINISTACK.to_owned()], Begin::WhereItEnded)?;
+        // It reports as the first one, as before.
+        self.0.rotate_right(1);
+        Ok(())
     }
 
     /// Waits until both answer.

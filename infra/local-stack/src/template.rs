@@ -45,6 +45,11 @@ impl Template {
     }
 
     /// The functions, as the template orders them.
+    pub fn functions(&self) -> &[Function] {
+        &self.functions
+    }
+
+    /// The same.
     pub fn into_functions(self) -> Vec<Function> {
         self.functions
     }
@@ -102,7 +107,7 @@ fn routes(resources: &yaml_serde::Mapping, function: &str) -> Vec<String> {
                 && text(resource, "ApiId").as_deref() == Some("HttpApiId")
         })
     };
-    let uri = format!("/functions/${{{function}.Arn}}/");
+    let uri = format!("/functions/${{{function}.Alias}}/");
     let targets: Vec<String> = of_type("AWS::ApiGatewayV2::Integration")
         .filter(|(_, integration)| text(integration, "IntegrationUri").is_some_and(|own| own.contains(&uri)))
         .filter_map(|(id, _)| Some(format!("integrations/${{{}}}", id.as_str()?)))

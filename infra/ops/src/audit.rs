@@ -4,18 +4,19 @@
 use std::cmp::Reverse;
 
 use clap::Args;
-use contracts::{Money, OrderId, Sku, UserId};
+use contracts::{Money, OrderId, Sku, Switch, UserId};
 use jiff::Timestamp;
 use local_stack::{Progress, Settings};
 use serde_json::{Map, Value, json};
 
+use crate::attribute::plain;
 use crate::aws::{Aws, Service};
 use crate::error::{Error, Result};
 use crate::stage::Stage;
 
 #[derive(Debug, Args)]
 pub struct Audit {
-    /// A SKU, a discount code, an order (`ord_…`) or an account (`usr_…`)
+    /// A SKU, a discount code, an order (`ord_…`), an account (`usr_…`) or a feature switch (`switch/payments`)
     subject: String,
     /// How many changes to show at most, the newest first
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -67,9 +68,14 @@ fn trails(subject: &str) -> Result<Vec<(&'static str, String)>> {
     if UserId::try_from(subject).is_ok() {
         return Ok(vec![named("users")]);
     }
+    if let Some(name) = subject.strip_prefix("switch/") {
+        let switch: Switch = name.parse().map_err(|error| Error::Audit(format!("{error}")))?;
+        return Ok(vec![named(switch.context())]);
+    }
     if Sku::try_from(subject).is_err() {
         return Err(Error::Audit(format!(
-            "`{subject}` is no SKU, discount code, order (ord_…) or account (usr_…). Give one of these."
+            "`{subject}` is no SKU, discount code, order (ord_…), account (usr_…) or feature switch (switch/…). Give one \
+             of these."
         )));
     }
     // Lower and upper case make no difference in discount codes. They do in SKUs.
@@ -77,7 +83,10 @@ fn trails(subject: &str) -> Result<Vec<(&'static str, String)>> {
 }
 
 /// The newest entries of a subject in the table of a context.
-async fn read(aws: &Aws, context: &str, subject: &str, limit: u32) -> Result<Vec<Value>> {
+///
+/// # Errors
+/// The table refuses.
+pub async fn read(aws: &Aws, context: &str, subject: &str, limit: u32) -> Result<Vec<Value>> {
     let mut query = json!({
         "TableName": aws.name(context),
         "KeyConditionExpression": "pk = :subject",
@@ -117,22 +126,6 @@ fn entry(item: Value) -> Value {
         fields.retain(|name, _| !["pk", "sk"].contains(&name.as_str()));
     }
     entry
-}
-
-/// The value of an attribute (AttributeValue, DynamoDB API reference). Entries have no sets and no bytes.
-fn plain(attribute: &Value) -> Value {
-    let Some((kind, value)) = attribute.as_object().and_then(|attribute| attribute.iter().next()) else {
-        return Value::Null;
-    };
-    match (kind.as_str(), value) {
-        ("M", Value::Object(fields)) => {
-            Value::Object(fields.iter().map(|(name, value)| (name.clone(), plain(value))).collect())
-        }
-        ("L", Value::Array(items)) => Value::Array(items.iter().map(plain).collect()),
-        ("N", Value::String(number)) => serde_json::from_str(number).unwrap_or_default(),
-        ("NULL", _) => Value::Null,
-        _ => value.clone(),
-    }
 }
 
 /// An entry, for a person.
@@ -226,6 +219,8 @@ mod tests {
         let (order, user) = ("ord_0123456789abcdef0123456789abcdef", "usr_0123456789abcdef0123456789abcdef");
         assert_eq!(of(order), [("payments", order.to_owned()), ("orders", order.to_owned())]);
         assert_eq!(of(user), [("users", user.to_owned())]);
+        assert_eq!(of("switch/discounts"), [("orders", "switch/discounts".to_owned())]);
+        assert!(trails("switch/none").unwrap_err().to_string().contains("is no switch"));
         let named = |context, name: &str| (context, name.to_owned());
         assert_eq!(
             of("Mug-1"),

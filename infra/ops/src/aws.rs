@@ -2,14 +2,21 @@
 
 use std::time::Duration;
 
-use local_stack::{Emulator, LOCAL_STAGE, Progress, Settings, StateDir};
+use local_stack::{Emulator, LOCAL_STAGE, Progress, REGION, Settings, StateDir};
+use reqwest::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::remote::Remote;
+use crate::remote::{Refusal, Remote};
 use crate::stage::Stage;
+
+/// The account of the emulator's resources.
+const LOCAL_ACCOUNT: &str = "000000000000";
+/// The emulator may be busy for a moment.
+const LOCAL_TRIES: u32 = 3;
+const LOCAL_PAUSE: Duration = Duration::from_millis(500);
 
 /// One stage's resources.
 #[derive(Debug)]
@@ -63,24 +70,45 @@ pub fn answer<T: DeserializeOwned>(function: &str, text: &str) -> Result<std::re
 /// The services with a JSON protocol.
 #[derive(Debug, Clone, Copy)]
 pub enum Service {
+    CloudWatch,
     DynamoDb,
     Sqs,
+    Ssm,
+    StepFunctions,
+    Logs,
 }
 
 impl Service {
-    /// As signatures and boto3 name it.
+    /// As signatures name it.
     const fn name(self) -> &'static str {
         match self {
+            Self::CloudWatch => "monitoring",
             Self::DynamoDb => "dynamodb",
             Self::Sqs => "sqs",
+            Self::Ssm => "ssm",
+            Self::StepFunctions => "states",
+            Self::Logs => "logs",
+        }
+    }
+
+    /// As boto3 names it.
+    const fn boto_name(self) -> &'static str {
+        match self {
+            Self::CloudWatch => "cloudwatch",
+            Self::StepFunctions => "stepfunctions",
+            other => other.name(),
         }
     }
 
     /// The prefix of an operation's name in the header `x-amz-target`.
     const fn target(self) -> &'static str {
         match self {
+            Self::CloudWatch => "GraniteServiceVersion20100801",
             Self::DynamoDb => "DynamoDB_20120810",
             Self::Sqs => "AmazonSQS",
+            Self::Ssm => "AmazonSSM",
+            Self::StepFunctions => "AWSStepFunctions",
+            Self::Logs => "Logs_20140328",
         }
     }
 }
@@ -101,9 +129,15 @@ impl Aws {
         Ok(Self { stage, place })
     }
 
+    /// The local stack of this emulator.
+    #[cfg(test)]
+    pub const fn local(emulator: Emulator) -> Self {
+        Self { stage: None, place: Place::Local(emulator) }
+    }
+
     /// The stage's full name of a resource: `ordersaga-dev-payments`.
     pub fn name(&self, resource: &str) -> String {
-        format!("ordersaga-{}-{resource}", self.stage.as_ref().map_or(LOCAL_STAGE, Stage::name))
+        format!("ordersaga-{}-{resource}", self.stage())
     }
 
     /// The option that a suggested command needs for this stage: ` --stage dev`, or nothing.
@@ -121,6 +155,47 @@ impl Aws {
         Ok(identity["Arn"].as_str().unwrap_or_default().to_owned())
     }
 
+    /// The emulator of this machine's stack; `None` on AWS.
+    pub fn emulator(&self) -> Option<&Emulator> {
+        match &self.place {
+            Place::Local(emulator) => Some(emulator),
+            Place::Remote(_) => None,
+        }
+    }
+
+    /// What CloudFormation puts into a template's texts: the parameter or pseudo parameter, and its value.
+    ///
+    /// # Errors
+    /// AWS refuses the credentials.
+    pub async fn substitutions(&self) -> Result<Vec<(&'static str, String)>> {
+        let (partition, account) = self.account().await?;
+        Ok(vec![
+            ("Stage", self.stage().to_owned()),
+            ("AWS::Region", self.region().to_owned()),
+            ("AWS::AccountId", account),
+            ("AWS::Partition", partition),
+        ])
+    }
+
+    fn region(&self) -> &str {
+        match &self.place {
+            Place::Local(_) => REGION,
+            Place::Remote(remote) => remote.region(),
+        }
+    }
+
+    /// The partition and the account of the stage's resources.
+    async fn account(&self) -> Result<(String, String)> {
+        if let Place::Local(_) = &self.place {
+            return Ok(("aws".to_owned(), LOCAL_ACCOUNT.to_owned()));
+        }
+        // arn:<partition>:sts::<account>:…
+        let caller = self.caller().await?;
+        let mut parts = caller.split(':').skip(1);
+        let (partition, account) = (parts.next().unwrap_or("aws"), parts.nth(2).unwrap_or_default());
+        Ok((partition.to_owned(), account.to_owned()))
+    }
+
     /// An operation, with its input and answer as the API reference gives them.
     ///
     /// # Errors
@@ -131,8 +206,81 @@ impl Aws {
                 let target = format!("{}.{operation}", service.target());
                 Ok(emulator.json(service.name(), &target, &input).await?)
             }
-            Place::Remote(remote) => remote.call(service.name(), operation, input).await,
+            Place::Remote(remote) => remote.call(service.boto_name(), operation, input).await,
         }
+    }
+
+    /// An operation that only reads. On AWS it is tried again when AWS is busy, and a list has all its pages. `None`:
+    /// the service knows no such thing.
+    ///
+    /// # Errors
+    /// The service refuses, or does not answer.
+    pub async fn find(&self, service: Service, operation: &str, input: Value) -> Result<Option<Value>> {
+        match &self.place {
+            Place::Local(emulator) => {
+                let target = format!("{}.{operation}", service.target());
+                found(emulator.json(service.name(), &target, &input).await)
+            }
+            Place::Remote(remote) => {
+                found_remote(remote.repeatable(service.boto_name(), operation, input).await)
+            }
+        }
+    }
+
+    /// An operation of Lambda that only reads, as [`Aws::find`]. `path` is that of its REST API.
+    ///
+    /// # Errors
+    /// Lambda refuses, or does not answer.
+    pub async fn find_in_lambda(&self, operation: &str, path: &str, input: Value) -> Result<Option<Value>> {
+        match &self.place {
+            Place::Local(emulator) => {
+                let answer = emulator.send("lambda", operation, Method::GET, path, &[], Vec::new()).await;
+                Ok(found(answer)?.map(|text| serde_json::from_str(&text).unwrap_or_default()))
+            }
+            Place::Remote(remote) => found_remote(remote.repeatable("lambda", operation, input).await),
+        }
+    }
+
+    /// The beginning of the ARNs of a service's resources in this stage's account and region: `arn:aws:states:…:…`.
+    ///
+    /// # Errors
+    /// AWS refuses the credentials.
+    pub async fn arn(&self, service: Service) -> Result<String> {
+        let (partition, account) = self.account().await?;
+        Ok(format!("arn:{partition}:{}:{}:{account}", service.name(), self.region()))
+    }
+
+    /// The stage's name: of the local stack, too.
+    pub fn stage(&self) -> &str {
+        self.stage.as_ref().map_or(LOCAL_STAGE, Stage::name)
+    }
+
+    /// As [`Aws::call`], for what may be done twice: it is tried again when the service is busy.
+    ///
+    /// # Errors
+    /// The service refuses, or does not answer.
+    pub async fn read(&self, service: Service, operation: &str, input: Value) -> Result<Value> {
+        match &self.place {
+            Place::Local(_) => {
+                let mut tries = 1..LOCAL_TRIES;
+                loop {
+                    match self.call(service, operation, input.clone()).await {
+                        Err(_) if tries.next().is_some() => tokio::time::sleep(LOCAL_PAUSE).await,
+                        result => return result,
+                    }
+                }
+            }
+            Place::Remote(remote) => remote.repeatable_page(service.boto_name(), operation, input).await,
+        }
+    }
+
+    /// The same stage by several connections, whose calls do not wait for each other.
+    pub fn lanes(&self, number: usize) -> Vec<Self> {
+        let place = || match &self.place {
+            Place::Local(emulator) => Place::Local(emulator.clone()),
+            Place::Remote(remote) => Place::Remote(remote.another()),
+        };
+        (0..number).map(|_| Self { stage: self.stage.clone(), place: place() }).collect()
     }
 
     /// Invokes a function and returns its answer, within `patience`.
@@ -146,5 +294,24 @@ impl Aws {
             }
             Place::Remote(remote) => remote.invoke(function, payload, patience).await,
         }
+    }
+}
+
+/// An answer of the emulator, or `None` where it says that there is no such thing.
+fn found<T>(answer: local_stack::Result<T>) -> Result<Option<T>> {
+    match answer {
+        Err(local_stack::Error::Refused { reason, .. })
+            if ["DoesNotExist", "NotFound"].iter().any(|name| reason.contains(name)) =>
+        {
+            Ok(None)
+        }
+        other => Ok(Some(other?)),
+    }
+}
+
+fn found_remote(answer: std::result::Result<Value, Refusal>) -> Result<Option<Value>> {
+    match answer {
+        Err(refusal) if refusal.is_not_found() => Ok(None),
+        other => Ok(Some(other?)),
     }
 }

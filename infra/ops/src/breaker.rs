@@ -8,9 +8,11 @@ use crate::error::{Error, Result};
 use crate::stage::Stage;
 
 /// All breakers: the context whose table holds it, and the dependency.
-const BREAKERS: [(&str, &str); 8] = [
+const BREAKERS: [(&str, &str); 10] = [
     ("payments", "gateway"),
     ("notifications", "email"),
+    ("notifications", "sms"),
+    ("notifications", "smtp"),
     ("storefront", "users"),
     ("storefront", "orders"),
     ("storefront", "payments"),
@@ -18,6 +20,11 @@ const BREAKERS: [(&str, &str); 8] = [
     ("storefront", "catalog"),
     ("storefront", "inventory"),
 ];
+
+/// Those of the providers that an order waits for. The storefront's own are for its pages.
+pub fn providers() -> impl Iterator<Item = (&'static str, &'static str)> {
+    BREAKERS.into_iter().filter(|(context, _)| *context != "storefront")
+}
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Breaker {
@@ -61,28 +68,24 @@ impl Mode {
     }
 }
 
-/// A stage's tables.
-#[derive(Debug)]
-struct Tables(Aws);
-
 impl Breaker {
     /// # Errors
     /// No such stack or breaker, or the table refuses.
     pub async fn run(self, settings: &Settings, progress: &Progress) -> Result<()> {
         match self {
             Self::List { stage } => {
-                let tables = Tables::of(settings, stage, progress).await?;
+                let aws = Aws::of(settings, stage, progress).await?;
                 for (context, dependency) in BREAKERS {
-                    let item = tables.get(context, dependency).await?;
+                    let item = get(&aws, context, dependency).await?;
                     println!("{}", line(&format!("{context}/{dependency}"), &item));
                 }
                 Ok(())
             }
             Self::Set { name, mode, stage } => {
                 let (context, dependency) = known(&name)?;
-                let tables = Tables::of(settings, stage, progress).await?;
-                tables.set(context, dependency, mode).await?;
-                let item = tables.get(context, dependency).await?;
+                let aws = Aws::of(settings, stage, progress).await?;
+                set(&aws, &name, mode).await?;
+                let item = get(&aws, context, dependency).await?;
                 println!("{}", line(&name, &item));
                 eprintln!("functions notice it within a second");
                 Ok(())
@@ -100,39 +103,60 @@ fn known(name: &str) -> Result<(&'static str, &'static str)> {
     })
 }
 
-/// One that never saw a failure has no item, and is closed.
-fn line(name: &str, item: &Value) -> String {
+/// A breaker's mode and its own state, as they are shown. One that never saw a failure has no item, and is closed.
+fn mode_and_state(item: &Value) -> (String, String) {
     let mode = item["mode"]["S"].as_str().unwrap_or("normal").replace('_', "-");
     let state = item["state"]["M"].as_object().and_then(|state| state.keys().next());
-    let state = state.map_or("closed", String::as_str).replace('_', "-");
+    (mode, state.map_or("closed", String::as_str).replace('_', "-"))
+}
+
+fn line(name: &str, item: &Value) -> String {
+    let (mode, state) = mode_and_state(item);
     format!("{name:<24} {mode:<12} {state}")
 }
 
-impl Tables {
-    async fn of(settings: &Settings, stage: Option<Stage>, progress: &Progress) -> Result<Self> {
-        Aws::of(settings, stage, progress).await.map(Self)
-    }
+/// The mode and the state of a breaker, as `cargo ops breaker list` shows them.
+///
+/// # Errors
+/// The table refuses.
+pub async fn read(aws: &Aws, context: &str, dependency: &str) -> Result<(String, String)> {
+    let answer = aws.call(Service::DynamoDb, "GetItem", of(aws, context, dependency)).await?;
+    Ok(mode_and_state(&answer["Item"]))
+}
 
-    async fn get(&self, context: &str, dependency: &str) -> Result<Value> {
-        let mut answer = self.call("GetItem", context, dependency, json!({"ConsistentRead": true})).await?;
-        Ok(answer["Item"].take())
-    }
+/// The table and the key of a breaker's item.
+fn of(aws: &Aws, context: &str, dependency: &str) -> Value {
+    json!({
+        "TableName": aws.name(context),
+        "Key": {"pk": {"S": format!("BREAKER#{dependency}")}, "sk": {"S": "BREAKER"}},
+    })
+}
 
-    async fn set(&self, context: &str, dependency: &str, mode: Mode) -> Result<()> {
-        self.call("UpdateItem", context, dependency, switch(mode)).await.map(drop)
-    }
+async fn get(aws: &Aws, context: &str, dependency: &str) -> Result<Value> {
+    let mut answer = call(aws, "GetItem", context, dependency, json!({"ConsistentRead": true})).await?;
+    Ok(answer["Item"].take())
+}
 
-    async fn call(
-        &self,
-        operation: &str,
-        context: &str,
-        dependency: &str,
-        mut input: Value,
-    ) -> Result<Value> {
-        input["TableName"] = json!(self.0.name(context));
-        input["Key"] = json!({"pk": {"S": format!("BREAKER#{dependency}")}, "sk": {"S": "BREAKER"}});
-        self.0.call(Service::DynamoDb, operation, input).await
-    }
+/// Switches the breaker of this name, as `list` shows it.
+///
+/// # Errors
+/// There is no such breaker, or its table refuses.
+async fn set(aws: &Aws, name: &str, mode: Mode) -> Result<()> {
+    let (context, dependency) = known(name)?;
+    call(aws, "UpdateItem", context, dependency, switch(mode)).await.map(drop)
+}
+
+async fn call(
+    aws: &Aws,
+    operation: &str,
+    context: &str,
+    dependency: &str,
+    mut input: Value,
+) -> Result<Value> {
+    let of = of(aws, context, dependency);
+    input["TableName"].clone_from(&of["TableName"]);
+    input["Key"].clone_from(&of["Key"]);
+    aws.call(Service::DynamoDb, operation, input).await
 }
 
 /// The version counts every write, so that an instance that is writing at the same moment reads the switch first.
@@ -153,6 +177,13 @@ mod tests {
         assert_eq!(line("payments/gateway", &Value::Null), "payments/gateway         normal       closed");
         let item = json!({"mode": {"S": "forced_open"}, "state": {"M": {"half_open": {"M": {}}}}});
         assert_eq!(line("x/y", &item), "x/y                      forced-open  half-open");
+    }
+
+    #[test]
+    fn every_breaker_that_is_counted_can_be_switched() {
+        let counted = contracts::metrics::BREAKER_OPEN.series.iter();
+        let counted: Vec<_> = counted.filter_map(|series| series.service.zip(series.value)).collect();
+        assert_eq!(BREAKERS[..], counted);
     }
 
     #[test]

@@ -10,7 +10,15 @@ use crate::stage::Stage;
 /// # Errors
 /// Another text than the stage's name was typed, or there is no terminal to ask on.
 pub fn production(stage: &Stage, yes: bool, what: &str) -> Result<()> {
-    if !stage.is_production() || yes {
+    if stage.is_production() { self::stage(stage, yes, what) } else { Ok(()) }
+}
+
+/// Asks once, for any stage, if `yes` does not answer already. `what` says what happens.
+///
+/// # Errors
+/// Another text than the stage's name was typed, or there is no terminal to ask on.
+pub fn stage(stage: &Stage, yes: bool, what: &str) -> Result<()> {
+    if yes {
         return Ok(());
     }
     let stdin = std::io::stdin();
@@ -30,7 +38,7 @@ fn ask(stage: &Stage, what: &str, answers: &mut impl BufRead) -> Result<()> {
 
 fn refused() -> Error {
     Error::Stage(
-        "production was not confirmed; nothing was changed. Add --yes to go on without being asked."
+        "the stage was not confirmed; nothing was changed. Add --yes to go on without being asked."
             .to_owned(),
     )
 }

@@ -7,7 +7,7 @@ use local_stack::{Progress, Settings};
 use serde_json::json;
 
 use self::removal::Removal;
-pub use self::removal::artifacts_of;
+pub use self::removal::{artifacts_bucket, artifacts_of};
 use crate::error::{Error, Result};
 use crate::footprint::{Footprint, Kind};
 use crate::remote::Remote;

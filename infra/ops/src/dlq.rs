@@ -11,7 +11,7 @@ use local_stack::{Progress, Settings};
 use serde::Serialize;
 use serde_json::json;
 
-use self::message::Summary;
+pub use self::message::Summary;
 use self::queues::DeadLetters;
 use self::redrive::Tally;
 use crate::aws::{Aws, Service};
@@ -123,6 +123,26 @@ impl Dlq {
         }
         Ok(())
     }
+}
+
+/// The messages in all dead-letter queues, each with its queue: at most `max` of a queue. The second part are the queues
+/// that have more.
+///
+/// # Errors
+/// SQS refuses.
+pub async fn messages(aws: &Aws, max: usize) -> Result<(Vec<(String, Summary)>, Vec<String>)> {
+    let (mut found, mut longer) = (Vec::new(), Vec::new());
+    for queue in queues::all(aws).await? {
+        if queue.is_empty() {
+            continue;
+        }
+        let messages = redrive::look(aws, &queue, max).await?;
+        if queue.visible > messages.len() {
+            longer.push(queue.name.clone());
+        }
+        found.extend(messages.iter().map(|message| (queue.name.clone(), message::describe(message))));
+    }
+    Ok((found, longer))
 }
 
 fn as_json(value: &impl Serialize) -> Result<String> {

@@ -7,8 +7,8 @@ use tokio::process::Command;
 
 use crate::error::Result;
 
-/// Writes the documents of one kind: `schemas`, `openapi`, `asyncapi`, `events`, `ledger` or
-/// `templates`.
+/// Writes the documents of one kind: `schemas`, `openapi`, `asyncapi`, `events`, `ledger`,
+/// `templates` or `metrics`.
 ///
 /// # Errors
 /// They cannot be written, or a published one would change incompatibly; the program has reported which.

@@ -9,6 +9,8 @@ pub enum Error {
     Demo(#[from] demo::Error),
     #[error(transparent)]
     Bench(#[from] bench::Error),
+    #[error(transparent)]
+    Chaos(#[from] chaos::Error),
     #[error("{0}")]
     Deploy(String),
     #[error("{operation} failed: {reason}\nCorrect that and run the command again.")]
@@ -25,9 +27,15 @@ pub enum Error {
     #[error("{0}")]
     Audit(String),
     #[error("{0}")]
+    Order(String),
+    #[error("{0}")]
+    Switch(String),
+    #[error("{0}")]
     Replay(String),
     #[error("{0}")]
     Dlq(String),
+    #[error("{0}")]
+    Drill(String),
     #[error("{0}")]
     Republish(String),
     #[error("{function} answers what cannot be read ({reason}): {said}")]
@@ -36,6 +44,10 @@ pub enum Error {
     SamLocal(String),
     #[error("{0}")]
     Simulate(String),
+    #[error("{0}")]
+    Verify(String),
+    #[error("{0}")]
+    Backup(String),
     #[error("the stack has ended by itself. Why is in {}.", logs.join("supervisor.log").display())]
     Ended { logs: PathBuf },
     #[error("stopped by Ctrl-C")]

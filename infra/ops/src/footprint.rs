@@ -176,7 +176,8 @@ mod tests {
         assert_eq!(footprint.waves.last().unwrap(), &["ordersaga-pr-1-users", "ordersaga-pr-1-orders"]);
         assert_eq!(footprint.stacks().count(), 10);
         assert_eq!(footprint.names(Kind::Table).count(), 9);
-        assert_eq!(footprint.names(Kind::Secret).collect::<Vec<_>>(), ["ordersaga-pr-1-stripe"]);
+        let secrets = footprint.names(Kind::Secret).collect::<BTreeSet<_>>();
+        assert_eq!(secrets, BTreeSet::from(["ordersaga-pr-1-smtp", "ordersaga-pr-1-stripe"]));
         assert!(footprint.names(Kind::LogGroup).any(|name| name == "/aws/lambda/ordersaga-pr-1-orders-api"));
         let table = footprint.named.iter().find(|named| named.name == "ordersaga-pr-1-orders").unwrap();
         assert_eq!(table.stack, "ordersaga-pr-1-orders");

@@ -1,18 +1,23 @@
 //! The operator's command line.
 
 mod arch;
+mod attribute;
 mod audit;
 mod aws;
+mod backup;
 mod breaker;
 mod cli;
 mod confirm;
 mod credentials;
+mod dashboard;
 mod destroy;
 mod dlq;
 mod documents;
+mod drill;
 mod error;
 mod footprint;
 mod logs;
+mod order;
 mod outputs;
 mod parameters;
 mod payments;
@@ -29,8 +34,11 @@ mod stage;
 mod status;
 mod stripe;
 mod survey;
+mod switch;
+mod tables;
 mod tunnel;
 mod users;
+mod verify;
 
 use clap::Parser;
 

@@ -17,6 +17,7 @@ pub fn parameter(text: &str) -> std::result::Result<(String, String), String> {
     match name {
         "Stage" => Err("--stage says that".to_owned()),
         "Architecture" => Err("--arch says that".to_owned()),
+        "Fingerprint" => Err("the deployment makes it of the functions".to_owned()),
         _ => Ok((name.to_owned(), value.to_owned())),
     }
 }

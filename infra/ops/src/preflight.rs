@@ -97,6 +97,7 @@ pub async fn examine(
         }
         step.at("keys and what an earlier deployment left");
         checks.extend(facts.stripe().await);
+        checks.push(facts.smtp().await);
         checks.push(facts.leftovers().await);
     }
     checks.push(build(settings, arch).await);
@@ -210,10 +211,19 @@ impl Facts<'_> {
     }
 
     async fn stripe(&self) -> Vec<Check> {
-        let id = format!("ordersaga-{}-stripe", self.stage);
-        let secret = self.ask("secretsmanager", "GetSecretValue", json!({"SecretId": id})).await;
+        let secret = self.secret("stripe").await;
         let publishable = self.parameter("StripePublishableKey");
         check::stripe(&secret, publishable, self.stage.name(), self.stage.is_production())
+    }
+
+    async fn smtp(&self) -> Check {
+        let (server, from) = (self.parameter("SmtpServer"), self.parameter("SmtpFrom"));
+        check::smtp(server, from, &self.secret("smtp").await, self.stage.name())
+    }
+
+    async fn secret(&self, of: &str) -> Fact {
+        let id = format!("ordersaga-{}-{of}", self.stage);
+        self.ask("secretsmanager", "GetSecretValue", json!({"SecretId": id})).await
     }
 
     async fn leftovers(&self) -> Check {

@@ -1,20 +1,21 @@
 //! `cargo ops deploy`: builds for AWS with cargo-lambda and deploys with SAM.
 
 mod bootstraps;
+mod contract;
 mod record;
-mod revision;
 mod sam;
 mod stacks;
 mod target;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use local_stack::{
-    Progress, Settings, StageConfig, Template, deploy,
+    Checkout, Progress, Settings, StageConfig, Template, deploy,
     python::{self, Purpose},
 };
 use serde_json::json;
@@ -26,7 +27,6 @@ use crate::error::Result;
 use crate::parameters;
 use crate::remote::Remote;
 use crate::stage::Stage;
-use revision::Checkout;
 use target::{Named, Target};
 
 /// What `cargo ops deploy` is asked to do.
@@ -51,7 +51,7 @@ pub struct Deploy {
     #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameters::parameter)]
     parameters: Vec<(String, String)>,
     /// Build and deploy this git revision instead of the files as they are: the way back to an earlier version
-    #[arg(long, value_name = "REVISION")]
+    #[arg(long, value_name = "REVISION", conflicts_with = "no_build")]
     rev: Option<String>,
     /// Do not look first for what the account or the configuration lacks
     #[arg(long)]
@@ -70,7 +70,7 @@ impl Deploy {
     pub async fn run(self, settings: &Settings, progress: &Progress) -> Result<()> {
         credentials::exist()?;
         let checkout = match &self.rev {
-            Some(revision) => Some(Checkout::new(&settings.root, &settings.target_dir(), revision)?),
+            Some(revision) => Some(Checkout::new(settings, revision)?),
             None => None,
         };
         let source =
@@ -91,6 +91,7 @@ impl Deploy {
         let found = stacks::read(&target.remote, &self.stage).await?;
         let steps = target.steps(&waves, &found)?;
         target.grows(&waves, &found)?;
+        let contracts = target.check_contracts(&waves, &found).await?;
         let content = target.content(self.no_build)?;
         if !self.diff && record::matches(&target.remote, &self.stage, &content, &found).await? {
             progress.say("Nothing has changed since the stage was deployed: nothing was built or deployed.");
@@ -108,7 +109,7 @@ impl Deploy {
         if self.diff {
             return target.diff(&waves, &steps).await;
         }
-        target.deploy(&waves, &steps, &found).await?;
+        target.deploy(&waves, &steps, &found, &contracts).await?;
         if self.only.is_empty() {
             let found = stacks::read(&target.remote, &self.stage).await?;
             record::write(&target.remote, &self.stage, &content, &found).await?;

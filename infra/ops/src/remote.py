@@ -58,8 +58,10 @@ def aws(call):
         return api.get_paginator(operation).paginate(**call["input"]).build_full_result()
     answer = getattr(api, operation)(**call["input"])
     answer.pop("ResponseMetadata", None)
-    if hasattr(answer.get("Payload"), "read"):
-        answer["Payload"] = answer["Payload"].read().decode()
+    # Of Lambda and of S3.
+    for name in ("Payload", "Body"):
+        if hasattr(answer.get(name), "read"):
+            answer[name] = answer[name].read().decode()
     return answer
 
 

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contracts::FUNCTION_ALIAS;
 use local_stack::{
     Progress, Settings, StageConfig,
     python::{self, Purpose},
@@ -134,6 +135,11 @@ impl Remote {
         Self { python: python.into(), region: region.to_owned(), worker: Arc::default() }
     }
 
+    /// The same by a process of its own, so that its calls do not wait for these.
+    pub fn another(&self) -> Self {
+        Self::by(&self.python, &self.region)
+    }
+
     pub fn region(&self) -> &str {
         &self.region
     }
@@ -161,19 +167,39 @@ impl Remote {
         operation: &str,
         input: Value,
     ) -> std::result::Result<Value, Refusal> {
+        self.repeated(service, operation, input, true).await
+    }
+
+    /// As [`Remote::repeatable`], one page of a list.
+    ///
+    /// # Errors
+    /// AWS refuses, or cannot be reached.
+    pub async fn repeatable_page(&self, service: &str, operation: &str, input: Value) -> Result<Value> {
+        Ok(self.repeated(service, operation, input, false).await?)
+    }
+
+    async fn repeated(
+        &self,
+        service: &str,
+        operation: &str,
+        input: Value,
+        all_pages: bool,
+    ) -> std::result::Result<Value, Refusal> {
         let call = json!({
             "service": service, "region": self.region, "operation": operation, "input": input,
-            "patience": PATIENCE.as_secs(), "attempts": ATTEMPTS, "all_pages": true,
+            "patience": PATIENCE.as_secs(), "attempts": ATTEMPTS, "all_pages": all_pages,
         });
         self.run(operation, &call, PATIENCE * ATTEMPTS).await
     }
 
-    /// Invokes a function and returns its answer, within `patience`.
+    /// Invokes a function by its alias and returns its answer, within `patience`.
     ///
     /// # Errors
     /// AWS refuses, or cannot be reached. The error of a function that fails is an answer.
     pub async fn invoke(&self, function: &str, payload: &Value, patience: Duration) -> Result<String> {
-        let input = json!({"FunctionName": function, "Payload": payload.to_string()});
+        let input = json!({
+            "FunctionName": function, "Qualifier": FUNCTION_ALIAS, "Payload": payload.to_string(),
+        });
         let answer = self.call_within(patience, "lambda", "Invoke", input).await?;
         Ok(answer["Payload"].as_str().unwrap_or_default().to_owned())
     }

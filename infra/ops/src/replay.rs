@@ -56,6 +56,11 @@ struct Part {
 }
 
 impl Replay {
+    /// On this machine's stack.
+    pub const fn local(projection: Projection) -> Self {
+        Self { projection, stage: None }
+    }
+
     /// # Errors
     /// The function cannot be invoked, or refuses.
     pub async fn run(self, settings: &Settings, progress: &Progress) -> Result<()> {

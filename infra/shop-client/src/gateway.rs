@@ -1,8 +1,10 @@
 //! The payment gateway from the customer's side: what the browser and the bank do with it, and what can be looked up.
 
+use std::collections::BTreeMap;
+
 use contracts::OrderId;
 use reqwest::Method;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::client::{Call, Shop};
@@ -79,7 +81,9 @@ struct List<T> {
 
 #[derive(Deserialize)]
 struct Refund {
+    id: String,
     amount: i64,
+    payment_intent: Option<String>,
 }
 
 impl Gateway {
@@ -100,20 +104,46 @@ impl Gateway {
 
     /// Every payment that was begun for an order.
     pub async fn intents_of(&self, order: &OrderId) -> Result<Vec<Intent>> {
+        let mut intents = self.intents().await?;
+        intents.retain(|intent| intent.metadata["order_id"] == order.as_str());
+        Ok(intents)
+    }
+
+    /// Every payment that was begun.
+    pub async fn intents(&self) -> Result<Vec<Intent>> {
+        self.all("/v1/payment_intents", |intent: &Intent| intent.id.clone()).await
+    }
+
+    /// By the id of an intent, what of it was refunded, in minor units.
+    pub async fn refunded_by_intent(&self) -> Result<BTreeMap<String, i64>> {
+        let refunds = self.all("/v1/refunds", |refund: &Refund| refund.id.clone()).await?;
+        let mut refunded = BTreeMap::new();
+        for Refund { payment_intent, amount, .. } in refunds {
+            *refunded.entry(payment_intent.unwrap_or_default()).or_default() += amount;
+        }
+        Ok(refunded)
+    }
+
+    /// All objects of a list.
+    async fn all<T: DeserializeOwned>(&self, path: &str, id: impl Fn(&T) -> String) -> Result<Vec<T>> {
         let mut found = Vec::new();
         let mut after = String::new();
         loop {
-            let page: List<Intent> = self.0.get(&format!("/v1/payment_intents?limit=100{after}")).await?;
+            let page: List<T> = self.0.get(&format!("{path}?limit=100{after}")).await?;
             if let Some(last) = page.data.last() {
-                after = format!("&starting_after={}", last.id);
+                after = format!("&starting_after={}", id(last));
             }
             let more = page.has_more && !page.data.is_empty();
-            found
-                .extend(page.data.into_iter().filter(|intent| intent.metadata["order_id"] == order.as_str()));
+            found.extend(page.data);
             if !more {
                 return Ok(found);
             }
         }
+    }
+
+    /// A payment by its id.
+    pub async fn intent(&self, id: &str) -> Result<Intent> {
+        self.0.get(&format!("/v1/payment_intents/{id}")).await
     }
 
     /// Confirms the payment as the customer does at the bank.

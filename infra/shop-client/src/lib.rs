@@ -14,10 +14,10 @@ pub use client::{Answer, Call, Shop};
 pub use error::{Error, Result, causes};
 pub use gateway::{Calls, Gateway, Intent, card};
 pub use live::{Frame, Live, OrderFrame, PartFrame};
-pub use mailbox::{Mail, Text, mail_to, texts_to};
+pub use mailbox::{Mail, Text, all_mail, mail_to, texts_to};
 pub use model::{
     NewOrder, NextAction, Order, OrderEvent, Page, Payment, Placed, Product, Registered, Stock, Ticket,
     Tokens,
 };
 pub use route::Route;
-pub use wait::{NotYet, eventually};
+pub use wait::{NotYet, eventually, eventually_with_pauses};

@@ -58,9 +58,17 @@ struct Messages {
 /// # Errors
 /// The emulator does not answer.
 pub async fn mail_to(aws_endpoint_url: &str, address: &str) -> Result<Vec<Mail>> {
+    let sent = all_mail(aws_endpoint_url).await?;
+    Ok(sent.into_iter().filter(|mail| mail.to.iter().any(|to| to.contains(address))).collect())
+}
+
+/// All e-mails that were sent.
+///
+/// # Errors
+/// The emulator does not answer.
+pub async fn all_mail(aws_endpoint_url: &str) -> Result<Vec<Mail>> {
     let sent: Messages = Shop::new(aws_endpoint_url).get("/_ministack/ses/messages").await?;
-    let mails = sent.messages.into_values().flatten();
-    Ok(mails.filter(|mail| mail.to.iter().any(|to| to.contains(address))).collect())
+    Ok(sent.messages.into_values().flatten().collect())
 }
 
 /// The SMS to a number in E.164 form, oldest first.

@@ -25,6 +25,19 @@ impl<E: Display> From<E> for NotYet {
 pub async fn eventually<T>(
     what: &str,
     within: Duration,
+    probe: impl AsyncFnMut() -> std::result::Result<T, NotYet>,
+) -> Result<T> {
+    eventually_with_pauses(what, POLL, within, probe).await
+}
+
+/// As [`eventually`], with these pauses between the probes.
+///
+/// # Errors
+/// `Error::TooLate`.
+pub async fn eventually_with_pauses<T>(
+    what: &str,
+    pause: Duration,
+    within: Duration,
     mut probe: impl AsyncFnMut() -> std::result::Result<T, NotYet>,
 ) -> Result<T> {
     let deadline = Instant::now() + within;
@@ -34,7 +47,7 @@ pub async fn eventually<T>(
             Err(NotYet(seen)) if Instant::now() >= deadline => {
                 return Err(Error::TooLate { what: what.to_owned(), within, seen });
             }
-            Err(_) => tokio::time::sleep(POLL).await,
+            Err(_) => tokio::time::sleep(pause).await,
         }
     }
 }

@@ -52,7 +52,7 @@ pub struct Envelope {
     pub correlation_id: CorrelationId,
     /// The id of the event or command that caused this one.
     pub causation_id: String,
-    /// The trace of the request (W3C Trace Context). Not set today.
+    /// The span that the event comes from (W3C Trace Context), if its trace was sampled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
     /// The payload, in the form of `event_type` and `event_version`.

@@ -5,11 +5,14 @@
 
 mod account_message;
 mod channel;
+#[cfg(feature = "compatibility")]
+pub mod compatibility;
 mod currency;
 mod event;
 pub mod events;
 mod failure;
 mod ids;
+pub mod metrics;
 mod money;
 mod order;
 mod order_status;
@@ -19,6 +22,7 @@ pub mod saga;
 pub mod schema;
 mod sms_countries;
 mod stock;
+mod switch;
 
 pub use account_message::{AccountContent, AccountMessage, Recipient};
 pub use currency::{ChargeRule, NotChargeable, charge_rules};
@@ -32,5 +36,10 @@ pub use order::{OrderDiscount, OrderLine, PricedLine, ShippingAddress};
 pub use order_status::OrderStatus;
 pub use sms_countries::{InvalidSmsCountries, SmsCountries};
 pub use stock::Availability;
+pub use switch::{Position, Switch, UnknownPosition, UnknownSwitch};
 
 pub use iso_currency::Currency;
+
+/// The alias of every function, which requests, the saga, queues, streams, schedules and other functions call. A
+/// deployment moves it to a new version (infra/README.md).
+pub const FUNCTION_ALIAS: &str = "live";

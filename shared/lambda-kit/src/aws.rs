@@ -74,7 +74,7 @@ fn variable(key: &ServiceConfigKey<'_>) -> String {
 }
 
 /// The credentials of the function's role.
-fn credentials() -> Result<Credentials, ConfigError> {
+pub(crate) fn credentials() -> Result<Credentials, ConfigError> {
     Ok(Credentials::new(
         config::required("AWS_ACCESS_KEY_ID")?,
         config::required("AWS_SECRET_ACCESS_KEY")?,

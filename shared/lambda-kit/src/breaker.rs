@@ -19,9 +19,9 @@ mod table;
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
+use contracts::metrics;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
@@ -29,11 +29,15 @@ use crate::{
     error::error_chain,
     limits::BREAKER,
     provider::{CallOutcome, ProviderError, full_jitter, outcome_of},
-    telemetry::{self, Outcome},
+    telemetry,
 };
 
 pub use machine::{Circuit, Decision, Mode, Probe, State, Tally};
 pub use table::TableCircuits;
+
+/// A process reports a circuit that refuses calls at most once in this time.
+// The alarm looks at every minute.
+const REPORT_PERIOD_MS: i64 = 10_000;
 
 /// Tries of one write of the circuit.
 // Only instances whose calls fail at the same moment write at the same time. Once the circuit is open, none
@@ -68,6 +72,8 @@ struct Local {
     /// The circuit as it was read last (`None` when that failed), and the time of the read.
     seen: Option<(Option<Circuit>, i64)>,
     unreported: Tally,
+    /// When the metric last said that the circuit is open, in Unix milliseconds.
+    reported_open_at: i64,
 }
 
 /// A permit for one call, returned with the call's outcome. A lost permit of a probe expires.
@@ -177,6 +183,7 @@ impl<C: Circuits> Breaker<C> {
                 Decision::Unmonitored => return Ok(Permit(PermitKind::Unmonitored)),
                 Decision::Held => return Ok(Permit(PermitKind::Probe(id))),
                 Decision::Refused { wait } => {
+                    self.report_open(now);
                     return Err(CircuitOpen { retry_after: SignedDuration::from_millis(wait) });
                 }
                 Decision::Probe(next) => next,
@@ -211,6 +218,7 @@ impl<C: Circuits> Breaker<C> {
         // The decision gets no id, because it is not written: no probe is leased here.
         match self.current(now).await?.decide("", now) {
             Decision::Refused { wait } => {
+                self.report_open(now);
                 Some(CircuitOpen { retry_after: SignedDuration::from_millis(wait) })
             }
             Decision::Counted | Decision::Unmonitored | Decision::Held | Decision::Probe(_) => None,
@@ -286,21 +294,40 @@ impl<C: Circuits> Breaker<C> {
         if !self.0.circuits.replace(&next).await? {
             return Ok(false);
         }
-        self.record_transition(before, &next);
+        self.record_transition(before, &next, now);
         self.remember(Some(next), now);
         Ok(true)
     }
 
-    fn record_transition(&self, before: &Circuit, after: &Circuit) {
+    fn record_transition(&self, before: &Circuit, after: &Circuit, now: i64) {
         let (from, to) = (before.state.name(), after.state.name());
         if from == to {
             return;
         }
         let dependency = self.0.dependency;
-        telemetry::record(&format!("breaker.{dependency}.{to}"), Outcome::Ok, Duration::ZERO);
-        match to {
-            "open" => tracing::error!(dependency, from, to, "a circuit opened: the dependency is not called"),
-            _ => tracing::warn!(dependency, from, to, "a circuit's state changed"),
+        match after.state {
+            State::Open { .. } => {
+                self.report_open(now);
+                tracing::error!(dependency, from, to, "a circuit opened: the dependency is not called");
+                return;
+            }
+            State::Closed(_) => telemetry::emit_by(&metrics::BREAKER_OPEN, dependency, 0),
+            State::HalfOpen { .. } => {}
+        }
+        tracing::warn!(dependency, from, to, "a circuit's state changed");
+    }
+
+    /// Counts that the circuit is open, for the alarm.
+    fn report_open(&self, now: i64) {
+        let is_due = self.local(|local| {
+            let is_due = now >= local.reported_open_at + REPORT_PERIOD_MS;
+            if is_due {
+                local.reported_open_at = now;
+            }
+            is_due
+        });
+        if is_due {
+            telemetry::emit_by(&metrics::BREAKER_OPEN, self.0.dependency, 1);
         }
     }
 

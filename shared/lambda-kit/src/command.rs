@@ -17,6 +17,7 @@ use crate::{
     health::Check,
     invoke,
     telemetry::{self, Outcome},
+    trace,
 };
 
 /// The error of a command, returned to the state machine under one of the contract's names.
@@ -110,7 +111,7 @@ where
 {
     let action = query.action();
     let started = Instant::now();
-    let result = answerer(query).await;
+    let result = trace::in_span(action, trace::Span::join(None), answerer(query), Result::is_err).await;
     let outcome = match &result {
         Ok(_) => {
             tracing::info!(action, "query answered");
@@ -151,8 +152,11 @@ where
     let span = Span::current();
     span.record("correlation_id", command.context().correlation_id.as_str());
     span.record("order_id", command.context().order_id.as_str());
+    let traced = trace::Span::join(command.context().traceparent.as_deref());
+    trace::log(traced);
     let started = Instant::now();
-    let result = handler(command).await;
+    let is_fault = |result: &Result<R, E>| result.as_ref().is_err_and(|error| error.name() == TRANSIENT);
+    let result = trace::in_span(action, traced, handler(command), is_fault).await;
     let outcome = match &result {
         Ok(_) => {
             tracing::info!(action, "command done");

@@ -26,6 +26,8 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 
+use crate::trace;
+
 /// A connector with its own pool. A call fails when its TCP connection is not established within
 /// `connect_timeout`; further timeouts are up to the caller.
 pub fn connector(connect_timeout: Duration) -> SharedHttpConnector {
@@ -50,7 +52,8 @@ pub fn connector(connect_timeout: Duration) -> SharedHttpConnector {
 struct Http1(Client<HttpsConnector<TcpConnector>, SdkBody>);
 
 impl HttpConnector for Http1 {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+    fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
+        let span = trace::call(&mut request);
         let mut request = match request.try_into_http1x() {
             Ok(request) => request,
             Err(error) => return HttpConnectorFuture::ready(Err(ConnectorError::user(error.into()))),
@@ -63,8 +66,13 @@ impl HttpConnector for Http1 {
         let answer = self.0.request(request);
         HttpConnectorFuture::new(async move {
             match answer.await {
-                Ok(response) => HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
-                    .map_err(|error| ConnectorError::other(error.into(), None)),
+                Ok(response) => {
+                    if let Some(span) = span {
+                        span.answered(response.status().as_u16());
+                    }
+                    HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
+                        .map_err(|error| ConnectorError::other(error.into(), None))
+                }
                 Err(error) => Err(failure(error, &connection)),
             }
         })

@@ -22,6 +22,8 @@ use aws_sdk_dynamodb::{
 use contracts::Envelope;
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::trace;
+
 pub use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 
 pub use self::{
@@ -158,18 +160,19 @@ pub fn with_outbox(operation: &'static str, mut item: Item, events: &[Envelope])
     Ok(item)
 }
 
-/// The value of the attribute `outbox`.
+/// The value of the attribute `outbox`. In a sampled trace, the events name the span that they come from.
 ///
 /// # Errors
 /// When an envelope has no JSON form.
 pub fn outbox(events: &[Envelope]) -> Result<AttributeValue, serde_json::Error> {
-    Ok(AttributeValue::L(
-        events
-            .iter()
-            // An event is stored as text, which the relay publishes as it is. A map would be converted twice.
-            .map(|event| serde_json::to_string(event).map(AttributeValue::S))
-            .collect::<Result<_, _>>()?,
-    ))
+    let traceparent = trace::current().map(|span| span.traceparent());
+    // An event is stored as text, which the relay publishes as it is. A map would be converted twice.
+    let text = |event: &Envelope| match &traceparent {
+        Some(_) => serde_json::to_string(&Envelope { traceparent: traceparent.clone(), ..event.clone() }),
+        None => serde_json::to_string(event),
+    };
+    let texts = events.iter().map(|event| text(event).map(AttributeValue::S));
+    Ok(AttributeValue::L(texts.collect::<Result<_, _>>()?))
 }
 
 /// Whether the call failed its condition.

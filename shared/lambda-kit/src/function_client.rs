@@ -9,6 +9,7 @@ use aws_sdk_lambda::{
     error::ProvideErrorMetadata,
     primitives::Blob,
 };
+use contracts::FUNCTION_ALIAS;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Invokes the functions of a stage.
@@ -88,7 +89,8 @@ impl FunctionClient {
     ) -> Result<A, CallError> {
         let form = |source| CallError::Form { function, source };
         let payload = serde_json::to_vec(request).map_err(form)?;
-        let call = self.lambda.invoke().function_name(format!("ordersaga-{}-{function}", self.stage));
+        let name = format!("ordersaga-{}-{function}:{FUNCTION_ALIAS}", self.stage);
+        let call = self.lambda.invoke().function_name(name);
         let answer = call.payload(Blob::new(payload)).send().await.map_err(|source| match source.code() {
             Some("TooManyRequestsException") => CallError::Throttled { function },
             _ => CallError::Invoke { function, source: source.into() },

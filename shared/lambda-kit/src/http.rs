@@ -3,6 +3,7 @@
 
 mod body;
 mod client;
+pub mod deprecation;
 mod etag;
 mod idempotency;
 mod identity;
@@ -20,7 +21,7 @@ use std::{sync::Arc, time::Instant};
 use axum::{
     Extension, Router,
     extract::{MatchedPath, Request},
-    http::{StatusCode, header},
+    http::{Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -34,15 +35,17 @@ use crate::{
     invoke,
     jwt::Verifier,
     telemetry::{self, Outcome},
+    trace::{self, Span},
 };
 
 pub use body::{BODY_LIMIT, Body};
 pub use client::ClientAddress;
+pub use deprecation::Deprecation;
 pub use etag::EntityTags;
 pub use idempotency::{Idempotency, replayed};
 pub use identity::{Admin, Fulfillment, Identity, RecentLogin, Support};
 pub use page::{List, Page};
-pub use problem::{FieldError, OwnBody, Problem};
+pub use problem::{FieldError, OwnBody, Problem, ProblemType};
 pub use query::Query;
 pub use request_id::Correlation;
 
@@ -109,22 +112,49 @@ pub fn app(routes: Router, verifier: Arc<Verifier>) -> Router {
         .layer(middleware::from_fn(security::layer))
 }
 
+/// The route and the operation of a request that no route takes.
+const UNMATCHED: &str = "unmatched";
+
 /// One log line and one metric for each request.
 async fn observe(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     // The metric has the route and not the path: each id in a path would make a metric of its own.
-    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let response = next.run(request).await;
+    let route = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).to_owned();
+    let span = span_of(&request);
+    let response = trace::in_span(&format!("{method} {route}"), span, next.run(request), |response| {
+        response.status().is_server_error()
+    })
+    .await;
     let status = response.status();
     let outcome = match status {
         s if s.is_server_error() => Outcome::Error,
         s if s.is_client_error() => Outcome::Refused,
         _ => Outcome::Ok,
     };
-    telemetry::record(&format!("{method} {route}"), outcome, started.elapsed());
+    telemetry::record(&operation(&method, &route, status), outcome, started.elapsed());
     tracing::info!(%method, route, status = status.as_u16(), "request served");
     response
+}
+
+/// The span of a request whose trace is sampled; its log lines have the trace's id.
+fn span_of(request: &Request) -> Option<Span> {
+    let traceparent = request.headers().get(trace::TRACEPARENT).and_then(|header| header.to_str().ok());
+    let span = Span::of_request(traceparent);
+    trace::log(span);
+    span
+}
+
+/// The name that a request is counted under.
+// A method that the route does not have is not in it, nor is HEAD, which every route with GET has. Anyone may send them,
+// and each name is a paid metric.
+fn operation(method: &Method, route: &str, status: StatusCode) -> String {
+    if route == UNMATCHED || status == StatusCode::METHOD_NOT_ALLOWED {
+        UNMATCHED.to_owned()
+    } else {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        format!("{method} {route}")
+    }
 }
 
 /// `ETag` of a resource's version: a strong tag, the number in quotes.
@@ -138,4 +168,19 @@ pub fn conditional<B: IntoResponse>(request_headers: &http::HeaderMap, etag: &st
     let known = known.is_some_and(|tags| tags.has_weakly(etag));
     let tag = [(header::ETAG, etag.to_owned())];
     if known { (StatusCode::NOT_MODIFIED, tag).into_response() } else { (tag, body).into_response() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_caller_can_choose_freely_makes_no_metric() {
+        let named = |method: Method, route, status| operation(&method, route, status);
+        let ok = StatusCode::OK;
+        assert_eq!(named(Method::GET, "/v1/orders/{id}", ok), "GET /v1/orders/{id}");
+        assert_eq!(named(Method::HEAD, "/v1/orders/{id}", ok), "GET /v1/orders/{id}");
+        assert_eq!(named(Method::PATCH, "/v1/orders/{id}", StatusCode::METHOD_NOT_ALLOWED), UNMATCHED);
+        assert_eq!(named(Method::DELETE, UNMATCHED, StatusCode::NOT_FOUND), UNMATCHED);
+    }
 }

@@ -11,7 +11,7 @@ use tracing::Instrument;
 use crate::{
     MainResult,
     health::{self, Check},
-    telemetry,
+    telemetry, trace,
 };
 
 /// A health request is no longer than this. Longer payloads are not parsed for it.
@@ -54,7 +54,8 @@ where
             if asks_for_health(&payload) {
                 return to_raw(&health::check(checks).await);
             }
-            to_raw(&handler(payload, context).await?)
+            let header = context.xray_trace_id.clone();
+            to_raw(&trace::in_invocation(header.as_deref(), handler(payload, context)).await?)
         }
         .instrument(span)
         // A nest of futures as deep as ours is slow to compile and large on the stack without a box here.

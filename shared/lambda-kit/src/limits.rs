@@ -33,6 +33,9 @@ pub const SCHEDULED_FUNCTION: Duration = Duration::from_secs(300);
 pub const GATEWAY_CALL: Duration = Duration::from_secs(12);
 /// One e-mail handed to the provider.
 pub const EMAIL_CALL: Duration = Duration::from_secs(5);
+/// One e-mail handed to an SMTP server, from the connection to the answer.
+// The conversation is a dozen round trips, where SES needs one request.
+pub const SMTP_CALL: Duration = Duration::from_secs(10);
 /// One SMS handed to the provider.
 pub const SMS_CALL: Duration = Duration::from_secs(5);
 /// How long the last known value is served while its source cannot be read, by a process and by caches in front
@@ -43,6 +46,12 @@ pub const LAST_KNOWN: Duration = Duration::from_secs(30 * 60);
 // It is time for one try of an AWS call and the start of a second. The rest of an API function's time is for
 // the rest of the response.
 pub const LAST_KNOWN_READ: Duration = Duration::from_millis(1500);
+/// How long an instance uses the position of a feature switch that it has read.
+// Parameter Store answers 40 reads a second for all functions of an account (Systems Manager endpoints and quotas,
+// "Parameter Store throughput"). That is enough for 400 instances.
+pub const SWITCH_CACHE: Duration = Duration::from_secs(10);
+/// A read of a feature switch that takes longer is abandoned, and the last known position holds.
+pub const SWITCH_READ: Duration = Duration::from_millis(500);
 /// The timeout for connecting to a provider outside AWS, or to SES.
 pub const CONNECT: Duration = Duration::from_secs(1);
 /// Tries of a step by the state machine, the first included, before it checks whether the order still has
@@ -227,19 +236,26 @@ pub struct SendPolicy {
     /// The ceiling of the pause before the second call, drawn uniformly below it (full jitter) and doubled
     /// for each further call.
     pub first_pause: Duration,
+    /// The timeout of one call.
+    pub call: Duration,
     /// From the arrival of the message to the end of the last call. The rest of the function's time is for
     /// storing the result.
     pub budget: Duration,
 }
 
-/// The delivery of e-mails and SMS.
+/// The delivery of e-mails by SES and of SMS.
 pub const SEND: SendPolicy = SendPolicy {
     // With a provider that fails 30 % of its calls, one message in 1,400 is retried through the queue. The
     // breaker, which counts a message with all its tries as one call, stays closed.
     tries: 6,
     first_pause: Duration::from_millis(50),
+    call: EMAIL_CALL,
     budget: Duration::from_secs(25),
 };
+
+/// The delivery of e-mails by SMTP.
+// One call may take most of the time that a message has. The queue makes the further tries.
+pub const SEND_BY_SMTP: SendPolicy = SendPolicy { tries: 1, call: SMTP_CALL, ..SEND };
 
 // Sizes.
 
@@ -317,7 +333,7 @@ mod tests {
 
     #[test]
     fn each_limit_is_met_before_the_one_around_it() {
-        let chains: [&[Duration]; 5] = [
+        let chains: [&[Duration]; 6] = [
             &[
                 CLIENT,
                 API_INTEGRATION,
@@ -328,6 +344,7 @@ mod tests {
             ],
             &[SAGA_TASK, COMMAND_FUNCTION, GATEWAY_CALL, EMAIL_CALL, CONNECT],
             &[COMMAND_FUNCTION, SEND.budget, SMS_CALL, CONNECT],
+            &[BREAKER.probe_lease, SMTP_CALL + BREAKER.write, CONNECT],
             &[SAGA_PAYMENT, PAYMENT_DEADLINE],
             &[BREAKER.open, BREAKER.probe_lease, GATEWAY_CALL + BREAKER.write, BREAKER.probing, BREAKER.read],
         ];

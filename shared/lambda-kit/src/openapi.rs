@@ -4,7 +4,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value};
 
-use crate::limits::LimitClass;
+use crate::{http::Deprecation, limits::LimitClass};
 
 /// Who may call an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +87,8 @@ pub struct Operation {
     pub who: Who,
     /// The limit of one caller. Without it, only the gateway's limit for all callers applies.
     pub limit: Option<&'static LimitClass>,
+    /// What replaces it, and until when it is there.
+    pub deprecation: Option<&'static Deprecation>,
     pub parameters: Vec<Parameter>,
     pub body: Option<Content>,
     pub replies: Vec<Reply>,
@@ -103,7 +105,8 @@ macro_rules! methods {
         ) -> Self {
             let (parameters, replies) = (Vec::new(), Vec::new());
             Self {
-                method: $method, path, id, summary, description, who, limit: None, parameters, body: None, replies
+                method: $method, path, id, summary, description, who, limit: None, deprecation: None, parameters,
+                body: None, replies
             }
             .with_problems()
         })+
@@ -214,9 +217,27 @@ impl Operation {
         operation
     }
 
+    /// Will be removed: the route has this deprecation, too.
+    #[must_use]
+    pub fn deprecated(self, deprecation: &'static Deprecation) -> Self {
+        Self { deprecation: Some(deprecation), ..self }
+    }
+
     #[must_use]
     pub fn problem(mut self, status: u16, description: &'static str) -> Self {
         self.reply(status, description, None, &[]);
+        self
+    }
+
+    /// A problem that comes with these headers.
+    #[must_use]
+    pub fn problem_with_headers(
+        mut self,
+        status: u16,
+        description: &'static str,
+        headers: &[&'static str],
+    ) -> Self {
+        self.reply(status, description, None, headers);
         self
     }
 

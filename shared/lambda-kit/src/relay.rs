@@ -137,7 +137,7 @@ where
     }
     let outcome = if failed.is_empty() { Outcome::Ok } else { Outcome::Error };
     telemetry::record("relay", outcome, started.elapsed());
-    tracing::info!(records = event.records.len(), failed = failed.len(), "relayed");
+    tracing::debug!(records = event.records.len(), failed = failed.len(), "relayed");
     StreamBatchResponse {
         batch_item_failures: failed
             .into_iter()

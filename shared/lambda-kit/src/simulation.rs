@@ -1,5 +1,5 @@
 //! Where a function meets the simulation of the whole platform (tests/simulation) instead of its process: environment,
-//! network and invocations. No function that is deployed is built with this feature.
+//! network, invocations and random bytes. No function that is deployed is built with this feature.
 //!
 //! A function that runs outside of [`run`] is not simulated, also in a build with this feature: builds of the whole
 //! workspace switch it on for everything.
@@ -20,6 +20,9 @@ pub trait Instance: Debug {
 
     /// The network.
     fn connector(&self) -> SharedHttpConnector;
+
+    /// Fills `bytes` with random ones, which follow from the seed of the simulation.
+    fn fill(&self, bytes: &mut [u8]);
 
     /// The next invocation, or `None` when the instance is to end.
     fn next(&self) -> LocalBoxFuture<'_, Option<Invocation>>;
@@ -82,6 +85,10 @@ mod tests {
 
         fn connector(&self) -> SharedHttpConnector {
             connector::connector(CONNECT)
+        }
+
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.fill(7);
         }
 
         fn next(&self) -> LocalBoxFuture<'_, Option<Invocation>> {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use contracts::{DecodeError, Envelope};
+use contracts::{DecodeError, Envelope, metrics};
 use futures::{StreamExt, stream};
 use lambda_runtime::Diagnostic;
 use tracing::{Instrument, Span};
@@ -14,6 +14,7 @@ use crate::{
     health::Check,
     invoke,
     telemetry::{self, Outcome},
+    trace,
 };
 
 /// Messages of one batch that are handled concurrently; the SDK's connection pool has as many connections.
@@ -115,12 +116,21 @@ where
     respond(results)
 }
 
-/// Passes the messages of a FIFO queue to `handler`: those of a group sequentially, groups concurrently.
-/// After a group's first failure the rest of the group is reported as failed, too, to keep its order.
-pub async fn each_message_in_order<F, Fut>(messages: Vec<SqsMessage>, handler: F) -> SqsBatchResponse
+/// A group of a FIFO queue of which only the first messages were handled.
+#[derive(Debug)]
+pub struct Interrupted {
+    /// The number of messages that need no retry.
+    pub done: usize,
+    /// Why the next one failed.
+    pub error: MessageError,
+}
+
+/// Passes the messages of a FIFO queue to `handler` group by group, several groups concurrently. After a group's
+/// first failure the rest of the group is reported as failed, too, to keep its order.
+pub async fn each_group<F, Fut>(messages: Vec<SqsMessage>, handler: F) -> SqsBatchResponse
 where
-    F: Fn(SqsMessage) -> Fut,
-    Fut: Future<Output = Result<(), MessageError>>,
+    F: Fn(Vec<SqsMessage>) -> Fut,
+    Fut: Future<Output = Result<(), Interrupted>>,
 {
     let mut groups: BTreeMap<String, Vec<SqsMessage>> = BTreeMap::new();
     for message in messages {
@@ -129,7 +139,13 @@ where
     }
     let handler = &handler;
     let failed: Vec<Vec<String>> = stream::iter(groups.into_values())
-        .map(|group| one_group(group, handler))
+        .map(|group| async move {
+            let ids: Vec<Option<String>> = group.iter().map(|message| message.message_id.clone()).collect();
+            let Err(Interrupted { done, error }) = handler(group).await else { return Vec::new() };
+            let retried = ids.into_iter().skip(done);
+            log_failure(retried.clone().next().flatten().as_deref(), &error);
+            retried.map(Option::unwrap_or_default).collect()
+        })
         .buffer_unordered(CONCURRENCY)
         .collect()
         .await;
@@ -140,40 +156,31 @@ where
     response
 }
 
-/// The ids of the group's messages to retry: the first that failed, and all after it.
-async fn one_group<F, Fut>(group: Vec<SqsMessage>, handler: &F) -> Vec<String>
-where
-    F: Fn(SqsMessage) -> Fut,
-    Fut: Future<Output = Result<(), MessageError>>,
-{
-    let mut failed = Vec::new();
-    for message in group {
-        let id = message.message_id.clone();
-        // After a failure the rest of the group is not handled: its messages would overtake the failed one.
-        let again = !failed.is_empty()
-            || !respond(vec![(id.clone(), handler(message).await)]).batch_item_failures.is_empty();
-        if again {
-            failed.push(id.unwrap_or_default());
-        }
-    }
-    failed
+fn log_failure(message_id: Option<&str>, error: &MessageError) {
+    tracing::error!(message_id, error = error_chain(error), "message failed, will be retried");
 }
 
 fn respond(results: Vec<(Option<String>, Result<(), MessageError>)>) -> SqsBatchResponse {
     let mut response = SqsBatchResponse::default();
     for (id, result) in results {
         if let Err(error) = result {
-            tracing::error!(
-                message_id = id.as_deref(),
-                error = error_chain(&error),
-                "message failed, will be retried"
-            );
+            log_failure(id.as_deref(), &error);
             // Without an id the whole batch must be retried. An empty identifier means that (Lambda, SQS
             // guide).
             response.add_failure(id.unwrap_or_default());
         }
     }
     response
+}
+
+/// The span of a message's handling, if its trace was sampled: below the sender's span, else below the one that the message's
+/// content names.
+pub fn span_of(message: &SqsMessage, content: Option<&str>) -> Option<trace::Span> {
+    let sender = message.message_attributes.get(trace::TRACEPARENT);
+    let sender = sender.and_then(|attribute| attribute.string_value.as_deref());
+    // SQS stores X-Ray's header of the request that sent the message (SQS Developer Guide, "Message system attributes").
+    let request = message.attributes.get("AWSTraceHeader").and_then(|header| trace::Span::of_xray(header));
+    trace::Span::join(sender.or(content)).or_else(|| request.map(trace::Span::segment))
 }
 
 /// Parses a message's body as an event and passes it to the handler, with its log fields and its metric.
@@ -202,11 +209,13 @@ where
             correlation_id = event.correlation_id.as_str(),
             "unexpected event type, acknowledged: check the subscription's filter policy"
         );
-        telemetry::found("consume", "unexpected", 1);
+        telemetry::emit(&metrics::UNEXPECTED_EVENTS, 1);
         return Ok(());
     }
+    let traced = span_of(message, event.traceparent.as_deref());
     let span = tracing::info_span!(
         "event",
+        trace_id = traced.map(|span| span.trace_id()),
         event_id = event.event_id.as_str(),
         event_type = event.event_type,
         correlation_id = event.correlation_id.as_str(),
@@ -215,11 +224,11 @@ where
         order_id = tracing::field::Empty,
         user_id = tracing::field::Empty,
     );
-    let operation = event.event_type.clone();
+    let event_type = event.event_type.clone();
     let started = Instant::now();
-    let result = handler(event).instrument(span).await;
+    let result = trace::in_span(&event_type, traced, handler(event).instrument(span), Result::is_err).await;
     let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
-    telemetry::record(&operation, outcome, started.elapsed());
+    telemetry::record_event(&event_type, outcome, started.elapsed());
     result
 }
 
@@ -230,12 +239,31 @@ fn is_handled(types: EventTypes, event_type: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing;
 
     fn message(id: &str, group: &str) -> SqsMessage {
         serde_json::from_value(serde_json::json!({
             "messageId": id, "body": id, "attributes": {"MessageGroupId": group}
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn a_message_is_handled_in_the_trace_that_its_sender_or_its_content_names() {
+        let named = |trace: &str| format!("00-{}-53995c3f42cd8ad8-01", trace.repeat(32));
+        let xray = format!("Root=1-{}-{};Parent=53995c3f42cd8ad8;Sampled=1", "c".repeat(8), "c".repeat(24));
+        let trace_of = |message: &SqsMessage, content: Option<&str>| {
+            span_of(message, content).map(|span| span.traceparent()[3..4].to_owned()).unwrap_or_default()
+        };
+        let mut message = message("a", "1");
+        assert_eq!(trace_of(&message, None), "");
+        message.attributes.insert("AWSTraceHeader".to_owned(), xray);
+        assert_eq!(trace_of(&message, None), "c");
+        assert_eq!(trace_of(&message, Some(&named("b"))), "b");
+        let attribute = serde_json::json!({"stringValue": named("a"), "dataType": "String"});
+        let attribute = serde_json::from_value(attribute).unwrap();
+        message.message_attributes.insert("traceparent".to_owned(), attribute);
+        assert_eq!(trace_of(&message, Some(&named("b"))), "a");
     }
 
     async fn fail_b(message: SqsMessage) -> Result<(), MessageError> {
@@ -255,7 +283,22 @@ mod tests {
     #[tokio::test]
     async fn the_rest_of_a_group_waits_for_its_failed_message_and_other_groups_do_not() {
         let batch = vec![message("a", "1"), message("b", "1"), message("c", "1"), message("d", "2")];
-        assert_eq!(failed(&each_message_in_order(batch, fail_b).await), ["b", "c"]);
+        let handle = async |group: Vec<SqsMessage>| {
+            for (done, message) in group.into_iter().enumerate() {
+                fail_b(message).await.map_err(|error| Interrupted { done, error })?;
+            }
+            Ok(())
+        };
+        assert_eq!(failed(&each_group(batch, handle).await), ["b", "c"]);
+    }
+
+    #[tokio::test]
+    async fn a_message_that_failed_is_logged_with_its_id_and_the_cause() {
+        let batch = vec![message("a", "1"), message("b", "1")];
+        let (_, lines) = testing::logged(each_message(batch, fail_b)).await;
+        let [line] = &lines[..] else { panic!("not one line: {lines:?}") };
+        let fields = ["ERROR", "message_id=\"b\"", "the event cannot be handled: no"];
+        assert!(fields.iter().all(|field| line.contains(field)), "{line}");
     }
 
     /// Whether the handler gets an event of this type, and whether its message is acknowledged.

@@ -38,6 +38,7 @@ use aws_types::{SdkConfig, region::Region};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use contracts::{CorrelationId, Envelope, EventId, Metadata, SessionId, UserId};
 use jiff::Timestamp;
+use tracing::instrument::WithSubscriber;
 
 use crate::{
     aws,
@@ -48,6 +49,30 @@ use crate::{
 #[cfg(feature = "http")]
 pub use api::{App, Response, request};
 pub use mutation::mutated;
+
+/// Keeps what a subscriber writes.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(text)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The result of `work`, and the lines that it logged.
+pub async fn logged<T>(work: impl Future<Output = T>) -> (T, Vec<String>) {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let result = work.with_subscriber(subscriber).await;
+    let text = log.0.lock().unwrap_or_else(PoisonError::into_inner);
+    (result, String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
+}
 
 /// A fresh DynamoDB table `test` (`pk`, `sk`) with these global indexes as (name, partition key, sort key), in
 /// an emulator that lives as long as the test's runtime, and the faults of its client.

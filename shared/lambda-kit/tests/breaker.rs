@@ -193,8 +193,7 @@ async fn a_circuit_that_opens_is_counted_for_its_alarm_and_logged_as_an_error_on
         one.calls("fail", T);
     }
     assert!(!one.enters(T));
-    let counted: Vec<_> = one.log.iter().filter_map(|line| line["Operation"].as_str()).collect();
-    assert_eq!(counted, ["breaker.gateway.open"]);
+    assert_eq!(counted(&one), [1]);
     let errors: Vec<_> = one.log.iter().filter(|line| line["level"] == "ERROR").collect();
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert_eq!((&errors[0]["from"], &errors[0]["to"]), (&"closed".into(), &"open".into()));
@@ -202,7 +201,30 @@ async fn a_circuit_that_opens_is_counted_for_its_alarm_and_logged_as_an_error_on
     one.log.clear();
     assert!(one.enters(T + 30_000));
     one.tell("succeed", T + 30_000);
-    let counted: Vec<_> = one.log.iter().filter_map(|line| line["Operation"].as_str()).collect();
-    assert_eq!(counted, ["breaker.gateway.half_open"]);
     assert!(one.log.iter().all(|line| line["level"] != "ERROR"), "{:?}", one.log);
+    assert_eq!(counted(&one), [0_u64; 0], "a probe is under way, and no call was refused");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_circuit_is_counted_while_it_refuses_calls_and_until_it_closes() {
+    let mut one = Instance::start(&testing::shared_table().await);
+    for _ in 0..5 {
+        one.calls("fail", T);
+    }
+    for seconds in 0..30 {
+        assert!(!one.enters(T + seconds * 1_000));
+    }
+    assert_eq!(counted(&one), [1, 1, 1], "every ten seconds, and not at every call");
+
+    one.log.clear();
+    for _ in 0..BREAKER.probes.iter().sum::<usize>() {
+        one.calls("succeed", T + 30_000);
+    }
+    assert_eq!(counted(&one), [0]);
+}
+
+/// The values of the metric about the breaker that the process has recorded.
+fn counted(instance: &Instance) -> Vec<u64> {
+    let values = instance.log.iter().filter(|line| line["Breaker"] == "gateway");
+    values.filter_map(|line| line["BreakerOpen"].as_u64()).collect()
 }

@@ -33,7 +33,11 @@ fn event(subject: &str, event_type: &str, sequence: u64) -> Envelope {
 impl Fixture {
     async fn open() -> Self {
         let topic = Topic::open().await;
-        topic.refuses(|entry| (entry.group == "bad").then_some(("InternalError", false)));
+        topic.refuses(|entry| match entry.group.as_str() {
+            "bad" => Some(("InternalError", false)),
+            "invalid" => Some(("InvalidParameter", true)),
+            _ => None,
+        });
         let (table, faults) = testing::table(&[]).await;
         let (sdk, _) = testing::sdk_config(&topic.url());
         let publisher =
@@ -187,6 +191,15 @@ async fn an_outbox_that_cannot_be_read_is_counted_and_stops_nobody() {
         fixture.page(&run("r")).await.unwrap(),
         RepublishedPage { events: 1, unreadable: 1, cursor: None }
     );
+}
+
+#[tokio::test]
+async fn an_event_that_the_topic_will_never_take_is_counted_and_stops_no_other() {
+    let fixture = Fixture::open().await;
+    fixture.put("USER#0", "PROFILE", &[event("invalid", "user.registered", 1)]).await;
+    fixture.put("USER#1", "PROFILE", &[event("u", "user.registered", 1)]).await;
+    let page = fixture.page(&run("r")).await.unwrap();
+    assert_eq!(page, RepublishedPage { events: 2, unreadable: 1, cursor: None });
 }
 
 #[tokio::test]

@@ -301,6 +301,7 @@ mod tests {
             ("$missing = $missing", json!(false)),
             ("$exists($paid_at)", json!(true)),
             ("$exists($missing) ? 'yes' : 'no'", json!("no")),
+            ("$exists($missing) ? $missing : null", json!(null)),
             ("[$paid_at, $missing, 'b']", json!([1000, "b"])),
             ("{'a': $missing, 'b': {'c': 1}}", json!({"b": {"c": 1}})),
             ("$merge([{'a': 1, 'b': 1}, {'b': 2}])", json!({"a": 1, "b": 2})),

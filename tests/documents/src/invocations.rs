@@ -8,7 +8,7 @@
 use contracts::{
     CorrelationId, Envelope, EventId, EventPayload, OrderId, OrderLine, Sku, UserId,
     events::{
-        InventoryReserved, InventoryStockChanged, NotificationSent, OrderCancelRequested, OrderCompleted,
+        InventoryNotAvailable, InventoryStockChanged, NotificationSent, OrderCancelRequested, OrderCompleted,
         OrderInventoryReserved, OrderPaymentPending, PaymentSucceeded, ProductCreated, ShipmentPicked,
         ShipmentScheduled, UserDeleted, UserRegistered, UserUpdated,
     },
@@ -63,12 +63,27 @@ pub fn invocations() -> Vec<Document> {
         Some(&[]),
         &[golden::<PaymentSucceeded>(1)],
     );
-    let reservation = stream_record(
-        "inventory",
-        (&format!("RESERVATION#{ORDER}"), "RESERVATION"),
-        None,
-        &[golden::<InventoryReserved>(1)],
-    );
+    let reservation = {
+        // One that took nothing, because what it takes would be recorded as a move of stock.
+        let rejected = golden::<InventoryNotAvailable>(1);
+        let key = (&*format!("RESERVATION#{ORDER}"), "RESERVATION");
+        let mut record = stream_record("inventory", key, None, &[rejected]);
+        add_attributes(
+            &mut record,
+            [
+                ("order_id", json!({"S": ORDER})),
+                ("user_id", json!({"S": USER})),
+                ("correlation_id", json!({"S": CORRELATION})),
+                ("status", json!({"S": "rejected"})),
+                ("taken", json!({"L": []})),
+                ("short", json!({"L": [{"S": SKU}]})),
+                ("version", json!({"N": "1"})),
+                ("created_at", json!({"S": "2026-11-21T12:00:00Z"})),
+                ("updated_at", json!({"S": "2026-11-21T12:00:00Z"})),
+            ],
+        );
+        record
+    };
     let message = {
         let sent = golden::<NotificationSent>(1);
         let about = sent.data["about"].as_str().unwrap_or_default().to_owned();
@@ -81,14 +96,14 @@ pub fn invocations() -> Vec<Document> {
         let events = [golden::<OrderInventoryReserved>(2), golden::<OrderPaymentPending>(3)];
         let mut record =
             stream_record("orders", (&format!("ORDER#{ORDER}"), "COMMIT#00000002"), None, &events);
-        for (name, value) in [
-            ("command_id", json!({"S": format!("{ORDER}.RecordReservation")})),
-            ("first_version", json!({"N": "2"})),
-            ("last_version", json!({"N": "3"})),
-            ("user_id", json!({"S": USER})),
-        ] {
-            record["dynamodb"]["NewImage"][name] = value;
-        }
+        add_attributes(
+            &mut record,
+            [
+                ("command_id", json!({"S": format!("{ORDER}.RecordReservation")})),
+                ("first_version", json!({"N": "2"})),
+                ("last_version", json!({"N": "3"})),
+            ],
+        );
         record
     };
 
@@ -139,6 +154,8 @@ pub fn invocations() -> Vec<Document> {
         // The input of the schedule in infra/payments.yaml.
         ("payments-reconciler", json!({"action": "CheckPayments"})),
         ("payments-relay", batch([payment])),
+        // By hand: CodeDeploy names a deployment, and there is none to name.
+        ("platform-canary", json!({"version": "ordersaga-local-orders-api:live"})),
         ("realtime-api", request("POST", "/v1/realtime/tickets", "", Some(TOKEN))),
         ("realtime-authorizer", connect_request()),
         ("realtime-consumer", batch([queued("realtime.fifo", &golden::<OrderPaymentPending>(3))])),
@@ -166,7 +183,7 @@ fn golden<P: EventPayload>(sequence: u64) -> Envelope {
 
 fn context() -> CommandContext {
     let correlation_id = CorrelationId::try_from(CORRELATION).expect("a correlation id");
-    CommandContext { order_id: order_id(), correlation_id }
+    CommandContext::new(order_id(), correlation_id)
 }
 
 fn order_id() -> OrderId {
@@ -335,6 +352,12 @@ fn stream_record(table: &str, key: (&str, &str), old: Option<&[Envelope]>, new: 
         image
     };
     record(table, &keys, old.map(image), image(new))
+}
+
+fn add_attributes<const N: usize>(record: &mut Value, attributes: [(&str, Value); N]) {
+    for (name, value) in attributes {
+        record["dynamodb"]["NewImage"][name] = value;
+    }
 }
 
 /// Two pieces of the product's stock are taken.

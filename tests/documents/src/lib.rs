@@ -5,9 +5,10 @@
 //! link.
 
 mod asyncapi;
-mod compatibility;
+mod dashboards;
 mod events;
 mod invocations;
+mod metrics;
 mod openapi;
 mod templates;
 
@@ -16,9 +17,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 pub use asyncapi::asyncapi;
-pub use compatibility::{Broken, check};
+pub use contracts::compatibility::{Broken, check};
 pub use events::schemas;
 pub use invocations::invocations;
+pub use metrics::{CONTEXTS, metrics_document, operations_of};
 pub use openapi::{openapi, operations};
 pub use templates::{Template, TemplateError, templates};
 

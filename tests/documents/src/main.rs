@@ -1,16 +1,20 @@
-//! Writes what is generated; `cargo ops schemas`, `openapi`, `asyncapi`, `events`, `ledger` and `templates` run it.
+//! Writes what is generated; `cargo ops schemas`, `openapi`, `asyncapi`, `events`, `ledger`, `templates` and `metrics`
+//! run it.
 
 use std::{env, fs, io, path::Path, process::ExitCode};
 
 use documents::{
-    Broken, Document, TemplateError, asyncapi, check, invocations, openapi, repository, schemas, templates,
+    Broken, Document, TemplateError, asyncapi, check, invocations, metrics_document, openapi, repository,
+    schemas, templates,
 };
 use serde_json::Value;
 use statemachine::{LedgerError, files};
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("say what to write: `schemas`, `openapi`, `asyncapi`, `events`, `ledger` or `templates`")]
+    #[error(
+        "say what to write: `schemas`, `openapi`, `asyncapi`, `events`, `ledger`, `templates` or `metrics`"
+    )]
     Usage,
     #[error("{path} cannot be read or written")]
     File {
@@ -58,6 +62,10 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["templates"] => templates(&repository())?
             .iter()
             .try_for_each(|file| write_text(&repository().join(&file.path), &file.path, &file.text)),
+        ["metrics"] => {
+            let path = "infra/METRICS.md";
+            write_text(&repository().join(path), path, &metrics_document()?)
+        }
         // The same check against another checkout: CI has the published ones there.
         ["check-schemas", published] => refuse_breaking(&schemas(), Path::new(published)),
         _ => Err(Failure::Usage),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lambda_kit::{
-    http::FieldError,
+    http::{Deprecation, FieldError},
     limits::{LimitClass, LimitedBy},
     openapi::{Content, Operation, Parameter, Place, Reply, Who},
 };
@@ -195,8 +195,7 @@ fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
         "description": operation.description,
         "responses": Map::from_iter(
             operation.replies.iter().map(|reply| {
-                let limited = operation.limit.is_some() && reply.status < 300;
-                (reply.status.to_string(), response(reply, limited, &mut schemas.written))
+                (reply.status.to_string(), response(operation, reply, &mut schemas.written))
             }),
         ),
     });
@@ -219,6 +218,11 @@ fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
     }
     if operation.who.needs_a_token() {
         described["security"] = json!([{"bearer": []}]);
+    }
+    if let Some(Deprecation { sunset, successor, .. }) = operation.deprecation {
+        described["deprecated"] = json!(true);
+        let end = format!("Deprecated: it may be gone from {sunset}. Use `{successor}`.");
+        described["description"] = json!(format!("{} {end}", operation.description));
     }
     described["x-who"] = json!(who(operation.who));
     described["x-rate-limit"] = operation.limit.map_or_else(|| json!({"class": STAGE_LIMIT}), rate_limit);
@@ -281,12 +285,14 @@ fn parameter(parameter: &Parameter) -> Value {
     })
 }
 
-/// A response of a limited operation reports the caller's remaining requests.
-fn response(reply: &Reply, limited: bool, schemas: &mut SchemaGenerator) -> Value {
+/// A response of a limited operation reports the caller's remaining requests, and one of a deprecated operation its end.
+fn response(operation: &Operation, reply: &Reply, schemas: &mut SchemaGenerator) -> Value {
     let is_problem = reply.status >= 400 && reply.content.is_none();
+    let is_limited = operation.limit.is_some() && reply.status < 300;
     let limits: &[&str] =
-        if limited { &["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"] } else { &[] };
-    let names = ["X-Correlation-Id", "X-Request-Id"].iter().chain(limits).chain(&reply.headers);
+        if is_limited { &["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"] } else { &[] };
+    let end: &[&str] = if operation.deprecation.is_some() { &["Deprecation", "Sunset", "Link"] } else { &[] };
+    let names = ["X-Correlation-Id", "X-Request-Id"].iter().chain(limits).chain(end).chain(&reply.headers);
     let headers: Map<String, Value> = names
         .map(|name| ((*name).to_owned(), json!({"$ref": format!("#/components/headers/{name}")})))
         .collect();
@@ -321,6 +327,9 @@ fn headers() -> Value {
         "Cache-Control": text("How long this may be kept, and by whom."),
         "Idempotent-Replayed": text("`true` when this is the answer to an earlier request with the same key."),
         "Retry-After": number("Seconds to wait."),
+        "Deprecation": text("Since when the operation is deprecated (RFC 9745): `@` and Unix seconds."),
+        "Sunset": text("From when the operation may be gone (RFC 8594)."),
+        "Link": text("What replaces the operation, as `rel=\"successor-version\"` (RFC 5829)."),
         "RateLimit-Limit": number("Requests that may come at once."),
         "RateLimit-Remaining": number("Requests that may still come at once."),
         "RateLimit-Reset": number("Seconds until all of them may come again."),

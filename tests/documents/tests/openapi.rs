@@ -7,7 +7,7 @@ use std::{
 };
 
 use documents::{folder, openapi, operations};
-use lambda_kit::limits::LimitClass;
+use lambda_kit::{http::Deprecation, limits::LimitClass};
 use serde_json::{Value, json};
 
 /// `get /v1/orders`
@@ -116,6 +116,21 @@ fn only_routes_that_cost_nothing_are_limited_by_the_stage_alone() {
         .collect();
     let free = ["get /", "get /.well-known/jwks.json", "get /health/live", "post /v1/payments/webhook"];
     assert_eq!(unlimited, free.map(str::to_owned).into());
+}
+
+#[test]
+fn a_deprecated_operation_has_a_successor_and_gives_clients_ninety_days() {
+    let described = described();
+    let mut deprecated = 0;
+    for operation in operations() {
+        let Some(Deprecation { since, sunset, successor }) = operation.deprecation else { continue };
+        let successor = format!("{} {successor}", operation.method);
+        assert!(described.contains(&successor), "there is no operation {successor}");
+        let days = since.until(*sunset).expect("two dates").get_days();
+        assert!(days >= 90, "{}: {days} days", operation.path);
+        deprecated += 1;
+    }
+    assert!(deprecated > 0, "the guide in functions/README.md shows one");
 }
 
 /// The names of a generated client's functions.

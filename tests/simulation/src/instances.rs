@@ -13,8 +13,8 @@ use std::{
 };
 
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
-use futures::future::LocalBoxFuture;
-use jiff::Timestamp;
+use futures::future::{LocalBoxFuture, poll_fn};
+use jiff::{SignedDuration, Timestamp};
 use lambda_kit::simulation::{self, Instance, Invocation};
 use lambda_runtime::{Context, Diagnostic};
 use serde_json::{json, value::RawValue};
@@ -27,6 +27,7 @@ use tokio::{
 use crate::{
     functions::Start,
     network::{Connector, Reply, between},
+    process,
     world::world,
 };
 
@@ -86,6 +87,10 @@ impl Instance for Process {
         Connector::shared(self.name.clone(), self.number)
     }
 
+    fn fill(&self, bytes: &mut [u8]) {
+        process::fill(bytes);
+    }
+
     fn next(&self) -> LocalBoxFuture<'_, Option<Invocation>> {
         Box::pin(async { self.invocations.lock().await.recv().await })
     }
@@ -107,6 +112,22 @@ impl Drop for Ending {
     }
 }
 
+/// Counts an invocation until it has ended, or its caller has given up.
+struct Busy<'a>(&'a Cell<u64>);
+
+impl<'a> Busy<'a> {
+    fn of(count: &'a Cell<u64>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 #[derive(Default)]
 pub struct Functions {
     by_name: BTreeMap<String, Function>,
@@ -123,10 +144,15 @@ impl Functions {
         Self { by_name, ..Self::default() }
     }
 
-    /// The name of the function that AWS knows by this name or ARN.
+    /// The name of the function that AWS knows by this name or ARN, with or without an alias.
     pub fn named(&self, full_name: &str) -> Option<&str> {
-        let full_name = full_name.rsplit(':').next().unwrap_or(full_name);
-        self.by_name.values().find(|function| function.full_name == full_name).map(|function| &*function.name)
+        let is_named = |function: &&Function| full_name.split(':').any(|part| part == function.full_name);
+        self.by_name.values().find(is_named).map(|function| &*function.name)
+    }
+
+    /// The time that a function has.
+    pub fn timeout(&self, name: &str) -> Duration {
+        self.by_name.get(name).map_or(Duration::ZERO, |function| function.timeout)
     }
 
     /// How many invocations are under way.
@@ -145,10 +171,8 @@ impl Functions {
     /// "Invoke"; the names of the errors: Lambda Developer Guide, "Troubleshoot invocation issues").
     pub async fn invoke(&self, name: &str, payload: String) -> Reply {
         let function = self.by_name.get(name).unwrap_or_else(|| panic!("there is no function {name}"));
-        self.busy.set(self.busy.get() + 1);
-        let result = self.run(function, payload).await;
-        self.busy.set(self.busy.get() - 1);
-        match result {
+        let _busy = Busy::of(&self.busy);
+        match self.run(function, payload).await {
             Ok(answer) => Reply::ok(answer),
             Err((error_type, error_message)) => Reply {
                 headers: vec![("x-amz-function-error", "Unhandled".to_owned())],
@@ -170,7 +194,9 @@ impl Functions {
         self.requests.set(request);
         let mut context = Context::default();
         context.request_id = format!("request-{request}");
-        let deadline = Timestamp::now() + function.timeout;
+        // By the clock of the instance, which may be wrong.
+        let skew = world().network.faults().skew(&function.name);
+        let deadline = Timestamp::now() + function.timeout + SignedDuration::from_secs(skew);
         context.deadline = u64::try_from(deadline.as_millisecond()).unwrap_or_default();
         let (send, receive) = oneshot::channel();
         running.instance.answer.replace(Some(send));
@@ -214,7 +240,12 @@ impl Functions {
         let runs = Rc::clone(&instance) as Rc<dyn Instance>;
         let task = tokio::task::spawn_local(async move {
             let _ending = ending;
-            if let Err(error) = simulation::run(runs, async move { start().await }).await {
+            let mut run = Box::pin(simulation::run(runs, async move { start().await }));
+            let clocked = poll_fn(|context| {
+                let _clock = process::skewed(world().network.faults().skew(&name));
+                run.as_mut().poll(context)
+            });
+            if let Err(error) = clocked.await {
                 world().network.trace().line(format_args!("{name} cannot start: {error}"));
                 world().fail(format!("{name} cannot start: {error}"));
             }

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    network::{Call, Caller, Reply, between},
+    network::{Call, Caller, Effect, Reply, between},
     pattern::matches,
     services::Protocol,
     world::world,
@@ -26,8 +26,8 @@ const POLL: std::ops::Range<u64> = 1..40;
 const CONCURRENCY: usize = 5;
 /// The pauses before a batch of a stream is repeated.
 const PAUSES: std::ops::Range<Duration> = Duration::from_secs(1)..Duration::from_mins(1);
-/// Longer than any function may take.
-const INVOCATION: Duration = Duration::from_mins(15);
+/// How long Lambda waits for an answer after the function's own time, with which the invocation has ended.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// A queue whose messages a function handles.
 #[derive(Debug, Clone)]
@@ -85,8 +85,8 @@ impl QueueMapping {
         if failed.iter().any(|id| !ids.contains(id)) {
             return;
         }
-        for id in ids.iter().filter(|id| !failed.contains(id)) {
-            world().queues.delete(&self.queue, id);
+        for record in records.iter().filter(|record| !failed.contains(&text(&record["messageId"]))) {
+            world().queues.delete(&self.queue, &text(&record["receiptHandle"]));
         }
     }
 }
@@ -99,7 +99,7 @@ impl StreamMapping {
         loop {
             let records = world().tables.records(&self.table, after.as_deref(), most);
             if records.is_empty() {
-                world().tables.changed().await;
+                world().tables.changed(&self.table).await;
                 sleep(between(POLL)).await;
                 continue;
             }
@@ -151,7 +151,7 @@ impl Schedule {
 }
 
 /// Invokes a function, and returns its answer unless it failed or was not invoked.
-async fn invoke(source: &str, function: &str, payload: String) -> Option<Value> {
+pub async fn invoke(source: &str, function: &str, payload: String) -> Option<Value> {
     let call = Call {
         protocol: Protocol::Rest,
         operation: format!("lambda.Invoke {function}"),
@@ -159,8 +159,12 @@ async fn invoke(source: &str, function: &str, payload: String) -> Option<Value> 
         is_secret: false,
     };
     let caller = Caller { name: source.to_owned(), instance: None };
-    let effect = Box::pin(world().functions.invoke(function, payload));
-    let reply: Reply = timeout(INVOCATION, world().network.call(&caller, call, effect)).await.ok()?.ok()?;
+    let effect = |_| -> Effect {
+        let (function, payload) = (function.to_owned(), payload.clone());
+        Box::pin(async move { world().functions.invoke(&function, payload).await })
+    };
+    let longest = world().functions.timeout(function) + ANSWER;
+    let reply: Reply = timeout(longest, world().network.call(&caller, call, effect)).await.ok()?.ok()?;
     let is_done = reply.status < 300 && reply.headers.is_empty();
     is_done.then(|| serde_json::from_str(&reply.body).expect("an answer is JSON"))
 }

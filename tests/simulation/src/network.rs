@@ -1,6 +1,10 @@
 //! Every call that anything makes: numbered, delayed, perhaps faulty, and written to the trace.
 
-use std::{cell::Cell, future::pending, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    future::pending,
+    time::Duration,
+};
 
 use aws_smithy_runtime_api::{
     client::{
@@ -13,10 +17,13 @@ use aws_smithy_runtime_api::{
 use aws_smithy_types::body::SdkBody;
 use futures::future::LocalBoxFuture;
 use serde_json::json;
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
 
 use crate::{
-    fault::{Faults, Kind},
+    fault::{By, Called, Faults, Kind},
     process,
     services::{self, Protocol},
     trace::{Trace, digest},
@@ -25,6 +32,10 @@ use crate::{
 
 /// What a call takes in each direction, in milliseconds: a few within a region.
 const LATENCY: std::ops::Range<u64> = 1..8;
+/// When a request that is held up reaches its service, in milliseconds. A signature of AWS is valid for five minutes.
+const DELAY: std::ops::Range<u64> = 1_000..290_000;
+/// What lies between two deliveries of a request, in milliseconds.
+const REPEAT: std::ops::Range<u64> = 0..200;
 
 /// What a service answers.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +59,17 @@ impl Reply {
 /// Why a caller has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionLost;
+
+/// How much of a request its service does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    All,
+    /// Of a batch, only some items.
+    Part,
+}
+
+/// What a service does with a request that reaches it.
+pub type Effect = LocalBoxFuture<'static, Reply>;
 
 /// Who calls.
 #[derive(Debug, Clone)]
@@ -73,11 +95,23 @@ pub struct Network {
     trace: Trace,
     /// Of the last call. Calls before the first order are not numbered.
     number: Cell<Option<u64>>,
+    /// In which ways each numbered call goes wrong.
+    kinds: RefCell<Vec<Vec<Kind>>>,
+    hits: RefCell<Vec<Hit>>,
+}
+
+/// A call that went wrong.
+#[derive(Debug, Clone)]
+pub struct Hit {
+    pub caller: String,
+    pub request: String,
+    pub kind: Kind,
+    pub at: Instant,
 }
 
 impl Network {
     pub fn new(faults: Faults, trace: Trace) -> Self {
-        Self { faults, trace, number: Cell::new(None) }
+        Self { faults, trace, number: Cell::new(None), kinds: RefCell::default(), hits: RefCell::default() }
     }
 
     /// Numbers all calls from here on.
@@ -90,61 +124,107 @@ impl Network {
         self.number.get().unwrap_or_default()
     }
 
+    /// In which ways each call goes wrong, in their order.
+    pub fn kinds(&self) -> Vec<Vec<Kind>> {
+        self.kinds.borrow().clone()
+    }
+
+    /// The calls that went wrong, in their order.
+    pub fn hits(&self) -> Vec<Hit> {
+        self.hits.borrow().clone()
+    }
+
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
     pub fn trace(&self) -> &Trace {
         &self.trace
     }
 
-    /// Makes a call: `effect` is what the service does.
+    /// Makes a call: `effect` is what the service does, each time that the request reaches it.
     pub async fn call(
         &self,
         caller: &Caller,
         call: Call,
-        effect: LocalBoxFuture<'_, Reply>,
+        effect: impl Fn(Extent) -> Effect,
     ) -> Result<Reply, ConnectionLost> {
         let under_way = world().pending();
         let number = self.number.get().map(|last| last + 1);
         self.number.set(number);
         let name = number.map_or_else(|| "-".to_owned(), |number| format!("#{number}"));
         let shown = |text: &str| if call.is_secret { "secret".to_owned() } else { digest(text) };
-        self.trace.line(format_args!(
-            "{name} {} calls {} {}",
-            caller.name,
-            call.operation,
-            shown(&call.request)
-        ));
+        if self.trace.is_on() {
+            let request = shown(&call.request);
+            self.trace.line(format_args!("{name} {} calls {} {request}", caller.name, call.operation));
+        }
         sleep(between(LATENCY)).await;
-        let fault = number.and_then(|number| self.faults.of(number));
+        let fault = number.and_then(|number| self.fault(number, caller, &call));
+        if let Some(kind) = fault {
+            let (caller, request) = (caller.name.clone(), call.request.clone());
+            self.hits.borrow_mut().push(Hit { caller, request, kind, at: Instant::now() });
+        }
         let reply = match fault {
-            Some(kind) if !kind.has_effect() => None,
-            _ => Some(effect.await),
+            None | Some(Kind::Lost | Kind::Late | Kind::EndsAfter) => Some(effect(Extent::All).await),
+            Some(Kind::Partial) => Some(effect(Extent::Part).await),
+            Some(Kind::Twice) => {
+                under_way_alone(Duration::ZERO, effect(Extent::All));
+                sleep(between(REPEAT)).await;
+                Some(effect(Extent::All).await)
+            }
+            Some(Kind::Delayed) => {
+                under_way_alone(between(DELAY), effect(Extent::All));
+                None
+            }
+            Some(Kind::Refused) => Some(call.protocol.refusal(&call.operation)),
+            Some(Kind::Throttled) => Some(call.protocol.throttling(&call.operation)),
+            Some(Kind::Reset | Kind::Down | Kind::EndsBefore) => None,
         };
         sleep(between(LATENCY)).await;
-        let result = match (fault, reply) {
-            (None, Some(reply)) => Ok(reply),
-            (Some(Kind::Refused), _) => Ok(call.protocol.refusal(&call.operation)),
-            (Some(Kind::Throttled), _) => Ok(call.protocol.throttling(&call.operation)),
-            (Some(kind), _) => Err(kind),
-            (None, None) => unreachable!("a call without a fault has its effect"),
-        };
-        match result {
-            Ok(reply) => {
-                self.trace.line(format_args!("{name} answers {} {}", reply.status, shown(&reply.body)));
+        if let Some(kind) = fault {
+            self.trace.line(format_args!("{name} is {kind}"));
+        }
+        match (fault, reply, caller.instance) {
+            (None | Some(Kind::Partial | Kind::Twice | Kind::Refused | Kind::Throttled), Some(reply), _) => {
+                if self.trace.is_on() {
+                    let answer = shown(&reply.body);
+                    self.trace.line(format_args!("{name} answers {} {answer}", reply.status));
+                }
                 Ok(reply)
             }
-            Err(kind) => {
-                self.trace.line(format_args!("{name} is {kind}"));
+            (Some(Kind::Late), ..) => {
                 drop(under_way);
-                match (kind, caller.instance) {
-                    (Kind::Late, _) => pending().await,
-                    (Kind::EndsBefore | Kind::EndsAfter, Some(instance)) => {
-                        world().functions.end(instance);
-                        pending().await
-                    }
-                    _ => Err(ConnectionLost),
-                }
+                pending().await
             }
+            (Some(Kind::EndsBefore | Kind::EndsAfter), _, Some(instance)) => {
+                drop(under_way);
+                world().functions.end(instance);
+                pending().await
+            }
+            _ => Err(ConnectionLost),
         }
     }
+
+    /// How this call goes wrong, if it does.
+    fn fault(&self, number: u64, caller: &Caller, call: &Call) -> Option<Kind> {
+        let by = match caller.instance {
+            Some(_) => By::Function,
+            None if caller.name.starts_with("saga ") => By::StateMachine,
+            None => By::Outside,
+        };
+        let called = Called { operation: &call.operation, by };
+        self.kinds.borrow_mut().push(called.kinds());
+        self.faults.of(number, called)
+    }
+}
+
+/// Lets a request have its effect after a time, when no caller waits for it.
+fn under_way_alone(after: Duration, effect: Effect) {
+    tokio::task::spawn_local(async move {
+        let _pending = world().pending();
+        sleep(after).await;
+        effect.await;
+    });
 }
 
 /// A random time in this range of milliseconds.
@@ -170,8 +250,9 @@ impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let (send, receive) = oneshot::channel();
         let caller = Caller { name: self.function.clone(), instance: Some(self.instance) };
-        // The request is on its way: the service handles it, also when the caller gives up.
-        tokio::task::spawn_local(async move {
+        // The request is on its way: the service handles it, also when the caller gives up. The caller may be a task that a
+        // function has spawned, and such a task cannot spawn local ones.
+        world().tasks.spawn_local(async move {
             let _ = send.send(exchange(caller, request).await);
         });
         HttpConnectorFuture::new(async move {
@@ -183,7 +264,13 @@ impl HttpConnector for Connector {
 async fn exchange(caller: Caller, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
     let request = services::Request::read(&request);
     let call = request.call();
-    let reply = world().network.call(&caller, call, Box::pin(services::handle(request))).await;
+    let effect = |extent| -> Effect {
+        match extent {
+            Extent::All => Box::pin(services::handle(request.clone())),
+            Extent::Part => Box::pin(services::handle_part(request.clone())),
+        }
+    };
+    let reply = world().network.call(&caller, call, effect).await;
     let reply = reply.map_err(|ConnectionLost| ConnectorError::io("the connection was reset".into()))?;
     let status = StatusCode::try_from(reply.status).expect("a status");
     let mut response = HttpResponse::new(status, SdkBody::from(reply.body));
@@ -209,7 +296,7 @@ impl Protocol {
     }
 
     /// The answer of a service that gets too many requests.
-    fn throttling(self, operation: &str) -> Reply {
+    pub fn throttling(self, operation: &str) -> Reply {
         match self {
             Self::Json => Reply::new(400, json!({"__type": "ThrottlingException", "message": operation})),
             Self::Query => Reply::new(400, query_error("Throttled")),

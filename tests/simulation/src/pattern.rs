@@ -28,6 +28,8 @@ fn rule_matches(rule: &Value, value: Option<&Value>) -> bool {
             Some(("anything-but", Value::Array(others))) => {
                 value.is_some_and(|value| !others.contains(value))
             }
+            // On leaves only: where the value is an object, the rule takes it for absent.
+            Some(("exists", Value::Bool(exists))) => value.is_some_and(|value| !value.is_object()) == *exists,
             other => panic!("the rule {other:?} of a filter is not known"),
         },
         literal => value == Some(literal),
@@ -49,6 +51,16 @@ mod tests {
         assert!(!matches(&pattern, Some(&record("REMOVE", "ORDER#1"))));
         assert!(!matches(&pattern, Some(&record("INSERT", "PRICE#1"))));
         assert!(!matches(&pattern, Some(&json!({"eventName": "INSERT"}))));
+    }
+
+    #[test]
+    fn a_filter_says_whether_a_leaf_exists() {
+        let pattern = |exists: bool| json!({"intent": {"M": {"id": {"S": [{"exists": exists}]}}}});
+        let with = json!({"intent": {"M": {"id": {"S": "pi_1"}}}});
+        let without = json!({"intent": {"M": {}}});
+        assert!(matches(&pattern(true), Some(&with)) && !matches(&pattern(false), Some(&with)));
+        assert!(!matches(&pattern(true), Some(&without)) && matches(&pattern(false), Some(&without)));
+        assert!(!matches(&json!({"intent": [{"exists": true}]}), Some(&with)), "an object is no leaf");
     }
 
     #[test]

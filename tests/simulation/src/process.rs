@@ -8,12 +8,13 @@
 //! - `epoll_wait`: tokio waits here when no task is ready, until its next timer. Instead of waiting, time moves there.
 //! - `getrandom`: the numbers follow from the seed.
 //!
-//! Until [`begin`] they do what the C library does. aws-lc draws its randomness from the kernel directly; it makes
-//! keys and signatures only, which the trace leaves out.
+//! Until [`begin`] they do what the C library does. aws-lc draws its randomness from the kernel directly. Functions
+//! get the bytes of their tickets and codes from [`fill`] instead; aws-lc makes keys and signatures only, which the trace
+//! leaves out.
 #![expect(unsafe_code, reason = "functions of the C library are defined and called")]
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -28,6 +29,8 @@ const BEGINNING: u64 = 1_780_272_000;
 static IS_SIMULATED: AtomicBool = AtomicBool::new(false);
 /// Nanoseconds since the beginning.
 static NOW: AtomicU64 = AtomicU64::new(0);
+/// How far the wall clock of the code that runs now is ahead, in seconds.
+static SKEW: AtomicI64 = AtomicI64::new(0);
 /// The state of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
 static RANDOM: AtomicU64 = AtomicU64::new(0);
 
@@ -39,6 +42,22 @@ pub fn begin(seed: u64) {
     IS_SIMULATED.store(true, Relaxed);
     // It seeds itself from the number of the thread.
     fastrand::seed(next_random());
+}
+
+/// The wall clock is ahead until this is dropped.
+#[must_use]
+pub struct Skewed(());
+
+/// Lets the wall clock of the code that runs next be ahead by this number of seconds.
+pub fn skewed(seconds: i64) -> Skewed {
+    SKEW.store(seconds, Relaxed);
+    Skewed(())
+}
+
+impl Drop for Skewed {
+    fn drop(&mut self) {
+        SKEW.store(0, Relaxed);
+    }
 }
 
 /// Since the beginning.
@@ -54,6 +73,13 @@ pub fn next_random() -> u64 {
     mixed ^ (mixed >> 31)
 }
 
+/// Fills `bytes` with numbers that follow from the seed.
+pub fn fill(bytes: &mut [u8]) {
+    for chunk in bytes.chunks_mut(8) {
+        chunk.copy_from_slice(&next_random().to_le_bytes()[..chunk.len()]);
+    }
+}
+
 /// clock_gettime(2).
 ///
 /// # Safety
@@ -65,8 +91,11 @@ pub unsafe extern "C" fn clock_gettime(clock: clockid_t, time: *mut timespec) ->
         return unsafe { syscall(SYS_clock_gettime, clock, time) } as c_int;
     }
     let now = elapsed();
-    // All clocks show the same, so that no difference between two of them is negative.
-    let seconds = BEGINNING + now.as_secs();
+    // All clocks show the same, so that no difference between two of them is negative; but for a wall clock that is
+    // wrong.
+    let is_wall = matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE);
+    let skew = if is_wall { SKEW.load(Relaxed) } else { 0 };
+    let seconds = (BEGINNING + now.as_secs()).saturating_add_signed(skew);
     // SAFETY: the caller's pointer, which it promises to be valid.
     unsafe { time.write(timespec { tv_sec: seconds as _, tv_nsec: now.subsec_nanos() as _ }) };
     0
@@ -116,9 +145,7 @@ pub unsafe extern "C" fn getrandom(buffer: *mut c_void, length: size_t, flags: c
     if length > 0 {
         // SAFETY: the caller's pointer, which it promises to be valid for this number of bytes.
         let bytes = unsafe { std::slice::from_raw_parts_mut(buffer.cast::<u8>(), length) };
-        for chunk in bytes.chunks_mut(8) {
-            chunk.copy_from_slice(&next_random().to_le_bytes()[..chunk.len()]);
-        }
+        fill(bytes);
     }
     length as ssize_t
 }

@@ -3,7 +3,10 @@
 pub mod gateway;
 pub mod keys;
 pub mod machines;
+pub mod mailbox;
+mod partial;
 pub mod queues;
+pub mod sockets;
 pub mod tables;
 pub mod topics;
 
@@ -22,7 +25,7 @@ pub enum Protocol {
     Json,
     /// AWS Query, of SNS.
     Query,
-    /// REST JSON, of Lambda.
+    /// REST JSON, of Lambda, SES and `@connections`.
     Rest,
     /// The payment gateway.
     Stripe,
@@ -31,7 +34,7 @@ pub enum Protocol {
 }
 
 /// A request of a function to a service.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Request {
     service: String,
     method: String,
@@ -54,10 +57,10 @@ impl Request {
         let target = target.rsplit('.').next().unwrap_or_default();
         let action = body.strip_prefix("Action=").and_then(|rest| rest.split('&').next()).unwrap_or_default();
         Self {
-            service: if host == gateway::HOST {
-                "stripe"
-            } else {
-                host.split('.').next().unwrap_or_default()
+            service: match host.split('.').next().unwrap_or_default() {
+                _ if host == gateway::HOST => "stripe",
+                _ if host.contains(".execute-api.") => "execute-api",
+                name => name,
             }
             .to_owned(),
             method: request.method().to_owned(),
@@ -74,11 +77,13 @@ impl Request {
         let operation = match self.service.as_str() {
             "stripe" => format!("{} {}", self.method, self.path),
             "lambda" => format!("Invoke {}", self.invoked()),
+            "email" => "SendEmail".to_owned(),
+            "execute-api" => self.connection_operation().to_owned(),
             _ => self.operation.clone(),
         };
         let protocol = match self.service.as_str() {
             "stripe" => Protocol::Stripe,
-            "lambda" => Protocol::Rest,
+            "lambda" | "email" | "execute-api" => Protocol::Rest,
             "sns" => Protocol::Query,
             _ => Protocol::Json,
         };
@@ -86,13 +91,21 @@ impl Request {
             protocol,
             operation: format!("{}.{operation}", self.service),
             request: self.body.clone(),
-            is_secret: self.service == "kms",
+            // Another signature each time.
+            is_secret: self.service == "kms" || self.body.contains("Bearer "),
         }
+    }
+
+    /// What is asked of `@connections`.
+    fn connection_operation(&self) -> &'static str {
+        if self.method == "DELETE" { "DeleteConnection" } else { "PostToConnection" }
     }
 
     /// The function of `2015-03-31/functions/<name>/invocations`.
     fn invoked(&self) -> &str {
-        self.path.split('/').nth(2).unwrap_or_default()
+        let name = self.path.split('/').nth(2).unwrap_or_default();
+        // The SDK encodes the colon before an alias.
+        name.strip_suffix("%3Alive").unwrap_or(name)
     }
 
     fn json(&self) -> Value {
@@ -109,6 +122,10 @@ pub async fn handle(request: Request) -> Reply {
         "sqs" => world.queues.handle(&request.operation, &request.json()),
         "states" => world.machines.handle(&request.operation, &request.json()),
         "kms" => world.keys.handle(&request.operation, &request.json()),
+        // No switch was ever set.
+        "ssm" => error("ParameterNotFound", "no such parameter"),
+        "execute-api" => world.sockets.handle(request.connection_operation(), &request.path, &request.body),
+        "email" => world.mailbox.send_email(&request.path, &request.json()),
         "secretsmanager" => Reply::ok(json!({"SecretString": gateway::secret().to_string()})),
         "lambda" => match world.functions.named(request.invoked()) {
             Some(name) => world.functions.invoke(name, request.body.clone()).await,
@@ -124,6 +141,9 @@ pub async fn handle(request: Request) -> Reply {
         other => panic!("the simulation has no service {other}: {request:?}"),
     }
 }
+
+/// What the service does when it does a part of a batch.
+pub use partial::handle as handle_part;
 
 /// An error in JSON.
 fn error(name: &str, message: impl ToString) -> Reply {

@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use contracts::FUNCTION_ALIAS;
 use serde_json::{Map, Value};
 use yaml_serde::Value as Yaml;
 
@@ -14,8 +15,8 @@ pub const REGION: &str = "us-east-1";
 /// Whose all resources are.
 pub const ACCOUNT: &str = "000000000000";
 
-/// Parameters that contexts which do not run here store. No scenario uses them.
-const STORED_ELSEWHERE: [&str; 1] = ["/ordersaga/local/email-queue-url"];
+/// Parameters that are not left at their defaults: by default no SMS is sent.
+const GIVEN: [(&str, &str); 1] = [("SmsCountries", "+1")];
 
 /// The templates by name: a context, or `platform`.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ impl Templates {
         let mut found = Vec::new();
         for (template, yaml) in &self.0 {
             for (id, resource) in entries(&yaml["Resources"]) {
-                if resource["Type"].as_str() == Some(kind) {
+                if resource["Type"].as_str() == Some(kind) && self.is_made(template, resource) {
                     found.push(Resource {
                         templates: self,
                         template,
@@ -63,6 +64,12 @@ impl Templates {
             }
         }
         found
+    }
+
+    /// Whether the condition of a resource is met, if it has one.
+    fn is_made(&self, template: &str, resource: &Yaml) -> bool {
+        let condition = resource["Condition"].as_str();
+        condition.is_none_or(|name| self.condition(template, name) == Value::Bool(true))
     }
 
     fn resolve(&self, template: &str, value: &Yaml) -> Value {
@@ -90,7 +97,15 @@ impl Templates {
                     argument.as_str().and_then(|path| path.split_once('.')).expect("id.attribute");
                 Value::String(self.attribute(template, id, attribute))
             }
-            "!Sub" => Value::String(self.substitute(template, argument.as_str().expect("a text"))),
+            "!Sub" => Value::String(match argument.as_str() {
+                Some(text) => self.substitute(template, text, &Yaml::Null),
+                None => self.substitute(template, argument[0].as_str().expect("a text"), &argument[1]),
+            }),
+            "!Join" => {
+                let (separator, parts) = (text_of(&item(0)), item(1));
+                let parts: Vec<String> = parts.as_array().into_iter().flatten().map(text_of).collect();
+                Value::String(parts.join(&separator))
+            }
             "!Condition" => self.condition(template, argument.as_str().expect("a name")),
             "!Equals" => Value::Bool(item(0) == item(1)),
             "!Not" => Value::Bool(!flag(item(0))),
@@ -117,12 +132,14 @@ impl Templates {
         self.resolve(template, &self.0[template]["Conditions"][name])
     }
 
-    fn substitute(&self, template: &str, text: &str) -> String {
+    /// Replaces `${name}` by the value that `own` has for it, or else by what the template has.
+    fn substitute(&self, template: &str, text: &str, own: &Yaml) -> String {
         let mut parts = text.split("${");
         let mut whole = parts.next().unwrap_or_default().to_owned();
         for part in parts {
             let (name, rest) = part.split_once('}').expect("${…} ends");
             whole += &match name.split_once('.') {
+                _ if !own[name].is_null() => text_of(&self.resolve(template, &own[name])),
                 Some((id, attribute)) => self.attribute(template, id, attribute),
                 None => text_of(&self.reference(template, name)),
             };
@@ -140,11 +157,21 @@ impl Templates {
             "AWS::URLSuffix" => return Value::from("amazonaws.com"),
             _ => {}
         }
+        // SAM resolves it to the alias that it makes.
+        if let Some(function) = name.strip_suffix(".Alias") {
+            return Value::from(format!("{}:{FUNCTION_ALIAS}", self.attribute(template, function, "Arn")));
+        }
         let parameter = &self.0[template]["Parameters"][name];
         if !parameter.is_null() {
+            if let Some((_, given)) = GIVEN.iter().find(|(given, _)| *given == name) {
+                return Value::from(*given);
+            }
             let default = self.resolve(template, &parameter["Default"]);
-            let is_stored = parameter["Type"].as_str().is_some_and(|kind| kind.starts_with("AWS::SSM::"));
-            return if is_stored { self.stored(&text_of(&default)) } else { default };
+            return match parameter["Type"].as_str().unwrap_or_default() {
+                kind if kind.starts_with("AWS::SSM::") => self.stored(&text_of(&default)),
+                "CommaDelimitedList" => text_of(&default).split(',').map(Value::from).collect(),
+                _ => default,
+            };
         }
         let resource = &self.0[template]["Resources"][name];
         let own = |property: &str| self.resolve(template, &resource["Properties"][property]);
@@ -152,6 +179,7 @@ impl Templates {
             "AWS::DynamoDB::Table" => own("TableName"),
             "AWS::Serverless::Function" => own("FunctionName"),
             "AWS::SQS::Queue" => Value::String(queue_url(&text_of(&own("QueueName")))),
+            "AWS::ApiGatewayV2::Stage" => own("StageName"),
             "AWS::SNS::Topic" | "AWS::SecretsManager::Secret" | "AWS::Serverless::StateMachine" => {
                 Value::String(self.attribute(template, name, "Arn"))
             }
@@ -161,9 +189,6 @@ impl Templates {
 
     /// The value of a parameter in the Parameter Store, which another template writes.
     fn stored(&self, name: &str) -> Value {
-        if STORED_ELSEWHERE.contains(&name) {
-            return Value::from(name);
-        }
         let parameters = self.of_type("AWS::SSM::Parameter");
         let parameter = parameters.iter().find(|parameter| parameter.text("Name") == name);
         let parameter = parameter.unwrap_or_else(|| panic!("no template stores {name}"));

@@ -6,14 +6,27 @@ use sha2::{Digest, Sha256};
 
 use crate::process;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Trace {
+    is_on: bool,
     lines: RefCell<Vec<String>>,
 }
 
 impl Trace {
+    pub fn new(is_on: bool) -> Self {
+        Self { is_on, lines: RefCell::default() }
+    }
+
+    /// Whether lines are kept.
+    pub const fn is_on(&self) -> bool {
+        self.is_on
+    }
+
     /// Adds a line, with the time since the beginning.
     pub fn line(&self, text: fmt::Arguments<'_>) {
+        if !self.is_on {
+            return;
+        }
         let now = process::elapsed();
         self.lines.borrow_mut().push(format!("{}.{:03} {text}", now.as_secs(), now.subsec_millis()));
     }

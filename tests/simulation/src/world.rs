@@ -2,11 +2,14 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    rc::Rc,
     time::Duration,
 };
 
 use serde_json::{Value, json};
+use tokio::task::LocalSet;
 
 use crate::{
     fault::Faults,
@@ -15,13 +18,23 @@ use crate::{
     mappings::{QueueMapping, Schedule, StreamMapping},
     network::{Network, Reply},
     services::{
-        gateway::Gateway, keys::Keys, machines::Machines, queues::Queues, tables::Tables, topics::Topics,
+        gateway::Gateway,
+        keys::Keys,
+        machines::Machines,
+        mailbox::Mailbox,
+        queues::{Queues, has_dead_letters},
+        sockets::Sockets,
+        tables::Tables,
+        topics::Topics,
     },
     templates::{Resource, Templates, fields},
     trace::Trace,
+    watch::Watcher,
 };
 
 pub struct World {
+    /// Where all tasks run.
+    pub tasks: Rc<LocalSet>,
     pub network: Network,
     pub functions: Functions,
     pub tables: Tables,
@@ -30,6 +43,13 @@ pub struct World {
     pub machines: Machines,
     pub gateway: Gateway,
     pub keys: Keys,
+    pub mailbox: Mailbox,
+    pub sockets: Sockets,
+    pub watchers: RefCell<Vec<Rc<Watcher>>>,
+    /// The user ids of the customers who have registered.
+    pub accounts: RefCell<BTreeMap<u64, String>>,
+    /// Those who have deleted their accounts, or are about to.
+    pub left: RefCell<BTreeSet<u64>>,
     pending: Cell<u64>,
     failure: RefCell<Option<String>>,
 }
@@ -64,22 +84,31 @@ pub struct Sources {
 }
 
 /// Makes the world of this thread. It lives as long as the process.
-pub fn make(faults: Faults) -> Sources {
+pub fn make(tasks: Rc<LocalSet>, faults: Faults, trace: Trace) -> Sources {
     let contexts = env!("SIMULATED_CONTEXTS").split(',');
     let names: Vec<&str> = contexts.chain(["platform"]).collect();
     let templates = Templates::read(&repository().join("infra"), &names);
-    let functions = templates.of_type("AWS::Serverless::Function");
+    let mut functions = templates.of_type("AWS::Serverless::Function");
+    // CodeDeploy invokes it, which is not simulated.
+    functions.retain(|function| function.id != "PlatformCanary");
     let (made, sources) = (functions.iter().map(function).collect(), sources(&functions));
     let keys = templates.of_type("AWS::KMS::Key");
+    let signs = |key: &&Resource<'_>| key.text("KeyUsage") == "SIGN_VERIFY";
     let world = World {
-        network: Network::new(faults, Trace::default()),
+        tasks,
+        network: Network::new(faults, trace),
         functions: Functions::new(made),
         tables: Tables::new(&templates),
         topics: Topics::new(&templates),
         queues: Queues::new(&templates),
         machines: Machines::new(&templates),
         gateway: Gateway::default(),
-        keys: Keys::new(keys.first().expect("a key that signs tokens").id),
+        keys: Keys::new(keys.iter().find(signs).expect("a key that signs tokens").id),
+        mailbox: Mailbox::default(),
+        sockets: Sockets::default(),
+        watchers: RefCell::default(),
+        accounts: RefCell::default(),
+        left: RefCell::default(),
         pending: Cell::new(0),
         failure: RefCell::default(),
     };
@@ -180,7 +209,7 @@ impl World {
 
     /// Whether nothing is under way, waits in a queue, or will come by itself but for schedules.
     pub fn is_quiet(&self) -> bool {
-        let waiting = self.queues.messages().into_keys().any(|queue| !queue.ends_with("-dlq"));
+        let waiting = self.queues.messages().into_keys().any(|queue| !has_dead_letters(queue));
         self.pending.get() == 0 && self.functions.busy() == 0 && self.machines.running() == 0 && !waiting
     }
 

@@ -43,7 +43,7 @@ async fn an_undo_that_is_exhausted_needs_attention_until_it_is_retried(fixture: 
     })
     .await?;
     assert_eq!(ended["error"], saga::COMPENSATION_FAILED);
-    alarms::is_raised_by_log(&fixture, "orders-commands", "needs_attention", "orders-attention").await?;
+    alarms::has_been_raised(&fixture, "orders-attention").await?;
     eventually("the operator's list shows it", async || {
         let listed = fixture.ops(&["saga", "list", "--attention"]).await.map_err(said)?;
         if listed.contains(order_id) && listed.contains("not undone: payment") {

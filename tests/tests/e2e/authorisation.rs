@@ -63,7 +63,7 @@ const fn owned_or_staff(answered: u16) -> Answers {
 
 /// Called with the body `{}` where the method has one: an authorised caller gets 400 or 422 for it, unless
 /// the route needs no body.
-const TABLE: [(&str, &str, Answers); 55] = [
+const TABLE: [(&str, &str, Answers); 56] = [
     ("post", "/v1/auth/register", public(422)),
     ("post", "/v1/auth/login", public(422)),
     ("post", "/v1/auth/refresh", public(422)),
@@ -103,6 +103,7 @@ const TABLE: [(&str, &str, Answers); 55] = [
     ("delete", "/v1/discounts/{code}", admins(404)),
     // A report is of some days.
     ("get", "/v1/reports/sales", admins(422)),
+    ("get", "/v2/reports/sales", admins(422)),
     ("get", "/v1/payments/{order_id}", owned(200)),
     ("post", "/v1/payments/webhook", public(400)),
     ("get", "/v1/shipments/{order_id}", owned_or_staff(200)),
@@ -156,14 +157,14 @@ async fn every_route_answers_each_caller_as_it_should(fixture: Fixture) -> Outco
 
     let mut wrong = Vec::new();
     for (method, path, answers) in TABLE {
-        let limit = &described[&format!("{method} {path}")];
+        let operation = &described[&format!("{method} {path}")];
         for ((who, shop), expected) in CALLERS.iter().zip(&callers).zip(answers) {
             let answer = ask(shop, method, path, &sku, &order).await?;
             let status = answer.status.as_u16();
             if status != expected {
                 wrong.push(format!("{method} {path} {who}: {status} and not {expected}"));
             }
-            if let Some(difference) = differs(limit, &answer) {
+            if let Some(difference) = differs(operation, &answer) {
                 wrong.push(format!("{method} {path} {who}: {difference}"));
             }
         }
@@ -183,9 +184,17 @@ async fn ask(shop: &Shop, method: &str, path: &str, sku: &Sku, order: &OrderId) 
     Ok(call.send_once().await?)
 }
 
-/// How the limit that a response reports differs from the route's class. Responses to requests that were refused before
-/// the limit was looked at report none.
-fn differs(described: &Value, answer: &Answer) -> Option<String> {
+/// How a response differs from the operation's description: the limit that it reports, and whether it is deprecated.
+/// Responses to requests that were refused before the limit was looked at report none.
+fn differs(operation: &Value, answer: &Answer) -> Option<String> {
+    let is_deprecated = answer.header("deprecation").is_some();
+    if is_deprecated != (operation["deprecated"] == true) {
+        return Some(format!(
+            "deprecated: {is_deprecated}, and is described with {}",
+            operation["deprecated"]
+        ));
+    }
+    let described = &operation["x-rate-limit"];
     let reported = answer.header("ratelimit-limit");
     let expected = described["burst"].as_u64().map(|burst| burst.to_string());
     let may_be_missing = expected.is_none() || !answer.status.is_success();
@@ -193,15 +202,14 @@ fn differs(described: &Value, answer: &Answer) -> Option<String> {
     (!agrees).then(|| format!("reports the limit {reported:?}, and is described with {described}"))
 }
 
-/// The routes that the API's description has, with their limits.
+/// The operations that the API's description has, by method and path.
 fn described() -> Outcome<BTreeMap<String, Value>> {
     let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/contracts/openapi.json");
     let document: Value = serde_json::from_str(&std::fs::read_to_string(document)?)?;
     let paths = document["paths"].as_object().ok_or("the description has paths")?;
     let routes = paths.iter().flat_map(|(path, item)| {
         let members = item.as_object().into_iter().flatten().filter(|(name, _)| *name != "parameters");
-        members
-            .map(move |(method, operation)| (format!("{method} {path}"), operation["x-rate-limit"].clone()))
+        members.map(move |(method, operation)| (format!("{method} {path}"), operation.clone()))
     });
     Ok(routes.collect())
 }

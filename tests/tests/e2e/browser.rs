@@ -230,20 +230,30 @@ impl Browser {
 
     /// Waits until an expression is true.
     pub async fn see(&mut self, what: &str, expression: &str) -> Result<()> {
+        self.found(what, expression).await.map(drop)
+    }
+
+    /// Waits until an expression is neither null nor false, and returns its value.
+    async fn found(&mut self, what: &str, expression: &str) -> Result<Value> {
         let deadline = Instant::now() + WITHIN;
-        while self.value(expression).await? != true {
+        loop {
+            let value = self.value(expression).await?;
+            if !matches!(value, Value::Null | Value::Bool(false)) {
+                return Ok(value);
+            }
             if Instant::now() > deadline {
-                self.screenshot("failed").await?;
-                let text = self.value("document.body.innerText").await?;
-                let complaints = self.complaints.join(", ");
-                return Err(format!(
-                    "not within {} s: {what}. The page says: {text}; complaints: {complaints}",
-                    WITHIN.as_secs()
-                ));
+                return Err(self.not_found(what).await?);
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        Ok(())
+    }
+
+    async fn not_found(&mut self, what: &str) -> Result<String> {
+        self.screenshot("failed").await?;
+        let text = self.value("document.body.innerText").await?;
+        let complaints = self.complaints.join(", ");
+        let within = WITHIN.as_secs();
+        Ok(format!("not within {within} s: {what}. The page says: {text}; complaints: {complaints}"))
     }
 
     /// Waits until an element that can be seen has this text.
@@ -254,20 +264,26 @@ impl Browser {
         self.see(&format!("{selector} says {text:?}"), &expression).await
     }
 
-    /// Presses the mouse in the middle of an element, once it is there and nothing covers it.
+    /// Presses the mouse in the middle of an element, once it is there, nothing covers it, and it has not moved between
+    /// two frames: what is loaded above it would move it away from the mouse.
     pub async fn click(&mut self, selector: &str) -> Result<()> {
         let place = format!(
-            "(() => {{
-                const node = document.querySelector({selector:?});
-                if (!node) return null;
-                node.scrollIntoView({{ block: 'center', behavior: 'instant' }});
-                const box = node.getBoundingClientRect();
-                const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
-                return node.contains(document.elementFromPoint(x, y)) ? {{ x, y }} : null;
+            "(async () => {{
+                const place = () => {{
+                    const node = document.querySelector({selector:?});
+                    if (!node) return null;
+                    node.scrollIntoView({{ block: 'center', behavior: 'instant' }});
+                    const box = node.getBoundingClientRect();
+                    const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+                    return node.contains(document.elementFromPoint(x, y)) ? {{ x, y }} : null;
+                }};
+                const before = place();
+                await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+                const now = place();
+                return before && now && before.x === now.x && before.y === now.y ? now : null;
             }})()"
         );
-        self.see(&format!("{selector} can be clicked"), &format!("{place} !== null")).await?;
-        let at = self.value(&place).await?;
+        let at = self.found(&format!("{selector} can be clicked"), &place).await?;
         for kind in ["mousePressed", "mouseReleased"] {
             let event = json!({"type": kind, "x": at["x"], "y": at["y"], "button": "left", "clickCount": 1});
             self.call("Input.dispatchMouseEvent", event).await?;

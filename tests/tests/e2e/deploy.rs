@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use contracts::OrderStatus;
 use local_stack::Outputs;
-use serde_json::json;
+use reqwest::Method;
+use serde_json::{Value, json};
 use shop_client::Shop;
 use tokio::process::Command;
 
@@ -17,6 +18,7 @@ use crate::lifecycle::{self, Aws};
 crate::tests![
     two_stages_live_side_by_side_and_each_takes_orders,
     a_deployment_that_failed_half_way_goes_on_when_it_is_run_again,
+    nothing_is_deployed_while_what_is_live_could_not_read_it,
     credentials_that_do_not_count_stop_a_deployment_before_it_begins,
 ];
 
@@ -264,6 +266,62 @@ async fn a_deployment_that_failed_half_way_goes_on_when_it_is_run_again(fixture:
     let said =
         stage.deploy(&["--only", "users", "--diff", "--parameter", "LogLevel=debug"]).await?.succeeded();
     assert_eq!(said.stdout, "ordersaga-bob-users: no changes\n");
+    stage.delete_stacks().await
+}
+
+/// The object in which a stage keeps what a context publishes and reads.
+struct StoredContract<'a> {
+    fixture: &'a Fixture,
+    path: String,
+}
+
+impl StoredContract<'_> {
+    async fn read(&self) -> Outcome<Value> {
+        let text =
+            self.fixture.emulator.send("s3", "GetObject", Method::GET, &self.path, &[], vec![]).await?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    async fn write(&self, contract: &Value) -> Outcome {
+        let body = contract.to_string().into_bytes();
+        self.fixture.emulator.send("s3", "PutObject", Method::PUT, &self.path, &[], body).await?;
+        Ok(())
+    }
+}
+
+/// The stored contract of a reader is made that of an older one, and then that of a newer one with another schema.
+async fn nothing_is_deployed_while_what_is_live_could_not_read_it(fixture: Fixture) -> Outcome {
+    let stage = Stage { fixture: &fixture, name: "erin" };
+    let only = ["platform", "notifications", "users"].map(|name| ["--only", name]);
+    stage.deploy(only.as_flattened()).await?.succeeded();
+    let aws = Aws::of(&stage).await?;
+    let bucket = aws.artifacts_bucket().await?;
+    let path = format!("/{bucket}/ordersaga-erin/contracts/notifications.json");
+    let stored = StoredContract { fixture: &fixture, path };
+    let contract = stored.read().await?;
+    assert!(contract["reads"]["user.registered"]["1"].is_object(), "{contract}");
+
+    let mut older = contract.clone();
+    older["reads"]["user.registered"] = json!({});
+    stored.write(&older).await?;
+    let users = ["--only", "users", "--parameter", "LogLevel=warn"];
+    let before = stage.stacks().await?;
+    let said = stage.deploy(&users).await?.failed();
+    assert!(said.contains("nothing was changed"), "{said}");
+    assert!(said.contains("users would publish user.registered version 1, and notifications"), "{said}");
+    assert!(said.contains("`cargo ops deploy --stage erin --only notifications`"), "{said}");
+    assert_eq!(stage.stacks().await?, before);
+
+    let mut different = contract.clone();
+    different["reads"]["user.registered"]["1"]["properties"]["sequence"] = json!({"type": "string"});
+    stored.write(&different).await?;
+    let said = stage.deploy(&users).await?.failed();
+    assert!(said.contains("#/properties/sequence"), "{said}");
+
+    // The reader first, as the message says; then the publisher.
+    stage.deploy(&["--only", "notifications", "--parameter", "LogLevel=warn"]).await?.succeeded();
+    assert_eq!(stored.read().await?, contract);
+    stage.deploy(&users).await?.succeeded();
     stage.delete_stacks().await
 }
 

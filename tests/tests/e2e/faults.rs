@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use contracts::OrderId;
+use contracts::{FUNCTION_ALIAS, OrderId};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -24,6 +24,12 @@ struct Changed {
     environments: BTreeMap<String, Value>,
     /// The original definition of the state machine.
     definition: Option<String>,
+    /// Functions whose alias names a version.
+    published: BTreeSet<String>,
+    /// Breakers whose dependencies are not called.
+    forced_open: BTreeSet<String>,
+    /// Feature switches that were set.
+    switches: BTreeSet<String>,
 }
 
 impl Changes {
@@ -87,6 +93,12 @@ impl Fixture {
         Ok(())
     }
 
+    /// Sets a feature switch as an operator does, and returns what the command printed.
+    pub async fn set_switch(&self, switch: &str, position: &str, reason: &str) -> Outcome<String> {
+        self.changes.lock().switches.insert(switch.to_owned());
+        self.ops(&["switch", "set", switch, position, "--reason", reason]).await
+    }
+
     /// Scales the delays of the state machine's retries to this many thousandths.
     pub async fn pace_retries(&self, thousandths: u32) -> Outcome {
         let scale = format!("{}.{:03}", thousandths / 1000, thousandths % 1000);
@@ -98,11 +110,16 @@ impl Fixture {
     /// Orders placed from now on do not wait for a service that is down: a step that has failed at all its
     /// tries is not entered again. In production they wait for half an hour.
     pub async fn end_the_order_wait(&self) -> Outcome {
+        self.redefine(|definition| definition.replace(" 30 * 60000 %}", " 0 %}")).await
+    }
+
+    /// Orders placed from now on have this saga.
+    pub async fn redefine(&self, change: impl FnOnce(&str) -> String) -> Outcome {
         let machine = json!({"stateMachineArn": state_machine(self).await?});
         let machine = states(self, "DescribeStateMachine", machine).await?;
         let definition = machine["definition"].as_str().ok_or("a state machine has a definition")?;
         self.changes.lock().definition = Some(definition.to_owned());
-        self.define(&definition.replace(" 30 * 60000 %}", " 0 %}")).await
+        self.define(&change(definition)).await
     }
 
     async fn define(&self, definition: &str) -> Outcome {
@@ -124,6 +141,26 @@ impl Fixture {
         Ok(self.function(function).set_variables(&variables).await?)
     }
 
+    /// Publishes a version of the function as it is now, and moves the alias to it as a deployment does, until the test is
+    /// over.
+    pub async fn publish_version(&self, function: &str) -> Outcome {
+        let path = format!("/2015-03-31/functions/ordersaga-{}-{function}/versions", self.outputs.stage);
+        let nothing = b"{}".to_vec();
+        let version =
+            self.emulator.send("lambda", "PublishVersion", Method::POST, &path, &[], nothing).await?;
+        let version: Value = serde_json::from_str(&version)?;
+        self.changes.lock().published.insert(function.to_owned());
+        self.call_version(function, version["Version"].as_str().ok_or("a version has a number")?).await
+    }
+
+    async fn call_version(&self, function: &str, version: &str) -> Outcome {
+        let name = format!("ordersaga-{}-{function}", self.outputs.stage);
+        let path = format!("/2015-03-31/functions/{name}/aliases/{FUNCTION_ALIAS}");
+        let body = json!({"FunctionVersion": version}).to_string().into_bytes();
+        self.emulator.send("lambda", "UpdateAlias", Method::PUT, &path, &[], body).await?;
+        Ok(())
+    }
+
     /// Switches a circuit breaker, as `cargo ops breaker set` does: `normal`, `forced_open` or `off`.
     pub async fn switch_breaker(&self, context: &str, dependency: &str, mode: &str) -> Outcome {
         let input = json!({
@@ -137,6 +174,13 @@ impl Fixture {
         Ok(())
     }
 
+    /// Stops the calls of a dependency as an operator does, until the test is over. `breaker` is its name in
+    /// `cargo ops breaker list`.
+    pub async fn force_open(&self, breaker: &str) -> Outcome {
+        self.changes.lock().forced_open.insert(breaker.to_owned());
+        self.ops(&["breaker", "set", breaker, "forced-open"]).await.map(drop)
+    }
+
     /// The gateway's breaker is off but in the test that is about it: what one test makes fail would keep the others from
     /// paying for half a minute.
     pub async fn leave_the_gateway_to_each_test(&self) -> Outcome {
@@ -148,7 +192,8 @@ impl Fixture {
         self.pace_retries(1000).await?;
         self.gateway.forget_faults().await?;
         self.leave_the_gateway_to_each_test().await?;
-        let Changed { off, cut_off, environments, definition } = std::mem::take(&mut *self.changes.lock());
+        let Changed { off, cut_off, environments, definition, published, forced_open, switches } =
+            std::mem::take(&mut *self.changes.lock());
         for function in off {
             self.switch_on(&function).await?;
         }
@@ -158,8 +203,17 @@ impl Fixture {
         for (function, variables) in environments {
             self.function(&function).set_variables(&variables).await?;
         }
+        for function in published {
+            self.call_version(&function, "$LATEST").await?;
+        }
         if let Some(definition) = definition {
             self.define(&definition).await?;
+        }
+        for breaker in forced_open {
+            self.ops(&["breaker", "set", &breaker, "normal"]).await?;
+        }
+        for switch in switches {
+            self.set_switch(&switch, "on", "the test is over").await?;
         }
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! Common to all tests: the shop, its admin, the gateway, AWS; and functions that create each test's own
 //! data.
 
+use std::path::Path;
 use std::time::Duration;
 
 use contracts::{
-    CorrelationId, Envelope, EventPayload, IdempotencyKey, NewEvent, OrderId, OrderLine, SessionId,
-    ShippingAddress, Sku, UserId,
+    CorrelationId, Envelope, EventPayload, FUNCTION_ALIAS, IdempotencyKey, NewEvent, OrderId, OrderLine,
+    SessionId, ShippingAddress, Sku, UserId,
 };
 use lambda_kit::jwt::{Role, Signer, Subject};
 use local_stack::{DeployedFunction, Emulator, Outputs};
@@ -104,17 +105,24 @@ impl Fixture {
         customer.request_code("sms").await?;
         customer.confirm("sms", &self.code_by_sms(&customer).await?).await?;
         // Of the events about the customer, notifications may handle an older one last.
-        let key = json!({"pk": {"S": format!("CONTACT#{}", customer.user_id)}, "sk": {"S": "CONTACT"}});
-        let table = format!("ordersaga-{}-notifications", self.outputs.stage);
-        let input = json!({"TableName": table, "Key": key, "ConsistentRead": true});
+        let pk = format!("CONTACT#{}", customer.user_id);
         eventually("notifications know that the number is verified", async || {
-            let found = self.emulator.json("dynamodb", "DynamoDB_20120810.GetItem", &input).await;
-            let found = found.map_err(|error| error.to_string())?;
-            let contact = &found["Item"];
+            let contact = self.item("notifications", &pk, "CONTACT").await;
+            let contact = contact.map_err(|error| error.message().unwrap_or_default().to_owned())?;
             if contact["phone_verified"]["BOOL"] == true { Ok(()) } else { Err(contact.to_string())? }
         })
         .await?;
         Ok(customer)
+    }
+
+    /// An item of a context's table as it is now; `Null` when there is none.
+    pub async fn item(&self, context: &str, pk: &str, sk: &str) -> Outcome<Value> {
+        let input = json!({
+            "TableName": format!("ordersaga-{}-{context}", self.outputs.stage),
+            "Key": {"pk": {"S": pk}, "sk": {"S": sk}},
+            "ConsistentRead": true,
+        });
+        Ok(self.emulator.json("dynamodb", "DynamoDB_20120810.GetItem", &input).await?["Item"].take())
     }
 
     /// The code in the newest e-mail with this subject.
@@ -215,7 +223,10 @@ impl Fixture {
     pub async fn log_lines(&self, function: &str, words: &[&str]) -> local_stack::Result<Vec<String>> {
         let group = format!("/aws/lambda/ordersaga-{}-{function}", self.outputs.stage);
         let target = "Logs_20140328.FilterLogEvents";
-        let answer = self.emulator.json("logs", target, &json!({"logGroupName": group})).await?;
+        // The emulator answers the oldest 10,000 matches and no more, and takes each word of a phrase by itself.
+        let phrases: Vec<String> = words.iter().map(|phrase| format!("{phrase:?}")).collect();
+        let input = json!({"logGroupName": group, "filterPattern": phrases.join(" ")});
+        let answer = self.emulator.json("logs", target, &input).await?;
         let events = answer["events"].as_array().into_iter().flatten();
         let messages = events.filter_map(|event| event["message"].as_str());
         let lines = messages.flat_map(str::lines).filter(|line| words.iter().all(|word| line.contains(word)));
@@ -224,10 +235,16 @@ impl Fixture {
 
     /// Runs `cargo ops` on this stack and returns its output.
     pub async fn ops(&self, arguments: &[&str]) -> Outcome<String> {
+        self.ops_of(Path::new(STACK_FOLDER), arguments).await
+    }
+
+    /// As [`Fixture::ops`], about the stack of this folder.
+    pub async fn ops_of(&self, folder: &Path, arguments: &[&str]) -> Outcome<String> {
         // Built when the stack was started; target/debug/deps holds this test.
         let program = std::env::current_exe()?.with_file_name("../ops");
         let run = tokio::process::Command::new(program)
-            .args(["--state-dir", STACK_FOLDER])
+            .arg("--state-dir")
+            .arg(folder)
             .args(arguments)
             .kill_on_drop(true)
             .output()
@@ -237,6 +254,25 @@ impl Fixture {
             return Ok(said);
         }
         Err(format!("{arguments:?}: {} {said}{}", run.status, String::from_utf8_lossy(&run.stderr)).into())
+    }
+
+    /// What `cargo ops verify` counts in the stack of this folder.
+    pub async fn counts_of(&self, folder: &Path) -> std::result::Result<Value, NotYet> {
+        let report = self.ops_of(folder, &["verify", "--settle", "0", "--json"]).await;
+        let report: Value = serde_json::from_str(&report.map_err(|error| format!("{error:?}"))?)?;
+        Ok(report["counts"].clone())
+    }
+
+    /// Waits until the orders of all tests have ended, and returns what `cargo ops verify` counts then.
+    pub async fn counts_at_the_end(&self) -> Result<Value> {
+        eventually("every order has ended", async || {
+            let counts = self.counts_of(Path::new(STACK_FOLDER)).await?;
+            match counts["orders"]["open"].as_u64() {
+                None | Some(0) => Ok(counts),
+                Some(open) => Err(format!("{open} are open"))?,
+            }
+        })
+        .await
     }
 
     /// A value that a template has left for the others.
@@ -249,9 +285,10 @@ impl Fixture {
         DeployedFunction::new(&self.emulator, &self.outputs.stage, name)
     }
 
-    /// Invokes a function directly and returns its answer; a failure is an answer with `errorType`.
+    /// Invokes a function directly by its alias and returns its answer; a failure is an answer with `errorType`.
     pub async fn invoke(&self, function: &str, payload: &Value) -> local_stack::Result<Value> {
-        let path = format!("/2015-03-31/functions/ordersaga-{}-{function}/invocations", self.outputs.stage);
+        let name = format!("ordersaga-{}-{function}:{FUNCTION_ALIAS}", self.outputs.stage);
+        let path = format!("/2015-03-31/functions/{name}/invocations");
         let body = payload.to_string().into_bytes();
         let answer = self.emulator.send("lambda", "Invoke", Method::POST, &path, &[], body).await?;
         Ok(serde_json::from_str(&answer).unwrap_or(Value::String(answer)))

@@ -30,6 +30,9 @@ static STACK: Mutex<Option<Stack>> = Mutex::new(None);
 static ROOM: Room = Room { tenants: Mutex::new(None), left: Notify::const_new() };
 /// The duration of each test, without waiting for its turn.
 static TOOK: Mutex<Vec<(String, Duration)>> = Mutex::new(Vec::new());
+/// How long before the end an order must have ended to be compared everywhere, in seconds. Queues are tried again after a
+/// few seconds, and more often than once only by tests that wait for it.
+const SETTLED: &str = "30";
 /// The number of slowest tests that are listed at the end.
 const SLOWEST: usize = 15;
 
@@ -171,6 +174,22 @@ pub fn print_slowest() {
     took.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
     for (name, time) in took.iter().take(SLOWEST) {
         eprintln!("{:6.1} s  {name}", time.as_secs_f64());
+    }
+}
+
+/// Checks what all tests left in the stores against the platform's invariants. Returns whether they hold.
+// At the end and not in a test of its own: it would have to run after all others, whichever are chosen.
+pub fn verify() -> bool {
+    let Some(Some(fixture)) = WORLD.get() else { return true };
+    match RUNTIME.block_on(fixture.ops(&["verify", "--settle", SETTLED])) {
+        Ok(report) => {
+            eprint!("{report}");
+            true
+        }
+        Err(error) => {
+            eprintln!("error: {}", error.message().unwrap_or("the stores could not be verified"));
+            false
+        }
     }
 }
 

@@ -27,7 +27,7 @@ fn functions() -> std::io::Result<Vec<String>> {
 
 async fn every_function_reads_its_sample_event_however_often_it_comes(fixture: Fixture) -> Outcome {
     let functions = functions()?;
-    assert_eq!(functions.len(), 34);
+    assert_eq!(functions.len(), 35);
     let mut wrong = Vec::new();
     for _ in 0..2 {
         for function in &functions {
@@ -45,7 +45,7 @@ async fn every_function_reads_its_sample_event_however_often_it_comes(fixture: F
 async fn every_environment_names_what_is_deployed(fixture: Fixture) -> Outcome {
     let text = std::fs::read_to_string(format!("{STACK_FOLDER}/env.json"))?;
     let environments: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_str(&text)?;
-    assert_eq!(environments.len(), 34);
+    assert_eq!(environments.len(), 35);
     let tables: Value = fixture.emulator.json("dynamodb", "DynamoDB_20120810.ListTables", &json!({})).await?;
     let tables: BTreeSet<&str> =
         tables["TableNames"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();

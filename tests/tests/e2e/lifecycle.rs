@@ -46,6 +46,15 @@ impl<'a> Aws<'a> {
         Ok(said.succeeded().stdout)
     }
 
+    /// The bucket of SAM's uploads.
+    pub async fn artifacts_bucket(&self) -> Outcome<String> {
+        let input =
+            json!({"StackName": "aws-sam-cli-managed-default", "LogicalResourceId": "SamCliSourceBucket"});
+        let found = self.call("cloudformation", "describe_stack_resource", input).await?;
+        let bucket = found["StackResourceDetail"]["PhysicalResourceId"].as_str().map(str::to_owned);
+        Ok(bucket.ok_or("SAM has a bucket")?)
+    }
+
     async fn call(&self, service: &str, operation: &str, input: Value) -> Outcome<Value> {
         Ok(serde_json::from_str(&self.python("call.py", &[service, operation, &input.to_string()]).await?)?)
     }

@@ -6,10 +6,12 @@ mod api;
 mod attention;
 mod audit;
 mod authorisation;
+mod backup;
 mod browser;
 mod cancel;
 mod cargo_lambda;
 mod catalogue;
+mod chaos;
 mod client;
 mod contract;
 mod deadline;
@@ -27,6 +29,7 @@ mod lifecycle;
 mod limits;
 mod money;
 mod notifications;
+mod order;
 mod outage;
 mod overload;
 mod page;
@@ -37,11 +40,16 @@ mod provider;
 mod realtime;
 mod reconciler;
 mod refunds;
+mod relay;
 mod republish;
+mod rollout;
 mod saga;
 mod sam_local;
+mod second_provider;
 mod shipments;
 mod stock;
+mod switches;
+mod traces;
 mod undo;
 mod verification;
 mod views;
@@ -50,6 +58,8 @@ use libtest_mimic::{Arguments, Trial};
 
 /// Tests wait for the stack most of the time, which two cores keep up with.
 const THREADS: usize = 4;
+/// The exit code of a test program with failures.
+const FAILED: i32 = 101;
 
 /// The tests of one module, by the names of their functions; `alone:` those that want the stack for themselves, `together:`
 /// those that want it for their module, `ignored:` those that run only with `--ignored`, and then have it for themselves.
@@ -102,19 +112,31 @@ fn main() {
         republish::tests,
         // The tests that run alone come last, when no other test waits for the stack.
         peak::tests,
+        relay::tests,
         deadline::tests,
         outage::tests,
+        switches::tests,
+        second_provider::tests,
+        rollout::tests,
         overload::tests,
         attention::tests,
+        order::tests,
+        traces::tests,
         reconciler::tests,
         contract::tests,
         limits::tests,
         views::tests,
+        chaos::tests,
+        backup::tests,
         cargo_lambda::tests,
         sam_local::tests,
     ];
     let conclusion = libtest_mimic::run(&arguments, areas.iter().flat_map(|tests| tests()).collect());
     harness::print_slowest();
+    let verified = harness::verify();
     harness::stop();
+    if !verified {
+        std::process::exit(FAILED);
+    }
     conclusion.exit();
 }

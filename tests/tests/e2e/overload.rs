@@ -21,8 +21,9 @@ crate::tests![alone:
 const LIMIT: usize = 2;
 /// Orders, and how many a second: twice the limit for a while, and then half of it.
 const OFFERED: [(usize, u64); 2] = [(50, 4), (10, 1)];
-/// The window in which the rate is measured.
-const WINDOW_MS: u64 = 10_000;
+/// How many times longer than the limit allows all payments may take. Retries that pile up or wait too long take far longer;
+/// the rest is for a machine that is busy.
+const LONGER: u64 = 2;
 
 /// Places this many orders at this rate, for the customers in turn.
 async fn offer(
@@ -76,20 +77,14 @@ async fn twice_what_the_gateway_allows_is_paid_at_its_rate_and_every_order_compl
     let calls = fixture.gateway.calls().await?;
     let (paid, throttled) = (calls.paid(since_ms), calls.throttled(since_ms));
     assert_eq!(paid.len(), placed.len(), "each is confirmed once");
-    let (first, last) = (paid[0], paid[paid.len() - 1]);
-    let least = LIMIT as u64 * WINDOW_MS / 1000 * 8 / 10;
-    // From the second window on: payments-commands starts anew, because its variable has just changed, and pays nothing
-    // while it starts. Then as long as more wait than are paid within a window.
-    let full = paid[paid.len().saturating_sub(LIMIT * WINDOW_MS as usize / 1000)];
-    for from in (first + WINDOW_MS..full.saturating_sub(WINDOW_MS)).step_by(1000) {
-        let within = paid.iter().filter(|at| (from..from + WINDOW_MS).contains(at)).count();
-        assert!(within as u64 >= least, "{within} payments in the 10 s from {} ms on", from - first);
-    }
-    eprintln!(
+    let took_ms = paid[paid.len() - 1] - paid[0];
+    let said = format!(
         "{} payments at {LIMIT} a second took {} s; {throttled} calls were throttled",
         paid.len(),
-        (last - first) / 1000
+        took_ms / 1000
     );
+    assert!(took_ms <= LONGER * paid.len() as u64 * 1000 / LIMIT as u64, "{said}");
+    eprintln!("{said}");
     Ok(())
 }
 

@@ -27,7 +27,8 @@ use account::{
 };
 use looks::inspect;
 use visit::{
-    enter_credentials, fill_in_address, is_content, log_in, order_on_page, put_in_basket, see_steps, visit,
+    enter_credentials, fill_in_address, is_content, log_in, order_on_page, put_in_basket, see_steps,
+    unfold_order, visit,
 };
 
 crate::tests![
@@ -39,6 +40,7 @@ crate::tests![
     a_busy_shop_is_waited_for_and_gets_the_same_order_again,
     a_session_goes_on_as_long_as_it_can_and_its_end_keeps_the_basket,
     a_price_that_changed_is_shown_before_anything_is_ordered,
+    a_product_that_is_new_since_the_page_was_opened_is_found,
     an_open_order_is_cancelled,
     a_card_goes_to_stripe_and_the_bank_is_asked_on_the_page,
     while_the_shop_gives_no_list_the_one_of_the_last_visit_is_shown,
@@ -110,8 +112,9 @@ async fn a_visitor_registers_buys_and_sees_the_order_complete(fixture: Fixture) 
     browser.fill("#account-form [name=password]", "correct horse").await?;
     browser.click("#account-submit").await?;
     browser.see_text("#who", "Ada Lovelace").await?;
+    browser.see_text("#unconfirmed", "not confirmed yet").await?;
     browser.click("nav a[href='#orders']").await?;
-    browser.click(".order summary").await?;
+    unfold_order(&mut browser).await?;
     see_steps(&mut browser, "done", 5).await?;
     browser.see_text(".order .steps", "arrives about").await?;
     assert_eq!(order_on_page(&mut browser).await?, order);
@@ -261,15 +264,22 @@ async fn a_busy_shop_is_waited_for_and_gets_the_same_order_again(fixture: Fixtur
     log_in(&mut browser, &customer).await?;
     put_in_basket(&mut browser, &sku).await?;
     fill_in_address(&mut browser).await?;
-    let busy = Fate::Answered {
-        status: 429,
+    let problem = |status: u16, body: &str| Fate::Answered {
+        status,
         headers: vec![
             ("Retry-After".to_owned(), "4".to_owned()),
             ("Content-Type".to_owned(), "application/problem+json".to_owned()),
         ],
-        body: br#"{"status":429,"title":"Too Many Requests","detail":"Too many orders."}"#.to_vec(),
+        body: body.as_bytes().to_vec(),
     };
-    browser.meddle("POST", "v1/orders", busy, 1).await?;
+    let off = r#"{"type":"urn:ordersaga:problem:orders-refused","status":503,"detail":"No new orders at the moment."}"#;
+    browser.meddle("POST", "v1/orders", problem(503, off), 1).await?;
+    browser.click("#place").await?;
+    browser.see_text("#checkout-error", "No new orders at the moment. Your basket is kept.").await?;
+    browser.see_text("#place", "Place order").await?;
+
+    let busy = r#"{"status":429,"title":"Too Many Requests","detail":"Too many orders."}"#;
+    browser.meddle("POST", "v1/orders", problem(429, busy), 1).await?;
     // The second time the order is placed, and the answer is lost.
     browser.meddle("POST", "v1/orders", Fate::AnswerIsLost, 1).await?;
     browser.click("#place").await?;
@@ -288,10 +298,21 @@ async fn a_busy_shop_is_waited_for_and_gets_the_same_order_again(fixture: Fixtur
         .iter()
         .map(|request| request.headers["Idempotency-Key"].to_string())
         .collect();
-    assert_eq!(keys.len(), 3, "{keys:?}");
+    assert_eq!(keys.len(), 4, "{keys:?}");
     assert!(keys[0].len() > 20 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
     browser.see("there is one order", "document.querySelectorAll('.order').length === 1").await?;
     browser.see("the basket is empty", "document.querySelectorAll('#basket-lines li').length === 0").await?;
+    is_content(&browser);
+    Ok(())
+}
+
+async fn a_product_that_is_new_since_the_page_was_opened_is_found(fixture: Fixture) -> Outcome {
+    let known = fixture.product(5).await?;
+    let mut browser = visit(&fixture, "new").await?;
+    browser.see_text(".card .stock", "In stock").await?;
+    put_in_basket(&mut browser, &known).await?;
+    let new = fixture.product(5).await?;
+    put_in_basket(&mut browser, &new).await?;
     is_content(&browser);
     Ok(())
 }
@@ -320,8 +341,13 @@ async fn a_price_that_changed_is_shown_before_anything_is_ordered(fixture: Fixtu
     assert_eq!(customer.shop.get::<Value>("/v1/orders").await?["items"], json!([]));
     browser.click("#place").await?;
     see_steps(&mut browser, "done", 5).await?;
-    let orders: Value = customer.shop.get("/v1/orders").await?;
-    assert_eq!((orders["items"].as_array().map(Vec::len), &orders["items"][0]["total"]), (Some(1), &price));
+    // The list of orders follows the orders within seconds.
+    let listed = eventually("the order is listed", async || {
+        let mut orders: Value = customer.shop.get("/v1/orders").await?;
+        if orders["items"] == json!([]) { Err("no order")? } else { Ok(orders["items"].take()) }
+    })
+    .await?;
+    assert_eq!((listed.as_array().map(Vec::len), &listed[0]["total"]), (Some(1), &price));
     is_content(&browser);
     Ok(())
 }

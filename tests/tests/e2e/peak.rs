@@ -217,10 +217,5 @@ async fn is_told_by_email(fixture: &Fixture, customer: &Customer) -> Outcome {
 
 /// The copy of a user's contact data in notifications, which no API returns.
 async fn contact(fixture: &Fixture, user: &UserId) -> Outcome<Value> {
-    let input = json!({
-        "TableName": format!("ordersaga-{}-notifications", fixture.outputs.stage),
-        "Key": {"pk": {"S": format!("CONTACT#{user}")}, "sk": {"S": "CONTACT"}},
-        "ConsistentRead": true,
-    });
-    Ok(fixture.emulator.json("dynamodb", "DynamoDB_20120810.GetItem", &input).await?["Item"].take())
+    fixture.item("notifications", &format!("CONTACT#{user}"), "CONTACT").await
 }

@@ -118,12 +118,12 @@ async fn a_stage_on_aws_without_a_sender_of_its_own_is_refused(fixture: Fixture)
 async fn the_emulator_does_what_aws_does_where_it_is_changed(_: Fixture) -> Outcome {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let run = tokio::process::Command::new(root.join("target/ops/python/bin/python"))
-        .args(["-B", "-m", "unittest", "-v", "emulator_test"])
+        .args(["-B", "-m", "unittest", "-v", "emulator_test", "cloudwatch_test"])
         .current_dir(root.join("infra/local"))
         .kill_on_drop(true)
         .output()
         .await?;
     let said = String::from_utf8_lossy(&run.stderr);
-    assert!(run.status.success() && said.contains("Ran 9 tests"), "{said}");
+    assert!(run.status.success() && said.contains("Ran 37 tests"), "{said}");
     Ok(())
 }

@@ -9,13 +9,15 @@ use crate::document::{CONTEXTS, Template, block, one_or_more, repository, source
 
 const README: &str = "functions/README.md";
 
+/// The service outside AWS that a context has a secret for.
+const SECRETS: [(&str, &str); 2] = [("payments", "Stripe"), ("notifications", "SMTP")];
+
 /// Other services that a permission is for. The service's name, and the action that only its callers have.
-const SERVICES: [(&str, &str); 6] = [
+const SERVICES: [(&str, &str); 5] = [
     ("states:StartExecution", "Step Functions"),
     ("states:SendTaskSuccess", "Step Functions"),
     ("kms:Sign", "KMS"),
     ("ses:SendEmail", "SES"),
-    ("secretsmanager:GetSecretValue", "Stripe"),
     ("execute-api:ManageConnections", "WebSocket connections"),
 ];
 
@@ -196,6 +198,10 @@ fn calls(template: &Template) -> String {
             for action in &statement.actions {
                 let services = SERVICES.iter().filter(|(name, _)| name == action);
                 called.extend(services.map(|(_, service)| (*service).to_owned()));
+                if *action == "secretsmanager:GetSecretValue" {
+                    let service = SECRETS.iter().find(|(context, _)| *context == template.name);
+                    called.insert(service.expect("the service is known").1.to_owned());
+                }
                 if *action == "sns:Publish" && statement.resources.iter().any(|resource| *resource == "*") {
                     called.insert("SNS (SMS)".to_owned());
                 }
@@ -228,7 +234,7 @@ fn function(template: &Template, resource: &Value) -> Option<String> {
         return Some(binary(template, id));
     }
     let (_, name) = resource["Fn::Sub"].as_str()?.split_once(":ordersaga-${Stage}-")?;
-    Some(name.to_owned())
+    Some(name.trim_end_matches(":live").to_owned())
 }
 
 fn binary(template: &Template, id: &str) -> String {

@@ -110,13 +110,13 @@ impl Template {
         let globals = &self.root["Globals"]["Function"];
         self.of_type("AWS::Serverless::Function").map(move |(id, function)| {
             let own = &function["Properties"];
-            let variables: Map<String, Value> = [globals, own]
-                .into_iter()
-                .filter_map(|from| from["Environment"]["Variables"].as_object().cloned())
-                .flatten()
-                .collect();
-            let mut merged = globals.as_object().cloned().unwrap_or_default();
-            merged.extend(own.as_object().cloned().unwrap_or_default());
+            let both = |part: fn(&Value) -> &Value| -> Map<String, Value> {
+                let parts = [globals, own].into_iter().filter_map(|from| part(from).as_object().cloned());
+                parts.flatten().collect()
+            };
+            let mut merged = both(|function| function);
+            merged.insert("LoggingConfig".to_owned(), both(|function| &function["LoggingConfig"]).into());
+            let variables = both(|function| &function["Environment"]["Variables"]);
             merged.insert("Environment".to_owned(), json!({ "Variables": variables }));
             (id, Value::Object(merged))
         })
@@ -167,7 +167,8 @@ pub fn one_or_more(value: &Value) -> Vec<&Value> {
 /// The logical id of the resource that `value` refers to: by `Ref`, `GetAtt`, or at the start of a `Sub`.
 pub fn target(value: &Value) -> Option<&str> {
     if let Some(id) = value["Ref"].as_str() {
-        return Some(id);
+        // `OrdersApi.Alias` is what SAM makes of a function.
+        return id.split('.').next();
     }
     match &value["Fn::GetAtt"] {
         Value::String(path) => path.split('.').next(),

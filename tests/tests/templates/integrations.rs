@@ -5,7 +5,8 @@ use std::time::Duration;
 use lambda_kit::limits::{
     ATTEMPT_TIMEOUT, BREAKER, EMAIL_CALL, EMAIL_CONCURRENCY, GATEWAY_CALL, LIMIT_CLASSES, LIMITER,
     LimitClass, LimitedBy, MAX_ATTEMPTS, PAYMENTS_CONCURRENCY, PUSH_ATTEMPTS, REALTIME_CONCURRENCY,
-    SAGA_ATTEMPTS, SAGA_TASK, SEND, SMS_CALL, SMS_CONCURRENCY, UNDO_CONCURRENCY,
+    SAGA_ATTEMPTS, SAGA_TASK, SEND, SEND_BY_SMTP, SMS_CALL, SMS_CONCURRENCY, SMTP_CALL, SWITCH_READ,
+    UNDO_CONCURRENCY,
 };
 
 /// A call that one part of the platform makes, and what happens while the callee is slow or down.
@@ -76,7 +77,19 @@ pub const INTEGRATIONS: &[Integration] = &[
             template: "notifications",
             queue: "EmailQueue",
         }),
-        fallback: "dead-letter queue, `cargo ops dlq redrive`",
+        fallback: "the SMTP server, if one is set; dead-letter queue, `cargo ops dlq redrive`",
+    },
+    Integration {
+        of: "e-mail (SMTP), while the breaker of SES is open",
+        timeout: SMTP_CALL,
+        attempts: (SEND_BY_SMTP.tries, "the message comes back, 5 times"),
+        breaker: Some("smtp"),
+        bulkhead: Some(Bulkhead::Queue {
+            most: EMAIL_CONCURRENCY,
+            template: "notifications",
+            queue: "EmailQueue",
+        }),
+        fallback: "the message waits; dead-letter queue, `cargo ops dlq redrive`",
     },
     Integration {
         of: "SMS (SNS)",
@@ -141,6 +154,14 @@ pub const INTEGRATIONS: &[Integration] = &[
         breaker: None,
         bulkhead: None,
         fallback: "failing open: the request is served",
+    },
+    Integration {
+        of: "a feature switch (SSM)",
+        timeout: SWITCH_READ,
+        attempts: (1, "–"),
+        breaker: None,
+        bulkhead: None,
+        fallback: "the last known position holds; a part whose switch was never read is on",
     },
     Integration {
         of: "a breaker's own state",

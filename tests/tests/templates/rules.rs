@@ -34,7 +34,7 @@ const UNSCOPED: [(&str, &str); 13] = [
 ];
 
 /// The values that cross stacks: the SSM parameter, the template parameter, and the stack that writes it.
-pub const CROSSING: [(&str, &str, &str); 13] = [
+pub const CROSSING: [(&str, &str, &str); 14] = [
     ("http-api-id", "HttpApiId", "platform"),
     ("api-url", "ApiUrl", "platform"),
     ("websocket-api-id", "WebSocketApiId", "platform"),
@@ -45,6 +45,7 @@ pub const CROSSING: [(&str, &str, &str); 13] = [
     ("alarm-action-arn", "AlarmActionArn", "platform"),
     ("jwt-key-arn", "JwtKeyArn", "platform"),
     ("stripe-secret-arn", "StripeSecretArn", "platform"),
+    ("deployment-role-arn", "DeploymentRoleArn", "platform"),
     ("payments-queue-url", "PaymentsQueueUrl", "payments"),
     ("codes-queue-url", "CodesQueueUrl", "notifications"),
     ("email-queue-url", "EmailQueueUrl", "notifications"),
@@ -257,11 +258,30 @@ pub fn functions_are_named_after_their_binary(template: &Template) -> Vec<String
     wrong
 }
 
+/// The log groups of a template's functions.
+pub fn log_groups_of_functions(template: &Template) -> Vec<String> {
+    let group = |(_, function): (&str, Value)| {
+        binary(&function).map(|name| format!("/aws/lambda/ordersaga-${{Stage}}-{name}"))
+    };
+    template.functions().filter_map(group).collect()
+}
+
+/// The log groups that a saved query reads.
+pub fn read_log_groups(query: &Value) -> Vec<String> {
+    let groups = query["Properties"]["LogGroupNames"].as_array().into_iter().flatten();
+    groups.filter_map(|group| group["Fn::Sub"].as_str().map(str::to_owned)).collect()
+}
+
 pub fn functions_are_traced_and_logged(template: &Template) -> Vec<String> {
     let mut wrong = Vec::new();
     for (id, function) in template.functions() {
-        if function["Tracing"] != "Active" {
-            wrong.push(format!("{id}: is not traced"));
+        let begins_traces = binary(&function).is_some_and(|binary| binary.ends_with("-api"));
+        let mode = if begins_traces { json!({"Ref": "TracingMode"}) } else { json!("PassThrough") };
+        if function["Tracing"] != mode {
+            wrong.push(format!("{id}: its traces are not {mode}"));
+        }
+        if function["LoggingConfig"]["SystemLogLevel"] != "WARN" {
+            wrong.push(format!("{id}: Lambda logs each invocation of it"));
         }
         let name = format!("/aws/lambda/ordersaga-${{Stage}}-{}", binary(&function).unwrap_or_default());
         let group =
@@ -274,6 +294,10 @@ pub fn functions_are_traced_and_logged(template: &Template) -> Vec<String> {
             Some(_) => {}
         }
         let variables = &function["Environment"]["Variables"];
+        let sampling = if begins_traces { json!({"Ref": "TraceSamplingPercent"}) } else { Value::Null };
+        if variables["TRACE_SAMPLING_PERCENT"] != sampling {
+            wrong.push(format!("{id}: of its requests, {sampling} begin a trace"));
+        }
         if variables["STAGE"] != json!({ "Ref": "Stage" }) || variables["SERVICE"] != template.name.as_str() {
             wrong.push(format!("{id}: its environment does not say its stage and service"));
         }

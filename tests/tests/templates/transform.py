@@ -1,4 +1,7 @@
-"""Prints what SAM's transform makes of every template in the folder: {"catalog": {"Resources": …}, …}."""
+"""Prints what SAM's transform makes of every template in the folder: {"catalog": {"Resources": …}, …}.
+
+    python transform.py <folder> <parameters as JSON>
+"""
 
 import json
 import pathlib
@@ -19,15 +22,16 @@ class ManagedPolicies:
         return {}
 
 
-def translate(file):
+def translate(file, parameters):
     template = yaml_parse(file.read_text())
     for resource in template["Resources"].values():
         properties = resource.get("Properties", {})
         properties.update({name: uri for name, uri in PACKAGED.items() if name in properties})
     try:
-        return transform(template, {"AWS::Region": "eu-central-1"}, ManagedPolicies())
+        return transform(template, {"AWS::Region": "eu-central-1", **parameters}, ManagedPolicies())
     except InvalidDocumentException as error:
         sys.exit(f"{file}: {error.message} {[cause.message for cause in error.causes]}")
 
 
-print(json.dumps({file.stem: translate(file) for file in sorted(pathlib.Path(sys.argv[1]).glob("*.yaml"))}))
+folder, parameters = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2])
+print(json.dumps({file.stem: translate(file, parameters) for file in sorted(folder.glob("*.yaml"))}))

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, process::Command, sync::LazyLock};
 
+use contracts::metrics::{self, Metric};
 use local_stack::{
     Port, Progress, Settings,
     python::{self, Purpose},
@@ -14,25 +15,35 @@ use crate::{
     rules::CROSSING,
 };
 
+mod aliases;
+
 const FUNCTION: &str = "AWS::Lambda::Function";
 const ROLE: &str = "AWS::IAM::Role";
 const MAPPING: &str = "AWS::Lambda::EventSourceMapping";
 const SCHEDULE: &str = "AWS::Scheduler::Schedule";
 const ALARM: &str = "AWS::CloudWatch::Alarm";
 const QUEUE: &str = "AWS::SQS::Queue";
+const ALIAS: &str = "AWS::Lambda::Alias";
 
 /// Every template, transformed once for all tests.
-static ALL: LazyLock<Vec<Template>> = LazyLock::new(|| {
+static ALL: LazyLock<Vec<Template>> = LazyLock::new(|| transformed(&json!({})));
+
+/// The same for a stage like `prod`, as `cargo ops deploy` gives its parameters.
+static WITH_CANARY: LazyLock<Vec<Template>> =
+    LazyLock::new(|| transformed(&json!({"Canary": "true", "Fingerprint": "0a1b"})));
+
+fn transformed(parameters: &Value) -> Vec<Template> {
     let run = Command::new(python())
         .arg(repository().join("tests/tests/templates/transform.py"))
         .arg(repository().join("infra"))
+        .arg(parameters.to_string())
         .env("AWS_DEFAULT_REGION", "eu-central-1")
         .output()
         .expect("Python runs");
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     let all: BTreeMap<String, Value> = serde_json::from_slice(&run.stdout).expect("the script prints JSON");
     all.into_iter().map(|(name, root)| Template::of(&name, root)).collect()
-});
+}
 
 /// The environment of the local stack has SAM's translator. It is made when it is missing, which takes a minute.
 fn python() -> PathBuf {
@@ -54,6 +65,7 @@ fn statements(role: &Value) -> impl Iterator<Item = &Value> {
 fn kept_by_all(rule: fn(&Template) -> Vec<String>) {
     let wrong: Vec<String> = ALL
         .iter()
+        .chain(&*WITH_CANARY)
         .flat_map(|template| {
             rule(template).into_iter().map(|what| format!("infra/{}.yaml: {what}", template.name))
         })
@@ -64,7 +76,19 @@ fn kept_by_all(rule: fn(&Template) -> Vec<String>) {
 /// Breaks a transformed template by one replacement in its JSON, and expects `complaint` from the rule.
 #[track_caller]
 fn sees(rule: fn(&Template) -> Vec<String>, name: &str, from: &str, to: &str, complaint: &str) {
-    let template = ALL.iter().find(|template| template.name == name).expect("there is such a template");
+    sees_in(&ALL, rule, name, from, to, complaint);
+}
+
+#[track_caller]
+fn sees_in(
+    all: &[Template],
+    rule: fn(&Template) -> Vec<String>,
+    name: &str,
+    from: &str,
+    to: &str,
+    complaint: &str,
+) {
+    let template = all.iter().find(|template| template.name == name).expect("there is such a template");
     assert_eq!(rule(template), Vec::<String>::new(), "unbroken, it keeps the rule");
     let text = template.root().to_string();
     assert!(text.contains(from), "there is no {from:?} to break");
@@ -73,18 +97,26 @@ fn sees(rule: fn(&Template) -> Vec<String>, name: &str, from: &str, to: &str, co
     assert!(wrong.iter().any(|what| what.contains(complaint)), "{from:?} as {to:?} gave {wrong:?}");
 }
 
+/// The function that a value refers to, by itself or by its alias.
+fn function_of<'a>(template: &'a Template, value: &'a Value) -> Option<&'a str> {
+    let id = target(value)?;
+    if template.is(id, ALIAS) { target(&template.properties(id)["FunctionName"]) } else { Some(id) }
+}
+
 mod names_carry_the_stage {
     use super::*;
 
     /// The property that names a resource of the type, and how many characters AWS allows it.
-    const NAMES: [(&str, &str, usize); 13] = [
+    const NAMES: [(&str, &str, usize); 15] = [
         (FUNCTION, "FunctionName", 64),
         (QUEUE, "QueueName", 80),
         (ALARM, "AlarmName", 255),
+        ("AWS::CloudWatch::Dashboard", "DashboardName", 255),
         (SCHEDULE, "Name", 64),
         ("AWS::SNS::Topic", "TopicName", 256),
         ("AWS::DynamoDB::Table", "TableName", 255),
         ("AWS::Logs::LogGroup", "LogGroupName", 512),
+        ("AWS::Logs::QueryDefinition", "Name", 255),
         ("AWS::StepFunctions::StateMachine", "StateMachineName", 80),
         ("AWS::ApiGatewayV2::Api", "Name", 128),
         ("AWS::SSM::Parameter", "Name", 1011),
@@ -94,11 +126,15 @@ mod names_carry_the_stage {
     ];
 
     /// Types without a name, or with one that CloudFormation makes or that belongs to a resource above.
-    const NAMELESS: [&str; 16] = [
+    const NAMELESS: [&str; 20] = [
         ROLE,
         MAPPING,
+        ALIAS,
+        "AWS::Lambda::Version",
         "AWS::Lambda::Permission",
         "AWS::Lambda::EventInvokeConfig",
+        "AWS::CodeDeploy::Application",
+        "AWS::CodeDeploy::DeploymentGroup",
         "AWS::ApiGatewayV2::Route",
         "AWS::ApiGatewayV2::Integration",
         "AWS::ApiGatewayV2::Stage",
@@ -197,7 +233,9 @@ mod whatever_stops_raises_an_alarm {
                     .iter()
                     .any(|one| one["Name"] == dimension && one["Value"] == *value)
         };
-        template.of_type(ALARM).map(|(_, alarm)| &alarm["Properties"]).any(|alarm| {
+        // An alarm for the minutes of a deployment watches no more after them.
+        let lasting = template.of_type(ALARM).filter(|(_, alarm)| alarm["Condition"] != "HasCanary");
+        lasting.map(|(_, alarm)| &alarm["Properties"]).any(|alarm| {
             has(&alarm["MetricName"], &alarm["Dimensions"])
                 || one_or_more(&alarm["Metrics"]).iter().any(|part| {
                     let metric = &part["MetricStat"]["Metric"];
@@ -211,37 +249,55 @@ mod whatever_stops_raises_an_alarm {
     }
 
     /// Whose errors are answers to the state machine as well; the alarm ordersaga-<stage>-orders-step-failed is for them.
-    const STEPS: [&str; 3] = ["inventory-commands", "orders-commands", "fulfillment-commands"];
+    /// And the one whose failure ends a deployment, which tells the person who deploys.
+    const STEPS: [&str; 4] =
+        ["inventory-commands", "orders-commands", "fulfillment-commands", "platform-canary"];
 
-    /// What a context counts when a person has to look, by the dimension that tells it: what `telemetry::record` and
-    /// `telemetry::found` are called with.
-    const COUNTED: [(&str, &str, &str); 11] = [
-        ("payments", "Operation", "gateway.misused"),
-        ("payments", "Operation", "breaker.gateway.open"),
-        ("payments", "Operation", "result.declined"),
-        ("payments", "Operation", "result.succeeded"),
-        ("payments", "Operation", "refund.failed"),
-        ("payments", "Kind", "different"),
-        ("orders", "Kind", "needs_attention"),
-        ("orders", "Kind", "step_failed"),
-        ("orders", "Kind", "unmended"),
-        ("orders", "Kind", "unreadable"),
-        ("inventory", "Kind", "stuck"),
+    /// What a context counts when a person has to look: the metric, and the value of its dimension if it has one.
+    const COUNTED: [(&str, Metric, Option<&str>); 23] = [
+        ("inventory", metrics::RESERVATIONS_SWEPT, Some("stuck")),
+        ("notifications", metrics::BREAKER_OPEN, Some("email")),
+        ("notifications", metrics::BREAKER_OPEN, Some("sms")),
+        ("notifications", metrics::BREAKER_OPEN, Some("smtp")),
+        ("orders", metrics::ORDERS_RECONCILED, Some("unresolved")),
+        ("orders", metrics::ORDERS_UNREADABLE, None),
+        ("orders", metrics::STEPS_FAILED, None),
+        ("orders", metrics::UNDOS_FAILED, None),
+        ("payments", metrics::BREAKER_OPEN, Some("gateway")),
+        ("payments", metrics::GATEWAY_MISUSED, None),
+        ("payments", metrics::PAYMENTS, Some("declined")),
+        ("payments", metrics::PAYMENTS, Some("succeeded")),
+        ("payments", metrics::PAYMENTS_DIFFERENT, None),
+        ("payments", metrics::REFUNDS_FAILED, None),
+        ("platform", metrics::SECURITY_EVENTS, Some("login_failed")),
+        ("platform", metrics::SECURITY_EVENTS, Some("token_refused")),
+        ("realtime", metrics::PUSHES_FAILED, None),
+        ("storefront", metrics::BREAKER_OPEN, Some("users")),
+        ("storefront", metrics::BREAKER_OPEN, Some("orders")),
+        ("storefront", metrics::BREAKER_OPEN, Some("payments")),
+        ("storefront", metrics::BREAKER_OPEN, Some("fulfillment")),
+        ("storefront", metrics::BREAKER_OPEN, Some("catalog")),
+        ("storefront", metrics::BREAKER_OPEN, Some("inventory")),
     ];
+
+    /// Whether an alarm is on the metric of the template's context, with this value of its dimension.
+    fn is_counted(template: &Template, metric: &Metric, value: Option<&str>) -> bool {
+        match (metric.dimension, value) {
+            (Some(dimension), Some(value)) => is_watched(template, metric.name, dimension, &json!(value)),
+            _ => is_watched(template, metric.name, "Service", &json!(template.name)),
+        }
+    }
 
     fn rule(template: &Template) -> Vec<String> {
         let mut wrong = Vec::new();
-        let is_counted = |dimension, value: &str| {
-            ["Count", "Found"].iter().any(|metric| is_watched(template, metric, dimension, &json!(value)))
-        };
-        for (_, dimension, value) in COUNTED.iter().filter(|(context, ..)| *context == template.name) {
-            if !is_counted(*dimension, value) {
-                wrong.push(format!("no alarm on {value}"));
+        for (_, metric, value) in COUNTED.iter().filter(|(context, ..)| *context == template.name) {
+            if !is_counted(template, metric, *value) {
+                wrong.push(format!("no alarm on {} {}", metric.name, value.unwrap_or_default()));
             }
         }
         for (id, function) in template.of_type(FUNCTION) {
             let name = function["Properties"]["FunctionName"]["Fn::Sub"].as_str().unwrap_or_default();
-            if name.ends_with("-relay") && !is_counted("Kind", "parked") {
+            if name.ends_with("-relay") && !is_counted(template, &metrics::RECORDS_PARKED, None) {
                 wrong.push(format!("{id}: no alarm on records that are parked"));
             }
             let is_step = STEPS.iter().any(|step| name.ends_with(step));
@@ -268,7 +324,7 @@ mod whatever_stops_raises_an_alarm {
         let is_consumer = template
             .of_type("AWS::SNS::Subscription")
             .any(|(_, subscription)| subscription["Properties"]["TopicArn"]["Ref"] == "EventsTopicArn");
-        if is_consumer && !is_watched(template, "Found", "Kind", &json!("unexpected")) {
+        if is_consumer && !is_counted(template, &metrics::UNEXPECTED_EVENTS, None) {
             wrong.push("no alarm on events of unexpected types".to_owned());
         }
         wrong
@@ -284,10 +340,11 @@ mod whatever_stops_raises_an_alarm {
         sees(rule, "catalog", "FILL(api, 0)", "0", "CatalogApi: no alarm on its errors");
         sees(rule, "catalog", "ApproximateAgeOfOldestMessage", "Other", "nothing is read from ConsumerQueue");
         sees(rule, "catalog", "ReturnedBytes", "Other", "nothing is read from Table");
-        sees(rule, "catalog", "parked", "other", "CatalogRelay: no alarm on records that are parked");
-        sees(rule, "payments", "gateway.misused", "other", "no alarm on gateway.misused");
-        sees(rule, "payments", "FILL(declined, 0)", "0", "no alarm on result.declined");
-        sees(rule, "catalog", r#""unexpected""#, r#""other""#, "unexpected types");
+        sees(rule, "catalog", "RecordsParked", "Other", "CatalogRelay: no alarm on records that are parked");
+        sees(rule, "payments", "GatewayMisused", "Other", "no alarm on GatewayMisused");
+        sees(rule, "storefront", "FILL(catalog, 0)", "0", "no alarm on BreakerOpen catalog");
+        sees(rule, "payments", "FILL(declined, 0)", "0", "no alarm on Payments declined");
+        sees(rule, "catalog", "UnexpectedEvents", "Other", "unexpected types");
     }
 }
 
@@ -302,7 +359,7 @@ mod runs_of_a_schedule_are_not_repeated {
             if goal["RetryPolicy"]["MaximumRetryAttempts"] != 0 {
                 wrong.push(format!("{id}: the scheduler repeats it"));
             }
-            let function = target(&goal["Arn"]);
+            let function = function_of(template, &goal["Arn"]);
             let once = template.of_type("AWS::Lambda::EventInvokeConfig").any(|(_, config)| {
                 target(&config["Properties"]["FunctionName"]) == function
                     && config["Properties"]["MaximumRetryAttempts"] == 0
@@ -359,7 +416,9 @@ mod roles_are_narrower_than_their_managed_policies {
         template
             .of_type(MAPPING)
             .map(|(_, mapping)| &mapping["Properties"])
-            .filter(|mapping| functions.iter().any(|(id, _)| target(&mapping["FunctionName"]) == Some(*id)))
+            .filter(|mapping| {
+                functions.iter().any(|(id, _)| function_of(template, &mapping["FunctionName"]) == Some(*id))
+            })
             .map(|mapping| &mapping["EventSourceArn"])
             .collect()
     }
@@ -508,8 +567,19 @@ mod mail_goes_out_in_the_senders_name_only {
 mod a_parameter_means_the_same_everywhere {
     use super::*;
 
-    const SHARED: [&str; 6] =
-        ["Stage", "Architecture", "LogLevel", "LogRetentionDays", "EndpointUrl", "SmsCountries"];
+    const SHARED: [&str; 11] = [
+        "Canary",
+        "Fingerprint",
+        "Dashboards",
+        "Stage",
+        "Architecture",
+        "LogLevel",
+        "LogRetentionDays",
+        "TracingMode",
+        "TraceSamplingPercent",
+        "EndpointUrl",
+        "SmsCountries",
+    ];
 
     fn wrong(templates: &[Template]) -> Vec<String> {
         let mut seen: BTreeMap<&str, (&str, &Value)> = BTreeMap::new();

@@ -1,4 +1,4 @@
-use contracts::Availability;
+use contracts::{Availability, Position, Switch};
 use lambda_kit::{
     aws::MAX_ATTEMPTS,
     testing::{self, Faults},
@@ -14,7 +14,20 @@ async fn with_mugs() -> (AvailabilityReader, Store, Faults, MockServer) {
     store.record_stock(&mug(), 1, Availability::InStock, at(0)).await.unwrap().unwrap();
     faults.reset();
     let (inventory, server) = inventory(well()).await;
-    (AvailabilityReader::new(store.clone(), inventory), store, faults, server)
+    (AvailabilityReader::new(store.clone(), inventory, limited_stock(Position::On)), store, faults, server)
+}
+
+fn limited_stock(position: Position) -> FeatureSwitch {
+    FeatureSwitch::fixed(Switch::LimitedStock, position)
+}
+
+#[tokio::test]
+async fn with_limited_stock_off_last_known_stock_is_unknown_and_current_stock_is_shown() {
+    let (known, _, _faults, server) = with_mugs().await;
+    let known = AvailabilityReader { limited_stock: limited_stock(Position::Off), ..known };
+    assert_eq!(known.of_one(&mug(), at(100)).await.as_str(), "in_stock");
+    answering(&server, ResponseTemplate::new(500)).await;
+    assert_eq!(known.of_one(&mug(), at(110)).await, Shown::default());
 }
 
 fn mug() -> Sku {

@@ -1,9 +1,11 @@
 use catalog::{InventoryProbe, LISTS_KEPT, Store, routes};
+use contracts::Switch;
 use lambda_kit::{
     MainResult, aws, config,
     dynamodb::Table,
     http::{self, limit::Limits},
     jwt::Verifier,
+    switch::FeatureSwitch,
     telemetry,
 };
 
@@ -16,5 +18,7 @@ async fn main() -> MainResult {
     let limits = Limits::new(table.clone());
     let checks = vec![table.health(), verifier.health()];
     let inventory = InventoryProbe::new(&(&sdk).into(), config::required("STAGE")?);
-    http::run(checks, limits.enforce(routes(Store::new(table), inventory, LISTS_KEPT)), verifier).await
+    let limited_stock = FeatureSwitch::from_env(&sdk, Switch::LimitedStock)?;
+    let routes = routes(Store::new(table), inventory, limited_stock, LISTS_KEPT);
+    http::run(checks, limits.enforce(routes), verifier).await
 }

@@ -11,11 +11,13 @@ use axum::{
 };
 use catalog::{InventoryProbe, Store, handle_event, routes};
 use contracts::{
-    Availability, CorrelationId, Currency, Envelope, Money, NewEvent, OrderLine, Sku, UserId,
+    Availability, CorrelationId, Currency, Envelope, Money, NewEvent, OrderLine, Position, Sku, Switch,
+    UserId,
     events::{InventoryStockChanged, OrderCompleted},
 };
 use lambda_kit::{
     dynamodb::{Table, string},
+    switch::FeatureSwitch,
     testing::{self, App, Faults, Tokens, request},
 };
 use rstest::rstest;
@@ -39,6 +41,10 @@ async fn inventory() -> (InventoryProbe, MockServer) {
     (InventoryProbe::new(&(&sdk).into(), "test".to_owned()), server)
 }
 
+fn limited_stock() -> FeatureSwitch {
+    FeatureSwitch::fixed(Switch::LimitedStock, Position::On)
+}
+
 impl TestApi {
     async fn open() -> Self {
         Self::keeping_lists(Duration::ZERO).await
@@ -50,7 +56,8 @@ impl TestApi {
             testing::table(&[("listing", "gsi1pk", "gsi1sk"), ("category", "gsi2pk", "gsi2sk")]).await;
         let tokens = Tokens::new();
         let (asked, inventory) = inventory().await;
-        let app = App::new(routes(Store::new(table.clone()), asked, kept), tokens.verifier());
+        let app =
+            App::new(routes(Store::new(table.clone()), asked, limited_stock(), kept), tokens.verifier());
         Self { app, table, faults, tokens, inventory }
     }
 
@@ -294,7 +301,7 @@ async fn availability_that_cannot_be_read_is_unknown_and_refuses_no_request() {
     api.admin("POST", "/v1/products", &mug("MUG")).await;
     // Another process, with an empty cache.
     let (asked, _server) = inventory().await;
-    let routes = routes(Store::new(api.table.clone()), asked, Duration::ZERO);
+    let routes = routes(Store::new(api.table.clone()), asked, limited_stock(), Duration::ZERO);
     let app = App::new(routes, api.tokens.verifier());
     let api = TestApi { app, ..api };
     api.faults.refuse("BatchGetItem", 3);

@@ -69,7 +69,7 @@ impl TestApi {
 
     fn context(&self) -> CommandContext {
         let correlation_id = CorrelationId::try_from("cor").unwrap();
-        CommandContext { order_id: self.order.clone(), correlation_id }
+        CommandContext::new(self.order.clone(), correlation_id)
     }
 
     async fn command(&self, command: FulfillmentCommand) -> Result<(), String> {

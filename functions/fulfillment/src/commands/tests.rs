@@ -87,7 +87,7 @@ fn user() -> UserId {
 
 fn context() -> CommandContext {
     let order_id = OrderId::derive(&user(), &IdempotencyKey::try_from("order-1").unwrap());
-    CommandContext { order_id, correlation_id: CorrelationId::try_from("cor").unwrap() }
+    CommandContext::new(order_id, CorrelationId::try_from("cor").unwrap())
 }
 
 fn undone(outcome: &str) -> Result<Value, String> {

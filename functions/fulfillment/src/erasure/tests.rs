@@ -26,7 +26,7 @@ fn order(n: usize) -> OrderId {
 }
 
 fn context(order_id: OrderId) -> CommandContext {
-    CommandContext { order_id, correlation_id: CorrelationId::try_from("cor_test").unwrap() }
+    CommandContext::new(order_id, CorrelationId::try_from("cor_test").unwrap())
 }
 
 fn schedule(n: usize, user_id: UserId) -> FulfillmentCommand {

@@ -1,7 +1,7 @@
 //! `/v1/inventory/{sku}` with a real table: its responses, and that a refused request writes nothing.
 
 use axum::http::StatusCode;
-use contracts::UserId;
+use contracts::{Position, Switch, UserId};
 use lambda_kit::{
     aws::MAX_ATTEMPTS,
     dynamodb::{Table, key, string},
@@ -17,6 +17,7 @@ struct TestApi {
     table: Table,
     faults: Faults,
     tokens: Tokens,
+    limited_stock: FeatureSwitch,
     /// An administrator, for several requests of the same person.
     admin: String,
 }
@@ -25,9 +26,11 @@ impl TestApi {
     async fn open() -> Self {
         let (table, faults) = testing::table(&[]).await;
         let tokens = Tokens::new();
-        let app = App::new(routes(crate::testing::store(table.clone())), tokens.verifier());
+        let limited_stock = FeatureSwitch::fixed(Switch::LimitedStock, Position::On);
+        let routes = routes(crate::testing::store(table.clone()), limited_stock.clone());
+        let app = App::new(routes, tokens.verifier());
         let admin = tokens.admin();
-        Self { app, table, faults, tokens, admin }
+        Self { app, table, faults, tokens, limited_stock, admin }
     }
 
     async fn get(&self, path: &str) -> Response {
@@ -205,6 +208,17 @@ async fn while_the_table_does_not_answer_the_last_known_stock_is_shown_and_low_a
 
     let back = api.get("/v1/inventory/MUG").await;
     assert_eq!(back.body, current.body);
+}
+
+#[tokio::test]
+async fn with_limited_stock_off_stock_that_cannot_be_read_is_refused() {
+    let api = TestApi::open().await;
+    api.limited_stock.set(Position::Off);
+    api.set("MUG", json!({"available": 40})).await;
+    assert_eq!(api.get("/v1/inventory/MUG").await.body["availability"], "in_stock");
+    api.faults.refuse("BatchGetItem", MAX_ATTEMPTS);
+    api.get("/v1/inventory/MUG").await.assert_problem(StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(api.get("/v1/inventory/MUG").await.status, StatusCode::OK, "when the table is back");
 }
 
 #[tokio::test]

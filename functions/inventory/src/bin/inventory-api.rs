@@ -1,9 +1,11 @@
+use contracts::Switch;
 use inventory::{HeldPartitions, Store, routes};
 use lambda_kit::{
     MainResult, aws,
     dynamodb::Table,
     http::{self, limit::Limits},
     jwt::Verifier,
+    switch::FeatureSwitch,
     telemetry,
 };
 
@@ -15,6 +17,8 @@ async fn main() -> MainResult {
     let limits = Limits::new(table.clone());
     let store = Store::new(table, HeldPartitions::from_env()?);
     let verifier = Verifier::from_env(&sdk)?;
+    let limited_stock = FeatureSwitch::from_env(&sdk, Switch::LimitedStock)?;
+    let checks = vec![store.health(), verifier.health()];
 
-    http::run(vec![store.health(), verifier.health()], limits.enforce(routes(store)), verifier).await
+    http::run(checks, limits.enforce(routes(store, limited_stock)), verifier).await
 }

@@ -13,6 +13,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
+mod counted;
 mod lost;
 mod shards;
 mod storm;
@@ -97,7 +98,7 @@ impl Warehouse {
 }
 
 fn context(order: &OrderId) -> CommandContext {
-    CommandContext { order_id: order.clone(), correlation_id: CorrelationId::try_from("cor").unwrap() }
+    CommandContext::new(order.clone(), CorrelationId::try_from("cor").unwrap())
 }
 
 fn held(order: &OrderId) -> Result<Value, String> {

@@ -26,7 +26,7 @@ use crate::{
 };
 
 const MINUTE: i64 = 60;
-const FUNCTION: &str = "ordersaga-test-orders-commands";
+const FUNCTION: &str = "ordersaga-test-orders-commands%3Alive";
 
 /// The sweeper, with orders that have the statuses that a test sets. All reservations are held since 1970.
 struct TestSweeper {

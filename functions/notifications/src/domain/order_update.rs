@@ -37,9 +37,8 @@ pub enum OrderUpdate {
 }
 
 impl OrderUpdate {
-    /// The types of events that customers are notified of.
-    pub const TYPES: [&str; 7] = [
-        OrderCreated::TYPE,
+    /// The types of events that customers are notified of at once. [`Self::Received`] waits (`confirmation`).
+    pub const TYPES: [&str; 6] = [
         OrderCompleted::TYPE,
         OrderCancelled::TYPE,
         PaymentPending::TYPE,
@@ -73,5 +72,10 @@ impl OrderUpdate {
             ShipmentDelivered::TYPE => Self::Delivered,
             _ => return Ok(None),
         }))
+    }
+
+    /// Whether the order has ended with this update.
+    pub const fn ends_order(&self) -> bool {
+        matches!(self, Self::Completed { .. } | Self::Cancelled { .. })
     }
 }

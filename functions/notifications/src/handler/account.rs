@@ -1,11 +1,11 @@
 //! Delivers messages about accounts.
 
 use aws_lambda_events::sqs::SqsMessage;
-use contracts::{AccountMessage, Recipient, events::Channel};
+use contracts::{AccountMessage, Recipient};
 
-use super::{AttemptOutcome, Notifier, NotifyError};
+use super::{AttemptOutcome, Notifier, NotifyError, try_email};
 use crate::{
-    domain::{DeliveryOutcome, Notification, StoredContact, account_email, account_text},
+    domain::{DeliveryOutcome, Notification, Provider, StoredContact, account_email, account_text},
     provider_guard::Clock,
 };
 
@@ -50,22 +50,25 @@ impl Notifier {
         match recipient {
             Recipient::Email(address) => {
                 let email = account_email(&about.content, self.shop_url.as_deref())?;
-                if let Err(not_sent) = self.email_guard.acquire(clock).await {
-                    return self.postpone(notification, message, not_sent).await;
+                match self.email.acquire(clock).await {
+                    Ok(provider) => {
+                        let attempt = try_email(provider, &about.user_id, address, &email, clock);
+                        self.with_lease(notification, message, clock, attempt).await
+                    }
+                    Err(not_sent) => self.postpone(notification, message, not_sent).await,
                 }
-                let attempt = self.try_email_to(&about.user_id, address, &email, clock);
-                self.with_lease(notification, message, clock, attempt).await
             }
             Recipient::Sms(number) => {
                 let text = account_text(&about.content).ok_or(NotifyError::Message)?;
-                if let Err(not_sent) = self.sms_guard.acquire(clock).await {
+                // While SMS are off, the code is dropped: it would be too old when they are on again.
+                if let Err(not_sent) = self.acquire_sms(clock).await {
                     return self.postpone(notification, message, not_sent).await;
                 }
                 // No e-mail replaces it: the code must show who reads the messages to this number.
                 let attempt = async {
                     match self.sms_guard.send(clock, || self.sms_sender.send(number, &text)).await {
                         Ok(provider_id) => {
-                            AttemptOutcome::Finished(DeliveryOutcome::Sent { by: Channel::Sms, provider_id })
+                            AttemptOutcome::Finished(DeliveryOutcome::Sent { by: Provider::Sns, provider_id })
                         }
                         Err(not_sent) => not_sent.into(),
                     }

@@ -2,11 +2,14 @@
 //! between it is sent once more, and never a third time, since whether it was sent is unknown.
 
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
-use contracts::events::{Channel, Undelivered};
+use contracts::{
+    EventId,
+    events::{Channel, Undelivered},
+};
 use jiff::Timestamp;
 use lambda_kit::dynamodb::{
-    Conflict, Expression, Item, OUTBOX, TableError, condition_failed, key, number, number_of, outbox,
-    refused_item, string,
+    Conflict, EXPIRES_AT, Expression, Item, OUTBOX, TableError, condition_failed, key, number, number_of,
+    outbox, refused_item, string,
 };
 
 use super::{RECORD_SECONDS, Store};
@@ -20,6 +23,8 @@ pub const LEASE_SECONDS: i64 = 60;
 /// Tries with an unknown result: the first, and one repeat of it.
 const MAX_UNCERTAIN_ATTEMPTS: u32 = 2;
 
+/// The sort key of an e-mail's record.
+const EMAIL: &str = "EMAIL";
 const STATE: &str = "state";
 const SENDING: &str = "sending";
 /// Certainly not sent; it will be retried.
@@ -27,6 +32,8 @@ const WAITING: &str = "waiting";
 const SENT: &str = "sent";
 const FAILED: &str = "failed";
 const GIVEN_UP: &str = "given_up";
+/// A later notification made it unnecessary before it was due, or its customer is gone.
+const SUPERSEDED: &str = "superseded";
 const HOLDER: &str = "holder";
 const LEASE_UNTIL: &str = "lease_until";
 // The attribute keeps its first name, because stored items have it.
@@ -37,7 +44,7 @@ const PUBLISHED: &str = "told";
 pub enum Lease {
     /// `published` events have been published about it.
     Held { published: u64 },
-    /// It was sent, or can never be sent.
+    /// It was sent, can never be sent, or is no longer necessary.
     Done,
     /// Another attempt is running, or crashed less than a lease ago.
     Busy,
@@ -94,6 +101,37 @@ impl Store {
         }
     }
 
+    /// Marks a message as unnecessary, unless it was sent or is being sent. Idempotent.
+    pub async fn supersede(&self, event_id: &EventId, now: Timestamp) -> Result<(), TableError> {
+        const OPERATION: &str = "superseding a message";
+        let mut item = key(format!("MESSAGE#{event_id}"), EMAIL);
+        item.insert(STATE.to_owned(), string(SUPERSEDED));
+        item.insert(EXPIRES_AT.to_owned(), number(now.as_second() + RECORD_SECONDS));
+        let (Ok(()) | Err(Conflict)) = self.table.put_if(OPERATION, item, "attribute_not_exists(pk)").await?;
+        Ok(())
+    }
+
+    /// Ends a message of a customer who is gone, unless it was sent or given up. Idempotent.
+    pub async fn abandon(&self, notification: Notification<'_>) -> Result<(), TableError> {
+        let update = Expression::new("SET #state = :superseded REMOVE holder, lease_until, unsure")
+            .name("#state", STATE)
+            .value(":superseded", string(SUPERSEDED));
+        let unfinished = Expression::new("#state IN (:sending, :waiting)")
+            .value(":sending", string(SENDING))
+            .value(":waiting", string(WAITING));
+        let (Ok(()) | Err(Conflict)) = self
+            .table
+            .update_if("abandoning a message", message_key(notification), update, unfinished)
+            .await?;
+        Ok(())
+    }
+
+    /// Whether a message was marked as unnecessary.
+    pub async fn is_superseded(&self, notification: Notification<'_>) -> Result<bool, TableError> {
+        let item = self.table.get_item("reading a message", message_key(notification)).await?;
+        Ok(item.is_some_and(|item| item.get(STATE) == Some(&string(SUPERSEDED))))
+    }
+
     /// The number of events that have been published about a message.
     pub async fn published_count(&self, notification: Notification<'_>) -> Result<u64, TableError> {
         let item = self.table.get_item("reading a message", message_key(notification)).await?;
@@ -130,15 +168,16 @@ impl Store {
         const OPERATION: &str = "recording a message";
         let event =
             notification.event(outcome, published + 1, now).map_err(|e| TableError::item(OPERATION, e))?;
-        let (state, result) = match outcome {
-            DeliveryOutcome::Sent { provider_id, .. } => (SENT, provider_id.as_str()),
-            DeliveryOutcome::Failed(reason) => (FAILED, name(*reason)),
-            DeliveryOutcome::GivenUp(reason) => (GIVEN_UP, name(*reason)),
+        let (state, result, provider) = match outcome {
+            DeliveryOutcome::Sent { by, provider_id } => (SENT, provider_id.as_str(), Some(*by)),
+            DeliveryOutcome::Failed(reason) => (FAILED, name(*reason), None),
+            DeliveryOutcome::GivenUp(reason) => (GIVEN_UP, name(*reason), None),
         };
         let events = outbox(event.as_slice()).map_err(|e| TableError::item(OPERATION, e))?;
+        let sent_by = provider.map(|_| ", provider = :provider").unwrap_or_default();
         let update = Expression::new(format!(
-            "SET #state = :state, #result = :result, ended_at = :now, {PUBLISHED} = :told, #outbox = :outbox \
-             REMOVE {LEASE_UNTIL}, {HOLDER}, unsure"
+            "SET #state = :state, #result = :result, ended_at = :now, expires_at = :expires, {PUBLISHED} = :told, \
+             #outbox = :outbox{sent_by} REMOVE {LEASE_UNTIL}, {HOLDER}, unsure"
         ))
         .name("#state", STATE)
         .name("#result", "result")
@@ -146,8 +185,14 @@ impl Store {
         .value(":state", string(state))
         .value(":result", string(result))
         .value(":now", number(now.as_second()))
+        // A message that is given up may never have been leased.
+        .value(":expires", number(now.as_second() + RECORD_SECONDS))
         .value(":told", number(published + 1))
         .value(":outbox", events);
+        let update = match provider {
+            Some(provider) => update.value(":provider", string(provider.as_str())),
+            None => update,
+        };
         let not_final = Expression::new("attribute_not_exists(#state) OR NOT #state IN (:sent, :failed)")
             .value(":sent", string(SENT))
             .value(":failed", string(FAILED));
@@ -160,7 +205,7 @@ impl Store {
 fn refused(item: &Item, holder: &str, now: i64) -> Lease {
     let is = |name, value| item.get(name) == Some(&string(value));
     match () {
-        () if is(STATE, SENT) || is(STATE, FAILED) => Lease::Done,
+        () if is(STATE, SENT) || is(STATE, FAILED) || is(STATE, SUPERSEDED) => Lease::Done,
         // Our own write, whose answer was lost.
         () if is(HOLDER, holder) => Lease::Held { published: published(item) },
         () if number_of(item, LEASE_UNTIL).is_some_and(|until: i64| until > now) => Lease::Busy,
@@ -183,7 +228,7 @@ const fn name(reason: Undelivered) -> &'static str {
 
 fn message_key(notification: Notification<'_>) -> Item {
     let channel = match notification.channel {
-        Channel::Email => "EMAIL",
+        Channel::Email => EMAIL,
         Channel::Sms => "SMS",
     };
     key(format!("MESSAGE#{}", notification.id()), channel)

@@ -1,7 +1,7 @@
 //! Messages about accounts, and what customers get whose address or number is not verified.
 
 use contracts::{
-    AccountContent, AccountMessage, Recipient, UserId,
+    AccountContent, AccountMessage, Position, Recipient, UserId,
     events::{Channel, NotificationSent},
 };
 use jiff::Timestamp;
@@ -63,6 +63,15 @@ async fn a_code_for_a_number_goes_by_sms_and_never_by_email() {
     fixture.sns(100, down()).await;
     fixture.receive_account(&to_phone(&anna)).await.unwrap_err();
     assert!(fixture.sent_emails().await.is_empty());
+}
+
+#[tokio::test]
+async fn with_sms_off_a_code_for_a_number_is_dropped() {
+    let (fixture, anna) = (Fixture::open().await, UserId::generate());
+    fixture.notifier.sms_switch.set(Position::Off);
+    fixture.receive_account(&to_phone(&anna)).await.unwrap();
+    assert!(fixture.sent_sms().await.is_empty() && fixture.sent_emails().await.is_empty());
+    assert!(fixture.requeued().await.is_empty(), "it would be too old when SMS are on again");
 }
 
 #[tokio::test]

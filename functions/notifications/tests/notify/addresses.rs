@@ -57,8 +57,11 @@ fn bounce(kind: &str) -> Value {
     }})
 }
 
-fn complaint() -> Value {
-    json!({"eventType": "Complaint", "complaint": {"complainedRecipients": [{"emailAddress": ADDRESS}]}})
+/// A complaint of the kind that the recipient's provider reports, if it reports one.
+fn complaint(kind: Option<&str>) -> Value {
+    json!({"eventType": "Complaint", "complaint": {
+        "complaintFeedbackType": kind, "complainedRecipients": [{"emailAddress": ADDRESS}],
+    }})
 }
 
 async fn hears(fixture: &Fixture, body: &str) {
@@ -67,7 +70,7 @@ async fn hears(fixture: &Fixture, body: &str) {
 
 #[tokio::test]
 async fn e_mail_to_an_address_stops_after_a_bounce_or_a_complaint() {
-    for event in [bounce("Permanent"), complaint()] {
+    for event in [bounce("Permanent"), complaint(None), complaint(Some("abuse"))] {
         let anna = UserId::generate();
         let fixture = Fixture::with(&anna, EMAIL).await;
         hears(&fixture, &feedback(&anna, event, ADDRESS)).await;
@@ -86,14 +89,17 @@ async fn e_mail_to_an_address_stops_after_a_bounce_or_a_complaint() {
 }
 
 #[tokio::test]
-async fn feedback_about_a_full_mailbox_an_old_address_or_an_unknown_user_changes_nothing() {
+async fn feedback_about_a_full_mailbox_an_old_address_an_unknown_user_or_no_spam_changes_nothing() {
     let anna = UserId::generate();
     let fixture = Fixture::with(&anna, EMAIL).await;
     hears(&fixture, &feedback(&anna, bounce("Transient"), ADDRESS)).await;
+    hears(&fixture, &feedback(&anna, bounce("Undetermined"), ADDRESS)).await;
+    // The recipient has moved the e-mail out of the folder for spam.
+    hears(&fixture, &feedback(&anna, complaint(Some("not-spam")), ADDRESS)).await;
     hears(&fixture, &feedback(&anna, bounce("Permanent"), "old@example.com")).await;
     hears(&fixture, &feedback(&UserId::generate(), bounce("Permanent"), ADDRESS)).await;
     hears(&fixture, &feedback(&anna, json!({"eventType": "Delivery"}), ADDRESS)).await;
-    let untagged = feedback(&anna, complaint(), ADDRESS).replace("\"user\"", "\"other\"");
+    let untagged = feedback(&anna, complaint(None), ADDRESS).replace("\"user\"", "\"other\"");
     hears(&fixture, &untagged).await;
     fixture.receive(&completed(&anna)).await.unwrap();
     assert_eq!(fixture.sent_emails().await.len(), 1);
@@ -104,7 +110,7 @@ async fn a_complaint_after_the_erasure_restores_nothing() {
     let anna = UserId::generate();
     let fixture = Fixture::with(&anna, EMAIL).await;
     fixture.receive(&deleted(&anna, 2)).await.unwrap();
-    hears(&fixture, &feedback(&anna, complaint(), ADDRESS)).await;
+    hears(&fixture, &feedback(&anna, complaint(None), ADDRESS)).await;
     assert!(!format!("{:?}", fixture.items().await).contains(ADDRESS));
 }
 
@@ -118,7 +124,7 @@ async fn feedback_that_cannot_be_read_is_retried() {
 async fn a_suppressed_address_gets_no_sms_instead() {
     let anna = UserId::generate();
     let fixture = Fixture::with(&anna, SMS).await;
-    hears(&fixture, &feedback(&anna, complaint(), ADDRESS)).await;
+    hears(&fixture, &feedback(&anna, complaint(None), ADDRESS)).await;
     fixture.sns(6, down()).await;
     fixture.deliver(Channel::Sms, &completed(&anna), NOW, 1).await.unwrap_err();
     assert!(fixture.sent_emails().await.is_empty());

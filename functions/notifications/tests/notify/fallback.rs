@@ -1,7 +1,7 @@
 //! When SMS fails, the same text goes by e-mail.
 
 use contracts::{
-    UserId,
+    Position, UserId,
     events::{Channel, NotificationFailed, NotificationSent, Undelivered},
 };
 use wiremock::ResponseTemplate;
@@ -48,6 +48,21 @@ async fn with_the_breaker_open_sns_is_not_called_and_the_text_goes_by_email() {
     assert_eq!(mails, 5);
     fixture.receive_sms(&cancelled(&anna)).await.unwrap();
     assert_eq!((fixture.sent_sms().await.len(), fixture.sent_emails().await.len()), (calls, 6));
+}
+
+#[tokio::test]
+async fn with_sms_off_sns_is_not_called_and_the_text_goes_by_email() {
+    let anna = UserId::generate();
+    let fixture = Fixture::with(&anna, SMS).await;
+    fixture.notifier.sms_switch.set(Position::Off);
+    fixture.receive_sms(&cancelled(&anna)).await.unwrap();
+    fixture.receive_sms(&cancelled(&anna)).await.unwrap();
+    assert!(fixture.sent_sms().await.is_empty());
+    assert_email_instead(&fixture, &anna).await;
+
+    fixture.notifier.sms_switch.set(Position::On);
+    fixture.receive_sms(&completed_as(&anna, "after")).await.unwrap();
+    assert_eq!((fixture.sent_sms().await.len(), fixture.sent_emails().await.len()), (1, 1));
 }
 
 #[tokio::test]

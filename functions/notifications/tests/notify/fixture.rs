@@ -3,41 +3,52 @@
 use std::{
     num::NonZeroU32,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicI64, Ordering},
     },
 };
 
 use aws_lambda_events::sqs::SqsMessage;
+use aws_sdk_dynamodb::types::AttributeValue;
 use contracts::{
-    AccountContent, AccountMessage, CorrelationId, Currency, Envelope, EventPayload, IdempotencyKey,
-    MessageId, Money, NewEvent, OrderId, Recipient, UserId,
+    AccountContent, AccountMessage, CorrelationId, Currency, Envelope, EventId, EventPayload, IdempotencyKey,
+    MessageId, Money, NewEvent, OrderId, Position, Recipient, Switch, UserId,
     events::{
         Channel, NotificationPreferences, OrderCancelled, OrderCompleted, OrderCreated, PaymentRefunded,
         RefundCause, UserDeleted, UserRegistered, UserUpdated,
     },
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{
     breaker::Breaker,
     bucket::Bucket,
     dynamodb::{Item, Table},
-    limits::RateLimit,
+    limits::{RateLimit, SEND, SEND_BY_SMTP},
     sqs::MessageError,
+    switch::FeatureSwitch,
     testing::{self, Faults},
 };
-use notifications::{EmailSender, Notifier, ProviderGuard, Queues, RecipientBudget, SmsSender, Store};
+use lettre::transport::smtp::client::Certificate;
+use notifications::{
+    EmailGate, EmailSender, Guarded, Notifier, ProviderGuard, Queues, RecipientBudget, SmsSender, SmtpSender,
+    Store,
+};
 use serde_json::{Value, json};
 use wiremock::{
-    Mock, MockServer, Request, ResponseTemplate,
-    matchers::{any, body_string_contains, header_exists, path},
+    Mock, MockServer, Request, Respond, ResponseTemplate,
+    matchers::{any, body_string_contains, header, header_exists, path},
 };
 
 pub const NOW: i64 = 1_800_000_000;
+/// In seconds.
+pub const CONFIRMATION_DELAY: i64 = 60;
 /// The path of SES's SendEmail (API reference).
 const SES: &str = "/v2/email/outbound-emails";
 /// Text that only SNS's Publish requests contain (API reference).
 const SNS: &str = "Action=Publish";
+pub const SENDER: &str = "shop@example.com";
+pub const SMTP_USER: &str = "ordersaga";
+pub const SMTP_PASSWORD: &str = "a secret";
 pub const ADDRESS: &str = "anna@example.com";
 pub const PHONE: &str = "+14155550123";
 pub const CODE: &str = "12345678";
@@ -54,6 +65,32 @@ pub struct Fixture {
     pub provider_faults: Faults,
     /// The breaker's clock, in seconds after `NOW`.
     later: Arc<AtomicI64>,
+    smtp: Option<SmtpAt>,
+    smtp_secret: Secret,
+}
+
+/// A secret of Secrets Manager.
+#[derive(Clone, Default)]
+struct Secret(Arc<Mutex<String>>);
+
+impl Secret {
+    fn store(&self, secret: &Value) {
+        *self.0.lock().unwrap() = secret.to_string();
+    }
+}
+
+impl Respond for Secret {
+    fn respond(&self, _: &Request) -> ResponseTemplate {
+        ResponseTemplate::new(200).set_body_json(json!({"SecretString": *self.0.lock().unwrap()}))
+    }
+}
+
+/// The second provider of e-mail.
+#[derive(Clone)]
+pub struct SmtpAt {
+    pub url: String,
+    /// Trusted in addition to Mozilla's.
+    pub roots: Vec<Certificate>,
 }
 
 impl Fixture {
@@ -63,6 +100,10 @@ impl Fixture {
     }
 
     pub async fn at_rate(per_second: u32) -> Self {
+        Self::build(per_second, None).await
+    }
+
+    async fn build(per_second: u32, smtp: Option<SmtpAt>) -> Self {
         let provider = MockServer::start().await;
         // Last, so that a test's faults take precedence.
         let mail = ResponseTemplate::new(200).set_body_json(json!({"MessageId": "m-1"}));
@@ -72,9 +113,13 @@ impl Fixture {
              <MessageId>t-1</MessageId></PublishResult></PublishResponse>",
         );
         Mock::given(body_string_contains(SNS)).respond_with(text).with_priority(8).mount(&provider).await;
+        let smtp_secret = Secret::default();
+        let read = Mock::given(header("x-amz-target", "secretsmanager.GetSecretValue"));
+        read.respond_with(smtp_secret.clone()).with_priority(8).mount(&provider).await;
         let (table, faults) = testing::table(&[]).await;
         let later = Arc::new(AtomicI64::new(0));
-        let (notifier, provider_faults) = notifier(&provider.uri(), &table, &later, per_second);
+        let (notifier, provider_faults) =
+            notifier(&provider.uri(), &table, &later, per_second, smtp.as_ref());
         Self {
             provider: Arc::new(provider),
             notifier: Arc::new(notifier),
@@ -82,13 +127,15 @@ impl Fixture {
             faults,
             provider_faults,
             later,
+            smtp,
+            smtp_secret,
         }
     }
 
     /// Another instance of the function.
     pub fn another_instance(&self, per_second: u32) -> Self {
         let (notifier, provider_faults) =
-            notifier(&self.provider.uri(), &self.table, &self.later, per_second);
+            notifier(&self.provider.uri(), &self.table, &self.later, per_second, self.smtp.as_ref());
         Self { notifier: Arc::new(notifier), provider_faults, ..self.clone() }
     }
 
@@ -99,6 +146,34 @@ impl Fixture {
         fixture
     }
 
+    /// As `with`, and with a second provider of e-mail, whose secret is filled in.
+    pub async fn with_smtp(anna: &UserId, wants: NotificationPreferences, smtp: SmtpAt) -> Self {
+        let fixture = Self::build(1000, Some(smtp)).await;
+        fixture.store_smtp_secret(&json!({"user": SMTP_USER, "password": SMTP_PASSWORD}));
+        fixture.receive(&updated(anna, 1, ADDRESS, wants)).await.unwrap();
+        fixture
+    }
+
+    /// Stores the secret of the SMTP server.
+    pub fn store_smtp_secret(&self, secret: &Value) {
+        self.smtp_secret.store(secret);
+    }
+
+    /// Switches a breaker, as `cargo ops breaker set` does, and waits until instances read it.
+    pub async fn switch_breaker(&self, dependency: &str, mode: &str) {
+        let table = &self.table;
+        let update = table.client.update_item().table_name(&table.name);
+        let update = update
+            .key("pk", AttributeValue::S(format!("BREAKER#{dependency}")))
+            .key("sk", AttributeValue::S("BREAKER".to_owned()))
+            .update_expression("SET #mode = :mode ADD version :one")
+            .expression_attribute_names("#mode", "mode")
+            .expression_attribute_values(":mode", AttributeValue::S(mode.to_owned()))
+            .expression_attribute_values(":one", AttributeValue::N("1".to_owned()));
+        update.send().await.unwrap();
+        self.wait(2);
+    }
+
     /// Sets the response to the next `count` e-mails.
     pub async fn ses(&self, count: u64, answer: ResponseTemplate) {
         Mock::given(path(SES)).respond_with(answer).up_to_n_times(count).mount(&self.provider).await;
@@ -107,6 +182,11 @@ impl Fixture {
     /// Sets the response to all e-mails.
     pub async fn ses_by(&self, answers: impl wiremock::Respond + 'static) {
         Mock::given(path(SES)).respond_with(answers).mount(&self.provider).await;
+    }
+
+    /// Sets the response to the next e-mail.
+    pub async fn ses_once_by(&self, answer: impl wiremock::Respond + 'static) {
+        Mock::given(path(SES)).respond_with(answer).up_to_n_times(1).mount(&self.provider).await;
     }
 
     /// Sets the response to the next `count` SMS messages.
@@ -248,24 +328,36 @@ impl Fixture {
     }
 }
 
-fn notifier(url: &str, table: &Table, later: &Arc<AtomicI64>, per_second: u32) -> (Notifier, Faults) {
+fn notifier(
+    url: &str,
+    table: &Table,
+    later: &Arc<AtomicI64>,
+    per_second: u32,
+    smtp: Option<&SmtpAt>,
+) -> (Notifier, Faults) {
     let (sdk, provider_faults) = testing::sdk_config(url);
     let rate = RateLimit::per_second(1, NonZeroU32::new(per_second).unwrap());
-    let guard = |name| {
+    let guard = |name, policy| {
         let clock = Arc::clone(later);
         let breaker = Breaker::with_clock(table.clone(), name, move || {
             Timestamp::from_second(NOW + clock.load(Ordering::SeqCst)).unwrap()
         });
-        ProviderGuard::new(breaker, Bucket::new(table.clone(), name, rate))
+        ProviderGuard::new(breaker, Bucket::new(table.clone(), name, rate), policy)
     };
+    let ses = EmailSender::new(&sdk, SENDER.to_owned(), Some("settings".to_owned()));
+    let smtp = smtp.map(|SmtpAt { url, roots }| {
+        let sender = SmtpSender::new(&sdk, url, SENDER, "secret".to_owned(), roots).unwrap();
+        Guarded { sender, guard: guard("smtp", SEND_BY_SMTP) }
+    });
     let notifier = Notifier {
-        email_guard: guard("email"),
-        sms_guard: guard("sms"),
-        email_sender: EmailSender::new(&sdk, "shop@example.com".to_owned(), Some("settings".to_owned())),
+        email: EmailGate { ses: Guarded { sender: ses, guard: guard("email", SEND) }, smtp },
+        sms_guard: guard("sms", SEND),
         sms_sender: SmsSender::new(&sdk),
+        sms_switch: FeatureSwitch::fixed(Switch::Sms, Position::On),
         queues: Queues::new(&sdk, format!("{url}/1/email"), format!("{url}/1/sms"), format!("{url}/1/codes")),
         sms_countries: "+1".parse().unwrap(),
         recipients: RecipientBudget::new(table.clone()),
+        confirmation_delay: SignedDuration::from_secs(CONFIRMATION_DELAY),
         shop_url: Some("https://shop.example".to_owned()),
         store: Store::new(table.clone()),
     };
@@ -353,12 +445,13 @@ fn order_named(user: &UserId, key: &str) -> OrderId {
 }
 
 pub fn created(user: &UserId) -> Envelope {
-    event(
-        order_of(user).as_str(),
-        Some(user),
-        1,
-        &OrderCreated { items: vec![], total: AMOUNT, discount: None },
-    )
+    let order = order_of(user);
+    let mut event =
+        event(order.as_str(), Some(user), 1, &OrderCreated { items: vec![], total: AMOUNT, discount: None });
+    // An order's end is known to supersede this event by its id.
+    event.source = "orders".to_owned();
+    event.event_id = EventId::derive("orders", order.as_str(), 1);
+    event
 }
 
 pub fn completed(user: &UserId) -> Envelope {

@@ -6,9 +6,9 @@ use contracts::{
     EventPayload, UserId,
     events::{Channel, NotificationFailed, NotificationSent, Undelivered},
 };
-use lambda_kit::{aws::MAX_ATTEMPTS, limits::NOTIFICATION_RECEIVES};
+use lambda_kit::{aws::MAX_ATTEMPTS, dynamodb::EXPIRES_AT, limits::NOTIFICATION_RECEIVES};
 use serde_json::json;
-use wiremock::ResponseTemplate;
+use wiremock::{Request, ResponseTemplate};
 
 use crate::fixture::*;
 
@@ -100,6 +100,28 @@ async fn after_a_crash_between_sending_and_recording_a_message_is_sent_again_at_
     assert_eq!(fixture.sent_emails().await.len(), 2);
     let failed: NotificationFailed = fixture.published().await[0].decode().unwrap();
     assert_eq!(failed.reason, Undelivered::Uncertain);
+    // A person has moved it back from the dead letters, to be sent after all.
+    fixture.receive_at(&event, NOW + 7200).await.unwrap();
+    assert_eq!(fixture.sent_emails().await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_message_that_was_begun_ends_when_its_customer_is_gone() {
+    let anna = UserId::generate();
+    let fixture = Fixture::with(&anna, EMAIL).await;
+    let event = completed(&anna);
+    crash_while_sending(&fixture, &event, NOW).await;
+    fixture.receive(&deleted(&anna, 9)).await.unwrap();
+    fixture.receive_at(&event, NOW + 60).await.unwrap();
+    let items = fixture.items().await;
+    let states: Vec<&str> = items
+        .iter()
+        .filter(|item| item["sk"].as_s().unwrap() == "EMAIL")
+        .map(|item| item["state"].as_s().unwrap().as_str())
+        .collect();
+    // That of the end, and that of the confirmation.
+    assert_eq!(states, ["superseded", "superseded"]);
+    assert_eq!(fixture.sent_emails().await.len(), 1);
 }
 
 #[tokio::test]
@@ -143,7 +165,78 @@ async fn lost_answers_of_the_table_send_no_second_message() {
 }
 
 #[tokio::test]
-async fn a_message_costs_three_writes_and_one_read_of_the_table_and_one_call_of_the_provider() {
+async fn a_message_that_was_sent_and_could_not_be_recorded_is_recorded_later_and_not_sent_again() {
+    let anna = UserId::generate();
+    let fixture = Fixture::with(&anna, EMAIL).await;
+    // From the moment on when SES has the e-mail, the table takes no writes.
+    let faults = fixture.faults.clone();
+    let taken = move |_: &Request| {
+        faults.refuse("UpdateItem", MAX_ATTEMPTS);
+        ResponseTemplate::new(200).set_body_json(json!({"MessageId": "m-2"}))
+    };
+    fixture.ses_by(taken).await;
+    fixture.receive(&completed(&anna)).await.unwrap();
+    assert!(fixture.published().await.is_empty());
+    let copies = fixture.queued("SendMessage").await;
+    let [copy] = copies.as_slice() else { panic!("{copies:?}") };
+    let sent = &copy["MessageAttributes"]["Sent"]["StringValue"];
+    let attributes = json!({"Sent": {"stringValue": sent, "dataType": "String"}});
+    let body = copy["MessageBody"].as_str().unwrap();
+    let again = |later| fixture.message_with("notifications-email", body, NOW + later, 1, &attributes);
+    // The table is still away.
+    fixture.faults.refuse("UpdateItem", MAX_ATTEMPTS);
+    again(60).await.unwrap();
+    assert_eq!(fixture.queued("SendMessage").await.len(), 2);
+    again(120).await.unwrap();
+    again(121).await.unwrap();
+    let published = fixture.published().await;
+    let [event] = published.as_slice() else { panic!("{published:?}") };
+    assert_eq!(event.decode::<NotificationSent>().unwrap().sent_by, Channel::Email);
+    assert_eq!(fixture.sent_emails().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_message_that_could_neither_be_recorded_nor_put_back_is_sent_once_more_and_recorded() {
+    let anna = UserId::generate();
+    let fixture = Fixture::with(&anna, EMAIL).await;
+    // From the moment on when SES has the e-mail, neither the table nor the queue takes anything.
+    let (table, queue) = (fixture.faults.clone(), fixture.provider_faults.clone());
+    let taken = move |_: &Request| {
+        table.refuse("UpdateItem", MAX_ATTEMPTS);
+        queue.refuse("SendMessage", MAX_ATTEMPTS);
+        ResponseTemplate::new(200).set_body_json(json!({"MessageId": "m-2"}))
+    };
+    fixture.ses_once_by(taken).await;
+    fixture.receive(&completed(&anna)).await.unwrap_err();
+    assert_eq!(fixture.hidden().await, [60], "a retry that is earlier meets the lease");
+    assert!(fixture.published().await.is_empty());
+    fixture.receive_at(&completed(&anna), NOW + 60).await.unwrap();
+    fixture.receive_at(&completed(&anna), NOW + 120).await.unwrap();
+    assert_eq!(fixture.sent_emails().await.len(), 2);
+    let published = fixture.published().await;
+    let [event] = published.as_slice() else { panic!("{published:?}") };
+    assert_eq!(event.decode::<NotificationSent>().unwrap().sent_by, Channel::Email);
+}
+
+#[tokio::test]
+async fn the_record_of_a_message_that_was_given_up_before_any_try_expires() {
+    let anna = UserId::generate();
+    let fixture = Fixture::with(&anna, BOTH).await;
+    // The lease; the write that gives the message up succeeds again.
+    fixture.faults.refuse("UpdateItem", 2 * MAX_ATTEMPTS);
+    let delivered = fixture.deliver(Channel::Sms, &completed(&anna), NOW, NOTIFICATION_RECEIVES).await;
+    delivered.unwrap_err();
+    assert!(fixture.sent_sms().await.is_empty());
+    fixture.published().await[0].decode::<NotificationFailed>().unwrap();
+    let items = fixture.items().await;
+    assert!(
+        items.iter().all(|item| item.contains_key(EXPIRES_AT) || item["sk"].as_s().unwrap() == "CONTACT")
+    );
+}
+
+#[tokio::test]
+async fn the_message_of_an_orders_end_costs_four_writes_and_one_read_of_the_table_and_one_call_of_the_provider()
+ {
     let anna = UserId::generate();
     let fixture = Fixture::with(&anna, EMAIL).await;
     fixture.receive(&completed_as(&anna, "first")).await.unwrap();
@@ -151,9 +244,9 @@ async fn a_message_costs_three_writes_and_one_read_of_the_table_and_one_call_of_
     fixture.receive(&completed(&anna)).await.unwrap();
     let mut calls = fixture.faults.calls();
     calls.sort();
-    // The reads of the contact, and of the breaker where a second has passed; the writes of turn, lease and
-    // record.
+    // The reads of the contact, and of the breaker where a second has passed; the writes of the superseded
+    // confirmation, turn, lease and record.
     let reads = calls.iter().filter(|call| *call == "GetItem").count();
     assert!((1..=2).contains(&reads), "{calls:?}");
-    assert_eq!(calls[reads..], ["UpdateItem"; 3]);
+    assert_eq!(calls[reads..], ["PutItem", "UpdateItem", "UpdateItem", "UpdateItem"]);
 }

@@ -12,7 +12,7 @@ use lambda_kit::{
 };
 use serde::Serialize;
 
-use super::{priced, request::PlaceOrder};
+use super::{OrderRules, priced, request::PlaceOrder};
 use crate::{
     domain::{Rejected, quote},
     forecast::Forecast,
@@ -86,6 +86,7 @@ struct QuotedLine {
 async fn show(
     State(store): State<Store>,
     Extension(forecast): Extension<Forecast>,
+    Extension(rules): Extension<OrderRules>,
     limit: Limited,
     identity: Identity,
     Body(body): Body<PlaceOrder>,
@@ -94,8 +95,10 @@ async fn show(
     // The limit is checked during the read, so it costs no time. Inventory and fulfillment are called only
     // after it, because orders need their capacity.
     let lookup = store.lookup(None, &identity.user_id, &skus, code);
-    let found = limit.take_during(&identity.user_id, lookup).await?;
-    let (items, offer) = priced(&body, &found.prices, &found.discount, now)?;
+    let lookup = limit.take_during(&identity.user_id, lookup);
+    let (found, accepts_discounts) = tokio::join!(lookup, rules.accepts(code, now));
+    let found = found?;
+    let (items, offer) = priced(&body, &found.prices, accepts_discounts.then_some(&found.discount), now)?;
     let quoted = quote(items, offer.as_ref()).map_err(Rejected::into_problem)?;
     let (available, serviceable) =
         tokio::join!(forecast.availabilities(body.lines(), now), forecast.serves(body.country()));

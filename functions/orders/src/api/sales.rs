@@ -1,4 +1,5 @@
-//! `GET /v1/reports/sales`: what was sold on each day, for administrators.
+//! `GET /v2/reports/sales`: what was sold on each day, for administrators. Version 1 has the cancellations as an object,
+//! whose names a generated client cannot know.
 
 use axum::{
     Json,
@@ -7,8 +8,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use contracts::{Currency, Money};
-use jiff::{ToSpan, civil::Date};
-use lambda_kit::http::{Admin, List, Problem, Query};
+use jiff::{
+    ToSpan,
+    civil::{Date, date},
+};
+use lambda_kit::http::{Admin, Deprecation, List, Problem, Query};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -16,6 +20,14 @@ use super::view::CACHE;
 use crate::{
     domain::{DailyTotals, SalesMetric},
     store::Store,
+};
+
+/// Of version 1.
+pub(super) static VERSION_1: Deprecation = Deprecation {
+    since: date(2026, 12, 1),
+    // Half a year, in which clients change to version 2.
+    sunset: date(2027, 6, 1),
+    successor: "/v2/reports/sales",
 };
 
 /// The longest report.
@@ -38,6 +50,28 @@ pub(super) struct DayView {
     /// Of what was completed, by currency.
     revenue: Vec<Money>,
     /// By reason.
+    cancellations: Vec<Cancellations>,
+}
+
+/// The orders that were cancelled for one reason.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+struct Cancellations {
+    reason: String,
+    orders: i64,
+}
+
+/// One day in version 1.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "DayViewV1"))]
+pub(super) struct DayV1 {
+    date: Date,
+    orders: i64,
+    completed: i64,
+    /// Of what was completed, by currency.
+    revenue: Vec<Money>,
+    /// By reason.
     cancellations: BTreeMap<String, i64>,
 }
 
@@ -45,8 +79,25 @@ pub(super) struct DayView {
 pub(super) async fn sales(
     State(store): State<Store>,
     _: Admin,
-    Query(Range { from, to }): Query<Range>,
+    Query(range): Query<Range>,
 ) -> Result<Response, Problem> {
+    report(days(&store, range).await?)
+}
+
+/// The same in version 1.
+pub(super) async fn sales_v1(
+    State(store): State<Store>,
+    _: Admin,
+    Query(range): Query<Range>,
+) -> Result<Response, Problem> {
+    report(days(&store, range).await?.into_iter().map(DayV1::from).collect())
+}
+
+fn report<D: Serialize>(days: Vec<D>) -> Result<Response, Problem> {
+    Ok(([(header::CACHE_CONTROL, CACHE)], Json(List::whole(days))).into_response())
+}
+
+async fn days(store: &Store, Range { from, to }: Range) -> Result<Vec<DayView>, Problem> {
     let (from, to) = (date_of("from", from)?, date_of("to", to)?);
     if from > to {
         return Err(Problem::field("to", "must not be before `from`"));
@@ -56,8 +107,7 @@ pub(super) async fn sales(
     }
     let mut sold = store.sales(from, to).await?;
     let days = from.series(1.day()).take_while(|day| *day <= to);
-    let days = days.map(|day| DayView::new(day, sold.remove(&day).unwrap_or_default())).collect();
-    Ok(([(header::CACHE_CONTROL, CACHE)], Json(List::whole(days))).into_response())
+    Ok(days.map(|day| DayView::new(day, sold.remove(&day).unwrap_or_default())).collect())
 }
 
 fn date_of(name: &str, date: Option<String>) -> Result<Date, Problem> {
@@ -68,7 +118,7 @@ fn date_of(name: &str, date: Option<String>) -> Result<Date, Problem> {
 
 impl DayView {
     fn new(date: Date, totals: DailyTotals) -> Self {
-        let empty = Self { date, orders: 0, completed: 0, revenue: vec![], cancellations: BTreeMap::new() };
+        let empty = Self { date, orders: 0, completed: 0, revenue: vec![], cancellations: vec![] };
         totals.into_iter().fold(empty, |mut day, (metric, count)| {
             match metric {
                 SalesMetric::Orders => day.orders = count,
@@ -78,10 +128,20 @@ impl DayView {
                     day.revenue
                         .extend(Currency::from_code(&code).map(|currency| Money::new(count, currency)));
                 }
-                SalesMetric::Cancelled(reason) => drop(day.cancellations.insert(reason, count)),
+                SalesMetric::Cancelled(reason) => {
+                    day.cancellations.push(Cancellations { reason, orders: count });
+                }
             }
             day
         })
+    }
+}
+
+impl From<DayView> for DayV1 {
+    fn from(DayView { date, orders, completed, revenue, cancellations }: DayView) -> Self {
+        let cancellations =
+            cancellations.into_iter().map(|Cancellations { reason, orders }| (reason, orders));
+        Self { date, orders, completed, revenue, cancellations: cancellations.collect() }
     }
 }
 

@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 
 use axum::body::Body as HttpBody;
-use contracts::{UserId, saga::UndoOutcome};
+use contracts::{Position, UserId, saga::UndoOutcome};
 use futures::future::join_all;
 use lambda_kit::{
     dynamodb::{Table, key, number},
@@ -17,8 +17,9 @@ mod customers;
 mod letters;
 mod limits;
 mod money;
+mod switches;
 
-use crate::testing::{cancel_after, complete, correlation_id, sku, unanswered, usd};
+use crate::testing::{cancel_after, complete, correlation_id, rules, sku, unanswered, usd};
 
 /// The API over a table that sells mugs for 42 and cups for 5 dollars, and tea for 3 euros.
 pub(super) struct TestApi {
@@ -27,6 +28,8 @@ pub(super) struct TestApi {
     table: Table,
     pub faults: Faults,
     pub tokens: Tokens,
+    pub rules: OrderRules,
+    pub limited_stock: FeatureSwitch,
     anna: UserId,
 }
 
@@ -36,10 +39,10 @@ pub(super) async fn api() -> TestApi {
 
 /// With what answers quotes.
 pub(super) async fn api_with(forecast: Forecast) -> TestApi {
-    api_that(RequireVerifiedEmail(false), forecast).await
+    api_that(rules(), forecast).await
 }
 
-async fn api_that(require_verified_email: RequireVerifiedEmail, forecast: Forecast) -> TestApi {
+async fn api_that(rules: OrderRules, forecast: Forecast) -> TestApi {
     let (table, faults) = table(&[]).await;
     let (store, tokens) = (crate::testing::store(table.clone()), Tokens::new());
     store.record_price(&sku("MUG"), 1, Some(usd(4200))).await.unwrap().unwrap();
@@ -48,9 +51,10 @@ async fn api_that(require_verified_email: RequireVerifiedEmail, forecast: Foreca
     store.record_price(&sku("TEA"), 1, Some(euros)).await.unwrap().unwrap();
     store.record_price(&sku("OLD"), 2, None).await.unwrap().unwrap();
     faults.reset();
-    let routes = routes(store.clone(), forecast, require_verified_email);
+    let limited_stock = forecast.limited_stock.clone();
+    let routes = routes(store.clone(), forecast, rules.clone());
     let app = App::new(Limits::new(table.clone()).enforce(routes), tokens.verifier());
-    TestApi { app, store, table, faults, tokens, anna: UserId::generate() }
+    TestApi { app, store, table, faults, tokens, rules, limited_stock, anna: UserId::generate() }
 }
 
 impl TestApi {

@@ -31,7 +31,7 @@ async fn with_order_in() -> (Store, Table, Faults) {
 }
 
 fn context() -> CommandContext {
-    CommandContext { order_id: order_id(), correlation_id: correlation_id() }
+    CommandContext::new(order_id(), correlation_id())
 }
 
 fn record() -> OrderCommand {

@@ -29,10 +29,7 @@ impl ContextClient {
     /// When it was not done, or the outcome is unknown.
     pub async fn undo(&self, undo: &Undo, history: &History, reason: &str) -> Result<UndoOutcome, CallError> {
         let user_id = history.user_id.clone();
-        let context = CommandContext {
-            order_id: history.order_id.clone(),
-            correlation_id: correlation_id(history).clone(),
-        };
+        let context = CommandContext::new(history.order_id.clone(), correlation_id(history).clone());
         let command = undo.command(context, user_id, reason);
         let undone: Undone = self.0.call(undo.context.function(), &command).await?;
         Ok(undone.outcome)

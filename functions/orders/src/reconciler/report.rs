@@ -1,6 +1,6 @@
 //! The report of one run, for metrics and for the person who started it.
 
-use contracts::OrderId;
+use contracts::{OrderId, metrics};
 use lambda_kit::telemetry;
 use serde::Serialize;
 
@@ -119,12 +119,16 @@ impl ReconciliationReport {
         let unresolved = self.undo_failed + self.failed + self.skipped + self.refund_failed;
         for (kind, number) in [
             ("overdue", self.overdue),
-            ("mended", resolved),
-            ("unmended", unresolved),
+            ("resolved", resolved),
+            ("unresolved", unresolved),
             ("money_not_back", self.refunded + self.refund_failed),
             ("in_attention", self.in_attention),
         ] {
-            telemetry::found("CheckSagas", kind, u64::try_from(number).unwrap_or(u64::MAX));
+            // Without zeros. A run every ten minutes would make five paid metrics of a stage that does nothing.
+            if number > 0 {
+                let number = u64::try_from(number).unwrap_or(u64::MAX);
+                telemetry::emit_by(&metrics::ORDERS_RECONCILED, kind, number);
+            }
         }
     }
 }

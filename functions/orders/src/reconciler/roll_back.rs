@@ -166,10 +166,8 @@ impl Reconciler {
         compensations: Compensations,
         now: Timestamp,
     ) -> Result<OrderStatus, ReconcileError> {
-        let context = contracts::saga::CommandContext {
-            order_id: history.order_id.clone(),
-            correlation_id: correlation_id(history).clone(),
-        };
+        let context =
+            contracts::saga::CommandContext::new(history.order_id.clone(), correlation_id(history).clone());
         let cancel = OrderCommand::CancelOrder { context, failure, compensations };
         // By the saga's own command, so that the same metrics are counted and the same alarms are raised.
         match commands::take(&self.store, cancel, now).await? {

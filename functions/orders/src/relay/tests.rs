@@ -128,6 +128,23 @@ async fn only_new_orders_that_can_be_shipped_start_a_saga() {
 }
 
 #[tokio::test]
+async fn the_saga_of_an_order_in_a_sampled_trace_is_in_it() {
+    let (server, starter) = step_functions(200, started()).await;
+    let created = creation(&new_order().records[0]).unwrap().1.event;
+    let placed = "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01";
+    let created = Envelope { traceparent: Some(placed.to_owned()), ..created };
+    starter.start(&created, Some(PRIVATE_JSON)).await.unwrap();
+    let request = &server.received_requests().await.unwrap()[0];
+    let header = request.headers["x-amzn-trace-id"].to_str().unwrap();
+    assert!(header.starts_with("Root=1-5759e988-bd862e3fe1be46a994272793;Parent="), "{header}");
+    let input: Value = request.body_json().unwrap();
+    let input: SagaInput = serde_json::from_str(input["input"].as_str().unwrap()).unwrap();
+    // Below the relay's span, and not the request's.
+    let traceparent = input.traceparent.unwrap();
+    assert!(traceparent.starts_with(&placed[..36]) && traceparent != placed, "{traceparent}");
+}
+
+#[tokio::test]
 async fn a_saga_that_was_started_is_not_called_again_when_its_record_is() {
     let (server, starter) = step_functions(200, started()).await;
     for _ in 0..2 {

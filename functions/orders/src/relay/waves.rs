@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use lambda_kit::relay::Handled;
+use lambda_kit::{relay::Handled, trace::Span};
 
 /// Starts under way at the same time.
 // A call takes some 35 ms, so a shard starts up to 280 sagas a second.
@@ -27,6 +27,8 @@ pub struct Start {
     pub order_id: String,
     pub correlation_id: String,
     pub input: String,
+    /// The span of the start, which the input names.
+    pub span: Option<Span>,
 }
 
 /// How one try to start a saga ended.

@@ -53,7 +53,6 @@ pub(super) fn write(commit: &Commit, context: EventContext<'_>) -> Result<Item, 
             (COMMAND_ID, string(&commit.command_id)),
             (FIRST_VERSION, number(commit.first_version)),
             ("last_version", number(commit.last_version())),
-            ("user_id", string(context.user_id.as_str())),
             (OUTBOX, outbox(&commit.events)?),
         ]
         .map(|(name, value)| (name.to_owned(), value)),

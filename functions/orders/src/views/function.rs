@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use contracts::metrics;
 use lambda_kit::{
     MainResult,
     command::parse,
@@ -68,9 +69,9 @@ async fn project(projector: &Projector, batch: &StreamEvent) -> StreamBatchRespo
     let outcome = if failed.is_empty() { Outcome::Ok } else { Outcome::Error };
     telemetry::record("ProjectOrders", outcome, started.elapsed());
     if unreadable > 0 {
-        telemetry::found("ProjectOrders", "unreadable", unreadable);
+        telemetry::emit(&metrics::ORDERS_UNREADABLE, unreadable);
     }
-    tracing::info!(records = batch.records.len(), failed = failed.len(), "views brought up to date");
+    tracing::debug!(records = batch.records.len(), failed = failed.len(), "views brought up to date");
     let again = failed.into_iter().map(|item_identifier| ItemFailure { item_identifier });
     StreamBatchResponse { batch_item_failures: again.collect() }
 }

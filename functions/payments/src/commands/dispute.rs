@@ -1,13 +1,9 @@
 //! The gateway's webhooks about an intent that do not name its order: disputes, and failed refunds. The order
 //! is read from the gateway here, because the webhook has no time for that.
 
-use std::time::Duration;
-
+use contracts::metrics;
 use jiff::SignedDuration;
-use lambda_kit::{
-    error::error_chain,
-    telemetry::{self, Outcome},
-};
+use lambda_kit::{error::error_chain, telemetry};
 
 use super::{Invocation, Payments, PaymentsError, jittered};
 use crate::{
@@ -53,7 +49,7 @@ impl Payments {
         // again.
         if payment.version > version {
             let status = record.dispute.status;
-            telemetry::record(&format!("dispute.{status}"), Outcome::Ok, Duration::ZERO);
+            telemetry::emit_by(&metrics::DISPUTES, &status, 1);
             tracing::warn!(
                 order_id = order_id.as_str(),
                 dispute_id = record.dispute.id,
@@ -91,7 +87,7 @@ impl Payments {
         let payment = self.recorder.apply(&order_id, Some(payment), &input, context).await?;
         // Only the write raises the alarm, and not a repeat.
         if let Some(failed) = record.failed.filter(|_| payment.version > version) {
-            telemetry::record("refund.failed", Outcome::Error, Duration::ZERO);
+            telemetry::emit(&metrics::REFUNDS_FAILED, 1);
             tracing::error!(
                 order_id = order_id.as_str(),
                 refund_id = failed.id,

@@ -18,6 +18,7 @@ use lambda_kit::{
     invoke,
     sqs::{self, MessageError},
     telemetry::{self, Outcome},
+    trace,
 };
 use lambda_runtime::{Context, Diagnostic};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
@@ -121,21 +122,26 @@ impl Payments {
         message: SqsMessage,
         invocation: Invocation,
     ) -> Result<(), MessageError> {
-        let message = read(&message)?;
+        let (received, message) = (&message, read(&message)?);
+        let traced = sqs::span_of(received, message.traceparent());
         let action = message.action();
         let span = tracing::info_span!(
             "payment",
             action,
+            trace_id = traced.map(|span| span.trace_id()),
             order_id = message.order_id().map(OrderId::as_str),
             correlation_id = message.correlation_id().map(CorrelationId::as_str),
         );
         let started = Instant::now();
-        let result = match message {
-            Message::TakePayment(take) => self.take(take, invocation).instrument(span).await,
-            Message::CheckPayment(check) => self.check(check, invocation).instrument(span).await,
-            Message::RecordDispute(record) => self.dispute(record, invocation).instrument(span).await,
-            Message::RecordRefunds(record) => self.refunds(record, invocation).instrument(span).await,
+        let handled = async {
+            match message {
+                Message::TakePayment(take) => self.take(take, invocation).await,
+                Message::CheckPayment(check) => self.check(check, invocation).await,
+                Message::RecordDispute(record) => self.dispute(record, invocation).await,
+                Message::RecordRefunds(record) => self.refunds(record, invocation).await,
+            }
         };
+        let result = trace::in_span(action, traced, handled.instrument(span), Result::is_err).await;
         let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
         telemetry::record(action, outcome, started.elapsed());
         result.map_err(MessageError::handler)

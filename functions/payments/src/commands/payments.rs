@@ -6,6 +6,7 @@ use lambda_kit::{
     command::CommandError,
     dynamodb::TableError,
     limits::{ATTEMPT_TIMEOUT, BREAKER, GATEWAY_CALL},
+    switch::FeatureSwitch,
 };
 use tokio::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ pub struct Payments {
     pub recorder: InputRecorder,
     pub gateway: Gateway,
     pub deadline_seconds: i64,
+    /// While it is off, no payment is started.
+    pub switch: FeatureSwitch,
 }
 
 /// One invocation: when it began, and when it has to have ended.

@@ -19,6 +19,8 @@ pub(super) enum PendingOutcome {
     Waiting(Payment),
     /// The gateway did not run the action.
     Blocked(Payment, GatewayError),
+    /// An operator has paused payments, and the action would start one.
+    Paused(Payment),
 }
 
 /// The result of one step.
@@ -30,6 +32,7 @@ enum StepOutcome {
     IntentCreated(Payment, String),
     Waiting(Payment),
     Failed(Payment, GatewayError),
+    Paused(Payment),
 }
 
 impl Payments {
@@ -57,6 +60,7 @@ impl Payments {
                 }
                 StepOutcome::Waiting(payment) => return Ok(PendingOutcome::Waiting(payment)),
                 StepOutcome::Failed(payment, error) => return Ok(PendingOutcome::Blocked(payment, error)),
+                StepOutcome::Paused(payment) => return Ok(PendingOutcome::Paused(payment)),
             };
         }
         Ok(PendingOutcome::Waiting(payment))
@@ -98,6 +102,9 @@ impl Payments {
         context: EventContext<'_>,
         invocation: Invocation,
     ) -> Result<StepOutcome, PaymentsError> {
+        if !self.switch.is_on(context.now).await {
+            return Ok(StepOutcome::Paused(payment));
+        }
         let intent = match self.gateway.create(&payment, charge, invocation.max_wait()).await {
             Ok(intent) => intent,
             Err(error) if error.is_cached_under_key() => {
@@ -150,6 +157,10 @@ impl Payments {
             if !invocation.has(ONE_CALL) {
                 return Ok(StepOutcome::Waiting(payment));
             }
+        }
+        // Asked only here, so that a confirmation which took effect is recorded also while payments are paused.
+        if !self.switch.is_on(context.now).await {
+            return Ok(StepOutcome::Paused(payment));
         }
         let error = match self.gateway.confirm(&payment, intent_id, invocation.max_wait()).await {
             Ok(intent) => return self.observe(payment, intent_id, intent.state(), context).await,

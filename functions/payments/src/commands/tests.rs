@@ -13,6 +13,7 @@ use crate::{
 
 mod breaker;
 mod misuse;
+mod paused;
 mod repeats;
 mod stale;
 

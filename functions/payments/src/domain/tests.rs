@@ -92,9 +92,9 @@ fn a_result_is_counted_when_the_payment_has_just_got_it() {
         decide(&order(), Some(before), &input, at(seconds)).unwrap().unwrap().result()
     };
     let pending = payment(Pending);
-    assert_eq!(counted(&pending, observed(IntentState::Succeeded), NOW), Some("result.succeeded"));
-    assert_eq!(counted(&pending, observed(declined()), NOW), Some("result.declined"));
-    assert_eq!(counted(&pending, PaymentInput::DeadlineExpired, DEADLINE), Some("result.timed_out"));
+    assert_eq!(counted(&pending, observed(IntentState::Succeeded), NOW), Some("succeeded"));
+    assert_eq!(counted(&pending, observed(declined()), NOW), Some("declined"));
+    assert_eq!(counted(&pending, PaymentInput::DeadlineExpired, DEADLINE), Some("timed_out"));
     assert_eq!(counted(&pending, undo(), NOW), None);
     assert_eq!(counted(&pending, charge_requested(4200, "t2"), NOW), None, "no event, no result");
     let part = PaymentInput::Refunded { amount: 100 };

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use contracts::OrderId;
+use contracts::{OrderId, metrics};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use lambda_kit::{
     MainResult,
@@ -93,7 +93,7 @@ impl Reconciler {
         })?;
         // Payments that were not compared may differ.
         let may_differ = report.different.max(u64::from(!report.complete));
-        telemetry::found("CheckPayments", "different", may_differ);
+        telemetry::emit(&metrics::PAYMENTS_DIFFERENT, may_differ);
         let ComparisonReport { date, compared, different, complete, .. } = &report;
         tracing::info!(%date, compared, different, complete, "payments compared with the gateway");
         Ok(report)

@@ -105,6 +105,62 @@ async fn a_connection_that_missed_an_event_is_closed_before_the_next_one() {
     assert!(fixture.closed().await.contains(&"a".to_owned()));
 }
 
+/// Seed 1000 of the storms: the subscription went to the dead-letter queue, and its client saw version 4 after 2.
+#[tokio::test]
+async fn a_connection_that_got_a_part_of_its_replay_gets_no_later_frames_before_the_rest() {
+    let (fixture, anna) = (Fixture::open().await, UserId::generate());
+    let order = order_of(&anna, "1");
+    for connection in ["by-order", "by-all"] {
+        fixture.connect(connection, &anna).await;
+    }
+    fixture.send("by-all", &json!({"action": "subscribe"})).await;
+    for version in 1..=2 {
+        fixture.event(&ordered(&order, &anna, version)).await.unwrap();
+    }
+    for connection in ["by-order", "by-all"] {
+        // The subscription and the first frame are posted, and the second one is not.
+        fixture.fail_post_after(connection, 2).await;
+        fixture.fail("DELETE", connection, None).await;
+        fixture.invoke_subscribe(connection, &order, Some(0)).await;
+        let command = fixture.queued_commands().await.pop().unwrap();
+        fixture.deliver(&[command], NOW).await.unwrap_err();
+    }
+    let seen = async || [fixture.seen("by-order").await, fixture.seen("by-all").await];
+    let before = seen().await;
+    for version in 3..=4 {
+        fixture.event(&ordered(&order, &anna, version)).await.unwrap_err();
+        fixture.event(&ordered(&order, &anna, version)).await.unwrap();
+    }
+    assert_eq!(seen().await, before);
+}
+
+/// Seed 20000014 of the storms: its client saw version 5 after 0.
+#[tokio::test]
+async fn a_connection_whose_function_died_during_the_replay_gets_no_later_frames() {
+    let (fixture, anna) = (Fixture::open().await, UserId::generate());
+    let order = order_of(&anna, "1");
+    fixture.connect("a", &anna).await;
+    for version in 1..=2 {
+        fixture.event(&ordered(&order, &anna, version)).await.unwrap();
+    }
+    fixture.hang_post("a").await;
+    fixture.invoke_subscribe("a", &order, Some(0)).await;
+    let commands = [fixture.queued_commands().await.pop().unwrap()];
+    let posted = async {
+        while fixture.seen("a").await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    // The function waits for the first answer, and never gets it.
+    tokio::select! {
+        delivered = fixture.deliver(&commands, NOW) => panic!("{delivered:?}"),
+        () = posted => {}
+    }
+    fixture.event(&ordered(&order, &anna, 3)).await.unwrap();
+    assert_eq!(fixture.seen("a").await, "subscribed");
+    assert_eq!(fixture.closed().await, ["a"]);
+}
+
 #[tokio::test]
 async fn a_late_event_does_not_hide_that_a_connection_missed_another_one() {
     let (fixture, anna) = (Fixture::open().await, UserId::generate());

@@ -10,17 +10,19 @@ use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::SeqCst},
 };
+use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsMessage;
 use contracts::{EventId, IdempotencyKey, OrderId, SessionId, UserId};
 use lambda_kit::{
-    dynamodb::{Table, key},
+    dynamodb::{Item, Table, key},
+    limits::PUSH_ATTEMPTS,
     testing::{self, Faults},
 };
 use realtime::{Consumer, OrderQueue, Pusher, Socket, Store};
 use serde_json::{Value, json};
 use wiremock::{
-    Mock, MockServer, Request, ResponseTemplate,
+    Mock, MockBuilder, MockServer, Request, ResponseTemplate,
     matchers::{method, path, path_regex},
 };
 
@@ -91,12 +93,30 @@ impl Fixture {
 
     /// Requests of this method for a connection fail, always or the next few times.
     async fn fail(&self, verb: &str, connection: &str, times: Option<u64>) {
-        let mock = Mock::given(method(verb)).and(path(format!("/live/@connections/{connection}")));
-        let mock = mock.respond_with(ResponseTemplate::new(500)).with_priority(1);
+        let mock = requests(verb, connection).respond_with(ResponseTemplate::new(500)).with_priority(1);
         match times {
             Some(times) => mock.up_to_n_times(times).mount(&self.gateway).await,
             None => mock.mount(&self.gateway).await,
         }
+    }
+
+    /// After this number of posts to a connection, those of one further frame fail.
+    async fn fail_post_after(&self, connection: &str, posts: u64) {
+        let taken = requests("POST", connection).respond_with(ResponseTemplate::new(200)).with_priority(1);
+        taken.up_to_n_times(posts).mount(&self.gateway).await;
+        let failed = requests("POST", connection).respond_with(ResponseTemplate::new(500)).with_priority(2);
+        failed.up_to_n_times(PUSH_ATTEMPTS.into()).mount(&self.gateway).await;
+    }
+
+    /// The next post to a connection gets no answer.
+    async fn hang_post(&self, connection: &str) {
+        let late = ResponseTemplate::new(200).set_delay(Duration::from_secs(60));
+        requests("POST", connection)
+            .respond_with(late)
+            .with_priority(1)
+            .up_to_n_times(1)
+            .mount(&self.gateway)
+            .await;
     }
 
     /// The next `times` posts to a connection fail, and as often it cannot be closed.
@@ -109,14 +129,13 @@ impl Fixture {
     /// Returns a counter: that many posts to the connection are throttled, as by API Gateway's limit of an account.
     async fn throttle(&self, connection: &str) -> Arc<AtomicU64> {
         let left = Arc::new(AtomicU64::new(0));
-        let post = Mock::given(method("POST")).and(path(format!("/live/@connections/{connection}")));
         let throttled = Arc::clone(&left);
         let answer = move |_: &Request| {
             let is_throttled = throttled.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
             let code = if is_throttled { 429 } else { 200 };
             ResponseTemplate::new(code).insert_header("x-amzn-errortype", "LimitExceededException")
         };
-        post.respond_with(answer).with_priority(1).mount(&self.gateway).await;
+        requests("POST", connection).respond_with(answer).with_priority(1).mount(&self.gateway).await;
         left
     }
 
@@ -146,6 +165,12 @@ impl Fixture {
 
     async fn subscribe(&self, connection: &str, order: &OrderId, after: Option<u64>) {
         self.send(connection, &json!({"action": "subscribe", "order_id": order, "after": after})).await;
+    }
+
+    /// Sends a subscription, and leaves its command in the queue.
+    async fn invoke_subscribe(&self, connection: &str, order: &OrderId, after: Option<u64>) {
+        let frame = json!({"action": "subscribe", "order_id": order, "after": after}).to_string();
+        self.invoke("MESSAGE", connection, NOW, &json!({}), Some(frame)).await;
     }
 
     /// Connects the user with each of these connections, and subscribes them to the order.
@@ -205,6 +230,12 @@ impl Fixture {
         .collect()
     }
 
+    /// The item of an order's frames.
+    async fn buffer(&self, order: &OrderId) -> Item {
+        let key = key(format!("ORDER#{order}"), "BUFFER");
+        self.table.get_item("a buffer", key).await.unwrap().unwrap()
+    }
+
     /// The sort keys of all items but the buffers and the users' places.
     async fn items(&self) -> Vec<String> {
         let items =
@@ -230,6 +261,11 @@ fn short(frame: &Value) -> String {
 /// What the authorizer says of a connection.
 fn identity(user: &UserId, session: &SessionId, admin: bool) -> Value {
     json!({"user_id": user, "session_id": session, "admin": admin.to_string()})
+}
+
+/// The requests of this method for a connection.
+fn requests(verb: &str, connection: &str) -> MockBuilder {
+    Mock::given(method(verb)).and(path(format!("/live/@connections/{connection}")))
 }
 
 fn message(body: &str) -> SqsMessage {

@@ -146,7 +146,7 @@ function sessionEnded() {
 
 /** Removes all data of the user, because other people may use this browser. */
 function forgetPerson() {
-  user = null;
+  user = newest = null;
   forgetOrders();
   forgetCheckout();
   forgetProfile();

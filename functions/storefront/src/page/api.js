@@ -57,13 +57,14 @@ const BUSY_FOR = 5;
 const TRIES = 3;
 
 /**
- * An error response, or no response (status 0). `retryAfter`: seconds to wait, if the shop sent them. `wantsPassword`: the
- * request needs a recent login.
+ * An error response, or no response (status 0). `type`: what distinguishes it from others of its status. `retryAfter`:
+ * seconds to wait, if the shop sent them. `wantsPassword`: the request needs a recent login.
  */
 class Problem extends Error {
   constructor(status, data, { retryAfter = null, wantsPassword = false } = {}) {
     super(data?.detail ?? (status ? `The shop answered ${status}.` : 'The shop cannot be reached.'));
     this.status = status;
+    this.type = data?.type ?? 'about:blank';
     this.fields = data?.errors ?? [];
     this.total = data?.total ?? null;
     Object.assign(this, { retryAfter, wantsPassword });

@@ -107,6 +107,10 @@ function refused(form, button, problem) {
   if (problem.total) {
     $('checkout-error').textContent = `The total is ${money(problem.total)} now. Nothing was ordered: order again if you want it for this.`;
     agreeOn(problem.total).catch(() => showBasket());
+  } else if (problem.type === 'urn:ordersaga:problem:orders-refused') {
+    // An operator has turned new orders off.
+    $('checkout-error').textContent = `${problem.message} Your basket is kept.`;
+    holdBack(button, problem.retryAfter);
   } else if (problem.retryAfter) {
     $('checkout-error').textContent = `The shop is busy. You can send the order again in ${problem.retryAfter} s.${kept}`;
     holdBack(button, problem.retryAfter);

@@ -8,6 +8,8 @@ const SHOWN = 20;
 
 /** Orders by id. In the document the newest is first. */
 const orders = new Map();
+/** The order that was placed last. Kept when the session ends, because the list of orders is some seconds old. */
+let newest = null;
 
 const MARKS = { done: '✓', failed: '✕', undone: '↩', skipped: '–', current: '', todo: '' };
 const SPOKEN = { done: 'done', failed: 'failed', undone: 'undone', skipped: 'not reached', current: 'in progress', todo: 'not yet' };
@@ -268,7 +270,7 @@ function showOpenCount() {
 // --- Past orders
 
 function orderPlaced(placed) {
-  tab.set('newest', { user_id: user.user_id, order_id: placed.order_id });
+  newest = placed.order_id;
   const order = addOrder(placed);
   order.view.node.open = true;
   location.hash = '#orders';
@@ -281,16 +283,12 @@ async function loadOrders() {
   try {
     const { items } = await call('GET', `v1/orders?limit=${SHOWN}`);
     for (const order of items) addOrder(order);
-    // The list is about a second old, so the latest order may be missing.
-    const newest = tab.get('newest');
-    const isMine = newest?.user_id === user.user_id;
-    if (isMine && !orders.has(newest.order_id)) addOrder(await call('GET', `v1/orders/${newest.order_id}`));
+    if (newest && !orders.has(newest)) addOrder(await call('GET', `v1/orders/${newest}`));
   } catch (problem) { return say(problem.message, true); }
   $('orders-note').textContent = orders.size ? '' : 'You have not ordered anything yet.';
 }
 
 function forgetOrders() {
-  tab.drop('newest');
   orders.clear();
   $('order-list').replaceChildren();
   $('orders-note').textContent = 'Log in to see your orders.';

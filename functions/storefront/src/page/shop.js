@@ -10,15 +10,19 @@ let cursor = '';
 /** The time of the list, if it is from an earlier visit. */
 let listOf = null;
 
+/** A list is read again when a search finds nothing in it: the shop keeps it for two seconds, and this page for longer. */
+const SEARCH_AGAIN = 2000;
+let searching = null;
+
 /** The list of an earlier visit is shown for up to a day while the shop cannot be reached. */
 const LIST_KEPT = 24 * 60 * 60 * 1000;
 /** Stock as of an earlier time. It is shown as low at best, because more may have been sold since. */
 const LIMITED = { in_stock: 'low_stock' };
 
 /** The first page of the shop's list, or of the last visit's. */
-async function firstPage(path) {
+async function firstPage(path, options) {
   try {
-    const page = await call('GET', path);
+    const page = await call('GET', path, options);
     browser.set('list', { at: Date.now(), items: page.items });
     return page;
   } catch (problem) { return lastList(problem); }
@@ -33,9 +37,9 @@ function lastList(problem) {
   return { items: last.items.map(earlier), next_cursor: null };
 }
 
-async function loadProducts() {
+async function loadProducts(options) {
   const path = `v1/products?limit=${LIST_LIMIT}`;
-  const page = cursor ? await call('GET', `${path}&cursor=${encodeURIComponent(cursor)}`) : await firstPage(path);
+  const page = cursor ? await call('GET', `${path}&cursor=${encodeURIComponent(cursor)}`, options) : await firstPage(path, options);
   cursor = page.next_cursor;
   for (const product of page.items) addProduct(product);
   $('more').hidden = cursor === null;
@@ -125,11 +129,17 @@ function filterProducts() {
   $('products-note').textContent = shown || cursor ? '' : 'There is nothing like that in the shop.';
 }
 
-$('search').addEventListener('input', async () => {
+/** Searches all products, not only those that are shown so far. */
+async function search(options) {
   filterProducts();
-  // Searches all products, not only those that are shown so far.
-  try { while ($('search').value && cursor !== null) await loadProducts(); }
+  try { while ($('search').value && cursor !== null) await loadProducts(options); }
   catch (problem) { say(problem.message, true); }
+}
+
+$('search').addEventListener('input', async () => {
+  clearTimeout(searching);
+  await search();
+  if ($('products-note').textContent) searching = setTimeout(() => { cursor = ''; search({ cache: 'no-cache' }); }, SEARCH_AGAIN);
 });
 $('more').addEventListener('click', () => loadProducts().catch((problem) => say(problem.message, true)));
 

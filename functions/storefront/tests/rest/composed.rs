@@ -37,7 +37,8 @@ impl Respond for Functions {
     fn respond(&self, request: &Invocation) -> ResponseTemplate {
         let mut state = self.0.lock().unwrap();
         let event: Value = serde_json::from_slice(&request.body).unwrap();
-        let function = request.url.path().split('/').nth(3).unwrap().strip_prefix("ordersaga-test-").unwrap();
+        let function = request.url.path().split('/').nth(3).unwrap();
+        let function = function.strip_prefix("ordersaga-test-").unwrap().strip_suffix("%3Alive").unwrap();
         let (path, query) = (event["rawPath"].as_str().unwrap(), event["rawQueryString"].as_str().unwrap());
         let address = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
         let answer = match state.answers.get(&address) {

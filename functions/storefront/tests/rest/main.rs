@@ -48,7 +48,7 @@ impl TestApi {
     /// The function of `binary` answers a health question with this.
     async fn answers(&self, binary: &str, answer: ResponseTemplate) {
         Mock::given(method("POST"))
-            .and(path(format!("/2015-03-31/functions/ordersaga-test-{binary}/invocations")))
+            .and(path(format!("/2015-03-31/functions/ordersaga-test-{binary}%3Alive/invocations")))
             .and(body_json(json!({"action": "health"})))
             .respond_with(answer)
             .mount(&self.lambda)

@@ -226,6 +226,7 @@ mod tests {
         let first = token();
         let second = first.next([3; PART_BYTES]);
         let session = opened(&first, NOW);
+        assert_eq!(session.expires_at, NOW + 30 * DAY);
         let after = session.refresh(&first, &second, NOW + 100).unwrap();
         assert_eq!((after.opened_at, after.last_used_at), (NOW, NOW + 100));
         assert_eq!(after.expires_at, NOW + 100 + 30 * DAY);

@@ -243,6 +243,11 @@ mod tests {
     }
 
     #[test]
+    fn a_code_is_good_for_half_an_hour_by_mail_and_for_ten_minutes_by_sms() {
+        assert_eq!((lifetime(Channel::Email), lifetime(Channel::Sms)), (1800, 600));
+    }
+
+    #[test]
     fn a_code_is_good_until_its_time_is_over_or_it_was_used() {
         let stored = sent(None, NOW).unwrap();
         assert!(stored.attempt(NOW + 1799).is_ok());

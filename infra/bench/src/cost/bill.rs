@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::call::Call;
 use super::prices::{self, Microdollars, Price};
 use super::proxy::{Count, Published, Tally};
 use super::records::{Runs, Saga};
 use super::topology::{Queue, Topology};
 use super::units::Units;
+use local_stack::call::Call;
 
 /// One receive and one delete of a batch: the requests of Lambda's poller for an invocation.
 const REQUESTS_OF_A_POLLER: u64 = 2;
@@ -17,27 +17,46 @@ const REQUESTS_OF_A_POLLER: u64 = 2;
 pub struct Counted {
     pub calls: BTreeMap<Call, Count>,
     pub published: Vec<Published>,
+    /// How often functions invoked a function directly.
+    pub invoked: BTreeMap<String, u64>,
     pub runs: BTreeMap<String, Runs>,
     pub saga: Saga,
+    /// Messages over the WebSocket, in both directions.
+    pub frames: u64,
+    /// How long a WebSocket is open.
+    pub connection_minutes: u64,
+    /// Bytes of items that stay.
+    pub kept_bytes: u64,
 }
 
 /// One line of a bill.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Line {
     pub price: &'static Price,
-    /// For one order.
+    /// For one order, or for a month.
     pub quantity: u64,
-    /// For a million orders.
+    /// For a million orders, or for a month.
     pub cost: Microdollars,
 }
 
 impl Counted {
-    /// Leaves out what runs by the clock.
-    pub fn new(tally: Tally, mut runs: BTreeMap<String, Runs>, saga: Saga, topology: &Topology) -> Self {
+    /// Leaves out what runs by the clock, and the time that functions waited for the proxy alone.
+    pub fn new(mut tally: Tally, mut runs: BTreeMap<String, Runs>, saga: Saga, topology: &Topology) -> Self {
         let scheduled = topology.scheduled();
         runs.retain(|function, _| !scheduled.contains(function.as_str()));
+        for (name, runs) in &mut runs {
+            if topology.functions.get(name).is_some_and(|function| function.is_logged_by_lambda) {
+                runs.log_bytes += runs.platform_log_bytes;
+            }
+        }
+        for (signer, delay) in &tally.delayed {
+            if let Some(runs) = topology.names.get(signer).and_then(|name| runs.get_mut(name)) {
+                let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+                runs.milliseconds = runs.milliseconds.saturating_sub(delay).max(runs.invocations);
+            }
+        }
         let mut calls = BTreeMap::new();
-        for (mut call, count) in tally.calls {
+        for (mut call, count) in std::mem::take(&mut tally.calls) {
             if let Some(name) = topology.names.get(&call.signer) {
                 call.signer.clone_from(name);
             }
@@ -45,7 +64,28 @@ impl Counted {
                 calls.insert(call, count);
             }
         }
-        Self { calls, published: tally.published, runs, saga }
+        let Tally { published, invoked, .. } = tally;
+        Self { calls, published, invoked, runs, saga, ..Self::default() }
+    }
+
+    /// The frames that an order's customer gets over a WebSocket: one for each event in realtime's queue.
+    pub fn pushed_frames(&self, topology: &Topology) -> u64 {
+        self.deliveries(topology).iter().filter(|(queue, _)| *queue == Queue::Fifo).count() as u64
+    }
+
+    pub fn invocations(&self) -> u64 {
+        self.runs.values().map(|runs| runs.invocations).sum()
+    }
+
+    pub fn log_bytes(&self) -> u64 {
+        self.runs.values().map(|runs| runs.log_bytes).sum()
+    }
+
+    /// Calls of one operation by all functions.
+    pub fn calls_of(&self, service: &str, operation: &str) -> u64 {
+        let calls =
+            self.calls.iter().filter(|(call, _)| call.service == service && call.operation == operation);
+        calls.map(|(_, count)| count.calls).sum()
     }
 
     pub fn units(&self) -> Units {
@@ -58,32 +98,35 @@ impl Counted {
 
     pub fn bill(&self, topology: &Topology) -> Vec<Line> {
         let units = self.units();
-        let invocations = self.runs.values().map(|runs| runs.invocations).sum();
         let memory_time = self.of_functions(topology, |runs, function| {
             runs.milliseconds * function.map_or(0, |function| function.memory_mb)
         });
-        let http_requests = self.of_functions(topology, |runs, function| {
-            if function.is_some_and(|function| function.answers_rest) { runs.invocations } else { 0 }
+        let traces = self.of_functions(topology, |runs, function| {
+            if function.is_some_and(|function| function.begins_traces) { runs.invocations } else { 0 }
         });
-        let log_bytes = self.runs.values().map(|runs| runs.log_bytes).sum();
-        let e_mails =
-            self.calls.iter().filter(|(call, _)| call.service == "ses" && call.operation == "SendEmail");
         let deliveries = self.deliveries(topology);
         [
             (&prices::TRANSITION, self.saga.transitions()),
-            (&prices::INVOCATION, invocations),
+            (&prices::INVOCATION, self.invocations()),
             (&prices::MEMORY_TIME, memory_time),
             (&prices::WRITE_UNIT, units.writes),
             (&prices::HALF_READ_UNIT, units.half_reads),
+            (&prices::TABLE_BYTE, self.kept_bytes),
+            (&prices::BACKUP_BYTE, self.kept_bytes),
             (&prices::FIFO_PUBLISH, self.published.len() as u64),
             (&prices::FIFO_PUBLISH_BYTE, self.published.iter().map(|message| message.bytes).sum()),
             (&prices::FIFO_DELIVERY, deliveries.len() as u64),
             (&prices::FIFO_DELIVERY_BYTE, deliveries.iter().map(|(_, bytes)| bytes).sum()),
             (&prices::QUEUE_REQUEST, self.queue_requests(topology, Queue::Standard)),
             (&prices::FIFO_QUEUE_REQUEST, self.queue_requests(topology, Queue::Fifo)),
-            (&prices::HTTP_REQUEST, http_requests),
-            (&prices::EMAIL, e_mails.map(|(_, count)| count.calls).sum()),
-            (&prices::LOG_BYTE, log_bytes),
+            (&prices::HTTP_REQUEST, self.http_requests(topology)),
+            (&prices::WEBSOCKET_MESSAGE, self.frames),
+            (&prices::CONNECTION_MINUTE, self.connection_minutes),
+            (&prices::EMAIL, self.calls_of("ses", "SendEmail")),
+            (&prices::SIGNATURE, self.calls_of("kms", "Sign")),
+            (&prices::TRACE, traces),
+            (&prices::LOG_BYTE, self.log_bytes()),
+            (&prices::KEPT_LOG_BYTE, self.log_bytes()),
         ]
         .map(|(price, quantity)| Line { price, quantity, cost: price.of_a_million_orders(quantity) })
         .into()
@@ -94,6 +137,9 @@ impl Counted {
         let priced = |call: &Call| match call.service.as_str() {
             "dynamodb" | "sns" | "sqs" => true,
             "ses" => call.operation == "SendEmail",
+            "kms" if call.operation == "Sign" => true,
+            // The frames are counted.
+            "execute-api" => true,
             // Requests to Step Functions are free, and an Invoke is an invocation.
             "states" | "lambda" => true,
             _ => is_upkeep(call),
@@ -111,7 +157,7 @@ impl Counted {
     }
 
     /// The queue requests of functions, of the saga and the topic, and of the pollers.
-    fn queue_requests(&self, topology: &Topology, queue: Queue) -> u64 {
+    pub fn queue_requests(&self, topology: &Topology, queue: Queue) -> u64 {
         let by_functions = self.calls.values().map(|count| match queue {
             Queue::Standard => count.sqs_standard,
             Queue::Fifo => count.sqs_fifo,
@@ -134,6 +180,19 @@ impl Counted {
         by_functions.sum::<u64>() + by_saga + by_topic + REQUESTS_OF_A_POLLER * polled.sum::<u64>()
     }
 
+    /// The invocations of functions behind the REST API that no other function made.
+    fn http_requests(&self, topology: &Topology) -> u64 {
+        let answering = self
+            .runs
+            .iter()
+            .filter(|(name, _)| topology.functions.get(*name).is_some_and(|function| function.answers_rest));
+        let by_gateway = answering.map(|(name, runs)| {
+            let direct = self.invoked.get(name).copied().unwrap_or_default();
+            runs.invocations.saturating_sub(direct)
+        });
+        by_gateway.sum()
+    }
+
     fn of_functions(
         &self,
         topology: &Topology,
@@ -147,7 +206,8 @@ impl Counted {
 pub fn is_upkeep(call: &Call) -> bool {
     matches!(
         (call.service.as_str(), call.operation.as_str()),
-        ("kms", "GetPublicKey") | ("secretsmanager", "GetSecretValue")
+        // Reads of Parameter Store are free at its standard throughput.
+        ("kms", "GetPublicKey") | ("secretsmanager", "GetSecretValue") | ("ssm", "GetParameter")
     )
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::iter::Sum;
 
 /// The date of these prices. They change; each has its source.
-pub const AS_OF: &str = "2026-11-21";
+pub const AS_OF: &str = "2026-11-29";
 
 const PICODOLLARS: u64 = 1_000_000_000_000;
 const MILLION: u64 = 1_000_000;
@@ -138,12 +138,121 @@ pub const LOG_BYTE: Price = Price {
     source: "https://aws.amazon.com/cloudwatch/pricing/",
 };
 
-pub const ALL: [&Price; 14] = [
+pub const WEBSOCKET_MESSAGE: Price = Price {
+    service: "API Gateway",
+    what: "WebSocket messages",
+    picodollars: PICODOLLARS,
+    per: MILLION,
+    block: "million messages",
+    source: "https://aws.amazon.com/api-gateway/pricing/",
+};
+pub const CONNECTION_MINUTE: Price = Price {
+    service: "API Gateway",
+    what: "WebSocket minutes",
+    picodollars: PICODOLLARS / 4,
+    per: MILLION,
+    block: "million connection minutes",
+    source: "https://aws.amazon.com/api-gateway/pricing/",
+};
+pub const SIGNATURE: Price = Price {
+    service: "KMS",
+    what: "signatures (ECC)",
+    picodollars: PICODOLLARS / 100 * 15,
+    per: 10_000,
+    block: "10,000 asymmetric requests",
+    source: "https://aws.amazon.com/kms/pricing/",
+};
+/// Of a trace that is recorded; retrieving one costs extra.
+pub const TRACE: Price = Price {
+    service: "X-Ray",
+    what: "traces",
+    picodollars: PICODOLLARS * 5,
+    per: MILLION,
+    block: "million traces recorded",
+    source: "https://aws.amazon.com/xray/pricing/",
+};
+pub const TABLE_BYTE: Price = Price {
+    service: "DynamoDB",
+    what: "bytes kept",
+    picodollars: PICODOLLARS / 4,
+    per: GB,
+    block: "GB and month",
+    source: "https://aws.amazon.com/dynamodb/pricing/on-demand/",
+};
+pub const BACKUP_BYTE: Price = Price {
+    service: "DynamoDB",
+    what: "bytes in backups (PITR)",
+    picodollars: PICODOLLARS / 5,
+    per: GB,
+    block: "GB and month",
+    source: "https://aws.amazon.com/dynamodb/pricing/on-demand/",
+};
+pub const KEPT_LOG_BYTE: Price = Price {
+    service: "CloudWatch",
+    what: "bytes of logs kept",
+    picodollars: PICODOLLARS / 100 * 3,
+    per: GB,
+    block: "GB and month",
+    source: "https://aws.amazon.com/cloudwatch/pricing/",
+};
+/// Of a metric that functions record, in the months that they record it.
+pub const METRIC: Price = Price {
+    service: "CloudWatch",
+    what: "metrics of our own",
+    picodollars: PICODOLLARS / 10 * 3,
+    per: 1,
+    block: "metric and month, first 10,000",
+    source: "https://aws.amazon.com/cloudwatch/pricing/",
+};
+pub const ALARM: Price = Price {
+    service: "CloudWatch",
+    what: "metrics of alarms",
+    picodollars: PICODOLLARS / 10,
+    per: 1,
+    block: "alarm metric and month",
+    source: "https://aws.amazon.com/cloudwatch/pricing/",
+};
+pub const DASHBOARD: Price = Price {
+    service: "CloudWatch",
+    what: "dashboards",
+    picodollars: PICODOLLARS * 3,
+    per: 1,
+    block: "dashboard and month",
+    source: "https://aws.amazon.com/cloudwatch/pricing/",
+};
+pub const KEY: Price = Price {
+    service: "KMS",
+    what: "keys",
+    picodollars: PICODOLLARS,
+    per: 1,
+    block: "key and month",
+    source: "https://aws.amazon.com/kms/pricing/",
+};
+pub const SECRET: Price = Price {
+    service: "Secrets Manager",
+    what: "secrets",
+    picodollars: PICODOLLARS / 10 * 4,
+    per: 1,
+    block: "secret and month",
+    source: "https://aws.amazon.com/secrets-manager/pricing/",
+};
+pub const SCHEDULED_RUN: Price = Price {
+    service: "EventBridge",
+    what: "scheduled runs",
+    picodollars: PICODOLLARS,
+    per: MILLION,
+    block: "million invocations of a schedule",
+    source: "https://aws.amazon.com/eventbridge/pricing/",
+};
+
+pub const ALL: [&Price; 27] = [
     &TRANSITION,
     &INVOCATION,
     &MEMORY_TIME,
     &WRITE_UNIT,
     &HALF_READ_UNIT,
+    &TABLE_BYTE,
+    &BACKUP_BYTE,
     &FIFO_PUBLISH,
     &FIFO_PUBLISH_BYTE,
     &FIFO_DELIVERY,
@@ -151,12 +260,25 @@ pub const ALL: [&Price; 14] = [
     &QUEUE_REQUEST,
     &FIFO_QUEUE_REQUEST,
     &HTTP_REQUEST,
+    &WEBSOCKET_MESSAGE,
+    &CONNECTION_MINUTE,
     &EMAIL,
+    &SIGNATURE,
+    &KEY,
+    &SECRET,
+    &TRACE,
     &LOG_BYTE,
+    &KEPT_LOG_BYTE,
+    &METRIC,
+    &ALARM,
+    &DASHBOARD,
+    &SCHEDULED_RUN,
 ];
 
 /// An amount in millionths of a dollar.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct Microdollars(pub u64);
 
@@ -169,6 +291,14 @@ impl Price {
         let picodollars = (quantity * price + per / 2) / per;
         // More would be 18 dollars an order.
         Microdollars(u64::try_from(picodollars).unwrap_or(u64::MAX))
+    }
+
+    /// The cost of this quantity, rounded to the nearest microdollar.
+    pub fn of(&self, quantity: u64) -> Microdollars {
+        let (quantity, price, per) =
+            (u128::from(quantity), u128::from(self.picodollars), u128::from(self.per));
+        let parts = per * u128::from(MILLION);
+        Microdollars(u64::try_from((quantity * price + parts / 2) / parts).unwrap_or(u64::MAX))
     }
 
     /// `$0.025 per 1,000 state transitions`
@@ -228,6 +358,16 @@ mod tests {
         assert_eq!(cost(&LOG_BYTE, 1024), "$0.48");
         assert_eq!(cost(&FIFO_PUBLISH_BYTE, 1 << 10), "$0.02");
         assert_eq!(cost(&FIFO_DELIVERY_BYTE, 1 << 20), "$0.98");
+        assert_eq!(cost(&SIGNATURE, 1), "$15.00");
+        assert_eq!(cost(&TRACE, 2), "$10.00");
+        assert_eq!(cost(&CONNECTION_MINUTE, 4), "$1.00");
+    }
+
+    #[test]
+    fn a_month_costs_what_it_uses() {
+        assert_eq!(METRIC.of(100).to_string(), "$30.00");
+        assert_eq!(QUEUE_REQUEST.of(6_480_000).to_string(), "$2.59");
+        assert_eq!(INVOCATION.of(0), Microdollars(0));
     }
 
     #[test]

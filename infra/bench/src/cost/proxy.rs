@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use http::request::Parts;
 use local_stack::Emulator;
+use local_stack::call::{self, Call};
+use local_stack::upstream::{self, Answer, Upstream};
 use tokio::net::TcpListener;
 
-use super::call::{self, Call};
 use super::scale::{Outcome, Scale, Weight};
 use super::units::Units;
-use crate::upstream::{self, Answer, Upstream};
 
 /// SQS bills every started 64 KB of a request: <https://aws.amazon.com/sqs/pricing/>.
 const SQS_CHUNK: usize = 64 * 1024;
@@ -24,6 +24,10 @@ pub struct Tally {
     pub calls: BTreeMap<Call, Count>,
     /// Messages published to SNS topics.
     pub published: Vec<Published>,
+    /// By short name: how often functions invoked a function directly.
+    pub invoked: BTreeMap<String, u64>,
+    /// By access key: the time in which a function waited for the proxy alone, and not for the emulator.
+    pub delayed: BTreeMap<String, Duration>,
     /// Why some units are unknown. A tally with any of these is useless.
     pub unweighed: Vec<String>,
 }
@@ -55,8 +59,18 @@ pub struct Proxy {
 #[derive(Debug)]
 struct State {
     tally: Tally,
-    under_way: usize,
+    /// By access key: the calls under way.
+    under_way: BTreeMap<String, UnderWay>,
     last: Instant,
+}
+
+/// The calls of one function that have begun and not ended.
+#[derive(Debug)]
+struct UnderWay {
+    calls: usize,
+    /// Of these, how many the emulator works on. The others wait for the proxy.
+    at_emulator: usize,
+    since: Instant,
 }
 
 impl Outcome for Answer {
@@ -71,7 +85,7 @@ impl Outcome for Answer {
 
 impl Proxy {
     pub fn new(upstream: &str) -> Self {
-        let state = State { tally: Tally::default(), under_way: 0, last: Instant::now() };
+        let state = State { tally: Tally::default(), under_way: BTreeMap::new(), last: Instant::now() };
         Self {
             upstream: Upstream::new(upstream),
             scale: Scale::new(Emulator::new(upstream)),
@@ -83,7 +97,7 @@ impl Proxy {
     pub async fn serve(self: Arc<Self>, listener: TcpListener) -> Infallible {
         let handle = move |parts, body| {
             let proxy = self.clone();
-            async move { proxy.handle(parts, body).await }
+            async move { Ok(proxy.handle(parts, body).await) }
         };
         upstream::serve(listener, handle).await
     }
@@ -96,21 +110,32 @@ impl Proxy {
     /// The time since the last call.
     pub fn quiet_for(&self) -> Duration {
         let state = self.state();
-        if state.under_way > 0 { Duration::ZERO } else { state.last.elapsed() }
+        if state.under_way.is_empty() { state.last.elapsed() } else { Duration::ZERO }
     }
 
     async fn handle(&self, parts: Parts, body: Bytes) -> Answer {
         let call = Call::of(&parts, &body);
-        self.state().under_way += 1;
-        let sent = self.upstream.ask(&parts, body.clone());
+        let signer = call.as_ref().map(|call| call.signer.clone()).unwrap_or_default();
+        self.state().change(&signer, |under_way| under_way.calls += 1);
+        let sent = async {
+            self.state().change(&signer, |under_way| under_way.at_emulator += 1);
+            let answer = self.upstream.ask(&parts, body.clone()).await;
+            self.state().change(&signer, |under_way| under_way.at_emulator -= 1);
+            answer
+        };
         let (answer, weight) = match &call {
             Some(call) if call.service == "dynamodb" => self.scale.weigh(&call.operation, &body, sent).await,
             _ => (sent.await, Ok(Weight::default())),
         };
         let mut state = self.state();
-        state.under_way -= 1;
+        state.change(&signer, |under_way| under_way.calls -= 1);
         state.last = Instant::now();
         if let Some(call) = call {
+            if call.operation == "Invoke"
+                && let Some(function) = call::invoked(parts.uri.path())
+            {
+                *state.tally.invoked.entry(function).or_default() += 1;
+            }
             match weight {
                 Ok(weight) => state.tally.add(call, weight, &body),
                 Err(error) => state.tally.unweighed.push(format!("{}: {error}", call.operation)),
@@ -123,6 +148,24 @@ impl Proxy {
     /// A panic elsewhere leaves the counts intact: they are never half changed.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Changes the calls of a function that are under way. The time until now was the proxy's when the emulator worked
+    /// on none of them.
+    fn change(&mut self, signer: &str, change: impl FnOnce(&mut UnderWay)) {
+        let now = Instant::now();
+        let none = UnderWay { calls: 0, at_emulator: 0, since: now };
+        let under_way = self.under_way.entry(signer.to_owned()).or_insert(none);
+        if under_way.calls > 0 && under_way.at_emulator == 0 {
+            *self.tally.delayed.entry(signer.to_owned()).or_default() += now - under_way.since;
+        }
+        under_way.since = now;
+        change(under_way);
+        if under_way.calls == 0 {
+            self.under_way.remove(signer);
+        }
     }
 }
 

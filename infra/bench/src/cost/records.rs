@@ -1,17 +1,20 @@
 //! The emulator's own records of an order: states entered, functions invoked, waiting messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::OrderId;
-use local_stack::{
-    LOCAL_STAGE,
-    emulator::{self, Emulator},
-};
-use serde::Deserialize;
+use local_stack::{LOCAL_STAGE, call::short, emulator::Emulator};
 use serde_json::{Value, json};
 
-use super::topology::{Topology, short};
+use super::topology::Topology;
+use super::units::item_bytes;
 use crate::error::Result;
+
+/// How Lambda's own lines about an invocation begin.
+const PLATFORM_LINES: [&str; 4] =
+    ["START RequestId: ", "END RequestId: ", "REPORT RequestId: ", "INIT_START "];
+/// CloudWatch Logs adds 26 bytes to each line (user guide, "CloudWatch Logs quotas", PutLogEvents).
+const LINE_OVERHEAD: u64 = 26;
 
 /// The runs of one function.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,7 +22,10 @@ pub struct Runs {
     pub invocations: u64,
     /// The durations in its log, each rounded up to a millisecond.
     pub milliseconds: u64,
+    /// Of the function's own lines, with CloudWatch's 26 bytes a line.
     pub log_bytes: u64,
+    /// The same of Lambda's lines about invocations.
+    pub platform_log_bytes: u64,
 }
 
 /// One execution.
@@ -41,6 +47,14 @@ pub struct Saga {
 /// The emulator does not answer.
 pub async fn saga(emulator: &Emulator, topology: &Topology, order: &OrderId) -> Result<Saga> {
     let arn = format!("{}:{order}", topology.state_machine.replace(":stateMachine:", ":execution:"));
+    execution(emulator, &arn).await
+}
+
+/// An execution so far; empty when it has not started.
+///
+/// # Errors
+/// The emulator does not answer.
+pub async fn execution(emulator: &Emulator, arn: &str) -> Result<Saga> {
     // An order has some dozens of events, and a page holds a thousand.
     let input = json!({"executionArn": arn, "maxResults": 1000, "includeExecutionData": false});
     match emulator.json("states", "AWSStepFunctions.GetExecutionHistory", &input).await {
@@ -88,6 +102,45 @@ impl Saga {
 /// # Errors
 /// The emulator does not answer.
 pub async fn runs(emulator: &Emulator, since: i64) -> Result<BTreeMap<String, Runs>> {
+    let lines = lines(emulator, since).await?;
+    let runs = lines.into_iter().map(|(name, lines)| (name, Runs::read(lines.iter().map(String::as_str))));
+    Ok(runs.filter(|(_, runs)| *runs != Runs::default()).collect())
+}
+
+/// The metrics that each function has recorded: namespace, dimensions and name.
+///
+/// # Errors
+/// The emulator does not answer.
+pub async fn metrics(emulator: &Emulator) -> Result<BTreeMap<String, BTreeSet<String>>> {
+    let mut all = BTreeMap::new();
+    for (name, lines) in lines(emulator, 0).await? {
+        let metrics: BTreeSet<String> = lines.iter().flat_map(|line| metrics_of(line)).collect();
+        if !metrics.is_empty() {
+            all.insert(name, metrics);
+        }
+    }
+    Ok(all)
+}
+
+/// The metrics of a line in the embedded metric format; none of another line.
+fn metrics_of(line: &str) -> Vec<String> {
+    let Ok(record) = serde_json::from_str::<Value>(line) else { return Vec::new() };
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut metrics = Vec::new();
+    for directive in list(&record["_aws"]["CloudWatchMetrics"]) {
+        for dimensions in list(&directive["Dimensions"]) {
+            let values = list(&dimensions).into_iter().filter_map(|name| name.as_str().map(str::to_owned));
+            let values: Vec<String> = values.map(|name| format!("{name}={}", record[&name])).collect();
+            for metric in list(&directive["Metrics"]) {
+                metrics.push(format!("{} {} {}", directive["Namespace"], values.join(","), metric["Name"]));
+            }
+        }
+    }
+    metrics
+}
+
+/// The lines of each function's log since a time, in milliseconds since 1970.
+async fn lines(emulator: &Emulator, since: i64) -> Result<BTreeMap<String, Vec<String>>> {
     let prefix = format!("/aws/lambda/ordersaga-{LOCAL_STAGE}-");
     let input = json!({"logGroupNamePrefix": prefix});
     let groups = emulator.json("logs", "Logs_20140328.DescribeLogGroups", &input).await?;
@@ -98,19 +151,46 @@ pub async fn runs(emulator: &Emulator, since: i64) -> Result<BTreeMap<String, Ru
         let input = json!({"logGroupName": name, "startTime": since});
         let answer = emulator.json("logs", "Logs_20140328.FilterLogEvents", &input).await?;
         let events = answer["events"].as_array().into_iter().flatten();
-        let runs = Runs::read(events.filter_map(|event| event["message"].as_str()));
-        if runs != Runs::default() {
-            all.insert(short(name.trim_start_matches("/aws/lambda/")).to_owned(), runs);
-        }
+        let lines = events.filter_map(|event| event["message"].as_str().map(str::to_owned));
+        all.insert(short(name.trim_start_matches("/aws/lambda/")).to_owned(), lines.collect());
     }
     Ok(all)
+}
+
+/// The bytes of all items that do not expire, with DynamoDB's 100 bytes of each.
+///
+/// # Errors
+/// The emulator does not answer.
+pub async fn kept_bytes(emulator: &Emulator) -> Result<u64> {
+    const OVERHEAD: u64 = 100;
+    let tables = emulator.json("dynamodb", "DynamoDB_20120810.ListTables", &json!({})).await?;
+    let mut bytes = 0;
+    for table in tables["TableNames"].as_array().into_iter().flatten() {
+        let mut input = json!({"TableName": table});
+        loop {
+            let page = emulator.json("dynamodb", "DynamoDB_20120810.Scan", &input).await?;
+            let items = page["Items"].as_array().into_iter().flatten();
+            let kept = items.filter(|item| item.get("expires_at").is_none());
+            bytes += kept.map(|item| item_bytes(item) + OVERHEAD).sum::<u64>();
+            if page["LastEvaluatedKey"].is_null() {
+                break;
+            }
+            input["ExclusiveStartKey"] = page["LastEvaluatedKey"].clone();
+        }
+    }
+    Ok(bytes)
 }
 
 impl Runs {
     fn read<'a>(lines: impl Iterator<Item = &'a str>) -> Self {
         let mut runs = Self::default();
         for line in lines {
-            runs.log_bytes += line.len() as u64;
+            let bytes = line.len() as u64 + LINE_OVERHEAD;
+            if PLATFORM_LINES.iter().any(|start| line.starts_with(start)) {
+                runs.platform_log_bytes += bytes;
+            } else {
+                runs.log_bytes += bytes;
+            }
             if let Some(report) = line.strip_prefix("REPORT RequestId: ") {
                 runs.invocations += 1;
                 let billed = report.split("Billed Duration: ").nth(1);
@@ -128,18 +208,8 @@ impl Runs {
 ///
 /// # Errors
 /// The emulator does not answer.
-pub async fn queues_are_empty(endpoint: &str) -> Result<bool> {
-    #[derive(Deserialize)]
-    struct Messages {
-        /// By account, region and queue.
-        messages: BTreeMap<String, BTreeMap<String, BTreeMap<String, Vec<Value>>>>,
-    }
-    let no_answer =
-        |source| local_stack::Error::NoAnswer { operation: "reading the queues".to_owned(), source };
-    let answer = emulator::client().get(format!("{endpoint}/_ministack/sqs/messages")).send().await;
-    let held: Messages = answer.map_err(no_answer)?.json().await.map_err(no_answer)?;
-    let mut queues = held.messages.into_values().flat_map(BTreeMap::into_values).flatten();
-    Ok(queues.all(|(queue, messages)| queue.contains("-dlq") || messages.is_empty()))
+pub async fn queues_are_empty(emulator: &Emulator) -> Result<bool> {
+    Ok(emulator.queued().await?.keys().all(|queue| queue.contains("-dlq")))
 }
 
 #[cfg(test)]
@@ -177,6 +247,22 @@ mod tests {
         ];
         let runs = Runs::read(lines.into_iter());
         assert_eq!((runs.invocations, runs.milliseconds), (2, 13));
-        assert_eq!(runs.log_bytes, lines.iter().map(|line| line.len() as u64).sum::<u64>());
+        let bytes: u64 = lines.iter().map(|line| line.len() as u64 + LINE_OVERHEAD).sum();
+        assert_eq!((runs.log_bytes, runs.platform_log_bytes), (0, bytes));
+        assert_eq!(Runs::read(["{}"].into_iter()).log_bytes, 2 + LINE_OVERHEAD);
+    }
+
+    #[test]
+    fn each_set_of_dimensions_makes_a_metric_of_each_name() {
+        let line = json!({
+            "_aws": {"CloudWatchMetrics": [{
+                "Namespace": "N", "Dimensions": [["A"], ["A", "B"]], "Metrics": [{"Name": "x"}, {"Name": "y"}],
+            }]},
+            "A": "1", "B": "2",
+        });
+        let metrics = metrics_of(&line.to_string());
+        assert_eq!(metrics.len(), 4);
+        assert_eq!(metrics[3], r#""N" A="1",B="2" "y""#);
+        assert!(metrics_of("START RequestId: 1").is_empty() && metrics_of("{}").is_empty());
     }
 }

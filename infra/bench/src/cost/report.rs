@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use demo::Story;
 use serde::Serialize;
 
 use super::bill::{self, Counted, Line, by_service, is_upkeep, total};
@@ -18,43 +17,80 @@ Measured: every call of a function to AWS (by a proxy between the functions and 
 items that each call read and wrote, by DynamoDB's rules; states entered, and retries; invocations; bytes of logs.
 Modelled: what a topic hands on (its subscriptions' filters, read from the stack); a request to SQS for each message that a
 topic or the saga puts into a queue; one receive and one delete for each invocation by a queue. A function's milliseconds,
-and how many messages share an invocation, are this machine's (warm, one order at a time, behind a proxy): AWS's are others.
-Left out: what is the same however many orders come (pollers of empty queues, functions that run by the clock, keys and
-secrets that a process reads when it starts); X-Ray's samples, API Gateway's access log; storage, backups, data transfer;
-the gateway's fees; whoever watches on the WebSocket.
+and how many messages share an invocation, are this machine's (warm, one order at a time, without the proxy's own time): AWS's
+are others. An HTTP request is an invocation of a function of the REST API that no other function made.
+A visit is measured without the frames of an order, which are added: one for each event that realtime gets. Its WebSocket is
+open for four minutes. A trace is an invocation by a client or a stream of a function with Tracing: Active, and every one is
+recorded, as Lambda does below one a second. Kept bytes are those of items that do not expire, without indexes, after one month.
+A month without orders: metrics are those that functions record which run by the clock; the templates say the rest. The
+metrics in use are those that these orders and the visit recorded.
+Left out: reads and milliseconds of functions that run by the clock, keys and secrets that a process reads when it starts; API
+Gateway's access log; data transfer; SMS; the gateway's fees.
 ";
 
-/// One kind of order, counted.
+/// The title of the visit.
+pub const VISIT: &str = "a customer's visit";
+
+/// One kind of order, or the visit, counted.
 pub struct Kind {
-    pub story: Story,
+    pub title: &'static str,
+    pub ending: String,
     pub counted: Counted,
 }
 
 pub struct Report {
     kinds: Vec<(Kind, Vec<Line>)>,
+    month: Month,
+}
+
+/// What a stage costs in a month.
+pub struct Month {
+    /// Without an order.
+    pub idle: Vec<Line>,
+    /// What it costs more when orders come, however many.
+    pub in_use: Vec<Line>,
 }
 
 impl Report {
-    pub fn new(kinds: Vec<Kind>, topology: &Topology) -> Self {
+    pub fn new(kinds: Vec<Kind>, month: Month, topology: &Topology) -> Self {
         let billed = kinds.into_iter().map(|kind| {
             let lines = kind.counted.bill(topology);
             (kind, lines)
         });
-        Self { kinds: billed.collect() }
+        Self { kinds: billed.collect(), month }
+    }
+
+    /// The first kind, the visit, and the stage.
+    fn bill_of_a_million(&self) -> Microdollars {
+        let title = |(kind, _): &&(Kind, Vec<Line>)| kind.title == VISIT;
+        let visit = self.kinds.iter().find(title).map_or(Microdollars(0), |(_, lines)| total(lines));
+        let order = self.kinds.first().map_or(Microdollars(0), |(_, lines)| total(lines));
+        [order, visit, total(&self.month.idle), total(&self.month.in_use)].into_iter().sum()
     }
 
     pub fn text(&self, by_function: bool) -> String {
         let mut text = String::new();
         for (index, (kind, lines)) in self.kinds.iter().enumerate() {
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "\n{}. {} → {}", index + 1, kind.story.title(), kind.story.ending());
-            text.push_str(&states(&kind.counted));
+            let _ = writeln!(text, "\n{}. {} → {}", index + 1, kind.title, kind.ending);
+            if kind.counted.saga.has_ended {
+                text.push_str(&states(&kind.counted));
+            }
             text.push_str(&calls(&kind.counted, by_function));
             text.push_str(&functions(&kind.counted));
             text.push_str(&bill_table(lines));
             text.push_str(&unpriced(&kind.counted));
         }
+        let _ = writeln!(text, "\nA month without orders");
+        text.push_str(&month_table(&self.month.idle));
+        let _ = writeln!(text, "\nMore in a month with orders");
+        text.push_str(&month_table(&self.month.in_use));
         text.push_str(&self.summary());
+        let _ = writeln!(
+            text,
+            "\nA million orders that complete, each with a visit, in a stage of their own: {}",
+            self.bill_of_a_million()
+        );
         text.push_str(&price_list());
         text.push('\n');
         text.push_str(HOW);
@@ -64,14 +100,15 @@ impl Report {
     /// The cost of a million orders of each kind, by service.
     fn summary(&self) -> String {
         let mut text = format!("\n{:<32}", "a million orders");
-        let services = by_service(self.kinds.first().map_or(&[], |(_, lines)| lines));
+        let all: Vec<Line> = self.kinds.iter().flat_map(|(_, lines)| lines).copied().collect();
+        let services = by_service(&all);
         for (service, _) in &services {
             let _ = write!(text, "{service:>15}");
         }
         let _ = writeln!(text, "{:>12}", "sum");
         for (kind, lines) in &self.kinds {
             let costs: BTreeMap<_, _> = by_service(lines).into_iter().collect();
-            let _ = write!(text, "{:<32}", kind.story.title());
+            let _ = write!(text, "{:<32}", kind.title);
             for (service, _) in &services {
                 let _ = write!(text, "{:>15}", costs.get(service).copied().unwrap_or_default());
             }
@@ -84,7 +121,14 @@ impl Report {
     /// There is none: everything in it has a JSON form.
     pub fn json(&self) -> Result<String> {
         let kinds = self.kinds.iter().map(|(kind, lines)| KindJson::new(kind, lines)).collect();
-        let document = Json { prices_as_of: prices::AS_OF, region: local_stack::REGION, kinds };
+        let document = Json {
+            prices_as_of: prices::AS_OF,
+            region: local_stack::REGION,
+            kinds,
+            idle_month: self.month.idle.iter().map(LineJson::of).collect(),
+            more_in_use: self.month.in_use.iter().map(LineJson::of).collect(),
+            microdollars_per_million_orders_with_visits_and_stage: self.bill_of_a_million(),
+        };
         let text =
             serde_json::to_string_pretty(&document).map_err(|error| Error::Measurement(error.to_string()))?;
         Ok(format!("{text}\n"))
@@ -177,6 +221,16 @@ fn bill_table(lines: &[Line]) -> String {
     text
 }
 
+fn month_table(lines: &[Line]) -> String {
+    let mut text = String::new();
+    for line in lines.iter().filter(|line| line.quantity > 0) {
+        let name = format!("{}: {}", line.price.service, line.price.what);
+        let _ = writeln!(text, "   {name:<44}{:>12}{:>20}", line.quantity, line.cost);
+    }
+    let _ = writeln!(text, "   {:<56}{:>20}", "sum", total(lines));
+    text
+}
+
 /// A quantity as a person reads it: halves of read units are counted, and read units shown.
 fn shown(price: &Price, quantity: u64) -> (&'static str, String) {
     if *price == prices::HALF_READ_UNIT {
@@ -222,6 +276,10 @@ struct Json<'a> {
     region: &'a str,
     prices_as_of: &'a str,
     kinds: Vec<KindJson<'a>>,
+    /// Its `per_order` are per month.
+    idle_month: Vec<LineJson>,
+    more_in_use: Vec<LineJson>,
+    microdollars_per_million_orders_with_visits_and_stage: Microdollars,
 }
 
 #[derive(Serialize)]
@@ -266,6 +324,19 @@ struct LineJson {
     source: &'static str,
 }
 
+impl LineJson {
+    fn of(line: &Line) -> Self {
+        Self {
+            service: line.price.service,
+            what: line.price.what,
+            per_order: line.quantity,
+            microdollars_per_million_orders: line.cost,
+            price: line.price.listed(),
+            source: line.price.source,
+        }
+    }
+}
+
 impl<'a> KindJson<'a> {
     fn new(kind: &'a Kind, lines: &[Line]) -> Self {
         let counted = &kind.counted;
@@ -284,17 +355,10 @@ impl<'a> KindJson<'a> {
             milliseconds: runs.milliseconds,
             log_bytes: runs.log_bytes,
         });
-        let bill = lines.iter().map(|line| LineJson {
-            service: line.price.service,
-            what: line.price.what,
-            per_order: line.quantity,
-            microdollars_per_million_orders: line.cost,
-            price: line.price.listed(),
-            source: line.price.source,
-        });
+        let bill = lines.iter().map(LineJson::of);
         Self {
-            order: kind.story.title(),
-            ended_as: kind.story.ending().to_string(),
+            order: kind.title,
+            ended_as: kind.ending.clone(),
             states: &counted.saga.entered,
             retries: counted.saga.retries,
             calls: calls.collect(),

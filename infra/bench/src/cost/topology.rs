@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use local_stack::call::{access_keys, short};
 use local_stack::{Emulator, LOCAL_STAGE};
 use reqwest::Method;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::proxy::Published;
 use crate::error::{Error, Result};
@@ -18,6 +18,8 @@ pub struct Topology {
     /// By short name.
     pub functions: BTreeMap<String, Function>,
     pub subscriptions: Vec<Subscription>,
+    /// The queues that Lambda polls, once for each mapping.
+    pub polled: Vec<Queue>,
     pub state_machine: String,
     /// By state: the function that it invokes itself.
     pub tasks: BTreeMap<String, String>,
@@ -29,6 +31,10 @@ pub struct Function {
     /// Each invocation is a request to the HTTP API.
     pub answers_rest: bool,
     pub polls: Option<Queue>,
+    /// Its invocations by clients or a stream begin traces, which are recorded.
+    pub begins_traces: bool,
+    /// Lambda logs lines of its own about each invocation.
+    pub is_logged_by_lambda: bool,
     /// It runs by the clock, and not because of an order.
     pub is_scheduled: bool,
 }
@@ -50,37 +56,51 @@ impl Topology {
     /// # Errors
     /// The emulator does not answer, or has something this cannot read.
     pub async fn read(emulator: &Emulator) -> Result<Self> {
-        let (mut names, mut functions) = (BTreeMap::new(), BTreeMap::new());
+        let (mut names, mut functions, mut traced) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         for function in get(emulator, "lambda", "/2015-03-31/functions/", "Functions").await? {
             let text = |name: &str| function[name].as_str().unwrap_or_default();
             let name = short(text("FunctionName")).to_owned();
-            names.insert(access_key(text("FunctionArn"), text("Role")), name.clone());
+            let keys = access_keys(text("FunctionArn"), text("Role"));
+            names.extend(keys.map(|key| (key, name.clone())));
             let memory_mb = function["MemorySize"].as_u64().unwrap_or_default();
-            functions.insert(name, Function { memory_mb, ..Function::default() });
+            let is_logged_by_lambda = function["LoggingConfig"]["SystemLogLevel"] != "WARN";
+            if function["TracingConfig"]["Mode"] == "Active" {
+                traced.insert(name.clone());
+            }
+            functions.insert(name, Function { memory_mb, is_logged_by_lambda, ..Function::default() });
         }
-        let state_machine = state_machine(emulator).await?;
+        let state_machine = state_machine(emulator, "order-saga").await?;
         let input = json!({"stateMachineArn": state_machine});
         let described = emulator.json("states", "AWSStepFunctions.DescribeStateMachine", &input).await?;
         let subscriptions = subscriptions(emulator).await?;
         let tasks = tasks(described["definition"].as_str().unwrap_or_default());
-        let mut topology = Self { names, functions, subscriptions, state_machine, tasks };
-        let api = emulator.parameter(LOCAL_STAGE, "http-api-id").await?;
-        let path = format!("/v2/apis/{api}/integrations");
-        for integration in get(emulator, "apigateway", &path, "items").await? {
-            topology.named_in(&integration["integrationUri"]).for_each(|function| {
-                function.answers_rest = true;
-            });
+        let mut topology = Self { names, functions, subscriptions, polled: Vec::new(), state_machine, tasks };
+        for (parameter, is_rest) in [("http-api-id", true), ("websocket-api-id", false)] {
+            let api = emulator.parameter(LOCAL_STAGE, parameter).await?;
+            let path = format!("/v2/apis/{api}/integrations");
+            for integration in get(emulator, "apigateway", &path, "items").await? {
+                topology.named_in(&integration["integrationUri"], &traced).for_each(|function| {
+                    function.answers_rest = is_rest;
+                });
+            }
         }
         let path = "/2015-03-31/event-source-mappings/";
         for mapping in get(emulator, "lambda", path, "EventSourceMappings").await? {
             let source = mapping["EventSourceArn"].as_str().unwrap_or_default();
             if source.contains(":sqs:") {
                 let queue = Queue::of(source);
-                topology.named_in(&mapping["FunctionArn"]).for_each(|function| function.polls = Some(queue));
+                topology.polled.push(queue);
+                let untraced = BTreeSet::new();
+                topology
+                    .named_in(&mapping["FunctionArn"], &untraced)
+                    .for_each(|function| function.polls = Some(queue));
+            } else {
+                topology.named_in(&mapping["FunctionArn"], &traced).for_each(drop);
             }
         }
         for schedule in get(emulator, "scheduler", "/schedules", "Schedules").await? {
-            topology.named_in(&schedule["Target"]["Arn"]).for_each(|function| function.is_scheduled = true);
+            let target = &schedule["Target"]["Arn"];
+            topology.named_in(target, &traced).for_each(|function| function.is_scheduled = true);
         }
         Ok(topology)
     }
@@ -91,8 +111,13 @@ impl Topology {
         scheduled.map(|(name, _)| name.as_str()).collect()
     }
 
-    fn named_in(&mut self, arn: &Value) -> impl Iterator<Item = &mut Function> {
-        named(arn).and_then(|name| self.functions.get_mut(name)).into_iter()
+    /// The function of an ARN, if there is one. Its invocations from there begin traces if it is one of `traced`.
+    fn named_in(&mut self, arn: &Value, traced: &BTreeSet<String>) -> impl Iterator<Item = &mut Function> {
+        let function = named(arn).and_then(|name| Some((name, self.functions.get_mut(name)?)));
+        function.into_iter().map(move |(name, function)| {
+            function.begins_traces |= traced.contains(name);
+            function
+        })
     }
 }
 
@@ -125,19 +150,6 @@ impl Subscription {
         }
         Ok(Self { queue: Queue::of(endpoint), filter })
     }
-}
-
-/// The name within the stage.
-pub fn short(function: &str) -> &str {
-    function.trim_start_matches("ordersaga-").trim_start_matches(LOCAL_STAGE).trim_start_matches('-')
-}
-
-/// The access key that the emulator gives a function (`execution_credentials` in its lambda_runtime.py). Were it to
-/// change, the function's calls would be counted under the key itself.
-fn access_key(function_arn: &str, role_arn: &str) -> String {
-    let digest = Sha256::digest(format!("{function_arn}:{role_arn}"));
-    let text: String = digest.iter().take(8).map(|byte| format!("{byte:02X}")).collect();
-    format!("ASIA{text}")
 }
 
 /// The short name of the function in an ARN.
@@ -182,13 +194,19 @@ fn texts(document: &str, name: &str) -> Result<Vec<String>> {
     Ok(elements.map(|node| node.text().unwrap_or_default().to_owned()).collect())
 }
 
-async fn state_machine(emulator: &Emulator) -> Result<String> {
+/// The address of a state machine of this stage.
+///
+/// # Errors
+/// It is not deployed, or the emulator does not answer.
+pub async fn state_machine(emulator: &Emulator, name: &str) -> Result<String> {
     let answer = emulator.json("states", "AWSStepFunctions.ListStateMachines", &json!({})).await?;
     let mut machines = answer["stateMachines"].as_array().into_iter().flatten();
     machines
-        .find_map(|machine| machine["stateMachineArn"].as_str().filter(|arn| arn.ends_with("-order-saga")))
+        .find_map(|machine| {
+            machine["stateMachineArn"].as_str().filter(|arn| arn.ends_with(&format!("-{name}")))
+        })
         .map(str::to_owned)
-        .ok_or_else(|| Error::Measurement("the stack has no order saga".to_owned()))
+        .ok_or_else(|| Error::Measurement(format!("the stack has no state machine {name}")))
 }
 
 /// A list that the emulator answers whole: a stack has far less than a page of anything.
@@ -230,11 +248,8 @@ mod tests {
     }
 
     #[test]
-    fn a_function_is_known_by_its_access_key_and_its_short_name() {
-        let arn = "arn:aws:lambda:us-east-1:000000000000:function:ordersaga-local-orders-api";
-        let key = access_key(arn, "arn:aws:iam::000000000000:role/r");
-        assert!(key.len() == 20 && key.starts_with("ASIA"), "{key}");
-        assert_eq!(short("ordersaga-local-orders-api"), "orders-api");
+    fn a_state_names_the_function_that_it_invokes() {
+        let arn = "arn:aws:lambda:us-east-1:000000000000:function:ordersaga-local-orders-api:live";
         let definition = json!({"States": {
             "Place": {"Arguments": {"FunctionName": arn}}, "Wait": {"Arguments": {"QueueUrl": "q"}},
         }});

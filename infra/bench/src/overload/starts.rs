@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
+use local_stack::upstream::{self, Answer, Upstream};
 use local_stack::{Outputs, Step};
 use tokio::net::TcpListener;
 
@@ -16,7 +17,6 @@ use super::load::{Load, Measured};
 use super::orders::Orders;
 use super::variable;
 use crate::error::{Error, Result};
-use crate::upstream::{self, Answer, Upstream};
 
 /// The variable by which the relay's calls of Step Functions, and no others, go through the quota.
 const ENDPOINT: &str = "AWS_ENDPOINT_URL_SFN";
@@ -33,7 +33,7 @@ pub async fn measure(outputs: &Outputs, load: &Load, step: &Step) -> Result<Meas
         let quota = quota.clone();
         move |parts, body| {
             let quota = quota.clone();
-            async move { quota.handle(parts, body).await }
+            async move { Ok(quota.handle(parts, body).await) }
         }
     }));
     let limited = async {
@@ -139,7 +139,7 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         tokio::spawn(upstream::serve(listener, |_, body| async move {
-            Answer { status: StatusCode::OK, headers: HeaderMap::new(), body }
+            Ok(Answer { status: StatusCode::OK, headers: HeaderMap::new(), body })
         }));
         format!("http://{address}")
     }

@@ -69,6 +69,14 @@ impl<'a> Store<'a> {
     }
 }
 
+/// Uploads a template and returns its address, as SAM does: a template in a request may have 51,200 bytes, one in S3 a
+/// million (CloudFormation User Guide, "Understand CloudFormation quotas").
+pub async fn upload_template(emulator: &Emulator, stack: &str, body: &str) -> Result<String> {
+    let key = format!("templates/{stack}.yaml");
+    emulator.put_object(BUCKET, &key, body.as_bytes().to_vec()).await?;
+    Ok(format!("https://s3.amazonaws.com/{BUCKET}/{key}"))
+}
+
 fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
@@ -83,7 +91,7 @@ fn version(file: &Path) -> Result<String> {
 }
 
 /// One executable file, as Lambda wants it.
-fn zip(bootstrap: &Path) -> Result<Vec<u8>> {
+pub fn zip(bootstrap: &Path) -> Result<Vec<u8>> {
     let mut content = Vec::new();
     std::fs::File::open(bootstrap)
         .and_then(|mut file| file.read_to_end(&mut content))

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use roxmltree::{Document, Node};
 use sha2::{Digest, Sha256};
 
+use super::artifacts;
 use crate::emulator::Emulator;
 use crate::error::{Error, Result};
 use crate::settings::Settings;
@@ -21,6 +22,8 @@ pub struct Stack {
     pub file: PathBuf,
     pub body: String,
     pub parameters: BTreeMap<String, String>,
+    /// The binaries of the functions that have the platform's alias.
+    pub functions: Vec<String>,
 }
 
 impl Stack {
@@ -48,7 +51,8 @@ impl Stack {
             found => found.is_some(),
         };
         let action = if exists { "UpdateStack" } else { "CreateStack" };
-        match emulator.query("cloudformation", action, VERSION, &self.form()).await {
+        let url = artifacts::upload_template(emulator, &self.name, &self.body).await?;
+        match emulator.query("cloudformation", action, VERSION, &self.form(url)).await {
             Err(Error::Refused { reason, .. }) if reason.contains("No updates are to be performed") => {
                 return Ok(());
             }
@@ -62,10 +66,10 @@ impl Stack {
         Err(self.failed(settings, self.reasons(emulator).await?))
     }
 
-    fn form(&self) -> Vec<(String, String)> {
+    fn form(&self, template_url: String) -> Vec<(String, String)> {
         let mut form = vec![
             ("StackName".to_owned(), self.name.clone()),
-            ("TemplateBody".to_owned(), self.body.clone()),
+            ("TemplateURL".to_owned(), template_url),
             ("Capabilities.member.1".to_owned(), "CAPABILITY_NAMED_IAM".to_owned()),
             ("Capabilities.member.2".to_owned(), "CAPABILITY_AUTO_EXPAND".to_owned()),
         ];
@@ -205,6 +209,7 @@ mod tests {
             file: "f".into(),
             body: body.into(),
             parameters: BTreeMap::from([("Stage".into(), stage.into())]),
+            functions: Vec::new(),
         }
     }
 

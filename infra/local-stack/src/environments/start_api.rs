@@ -26,7 +26,7 @@ pub fn template(
             let found = deployed.get(&deployed_name(&function.name))?;
             let properties = json!({
                 "FunctionName": found.function_name,
-                "CodeUri": settings.target_dir().join("lambda").join(&function.name),
+                "CodeUri": settings.target.join("lambda").join(&function.name),
                 "Runtime": "provided.al2023",
                 "Handler": "bootstrap",
                 "Architectures": [deploy::architecture()],

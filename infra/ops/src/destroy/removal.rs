@@ -269,7 +269,7 @@ impl Removal<'_> {
         Ok(())
     }
 
-    /// Outside production at once: the secret holds copies of what Stripe has, and a secret that waits for its deletion
+    /// Outside production at once: the secrets hold copies of what the providers have, and a secret that waits for its deletion
     /// blocks the next deployment. In production it can be restored.
     async fn secrets(&self) -> Result<()> {
         let found = self.look().await?;
@@ -314,13 +314,7 @@ impl Removal<'_> {
 
     /// Deletes SAM's uploads for this stage, all versions. Returns a note about the bucket that remains.
     async fn artifacts(&self) -> Result<Option<String>> {
-        let input = json!({"StackName": SAM_STACK, "LogicalResourceId": "SamCliSourceBucket"});
-        let bucket = match self.remote.repeatable("cloudformation", "DescribeStackResource", input).await {
-            Ok(found) => found["StackResourceDetail"]["PhysicalResourceId"].as_str().map(str::to_owned),
-            Err(refusal) if refusal.is_not_found() => None,
-            Err(refusal) => return Err(refusal.into()),
-        };
-        let Some(bucket) = bucket else { return Ok(None) };
+        let Some(bucket) = artifacts_bucket(self.remote).await? else { return Ok(None) };
         let input = json!({"Bucket": bucket, "Prefix": artifacts_of(self.stage)});
         let listed = self.call("s3", "ListObjectVersions", input).await?;
         let objects = versions(&listed);
@@ -390,6 +384,19 @@ impl Removal<'_> {
             }
             pause = (pause * 3 / 2).min(LONGEST_PAUSE);
         }
+    }
+}
+
+/// The bucket of SAM's uploads, once a first deployment has made it.
+///
+/// # Errors
+/// AWS refuses.
+pub async fn artifacts_bucket(remote: &Remote) -> Result<Option<String>> {
+    let input = json!({"StackName": SAM_STACK, "LogicalResourceId": "SamCliSourceBucket"});
+    match remote.repeatable("cloudformation", "DescribeStackResource", input).await {
+        Ok(found) => Ok(found["StackResourceDetail"]["PhysicalResourceId"].as_str().map(str::to_owned)),
+        Err(refusal) if refusal.is_not_found() => Ok(None),
+        Err(refusal) => Err(refusal.into()),
     }
 }
 

@@ -359,14 +359,9 @@ pub fn stripe(secret: &Fact, publishable: &str, stage: &str, production: bool) -
             let finding = "no secret yet: the deployment makes it, and payments fail until it holds keys";
             return vec![Check::warning(subject, finding, set_up), page(publishable, None, production)];
         }
-        Err(refusal) if refusal.code == "InvalidRequestException" && refusal.message.contains("delet") => {
-            let next = format!(
-                "Delete it now, so that the deployment can make it again: `aws secretsmanager delete-secret --secret-id \
-                 ordersaga-{stage}-stripe --force-delete-without-recovery`."
-            );
-            let finding =
-                format!("the secret ordersaga-{stage}-stripe waits for its deletion, and its name is taken");
-            return vec![Check::stop(subject, finding, next), page(publishable, None, production)];
+        Err(refusal) if awaits_deletion(refusal) => {
+            let name = format!("ordersaga-{stage}-stripe");
+            return vec![name_is_taken(subject, &name), page(publishable, None, production)];
         }
         Err(refusal) => {
             return vec![Check::unknown(subject, refusal), page(publishable, None, production)];
@@ -399,6 +394,64 @@ pub fn stripe(secret: &Fact, publishable: &str, stage: &str, production: bool) -
         Some(mode) => Check::fine(subject, format!("a {} key and a webhook", mode.name())),
     };
     vec![keys, page(publishable, mode, production)]
+}
+
+/// Secrets Manager's answer about a secret that was deleted and can still be restored.
+fn awaits_deletion(refusal: &Refusal) -> bool {
+    refusal.code == "InvalidRequestException" && refusal.message.contains("delet")
+}
+
+fn name_is_taken(subject: &'static str, secret: &str) -> Check {
+    Check::stop(
+        subject,
+        format!("the secret {secret} waits for its deletion, and its name is taken"),
+        format!(
+            "Delete it now, so that the deployment can make it again: `aws secretsmanager delete-secret --secret-id {secret} \
+             --force-delete-without-recovery`."
+        ),
+    )
+}
+
+/// Whether the second provider of e-mail has all of its settings, or none. No finding holds a part of the secret.
+pub fn smtp(server: &str, from: &str, secret: &Fact, stage: &str) -> Check {
+    let subject = "SMTP";
+    let name = format!("ordersaga-{stage}-smtp");
+    let stored = match secret {
+        Ok(answer) => answer["SecretString"].as_str().unwrap_or_default(),
+        Err(refusal) if refusal.is_not_found() => "",
+        Err(refusal) if awaits_deletion(refusal) => return name_is_taken(subject, &name),
+        Err(refusal) => return Check::unknown(subject, refusal),
+    };
+    let stored: Value = serde_json::from_str(stored).unwrap_or_default();
+    let is_filled = |field: &str| stored[field].as_str().is_some_and(|text| !text.is_empty());
+    let has_credentials = is_filled("user") && is_filled("password");
+    let set_server = "Set SmtpServer in the stage's section of infra/samconfig.toml";
+    match (server, has_credentials) {
+        ("", false) if !from.is_empty() => Check::warning(
+            subject,
+            "SmtpFrom is set, and SmtpServer is not: e-mails wait while SES is down",
+            format!("{set_server}, or set SmtpFrom=''."),
+        ),
+        ("", false) => Check::fine(subject, "no second provider of e-mail: e-mails wait while SES is down"),
+        ("", true) => Check::warning(
+            subject,
+            format!(
+                "the secret {name} has credentials, and SmtpServer is not set: e-mails wait while SES is down"
+            ),
+            format!("{set_server}."),
+        ),
+        (server, true) => Check::fine(subject, format!("{server} takes over while SES is down")),
+        (server, false) => Check::warning(
+            subject,
+            format!(
+                "SmtpServer is {server}, and the secret {name} has no user and password: e-mails wait while SES is down"
+            ),
+            format!(
+                "Once the stage is deployed: `aws secretsmanager put-secret-value --secret-id {name} --secret-string \
+                 file://smtp.json`, with {{\"user\":\"…\",\"password\":\"…\"}} in the file."
+            ),
+        ),
+    }
 }
 
 /// The key that the shop's page has.

@@ -25,6 +25,9 @@ const SOURCES: [&str; 8] = [
     "infra/local/requirements-deploy.txt",
 ];
 
+/// Of a hash, enough to tell versions apart.
+const VERSION_DIGITS: usize = 16;
+
 /// Changes when what would be deployed does: the templates, the parameters, and what the functions are built from, or
 /// with `built` the functions themselves.
 ///
@@ -53,6 +56,29 @@ pub fn content(
         add(&mut hash, root, &file)?;
     }
     Ok(hex(hash))
+}
+
+/// Changes when a function of the template does: its template, its code, and the values of the parameters, of which
+/// `stored` has those that are in the Parameter Store. Versions of the functions are published by it.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn of_functions(
+    root: &Path,
+    template: &Template,
+    parameters: &BTreeMap<String, String>,
+    stored: &BTreeMap<String, String>,
+) -> Result<String> {
+    let mut hash = Sha256::new();
+    for (name, value) in parameters {
+        field(&mut hash, name.as_bytes());
+        field(&mut hash, stored.get(value).unwrap_or(value).as_bytes());
+    }
+    add(&mut hash, root, &template.file)?;
+    for file in bootstraps::of(&root.join("infra"), template) {
+        add(&mut hash, root, &file)?;
+    }
+    Ok(hex(hash).split_at(VERSION_DIGITS).0.to_owned())
 }
 
 /// A file, or all files of a folder in the order of their names.
@@ -195,6 +221,27 @@ mod tests {
         assert_eq!(before, repository.content(true, "info"));
         repository.change("target/lambda/users-api/bootstrap");
         assert_ne!(before, repository.content(true, "info"));
+    }
+
+    #[test]
+    fn a_version_is_published_for_a_change_of_the_code_the_template_or_a_parameter() {
+        let repository = Repository::new("versions");
+        let hash = |level: &str, topic: &str| {
+            let template = Template::read(&repository.0.join("infra/users.yaml")).unwrap();
+            let given = [("LogLevel", level), ("Topic", "/ordersaga/dev/topic"), ("Fingerprint", "")];
+            let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let stored = BTreeMap::from([("/ordersaga/dev/topic".to_owned(), topic.to_owned())]);
+            of_functions(&repository.0, &template, &BTreeMap::from(given), &stored).unwrap()
+        };
+        let mut seen = vec![hash("info", "arn:1"), hash("debug", "arn:1"), hash("info", "arn:2")];
+        for file in ["target/lambda/users-api/bootstrap", "infra/users.yaml"] {
+            repository.change(file);
+            seen.push(hash("info", "arn:1"));
+        }
+        repository.change("functions/users/src/lib.rs");
+        assert_eq!(seen.last(), Some(&hash("info", "arn:1")), "sources are not deployed");
+        let different: std::collections::BTreeSet<&String> = seen.iter().collect();
+        assert_eq!(different.len(), seen.len(), "{seen:?}");
     }
 
     #[test]

@@ -4,13 +4,16 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use futures::future::join_all;
+use jiff::Timestamp;
 use local_stack::{Progress, Settings, StageConfig, Template, deploy, functions, python};
 use serde_json::json;
 use tokio::process::Command;
 
+use super::contract::{self, Contracts};
 use super::record;
 use super::sam::{self, Change, Deployed};
 use super::stacks::{self, Found, Step};
+use super::versions;
 use crate::arch::Arch;
 use crate::destroy;
 use crate::error::{Error, Result};
@@ -98,6 +101,34 @@ impl Target<'_> {
         if shrinking.is_empty() { Ok(()) } else { Err(nothing_changed(&shrinking)) }
     }
 
+    /// Compares what these contexts would publish, read and answer with what is live: something that a context could not
+    /// understand is refused. Returns the contracts of all contexts in this checkout.
+    pub async fn check_contracts(
+        &self,
+        waves: &[Vec<Named>],
+        found: &BTreeMap<String, Found>,
+    ) -> Result<Contracts> {
+        let contexts: Vec<&str> = deploy::names().into_iter().filter(|name| *name != PLATFORM).collect();
+        let contracts = contract::of(&self.source.root, &contexts)?;
+        let store = contract::Store::open(&self.remote, &self.stage).await?;
+        let (live, unknown) = store.live(&contexts, found).await?;
+        if !unknown.is_empty() {
+            self.progress.say(&format!(
+                "The contracts of {} are not stored in the stage: they were deployed by an earlier version or by other means. \
+                 They are not compared.",
+                unknown.join(", ")
+            ));
+        }
+        let deployed: Vec<&str> = waves.iter().flatten().map(|(name, _)| *name).collect();
+        let differences = contract::differences(&live, &contracts, &deployed, self.stage.name());
+        if differences.is_empty() {
+            return Ok(contracts);
+        }
+        Err(nothing_changed(
+            &differences.iter().map(|difference| format!("  {difference}")).collect::<Vec<_>>(),
+        ))
+    }
+
     /// The content of the whole stage, whichever part of it is deployed.
     pub fn content(&self, built: bool) -> Result<String> {
         let waves = deploy::waves(&self.source).into_iter().flatten();
@@ -170,6 +201,7 @@ impl Target<'_> {
         waves: &[Vec<Named>],
         steps: &BTreeMap<&'static str, Step>,
         found: &BTreeMap<String, Found>,
+        contracts: &Contracts,
     ) -> Result<()> {
         let mut left: usize = waves.iter().map(Vec::len).sum();
         for wave in waves {
@@ -188,6 +220,7 @@ impl Target<'_> {
             }))
             .await;
             left -= wave.len();
+            self.publish_contracts(&results, contracts).await?;
             let failed: Vec<String> = results
                 .into_iter()
                 .filter_map(|(name, result)| Some(format!("{}:\n{}", self.stack(name), result.err()?)))
@@ -197,6 +230,21 @@ impl Target<'_> {
             }
             if wave.iter().any(|(name, _)| *name == PLATFORM) && self.is_on_emulator() {
                 self.make_events_topic_fifo().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores the contracts of the contexts that were deployed.
+    async fn publish_contracts(
+        &self,
+        results: &[(&str, std::result::Result<(), String>)],
+        contracts: &Contracts,
+    ) -> Result<()> {
+        let store = contract::Store::open(&self.remote, &self.stage).await?;
+        for (name, _) in results.iter().filter(|(_, result)| result.is_ok()) {
+            if let Some(contract) = contracts.get(*name) {
+                store.write(name, contract).await?;
             }
         }
         Ok(())
@@ -241,13 +289,40 @@ impl Target<'_> {
             stacks::delete(&self.remote, &stack, &state.id).await.map_err(|error| format!("  {error}"))?;
         }
         let extra: &[&str] = if step == Step::Update { &[] } else { &["--disable-rollback"] };
-        let deployed = self.sam(&stack, template, extra, |detail| shown.at(detail)).await?;
+        let began = Timestamp::now();
+        let deployed = match self.sam(&stack, template, extra, |detail| shown.at(detail)).await {
+            Err(reasons) => return Err(self.with_rollbacks(reasons, &stack, template, began).await),
+            Ok(deployed) => deployed,
+        };
         shown.done(&match deployed.changes.len() {
             0 => format!("{stack} is unchanged"),
             1 => format!("{stack}: 1 change"),
             more => format!("{stack}: {more} changes"),
         });
         Ok(())
+    }
+
+    /// A stack's reasons with CodeDeploy's: CloudFormation only says that an alias was not updated.
+    async fn with_rollbacks(
+        &self,
+        reasons: String,
+        stack: &str,
+        template: &Template,
+        began: Timestamp,
+    ) -> String {
+        if self.parameters.get("Canary").is_none_or(|canary| canary != "true") {
+            return reasons;
+        }
+        match versions::rolled_back(&self.remote, stack, template, began).await {
+            Ok(lines) if lines.is_empty() => reasons,
+            Ok(lines) => format!(
+                "{}\n{reasons}\n  See \"A new version is rolled back\" in infra/RUNBOOK.md.",
+                lines.join("\n")
+            ),
+            Err(error) => {
+                format!("{reasons}\n  Whether CodeDeploy rolled a version back is not known: {error}")
+            }
+        }
     }
 
     /// Prints what would change. Change sets that this takes are deleted.
@@ -316,18 +391,38 @@ impl Target<'_> {
         extra: &[&str],
         at: impl Fn(String),
     ) -> std::result::Result<Deployed, String> {
-        let command = self.sam_command(stack, template, extra).map_err(|error| format!("  {error}"))?;
+        let failed = |error: Error| format!("  {error}");
+        let parameters = self.versioned(template).await.map_err(failed)?;
+        let command = self.sam_command(stack, template, &parameters, extra).map_err(failed)?;
         sam::run(command, at).await
     }
 
-    pub fn sam_command(&self, stack: &str, template: &Template, extra: &[&str]) -> Result<Command> {
+    /// The template's parameters, with the fingerprint by which it publishes new versions of its functions.
+    async fn versioned(&self, template: &Template) -> Result<BTreeMap<String, String>> {
+        let mut parameters = template.pick(&self.parameters);
+        // An earlier revision has none (--rev).
+        if !template.parameters.contains(versions::FINGERPRINT) {
+            return Ok(parameters);
+        }
+        let stored = versions::stored(&self.remote, &self.stage).await?;
+        let fingerprint = record::of_functions(&self.source.root, template, &parameters, &stored)?;
+        parameters.insert(versions::FINGERPRINT.to_owned(), fingerprint);
+        Ok(parameters)
+    }
+
+    pub fn sam_command(
+        &self,
+        stack: &str,
+        template: &Template,
+        parameters: &BTreeMap<String, String>,
+        extra: &[&str],
+    ) -> Result<Command> {
         let config = self.source.samconfig();
-        let parameters = template.pick(&self.parameters);
         // The artifacts have the stage's name as their prefix, so that they can be removed with it.
         let prefix = destroy::artifacts_of(&self.stage);
         let options = [&["--s3-prefix", prefix.trim_end_matches('/')], extra].concat();
         let arguments =
-            sam::deploy_arguments(&config, &self.config, &template.file, stack, &parameters, &options)?;
+            sam::deploy_arguments(&config, &self.config, &template.file, stack, parameters, &options)?;
         let mut command = self.command("sam");
         command.args(arguments);
         Ok(command)
@@ -335,7 +430,7 @@ impl Target<'_> {
 
     fn command(&self, program: &str) -> Command {
         let mut command = python::tool(&self.programs, program);
-        command.current_dir(&self.source.root);
+        command.current_dir(&self.source.root).env("CARGO_TARGET_DIR", &self.source.target);
         command
     }
 

@@ -10,7 +10,7 @@ const MARK: &[u8] = b"GLIBC_2.";
 /// Says so if one of the functions needs a newer C library than Lambda has; else nothing.
 pub fn hint(settings: &Settings, functions: &[Function]) -> String {
     let needs = |function: &Function| {
-        let bootstrap = settings.target_dir().join("lambda").join(&function.name).join("bootstrap");
+        let bootstrap = settings.target.join("lambda").join(&function.name).join("bootstrap");
         needed(&std::fs::read(bootstrap).unwrap_or_default())
     };
     match functions.iter().filter_map(needs).max() {

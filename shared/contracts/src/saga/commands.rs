@@ -26,6 +26,9 @@ pub struct SagaInput {
     pub payment_method: String,
     /// Personal data, which is nowhere in the events.
     pub shipping_address: ShippingAddress,
+    /// The span that started the saga (W3C Trace Context), if its trace was sampled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// Fields that every saga command carries.
@@ -35,6 +38,16 @@ pub struct CommandContext {
     pub order_id: OrderId,
     /// That of the request that placed the order.
     pub correlation_id: CorrelationId,
+    /// That of the saga's input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+}
+
+impl CommandContext {
+    /// A context outside of a sampled trace.
+    pub const fn new(order_id: OrderId, correlation_id: CorrelationId) -> Self {
+        Self { order_id, correlation_id, traceparent: None }
+    }
 }
 
 /// A saga command to any context.

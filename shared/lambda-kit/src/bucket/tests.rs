@@ -124,7 +124,9 @@ async fn a_table_that_does_not_answer_lets_callers_through() {
     let (bucket, faults) = alone(1, 1).await;
     faults.refuse("UpdateItem", crate::aws::MAX_ATTEMPTS * 2);
     assert!(matches!(bucket.take(at(0)).await, TakeOutcome::Taken { .. }));
-    assert_eq!(bucket.reserve(at(0), ms(0)).await, TokenReservation::After(SignedDuration::ZERO));
+    let (reserved, lines) = testing::logged(bucket.reserve(at(0), ms(0))).await;
+    assert_eq!(reserved, TokenReservation::After(SignedDuration::ZERO));
+    assert!(lines.iter().any(|line| line.contains("WARN") && line.contains("failing open")), "{lines:?}");
 }
 
 #[tokio::test]

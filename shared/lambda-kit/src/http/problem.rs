@@ -23,10 +23,20 @@ pub struct FieldError {
     pub message: String,
 }
 
+/// A type of problem that clients distinguish from others with the same status (RFC 9457 section 3.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProblemType {
+    /// The identifier. It is no address.
+    pub uri: &'static str,
+    /// What it is called. The same for every occurrence.
+    pub title: &'static str,
+}
+
 /// An endpoint's error response (RFC 9457). `instance` and `correlation_id` are added by [`render`].
 #[derive(Debug, Clone)]
 pub struct Problem {
     status: StatusCode,
+    kind: Option<&'static ProblemType>,
     detail: String,
     errors: Vec<FieldError>,
     /// Extension members (RFC 9457 section 3.2).
@@ -53,6 +63,7 @@ impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
             status,
+            kind: None,
             detail: detail.into(),
             errors: Vec::new(),
             members: serde_json::Map::new(),
@@ -133,6 +144,12 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on our side.")
     }
 
+    /// Of a type that clients distinguish. Without one, the status says it all.
+    #[must_use]
+    pub fn with_type(self, kind: &'static ProblemType) -> Self {
+        Self { kind: Some(kind), ..self }
+    }
+
     /// Adds a header to the response.
     #[must_use]
     pub fn with_header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
@@ -195,10 +212,12 @@ pub(super) async fn render(correlation: Correlation, request: Request, next: Nex
         }
         None => return response,
     };
+    // Without a type of its own, the status says all that there is to say (RFC 9457 section 4.2.1).
+    let by_status = ProblemType { uri: "about:blank", title: status.canonical_reason().unwrap_or("Error") };
+    let ProblemType { uri, title } = *problem.kind.unwrap_or(&by_status);
     let rendered = Rendered {
-        // The status says all that there is to say about the type (RFC 9457 section 4.2.1).
-        r#type: "about:blank",
-        title: status.canonical_reason().unwrap_or("Error"),
+        r#type: uri,
+        title,
         status: status.as_u16(),
         detail: &problem.detail,
         instance: &instance,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use contracts::metrics;
 use jiff::Timestamp;
 use lambda_runtime::Diagnostic;
 use serde::{Deserialize, Serialize};
@@ -110,7 +111,7 @@ impl Parking {
         match self.table.put("parking a record", item).await {
             Ok(()) => {
                 tracing::error!(sequence_number, "a record cannot be processed and is parked");
-                telemetry::found("relay", "parked", 1);
+                telemetry::emit(&metrics::RECORDS_PARKED, 1);
                 true
             }
             Err(error) => {

@@ -10,13 +10,14 @@ use crate::{
     config::{self, ConfigError},
     error::error_chain,
     stream::StreamEvent,
+    trace::{Running, Span, TRACEPARENT},
 };
 
 /// SNS takes at most 10 messages and 262,144 bytes a batch (PublishBatch, API reference).
 const BATCH_ENTRIES: usize = 10;
 const BATCH_BYTES: usize = 262_144;
 /// More bytes than an entry's identifiers and attributes take.
-// They count with its body: 128 characters each for its group and deduplication id, and its two attributes.
+// They count with its body: 128 characters each for its group and deduplication id, and its attributes.
 const ENTRY_BYTES: usize = 1024;
 
 /// Publishes to the FIFO topic `events`.
@@ -124,7 +125,10 @@ impl Publisher {
         &self,
         batch: &[&'a Outgoing],
     ) -> Result<Vec<(&'a Outgoing, bool)>, RelayError> {
-        let entries = batch.iter().enumerate().map(|(i, event)| self.entry(i, event));
+        let spans: Vec<_> = batch.iter().map(|event| begin_publishing(event)).collect();
+        let entries = batch.iter().zip(&spans).enumerate();
+        let entries =
+            entries.map(|(i, (event, span))| self.entry(i, event, span.as_ref().map(|(span, _)| *span)));
         let entries = entries.collect::<Result<Vec<_>, _>>().map_err(|e| RelayError::Publish(e.into()))?;
         let call = self.sns.publish_batch().topic_arn(&self.topic_arn);
         let answer = call
@@ -132,6 +136,12 @@ impl Publisher {
             .send()
             .await
             .map_err(|e| RelayError::Publish(e.into()))?;
+        let has_failed = |i: usize| answer.failed().iter().any(|failure| failure.id() == i.to_string());
+        for (i, span) in spans.into_iter().enumerate() {
+            if let Some((_, running)) = span {
+                running.end(has_failed(i));
+            }
+        }
         let refused = answer.failed().iter().filter_map(|failure| {
             let event = failure.id().parse::<usize>().ok().and_then(|index| batch.get(index))?;
             tracing::error!(
@@ -148,6 +158,7 @@ impl Publisher {
         &self,
         index: usize,
         outgoing: &Outgoing,
+        span: Option<Span>,
     ) -> Result<PublishBatchRequestEntry, aws_sdk_sns::error::BuildError> {
         let event = &outgoing.event;
         let attribute =
@@ -156,7 +167,7 @@ impl Publisher {
             None => event.event_id.to_string(),
             Some(run) => format!("{}.{run}", event.event_id),
         };
-        PublishBatchRequestEntry::builder()
+        let entry = PublishBatchRequestEntry::builder()
             .id(index.to_string())
             .message(&outgoing.body)
             // Events of one subject stay in order, and a slow subject does not hold up the others.
@@ -164,9 +175,19 @@ impl Publisher {
             .message_deduplication_id(deduplication_id)
             // The filter policies of the subscriptions compare the type.
             .message_attributes("event_type", attribute(&event.event_type)?)
-            .message_attributes("source", attribute(&event.source)?)
-            .build()
+            .message_attributes("source", attribute(&event.source)?);
+        match span {
+            Some(span) => entry.message_attributes(TRACEPARENT, attribute(&span.traceparent())?),
+            None => entry,
+        }
+        .build()
     }
+}
+
+/// The span of an event on its way to the topic, if its trace was sampled.
+fn begin_publishing(outgoing: &Outgoing) -> Option<(Span, Running)> {
+    let span = Span::join(outgoing.event.traceparent.as_deref())?;
+    Some((span, Running::operation(span, "publish")))
 }
 
 /// Whether the entry itself is invalid.

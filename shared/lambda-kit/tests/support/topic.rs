@@ -28,6 +28,8 @@ pub struct Entry {
     pub event: String,
     pub group: String,
     pub deduplication_id: String,
+    /// The message attribute of this name.
+    pub traceparent: Option<String>,
 }
 
 type Rule = Box<dyn FnMut(&Entry) -> Option<(&'static str, bool)> + Send>;
@@ -140,6 +142,10 @@ fn entries(call: &Request) -> Vec<Entry> {
             }
             "MessageGroupId" => entries[index].group = value.into_owned(),
             "MessageDeduplicationId" => entries[index].deduplication_id = value.into_owned(),
+            // The other attributes are a type and a source.
+            _ if field.ends_with(".StringValue") && value.starts_with("00-") => {
+                entries[index].traceparent = Some(value.into_owned());
+            }
             _ => {}
         }
     }

@@ -7,7 +7,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{Protocol, form};
 use crate::{
-    network::{Call, Caller, Reply, between},
+    network::{Call, Caller, Effect, Reply, between},
     process::next_random,
     world::world,
 };
@@ -29,6 +29,10 @@ pub const HOST: &str = "api.stripe.com";
 const WEBHOOK: std::ops::Range<u64> = 20..3_000;
 /// How long an endpoint may take for its answer. Stripe does not say.
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(20);
+/// When a bank returns a refund. It takes days, in which nothing else happens: the saga has ended by then.
+const RETURNED: Duration = Duration::from_mins(5);
+/// A card whose refunds fail later.
+const REFUND_FAILS: &str = "pm_card_refundFail";
 const WEBHOOK_SECRET: &str = "whsec_simulated";
 
 /// The secret of infra/platform.yaml, filled in.
@@ -52,6 +56,8 @@ pub struct Intent {
 struct Refund {
     intent: usize,
     amount: i64,
+    /// Whether the customer's bank has returned it.
+    has_failed: bool,
 }
 
 #[derive(Default)]
@@ -98,6 +104,14 @@ impl Gateway {
     pub fn asks_customer(&self, order_id: &str) -> bool {
         let intents = self.intents.borrow();
         intents.iter().any(|intent| intent.order_id == order_id && intent.status == "requires_action")
+    }
+
+    /// Whether an order's charges have ended, at least one of them.
+    pub fn has_ended(&self, order_id: &str) -> bool {
+        let intents = self.intents.borrow();
+        let mut of_it = intents.iter().filter(|intent| intent.order_id == order_id).peekable();
+        let is_over = |status| matches!(status, "succeeded" | "canceled" | "requires_payment_method");
+        of_it.peek().is_some() && of_it.all(|intent| is_over(intent.status))
     }
 
     /// The customer answers the bank.
@@ -176,10 +190,34 @@ impl Gateway {
             intent.refunded = intent.amount;
             let number = number(&intent.id).expect("it was found");
             let mut refunds = self.refunds.borrow_mut();
-            refunds.push(Refund { intent: number, amount });
+            refunds.push(Refund { intent: number, amount, has_failed: false });
             self.send_webhook("charge.refunded", intent.charge());
-            Reply::ok(refund_object(refunds.len(), amount, &intent.id))
+            if intent.method == REFUND_FAILS {
+                let refund = refunds.len();
+                tokio::task::spawn_local(async move {
+                    let _pending = world().pending();
+                    sleep(RETURNED).await;
+                    world().gateway.return_refund(refund);
+                });
+            }
+            Reply::ok(refund_object(refunds.len(), &refunds[refunds.len() - 1]))
         })
+    }
+
+    /// The customer's bank returns a refund (<https://docs.stripe.com/refunds#failed-refunds>).
+    fn return_refund(&self, number: usize) {
+        let mut refunds = self.refunds.borrow_mut();
+        let refund = &mut refunds[number - 1];
+        refund.has_failed = true;
+        self.intents.borrow_mut()[refund.intent].refunded -= refund.amount;
+        self.send_webhook("refund.failed", refund_object(number, refund));
+    }
+
+    /// How many orders had a refund that the customer's bank returned.
+    pub fn orders_with_returns(&self) -> usize {
+        let (intents, refunds) = (self.intents.borrow(), self.refunds.borrow());
+        let returned = refunds.iter().filter(|refund| refund.has_failed);
+        returned.map(|refund| &intents[refund.intent].order_id).collect::<BTreeSet<_>>().len()
     }
 
     fn list(&self, query: &str) -> Reply {
@@ -203,8 +241,7 @@ impl Gateway {
         let id = fields.get("payment_intent").cloned().unwrap_or_default();
         let refunds = self.refunds.borrow();
         let of_it = refunds.iter().enumerate().filter(|(_, refund)| Some(refund.intent) == number(&id));
-        let data: Vec<Value> =
-            of_it.map(|(index, refund)| refund_object(index + 1, refund.amount, &id)).collect();
+        let data: Vec<Value> = of_it.map(|(index, refund)| refund_object(index + 1, refund)).collect();
         Reply::ok(json!({"object": "list", "data": data, "has_more": false}))
     }
 
@@ -257,7 +294,7 @@ async fn deliver(kind: &str, event: &str) -> bool {
     };
     let request = world().customer_request("POST", "/v1/payments/webhook", headers, event);
     let caller = Caller { name: "stripe".to_owned(), instance: None };
-    let effect = Box::pin(async { world().http("payments-api", request).await });
+    let effect = |_| -> Effect { Box::pin(world().http("payments-api", request.clone())) };
     let answer = timeout(WEBHOOK_TIMEOUT, world().network.call(&caller, call, effect)).await;
     matches!(answer, Ok(Ok(reply)) if reply.status < 300)
 }
@@ -265,7 +302,7 @@ async fn deliver(kind: &str, event: &str) -> bool {
 /// What becomes of an intent that is confirmed with this payment method (<https://docs.stripe.com/testing>).
 fn outcome(method: &str) -> Option<&'static str> {
     Some(match method {
-        "pm_card_visa" => "succeeded",
+        "pm_card_visa" | REFUND_FAILS => "succeeded",
         "pm_card_chargeDeclined" | "pm_card_chargeCustomerFail" => "requires_payment_method",
         "pm_card_authenticationRequired" => "requires_action",
         _ => return None,
@@ -277,10 +314,12 @@ fn number(id: &str) -> Option<usize> {
     id.strip_prefix("pi_")?.parse::<usize>().ok()?.checked_sub(1)
 }
 
-fn refund_object(number: usize, amount: i64, intent: &str) -> Value {
+fn refund_object(number: usize, refund: &Refund) -> Value {
+    let (status, reason) =
+        if refund.has_failed { ("failed", json!("lost_or_stolen_card")) } else { ("succeeded", Value::Null) };
     json!({
-        "id": format!("re_{number}"), "object": "refund", "amount": amount, "status": "succeeded",
-        "payment_intent": intent, "failure_reason": null,
+        "id": format!("re_{number}"), "object": "refund", "amount": refund.amount, "status": status,
+        "payment_intent": format!("pi_{}", refund.intent + 1), "failure_reason": reason,
     })
 }
 

@@ -1,8 +1,9 @@
-//! KMS: one key, which signs the customers' tokens (AWS KMS API reference, "GetPublicKey").
+//! KMS: one key, which signs the customers' tokens (AWS KMS API reference, "GetPublicKey", "Sign").
 
 use aws_lc_rs::{
+    digest::{Digest, SHA256},
     rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
+    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
 };
 use base64::{
     Engine,
@@ -23,18 +24,41 @@ const SPKI: [u8; 26] = [
 /// A key that differs between runs, also with the same seed: nothing but tokens shows it.
 pub struct Keys {
     id: String,
+    /// Signs as tokens have it.
     key: EcdsaKeyPair,
+    /// The same key: signs as KMS does.
+    kms: EcdsaKeyPair,
 }
 
 impl Keys {
     /// The key with this id, the last part of its ARN.
     pub fn new(id: &str) -> Self {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
-        Self { id: id.to_owned(), key }
+        let pkcs8 = key.to_pkcs8v1().expect("the key");
+        let kms = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8.as_ref());
+        Self { id: id.to_owned(), key, kms: kms.expect("the key") }
     }
 
     pub fn handle(&self, operation: &str, request: &Value) -> Reply {
-        assert_eq!(operation, "GetPublicKey", "the simulation's KMS has no {operation}");
+        match operation {
+            "GetPublicKey" => self.public_key(request),
+            "Sign" => self.sign(request),
+            other => panic!("the simulation's KMS has no {other}"),
+        }
+    }
+
+    fn sign(&self, request: &Value) -> Reply {
+        assert_eq!(
+            (&request["MessageType"], &request["SigningAlgorithm"]),
+            (&json!("DIGEST"), &json!("ECDSA_SHA_256"))
+        );
+        let digest = STANDARD.decode(request["Message"].as_str().unwrap_or_default()).expect("Base64");
+        let digest = Digest::import_less_safe(&digest, &SHA256).expect("a digest");
+        let signature = self.kms.sign_digest(&digest).expect("a signature");
+        Reply::ok(json!({"KeyId": request["KeyId"], "Signature": STANDARD.encode(signature)}))
+    }
+
+    fn public_key(&self, request: &Value) -> Reply {
         let spki = [SPKI.as_slice(), self.key.public_key().as_ref()].concat();
         Reply::ok(json!({"KeyId": request["KeyId"], "PublicKey": STANDARD.encode(spki)}))
     }

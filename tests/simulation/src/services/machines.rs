@@ -24,7 +24,7 @@ use tokio::{
 
 use super::{Protocol, error};
 use crate::{
-    network::{Call, Caller, ConnectionLost, Reply},
+    network::{Call, Caller, ConnectionLost, Effect, Extent, Reply},
     process::next_random,
     templates::{ACCOUNT, REGION, Templates, fields},
     world::world,
@@ -203,9 +203,9 @@ async fn invoke(call: &interpreter::Call) -> Answer {
     let function =
         world().functions.named(full_name).unwrap_or_else(|| panic!("there is no function {full_name}"));
     let payload = call.arguments["Payload"].to_string();
-    let effect = Box::pin(world().functions.invoke(function, payload.clone()));
-    let reply =
-        request(&call.state, Protocol::Rest, format!("lambda.Invoke {function}"), payload, effect).await;
+    let effect = |_| -> Effect { Box::pin(world().functions.invoke(function, payload.clone())) };
+    let operation = format!("lambda.Invoke {function}");
+    let reply = request(&call.state, Protocol::Rest, operation, payload.clone(), effect).await;
     let failed =
         |error: &str, cause: &str| Err(TaskError { error: error.to_owned(), cause: cause.to_owned() });
     let reply = match reply {
@@ -225,7 +225,10 @@ async fn invoke(call: &interpreter::Call) -> Answer {
 async fn send_message(call: &interpreter::Call) -> Result<(), TaskError> {
     let body = call.arguments["MessageBody"].to_string();
     let message = json!({"QueueUrl": call.arguments["QueueUrl"], "MessageBody": body});
-    let effect = Box::pin(async move { world().queues.handle("SendMessage", &message) });
+    let effect = |_| -> Effect {
+        let message = message.clone();
+        Box::pin(async move { world().queues.handle("SendMessage", &message) })
+    };
     let reply = request(&call.state, Protocol::Json, "sqs.SendMessage".to_owned(), body, effect).await;
     match reply {
         Ok(reply) if reply.status < 400 => Ok(()),
@@ -242,7 +245,7 @@ async fn request(
     protocol: Protocol,
     operation: String,
     request: String,
-    effect: futures::future::LocalBoxFuture<'_, Reply>,
+    effect: impl Fn(Extent) -> Effect,
 ) -> Result<Reply, ConnectionLost> {
     let caller = Caller { name: format!("saga {state}"), instance: None };
     world().network.call(&caller, Call { protocol, operation, request, is_secret: false }, effect).await

@@ -2,15 +2,21 @@
 //!
 //! Sources: Amazon SNS Developer Guide, "Message deduplication for FIFO topics" (five minutes by deduplication id),
 //! "Message filtering", "Raw message delivery", "FIFO topic message delivery" (a standard queue gets messages at least
-//! once and in any order). Delivery from the topic to a queue does not fail.
+//! once and in any order; a FIFO queue gets those of a group in their order, with their deduplication ids). Delivery from
+//! the topic to a queue does not fail.
 
-use std::{cell::RefCell, collections::BTreeMap, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::form;
+use super::{form, queues::NewMessage};
 use crate::{
+    judge::table,
     network::{Reply, between},
     pattern::matches,
     templates::{Templates, fields},
@@ -33,14 +39,20 @@ pub struct Published {
     /// Its message group.
     pub subject: String,
     pub event: Value,
+    /// Whether its context had stored it by then.
+    pub is_stored: bool,
 }
 
 #[derive(Default)]
 pub struct Topics {
+    /// Of the topic of events.
     subscriptions: Vec<Subscription>,
     /// By deduplication id.
     known: RefCell<BTreeMap<String, Instant>>,
     published: RefCell<Vec<Published>>,
+    /// What is on its way, by queue and group.
+    // Deliveries of one group take different times, and their order is that of the topic.
+    under_way: RefCell<BTreeMap<(String, String), VecDeque<NewMessage>>>,
 }
 
 #[derive(Default)]
@@ -56,7 +68,11 @@ struct Entry {
 impl Topics {
     pub fn new(templates: &Templates) -> Self {
         let subscriptions = templates.of_type("AWS::SNS::Subscription");
-        let of_queues = subscriptions.iter().filter(|subscription| subscription.text("Protocol") == "sqs");
+        // The topic of SES's feedback has a subscription, too.
+        let of_queues = subscriptions
+            .iter()
+            .filter(|subscription| subscription.text("Protocol") == "sqs")
+            .filter(|subscription| subscription.text("TopicArn").ends_with("-events.fifo"));
         let read = |subscription: &crate::templates::Resource<'_>| Subscription {
             queue: subscription.text("Endpoint"),
             filter: subscription.property("FilterPolicy"),
@@ -65,7 +81,14 @@ impl Topics {
     }
 
     pub fn handle(&self, operation: &str, body: &str) -> Reply {
-        assert_eq!(operation, "PublishBatch", "the simulation's SNS has no {operation}");
+        match operation {
+            "PublishBatch" => self.publish_batch(body),
+            "Publish" => world().mailbox.publish(body),
+            other => panic!("the simulation's SNS has no {other}"),
+        }
+    }
+
+    fn publish_batch(&self, body: &str) -> Reply {
         let mut successful = String::new();
         for entry in entries(body).into_values() {
             successful += &format!(
@@ -79,7 +102,7 @@ impl Topics {
             }
             known.insert(entry.deduplication.clone(), now);
             drop(known);
-            self.publish(&entry.group, &entry.message, &entry.attributes());
+            self.publish(&entry.group, &entry.deduplication, &entry.message, &entry.attributes());
         }
         Reply::ok(format!(
             "<PublishBatchResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><PublishBatchResult>\
@@ -88,23 +111,39 @@ impl Topics {
     }
 
     /// Publishes to the queues whose filters let it through.
-    pub fn publish(&self, subject: &str, message: &str, attributes: &Value) {
-        let event = serde_json::from_str(message).expect("an event is JSON");
-        self.published.borrow_mut().push(Published { subject: subject.to_owned(), event });
+    pub fn publish(&self, subject: &str, deduplication: &str, message: &str, attributes: &Value) {
+        let event: Value = serde_json::from_str(message).expect("an event is JSON");
+        let [source, id] = ["source", "event_id"].map(|field| event[field].as_str().unwrap_or_default());
+        let is_stored = world().tables.has_stored(&table(source), id);
+        self.published.borrow_mut().push(Published { subject: subject.to_owned(), event, is_stored });
+        let sent: Value = fields(attributes)
+            .into_iter()
+            .map(|(name, value)| (name, json!({"stringValue": value, "dataType": "String"})))
+            .collect();
         for subscription in &self.subscriptions {
-            if matches(&subscription.filter, Some(attributes)) {
-                let (queue, message) = (subscription.queue.clone(), message.to_owned());
-                let attributes = fields(attributes).into_iter();
-                let attributes: Value = attributes
-                    .map(|(name, value)| (name, json!({"stringValue": value, "dataType": "String"})))
-                    .collect();
-                tokio::task::spawn_local(async move {
-                    let _pending = world().pending();
-                    sleep(between(DELIVERY)).await;
-                    world().queues.send(&queue, message, attributes, Duration::ZERO);
-                });
+            if !matches(&subscription.filter, Some(attributes)) {
+                continue;
             }
+            let key = (subscription.queue.clone(), subject.to_owned());
+            self.under_way.borrow_mut().entry(key.clone()).or_default().push_back(NewMessage {
+                body: message.to_owned(),
+                attributes: sent.clone(),
+                group: subject.to_owned(),
+                deduplication: deduplication.to_owned(),
+                ..NewMessage::default()
+            });
+            tokio::task::spawn_local(async move {
+                let _pending = world().pending();
+                sleep(between(DELIVERY)).await;
+                world().topics.deliver(&key);
+            });
         }
+    }
+
+    /// Delivers the first message of a group that is on its way to a queue.
+    fn deliver(&self, key: &(String, String)) {
+        let next = self.under_way.borrow_mut().get_mut(key).and_then(VecDeque::pop_front);
+        world().queues.send(&key.0, next.expect("one for each delivery"));
     }
 
     /// All events in the order in which the topic took them.

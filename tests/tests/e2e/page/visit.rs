@@ -54,3 +54,13 @@ pub async fn order_on_page(browser: &mut Browser) -> Outcome<OrderId> {
     let id = browser.value("document.querySelector('.order .id').textContent").await?;
     Ok(OrderId::try_from(id.as_str().unwrap_or_default())?)
 }
+
+/// Shows the newest order whole. The list is some seconds old: an order that was under way then is shown whole by itself.
+pub async fn unfold_order(browser: &mut Browser) -> Outcome {
+    browser.see("there is an order", "document.querySelector('.order') !== null").await?;
+    let unfolded = "document.querySelector('.order').open";
+    if browser.value(unfolded).await? != true {
+        browser.click(".order summary").await?;
+    }
+    Ok(browser.see("the order is shown whole", unfolded).await?)
+}

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
-use contracts::OrderLine;
+use contracts::{OrderLine, Position, Switch};
 use jiff::Timestamp;
 use lambda_kit::{
     dynamodb::{Item, Table, key},
     relay::Handled,
     stream::StreamEvent,
+    switch::FeatureSwitch,
     testing::{App, Faults, Response, Tokens},
 };
 use rstest::rstest;
@@ -35,7 +36,8 @@ impl Warehouse {
     async fn with(available: u32, shards: u32) -> Self {
         let (table, faults) = table().await;
         let (store, tokens) = (crate::testing::store(table.clone()), Tokens::new());
-        let app = App::new(crate::api::routes(store.clone()), tokens.verifier());
+        let limited_stock = FeatureSwitch::fixed(Switch::LimitedStock, Position::On);
+        let app = App::new(crate::api::routes(store.clone(), limited_stock), tokens.verifier());
         let warehouse = Self { app, store, table, faults, tokens };
         warehouse.set(json!({"available": available, "shards": shards})).await;
         warehouse
@@ -214,6 +216,18 @@ async fn a_record_of_the_current_reservation_brings_all_of_its_moves(#[case] end
         warehouse.relay(&[record(None, warehouse.reservation(1).await)]).await;
         warehouse.adds_up().await;
     }
+}
+
+#[tokio::test]
+async fn what_an_order_takes_and_returns_at_one_moment_are_two_moves() {
+    let warehouse = Warehouse::with(10, 1).await;
+    let (lines, context) = ([OrderLine { sku: sku("MUG"), quantity: 3 }], context(1));
+    reserve(&warehouse.store, &lines, &context).await.unwrap();
+    end_reservation(&warehouse.store, Command::Release, &context).await.unwrap();
+    let ended = record(None, warehouse.reservation(1).await);
+    assert_eq!(warehouse.relay(&[ended]).await, Handled::default());
+    assert_eq!(warehouse.rows(100).await.len(), 3);
+    warehouse.adds_up().await;
 }
 
 #[tokio::test]

@@ -1,12 +1,18 @@
 use axum::http::StatusCode;
-use contracts::Availability::{InStock, LowStock, OutOfStock};
+use contracts::{
+    Availability::{InStock, LowStock, OutOfStock},
+    Position,
+};
 use lambda_kit::testing::{Response, sdk_config};
 use rstest::rstest;
 use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
 use super::*;
-use crate::api::tests::{TestApi, api_with, two_mugs, with};
+use crate::{
+    api::tests::{TestApi, api_with, two_mugs, with},
+    testing::forecast,
+};
 
 /// An API with these answers of its peers: mugs are low, 99 mugs and cups are out of stock, and only Germany
 /// is served.
@@ -34,7 +40,7 @@ async fn api(failing: &'static [&'static str]) -> (TestApi, MockServer) {
     };
     Mock::given(any()).respond_with(answer).mount(&server).await;
     let (sdk, _) = sdk_config(&server.uri());
-    (api_with(Forecast::new(&(&sdk).into(), "test".to_owned())).await, server)
+    (api_with(forecast(&(&sdk).into())).await, server)
 }
 
 impl TestApi {
@@ -155,6 +161,17 @@ async fn while_inventory_does_not_answer_a_quote_shows_the_last_known_values() {
         (refused.status, refused.invalid_fields()),
         (StatusCode::UNPROCESSABLE_ENTITY, vec!["items[0].sku"])
     );
+}
+
+#[tokio::test]
+async fn with_limited_stock_off_no_last_known_values_are_shown() {
+    let (api, server) = api(&[]).await;
+    assert_eq!(api.quote(&two_mugs()).await.body["availability"], "low_stock");
+    server.reset().await;
+    api.limited_stock.set(Position::Off);
+    let quote = api.quote(&two_mugs()).await;
+    assert_eq!((quote.status, &quote.body["availability"]), (StatusCode::OK, &json!("unknown")));
+    assert_eq!(quote.body.get("as_of"), None);
 }
 
 #[tokio::test]

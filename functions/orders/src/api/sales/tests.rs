@@ -11,8 +11,32 @@ use crate::{
 
 /// The response to `query` with `token`, from an API over this table.
 async fn report(table: &Table, tokens: &Tokens, token: &str, query: &str) -> (u16, Value) {
-    let response = listed_api(table, tokens).get(&format!("/v1/reports/sales{query}"), token).await;
+    let response = listed_api(table, tokens).get(&format!("/v2/reports/sales{query}"), token).await;
     (response.status.as_u16(), response.body)
+}
+
+#[tokio::test]
+async fn version_1_has_cancellations_as_an_object_and_says_that_it_is_deprecated() {
+    let ((store, table, _), tokens) = (listed_store().await, Tokens::new());
+    let order_id = order_of(&store, &UserId::generate(), "k-1", 0).await;
+    let cancelled = cancel("ReserveInventory", "InventoryNotAvailable");
+    crate::handler::execute(&store, &order_id, &cancelled, &correlation_id(), at(0)).await.unwrap();
+    Projector::new(store.clone()).catch_up(&order_id).await;
+    let query = "?from=2026-11-18&to=2026-11-18";
+    let of = async |version: &str| {
+        let path = format!("/{version}/reports/sales{query}");
+        listed_api(&table, &tokens).get(&path, &tokens.admin()).await
+    };
+    let (old, new) = (of("v1").await, of("v2").await);
+    assert_eq!(old.body["items"][0]["cancellations"], json!({"InventoryNotAvailable": 1}));
+    assert_eq!(
+        new.body["items"][0]["cancellations"],
+        json!([{"reason": "InventoryNotAvailable", "orders": 1}])
+    );
+    assert_eq!(old.header("deprecation"), Some("@1796083200"));
+    assert_eq!(old.header("sunset"), Some("Tue, 01 Jun 2027 00:00:00 GMT"));
+    assert_eq!(old.header("link"), Some("</v2/reports/sales>; rel=\"successor-version\""));
+    assert_eq!(new.header("deprecation"), None);
 }
 
 #[tokio::test]
@@ -35,11 +59,11 @@ async fn each_day_says_what_happened_on_it() {
     }
     let (status, report) = report(&table, &tokens, &tokens.admin(), "?from=2026-11-17&to=2026-11-18").await;
     let quiet =
-        json!({"date": "2026-11-17", "orders": 0, "completed": 0, "revenue": [], "cancellations": {}});
+        json!({"date": "2026-11-17", "orders": 0, "completed": 0, "revenue": [], "cancellations": []});
     let busy = json!({
         "date": "2026-11-18", "orders": 4, "completed": 2,
         "revenue": [{"amount": 16800, "currency": "USD"}],
-        "cancellations": {"InventoryNotAvailable": 1},
+        "cancellations": [{"reason": "InventoryNotAvailable", "orders": 1}],
     });
     assert_eq!((status, report), (200, json!({"items": [quiet, busy], "next_cursor": null})));
 }

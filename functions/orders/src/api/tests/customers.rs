@@ -40,7 +40,7 @@ async fn whoever_is_suspended_orders_nothing_until_restored() {
 
 #[tokio::test]
 async fn a_shop_may_take_orders_only_with_a_verified_address() {
-    let strict = api_that(RequireVerifiedEmail(true), unanswered()).await;
+    let strict = api_that(OrderRules { requires_verified_email: true, ..rules() }, unanswered()).await;
     let lenient = api().await;
     let token = |api: &TestApi, email_verified| {
         let claims = testing::claims(&api.anna, vec![], Audience::Api, 4_000_000_000);

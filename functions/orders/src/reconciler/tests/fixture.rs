@@ -107,7 +107,7 @@ impl State {
             }
             None => panic!("{action}"),
         };
-        assert_eq!(path, format!("/2015-03-31/functions/ordersaga-test-{function}/invocations"));
+        assert_eq!(path, format!("/2015-03-31/functions/ordersaga-test-{function}%3Alive/invocations"));
         if self.failing.contains(&action) {
             return ResponseTemplate::new(200)
                 .insert_header("X-Amz-Function-Error", "Unhandled")

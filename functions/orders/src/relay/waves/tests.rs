@@ -127,6 +127,7 @@ fn start(n: usize) -> Start {
         order_id: format!("ord_{n:08}"),
         correlation_id: String::new(),
         input: String::new(),
+        span: None,
     }
 }
 

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::*;
 use crate::cost::topology::{Function, Subscription};
@@ -6,8 +7,11 @@ use crate::cost::topology::{Function, Subscription};
 fn topology() -> Topology {
     let function = |memory_mb| Function { memory_mb, ..Function::default() };
     let functions = BTreeMap::from([
-        ("shop-api".to_owned(), Function { answers_rest: true, ..function(256) }),
-        ("payments".to_owned(), Function { polls: Some(Queue::Standard), ..function(512) }),
+        ("shop-api".to_owned(), Function { answers_rest: true, begins_traces: true, ..function(256) }),
+        (
+            "payments".to_owned(),
+            Function { polls: Some(Queue::Standard), is_logged_by_lambda: true, ..function(512) },
+        ),
         ("sweeper".to_owned(), Function { is_scheduled: true, ..function(256) }),
     ]);
     let filter = serde_json::json!({"event_type": [{"prefix": "order."}]});
@@ -21,6 +25,7 @@ fn topology() -> Topology {
             Subscription::new("q.fifo", filter).unwrap(),
             Subscription::new("q", serde_json::json!({"event_type": ["order.completed"]})).unwrap(),
         ],
+        polled: vec![Queue::Standard],
         state_machine: String::new(),
         tasks: BTreeMap::from([("Refund".to_owned(), "payments".to_owned())]),
     }
@@ -31,7 +36,7 @@ fn call(signer: &str, service: &str, operation: &str) -> Call {
 }
 
 fn runs(invocations: u64, milliseconds: u64) -> Runs {
-    Runs { invocations, milliseconds, log_bytes: 100 }
+    Runs { invocations, milliseconds, log_bytes: 100, platform_log_bytes: 50 }
 }
 
 #[test]
@@ -50,10 +55,13 @@ fn a_bill_holds_what_was_counted_and_what_follows_from_it() {
             (call("ASIA1", "sqs", "SendMessage"), Count { sqs_fifo: 1, ..once() }),
             (call("ASIA1", "kms", "GetPublicKey"), once()),
             (call("ASIA1", "kms", "Sign"), once()),
+            (call("ASIA1", "sts", "GetCallerIdentity"), once()),
             // By the clock: none of the order's.
             (call("ASIA2", "dynamodb", "Query"), Count { units, ..once() }),
         ]),
         published: vec![event("order.created"), event("order.completed"), event("payment.failed")],
+        invoked: BTreeMap::from([("shop-api".to_owned(), 1)]),
+        delayed: BTreeMap::from([("ASIA1".to_owned(), Duration::from_millis(4))]),
         unweighed: Vec::new(),
     };
     let all = BTreeMap::from([
@@ -74,7 +82,7 @@ fn a_bill_holds_what_was_counted_and_what_follows_from_it() {
 
     assert_eq!(quantity(&prices::TRANSITION), 3);
     assert_eq!(quantity(&prices::INVOCATION), 5);
-    assert_eq!(quantity(&prices::MEMORY_TIME), 10 * 256 + 20 * 512);
+    assert_eq!(quantity(&prices::MEMORY_TIME), (10 - 4) * 256 + 20 * 512, "without the proxy's own time");
     assert_eq!((quantity(&prices::WRITE_UNIT), quantity(&prices::HALF_READ_UNIT)), (3, 5));
     assert_eq!((quantity(&prices::FIFO_PUBLISH), quantity(&prices::FIFO_PUBLISH_BYTE)), (3, 150));
     // Two order events to the line, one of them to the other queue.
@@ -83,12 +91,14 @@ fn a_bill_holds_what_was_counted_and_what_follows_from_it() {
     assert_eq!(quantity(&prices::QUEUE_REQUEST), 1 + 1 + 2);
     // The function's own, and the topic's two. No function polls it here.
     assert_eq!(quantity(&prices::FIFO_QUEUE_REQUEST), 1 + 2);
-    assert_eq!(quantity(&prices::HTTP_REQUEST), 2);
+    assert_eq!(quantity(&prices::HTTP_REQUEST), 1, "the other invocation is another function's");
     assert_eq!(quantity(&prices::EMAIL), 1);
-    assert_eq!(quantity(&prices::LOG_BYTE), 200);
+    assert_eq!(quantity(&prices::LOG_BYTE), 250);
+    assert_eq!((quantity(&prices::SIGNATURE), quantity(&prices::TRACE)), (1, 2));
+    assert_eq!(counted.pushed_frames(&topology), 2);
 
     assert_eq!(total(&bill), bill.iter().map(|line| line.cost).sum());
     let unpriced: Vec<_> = counted.unpriced().map(|(call, _)| call.operation.as_str()).collect();
-    assert_eq!(unpriced, ["Sign"]);
+    assert_eq!(unpriced, ["GetCallerIdentity"]);
     assert_eq!(by_service(&bill).first().unwrap().0, "SES");
 }

@@ -124,6 +124,26 @@ async fn a_read_is_weighed_by_the_whole_item_and_counted_when_there_is_none() {
 }
 
 #[tokio::test]
+async fn the_time_in_which_the_proxy_looks_at_items_is_its_own() {
+    let fixture = Fixture::new().await;
+    fixture.call("kms", "TrentService.GetPublicKey", "{}").await;
+    let to_pass_it_on = fixture.proxy.take().delayed.remove("ASIAF").unwrap_or_default();
+    fixture.dynamodb("PutItem", Fixture::put(100)).await;
+    let to_weigh_it = fixture.proxy.take().delayed.remove("ASIAF").unwrap_or_default();
+    assert!(to_weigh_it > to_pass_it_on, "{to_weigh_it:?}, {to_pass_it_on:?}");
+}
+
+#[tokio::test]
+async fn a_function_that_another_one_invokes_is_known_by_its_name() {
+    let fixture = Fixture::new().await;
+    let path = "/2015-03-31/functions/ordersaga-local-users-api%3Alive/invocations";
+    let signed = "AWS4-HMAC-SHA256 Credential=ASIAF/20260101/us-east-1/lambda/aws4_request, x";
+    let request = fixture.http.post(format!("{}{path}", fixture.url)).header("authorization", signed);
+    request.send().await.unwrap();
+    assert_eq!(fixture.proxy.take().invoked, BTreeMap::from([("users-api".to_owned(), 1)]));
+}
+
+#[tokio::test]
 async fn the_host_that_was_signed_is_kept_and_an_unsigned_request_is_not_counted() {
     let fixture = Fixture::new().await;
     fixture.call("kms", "TrentService.GetPublicKey", "{}").await;

@@ -123,6 +123,28 @@ fn an_access_log_needs_a_role_of_the_account() {
 }
 
 #[test]
+fn half_of_the_settings_for_smtp_is_a_warning() {
+    const SERVER: &str = "smtps://mail.test";
+    let secret = |user: &str, password: &str| -> Fact {
+        Ok(json!({"SecretString": json!({"user": user, "password": password}).to_string()}))
+    };
+    let missing = refused("GetSecretValue", "ResourceNotFoundException", "");
+    let check = |server: &str, from: &str, secret: &Fact| smtp(server, from, secret, "dev").verdict;
+    assert_eq!(check("", "", &missing), Verdict::Fine);
+    assert_eq!(check("", "", &secret("", "")), Verdict::Fine);
+    assert_eq!(check(SERVER, "", &secret("shop", "SECRET")), Verdict::Fine);
+    assert_eq!(check("", "shop@mail.test", &missing), Verdict::Warning);
+    assert_eq!(check("", "", &secret("shop", "SECRET")), Verdict::Warning);
+    for unfilled in [&missing, &secret("", ""), &secret("shop", ""), &Ok(json!({"SecretString": "none"}))] {
+        assert_eq!(check(SERVER, "", unfilled), Verdict::Warning);
+    }
+    let deleted = refused("GetSecretValue", "InvalidRequestException", "it is marked for deletion");
+    assert_eq!(check("", "", &deleted), Verdict::Stop);
+    let shown = format!("{:?}", smtp("", "", &secret("shop", "SECRET"), "dev"));
+    assert!(!shown.contains("SECRET"), "{shown}");
+}
+
+#[test]
 fn stripes_keys_fit_the_stage_and_each_other() {
     let check = |secret: &Fact, page: &str, production| verdicts(&stripe(secret, page, "dev", production));
     use Verdict::{Fine, Stop, Warning};

@@ -9,6 +9,10 @@ use crate::{
     dynamodb::{self, OUTBOX, PK, SK, key},
     relay::parking::{Parked, Request, RetriedPage},
     testing,
+    trace::{
+        Span,
+        tests::{documents, sampled},
+    },
 };
 
 #[path = "../../../tests/support/topic.rs"]
@@ -37,6 +41,12 @@ fn outbox(events: &[(&str, u64)]) -> Value {
     json!({"L": events.iter().map(body).collect::<Vec<_>>()})
 }
 
+/// The outbox of an item that brings an event with this `traceparent`.
+fn traced(subject: &str, traceparent: String) -> Value {
+    let event = Envelope { traceparent: Some(traceparent), ..envelope(subject, 1) };
+    json!({"L": [{"S": serde_json::to_string(&event).unwrap()}]})
+}
+
 /// A record of a new item `ITEM#<number>` with this outbox.
 fn brings(number: u32, outbox: &Value) -> Value {
     let keys = json!({"pk": {"S": format!("ITEM#{number}")}, "sk": {"S": "ITEM"}});
@@ -44,6 +54,12 @@ fn brings(number: u32, outbox: &Value) -> Value {
     image["outbox"] = outbox.clone();
     let change = json!({"SequenceNumber": number.to_string(), "Keys": keys, "NewImage": image});
     json!({"eventName": "INSERT", "dynamodb": change})
+}
+
+/// A record of a new item with one event of this many bytes and more.
+fn brings_bytes(number: u32, subject: &str, bytes: usize) -> Value {
+    let event = Envelope { data: json!({"text": "x".repeat(bytes)}), ..envelope(subject, 1) };
+    brings(number, &json!({"L": [{"S": serde_json::to_string(&event).unwrap()}]}))
 }
 
 /// Records 1, 2, … with one event each.
@@ -121,6 +137,33 @@ impl Fixture {
 
 fn pairs(parked: &[(&str, &str)]) -> Vec<(String, String)> {
     parked.iter().map(|(number, pk)| ((*number).to_owned(), (*pk).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn only_an_event_of_a_sampled_trace_hands_the_trace_on() {
+    let fixture = Fixture::open().await;
+    let trace = "5759e988bd862e3fe1be46a994272793";
+    let stored = |subject: &str, flags: &str| traced(subject, format!("00-{trace}-53995c3f42cd8ad8-{flags}"));
+    let records =
+        [brings(1, &stored("a", "01")), brings(2, &stored("b", "00")), brings(3, &outbox(&[("c", 1)]))];
+    assert!(fixture.deliver(&records).await.is_empty());
+    let calls = fixture.topic.calls().await;
+    let traces: Vec<_> = calls[0].iter().map(|entry| entry.traceparent.as_deref()).collect();
+    let [Some(sampled), None, None] = traces[..] else { panic!("{traces:?}") };
+    // The relay's span, and not that of the event.
+    assert!(sampled.contains(trace) && !sampled.contains("53995c3f42cd8ad8"), "{sampled}");
+}
+
+#[tokio::test]
+async fn only_the_span_of_an_event_that_the_topic_refuses_has_failed() {
+    let fixture = Fixture::open().await;
+    fixture.topic.answers([Answer::Refuses(&["a 1"], "InternalError", false)]);
+    let (refused, taken) = (sampled(), sampled());
+    let records =
+        [brings(1, &traced("a", refused.traceparent())), brings(2, &traced("b", taken.traceparent()))];
+    assert_eq!(fixture.deliver(&records).await, ["1"]);
+    let has_failed = |span: Span| documents(&span.trace_id(), 1)[0]["fault"].clone();
+    assert_eq!((has_failed(refused), has_failed(taken)), (json!(true), json!(false)));
 }
 
 #[tokio::test]
@@ -216,12 +259,20 @@ async fn an_event_that_the_topic_will_never_take_is_parked_and_passed() {
     let fixture = Fixture::open().await;
     fixture.topic.answers([Answer::Refuses(&["a 1"], "InvalidParameter", true)]);
     let mut records = each(&[("a", 1), ("b", 1), ("c", 1)]);
-    let mut large = envelope("c", 1);
-    large.data = json!({"text": "x".repeat(262_144)});
-    records[2] = brings(3, &json!({"L": [{"S": serde_json::to_string(&large).unwrap()}]}));
+    records[2] = brings_bytes(3, "c", 262_144);
     assert!(fixture.deliver(&records).await.is_empty());
     assert_eq!(fixture.topic.taken(), ["b 1"]);
     assert_eq!(fixture.parked().await, pairs(&[("1", "ITEM#1"), ("3", "ITEM#3")]));
+}
+
+#[tokio::test]
+async fn a_call_carries_no_more_bytes_than_the_topic_takes() {
+    let fixture = Fixture::open().await;
+    let records =
+        [(1, "a"), (2, "b"), (3, "c")].map(|(number, subject)| brings_bytes(number, subject, 120_000));
+    assert!(fixture.deliver(&records).await.is_empty());
+    let calls: Vec<usize> = fixture.topic.calls().await.iter().map(Vec::len).collect();
+    assert_eq!(calls, [2, 1]);
 }
 
 #[tokio::test]

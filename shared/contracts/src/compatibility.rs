@@ -21,12 +21,16 @@ const ANNOTATIONS: [&str; 7] =
 /// A change that breaks a reader. Each names the place in the schema.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
+    /// Events that exist would be invalid.
     #[error("{0}: what was written before is not valid any more")]
     OldEvents(String),
+    /// New events would be invalid for readers that exist.
     #[error("{0}: what is written now is not valid for readers that were built before")]
     OldReaders(String),
+    /// A difference that is not an additional optional field.
     #[error("{0} has changed, and only an additional optional field is compatible")]
     Changed(String),
+    /// A `$ref` without its definition.
     #[error("{0} refers to a definition that does not exist")]
     Reference(String),
 }

@@ -1,7 +1,11 @@
 //! Which call a request is: who makes it, at which service, and what for.
 
+use contracts::FUNCTION_ALIAS;
 use http::HeaderMap;
 use http::request::Parts;
+use sha2::{Digest, Sha256};
+
+use crate::settings::LOCAL_STAGE;
 
 /// A kind of call. Ordered as it is printed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +56,31 @@ fn rest(method: &str, path: &str) -> String {
         ("POST", _) if path.contains("/@connections/") => "PostToConnection".to_owned(),
         _ => format!("{method} {path}"),
     }
+}
+
+/// The short name of the function that a request invokes directly: `/2015-03-31/functions/<name or ARN>/invocations`.
+pub fn invoked(path: &str) -> Option<String> {
+    let named = path.split_once("/functions/")?.1.strip_suffix("/invocations")?;
+    let named = form(format!("name={named}").as_bytes()).next()?.1;
+    let name = named.rsplit_once(":function:").map_or(&*named, |(_, name)| name);
+    name.split(':').next().map(|name| short(name).to_owned())
+}
+
+/// The name within the stage.
+pub fn short(function: &str) -> &str {
+    function.trim_start_matches("ordersaga-").trim_start_matches(LOCAL_STAGE).trim_start_matches('-')
+}
+
+/// The access keys that the emulator gives a function (`execution_credentials` in its lambda_runtime.py), by whether the
+/// first caller of a process named the alias. Were they to change, the function's calls would be known by the key itself.
+pub fn access_keys(function_arn: &str, role_arn: &str) -> [String; 2] {
+    [function_arn, &format!("{function_arn}:{FUNCTION_ALIAS}")].map(|arn| access_key(arn, role_arn))
+}
+
+fn access_key(function_arn: &str, role_arn: &str) -> String {
+    let digest = Sha256::digest(format!("{function_arn}:{role_arn}"));
+    let text: String = digest.iter().take(8).map(|byte| format!("{byte:02X}")).collect();
+    format!("ASIA{text}")
 }
 
 /// The names and values of a form. Yields nothing useful for a body that is not a form.
@@ -111,6 +140,28 @@ mod tests {
         assert_eq!(call("lambda", "/2015-03-31/functions/x/invocations", None, "{}").operation, "Invoke");
         let post = call("execute-api", "/_aws/execute-api/a/live/@connections/c", None, "hello");
         assert_eq!(post.operation, "PostToConnection");
+    }
+
+    #[test]
+    fn a_function_is_invoked_by_its_name_or_its_arn() {
+        for named in [
+            "ordersaga-local-users-api",
+            "ordersaga-local-users-api%3Alive",
+            "arn:aws:lambda:us-east-1:000000000000:function:ordersaga-local-users-api:live",
+        ] {
+            let path = format!("/2015-03-31/functions/{named}/invocations");
+            assert_eq!(invoked(&path).as_deref(), Some("users-api"), "{named}");
+        }
+        assert_eq!(invoked("/2015-03-31/functions/x"), None);
+    }
+
+    #[test]
+    fn a_function_is_known_by_its_access_key_and_its_short_name() {
+        let arn = "arn:aws:lambda:us-east-1:000000000000:function:ordersaga-local-orders-api";
+        let [key, aliased] = access_keys(arn, "arn:aws:iam::000000000000:role/r");
+        assert!(key.len() == 20 && key.starts_with("ASIA"), "{key}");
+        assert_ne!(key, aliased);
+        assert_eq!(short("ordersaga-local-orders-api"), "orders-api");
     }
 
     #[test]

@@ -1,0 +1,150 @@
+//! One customer's visit: looks at products, orders, watches the order, and perhaps cancels it.
+
+use std::time::Duration;
+
+use contracts::{OrderId, OrderStatus};
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use shop_client::{Frame, Live, NewOrder, Placed, Shop};
+use tokio::time::{Instant, sleep, timeout_at};
+use uuid::Uuid;
+
+use super::records::Records;
+
+const PRODUCTS: &str = "GET /v1/products";
+const STOCK: &str = "GET /v1/inventory/{sku}";
+const PLACE: &str = "POST /v1/orders";
+const ORDER: &str = "GET /v1/orders/{id}";
+const CANCEL: &str = "POST /v1/orders/{id}/cancel";
+const TICKET: &str = "POST /v1/realtime/tickets";
+const CONNECT: &str = "WebSocket connect";
+
+/// Between two looks at an order without a WebSocket, and before the second try of a request. Each later pause is twice as
+/// long, up to [`LONGEST_PAUSE`], and half of it is random, as the shop's page does it.
+const PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The status is asked for after this silence: a frame may have been lost with the connection.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// What a customer does.
+#[derive(Debug, Clone, Copy)]
+pub struct Way {
+    pub watches: bool,
+    pub cancels: bool,
+    /// How long the customer tries to order, and waits for the end of the order.
+    pub patience: Duration,
+}
+
+/// Lets the customer do it all, and records how long each part took.
+pub async fn visit(shop: &Shop, order: &NewOrder, way: Way, records: &Records) {
+    records.arrived();
+    let _ = timed(records, PRODUCTS, shop.get::<Value>("/v1/products?limit=20")).await;
+    if let Some(line) = order.items.first() {
+        let _ = timed(records, STOCK, shop.stock(&line.sku)).await;
+    }
+    let began = Instant::now();
+    let until = began + way.patience;
+    let Some(placed) = place(shop, order, until, records).await else { return };
+    records.placed();
+    if way.cancels {
+        cancel(shop, &placed.order_id, records).await;
+    }
+    match end(shop, &placed.order_id, way, until, records).await {
+        Some(status) => records.ended(status, began.elapsed()),
+        None => records.unseen(),
+    }
+}
+
+/// Sends the order, and sends it again with the same key while it is not certain that it was taken.
+async fn place(shop: &Shop, order: &NewOrder, until: Instant, records: &Records) -> Option<Placed> {
+    let key = Uuid::new_v4().to_string();
+    let mut pause = PAUSE;
+    while Instant::now() < until {
+        let request = shop.call(Method::POST, "/v1/orders").header("idempotency-key", &key).json(order);
+        let sent = async { request.send_once().await?.read::<Placed>() };
+        match timed(records, PLACE, sent).await {
+            Ok(placed) => return Some(placed),
+            Err(Some(status)) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
+                return None;
+            }
+            Err(_) => sleep(pause / 2 + pause.mul_f64(fastrand::f64()) / 2).await,
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    None
+}
+
+async fn cancel(shop: &Shop, id: &OrderId, records: &Records) {
+    let request = shop.call(Method::POST, &format!("/v1/orders/{id}/cancel"));
+    let sent = async {
+        let answer = request.send_once().await?;
+        // The order may have ended before.
+        if answer.status == StatusCode::CONFLICT { Ok(()) } else { answer.succeeded() }
+    };
+    let _ = timed(records, CANCEL, sent).await;
+}
+
+/// Waits for the end of the order.
+async fn end(shop: &Shop, id: &OrderId, way: Way, until: Instant, records: &Records) -> Option<OrderStatus> {
+    if way.watches
+        && let Some(mut live) = connect(shop, id, records).await
+        && let Ok(Some(status)) = timeout_at(until, watch(&mut live, id)).await
+    {
+        return Some(status);
+    }
+    let polled = async {
+        loop {
+            if let Ok(order) = timed(records, ORDER, shop.order(id)).await
+                && order.status.is_final()
+            {
+                return order.status;
+            }
+            sleep(PAUSE).await;
+        }
+    };
+    timeout_at(until, polled).await.ok()
+}
+
+async fn connect(shop: &Shop, id: &OrderId, records: &Records) -> Option<Live> {
+    let ticket = timed(records, TICKET, shop.ticket()).await.ok()?;
+    let mut live = timed(records, CONNECT, Live::connect(&ticket.url, &ticket.ticket)).await.ok()?;
+    live.subscribe(id, Some(0)).await.ok()?;
+    Some(live)
+}
+
+/// The final status by the frames; `None` when the connection ended, or was silent for long.
+async fn watch(live: &mut Live, id: &OrderId) -> Option<OrderStatus> {
+    loop {
+        match live.next(SILENCE).await {
+            Ok(Frame::Order(frame)) if frame.order_id == *id => {
+                if let Some(status) = frame.status.filter(|status| status.is_final()) {
+                    return Some(status);
+                }
+            }
+            Ok(_) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Records how long an answer took, or what kind of error it was. An error has its status, if there is one.
+async fn timed<T>(
+    records: &Records,
+    route: &'static str,
+    work: impl Future<Output = shop_client::Result<T>>,
+) -> Result<T, Option<StatusCode>> {
+    let began = Instant::now();
+    match work.await {
+        Ok(answer) => {
+            records.answered(route, began.elapsed());
+            Ok(answer)
+        }
+        Err(error) => {
+            records.failed(route, &error);
+            Err(match error {
+                shop_client::Error::Refused { status, .. } => Some(status),
+                _ => None,
+            })
+        }
+    }
+}
