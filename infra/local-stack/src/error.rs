@@ -48,6 +48,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same call may succeed a moment later: the emulator failed or gave no answer, and refused nothing.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::NoAnswer { .. } => true,
+            Self::Refused { reason, .. } => reason.starts_with('5'),
+            _ => false,
+        }
+    }
+
     pub(crate) fn signals(source: std::io::Error) -> Self {
         Self::Command { command: "a signal handler".into(), source }
     }

@@ -14,8 +14,8 @@ use crate::stage::Stage;
 
 /// The account of the emulator's resources.
 const LOCAL_ACCOUNT: &str = "000000000000";
-/// The emulator may be busy for a moment.
-const LOCAL_TRIES: u32 = 3;
+/// The emulator answers a read with `InternalError` when another thread writes to what it reads at that moment.
+const LOCAL_TRIES: u32 = 5;
 const LOCAL_PAUSE: Duration = Duration::from_millis(500);
 
 /// One stage's resources.
@@ -219,7 +219,7 @@ impl Aws {
         match &self.place {
             Place::Local(emulator) => {
                 let target = format!("{}.{operation}", service.target());
-                found(emulator.json(service.name(), &target, &input).await)
+                persistently(async || found(emulator.json(service.name(), &target, &input).await)).await
             }
             Place::Remote(remote) => {
                 found_remote(remote.repeatable(service.boto_name(), operation, input).await)
@@ -234,8 +234,9 @@ impl Aws {
     pub async fn find_in_lambda(&self, operation: &str, path: &str, input: Value) -> Result<Option<Value>> {
         match &self.place {
             Place::Local(emulator) => {
-                let answer = emulator.send("lambda", operation, Method::GET, path, &[], Vec::new()).await;
-                Ok(found(answer)?.map(|text| serde_json::from_str(&text).unwrap_or_default()))
+                let call = || emulator.send("lambda", operation, Method::GET, path, &[], Vec::new());
+                let answer = persistently(async || found(call().await)).await?;
+                Ok(answer.map(|text| serde_json::from_str(&text).unwrap_or_default()))
             }
             Place::Remote(remote) => found_remote(remote.repeatable("lambda", operation, input).await),
         }
@@ -262,13 +263,7 @@ impl Aws {
     pub async fn read(&self, service: Service, operation: &str, input: Value) -> Result<Value> {
         match &self.place {
             Place::Local(_) => {
-                let mut tries = 1..LOCAL_TRIES;
-                loop {
-                    match self.call(service, operation, input.clone()).await {
-                        Err(_) if tries.next().is_some() => tokio::time::sleep(LOCAL_PAUSE).await,
-                        result => return result,
-                    }
-                }
+                persistently(async || self.call(service, operation, input.clone()).await).await
             }
             Place::Remote(remote) => remote.repeatable_page(service.boto_name(), operation, input).await,
         }
@@ -297,6 +292,19 @@ impl Aws {
     }
 }
 
+/// Asks the emulator until it answers or refuses, or the tries are used up.
+async fn persistently<T>(ask: impl AsyncFn() -> Result<T>) -> Result<T> {
+    let mut tries = 1..LOCAL_TRIES;
+    loop {
+        match ask().await {
+            Err(Error::Stack(error)) if error.is_transient() && tries.next().is_some() => {
+                tokio::time::sleep(LOCAL_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}
+
 /// An answer of the emulator, or `None` where it says that there is no such thing.
 fn found<T>(answer: local_stack::Result<T>) -> Result<Option<T>> {
     match answer {
@@ -313,5 +321,45 @@ fn found_remote(answer: std::result::Result<Value, Refusal>) -> Result<Option<Va
     match answer {
         Err(refusal) if refusal.is_not_found() => Ok(None),
         other => Ok(Some(other?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use axum::http::StatusCode;
+    use axum::{Json, Router};
+
+    use super::*;
+
+    /// An emulator that answers with this status and text for the first calls, and then with an empty object, and the
+    /// number of calls that it got.
+    async fn emulator(refusals: u32, status: StatusCode, kind: &'static str) -> (Aws, Arc<AtomicU32>) {
+        let calls = Arc::new(AtomicU32::new(0));
+        let counted = calls.clone();
+        let answer = move || async move {
+            let refused = counted.fetch_add(1, Ordering::Relaxed) < refusals;
+            let status = if refused { status } else { StatusCode::OK };
+            (status, Json(json!({"__type": kind, "message": "refused"})))
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+        (Aws::local(Emulator::new(&url)), calls)
+    }
+
+    #[tokio::test]
+    async fn an_emulator_that_fails_is_asked_again_and_one_that_refuses_is_not() {
+        let (aws, calls) = emulator(2, StatusCode::INTERNAL_SERVER_ERROR, "InternalError").await;
+        assert!(aws.find(Service::Logs, "StartQuery", json!({})).await.unwrap().is_some());
+        assert_eq!(calls.load(Ordering::Relaxed), 3);
+
+        let (aws, calls) = emulator(1, StatusCode::BAD_REQUEST, "AccessDeniedException").await;
+        aws.find(Service::Logs, "StartQuery", json!({})).await.unwrap_err();
+        let (missing, _) = emulator(1, StatusCode::BAD_REQUEST, "ResourceNotFoundException").await;
+        assert!(missing.find(Service::Logs, "StartQuery", json!({})).await.unwrap().is_none());
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
     }
 }

@@ -117,12 +117,7 @@ async fn query(aws: &Aws, words: &[&str], from: Timestamp, to: Timestamp) -> Res
 
 async fn groups(aws: &Aws, prefix: &str) -> Result<Vec<String>> {
     let input = json!({"logGroupNamePrefix": prefix});
-    let mut answer = aws.find(Service::Logs, "DescribeLogGroups", input.clone()).await;
-    if answer.is_err() {
-        // The emulator fails now and then while functions write.
-        answer = aws.find(Service::Logs, "DescribeLogGroups", input).await;
-    }
-    let answer = answer?.unwrap_or_default();
+    let answer = aws.find(Service::Logs, "DescribeLogGroups", input).await?.unwrap_or_default();
     let groups = answer["logGroups"].as_array().into_iter().flatten();
     Ok(groups.filter_map(|group| group["logGroupName"].as_str().map(str::to_owned)).collect())
 }
