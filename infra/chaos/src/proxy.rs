@@ -39,8 +39,7 @@ impl Known {
     /// The emulator does not list its functions.
     pub async fn read(emulator: &Emulator, groups: Vec<u32>) -> Result<Self> {
         let path = "/2015-03-31/functions/";
-        let answer =
-            emulator.send("lambda", "ListFunctions", http::Method::GET, path, &[], Vec::new()).await?;
+        let answer = emulator.get("lambda", "ListFunctions", path).await?;
         let listed: Value = serde_json::from_str(&answer).unwrap_or_default();
         let functions = listed["Functions"].as_array().into_iter().flatten();
         let names: BTreeMap<String, String> = functions

@@ -65,7 +65,8 @@ impl DeployedFunction {
     }
 
     async fn configuration(&self) -> Result<Value> {
-        let answer = self.send("GetFunctionConfiguration", Method::GET, "configuration", Vec::new()).await?;
+        let path = format!("{}/configuration", self.path);
+        let answer = self.emulator.get("lambda", "GetFunctionConfiguration", &path).await?;
         serde_json::from_str(&answer).map_err(|error| self.unreadable(&error.to_string()))
     }
 

@@ -20,6 +20,9 @@ const KEY_ID: &str = "test";
 const SECRET: &str = "test";
 /// The emulator answers in milliseconds; a stack is created in the background.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The emulator answers a read with `InternalError` when another thread writes to what it reads at that moment.
+const READ_TRIES: u32 = 5;
+const READ_PAUSE: Duration = Duration::from_millis(500);
 
 /// One emulator.
 #[derive(Debug, Clone)]
@@ -59,6 +62,23 @@ impl Emulator {
         }
         serde_json::from_str(&answer)
             .map_err(|error| Error::Refused { operation: target.to_owned(), reason: error.to_string() })
+    }
+
+    /// As [`Emulator::json`], for what only reads: it is asked again while the emulator fails.
+    ///
+    /// # Errors
+    /// The service refuses, or does not answer.
+    pub async fn read(&self, service: &str, target: &str, input: &Value) -> Result<Value> {
+        persistently(async || self.json(service, target, input).await).await
+    }
+
+    /// Gets what a service with a REST API has at a path, as [`Emulator::read`].
+    ///
+    /// # Errors
+    /// The service refuses, or does not answer.
+    pub async fn get(&self, service: &str, operation: &str, path: &str) -> Result<String> {
+        let get = async || self.send(service, operation, reqwest::Method::GET, path, &[], Vec::new()).await;
+        persistently(get).await
     }
 
     /// A service that takes a form and answers XML, as CloudFormation does.
@@ -168,6 +188,19 @@ impl Emulator {
     }
 }
 
+/// Asks the emulator until it answers or refuses, or the tries are used up.
+async fn persistently<T>(ask: impl AsyncFn() -> Result<T>) -> Result<T> {
+    let mut tries = 1..READ_TRIES;
+    loop {
+        match ask().await {
+            Err(error) if error.is_transient() && tries.next().is_some() => {
+                tokio::time::sleep(READ_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}
+
 /// An HTTP client for this machine: proxies that the environment names are for other hosts.
 pub fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap_or_default()
@@ -244,6 +277,12 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use axum::Router;
+    use axum::http::StatusCode;
+
     use super::*;
 
     #[test]
@@ -257,5 +296,33 @@ mod tests {
         let xml = r#"<ErrorResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/"><Error><Code>ValidationError</Code><Message>bad</Message></Error></ErrorResponse>"#;
         assert_eq!(reason(400, xml), "400 ValidationError bad");
         assert_eq!(reason(500, "oops"), "500 oops");
+    }
+
+    /// An emulator that answers so to the first calls, and then with an empty object, and the number of calls that it got.
+    async fn emulator(refused: u32, status: StatusCode, kind: &'static str) -> (Emulator, Arc<AtomicU32>) {
+        let calls = Arc::new(AtomicU32::new(0));
+        let counted = calls.clone();
+        let answer = move || async move {
+            if counted.fetch_add(1, Ordering::Relaxed) < refused {
+                (status, format!(r#"{{"__type":"{kind}"}}"#))
+            } else {
+                (StatusCode::OK, "{}".to_owned())
+            }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+        (Emulator::new(&url), calls)
+    }
+
+    #[tokio::test]
+    async fn an_emulator_that_fails_is_asked_again_and_one_that_refuses_is_not() {
+        let (failing, calls) = emulator(2, StatusCode::INTERNAL_SERVER_ERROR, "InternalError").await;
+        assert_eq!(failing.read("logs", "StartQuery", &json!({})).await.unwrap(), json!({}));
+        assert_eq!(calls.load(Ordering::Relaxed), 3);
+
+        let (refusing, calls) = emulator(1, StatusCode::BAD_REQUEST, "AccessDeniedException").await;
+        refusing.read("logs", "StartQuery", &json!({})).await.unwrap_err();
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
     }
 }

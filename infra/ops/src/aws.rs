@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use local_stack::{Emulator, LOCAL_STAGE, Progress, REGION, Settings, StateDir};
-use reqwest::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -14,9 +13,6 @@ use crate::stage::Stage;
 
 /// The account of the emulator's resources.
 const LOCAL_ACCOUNT: &str = "000000000000";
-/// The emulator answers a read with `InternalError` when another thread writes to what it reads at that moment.
-const LOCAL_TRIES: u32 = 5;
-const LOCAL_PAUSE: Duration = Duration::from_millis(500);
 
 /// One stage's resources.
 #[derive(Debug)]
@@ -219,7 +215,7 @@ impl Aws {
         match &self.place {
             Place::Local(emulator) => {
                 let target = format!("{}.{operation}", service.target());
-                persistently(async || found(emulator.json(service.name(), &target, &input).await)).await
+                found(emulator.read(service.name(), &target, &input).await)
             }
             Place::Remote(remote) => {
                 found_remote(remote.repeatable(service.boto_name(), operation, input).await)
@@ -234,8 +230,7 @@ impl Aws {
     pub async fn find_in_lambda(&self, operation: &str, path: &str, input: Value) -> Result<Option<Value>> {
         match &self.place {
             Place::Local(emulator) => {
-                let call = || emulator.send("lambda", operation, Method::GET, path, &[], Vec::new());
-                let answer = persistently(async || found(call().await)).await?;
+                let answer = found(emulator.get("lambda", operation, path).await)?;
                 Ok(answer.map(|text| serde_json::from_str(&text).unwrap_or_default()))
             }
             Place::Remote(remote) => found_remote(remote.repeatable("lambda", operation, input).await),
@@ -262,8 +257,9 @@ impl Aws {
     /// The service refuses, or does not answer.
     pub async fn read(&self, service: Service, operation: &str, input: Value) -> Result<Value> {
         match &self.place {
-            Place::Local(_) => {
-                persistently(async || self.call(service, operation, input.clone()).await).await
+            Place::Local(emulator) => {
+                let target = format!("{}.{operation}", service.target());
+                Ok(emulator.read(service.name(), &target, &input).await?)
             }
             Place::Remote(remote) => remote.repeatable_page(service.boto_name(), operation, input).await,
         }
@@ -292,19 +288,6 @@ impl Aws {
     }
 }
 
-/// Asks the emulator until it answers or refuses, or the tries are used up.
-async fn persistently<T>(ask: impl AsyncFn() -> Result<T>) -> Result<T> {
-    let mut tries = 1..LOCAL_TRIES;
-    loop {
-        match ask().await {
-            Err(Error::Stack(error)) if error.is_transient() && tries.next().is_some() => {
-                tokio::time::sleep(LOCAL_PAUSE).await;
-            }
-            result => return result,
-        }
-    }
-}
-
 /// An answer of the emulator, or `None` where it says that there is no such thing.
 fn found<T>(answer: local_stack::Result<T>) -> Result<Option<T>> {
     match answer {
@@ -321,45 +304,5 @@ fn found_remote(answer: std::result::Result<Value, Refusal>) -> Result<Option<Va
     match answer {
         Err(refusal) if refusal.is_not_found() => Ok(None),
         other => Ok(Some(other?)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use axum::http::StatusCode;
-    use axum::{Json, Router};
-
-    use super::*;
-
-    /// An emulator that answers with this status and text for the first calls, and then with an empty object, and the
-    /// number of calls that it got.
-    async fn emulator(refusals: u32, status: StatusCode, kind: &'static str) -> (Aws, Arc<AtomicU32>) {
-        let calls = Arc::new(AtomicU32::new(0));
-        let counted = calls.clone();
-        let answer = move || async move {
-            let refused = counted.fetch_add(1, Ordering::Relaxed) < refusals;
-            let status = if refused { status } else { StatusCode::OK };
-            (status, Json(json!({"__type": kind, "message": "refused"})))
-        };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
-        (Aws::local(Emulator::new(&url)), calls)
-    }
-
-    #[tokio::test]
-    async fn an_emulator_that_fails_is_asked_again_and_one_that_refuses_is_not() {
-        let (aws, calls) = emulator(2, StatusCode::INTERNAL_SERVER_ERROR, "InternalError").await;
-        assert!(aws.find(Service::Logs, "StartQuery", json!({})).await.unwrap().is_some());
-        assert_eq!(calls.load(Ordering::Relaxed), 3);
-
-        let (aws, calls) = emulator(1, StatusCode::BAD_REQUEST, "AccessDeniedException").await;
-        aws.find(Service::Logs, "StartQuery", json!({})).await.unwrap_err();
-        let (missing, _) = emulator(1, StatusCode::BAD_REQUEST, "ResourceNotFoundException").await;
-        assert!(missing.find(Service::Logs, "StartQuery", json!({})).await.unwrap().is_none());
-        assert_eq!(calls.load(Ordering::Relaxed), 1);
     }
 }

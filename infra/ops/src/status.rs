@@ -43,8 +43,7 @@ pub async fn describe(state: &StateDir) -> Result<String> {
 async fn functions(emulator: &Emulator) -> Result<Vec<String>> {
     // One page holds all: Lambda answers 50, and there are 23.
     let path = "/2015-03-31/functions/";
-    let answer =
-        emulator.send("lambda", "ListFunctions", reqwest::Method::GET, path, &[], Vec::new()).await?;
+    let answer = emulator.get("lambda", "ListFunctions", path).await?;
     let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
     let mut names: Vec<String> = answer["Functions"]
         .as_array()

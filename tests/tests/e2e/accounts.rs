@@ -224,7 +224,7 @@ fn named(text: &str, personal: &[String]) -> bool {
 async fn in_tables(fixture: &Fixture, personal: &[String]) -> std::result::Result<Vec<String>, String> {
     let call = async |operation: &str, input: Value| {
         let target = format!("DynamoDB_20120810.{operation}");
-        fixture.emulator.json("dynamodb", &target, &input).await.map_err(|error| error.to_string())
+        fixture.emulator.read("dynamodb", &target, &input).await.map_err(|error| error.to_string())
     };
     let mut found = Vec::new();
     let tables = call("ListTables", json!({})).await?;
@@ -245,14 +245,13 @@ async fn in_tables(fixture: &Fixture, personal: &[String]) -> std::result::Resul
 }
 
 /// The lines of all logs that name the person. Only those since the test began: the emulator gives 10,000 at most.
-async fn in_logs(fixture: &Fixture, personal: &[String], since: jiff::Timestamp) -> Result<Vec<String>> {
+async fn in_logs(
+    fixture: &Fixture,
+    personal: &[String],
+    since: jiff::Timestamp,
+) -> local_stack::Result<Vec<String>> {
     let call = async |operation: &str, input: Value| {
-        let target = format!("Logs_20140328.{operation}");
-        // While functions write, the emulator may fail to read ("dictionary changed size during iteration").
-        eventually("the logs can be read", async || {
-            Ok(fixture.emulator.json("logs", &target, &input).await.map_err(|error| error.to_string())?)
-        })
-        .await
+        fixture.emulator.read("logs", &format!("Logs_20140328.{operation}"), &input).await
     };
     let groups = call("DescribeLogGroups", json!({})).await?;
     let groups = groups["logGroups"].as_array().cloned().unwrap_or_default();

@@ -226,7 +226,7 @@ impl Fixture {
         // The emulator answers the oldest 10,000 matches and no more, and takes each word of a phrase by itself.
         let phrases: Vec<String> = words.iter().map(|phrase| format!("{phrase:?}")).collect();
         let input = json!({"logGroupName": group, "filterPattern": phrases.join(" ")});
-        let answer = self.emulator.json("logs", target, &input).await?;
+        let answer = self.emulator.read("logs", target, &input).await?;
         let events = answer["events"].as_array().into_iter().flatten();
         let messages = events.filter_map(|event| event["message"].as_str());
         let lines = messages.flat_map(str::lines).filter(|line| words.iter().all(|word| line.contains(word)));

@@ -143,13 +143,13 @@ fn metrics_of(line: &str) -> Vec<String> {
 async fn lines(emulator: &Emulator, since: i64) -> Result<BTreeMap<String, Vec<String>>> {
     let prefix = format!("/aws/lambda/ordersaga-{LOCAL_STAGE}-");
     let input = json!({"logGroupNamePrefix": prefix});
-    let groups = emulator.json("logs", "Logs_20140328.DescribeLogGroups", &input).await?;
+    let groups = emulator.read("logs", "Logs_20140328.DescribeLogGroups", &input).await?;
     let mut all = BTreeMap::new();
     for group in groups["logGroups"].as_array().into_iter().flatten() {
         let name = group["logGroupName"].as_str().unwrap_or_default();
         // The emulator answers up to 10,000 lines at once; an order leaves some dozens.
         let input = json!({"logGroupName": name, "startTime": since});
-        let answer = emulator.json("logs", "Logs_20140328.FilterLogEvents", &input).await?;
+        let answer = emulator.read("logs", "Logs_20140328.FilterLogEvents", &input).await?;
         let events = answer["events"].as_array().into_iter().flatten();
         let lines = events.filter_map(|event| event["message"].as_str().map(str::to_owned));
         all.insert(short(name.trim_start_matches("/aws/lambda/")).to_owned(), lines.collect());
@@ -163,12 +163,12 @@ async fn lines(emulator: &Emulator, since: i64) -> Result<BTreeMap<String, Vec<S
 /// The emulator does not answer.
 pub async fn kept_bytes(emulator: &Emulator) -> Result<u64> {
     const OVERHEAD: u64 = 100;
-    let tables = emulator.json("dynamodb", "DynamoDB_20120810.ListTables", &json!({})).await?;
+    let tables = emulator.read("dynamodb", "DynamoDB_20120810.ListTables", &json!({})).await?;
     let mut bytes = 0;
     for table in tables["TableNames"].as_array().into_iter().flatten() {
         let mut input = json!({"TableName": table});
         loop {
-            let page = emulator.json("dynamodb", "DynamoDB_20120810.Scan", &input).await?;
+            let page = emulator.read("dynamodb", "DynamoDB_20120810.Scan", &input).await?;
             let items = page["Items"].as_array().into_iter().flatten();
             let kept = items.filter(|item| item.get("expires_at").is_none());
             bytes += kept.map(|item| item_bytes(item) + OVERHEAD).sum::<u64>();

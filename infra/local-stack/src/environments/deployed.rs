@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use reqwest::Method;
 use serde::Deserialize;
 
 use crate::emulator::Emulator;
@@ -50,7 +49,7 @@ pub async fn deployed(emulator: &Emulator) -> Result<BTreeMap<String, Deployed>>
     let (mut all, mut marker) = (BTreeMap::new(), String::new());
     loop {
         let path = format!("/2015-03-31/functions/{marker}");
-        let answer = emulator.send("lambda", OPERATION, Method::GET, &path, &[], Vec::new()).await?;
+        let answer = emulator.get("lambda", OPERATION, &path).await?;
         let page: Page = serde_json::from_str(&answer)
             .map_err(|error| Error::Refused { operation: OPERATION.to_owned(), reason: error.to_string() })?;
         all.extend(page.functions.into_iter().map(|found| (found.function_name.clone(), found)));
