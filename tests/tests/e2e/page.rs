@@ -4,12 +4,17 @@ mod account;
 mod looks;
 pub mod visit;
 
+use std::sync::Arc;
+
 use axum::http::HeaderValue;
+use axum::{Json, Router};
 use contracts::OrderStatus;
 use reqwest::Method;
 use serde_json::{Value, json};
 use shop_client::card;
 use storefront::{Page, PublishableKey};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 use crate::browser::{Browser, DESKTOP, Fate, PHONE};
 use crate::fixture::{Customer, Fixture, buy, eventually, unique};
@@ -352,6 +357,27 @@ async fn a_price_that_changed_is_shown_before_anything_is_ordered(fixture: Fixtu
     Ok(())
 }
 
+/// A list of orders that has none of the last seconds, and is answered when the test says so.
+struct LateList {
+    url: String,
+    answer: Arc<Notify>,
+}
+
+impl LateList {
+    async fn start() -> Outcome<Self> {
+        let answer = Arc::new(Notify::new());
+        let awaited = answer.clone();
+        let list = move || async move {
+            awaited.notified().await;
+            Json(json!({"items": []}))
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(list)).await });
+        Ok(Self { url, answer })
+    }
+}
+
 async fn a_session_goes_on_as_long_as_it_can_and_its_end_keeps_the_basket(fixture: Fixture) -> Outcome {
     let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
     let mut browser = visit(&fixture, "session").await?;
@@ -370,9 +396,14 @@ async fn a_session_goes_on_as_long_as_it_can_and_its_end_keeps_the_basket(fixtur
     browser.meddle("POST", "v1/auth/refresh", expired, 1).await?;
     browser.click("#place").await?;
     browser.see_text("#account", "Your session has ended").await?;
+    let list = LateList::start().await?;
+    let late = Fate::SentTo { server: list.url.clone(), headers: vec![] };
+    browser.meddle("GET", "v1/orders?", late, 1).await?;
     enter_credentials(&mut browser, &customer).await?;
     browser.see_text("#basket-lines", "Test product").await?;
     browser.click("#place").await?;
+    browser.see_text(".order .badge", "Completed").await?;
+    list.answer.notify_one();
     let both = "document.querySelectorAll('.order .badge.good').length === 2";
     browser.see("both orders are completed", both).await?;
     is_content(&browser);

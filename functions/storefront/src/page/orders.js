@@ -280,10 +280,12 @@ function orderPlaced(placed) {
 }
 
 async function loadOrders() {
+  // The list is some seconds old. An order that is placed meanwhile is shown by itself.
+  const last = newest;
   try {
     const { items } = await call('GET', `v1/orders?limit=${SHOWN}`);
     for (const order of items) addOrder(order);
-    if (newest && !orders.has(newest)) addOrder(await call('GET', `v1/orders/${newest}`));
+    if (last && !orders.has(last)) addOrder(await call('GET', `v1/orders/${last}`));
   } catch (problem) { return say(problem.message, true); }
   $('orders-note').textContent = orders.size ? '' : 'You have not ordered anything yet.';
 }
