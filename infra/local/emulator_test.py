@@ -3,6 +3,8 @@ emulator_test, in this folder; the end-to-end tests do."""
 
 import asyncio
 import json
+import queue
+import socket
 import threading
 import time
 import unittest
@@ -10,7 +12,7 @@ from unittest import mock
 
 import emulator
 from ministack import app
-from ministack.core import persistence, responses
+from ministack.core import lambda_runtime, persistence, responses
 from ministack.services import apigateway, dynamodb, lambda_svc, ses, sqs, stepfunctions
 
 STREAM = "arn:aws:dynamodb:us-east-1:000000000000:table/orders/stream/2026-11-20T12:00:00.000"
@@ -320,12 +322,24 @@ class Handshakes(unittest.TestCase):
                 emulator.refuse_connections_with_the_functions_status()
 
 
+class Invocations(unittest.TestCase):
+    def test_the_body_of_an_event_does_not_wait_for_the_acknowledgement_of_its_header(self):
+        kind = lambda_runtime.ProvidedWorker._build_handler_class(mock.Mock(), 1, queue.Queue())
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+            handler = kind.__new__(kind)
+            handler.request, _ = server.accept()
+            with handler.request:
+                handler.setup()
+                self.assertTrue(handler.request.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+
 # Once: each change is made in the source that it found.
 emulator.deliver_streams_as_lambda_does()
 emulator.deliver_streams_side_by_side()
 emulator.refuse_answers_of_queue_functions_that_lambda_cannot_read()
 emulator.refuse_connections_with_the_functions_status()
 emulator.keep_streams_and_executions_over_a_restart()
+emulator.hand_events_over_at_once()
 
 if __name__ == "__main__":
     unittest.main()
