@@ -11,8 +11,6 @@ use clap::Parser;
 use simulation::{Choice, Fault, Plan, Report, Runs, Scenario, Series, Summary, Sweep, failure, run};
 use tracing::subscriber::{NoSubscriber, set_global_default};
 
-/// A run takes well under a second, and a storm some. One that takes this number of seconds does not end.
-const LIMIT: u32 = 600;
 /// The orders of a storm without `--orders`.
 const ORDERS: u64 = 100;
 
@@ -59,6 +57,13 @@ struct Options {
     /// Where the result of the storms is kept; they go on from there after an interruption
     #[arg(long, requires = "storms", value_name = "FILE")]
     report: Option<PathBuf>,
+    /// The longest real time that is spent on finding fewer faults with which a failing run fails, too; 0: none
+    #[arg(long, value_name = "MINUTES", default_value_t = 3)]
+    shrink_minutes: u64,
+    // A run takes well under a second, and a storm some; one that does not end well takes a minute.
+    /// The longest real time of one of many runs, in seconds; a run that takes longer has failed
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
     /// Print every call of a single run
     #[arg(long)]
     trace: bool,
@@ -97,14 +102,19 @@ fn main() -> ExitCode {
 impl Options {
     fn runs(&self) -> Runs {
         let jobs = self.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-        Runs { jobs, stops: self.fail_fast }
+        Runs {
+            jobs,
+            stops: self.fail_fast,
+            shrinking: Duration::from_secs(self.shrink_minutes * 60),
+            limit: self.limit,
+        }
     }
 }
 
 /// Makes one run in this process.
 fn single(options: &Options, scenario: Scenario) -> ExitCode {
     if options.json {
-        nix::unistd::alarm::set(LIMIT);
+        nix::unistd::alarm::set(options.limit);
     }
     // Before the functions start their own logs, which then stay off.
     let set = if options.logs {
@@ -141,7 +151,6 @@ fn single(options: &Options, scenario: Scenario) -> ExitCode {
 
 fn sweep(options: &Options) -> ExitCode {
     let started = Instant::now();
-    let Runs { jobs, stops } = options.runs();
     let sweep = Sweep {
         scenarios: if options.scenario.is_empty() {
             Scenario::of_one_order()
@@ -151,8 +160,7 @@ fn sweep(options: &Options) -> ExitCode {
         seed: options.seed,
         choice: options.faults.unwrap_or(Choice::Single),
         sample: options.sample,
-        jobs,
-        stops,
+        runs: options.runs(),
     };
     let summary = match sweep.run() {
         Ok(summary) => summary,

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     env, io,
+    os::unix::process::ExitStatusExt,
     process::{Command, Stdio},
     sync::{
         Mutex,
@@ -14,6 +15,7 @@ use std::{
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use nix::sys::signal::Signal;
 
 use crate::{
     fault::{Effect, Fault, Kind, Lasting, LastingKind, contexts, targets},
@@ -29,8 +31,6 @@ const MORE_CALLS: u64 = 40;
 const LASTING: [u32; 3] = [45, 300, 3_600];
 /// From which calls on something goes wrong that lasts, for each kind and target.
 const STARTS: usize = 3;
-/// The longest that is spent on a failing run, to find fewer faults that fail, too.
-const SHRINKING: Duration = Duration::from_secs(180);
 /// How wrong a clock is, in seconds.
 const SKEW: u32 = 60;
 
@@ -55,9 +55,7 @@ pub struct Sweep {
     pub choice: Choice,
     /// Only this number of the runs with a fault, chosen by the seed.
     pub sample: Option<usize>,
-    pub jobs: usize,
-    /// Whether the first run that does not end well ends the sweep.
-    pub stops: bool,
+    pub runs: Runs,
 }
 
 /// What the runs of a sweep found.
@@ -80,11 +78,11 @@ impl Sweep {
     /// When a run cannot be made.
     pub fn run(&self) -> io::Result<Summary> {
         let mut summary = Summary::default();
-        let runs = Runs { jobs: self.jobs, stops: self.stops };
+        let runs = self.runs;
         let plain: Vec<Plan> = self.scenarios.iter().map(|scenario| Plan::of(*scenario, self.seed)).collect();
         let verdicts =
             runs.make(&plain, "runs without faults", |plan, verdict| summary.add(plan, verdict))?;
-        if self.stops && !summary.failed.is_empty() {
+        if runs.stops && !summary.failed.is_empty() {
             return Ok(summary);
         }
         let plain: Vec<(Plan, Verdict)> = plain.into_iter().zip(verdicts).collect();
@@ -175,6 +173,10 @@ pub struct Runs {
     pub jobs: usize,
     /// Whether the first run that does not end well ends all.
     pub stops: bool,
+    /// The longest that is spent on a failing run, to find fewer faults that fail, too.
+    pub shrinking: Duration,
+    /// The longest real time of a run, in seconds. A run that takes longer has failed.
+    pub limit: u32,
 }
 
 impl Runs {
@@ -201,10 +203,10 @@ impl Runs {
                         && let Some((index, plan)) =
                             waiting.lock().ok().and_then(|mut waiting| waiting.next())
                     {
-                        let verdict = in_process(plan);
+                        let verdict = self.in_process(plan);
                         if let Ok(verdict) = &verdict {
                             if !verdict.violations.is_empty() {
-                                let (plan, violations) = shrink(plan, verdict);
+                                let (plan, violations) = self.shrink(plan, verdict);
                                 bar.suspend(|| println!("{}", failure(&plan, &violations)));
                                 is_over.fetch_or(self.stops, Ordering::Relaxed);
                             }
@@ -225,41 +227,61 @@ impl Runs {
         results.sort_by_key(|(index, _)| *index);
         results.into_iter().map(|(_, verdict)| verdict).collect()
     }
-}
 
-/// The run with as few faults, and a storm with as few orders, as still fail.
-fn shrink(plan: &Plan, verdict: &Verdict) -> (Plan, Vec<String>) {
-    let made = verdict.made.iter().filter_map(|fault| fault.parse().ok());
-    let listed = Plan { chances: false, ..plan.with(plan.faults.iter().copied().chain(made).collect()) };
-    let mut smallest = (plan.clone(), verdict.violations.clone());
-    let end = Instant::now() + SHRINKING;
-    let mut still_fails = |plan: Plan| {
-        let verdict = if Instant::now() < end { in_process(&plan).ok() } else { None };
-        let violations =
-            verdict.map(|verdict| verdict.violations).filter(|violations| !violations.is_empty());
-        let fails = violations.is_some();
-        if let Some(violations) = violations {
-            smallest = (plan, violations);
+    /// The run with as few faults, and a storm with as few orders, as still fail.
+    fn shrink(self, plan: &Plan, verdict: &Verdict) -> (Plan, Vec<String>) {
+        let made = verdict.made.iter().filter_map(|fault| fault.parse().ok());
+        let listed = Plan { chances: false, ..plan.with(plan.faults.iter().copied().chain(made).collect()) };
+        let mut smallest = (plan.clone(), verdict.violations.clone());
+        let end = Instant::now() + self.shrinking;
+        let mut still_fails = |plan: Plan| {
+            let verdict = if Instant::now() < end { self.in_process(&plan).ok() } else { None };
+            let violations =
+                verdict.map(|verdict| verdict.violations).filter(|violations| !violations.is_empty());
+            let fails = violations.is_some();
+            if let Some(violations) = violations {
+                smallest = (plan, violations);
+            }
+            fails
+        };
+        // What does not fail when it is repeated is not worth more runs.
+        if listed.faults.len() < 2 && listed.scenario != Scenario::Storm || !still_fails(listed.clone()) {
+            return smallest;
         }
-        fails
-    };
-    // What does not fail when it is repeated is not worth more runs.
-    if listed.faults.len() < 2 && listed.scenario != Scenario::Storm || !still_fails(listed.clone()) {
-        return smallest;
+        let mut plan =
+            Plan { faults: fewest(&listed.faults, |faults| still_fails(listed.with(faults))), ..listed };
+        let mut less = plan.orders / 2;
+        while plan.scenario == Scenario::Storm && less > 0 {
+            let fewer = Plan { orders: plan.orders - less, ..plan.clone() };
+            if still_fails(fewer.clone()) {
+                plan = fewer;
+                less = less.min(plan.orders / 2);
+            } else {
+                less /= 2;
+            }
+        }
+        smallest
     }
-    let mut plan =
-        Plan { faults: fewest(&listed.faults, |faults| still_fails(listed.with(faults))), ..listed };
-    let mut less = plan.orders / 2;
-    while plan.scenario == Scenario::Storm && less > 0 {
-        let fewer = Plan { orders: plan.orders - less, ..plan.clone() };
-        if still_fails(fewer.clone()) {
-            plan = fewer;
-            less = less.min(plan.orders / 2);
+
+    fn in_process(self, plan: &Plan) -> io::Result<Verdict> {
+        let program = env::current_exe()?;
+        let limit = self.limit.to_string();
+        let output = Command::new(program)
+            .args(plan.arguments())
+            .args(["--json", "--limit", &limit])
+            .stdin(Stdio::null())
+            .output()?;
+        if let Ok(verdict) = serde_json::from_slice(&output.stdout) {
+            return Ok(verdict);
+        }
+        let violation = if output.status.signal() == Some(Signal::SIGALRM as i32) {
+            format!("the run has not ended within {limit} seconds")
         } else {
-            less /= 2;
-        }
+            let said = String::from_utf8_lossy(&output.stderr);
+            format!("the process ended with {}: {}", output.status, said.trim())
+        };
+        Ok(Verdict { violations: vec![violation], ..Verdict::default() })
     }
-    smallest
 }
 
 /// A part of the faults that still fails, and of which no one can be left out (Zeller, Hildebrandt: Simplifying and
@@ -333,17 +355,6 @@ impl Plan {
         arguments.extend(self.faults.iter().flat_map(|fault| ["--fault".to_owned(), fault.to_string()]));
         arguments
     }
-}
-
-fn in_process(plan: &Plan) -> io::Result<Verdict> {
-    let program = env::current_exe()?;
-    let output = Command::new(program).args(plan.arguments()).arg("--json").stdin(Stdio::null()).output()?;
-    if let Ok(verdict) = serde_json::from_slice(&output.stdout) {
-        return Ok(verdict);
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let violation = format!("the process ended with {}: {}", output.status, said.trim());
-    Ok(Verdict { violations: vec![violation], ..Verdict::default() })
 }
 
 fn progress(runs: usize, what: &str) -> ProgressBar {
