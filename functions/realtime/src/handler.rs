@@ -82,9 +82,13 @@ impl LoadedOrder {
                 PushPlan { still_undelivered: undelivered.clone(), ..PushPlan::default() }
             }
             Arrival::Duplicate => {
-                let UndeliveredFrames { dropped, .. } =
+                let UndeliveredFrames { dropped, unclosed, .. } =
                     undelivered.as_ref().filter(|undelivered| undelivered.event_id == event.event_id)?;
-                PushPlan { frames: buffer.frames_again(event, *dropped), to: missing, ..PushPlan::default() }
+                let (gapped, to): (Vec<Subscriber>, _) =
+                    missing.into_iter().partition(|to| unclosed.contains(&to.connection_id));
+                let behind = gapped.into_iter().chain(behind.into_iter().filter(missed)).collect();
+                let frames = buffer.frames_again(event, *dropped);
+                PushPlan { frames, to, behind, still_undelivered: None }
             }
         })
     }
@@ -172,7 +176,7 @@ impl Handler {
         loaded.channel.undelivered = if missed == 0 {
             still_undelivered
         } else {
-            Some(UndeliveredFrames::of(&event.event_id, &frames, undelivered))
+            Some(UndeliveredFrames::of(&event.event_id, &frames, &behind, undelivered))
         };
         session.unsaved = Some(event.clone());
         session.is_outdated |= deleted_any;

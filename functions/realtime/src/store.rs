@@ -67,16 +67,26 @@ pub struct UndeliveredFrames {
     /// Order frames that were announced as missing before it.
     pub dropped: u64,
     pub connections: BTreeSet<String>,
+    /// Those of them that had a gap before this event, and could not be closed.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unclosed: BTreeSet<String>,
 }
 
 impl UndeliveredFrames {
-    /// `frames` are those of the event.
-    pub fn of(event_id: &EventId, frames: &[Frame], connections: BTreeSet<String>) -> Self {
+    /// `frames` are those of the event, and `behind` the connections that had a gap before it.
+    pub fn of(
+        event_id: &EventId,
+        frames: &[Frame],
+        behind: &[Subscriber],
+        connections: BTreeSet<String>,
+    ) -> Self {
         let dropped = match frames.first() {
             Some(Frame::Gap { dropped, .. }) => *dropped,
             _ => 0,
         };
-        Self { event_id: event_id.clone(), dropped, connections }
+        let unclosed = behind.iter().map(|to| to.connection_id.clone()).filter(|id| connections.contains(id));
+        let unclosed = unclosed.collect();
+        Self { event_id: event_id.clone(), dropped, connections, unclosed }
     }
 }
 

@@ -105,6 +105,39 @@ async fn a_connection_that_missed_an_event_is_closed_before_the_next_one() {
     assert!(fixture.closed().await.contains(&"a".to_owned()));
 }
 
+#[tokio::test]
+async fn a_connection_that_could_not_be_closed_is_closed_with_the_retry_and_gets_no_frame_behind_a_hole() {
+    let (fixture, anna) = (Fixture::open().await, UserId::generate());
+    let order = order_of(&anna, "1");
+    fixture.follow(&["a", "b"], &anna, &order).await;
+    fixture.fail_post_and_close("a", 2).await;
+    fixture.event(&ordered(&order, &anna, 1)).await.unwrap_err();
+    let before = fixture.seen("a").await;
+    // The first event went to the dead-letter queue, and with the second one the connection cannot be closed.
+    fixture.fail("DELETE", "a", Some(2)).await;
+    fixture.event(&ordered(&order, &anna, 2)).await.unwrap_err();
+    fixture.event(&ordered(&order, &anna, 2)).await.unwrap();
+    assert_eq!((fixture.seen("a").await, fixture.seen("b").await), (before, "subscribed o1 o2".to_owned()));
+    assert_eq!(fixture.items().await, ["CONN#b", "CONNECTION", "SUB#b"]);
+}
+
+#[tokio::test]
+async fn a_connection_behind_its_replay_that_could_not_be_closed_is_closed_with_the_retry() {
+    let (fixture, anna) = (Fixture::open().await, UserId::generate());
+    let order = order_of(&anna, "1");
+    fixture.connect("a", &anna).await;
+    fixture.event(&ordered(&order, &anna, 1)).await.unwrap();
+    fixture.fail("POST", "a", None).await;
+    // The subscription, and then the order's last event.
+    fixture.fail("DELETE", "a", Some(4)).await;
+    fixture.invoke_subscribe("a", &order, Some(0)).await;
+    let command = fixture.queued_commands().await.pop().unwrap();
+    fixture.deliver(&[command], NOW).await.unwrap_err();
+    fixture.event(&ordered(&order, &anna, 2)).await.unwrap_err();
+    fixture.event(&ordered(&order, &anna, 2)).await.unwrap();
+    assert_eq!(fixture.items().await, Vec::<String>::new());
+}
+
 /// Seed 1000 of the storms: the subscription went to the dead-letter queue, and its client saw version 4 after 2.
 #[tokio::test]
 async fn a_connection_that_got_a_part_of_its_replay_gets_no_later_frames_before_the_rest() {
@@ -128,8 +161,10 @@ async fn a_connection_that_got_a_part_of_its_replay_gets_no_later_frames_before_
     let seen = async || [fixture.seen("by-order").await, fixture.seen("by-all").await];
     let before = seen().await;
     for version in 3..=4 {
-        fixture.event(&ordered(&order, &anna, version)).await.unwrap_err();
-        fixture.event(&ordered(&order, &anna, version)).await.unwrap();
+        // With its retry.
+        for _ in 0..2 {
+            fixture.event(&ordered(&order, &anna, version)).await.unwrap_err();
+        }
     }
     assert_eq!(seen().await, before);
 }
