@@ -33,7 +33,7 @@ use crate::{
 /// What a call takes in each direction, in milliseconds: a few within a region.
 const LATENCY: std::ops::Range<u64> = 1..8;
 /// When a request that is held up reaches its service, in milliseconds. A signature of AWS is valid for five minutes.
-const DELAY: std::ops::Range<u64> = 1_000..290_000;
+pub const DELAY: std::ops::Range<u64> = 1_000..290_000;
 /// What lies between two deliveries of a request, in milliseconds.
 const REPEAT: std::ops::Range<u64> = 0..200;
 

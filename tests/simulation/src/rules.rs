@@ -3,6 +3,7 @@
 //! is left of them.
 
 mod erasure;
+mod feedback;
 mod frames;
 mod letters;
 
@@ -20,6 +21,7 @@ pub fn violations() -> Vec<String> {
     found.extend(of_published(&stored));
     found.extend(of_order(&stored));
     found.extend(letters::violations());
+    found.extend(feedback::violations());
     found.extend(frames::violations());
     found.extend(erasure::violations());
     found

@@ -11,7 +11,10 @@ use tokio::time::{Instant, sleep};
 use crate::{
     accounts,
     fault::Chances,
-    scenario::{add_code, add_product, admin, cancel, expect, order, place, publish_contact, send, with_key},
+    scenario::{
+        add_code, add_product, address, admin, cancel, expect, order, place, publish_contact, send, with_key,
+    },
+    services::mailbox::Reception,
     watch::Watcher,
     world::world,
 };
@@ -113,6 +116,7 @@ pub async fn set_up(orders: u64) -> Result<(), String> {
         add_product(sku, price, orders / 4 + 1).await?;
     }
     for number in 1..=customer(orders) {
+        world().mailbox.receive(address(number), reception(number));
         if has_account(number) {
             accounts::register(number).await?;
         } else {
@@ -182,6 +186,17 @@ const fn customer(order: u64) -> u64 {
 /// Whether a customer has an account. Most have none: to register takes as long as some orders do.
 const fn has_account(customer: u64) -> bool {
     customer % 10 == 5
+}
+
+/// What becomes of the e-mails to a customer. An account may be any of them.
+const fn reception(customer: u64) -> Reception {
+    match customer % 18 {
+        4 | 13 => Reception::Bounce,
+        7 | 16 => Reception::AreSpam,
+        2 => Reception::BounceForNow,
+        11 => Reception::AreNoSpam,
+        _ => Reception::Arrive,
+    }
 }
 
 /// What a customer orders, and does then.

@@ -104,7 +104,7 @@ pub fn make(tasks: Rc<LocalSet>, faults: Faults, trace: Trace) -> Sources {
         machines: Machines::new(&templates),
         gateway: Gateway::default(),
         keys: Keys::new(keys.iter().find(signs).expect("a key that signs tokens").id),
-        mailbox: Mailbox::default(),
+        mailbox: Mailbox::new(&templates),
         sockets: Sockets::default(),
         watchers: RefCell::default(),
         accounts: RefCell::default(),

@@ -1,4 +1,4 @@
-//! SNS: the topic of events, and its subscriptions with their filter policies.
+//! SNS: the topic of events, and that of what SES reports, with their subscriptions and filter policies.
 //!
 //! Sources: Amazon SNS Developer Guide, "Message deduplication for FIFO topics" (five minutes by deduplication id),
 //! "Message filtering", "Raw message delivery", "FIFO topic message delivery" (a standard queue gets messages at least
@@ -23,14 +23,19 @@ use crate::{
     world::world,
 };
 
+/// What the ARN of the topic of events ends with.
+const EVENTS: &str = "-events.fifo";
 const DEDUPLICATION: Duration = Duration::from_mins(5);
 /// What a delivery takes, in milliseconds.
 const DELIVERY: std::ops::Range<u64> = 5..60;
 
 struct Subscription {
-    /// The ARN of the queue.
+    /// The ARNs of the topic and the queue.
+    topic: String,
     queue: String,
     filter: Value,
+    /// Whether the queue gets the message alone, and not the topic's own form of it.
+    is_raw: bool,
 }
 
 /// An event that the topic took.
@@ -45,7 +50,6 @@ pub struct Published {
 
 #[derive(Default)]
 pub struct Topics {
-    /// Of the topic of events.
     subscriptions: Vec<Subscription>,
     /// By deduplication id.
     known: RefCell<BTreeMap<String, Instant>>,
@@ -68,14 +72,12 @@ struct Entry {
 impl Topics {
     pub fn new(templates: &Templates) -> Self {
         let subscriptions = templates.of_type("AWS::SNS::Subscription");
-        // The topic of SES's feedback has a subscription, too.
-        let of_queues = subscriptions
-            .iter()
-            .filter(|subscription| subscription.text("Protocol") == "sqs")
-            .filter(|subscription| subscription.text("TopicArn").ends_with("-events.fifo"));
+        let of_queues = subscriptions.iter().filter(|subscription| subscription.text("Protocol") == "sqs");
         let read = |subscription: &crate::templates::Resource<'_>| Subscription {
+            topic: subscription.text("TopicArn"),
             queue: subscription.text("Endpoint"),
             filter: subscription.property("FilterPolicy"),
+            is_raw: subscription.property("RawMessageDelivery") == true,
         };
         Self { subscriptions: of_queues.map(read).collect(), ..Self::default() }
     }
@@ -120,7 +122,8 @@ impl Topics {
             .into_iter()
             .map(|(name, value)| (name, json!({"stringValue": value, "dataType": "String"})))
             .collect();
-        for subscription in &self.subscriptions {
+        let of_events = self.subscriptions.iter().filter(|subscription| subscription.topic.ends_with(EVENTS));
+        for subscription in of_events {
             if !matches(&subscription.filter, Some(attributes)) {
                 continue;
             }
@@ -137,6 +140,15 @@ impl Topics {
                 sleep(between(DELIVERY)).await;
                 world().topics.deliver(&key);
             });
+        }
+    }
+
+    /// Publishes a message of AWS's own to a topic that is not that of the events.
+    pub fn notify(&self, topic: &str, message: &str) {
+        for subscription in self.subscriptions.iter().filter(|subscription| subscription.topic == topic) {
+            let form = || json!({"Type": "Notification", "TopicArn": topic, "Message": message}).to_string();
+            let body = if subscription.is_raw { message.to_owned() } else { form() };
+            world().queues.send(&subscription.queue, NewMessage { body, ..NewMessage::default() });
         }
     }
 
