@@ -83,9 +83,10 @@ impl Notifier {
                 sqs::one_event(types, &message, |event| self.event(channel, &message, event, clock)).await
             }
             Source::Codes => self.account_message(&message, clock).await,
-            Source::Feedback => feedback::handle(&self.store, message.body.as_deref().unwrap_or_default())
-                .await
-                .map_err(MessageError::handler),
+            Source::Feedback => {
+                let body = message.body.as_deref().unwrap_or_default();
+                feedback::handle(&self.store, body, now).await.map_err(MessageError::handler)
+            }
         }
     }
 

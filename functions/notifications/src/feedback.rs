@@ -1,6 +1,7 @@
 //! Feedback of SES about sent e-mails: bounces and complaints.
 
 use contracts::{UserId, metrics};
+use jiff::{SignedDuration, Timestamp};
 use lambda_kit::{dynamodb::TableError, telemetry};
 use serde::Deserialize;
 
@@ -36,6 +37,9 @@ struct Complaint {
 
 #[derive(Deserialize)]
 struct Mail {
+    /// When it was sent.
+    #[serde(default)]
+    timestamp: Option<Timestamp>,
     /// Each e-mail has one address.
     destination: Vec<String>,
     #[serde(default)]
@@ -45,18 +49,28 @@ struct Mail {
 /// The kind of a bounce that may pass.
 const UNDELIVERED: &str = "undelivered";
 
+/// How long after an e-mail the contact of its user may still come.
+// The event with the contact comes within seconds, and after a failure within hours. Without one after a day, the user was
+// deleted, and the mark of that has expired.
+const CONTACT_WAITS: SignedDuration = SignedDuration::from_hours(24);
+
 #[derive(Debug, thiserror::Error)]
 pub enum FeedbackError {
     /// Without the parser's error text, which quotes the input.
     #[error("the message is not an event of SES")]
     Form,
+    #[error("the contact of the user is not stored yet")]
+    UnknownUser,
     #[error(transparent)]
     Table(#[from] TableError),
 }
 
 /// Stops e-mail to an address after a permanent bounce or a complaint. Another bounce, such as a full mailbox, is counted
 /// and changes nothing: SES has given the e-mail up after several tries, and the next one may arrive.
-pub async fn handle(store: &Store, body: &str) -> Result<(), FeedbackError> {
+///
+/// # Errors
+/// When it must be retried.
+pub async fn handle(store: &Store, body: &str, now: Timestamp) -> Result<(), FeedbackError> {
     let event: MailEvent = serde_json::from_str(body).map_err(|_| FeedbackError::Form)?;
     let Some(kind) = kind(&event) else { return Ok(()) };
     if kind == UNDELIVERED {
@@ -73,7 +87,12 @@ pub async fn handle(store: &Store, body: &str) -> Result<(), FeedbackError> {
         telemetry::emit_by(&metrics::EMAIL_FEEDBACK, kind, 1);
         return Ok(());
     };
-    store.suppress(&user, address).await?;
+    let is_known = store.suppress(&user, address).await?;
+    let is_new = event.mail.timestamp.is_some_and(|sent_at| now.duration_since(sent_at) < CONTACT_WAITS);
+    if !is_known && is_new {
+        // A new user's code comes before the event with the contact, and so may its bounce.
+        return Err(FeedbackError::UnknownUser);
+    }
     // After the write, because a message whose write fails is retried, and must be counted once.
     telemetry::emit_by(&metrics::EMAIL_FEEDBACK, kind, 1);
     tracing::info!(kind, user_id = user.as_str(), "e-mail to the address is stopped");

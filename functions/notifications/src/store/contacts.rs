@@ -51,13 +51,14 @@ impl Store {
         self.table.put("erasing a contact", item).await
     }
 
-    /// Stops e-mail to an address, if it still is the customer's.
-    pub async fn suppress(&self, user_id: &UserId, address: &str) -> Result<(), TableError> {
+    /// Stops e-mail to an address, if it still is the customer's. False when there is no contact of the customer.
+    pub async fn suppress(&self, user_id: &UserId, address: &str) -> Result<bool, TableError> {
         let update = Expression::new("SET suppressed = :address").value(":address", string(address));
         let key = contact_key(user_id);
-        let (Ok(()) | Err(Conflict)) =
-            self.table.update_if("suppressing an address", key, update, "email = :address").await?;
-        Ok(())
+        match self.table.update_if("suppressing an address", key, update, "email = :address").await? {
+            Ok(()) => Ok(true),
+            Err(Conflict) => Ok(self.contact(user_id).await?.is_some()),
+        }
     }
 
     pub async fn contact(&self, user_id: &UserId) -> Result<Option<StoredContact>, TableError> {

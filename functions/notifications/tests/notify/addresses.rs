@@ -114,6 +114,18 @@ async fn a_complaint_after_the_erasure_restores_nothing() {
     assert!(!format!("{:?}", fixture.items().await).contains(ADDRESS));
 }
 
+/// A new account's code may bounce before its contact is here.
+#[tokio::test]
+async fn a_bounce_before_its_contact_is_retried_until_the_contact_is_here() {
+    let (fixture, anna) = (Fixture::open().await, UserId::generate());
+    let code = feedback(&anna, bounce("Permanent"), ADDRESS).replace("2026-11-21", "2027-01-15");
+    fixture.message("notifications-feedback", &code, NOW, 1).await.unwrap_err();
+    fixture.receive(&registered(&anna, EMAIL)).await.unwrap();
+    hears(&fixture, &code).await;
+    fixture.receive(&completed(&anna)).await.unwrap();
+    assert!(fixture.sent_emails().await.is_empty());
+}
+
 #[tokio::test]
 async fn feedback_that_cannot_be_read_is_retried() {
     let fixture = Fixture::open().await;
