@@ -13,7 +13,7 @@ use crate::{
     fault::{Effect, Fault, Lasting, LastingKind},
     network::{self, Call, Caller, Reply, between},
     process::next_random,
-    services::Protocol,
+    services::{Protocol, mailbox::Reception},
     storm,
     watch::Watcher,
     world::world,
@@ -54,6 +54,8 @@ pub enum Scenario {
     CannotShip,
     /// The bank asks the customer first, who answers after two minutes.
     PaysLate,
+    /// The same, and the customer's mailbox does not exist.
+    Bounces,
     /// The bank asks the customer, who does not answer until the payment's deadline.
     NeverPays,
     /// The bank asks the customer, who cancels the order instead.
@@ -96,7 +98,9 @@ impl Scenario {
     /// The last event of the order without faults, where it is one order.
     pub const fn ends_with(self) -> Option<&'static str> {
         match self {
-            Self::Completes | Self::PaysLate | Self::GatewayDown | Self::Leaves => Some("order.completed"),
+            Self::Completes | Self::PaysLate | Self::Bounces | Self::GatewayDown | Self::Leaves => {
+                Some("order.completed")
+            }
             Self::OutOfStock
             | Self::Declined
             | Self::CannotShip
@@ -117,7 +121,7 @@ impl Scenario {
     /// The longest that the order waits for what the platform does not decide.
     pub const fn waits(self) -> Duration {
         match self {
-            Self::PaysLate | Self::Cancels => THINKING,
+            Self::PaysLate | Self::Bounces | Self::Cancels => THINKING,
             // The payment's deadline.
             Self::NeverPays | Self::Rush => Duration::from_mins(15),
             Self::GatewayDown => Duration::from_secs(GATEWAY_DOWN as u64),
@@ -150,7 +154,9 @@ impl Scenario {
         let quantity = if self == Self::OutOfStock { STOCK + 1 } else { 1 };
         let card = match self {
             Self::Declined => "pm_card_chargeCustomerFail",
-            Self::PaysLate | Self::NeverPays | Self::Cancels => "pm_card_authenticationRequired",
+            Self::PaysLate | Self::Bounces | Self::NeverPays | Self::Cancels => {
+                "pm_card_authenticationRequired"
+            }
             Self::RefundFails => "pm_card_refundFail",
             _ => "pm_card_visa",
         };
@@ -195,6 +201,9 @@ pub async fn set_up(scenario: Scenario, orders: u64) -> Result<(), String> {
         add_product(SKU, PRICE, STOCK.unsigned_abs()).await?;
         let customers = if scenario == Scenario::Rush { CUSTOMERS } else { 1 };
         for number in 1..=customers {
+            if scenario == Scenario::Bounces {
+                world().mailbox.receive(address(number), Reception::Bounce);
+            }
             if scenario == Scenario::Leaves {
                 accounts::join(number).await?;
             } else {
@@ -366,7 +375,7 @@ async fn go_on(scenario: Scenario, order_id: &str, number: u64) -> Result<(), St
         sleep(between(LEAVES)).await;
         return accounts::leave(number).await;
     }
-    if !matches!(scenario, Scenario::PaysLate | Scenario::Cancels) {
+    if !matches!(scenario, Scenario::PaysLate | Scenario::Bounces | Scenario::Cancels) {
         return Ok(());
     }
     // The customer acts when the bank asks. With faults it may never come to that.
@@ -379,7 +388,7 @@ async fn go_on(scenario: Scenario, order_id: &str, number: u64) -> Result<(), St
         sleep(LOOK).await;
     }
     sleep(THINKING).await;
-    if scenario == Scenario::PaysLate {
+    if scenario != Scenario::Cancels {
         world().gateway.authenticate(order_id);
         return Ok(());
     }

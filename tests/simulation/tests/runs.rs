@@ -6,12 +6,13 @@ use std::{
     process::{Command, Output},
 };
 
-const SCENARIOS: [(&str, &str); 11] = [
+const SCENARIOS: [(&str, &str); 12] = [
     ("completes", "order.completed"),
     ("out-of-stock", "order.cancelled"),
     ("declined", "order.cancelled"),
     ("cannot-ship", "order.cancelled"),
     ("pays-late", "order.completed"),
+    ("bounces", "order.completed"),
     ("never-pays", "order.cancelled"),
     ("cancels", "order.cancelled"),
     ("gateway-down", "order.completed"),
@@ -117,6 +118,15 @@ fn a_gateway_that_is_away_is_called_again_when_it_is_back() {
 }
 
 #[test]
+fn an_address_whose_first_e_mail_bounced_gets_no_further_one() {
+    let emails = |scenario: &str| {
+        let trace = said(&format!("--scenario {scenario} --faults none --trace"));
+        lines(&trace, "calls email.SendEmail").len()
+    };
+    assert_eq!((emails("pays-late"), emails("bounces")), (3, 1));
+}
+
+#[test]
 fn an_order_completes_although_a_contexts_clock_is_a_minute_ahead() {
     let trace = said("--scenario completes --fault 1:ahead:orders:60 --trace");
     assert!(trace.contains("completes: order.completed"), "{trace}");
@@ -166,7 +176,7 @@ fn the_code_can_still_be_broken_in_each_way_that_the_judge_must_see() {
     let patches = patches.map(|file| file.expect("a file").path());
     let patches: Vec<_> =
         patches.filter(|file| file.extension().is_some_and(|name| name == "patch")).collect();
-    assert_eq!(patches.len(), 11, "ten breaks and their switch");
+    assert_eq!(patches.len(), 12, "eleven breaks and their switch");
     let check = Command::new("git")
         .current_dir(folder.join("../.."))
         .args(["apply", "--check", "-C1"])
