@@ -156,7 +156,7 @@ where
     trace::log(traced);
     let started = Instant::now();
     let is_fault = |result: &Result<R, E>| result.as_ref().is_err_and(|error| error.name() == TRANSIENT);
-    let result = trace::in_span(action, traced, handler(command), is_fault).await;
+    let result = trace::in_span(action, traced, Box::pin(handler(command)), is_fault).await;
     let outcome = match &result {
         Ok(_) => {
             tracing::info!(action, "command done");

@@ -107,7 +107,8 @@ where
         .map(|message| {
             let id = message.message_id.clone();
             let span = tracing::info_span!(parent: Span::current(), "message", message_id = id.as_deref());
-            let handled = handler(message);
+            // With a deeper nest of futures, rustc cannot compute the layout of an optimised build.
+            let handled = Box::pin(handler(message));
             async move { (id, handled.await) }.instrument(span)
         })
         .buffer_unordered(CONCURRENCY)
@@ -141,7 +142,7 @@ where
     let failed: Vec<Vec<String>> = stream::iter(groups.into_values())
         .map(|group| async move {
             let ids: Vec<Option<String>> = group.iter().map(|message| message.message_id.clone()).collect();
-            let Err(Interrupted { done, error }) = handler(group).await else { return Vec::new() };
+            let Err(Interrupted { done, error }) = Box::pin(handler(group)).await else { return Vec::new() };
             let retried = ids.into_iter().skip(done);
             log_failure(retried.clone().next().flatten().as_deref(), &error);
             retried.map(Option::unwrap_or_default).collect()
