@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use contracts::{OrderId, OrderStatus, Sku, saga};
+use contracts::{OrderStatus, Sku, saga};
 use futures::future::try_join_all;
-use reqwest::{Method, StatusCode};
-use serde_json::json;
+use reqwest::StatusCode;
 
-use crate::fixture::{Customer, Fixture, PRICE, Result, buy, unique};
+use crate::fixture::{Customer, Fixture, PRICE, buy, unique};
 use crate::harness::Outcome;
 
 crate::tests![
@@ -17,16 +16,11 @@ crate::tests![
     orders_cancelled_at_any_moment_complete_or_are_undone,
 ];
 
-async fn cancel(customer: &Customer, order: &OrderId) -> Result<StatusCode> {
-    let path = format!("/v1/orders/{order}/cancel");
-    Ok(customer.shop.call(Method::POST, &path).json(&json!({})).send().await?.status)
-}
-
 async fn an_order_that_waits_for_its_payment_is_cancelled_at_once(fixture: Fixture) -> Outcome {
     let (customer, sku) = (fixture.customer().await?, fixture.product(5).await?);
     let (order_id, asked) = customer.order_that_waits(&fixture, &sku).await?;
 
-    assert_eq!(cancel(&customer, &order_id).await?, StatusCode::ACCEPTED);
+    assert_eq!(customer.cancel(&order_id).await?, StatusCode::ACCEPTED);
     // At once: without the cancel the payment would wait for its customer for 15 minutes, longer than this does.
     assert_eq!(customer.ended(&order_id).await?.status, OrderStatus::OrderCancelled);
     assert_eq!(customer.reason(&order_id).await?, saga::ORDER_CANCEL_REQUESTED);
@@ -41,7 +35,7 @@ async fn an_order_that_has_ended_cannot_be_cancelled(fixture: Fixture) -> Outcom
     for expected in [OrderStatus::OrderCompleted, OrderStatus::OrderCancelled] {
         let order_id = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
         assert_eq!(customer.ended(&order_id).await?.status, expected, "one piece, two orders");
-        assert_eq!(cancel(&customer, &order_id).await?, StatusCode::CONFLICT);
+        assert_eq!(customer.cancel(&order_id).await?, StatusCode::CONFLICT);
         assert_eq!(customer.shop.order(&order_id).await?.status, expected);
     }
     Ok(())
@@ -51,7 +45,7 @@ async fn somebody_elses_order_cannot_be_cancelled(fixture: Fixture) -> Outcome {
     let (customer, sku) = (fixture.customer().await?, fixture.product(1).await?);
     let order_id = customer.shop.place(&buy(&sku), &unique("key")).await?.order_id;
     let stranger = fixture.customer().await?;
-    assert_eq!(cancel(&stranger, &order_id).await?, StatusCode::NOT_FOUND);
+    assert_eq!(stranger.cancel(&order_id).await?, StatusCode::NOT_FOUND);
     assert_eq!(customer.ended(&order_id).await?.status, OrderStatus::OrderCompleted);
     Ok(())
 }
@@ -84,7 +78,7 @@ async fn cancelled_after(
     let order_id = customer.shop.place(&buy(sku), &unique("key")).await?.order_id;
     // The moment of the cancel is what is tested, so this waits for nothing else.
     tokio::time::sleep(delay).await;
-    let answer = cancel(customer, &order_id).await?;
+    let answer = customer.cancel(&order_id).await?;
     let status = customer.ended(&order_id).await?.status;
     match (answer, status) {
         // Asked for in time, or too late to matter; but never refused and then done.

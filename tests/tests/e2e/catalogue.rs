@@ -119,7 +119,7 @@ async fn a_new_price_is_for_new_orders_and_an_order_keeps_its_own(fixture: Fixtu
     assert_eq!((ended.status, ended.total.amount), (OrderStatus::OrderCompleted, 990));
     assert_eq!(customer.shop.order(&waiting).await?.total.amount, PRICE);
     assert_eq!(customer.shop.payment(&waiting).await?.amount.amount, PRICE);
-    customer.shop.call(Method::POST, &format!("/v1/orders/{waiting}/cancel")).send().await?;
+    assert_eq!(customer.cancel(&waiting).await?, StatusCode::ACCEPTED);
     Ok(())
 }
 

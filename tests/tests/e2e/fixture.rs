@@ -10,7 +10,7 @@ use contracts::{
 };
 use lambda_kit::jwt::{Role, Signer, Subject};
 use local_stack::{DeployedFunction, Emulator, Outputs};
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use shop_client::{
     Gateway, Intent, Mail, NewOrder, NextAction, NotYet, Order, Registered, Shop, Text, card, mail_to,
@@ -331,7 +331,8 @@ impl Customer {
         FutureOrder { order_id: OrderId::derive(&self.user_id, &name), key }
     }
 
-    /// Places an order of one piece whose bank requires the customer's confirmation, and waits for that.
+    /// Places an order of one piece whose bank requires the customer's confirmation, and waits for that. It must end with
+    /// its test: it would be open for a quarter of an hour, and other tests wait until no order is.
     pub async fn order_that_waits(&self, fixture: &Fixture, sku: &Sku) -> Result<(OrderId, NextAction)> {
         let payment_method = fixture.gateway.store_card(card::ASKS_FIRST).await?;
         let order = NewOrder { payment_method, ..buy(sku) };
@@ -342,6 +343,11 @@ impl Customer {
         })
         .await?;
         Ok((order_id, asked))
+    }
+
+    pub async fn cancel(&self, order: &OrderId) -> Result<StatusCode> {
+        let path = format!("/v1/orders/{order}/cancel");
+        Ok(self.shop.call(Method::POST, &path).json(&json!({})).send().await?.status)
     }
 
     /// The order once it has ended.

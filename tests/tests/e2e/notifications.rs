@@ -1,6 +1,7 @@
 //! Notifications to customers.
 
 use contracts::{Currency, EventId, Money, OrderId, OrderStatus, events::OrderCompleted};
+use reqwest::StatusCode;
 use serde_json::json;
 use shop_client::{Mail, NewOrder, card};
 
@@ -111,7 +112,9 @@ async fn a_payment_that_needs_the_customer_is_told_at_once_and_its_order_is_conf
     let (customer, sku) = (fixture.customer_with_phone().await?, fixture.product(5).await?);
     let (order_id, _) = customer.order_that_waits(&fixture, &sku).await?;
     is_told(&fixture, &customer, &order_id, "Please confirm the payment", "waits for you to confirm").await?;
-    is_told(&fixture, &customer, &order_id, "We have received", "has been received").await
+    is_told(&fixture, &customer, &order_id, "We have received", "has been received").await?;
+    assert_eq!(customer.cancel(&order_id).await?, StatusCode::ACCEPTED);
+    Ok(())
 }
 
 async fn money_that_goes_back_is_told(fixture: Fixture) -> Outcome {

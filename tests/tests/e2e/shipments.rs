@@ -38,5 +38,6 @@ async fn the_shipment_of_an_order_that_has_not_completed_is_not_sent(fixture: Fi
     let path = format!("/v1/shipments/{order}/events");
     let report = fixture.admin.call(Method::POST, &path).json(&json!({"status": "picked"}));
     assert_eq!(report.send_once().await?.status, StatusCode::CONFLICT);
+    assert_eq!(customer.cancel(&order).await?, StatusCode::ACCEPTED);
     Ok(())
 }
