@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use contracts::OrderStatus;
 use reqwest::Method;
 use serde_json::{Value, json};
-use shop_client::card;
+use shop_client::{Shop, card};
 use storefront::{Page, PublishableKey};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -65,6 +65,15 @@ crate::tests![
     the_account_fits_a_phone_and_everything_in_it_has_a_name,
 ];
 
+/// The customer's list of orders, once there is one: it follows the orders within seconds.
+async fn listed(shop: &Shop) -> shop_client::Result<Value> {
+    eventually("the order is listed", async || {
+        let mut orders: Value = shop.get("/v1/orders").await?;
+        if orders["items"] == json!([]) { Err("no order")? } else { Ok(orders["items"].take()) }
+    })
+    .await
+}
+
 async fn a_visitor_registers_buys_and_sees_the_order_complete(fixture: Fixture) -> Outcome {
     let (sku, email) = (fixture.product(5).await?, format!("{}@ordersaga.example", unique("page")));
     let mut browser = visit(&fixture, "buys").await?;
@@ -110,6 +119,8 @@ async fn a_visitor_registers_buys_and_sees_the_order_complete(fixture: Fixture) 
     let order = order_on_page(&mut browser).await?;
     let shop = fixture.shop.login(&email, "correct horse").await?;
     assert_eq!(shop.order(&order).await?.status, OrderStatus::OrderCompleted);
+    // A new visit knows of the order from the list only.
+    listed(&shop).await?;
     browser.look(DESKTOP, false).await?;
     browser.open(&fixture.outputs.storefront_url).await?;
     browser.click("#log-in").await?;
@@ -346,12 +357,7 @@ async fn a_price_that_changed_is_shown_before_anything_is_ordered(fixture: Fixtu
     assert_eq!(customer.shop.get::<Value>("/v1/orders").await?["items"], json!([]));
     browser.click("#place").await?;
     see_steps(&mut browser, "done", 5).await?;
-    // The list of orders follows the orders within seconds.
-    let listed = eventually("the order is listed", async || {
-        let mut orders: Value = customer.shop.get("/v1/orders").await?;
-        if orders["items"] == json!([]) { Err("no order")? } else { Ok(orders["items"].take()) }
-    })
-    .await?;
+    let listed = listed(&customer.shop).await?;
     assert_eq!((listed.as_array().map(Vec::len), &listed[0]["total"]), (Some(1), &price));
     is_content(&browser);
     Ok(())
