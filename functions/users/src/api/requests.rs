@@ -120,8 +120,8 @@ pub struct EmailBody {
 /// Not validated: no account has what is not an address, and the answer does not say who is registered.
 #[derive(Debug, Deserialize, Validate)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-#[garde(allow_unvalidated)]
 pub struct ResetBody {
+    #[garde(length(chars, max = Email::MAX))]
     #[cfg_attr(feature = "openapi", schemars(with = "text::Address<{ Email::MAX }>"))]
     pub email: String,
 }
