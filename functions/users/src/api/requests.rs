@@ -117,7 +117,7 @@ pub struct EmailBody {
     email: String,
 }
 
-/// Not validated: no account has what is not an address, and the answer does not say who is registered.
+/// Only its length is validated: no account has what is not an address, and the answer does not say who is registered.
 #[derive(Debug, Deserialize, Validate)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ResetBody {

@@ -34,6 +34,7 @@ const JSON: &str = "application/json";
 #[case("POST", "/v1/auth/refresh", JSON, json!({"refresh_token": "x"}).to_string(), 401, None)]
 #[case("POST", "/v1/auth/reset", JSON, "{}".to_owned(), 404, None)]
 #[case("POST", "/v1/auth/password-reset", JSON, "{}".to_owned(), 422, Some("email"))]
+#[case("POST", "/v1/auth/password-reset", JSON, json!({"email": "a".repeat(255)}).to_string(), 422, Some("email"))]
 #[case("POST", "/v1/auth/password-reset/confirm", JSON, json!({"new_password": "blue mug 42"}).to_string(), 422, Some("token"))]
 #[case("POST", "/v1/users/me/verifications", JSON, json!({"channel": "email"}).to_string(), 401, None)]
 #[case("POST", "/v1/users/me/verifications/confirm", JSON, json!({"channel": "email"}).to_string(), 401, None)]
