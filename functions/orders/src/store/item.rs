@@ -29,6 +29,8 @@ pub enum ItemError {
     Attribute(&'static str),
     #[error("an event cannot be read")]
     Event(#[from] serde_json::Error),
+    #[error("a view cannot be decompressed")]
+    View(#[from] std::io::Error),
 }
 
 pub(super) fn partition(order_id: &OrderId) -> String {

@@ -6,10 +6,16 @@
 //! views of all customers (a monotonous sort key is not split by DynamoDB). A list reads all of them and merges. The sums
 //! of the sales are spread over as many.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write as _},
+};
 
-use aws_sdk_dynamodb::{operation::query::builders::QueryFluentBuilder, types::AttributeValue};
+use aws_sdk_dynamodb::{
+    operation::query::builders::QueryFluentBuilder, primitives::Blob, types::AttributeValue,
+};
 use contracts::{OrderId, OrderStatus, UserId};
+use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
 use futures::future::try_join_all;
 use lambda_kit::dynamodb::{
     Expression, Item, SK, TableError, TransactOutcome, Write, key, number, string, string_of,
@@ -36,7 +42,7 @@ const ORDER_JSON: &str = "order";
 const COUNTED: &str = "counted";
 
 /// Views that one call looks at when only those of one status are wanted.
-// At 1 KB each, they are well below DynamoDB's page of 1 MB.
+// At less than 1 KB each, they are well below DynamoDB's page of 1 MB.
 const SCANNED_AT_ONCE: i32 = 250;
 /// Consecutive calls of a list before it returns a cursor.
 // With slow calls of 200 ms, this is well within the API's 3 s.
@@ -118,16 +124,18 @@ impl Store {
         view: &View,
         counts: &[(u64, TotalsByDay)],
     ) -> Result<TransactOutcome, StoreError> {
+        const OPERATION: &str = "writing a view";
         let partition = self.list_partition_of(&history.order_id);
         let unchanged = Expression::new("attribute_not_exists(pk) OR revision = :before")
             .value(":before", number(view.revision - 1));
-        let mut writes = vec![Write::put(write(history, view, partition)).when(unchanged)];
+        let item = write(history, view, partition).map_err(|e| TableError::item(OPERATION, e))?;
+        let mut writes = vec![Write::put(item).when(unchanged)];
         writes.extend(
             counts
                 .iter()
                 .flat_map(|(projection_version, counts)| add(*projection_version, partition, counts)),
         );
-        Ok(self.table.transact("writing a view", writes).await?)
+        Ok(self.table.transact(OPERATION, writes).await?)
     }
 
     /// Up to `limit` orders, the newest first, after the place `after`; only those of `status`, if one is given. May be
@@ -246,7 +254,7 @@ fn merge(pages: Vec<PartitionPage>, limit: usize) -> (Vec<Box<RawValue>>, Option
     (views.into_iter().map(|(_, order)| order).collect(), next)
 }
 
-fn write(history: &History, view: &View, partition: u16) -> Item {
+fn write(history: &History, view: &View, partition: u16) -> io::Result<Item> {
     let mut item = key_of(history);
     item.extend(
         [
@@ -254,19 +262,40 @@ fn write(history: &History, view: &View, partition: u16) -> Item {
             (VERSION, number(view.version)),
             (STATUS, string(history.order.status.as_str())),
             (LISTED, string(listed(partition))),
-            (ORDER_JSON, string(&*view.order)),
+            (ORDER_JSON, packed(&view.order)?),
             (COUNTED, AttributeValue::M(view.counted.iter().map(counted).collect())),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
-    item
+    Ok(item)
+}
+
+/// The JSON as it is stored: compressed, because a view is written in a transaction and copied into an index, so that
+/// DynamoDB charges three times for each KB.
+fn packed(json: &str) -> io::Result<AttributeValue> {
+    let mut packed = DeflateEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(json.as_bytes())?;
+    Ok(AttributeValue::B(Blob::new(packed.finish()?)))
+}
+
+fn unpacked(item: &Item) -> Result<String, ItemError> {
+    match item.get(ORDER_JSON) {
+        Some(AttributeValue::B(packed)) => {
+            let mut json = String::new();
+            DeflateDecoder::new(packed.as_ref()).read_to_string(&mut json)?;
+            Ok(json)
+        }
+        // Views of earlier versions are stored as they are shown.
+        Some(AttributeValue::S(json)) => Ok(json.clone()),
+        _ => Err(ItemError::Attribute(ORDER_JSON)),
+    }
 }
 
 fn read(item: &Item) -> Result<View, ItemError> {
     Ok(View {
         revision: count(item, REVISION)?,
         version: count(item, VERSION)?,
-        order: text(item, ORDER_JSON)?.to_owned(),
+        order: unpacked(item)?,
         counted: read_counted(item).ok_or(ItemError::Attribute(COUNTED))?,
     })
 }
@@ -285,7 +314,7 @@ fn read_counted(item: &Item) -> Option<BTreeMap<u64, u64>> {
 }
 
 fn listed_view(item: &Item) -> Result<(String, Box<RawValue>), ItemError> {
-    Ok((text(item, SK)?.to_owned(), RawValue::from_string(text(item, ORDER_JSON)?.to_owned())?))
+    Ok((text(item, SK)?.to_owned(), RawValue::from_string(unpacked(item)?)?))
 }
 
 #[cfg(test)]

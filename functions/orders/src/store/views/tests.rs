@@ -63,3 +63,17 @@ proptest! {
         prop_assert_eq!(shown, expected);
     }
 }
+
+#[test]
+fn a_view_is_stored_in_less_than_half_and_one_that_is_stored_as_text_is_still_read() {
+    let moment =
+        |version| format!(r#"{{"version":{version},"event_type":"order.created","status":"OrderCreated"}}"#);
+    let json = format!(r#"{{"timeline":[{}]}}"#, (1..=10).map(moment).collect::<Vec<_>>().join(","));
+    let stored = packed(&json).unwrap();
+    assert!(stored.as_b().unwrap().as_ref().len() < json.len() / 2);
+    let item = |value| Item::from([(ORDER_JSON.to_owned(), value)]);
+    assert_eq!(unpacked(&item(stored)).unwrap(), json);
+    assert_eq!(unpacked(&item(string(&*json))).unwrap(), json);
+    let broken = AttributeValue::B(Blob::new([0xff, 0xff]));
+    assert!(matches!(unpacked(&item(broken)), Err(ItemError::View(_))));
+}
