@@ -115,7 +115,7 @@ pub fn app(routes: Router, verifier: Arc<Verifier>) -> Router {
 /// The route and the operation of a request that no route takes.
 const UNMATCHED: &str = "unmatched";
 
-/// One log line and one metric for each request.
+/// One metric for each request, and one log line for each that changes something or is refused.
 async fn observe(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
@@ -133,7 +133,12 @@ async fn observe(request: Request, next: Next) -> Response {
         _ => Outcome::Ok,
     };
     telemetry::record(&operation(&method, &route, status), outcome, started.elapsed());
-    tracing::info!(%method, route, status = status.as_u16(), "request served");
+    // Most requests read. API Gateway's access log has them too, and each line is paid for.
+    if method.is_safe() && outcome == Outcome::Ok {
+        tracing::debug!(%method, route, status = status.as_u16(), "request served");
+    } else {
+        tracing::info!(%method, route, status = status.as_u16(), "request served");
+    }
     response
 }
 
