@@ -107,6 +107,10 @@ const fn anywhere(value: &'static str) -> Series {
 // One for each type would be as many paid series as types, and most types take the same time.
 pub const EVENTS: &str = "events";
 
+/// Operations that fill an invocation of their function: batches of a stream, events of a queue, runs on a timer. AWS/Lambda
+/// has their number and their time, by function, so that they have no [`DURATION`]. Their log lines have it.
+pub const WHOLE_INVOCATIONS: [&str; 5] = [EVENTS, "relay", "ProjectOrders", "CheckSagas", "CheckPayments"];
+
 /// The time of one operation. Its number of samples (`SampleCount`) is the number of operations.
 // A series `Count` of its own would say the same and cost as much again: one for each operation.
 pub const DURATION: Metric = Metric {
@@ -114,8 +118,8 @@ pub const DURATION: Metric = Metric {
     dimension: Some("Operation"),
     unit: Unit::Milliseconds,
     series: &[],
-    meaning: "The time of one operation: a route, a command, an event that is consumed (`events`, whatever its type), a \
-              batch of a stream, a run on a timer. Its statistic SampleCount is the number of operations.",
+    meaning: "The time of one operation: a route, a command, a message to a customer. Its statistic SampleCount is the \
+              number of operations. Operations that fill an invocation of their function have none.",
 };
 
 /// The operations that failed by a fault of ours. There is no value while none fails.
@@ -128,23 +132,14 @@ pub const ERRORS: Metric = Metric {
 };
 
 /// The most memory that a function's process has used.
+// One series for all: a function that grows is found in the log lines, and none uses a quarter of what it has.
 pub const MEMORY_USED: Metric = Metric {
     name: "MemoryUsed",
     dimension: None,
     unit: Unit::Megabytes,
-    series: &[
-        of("catalog"),
-        of("fulfillment"),
-        of("inventory"),
-        of("notifications"),
-        of("orders"),
-        of("payments"),
-        of("realtime"),
-        of("storefront"),
-        of("users"),
-    ],
-    meaning: "The most memory that a process has used, at most once a minute for each process. The log line names the \
-              function.",
+    series: &[Series { service: None, value: None }],
+    meaning: "The most memory that a process has used, at most every 15 minutes for each process, over all contexts. The log \
+              line names the function.",
 };
 
 // --- Of the business

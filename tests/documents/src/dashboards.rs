@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     TemplateError,
-    metrics::{Kind, operations_of},
+    metrics::{Kind, Operation, operations_of},
     sorted,
 };
 
@@ -111,13 +111,14 @@ fn platform() -> Vec<Value> {
                 json!(["AWS/Lambda", "ConcurrentExecutions", {"stat": "Maximum", "label": "concurrent executions"}]),
             ],
         ),
+        widget("Memory of functions, MB", "Maximum", labelled(&metrics::MEMORY_USED, "Maximum", "the most")),
         widget("Security events", "Sum", labelled_all(&security)),
     ]
 }
 
 fn of_context(context: &str, template: &str) -> Result<Vec<Value>, TemplateError> {
     let mut widgets = Vec::new();
-    for metric in metrics::ALL.iter().filter(|metric| metric.name != metrics::MEMORY_USED.name) {
+    for metric in metrics::ALL {
         let own = of_service(metric, context);
         if !own.is_empty() {
             let statistic = statistic(metric);
@@ -127,31 +128,32 @@ fn of_context(context: &str, template: &str) -> Result<Vec<Value>, TemplateError
     let operations = operations_of(context)?;
     for (kind, title) in [(Kind::Route, "Routes"), (Kind::Event, "Events"), (Kind::Task, "Commands and runs")]
     {
-        let names: Vec<&str> = operations
-            .iter()
-            .filter(|operation| operation.kind == kind)
-            .map(|operation| operation.name.as_str())
-            .collect();
-        if names.is_empty() {
-            continue;
-        }
-        let all = |metric: &Metric| -> Vec<Value> {
-            let one = |name: &&str| json!([OWN, metric.name, "Service", context, "Operation", name]);
-            names.iter().map(one).collect()
+        let all: Vec<_> = operations.iter().filter(|operation| operation.kind == kind).collect();
+        let series = |metric: &Metric, operations: &[&Operation]| -> Vec<Value> {
+            let one = |operation: &&Operation| {
+                json!([OWN, metric.name, "Service", context, "Operation", operation.name])
+            };
+            operations.iter().map(one).collect()
         };
-        widgets.push(widget(&format!("{title}: number"), "SampleCount", all(&metrics::DURATION)));
-        widgets.push(widget(&format!("{title}: errors"), "Sum", all(&metrics::ERRORS)));
-        for percentile in ["p50", "p95", "p99"] {
-            widgets.push(widget(&format!("{title}: {percentile}, ms"), percentile, all(&metrics::DURATION)));
+        let timed: Vec<_> = all.iter().copied().filter(|operation| operation.is_timed()).collect();
+        if !all.is_empty() {
+            widgets.push(widget(&format!("{title}: errors"), "Sum", series(&metrics::ERRORS, &all)));
+        }
+        if !timed.is_empty() {
+            let durations = series(&metrics::DURATION, &timed);
+            widgets.push(widget(&format!("{title}: number"), "SampleCount", durations.clone()));
+            for percentile in ["p50", "p95", "p99"] {
+                widgets.push(widget(&format!("{title}: {percentile}, ms"), percentile, durations.clone()));
+            }
         }
     }
-    widgets.extend(of_functions(context, template));
+    widgets.extend(of_functions(template));
     widgets.extend(of_queues(template));
     Ok(widgets)
 }
 
 /// Utilisation, saturation and errors of the context's functions.
-fn of_functions(context: &str, template: &str) -> Vec<Value> {
+fn of_functions(template: &str) -> Vec<Value> {
     let functions = names(template, "      FunctionName: !Sub ordersaga-${Stage}-");
     let all = |metric: &str| -> Vec<Value> {
         let one = |name: &&str| json!(["AWS/Lambda", metric, "FunctionName", format!("ordersaga-${{Stage}}-{name}"), {"label": name}]);
@@ -165,11 +167,11 @@ fn of_functions(context: &str, template: &str) -> Vec<Value> {
         })
         .collect();
     let mut widgets = vec![
+        widget("Functions: invocations", "Sum", all("Invocations")),
         widget("Functions: concurrent executions", "Maximum", all("ConcurrentExecutions")),
         widget("Functions: duration p99, ms", "p99", all("Duration")),
         widget("Functions: throttles", "Sum", all("Throttles")),
         widget("Functions: errors", "Sum", all("Errors")),
-        widget("Functions: memory, MB", "Maximum", of_service(&metrics::MEMORY_USED, context)),
     ];
     if !streams.is_empty() {
         widgets.push(widget("Streams: age, ms", "Maximum", streams));

@@ -38,6 +38,13 @@ pub struct Operation {
     pub name: String,
 }
 
+impl Operation {
+    /// Whether it has a `Duration` of its own, and not only its function's in AWS/Lambda.
+    pub fn is_timed(&self) -> bool {
+        !metrics::WHOLE_INVOCATIONS.contains(&self.name.as_str())
+    }
+}
+
 /// The operations of a context that are neither routes nor events.
 fn tasks(context: &str) -> &'static [&'static str] {
     match context {
@@ -142,8 +149,11 @@ const SERIES_CENTS: usize = 30;
 /// A template cannot be read.
 pub fn metrics_document() -> Result<String, TemplateError> {
     let mut counted = BTreeMap::new();
+    let mut timed = 0;
     for context in CONTEXTS {
-        counted.insert(context, operations_of(context)?.len());
+        let operations = operations_of(context)?;
+        timed += operations.iter().filter(|operation| operation.is_timed()).count();
+        counted.insert(context, operations.len());
     }
     let operations: usize = counted.values().sum();
     let own: usize = metrics::ALL.iter().map(|metric| metric.series.len()).sum();
@@ -154,12 +164,13 @@ pub fn metrics_document() -> Result<String, TemplateError> {
          Functions emit these metrics as log lines (CloudWatch's embedded metric format) in the namespace \
          `Ordersaga/<stage>`. Alarms and dashboards name only metrics of this list and of AWS. What AWS measures is not emitted \
          again: the length and age of queues (AWS/SQS), the age of streams, throttles, errors and concurrency (AWS/Lambda), \
-         executions (AWS/States), requests (AWS/ApiGateway).\n\n\
+         executions (AWS/States), requests (AWS/ApiGateway), and the number and time of the invocations of functions that \
+         have one operation: relays, consumers, views and runs on a timer (AWS/Lambda).\n\n\
          ## What they cost\n\n\
          CloudWatch charges $0.30 a month for each series, which is one metric with one value of each dimension, by the hour \
          in which it gets a value. So a stage without requests pays for almost none. If each series got a value in every hour:\n\n\
          | | series | $ a month |\n|---|---|---|\n\
-         | `Duration`, one for each operation | {operations} | {} |\n\
+         | `Duration`, one for each operation of a function with several | {timed} | {} |\n\
          | the metrics with a name of their own | {own} | {} |\n\
          | all | {} | {} |\n\n\
          `Errors` has a value only in the hours in which an operation fails. There is no metric for the number of operations, \
@@ -169,10 +180,10 @@ pub fn metrics_document() -> Result<String, TemplateError> {
          Operations by context: {}.\n\n\
          ## The list\n\n\
          | metric | unit | dimensions | series | what it counts or measures |\n|---|---|---|---|---|\n",
-        dollars(operations),
+        dollars(timed),
         dollars(own),
-        operations + own,
-        dollars(operations + own),
+        timed + own,
+        dollars(timed + own),
         counted.iter().map(|(context, number)| format!("{context} {number}")).collect::<Vec<_>>().join(", "),
     );
     for metric in metrics::ALL {
@@ -183,7 +194,7 @@ pub fn metrics_document() -> Result<String, TemplateError> {
             metric.name,
             metric.unit.as_str(),
             dimensions(metric),
-            series(metric, operations),
+            series(metric, if metric.name == metrics::DURATION.name { timed } else { operations }),
             metric.meaning,
         );
     }
@@ -197,13 +208,13 @@ fn dollars(series: usize) -> String {
 
 fn dimensions(metric: &Metric) -> String {
     let names = if metric.series.is_empty() { vec!["Service", "Operation"] } else { metric.dimensions() };
-    names.join(", ")
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// The values of the metric's dimension with their services, or how many operations there are.
 fn series(metric: &Metric, operations: usize) -> String {
     if metric.series.is_empty() {
-        return format!("{operations}, one for each operation");
+        return format!("{operations} operations");
     }
     let mut services: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for series in metric.series {

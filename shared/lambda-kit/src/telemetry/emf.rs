@@ -16,8 +16,8 @@ use serde_json::{Map, Value, json};
 use super::Outcome;
 
 /// A process reports its memory at most once in this time.
-// A value for each operation would be a longer line for each operation, and the memory of a process changes slowly.
-const MEMORY_PERIOD_SECONDS: u64 = 60;
+// A value for each operation would be a longer line for each operation, and it is the peak, which seldom grows later.
+const MEMORY_PERIOD_SECONDS: u64 = 15 * 60;
 
 /// The source of the metrics. Set when metrics are recorded.
 static SOURCE: OnceLock<Source> = OnceLock::new();
@@ -75,11 +75,15 @@ impl Source {
         now: SystemTime,
     ) -> Value {
         let is_error = outcome == Outcome::Error;
-        let mut measured = vec![definition(&metrics::DURATION)];
-        if is_error {
-            measured.push(definition(&metrics::ERRORS));
+        let is_timed = !metrics::WHOLE_INVOCATIONS.contains(&operation);
+        let measured: Vec<_> = [(is_timed, &metrics::DURATION), (is_error, &metrics::ERRORS)]
+            .into_iter()
+            .filter_map(|(is_measured, metric)| is_measured.then(|| definition(metric)))
+            .collect();
+        let mut directives = Vec::new();
+        if !measured.is_empty() {
+            directives.push(self.directive(&["Service", "Operation"], measured));
         }
-        let mut directives = vec![self.directive(&["Service", "Operation"], measured)];
         if memory.is_some() {
             let memory = &metrics::MEMORY_USED;
             directives.push(self.directive(&memory.dimensions(), vec![definition(memory)]));
@@ -98,7 +102,7 @@ impl Source {
             record["Function"] = json!(self.function);
             record[metrics::MEMORY_USED.name] = json!(memory);
         }
-        with_metadata(record, directives, now)
+        if directives.is_empty() { record } else { with_metadata(record, directives, now) }
     }
 
     fn value(&self, metric: &Metric, dimension: Option<&str>, value: u64, now: SystemTime) -> Value {
@@ -149,9 +153,10 @@ fn with_metadata(mut record: Value, directives: Vec<Value>, now: SystemTime) -> 
     record
 }
 
+/// To a hundredth, because each digit is paid for in every line.
 #[expect(clippy::float_arithmetic, reason = "a time, and no money")]
 fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
+    (duration.as_secs_f64() * 100_000.0).round() / 100.0
 }
 
 /// The most memory that this process has used, in megabytes.
@@ -188,7 +193,7 @@ mod tests {
     fn an_operation_has_one_record_with_one_set_of_dimensions() {
         let now = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
         let record =
-            source().operation("GET /v1/orders", Outcome::Refused, Duration::from_micros(1_250), None, now);
+            source().operation("GET /v1/orders", Outcome::Refused, Duration::from_micros(1_254), None, now);
         let expected = json!({
             "_aws": {
                 "Timestamp": 1_700_000_000_123_u64,
@@ -207,11 +212,22 @@ mod tests {
     }
 
     #[test]
+    fn what_lambda_measures_is_a_log_line_and_its_errors_are_a_metric() {
+        let relayed =
+            |outcome| source().operation("relay", outcome, Duration::from_millis(2), None, UNIX_EPOCH);
+        let line = json!({"Service": "orders", "Operation": "relay", "Outcome": "ok", "Duration": 2.0});
+        assert_eq!(relayed(Outcome::Ok), line);
+        let failed = relayed(Outcome::Error);
+        let errors = json!([{"Name": "Errors", "Unit": "Count"}]);
+        assert_eq!(failed["_aws"]["CloudWatchMetrics"][0]["Metrics"], errors);
+    }
+
+    #[test]
     fn an_error_and_the_memory_are_in_the_record_of_the_operation() {
         let record = source().operation("CancelOrder", Outcome::Error, Duration::ZERO, Some(9), UNIX_EPOCH);
         let directives = &record["_aws"]["CloudWatchMetrics"];
         assert_eq!(directives[0]["Metrics"][1], json!({"Name": "Errors", "Unit": "Count"}));
-        assert_eq!(directives[1]["Dimensions"], json!([["Service"]]));
+        assert_eq!(directives[1]["Dimensions"], json!([[]]), "one series over all functions");
         assert_eq!(directives[1]["Metrics"], json!([{"Name": "MemoryUsed", "Unit": "Megabytes"}]));
         assert_eq!((&record["Errors"], &record["MemoryUsed"]), (&json!(1), &json!(9)));
         assert_eq!(record["Function"], "ordersaga-dev-orders-api");
@@ -242,13 +258,13 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_is_the_peak_rounded_up_and_reported_once_a_minute() {
+    fn the_memory_is_the_peak_rounded_up_and_reported_every_fifteen_minutes() {
         assert_eq!(megabytes("Name:\torders-api\nVmHWM:\t    9217 kB\nVmRSS:\t    8192 kB\n"), Some(10));
         assert!(peak_memory().is_some_and(|megabytes| megabytes > 0));
         let source = source();
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         assert!(source.memory_is_due(at(1_000)));
-        assert!(!source.memory_is_due(at(1_059)));
-        assert!(source.memory_is_due(at(1_060)));
+        assert!(!source.memory_is_due(at(1_899)));
+        assert!(source.memory_is_due(at(1_900)));
     }
 }
