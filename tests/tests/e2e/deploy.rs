@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use crate::faults::Changes;
 use crate::fixture::{Fixture, buy, unique};
-use crate::harness::{Outcome, STACK_FOLDER};
+use crate::harness::Outcome;
 use crate::lifecycle::{self, Aws};
 
 crate::tests![
@@ -89,7 +89,7 @@ impl Stage<'_> {
     pub fn command(&self, arguments: &[&str]) -> Outcome<Command> {
         let mut command = Command::new(std::env::current_exe()?.with_file_name("../ops"));
         self.on_the_emulator(&mut command)
-            .args(["--state-dir", STACK_FOLDER])
+            .args(["--state-dir", self.fixture.folder])
             .args(arguments)
             .args(["--stage", self.name])
             // SAM looks after a stack every five seconds otherwise.

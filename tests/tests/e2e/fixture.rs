@@ -19,7 +19,7 @@ use shop_client::{
 use uuid::Uuid;
 
 use crate::faults::Changes;
-use crate::harness::{Outcome, STACK_FOLDER};
+use crate::harness::Outcome;
 
 pub type Result<T> = std::result::Result<T, shop_client::Error>;
 
@@ -32,6 +32,8 @@ pub const PRICE: i64 = 1250;
 
 #[derive(Debug, Clone)]
 pub struct Fixture {
+    /// Identifies the stack.
+    pub folder: &'static str,
     pub outputs: Outputs,
     /// A client without a token.
     pub shop: Shop,
@@ -60,9 +62,10 @@ pub struct FutureOrder {
 }
 
 impl Fixture {
-    pub async fn new(outputs: &Outputs) -> Result<Self> {
+    pub async fn new(outputs: &Outputs, folder: &'static str) -> Result<Self> {
         let shop = Shop::new(&outputs.api_url);
         Ok(Self {
+            folder,
             admin: shop.login(&outputs.admin.email, &outputs.admin.password).await?,
             gateway: Gateway::new(&outputs.stripe_url),
             emulator: Emulator::new(&outputs.aws_endpoint_url),
@@ -235,7 +238,7 @@ impl Fixture {
 
     /// Runs `cargo ops` on this stack and returns its output.
     pub async fn ops(&self, arguments: &[&str]) -> Outcome<String> {
-        self.ops_of(Path::new(STACK_FOLDER), arguments).await
+        self.ops_of(Path::new(self.folder), arguments).await
     }
 
     /// As [`Fixture::ops`], about the stack of this folder.
@@ -266,7 +269,7 @@ impl Fixture {
     /// Waits until the orders of all tests have ended, and returns what `cargo ops verify` counts then.
     pub async fn counts_at_the_end(&self) -> Result<Value> {
         eventually("every order has ended", async || {
-            let counts = self.counts_of(Path::new(STACK_FOLDER)).await?;
+            let counts = self.counts_of(Path::new(self.folder)).await?;
             match counts["orders"]["open"].as_u64() {
                 None | Some(0) => Ok(counts),
                 Some(open) => Err(format!("{open} are open"))?,

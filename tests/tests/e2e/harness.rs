@@ -1,4 +1,5 @@
-//! One stack for all tests. The first test that runs starts it, so that none runs when none is wanted.
+//! Two stacks: one for the tests that run concurrently, and one for those that disturb others, which run meanwhile. The
+//! first test that needs a stack starts it, so that none runs when none is wanted.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::Path;
@@ -9,24 +10,22 @@ use futures::FutureExt;
 use libtest_mimic::{Failed, Trial};
 use local_stack::{AboutFile, Port, Progress, Settings, Stack, functions};
 use tokio::runtime::Runtime;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::{Mutex as AsyncMutex, Notify, OnceCell};
 
 use crate::fixture::Fixture;
 
 pub type Outcome<T = ()> = Result<T, Failed>;
-
-/// The folder that identifies the stack.
-pub const STACK_FOLDER: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/e2e");
 
 /// Every wait in a test has its own deadline; this is for the one that was forgotten. A test has several waits, each of
 /// which may take most of its time.
 const TEST_WITHIN: Duration = Duration::from_secs(600);
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime needs threads only"));
-/// The result of the start. After a failure, no test tries again.
-static WORLD: OnceCell<Option<Fixture>> = OnceCell::const_new();
-static STACK: Mutex<Option<Stack>> = Mutex::new(None);
-/// Which tests have the stack.
+static SHARED: World = World::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/e2e"));
+static DISTURBED: World = World::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/e2e-disturbed"));
+/// Whose turn it is to start a stack: the first one compiles the functions and installs the emulators for both.
+static STARTING: AsyncMutex<()> = AsyncMutex::const_new(());
+/// Which tests have the stack that they disturb.
 static ROOM: Room = Room { tenants: Mutex::new(None), left: Notify::const_new() };
 /// The duration of each test, without waiting for its turn.
 static TOOK: Mutex<Vec<(String, Duration)>> = Mutex::new(Vec::new());
@@ -35,6 +34,15 @@ static TOOK: Mutex<Vec<(String, Duration)>> = Mutex::new(Vec::new());
 const SETTLED: &str = "30";
 /// The number of slowest tests that are listed at the end.
 const SLOWEST: usize = 15;
+
+/// A stack with what tests need of it.
+struct World {
+    /// Identifies the stack.
+    folder: &'static str,
+    /// The result of the start. After a failure, no test tries again.
+    fixture: OnceCell<Option<Fixture>>,
+    stack: Mutex<Option<Stack>>,
+}
 
 /// Whether a test may run concurrently with others on the same stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +55,20 @@ pub enum Company {
     Together,
 }
 
-/// The stack has room for many tests of one company.
+/// A test with its company.
+pub struct Test {
+    pub company: Company,
+    pub trial: Trial,
+}
+
+impl Test {
+    /// It runs only with `--ignored`.
+    pub fn ignored(self) -> Self {
+        Self { trial: self.trial.with_ignored_flag(true), ..self }
+    }
+}
+
+/// The stack that is disturbed has room for many tests of one company.
 struct Room {
     /// The name of the company, and how many of it are in.
     tenants: Mutex<Option<(String, usize)>>,
@@ -112,38 +133,36 @@ impl Drop for Place {
 }
 
 /// A test named after its module and function.
-pub fn trial<F, Fut>(module: &str, name: &str, company: Company, test: F) -> Trial
+pub fn test<F, Fut>(module: &str, name: &str, company: Company, test: F) -> Test
 where
     F: FnOnce(Fixture) -> Fut + Send + 'static,
     Fut: Future<Output = Outcome>,
 {
     let area = module.rsplit("::").next().unwrap_or(module).to_owned();
     let name = format!("{area}::{name}");
-    Trial::test(name.clone(), move || {
+    let trial = Trial::test(name.clone(), move || {
         RUNTIME.block_on(async {
-            let fixture =
-                WORLD.get_or_init(start).await.clone().ok_or("the stack did not start: why is said above")?;
-            let place = ROOM
-                .enter(match company {
-                    Company::Any => "any",
-                    Company::Alone => &name,
-                    Company::Together => &area,
-                })
-                .await;
+            let (world, place) = match company {
+                Company::Any => (&SHARED, None),
+                Company::Alone => (&DISTURBED, Some(ROOM.enter(&name).await)),
+                Company::Together => (&DISTURBED, Some(ROOM.enter(&area).await)),
+            };
+            let fixture = world.fixture().await.ok_or("the stack did not start: why is said above")?;
             let clock = Clock::start(name);
             let outcome =
                 AssertUnwindSafe(within_limits(async { test(fixture.clone().signed_in().await?).await }))
                     .catch_unwind()
                     .await;
             drop(clock);
-            let mended = match place.leave() {
-                Some(_last) if company != Company::Any => fixture.mend().await,
-                _ => Ok(()),
+            let mended = match place.and_then(Place::leave) {
+                Some(_last) => fixture.mend().await,
+                None => Ok(()),
             };
             outcome.unwrap_or_else(|panic| resume_unwind(panic))?;
             mended
         })
-    })
+    });
+    Test { company, trial }
 }
 
 async fn within_limits(test: impl Future<Output = Outcome>) -> Outcome {
@@ -180,44 +199,66 @@ pub fn print_slowest() {
 /// Checks what all tests left in the stores against the platform's invariants. Returns whether they hold.
 // At the end and not in a test of its own: it would have to run after all others, whichever are chosen.
 pub fn verify() -> bool {
-    let Some(Some(fixture)) = WORLD.get() else { return true };
-    match RUNTIME.block_on(fixture.ops(&["verify", "--settle", SETTLED])) {
-        Ok(report) => {
-            eprint!("{report}");
-            true
-        }
-        Err(error) => {
-            eprintln!("error: {}", error.message().unwrap_or("the stores could not be verified"));
-            false
-        }
-    }
+    // Both are verified, also when the first is broken.
+    [&SHARED, &DISTURBED].map(World::verify) == [true, true]
 }
 
-/// Ends the stack, if one was started.
+/// Ends the stacks that were started.
 pub fn stop() {
-    let stack = STACK.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(stack) = stack {
-        stack.stop();
+    for world in [&SHARED, &DISTURBED] {
+        let stack = world.stack.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(stack) = stack {
+            stack.stop();
+        }
     }
 }
 
-async fn start() -> Option<Fixture> {
-    // Printed once and not by every test, because a failed build has long output.
-    let say = |error: &dyn std::fmt::Display| eprintln!("error: {error}");
-    let stack = start_stack().await.inspect_err(|error| say(error)).ok()?;
-    let fixture = Fixture::new(stack.outputs()).await.inspect_err(|error| say(error)).ok();
-    if let Some(Err(error)) = futures::future::OptionFuture::from(fixture.as_ref().map(Fixture::mend)).await {
-        say(&error.message().unwrap_or("the stack cannot be made ready"));
-        return None;
+impl World {
+    const fn new(folder: &'static str) -> Self {
+        Self { folder, fixture: OnceCell::const_new(), stack: Mutex::new(None) }
     }
-    *STACK.lock().unwrap_or_else(PoisonError::into_inner) = Some(stack);
-    fixture
-}
 
-/// A stack of its own on free ports. `cargo ops` supervises it, because a test cannot, and [`Fixture::ops`] runs its commands.
-async fn start_stack() -> local_stack::Result<Stack> {
-    let folder = Path::new(STACK_FOLDER);
-    let settings = Settings::new(Some(folder.into()), Port::Any, Port::Any).about("cannot make", folder)?;
-    let ops = functions::build_program(&settings, &["--package", "ops", "--bin", "ops"]).await?;
-    Stack::start_by(&settings, &ops, &Progress::new()).await
+    async fn fixture(&self) -> Option<Fixture> {
+        self.fixture.get_or_init(|| self.start()).await.clone()
+    }
+
+    async fn start(&self) -> Option<Fixture> {
+        // Printed once and not by every test, because a failed build has long output.
+        let say = |error: &dyn std::fmt::Display| eprintln!("error: {error}");
+        let _turn = STARTING.lock().await;
+        let stack = self.start_stack().await.inspect_err(|error| say(error)).ok()?;
+        let fixture = Fixture::new(stack.outputs(), self.folder).await.inspect_err(|error| say(error)).ok();
+        if let Some(Err(error)) =
+            futures::future::OptionFuture::from(fixture.as_ref().map(Fixture::mend)).await
+        {
+            say(&error.message().unwrap_or("the stack cannot be made ready"));
+            return None;
+        }
+        *self.stack.lock().unwrap_or_else(PoisonError::into_inner) = Some(stack);
+        fixture
+    }
+
+    /// A stack of its own on free ports. `cargo ops` supervises it, because a test cannot, and [`Fixture::ops`] runs its
+    /// commands.
+    async fn start_stack(&self) -> local_stack::Result<Stack> {
+        let folder = Path::new(self.folder);
+        let settings =
+            Settings::new(Some(folder.into()), Port::Any, Port::Any).about("cannot make", folder)?;
+        let ops = functions::build_program(&settings, &["--package", "ops", "--bin", "ops"]).await?;
+        Stack::start_by(&settings, &ops, &Progress::new()).await
+    }
+
+    fn verify(&self) -> bool {
+        let Some(Some(fixture)) = self.fixture.get() else { return true };
+        match RUNTIME.block_on(fixture.ops(&["verify", "--settle", SETTLED])) {
+            Ok(report) => {
+                eprint!("{report}");
+                true
+            }
+            Err(error) => {
+                eprintln!("error: {}", error.message().unwrap_or("the stores could not be verified"));
+                false
+            }
+        }
+    }
 }

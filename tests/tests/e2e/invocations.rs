@@ -6,7 +6,7 @@ use local_stack::invocation::{NEEDS, outcome, sample_with_token};
 use serde_json::{Value, json};
 
 use crate::fixture::Fixture;
-use crate::harness::{Outcome, STACK_FOLDER};
+use crate::harness::Outcome;
 
 crate::tests![
     every_function_reads_its_sample_event_however_often_it_comes,
@@ -43,7 +43,7 @@ async fn every_function_reads_its_sample_event_however_often_it_comes(fixture: F
 }
 
 async fn every_environment_names_what_is_deployed(fixture: Fixture) -> Outcome {
-    let text = std::fs::read_to_string(format!("{STACK_FOLDER}/env.json"))?;
+    let text = std::fs::read_to_string(format!("{}/env.json", fixture.folder))?;
     let environments: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_str(&text)?;
     assert_eq!(environments.len(), 35);
     let tables: Value = fixture.emulator.json("dynamodb", "DynamoDB_20120810.ListTables", &json!({})).await?;
@@ -67,7 +67,7 @@ async fn every_environment_names_what_is_deployed(fixture: Fixture) -> Outcome {
         }
     }
     assert!(environments["OrdersRelay"]["STATE_MACHINE_ARN"].ends_with("order-saga"));
-    let own = std::fs::read_to_string(format!("{STACK_FOLDER}/env/orders-api.env"))?;
+    let own = std::fs::read_to_string(format!("{}/env/orders-api.env", fixture.folder))?;
     assert!(own.contains(&format!("AWS_ENDPOINT_URL={}\n", fixture.outputs.aws_endpoint_url)), "{own}");
     Ok(())
 }

@@ -54,10 +54,15 @@ mod undo;
 mod verification;
 mod views;
 
-use libtest_mimic::{Arguments, Trial};
+use std::thread;
+
+use harness::{Company, Test};
+use libtest_mimic::{Arguments, Conclusion, Trial};
 
 /// Tests wait for the stack most of the time, which two cores keep up with.
 const THREADS: usize = 4;
+/// Of the tests that disturb others. All but one wait for their turn, except in areas whose tests tolerate each other.
+const DISTURBING_THREADS: usize = 3;
 /// The exit code of a test program with failures.
 const FAILED: i32 = 101;
 
@@ -65,23 +70,22 @@ const FAILED: i32 = 101;
 /// those that want it for their module, `ignored:` those that run only with `--ignored`, and then have it for themselves.
 macro_rules! tests {
     ($($company:ident: $($name:ident),+);+ $(,)?) => {
-        pub fn tests() -> Vec<libtest_mimic::Trial> {
-            use $crate::harness::{Company, trial};
+        pub fn tests() -> Vec<$crate::harness::Test> {
+            use $crate::harness::{Company, test};
             vec![$($($crate::tests!(@ $company $name)),+),+]
         }
     };
-    (@ any $name:ident) => { trial(module_path!(), stringify!($name), Company::Any, $name) };
-    (@ together $name:ident) => { trial(module_path!(), stringify!($name), Company::Together, $name) };
-    (@ alone $name:ident) => { trial(module_path!(), stringify!($name), Company::Alone, $name) };
-    (@ ignored $name:ident) => { $crate::tests!(@ alone $name).with_ignored_flag(true) };
+    (@ any $name:ident) => { test(module_path!(), stringify!($name), Company::Any, $name) };
+    (@ together $name:ident) => { test(module_path!(), stringify!($name), Company::Together, $name) };
+    (@ alone $name:ident) => { test(module_path!(), stringify!($name), Company::Alone, $name) };
+    (@ ignored $name:ident) => { $crate::tests!(@ alone $name).ignored() };
     ($($name:ident),+ $(,)?) => { $crate::tests!(any: $($name),+); };
 }
 pub(crate) use tests;
 
 fn main() {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(THREADS);
-    let areas: &[fn() -> Vec<Trial>] = &[
+    let arguments = Arguments::from_args();
+    let areas: &[fn() -> Vec<Test>] = &[
         // The longest first, so that the others run concurrently with them.
         deploy::tests,
         alarms::tests,
@@ -110,33 +114,52 @@ fn main() {
         invocations::tests,
         dlq::tests,
         republish::tests,
-        // The tests that run alone come last, when no other test waits for the stack.
-        peak::tests,
-        relay::tests,
-        deadline::tests,
-        outage::tests,
-        switches::tests,
-        second_provider::tests,
-        rollout::tests,
-        overload::tests,
-        attention::tests,
+        // Those that disturb others. First the ones that mostly wait, because the tests above need the processors
+        // meanwhile, and last the ones that need the processors themselves.
         order::tests,
-        traces::tests,
+        attention::tests,
         reconciler::tests,
-        contract::tests,
-        limits::tests,
-        views::tests,
-        chaos::tests,
-        backup::tests,
+        switches::tests,
+        traces::tests,
+        second_provider::tests,
+        relay::tests,
         cargo_lambda::tests,
+        rollout::tests,
+        outage::tests,
+        views::tests,
+        backup::tests,
+        deadline::tests,
+        overload::tests,
+        limits::tests,
+        chaos::tests,
+        contract::tests,
+        peak::tests,
         sam_local::tests,
     ];
-    let conclusion = libtest_mimic::run(&arguments, areas.iter().flat_map(|tests| tests()).collect());
+    let tests: Vec<Test> = areas.iter().flat_map(|tests| tests()).collect();
+    let (shared, disturbing): (Vec<Test>, Vec<Test>) =
+        tests.into_iter().partition(|test| test.company == Company::Any);
+    let conclusions = if arguments.list {
+        [(shared, THREADS), (disturbing, DISTURBING_THREADS)]
+            .map(|(tests, threads)| run(&arguments, tests, threads))
+    } else {
+        thread::scope(|scope| {
+            let disturbing = scope.spawn(|| run(&arguments, disturbing, DISTURBING_THREADS));
+            let shared = run(&arguments, shared, THREADS);
+            [shared, disturbing.join().expect("a test that panics does not end its thread")]
+        })
+    };
     harness::print_slowest();
     let verified = harness::verify();
     harness::stop();
-    if !verified {
+    if !verified || conclusions.iter().any(Conclusion::has_failed) {
         std::process::exit(FAILED);
     }
-    conclusion.exit();
+}
+
+fn run(arguments: &Arguments, tests: Vec<Test>, threads: usize) -> Conclusion {
+    let mut arguments = arguments.clone();
+    arguments.test_threads.get_or_insert(threads);
+    let trials: Vec<Trial> = tests.into_iter().map(|test| test.trial).collect();
+    libtest_mimic::run(&arguments, trials)
 }

@@ -78,7 +78,8 @@ impl Source {
         let is_timed = !metrics::WHOLE_INVOCATIONS.contains(&operation);
         let measured: Vec<_> = [(is_timed, &metrics::DURATION), (is_error, &metrics::ERRORS)]
             .into_iter()
-            .filter_map(|(is_measured, metric)| is_measured.then(|| definition(metric)))
+            .filter(|(is_measured, _)| *is_measured)
+            .map(|(_, metric)| definition(metric))
             .collect();
         let mut directives = Vec::new();
         if !measured.is_empty() {
