@@ -5,7 +5,7 @@ use std::time::Duration;
 use contracts::{OrderId, OrderStatus};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use shop_client::{Frame, Live, NewOrder, Placed, Shop};
+use shop_client::{Frame, Live, NewOrder, Order, Placed, Shop};
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
@@ -19,10 +19,26 @@ const CANCEL: &str = "POST /v1/orders/{id}/cancel";
 const TICKET: &str = "POST /v1/realtime/tickets";
 const CONNECT: &str = "WebSocket connect";
 
-/// Between two looks at an order without a WebSocket, and before the second try of a request. Each later pause is twice as
-/// long, up to [`LONGEST_PAUSE`], and half of it is random, as the shop's page does it.
+/// Between two looks at an order without a WebSocket, and before the second try of a request. Each later try comes after a
+/// pause twice as long, up to [`LONGEST_PAUSE`], and half of it is random, as the shop's page does it.
 const PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The pauses of one customer. Without them, customers who ask again keep a shop busy that has too much to do.
+struct Pauses(Duration);
+
+impl Pauses {
+    const fn new() -> Self {
+        Self(PAUSE)
+    }
+
+    /// Waits, and the next time twice as long.
+    async fn wait(&mut self) {
+        sleep(self.0 / 2 + self.0.mul_f64(fastrand::f64()) / 2).await;
+        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
+    }
+}
+
 /// The status is asked for after this silence: a frame may have been lost with the connection.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -58,7 +74,7 @@ pub async fn visit(shop: &Shop, order: &NewOrder, way: Way, records: &Records) {
 /// Sends the order, and sends it again with the same key while it is not certain that it was taken.
 async fn place(shop: &Shop, order: &NewOrder, until: Instant, records: &Records) -> Option<Placed> {
     let key = Uuid::new_v4().to_string();
-    let mut pause = PAUSE;
+    let mut pauses = Pauses::new();
     while Instant::now() < until {
         let request = shop.call(Method::POST, "/v1/orders").header("idempotency-key", &key).json(order);
         let sent = async { request.send_once().await?.read::<Placed>() };
@@ -67,9 +83,8 @@ async fn place(shop: &Shop, order: &NewOrder, until: Instant, records: &Records)
             Err(Some(status)) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
                 return None;
             }
-            Err(_) => sleep(pause / 2 + pause.mul_f64(fastrand::f64()) / 2).await,
+            Err(_) => pauses.wait().await,
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
     None
 }
@@ -84,25 +99,37 @@ async fn cancel(shop: &Shop, id: &OrderId, records: &Records) {
     let _ = timed(records, CANCEL, sent).await;
 }
 
-/// Waits for the end of the order.
+/// Waits for the end of the order. A customer whose WebSocket is silent or ends looks at the order, and opens another one if
+/// it ended.
 async fn end(shop: &Shop, id: &OrderId, way: Way, until: Instant, records: &Records) -> Option<OrderStatus> {
-    if way.watches
-        && let Some(mut live) = connect(shop, id, records).await
-        && let Ok(Some(status)) = timeout_at(until, watch(&mut live, id)).await
-    {
-        return Some(status);
-    }
-    let polled = async {
+    let ended = async {
+        let mut pauses = Pauses::new();
+        let mut live = None;
         loop {
-            if let Ok(order) = timed(records, ORDER, shop.order(id)).await
-                && order.status.is_final()
-            {
-                return order.status;
+            if way.watches && live.is_none() {
+                live = connect(shop, id, records).await;
             }
-            sleep(PAUSE).await;
+            if let Some(open) = &mut live {
+                match watch(open, id).await {
+                    Seen::Ended(status) => return status,
+                    Seen::Nothing => {}
+                    Seen::Lost => live = None,
+                }
+            }
+            let order = shop.call(Method::GET, &format!("/v1/orders/{id}"));
+            let look = async { order.send_once().await?.read::<Order>() };
+            match timed(records, ORDER, look).await {
+                Ok(order) if order.status.is_final() => return order.status,
+                Ok(_) if live.is_some() => pauses = Pauses::new(),
+                Ok(_) => {
+                    pauses = Pauses::new();
+                    sleep(PAUSE).await;
+                }
+                Err(_) => pauses.wait().await,
+            }
         }
     };
-    timeout_at(until, polled).await.ok()
+    timeout_at(until, ended).await.ok()
 }
 
 async fn connect(shop: &Shop, id: &OrderId, records: &Records) -> Option<Live> {
@@ -112,17 +139,26 @@ async fn connect(shop: &Shop, id: &OrderId, records: &Records) -> Option<Live> {
     Some(live)
 }
 
-/// The final status by the frames; `None` when the connection ended, or was silent for long.
-async fn watch(live: &mut Live, id: &OrderId) -> Option<OrderStatus> {
+/// What came on a WebSocket.
+enum Seen {
+    Ended(OrderStatus),
+    /// Nothing for long.
+    Nothing,
+    /// The connection ended.
+    Lost,
+}
+
+async fn watch(live: &mut Live, id: &OrderId) -> Seen {
     loop {
         match live.next(SILENCE).await {
             Ok(Frame::Order(frame)) if frame.order_id == *id => {
                 if let Some(status) = frame.status.filter(|status| status.is_final()) {
-                    return Some(status);
+                    return Seen::Ended(status);
                 }
             }
             Ok(_) => {}
-            Err(_) => return None,
+            Err(shop_client::Error::Silent { .. }) => return Seen::Nothing,
+            Err(_) => return Seen::Lost,
         }
     }
 }
