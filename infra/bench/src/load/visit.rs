@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use contracts::{OrderId, OrderStatus};
 use reqwest::{Method, StatusCode};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
-use shop_client::{Frame, Live, NewOrder, Order, Placed, Shop};
+use shop_client::{Call, Frame, Live, NewOrder, Order, Placed, Shop, Ticket};
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
@@ -54,9 +55,10 @@ pub struct Way {
 /// Lets the customer do it all, and records how long each part took.
 pub async fn visit(shop: &Shop, order: &NewOrder, way: Way, records: &Records) {
     records.arrived();
-    let _ = timed(records, PRODUCTS, shop.get::<Value>("/v1/products?limit=20")).await;
+    let get = |path: &str| once::<Value>(shop.call(Method::GET, path));
+    let _ = timed(records, PRODUCTS, get("/v1/products?limit=20")).await;
     if let Some(line) = order.items.first() {
-        let _ = timed(records, STOCK, shop.stock(&line.sku)).await;
+        let _ = timed(records, STOCK, get(&format!("/v1/inventory/{}", line.sku))).await;
     }
     let began = Instant::now();
     let until = began + way.patience;
@@ -77,8 +79,7 @@ async fn place(shop: &Shop, order: &NewOrder, until: Instant, records: &Records)
     let mut pauses = Pauses::new();
     while Instant::now() < until {
         let request = shop.call(Method::POST, "/v1/orders").header("idempotency-key", &key).json(order);
-        let sent = async { request.send_once().await?.read::<Placed>() };
-        match timed(records, PLACE, sent).await {
+        match timed(records, PLACE, once(request)).await {
             Ok(placed) => return Some(placed),
             Err(Some(status)) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
                 return None;
@@ -116,9 +117,8 @@ async fn end(shop: &Shop, id: &OrderId, way: Way, until: Instant, records: &Reco
                     Seen::Lost => live = None,
                 }
             }
-            let order = shop.call(Method::GET, &format!("/v1/orders/{id}"));
-            let look = async { order.send_once().await?.read::<Order>() };
-            match timed(records, ORDER, look).await {
+            let look = shop.call(Method::GET, &format!("/v1/orders/{id}"));
+            match timed(records, ORDER, once::<Order>(look)).await {
                 Ok(order) if order.status.is_final() => return order.status,
                 Ok(_) if live.is_some() => pauses = Pauses::new(),
                 Ok(_) => {
@@ -133,7 +133,8 @@ async fn end(shop: &Shop, id: &OrderId, way: Way, until: Instant, records: &Reco
 }
 
 async fn connect(shop: &Shop, id: &OrderId, records: &Records) -> Option<Live> {
-    let ticket = timed(records, TICKET, shop.ticket()).await.ok()?;
+    let ticket = shop.call(Method::POST, "/v1/realtime/tickets");
+    let ticket = timed(records, TICKET, once::<Ticket>(ticket)).await.ok()?;
     let mut live = timed(records, CONNECT, Live::connect(&ticket.url, &ticket.ticket)).await.ok()?;
     live.subscribe(id, Some(0)).await.ok()?;
     Some(live)
@@ -161,6 +162,11 @@ async fn watch(live: &mut Live, id: &OrderId) -> Seen {
             Err(_) => return Seen::Lost,
         }
     }
+}
+
+/// One try. A client that tries again by itself would hide how often it was refused, and ask more in a rush.
+async fn once<T: DeserializeOwned>(call: Call) -> shop_client::Result<T> {
+    call.send_once().await?.read()
 }
 
 /// Records how long an answer took, or what kind of error it was. An error has its status, if there is one.
