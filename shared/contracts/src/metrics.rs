@@ -109,7 +109,12 @@ pub const EVENTS: &str = "events";
 
 /// Operations that fill an invocation of their function: batches of a stream, events of a queue, runs on a timer. AWS/Lambda
 /// has their number and their time, by function, so that they have no [`DURATION`]. Their log lines have it.
-pub const WHOLE_INVOCATIONS: [&str; 5] = [EVENTS, "relay", "ProjectOrders", "CheckSagas", "CheckPayments"];
+const WHOLE_INVOCATIONS: [&str; 5] = [EVENTS, "relay", "ProjectOrders", "CheckSagas", "CheckPayments"];
+
+/// Whether an operation has a [`DURATION`] of its own, and not only its function's in AWS/Lambda.
+pub fn is_timed(operation: &str) -> bool {
+    !WHOLE_INVOCATIONS.contains(&operation)
+}
 
 /// The time of one operation. Its number of samples (`SampleCount`) is the number of operations.
 // A series `Count` of its own would say the same and cost as much again: one for each operation.

@@ -135,7 +135,8 @@ fn of_context(context: &str, template: &str) -> Result<Vec<Value>, TemplateError
             };
             operations.iter().map(one).collect()
         };
-        let timed: Vec<_> = all.iter().copied().filter(|operation| operation.is_timed()).collect();
+        let timed: Vec<_> =
+            all.iter().copied().filter(|operation| metrics::is_timed(&operation.name)).collect();
         if !all.is_empty() {
             widgets.push(widget(&format!("{title}: errors"), "Sum", series(&metrics::ERRORS, &all)));
         }

@@ -38,13 +38,6 @@ pub struct Operation {
     pub name: String,
 }
 
-impl Operation {
-    /// Whether it has a `Duration` of its own, and not only its function's in AWS/Lambda.
-    pub fn is_timed(&self) -> bool {
-        !metrics::WHOLE_INVOCATIONS.contains(&self.name.as_str())
-    }
-}
-
 /// The operations of a context that are neither routes nor events.
 fn tasks(context: &str) -> &'static [&'static str] {
     match context {
@@ -152,7 +145,7 @@ pub fn metrics_document() -> Result<String, TemplateError> {
     let mut timed = 0;
     for context in CONTEXTS {
         let operations = operations_of(context)?;
-        timed += operations.iter().filter(|operation| operation.is_timed()).count();
+        timed += operations.iter().filter(|operation| metrics::is_timed(&operation.name)).count();
         counted.insert(context, operations.len());
     }
     let operations: usize = counted.values().sum();

@@ -109,7 +109,7 @@ fn emitted() -> BTreeSet<Named> {
     let mut all = BTreeSet::new();
     for context in CONTEXTS {
         for operation in operations_of(context).expect("the templates") {
-            let timed = operation.is_timed().then_some(&metrics::DURATION);
+            let timed = metrics::is_timed(&operation.name).then_some(&metrics::DURATION);
             for metric in timed.into_iter().chain([&metrics::ERRORS]) {
                 let dimensions = vec![dimension("Service", context), dimension("Operation", &operation.name)];
                 all.insert(Named { name: metric.name.to_owned(), dimensions });

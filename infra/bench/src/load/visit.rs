@@ -24,6 +24,8 @@ const CONNECT: &str = "WebSocket connect";
 /// pause twice as long, up to [`LONGEST_PAUSE`], and half of it is random, as the shop's page does it.
 const PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The status is asked for after this silence: a frame may have been lost with the connection.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// The pauses of one customer. Without them, customers who ask again keep a shop busy that has too much to do.
 struct Pauses(Duration);
@@ -39,9 +41,6 @@ impl Pauses {
         self.0 = (self.0 * 2).min(LONGEST_PAUSE);
     }
 }
-
-/// The status is asked for after this silence: a frame may have been lost with the connection.
-const SILENCE: Duration = Duration::from_secs(30);
 
 /// What a customer does.
 #[derive(Debug, Clone, Copy)]
@@ -120,10 +119,11 @@ async fn end(shop: &Shop, id: &OrderId, way: Way, until: Instant, records: &Reco
             let look = shop.call(Method::GET, &format!("/v1/orders/{id}"));
             match timed(records, ORDER, once::<Order>(look)).await {
                 Ok(order) if order.status.is_final() => return order.status,
-                Ok(_) if live.is_some() => pauses = Pauses::new(),
                 Ok(_) => {
                     pauses = Pauses::new();
-                    sleep(PAUSE).await;
+                    if live.is_none() {
+                        sleep(PAUSE).await;
+                    }
                 }
                 Err(_) => pauses.wait().await,
             }

@@ -75,12 +75,12 @@ impl Source {
         now: SystemTime,
     ) -> Value {
         let is_error = outcome == Outcome::Error;
-        let is_timed = !metrics::WHOLE_INVOCATIONS.contains(&operation);
-        let measured: Vec<_> = [(is_timed, &metrics::DURATION), (is_error, &metrics::ERRORS)]
-            .into_iter()
-            .filter(|(is_measured, _)| *is_measured)
-            .map(|(_, metric)| definition(metric))
-            .collect();
+        let measured: Vec<_> =
+            [(metrics::is_timed(operation), &metrics::DURATION), (is_error, &metrics::ERRORS)]
+                .into_iter()
+                .filter(|(is_measured, _)| *is_measured)
+                .map(|(_, metric)| definition(metric))
+                .collect();
         let mut directives = Vec::new();
         if !measured.is_empty() {
             directives.push(self.directive(&["Service", "Operation"], measured));
