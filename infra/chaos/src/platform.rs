@@ -134,8 +134,8 @@ impl Platform {
 
         let email = format!("chaos-{}@ordersaga.example", Uuid::new_v4().simple());
         let password = format!("Chaos-{}", Uuid::new_v4().simple());
-        let user_id = self.shop.register(&email, &password, "Chaos Customer").await?.user_id;
-        let shop = self.shop.login(&email, &password).await?;
+        let shop = self.shop.join(&email, &password, "Chaos Customer").await?;
+        let user_id = shop.me().await?.user_id;
         // An address that is not confirmed gets ten e-mails and no more for a while.
         let letter = async || {
             let mails = mail_to(&self.outputs.aws_endpoint_url, &email).await?;

@@ -48,8 +48,7 @@ impl Customer {
         let anybody = Shop::new(&outputs.api_url);
         let email = format!("demo-{}@ordersaga.example", &Uuid::new_v4().simple().to_string()[..12]);
         let password = format!("Demo-{}", Uuid::new_v4().simple());
-        anybody.register(&email, &password, NAME).await?;
-        let shop = anybody.login(&email, &password).await?;
+        let shop = anybody.join(&email, &password, NAME).await?;
         // An address that is not confirmed gets ten e-mails and no more for a while, and the stories send more.
         let code = eventually("the customer has an e-mail with a code", WITHIN, async || {
             let mails = mail_to(&outputs.aws_endpoint_url, &email).await?;

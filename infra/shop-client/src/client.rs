@@ -9,10 +9,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_uncertain};
 use crate::live::Live;
 use crate::model::{
-    NewOrder, Order, OrderEvent, Page, Payment, Placed, Product, Registered, Stock, Ticket, Tokens,
+    NewOrder, Order, OrderEvent, Page, Payment, Placed, Product, Stock, Ticket, Tokens, User,
 };
 use crate::route::{Route, TIMEOUT};
 
@@ -69,7 +69,27 @@ impl Shop {
         self.call(Method::GET, path).send().await?.read()
     }
 
-    pub async fn register(&self, email: &str, password: &str, name: &str) -> Result<Registered> {
+    /// Registers a customer and logs in. When no answer says whether the account was made, it registers again: then a
+    /// refusal says so.
+    pub async fn join(&self, email: &str, password: &str, name: &str) -> Result<Self> {
+        let mut pause = FIRST_PAUSE;
+        let mut is_again = false;
+        for _ in 1..TRIES {
+            match self.register(email, password, name).await {
+                Err(error) if error.is_uncertain() => is_again = true,
+                Err(error) if is_again && error.status() == Some(StatusCode::CONFLICT) => break,
+                registered => {
+                    registered?;
+                    break;
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        self.login(email, password).await
+    }
+
+    pub async fn register(&self, email: &str, password: &str, name: &str) -> Result<User> {
         let account = json!({"email": email, "password": password, "name": name});
         self.call(Method::POST, "/v1/auth/register").json(&account).send().await?.read()
     }
@@ -77,9 +97,14 @@ impl Shop {
     /// The shop for this user.
     pub async fn login(&self, email: &str, password: &str) -> Result<Self> {
         let credentials = json!({"email": email, "password": password});
-        let call = self.call(Method::POST, "/v1/auth/login").json(&credentials);
+        let call = self.call(Method::POST, "/v1/auth/login").repeatable().json(&credentials);
         let tokens: Tokens = call.send().await?.read()?;
         Ok(self.with_token(tokens.access_token))
+    }
+
+    /// This user.
+    pub async fn me(&self) -> Result<User> {
+        self.get("/v1/users/me").await
     }
 
     /// Confirms this user's e-mail address with the code that was sent to it.
@@ -133,7 +158,7 @@ impl Shop {
     }
 
     pub async fn ticket(&self) -> Result<Ticket> {
-        self.call(Method::POST, "/v1/realtime/tickets").send().await?.read()
+        self.call(Method::POST, "/v1/realtime/tickets").repeatable().send().await?.read()
     }
 
     /// A WebSocket for this user, with a ticket of its own. Tried again when there is no answer, as any client does.
@@ -169,11 +194,16 @@ async fn connected(mut connect: impl AsyncFnMut() -> Result<Live>) -> Result<Liv
 pub struct Call {
     name: String,
     request: reqwest::RequestBuilder,
-    /// Whether the request is idempotent.
+    /// Whether it does no harm to send the request twice.
     repeatable: bool,
 }
 
 impl Call {
+    /// For a request that does no harm when it is sent twice.
+    pub fn repeatable(self) -> Self {
+        Self { repeatable: true, ..self }
+    }
+
     pub fn header(self, name: &str, value: &str) -> Self {
         let repeatable = self.repeatable || name.eq_ignore_ascii_case("idempotency-key");
         Self { request: self.request.header(name, value), repeatable, ..self }
@@ -189,7 +219,7 @@ impl Call {
     }
 
     /// Sends the request, and retries while the server is unreachable or answers 503 or 429: in these cases
-    /// nothing was done. Retries after a timeout only if the request is idempotent.
+    /// nothing was done. When that is uncertain, retries only what does no harm when it is sent twice.
     ///
     /// # Errors
     /// There is no answer. A refusal is an answer.
@@ -199,12 +229,10 @@ impl Call {
             // A body that can be sent only once is a stream, and there are none here.
             let Some(request) = self.request.try_clone() else { break };
             match once(&self.name, request).await {
-                Ok(answer) if answer.is_worth_another_try() => {
+                Ok(answer) if answer.did_nothing() || self.repeatable && is_uncertain(answer.status) => {
                     tokio::time::sleep(answer.retry_after().unwrap_or(pause).min(LONGEST_PAUSE)).await;
                 }
-                Err(Error::NoAnswer { source, .. })
-                    if source.is_connect() || self.repeatable && source.is_timeout() =>
-                {
+                Err(Error::NoAnswer { source, .. }) if source.is_connect() || self.repeatable => {
                     tokio::time::sleep(pause).await;
                 }
                 result => return result,
@@ -286,7 +314,7 @@ impl Answer {
         std::iter::once(detail.to_owned()).chain(fields).collect()
     }
 
-    fn is_worth_another_try(&self) -> bool {
+    fn did_nothing(&self) -> bool {
         matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
     }
 
@@ -297,7 +325,54 @@ impl Answer {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use axum::Router;
+    use axum::routing::any;
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    /// A server that answers its calls in this order, and the last again and again; with the number of calls.
+    async fn server(answers: &'static [(StatusCode, &'static str)]) -> (Shop, Arc<AtomicU32>) {
+        let calls = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&calls);
+        let answer = any(move || async move {
+            let number = count.fetch_add(1, Ordering::Relaxed) as usize;
+            answers[number.min(answers.len() - 1)]
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+        (Shop::new(&url), calls)
+    }
+
+    const LOST: (StatusCode, &str) = (StatusCode::BAD_GATEWAY, "");
+    const TAKEN: (StatusCode, &str) = (StatusCode::CONFLICT, r#"{"detail":"The address is taken."}"#);
+    const TOKENS: (StatusCode, &str) =
+        (StatusCode::OK, r#"{"access_token":"t","refresh_token":"r","expires_in":900}"#);
+
+    #[tokio::test]
+    async fn an_account_whose_registration_got_no_answer_is_used() {
+        let (shop, calls) = server(&[LOST, TAKEN, TOKENS]).await;
+        let customer = shop.join("a@ordersaga.example", "Password-1", "A").await.unwrap();
+        assert_eq!((customer.token(), calls.load(Ordering::Relaxed)), (Some("t"), 3));
+        // The address is another customer's.
+        let (shop, calls) = server(&[TAKEN, TOKENS]).await;
+        let error = shop.join("a@ordersaga.example", "Password-1", "A").await.unwrap_err();
+        assert_eq!((error.status(), calls.load(Ordering::Relaxed)), (Some(StatusCode::CONFLICT), 1));
+    }
+
+    #[tokio::test]
+    async fn without_an_answer_only_what_does_no_harm_is_sent_again() {
+        let (shop, calls) = server(&[LOST, (StatusCode::OK, "{}")]).await;
+        shop.get::<Value>("/v1/orders").await.unwrap();
+        assert_eq!(calls.load(Ordering::Relaxed), 2);
+        let (shop, calls) = server(&[LOST]).await;
+        let answer = shop.call(Method::POST, "/v1/products").send().await.unwrap();
+        assert_eq!((answer.status, calls.load(Ordering::Relaxed)), (StatusCode::BAD_GATEWAY, 1));
+    }
 
     fn answer(status: StatusCode, body: &str) -> Answer {
         Answer { call: "POST /v1/orders".into(), status, headers: HeaderMap::new(), body: body.into() }

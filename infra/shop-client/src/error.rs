@@ -34,6 +34,16 @@ impl Error {
             _ => None,
         }
     }
+
+    /// Whether the request may have been done all the same.
+    pub fn is_uncertain(&self) -> bool {
+        matches!(self, Self::NoAnswer { .. }) || self.status().is_some_and(is_uncertain)
+    }
+}
+
+/// Whether a gateway says that it got no answer, or not in time.
+pub fn is_uncertain(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
 }
 
 /// What the server means with the status of a refused WebSocket.

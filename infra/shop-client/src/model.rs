@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Registered {
+pub struct User {
     pub user_id: UserId,
 }
 

@@ -13,8 +13,7 @@ use local_stack::{DeployedFunction, Emulator, Outputs};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use shop_client::{
-    Gateway, Intent, Mail, NewOrder, NextAction, NotYet, Order, Registered, Shop, Text, card, mail_to,
-    texts_to,
+    Gateway, Intent, Mail, NewOrder, NextAction, NotYet, Order, Shop, Text, User, card, mail_to, texts_to,
 };
 use uuid::Uuid;
 
@@ -87,8 +86,8 @@ impl Fixture {
     pub async fn customer(&self) -> Result<Customer> {
         let email = format!("{}@ordersaga.example", unique("test"));
         let password = unique("Pass");
-        let user_id = self.shop.register(&email, &password, "Test Customer").await?.user_id;
-        let shop = self.shop.login(&email, &password).await?;
+        let shop = self.shop.join(&email, &password, "Test Customer").await?;
+        let user_id = shop.me().await?.user_id;
         Ok(Customer { shop, user_id, email, password, phone: None })
     }
 
@@ -100,7 +99,7 @@ impl Fixture {
         let phone = format!("+1{:010}", Uuid::new_v4().as_u128() % 10_000_000_000);
         let account = json!({"email": email, "password": password, "name": "Test Customer", "phone": phone});
         let registered = self.shop.call(Method::POST, "/v1/auth/register").json(&account).send().await?;
-        let user_id = registered.read::<Registered>()?.user_id;
+        let user_id = registered.read::<User>()?.user_id;
         let shop = self.shop.login(&email, &password).await?;
         let customer = Customer { shop, user_id, email, password, phone: Some(phone) };
         let code = self.code_by_email(&customer.email, "Welcome").await?;

@@ -32,7 +32,7 @@ impl Visitor {
         let anonymous = Shop::new(&outputs.api_url);
         let email = format!("visitor-{}@ordersaga.example", Uuid::new_v4().simple());
         let password = format!("Visit-{}", Uuid::new_v4().simple());
-        anonymous.register(&email, &password, "Visitor").await?;
+        anonymous.join(&email, &password, "Visitor").await?;
         Ok(Self { email, password, anonymous })
     }
 
