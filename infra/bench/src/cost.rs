@@ -316,7 +316,8 @@ impl Bench {
             if quiet < QUIET {
                 Err(format!("a call {} ms ago", quiet.as_millis()))?;
             }
-            if records::queues_are_empty(&self.emulator).await? { Ok(()) } else { Err("messages in queues")? }
+            let waiting = self.emulator.queued().await?.waiting;
+            if waiting.is_empty() { Ok(()) } else { Err(format!("messages in queues: {waiting:?}"))? }
         };
         Ok(eventually("nothing moves", WITHIN, all_done).await?)
     }

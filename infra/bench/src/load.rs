@@ -5,6 +5,7 @@ mod arrivals;
 mod processes;
 mod records;
 mod report;
+mod rest;
 mod visit;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use arrivals::{crowd, poisson};
 use processes::{Processes, Samples};
 use records::Records;
 use report::{Measured, table};
+use rest::at_rest;
 use visit::{Way, visit};
 
 use crate::error::{Error, Result};
@@ -98,10 +100,11 @@ struct Offer {
 }
 
 impl Load {
-    /// Measures, prints the figures on stdout, and at the end lets `verdict` check what the stores hold.
+    /// Measures, prints the figures on stdout, and lets `verdict` check what the stores hold when nothing moves any more.
     ///
     /// # Errors
-    /// The stack does not start, a flash sale sold another number than there was, or the verdict is bad.
+    /// The stack does not start, a flash sale sold another number than there was, messages wait for too long, or the
+    /// verdict is bad.
     pub async fn run<E: From<Error>>(
         self,
         settings: &Settings,
@@ -111,6 +114,7 @@ impl Load {
         let stack = Stack::start(settings, progress).await.map_err(Error::from)?;
         let measured = async {
             self.all(&stack, progress).await?;
+            at_rest(stack.outputs(), progress).await?;
             verdict().await
         };
         let result = measured.await;
@@ -208,18 +212,12 @@ impl Load {
 /// A customer who has an account and is logged in.
 async fn register(outputs: &Outputs) -> shop_client::Result<Shop> {
     let anonymous = Shop::new(&outputs.api_url);
-    let email = format!("load-{}@ordersaga.example", Uuid::new_v4().simple());
     let password = format!("Load-{}", Uuid::new_v4().simple());
     let mut tries = 1..TRIES;
     loop {
-        let registered = async {
-            anonymous.register(&email, &password, "Load Customer").await?;
-            anonymous.login(&email, &password).await
-        };
-        match registered.await {
+        let email = format!("load-{}@ordersaga.example", Uuid::new_v4().simple());
+        match anonymous.join(&email, &password, "Load Customer").await {
             Err(_) if tries.next().is_some() => tokio::time::sleep(PAUSE).await,
-            // The account of an earlier try, whose answer was lost.
-            Err(shop_client::Error::Refused { .. }) => return anonymous.login(&email, &password).await,
             result => return result,
         }
     }

@@ -132,17 +132,14 @@ pub async fn stack(platform: &Platform, orders: &[(OrderId, Scenario)]) -> Vec<S
     let mut found = Vec::new();
     let drained = until("the queues are empty, and no execution runs", DRAINED_WITHIN, async || {
         let queued = platform.emulator.queued().await.map_err(said)?;
-        let mut left: Vec<_> = queued.into_keys().filter(|queue| !queue.contains("-dlq")).collect();
+        let mut left: Vec<_> = queued.waiting.into_keys().collect();
         left.extend(executions(platform, &["RUNNING"]).await?);
         if left.is_empty() { Ok(()) } else { Err(left.join(", "))? }
     });
     found.extend(drained.await.err().map(said));
     match platform.emulator.queued().await {
         Ok(queued) => found.extend(
-            queued
-                .iter()
-                .filter(|(queue, _)| queue.contains("-dlq"))
-                .map(|(queue, number)| format!("{number} dead letters are in {queue}")),
+            queued.dead_letters.iter().map(|(queue, number)| format!("{number} dead letters are in {queue}")),
         ),
         Err(error) => found.push(said(error)),
     }

@@ -24,6 +24,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const READ_TRIES: u32 = 5;
 const READ_PAUSE: Duration = Duration::from_millis(500);
 
+/// The number of messages, by queue, of those that are not empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Queued {
+    pub waiting: BTreeMap<String, usize>,
+    /// In dead-letter queues.
+    pub dead_letters: BTreeMap<String, usize>,
+}
+
 /// One emulator.
 #[derive(Debug, Clone)]
 pub struct Emulator {
@@ -124,11 +132,11 @@ impl Emulator {
             .await
     }
 
-    /// The number of messages of each queue that is not empty, with those in flight and delayed. MiniStack's own address.
+    /// The messages of all queues, with those in flight and delayed. MiniStack's own address.
     ///
     /// # Errors
     /// The emulator does not answer.
-    pub async fn queued(&self) -> Result<BTreeMap<String, usize>> {
+    pub async fn queued(&self) -> Result<Queued> {
         #[derive(Deserialize)]
         struct Messages {
             /// By account, region and queue.
@@ -140,7 +148,9 @@ impl Emulator {
         let queues = held.messages.into_values().flat_map(BTreeMap::into_values).flatten();
         let name = |url: &str| url.rsplit('/').next().unwrap_or_default().to_owned();
         let numbers = queues.map(|(url, messages)| (name(&url), messages.len()));
-        Ok(numbers.filter(|(_, number)| *number > 0).collect())
+        let (dead_letters, waiting) =
+            numbers.filter(|(_, number)| *number > 0).partition(|(queue, _)| queue.contains("-dlq"));
+        Ok(Queued { waiting, dead_letters })
     }
 
     /// Makes a bucket; one that exists is fine.

@@ -203,15 +203,6 @@ impl Runs {
     }
 }
 
-/// Whether all queues are empty, including messages in flight and delayed ones. Dead-letter queues are
-/// ignored.
-///
-/// # Errors
-/// The emulator does not answer.
-pub async fn queues_are_empty(emulator: &Emulator) -> Result<bool> {
-    Ok(emulator.queued().await?.keys().all(|queue| queue.contains("-dlq")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
