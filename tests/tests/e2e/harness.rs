@@ -1,5 +1,6 @@
-//! Two stacks: one for the tests that run concurrently, and one for those that disturb others, which run meanwhile. The
-//! first test that needs a stack starts it, so that none runs when none is wanted.
+//! Two stacks: one for the tests that run concurrently, and one for those that disturb others, which run meanwhile. When the
+//! former are over, the latter have both stacks. The first test that needs a stack starts it, so that none runs when none is
+//! wanted.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::Path;
@@ -21,12 +22,12 @@ pub type Outcome<T = ()> = Result<T, Failed>;
 const TEST_WITHIN: Duration = Duration::from_secs(600);
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime needs threads only"));
-static SHARED: World = World::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/e2e"));
-static DISTURBED: World = World::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/e2e-disturbed"));
+static SHARED: World = World::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/e2e"), Room::taken());
+static DISTURBED: World = World::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/e2e-disturbed"), Room::free());
 /// Whose turn it is to start a stack: the first one compiles the functions and installs the emulators for both.
 static STARTING: AsyncMutex<()> = AsyncMutex::const_new(());
-/// Which tests have the stack that they disturb.
-static ROOM: Room = Room { tenants: Mutex::new(None), left: Notify::const_new() };
+/// When tests have left a stack that they disturbed.
+static LEFT: Notify = Notify::const_new();
 /// The duration of each test, without waiting for its turn.
 static TOOK: Mutex<Vec<(String, Duration)>> = Mutex::new(Vec::new());
 /// How long before the end an order must have ended to be compared everywhere, in seconds. Queues are tried again after a
@@ -39,6 +40,8 @@ const SLOWEST: usize = 15;
 struct World {
     /// Identifies the stack.
     folder: &'static str,
+    /// Which of the tests that disturb others have it.
+    room: Room,
     /// The result of the start. After a failure, no test tries again.
     fixture: OnceCell<Option<Fixture>>,
     stack: Mutex<Option<Stack>>,
@@ -68,25 +71,23 @@ impl Test {
     }
 }
 
-/// The stack that is disturbed has room for many tests of one company.
+/// Room for many tests of one company.
 struct Room {
     /// The name of the company, and how many of it are in.
     tenants: Mutex<Option<(String, usize)>>,
-    left: Notify,
 }
 
-/// A place in the room, until it is dropped.
-struct Place(&'static Room);
+/// A place on a stack, until it is dropped.
+struct Place(&'static World);
 
 impl Room {
-    async fn enter(&'static self, company: &str) -> Place {
-        loop {
-            let left = self.left.notified();
-            if self.admit(company) {
-                return Place(self);
-            }
-            left.await;
-        }
+    const fn free() -> Self {
+        Self { tenants: Mutex::new(None) }
+    }
+
+    /// By a company that has no name, so that no test joins it.
+    const fn taken() -> Self {
+        Self { tenants: Mutex::new(Some((String::new(), 1))) }
     }
 
     fn admit(&self, company: &str) -> bool {
@@ -105,10 +106,21 @@ impl Room {
 }
 
 impl Place {
+    /// Waits for a stack.
+    async fn of(company: &str) -> Self {
+        loop {
+            let left = LEFT.notified();
+            if let Some(world) = [&DISTURBED, &SHARED].into_iter().find(|world| world.room.admit(company)) {
+                return Self(world);
+            }
+            left.await;
+        }
+    }
+
     /// Gives up the place while other tests of its company run. The last one keeps it, so that no other test
     /// enters.
     fn leave(self) -> Option<Self> {
-        let mut tenants = self.0.tenants();
+        let mut tenants = self.0.room.tenants();
         match &mut *tenants {
             Some((_, number)) if *number > 1 => None,
             last => {
@@ -122,13 +134,13 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut tenants = self.0.tenants();
+        let mut tenants = self.0.room.tenants();
         match &mut *tenants {
             Some((_, number)) if *number > 1 => *number -= 1,
             _ => *tenants = None,
         }
         drop(tenants);
-        self.0.left.notify_waiters();
+        LEFT.notify_waiters();
     }
 }
 
@@ -142,11 +154,12 @@ where
     let name = format!("{area}::{name}");
     let trial = Trial::test(name.clone(), move || {
         RUNTIME.block_on(async {
-            let (world, place) = match company {
-                Company::Any => (&SHARED, None),
-                Company::Alone => (&DISTURBED, Some(ROOM.enter(&name).await)),
-                Company::Together => (&DISTURBED, Some(ROOM.enter(&area).await)),
+            let place = match company {
+                Company::Any => None,
+                Company::Alone => Some(Place::of(&name).await),
+                Company::Together => Some(Place::of(&area).await),
             };
+            let world = place.as_ref().map_or(&SHARED, |place| place.0);
             let fixture = world.fixture().await.ok_or("the stack did not start: why is said above")?;
             let clock = Clock::start(name);
             let outcome =
@@ -163,6 +176,11 @@ where
         })
     });
     Test { company, trial }
+}
+
+/// Lets tests that disturb others have the stack of those that run concurrently, which are over.
+pub fn shared_tests_are_over() {
+    drop(Place(&SHARED));
 }
 
 async fn within_limits(test: impl Future<Output = Outcome>) -> Outcome {
@@ -214,8 +232,8 @@ pub fn stop() {
 }
 
 impl World {
-    const fn new(folder: &'static str) -> Self {
-        Self { folder, fixture: OnceCell::const_new(), stack: Mutex::new(None) }
+    const fn new(folder: &'static str, room: Room) -> Self {
+        Self { folder, room, fixture: OnceCell::const_new(), stack: Mutex::new(None) }
     }
 
     async fn fixture(&self) -> Option<Fixture> {

@@ -61,7 +61,8 @@ use libtest_mimic::{Arguments, Conclusion, Trial};
 
 /// Tests wait for the stack most of the time, which two cores keep up with.
 const THREADS: usize = 4;
-/// Of the tests that disturb others. All but one wait for their turn, except in areas whose tests tolerate each other.
+/// Of the tests that disturb others. Each has a stack for itself, of which there is one at first and two later, except in
+/// areas whose tests tolerate each other.
 const DISTURBING_THREADS: usize = 3;
 /// The exit code of a test program with failures.
 const FAILED: i32 = 101;
@@ -146,6 +147,7 @@ fn main() {
         thread::scope(|scope| {
             let disturbing = scope.spawn(|| run(&arguments, disturbing, DISTURBING_THREADS));
             let shared = run(&arguments, shared, THREADS);
+            harness::shared_tests_are_over();
             [shared, disturbing.join().expect("a test that panics does not end its thread")]
         })
     };
