@@ -89,6 +89,7 @@ fn main() {
     let areas: &[fn() -> Vec<Test>] = &[
         // The longest first, so that the others run concurrently with them.
         deploy::tests,
+        chaos::tests,
         alarms::tests,
         saga::tests,
         gateway::tests,
@@ -132,7 +133,6 @@ fn main() {
         deadline::tests,
         overload::tests,
         limits::tests,
-        chaos::tests,
         contract::tests,
         peak::tests,
         sam_local::tests,
