@@ -287,7 +287,7 @@ async function loadOrders() {
     for (const order of items) addOrder(order);
     if (last && !orders.has(last)) addOrder(await call('GET', `v1/orders/${last}`));
   } catch (problem) { return say(problem.message, true); }
-  $('orders-note').textContent = orders.size ? '' : 'You have not ordered anything yet.';
+  $('orders-note').textContent = orders.size ? '' : 'You have no orders yet. A new one takes some seconds to appear here.';
 }
 
 function forgetOrders() {
