@@ -2,6 +2,7 @@
 //! does not slow down what is asked of it, and its queues show.
 
 mod arrivals;
+mod member;
 mod processes;
 mod records;
 mod report;
@@ -16,12 +17,12 @@ use demo::Customer;
 use fastrand::Rng;
 use futures::{StreamExt, TryStreamExt, stream};
 use local_stack::{Outputs, Progress, Settings, Stack, Step};
-use shop_client::{NewOrder, Shop};
+use shop_client::NewOrder;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep_until};
-use uuid::Uuid;
 
 use arrivals::{crowd, poisson};
+use member::Member;
 use processes::{Processes, Samples};
 use records::Records;
 use report::{Measured, table};
@@ -35,10 +36,6 @@ use crate::product::product;
 const ORDERS_PER_CUSTOMER: usize = 40;
 /// Customers that register at the same time: hashing a password takes a processor.
 const REGISTERING: usize = 4;
-/// Tries to register a customer. The limit of one address allows five a second.
-const TRIES: u32 = 10;
-/// The pause before the next try.
-const PAUSE: Duration = Duration::from_secs(2);
 /// Between two samples of the processes.
 const SAMPLE: Duration = Duration::from_secs(1);
 /// Each step offers half as much again as the step before.
@@ -128,14 +125,14 @@ impl Load {
         let processes = Processes::of(stack.running());
         let mut random = Rng::with_seed(self.seed);
         let mut steps: Vec<Measured> = Vec::new();
-        let mut shops: Vec<Shop> = Vec::new();
+        let mut members: Vec<Arc<Member>> = Vec::new();
         let most = if self.steps { STEPS } else { 1 };
         for number in 0..most {
             let step = progress.step("preparing customers and their product");
-            let offer = self.offer(number, stack.outputs(), &mut shops, &mut random, &step).await?;
-            step.done(&format!("{} customers for {} orders", shops.len(), offer.arrivals.len()));
+            let offer = self.offer(number, stack.outputs(), &mut members, &mut random, &step).await?;
+            step.done(&format!("{} customers for {} orders", members.len(), offer.arrivals.len()));
             let step = progress.step(&offer.name);
-            let measured = measure(offer, &shops, &processes, &step).await;
+            let measured = measure(offer, &members, &processes, &step).await;
             step.done(&measured.name);
             if self.json {
                 println!("{:#}", measured.as_json());
@@ -166,7 +163,7 @@ impl Load {
         &self,
         number: usize,
         outputs: &Outputs,
-        shops: &mut Vec<Shop>,
+        members: &mut Vec<Arc<Member>>,
         random: &mut Rng,
         step: &Step,
     ) -> Result<Offer> {
@@ -195,48 +192,34 @@ impl Load {
         let each = if self.flash_sale { 1 } else { ORDERS_PER_CUSTOMER };
         let customers = arrivals.len().div_ceil(each).max(1);
         // What was ordered in the step before counts for the limit: each step has customers of its own.
-        shops.clear();
+        members.clear();
         let first = Customer::register(outputs).await?;
         let order = product(outputs, &first, pieces).await?;
         let mut registered =
-            stream::iter(1..customers).map(|_| register(outputs)).buffer_unordered(REGISTERING);
-        shops.push(first.shop);
-        while let Some(shop) = registered.try_next().await? {
-            shops.push(shop);
-            step.part(shops.len(), customers);
+            stream::iter(1..customers).map(|_| Member::register(outputs)).buffer_unordered(REGISTERING);
+        members.push(Arc::new(Member::new(first.shop)));
+        while let Some(member) = registered.try_next().await? {
+            members.push(Arc::new(member));
+            step.part(members.len(), customers);
         }
         Ok(Offer { name, arrivals, order, ways })
     }
 }
 
-/// A customer who has an account and is logged in.
-async fn register(outputs: &Outputs) -> shop_client::Result<Shop> {
-    let anonymous = Shop::new(&outputs.api_url);
-    let password = format!("Load-{}", Uuid::new_v4().simple());
-    let mut tries = 1..TRIES;
-    loop {
-        let email = format!("load-{}@ordersaga.example", Uuid::new_v4().simple());
-        match anonymous.join(&email, &password, "Load Customer").await {
-            Err(_) if tries.next().is_some() => tokio::time::sleep(PAUSE).await,
-            result => return result,
-        }
-    }
-}
-
 /// Lets the customers arrive, and waits until each has seen the end of the order.
-async fn measure(offer: Offer, shops: &[Shop], processes: &Processes, step: &Step) -> Measured {
+async fn measure(offer: Offer, members: &[Arc<Member>], processes: &Processes, step: &Step) -> Measured {
     let records = Arc::new(Records::default());
     let mut samples = Samples::begin(processes);
     let began = Instant::now();
     let all = offer.arrivals.len();
     let mut visits = JoinSet::new();
-    let shops = shops.iter().cycle();
-    for ((arrival, way), shop) in offer.arrivals.iter().zip(offer.ways).zip(shops) {
-        let (arrival, shop) = (began + *arrival, shop.clone());
+    let members = members.iter().cycle();
+    for ((arrival, way), member) in offer.arrivals.iter().zip(offer.ways).zip(members) {
+        let (arrival, member) = (began + *arrival, Arc::clone(member));
         let (order, records) = (offer.order.clone(), Arc::clone(&records));
         visits.spawn(async move {
             sleep_until(arrival).await;
-            visit(&shop, &order, way, &records).await;
+            visit(&member, &order, way, &records).await;
         });
     }
     let mut ticks = interval(SAMPLE);

@@ -27,6 +27,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub struct Shop {
     api: String,
     token: Option<String>,
+    /// What a login gives to renew the access token with, once.
+    refresh_token: Option<String>,
     http: reqwest::Client,
 }
 
@@ -40,13 +42,13 @@ impl Shop {
     pub fn by(route: &Route) -> Self {
         let headers: HeaderMap = route.host.iter().map(|host| (HOST, host.clone())).collect();
         let http = reqwest::Client::builder().no_proxy().default_headers(headers).build().unwrap_or_default();
-        Self { api: route.base.clone(), token: None, http }
+        Self { api: route.base.clone(), token: None, refresh_token: None, http }
     }
 
     /// The same client with this access token.
     #[must_use]
     pub fn with_token(&self, token: impl Into<String>) -> Self {
-        Self { token: Some(token.into()), ..self.clone() }
+        Self { token: Some(token.into()), refresh_token: None, ..self.clone() }
     }
 
     /// The access token, if there is one.
@@ -98,8 +100,24 @@ impl Shop {
     pub async fn login(&self, email: &str, password: &str) -> Result<Self> {
         let credentials = json!({"email": email, "password": password});
         let call = self.call(Method::POST, "/v1/auth/login").repeatable().json(&credentials);
-        let tokens: Tokens = call.send().await?.read()?;
-        Ok(self.with_token(tokens.access_token))
+        Ok(self.with_tokens(call.send().await?.read()?))
+    }
+
+    /// The shop for the same user, after its login, with an access token that lasts as long as a new one. The one before it
+    /// cannot be renewed again.
+    ///
+    /// # Errors
+    /// The user has not logged in by this client, or the session has ended.
+    pub async fn renewed(&self) -> Result<Self> {
+        let Some(refresh_token) = &self.refresh_token else {
+            return Err(Error::Unfit { reason: "only a login can be renewed".to_owned() });
+        };
+        let call = self.call(Method::POST, "/v1/auth/refresh").json(&json!({"refresh_token": refresh_token}));
+        Ok(self.with_tokens(call.send().await?.read()?))
+    }
+
+    fn with_tokens(&self, tokens: Tokens) -> Self {
+        Self { token: Some(tokens.access_token), refresh_token: Some(tokens.refresh_token), ..self.clone() }
     }
 
     /// This user.
@@ -350,8 +368,8 @@ mod tests {
 
     const LOST: (StatusCode, &str) = (StatusCode::BAD_GATEWAY, "");
     const TAKEN: (StatusCode, &str) = (StatusCode::CONFLICT, r#"{"detail":"The address is taken."}"#);
-    const TOKENS: (StatusCode, &str) =
-        (StatusCode::OK, r#"{"access_token":"t","refresh_token":"r","expires_in":900}"#);
+    const TOKENS: (StatusCode, &str) = (StatusCode::OK, r#"{"access_token":"t","refresh_token":"r"}"#);
+    const RENEWED: (StatusCode, &str) = (StatusCode::OK, r#"{"access_token":"u","refresh_token":"s"}"#);
 
     #[tokio::test]
     async fn an_account_whose_registration_got_no_answer_is_used() {
@@ -362,6 +380,16 @@ mod tests {
         let (shop, calls) = server(&[TAKEN, TOKENS]).await;
         let error = shop.join("a@ordersaga.example", "Password-1", "A").await.unwrap_err();
         assert_eq!((error.status(), calls.load(Ordering::Relaxed)), (Some(StatusCode::CONFLICT), 1));
+    }
+
+    #[tokio::test]
+    async fn a_login_is_renewed_and_a_token_alone_is_not() {
+        let (shop, calls) = server(&[TOKENS, RENEWED]).await;
+        let customer = shop.login("a@ordersaga.example", "Password-1").await.unwrap();
+        let renewed = customer.renewed().await.unwrap();
+        assert_eq!((customer.token(), renewed.token()), (Some("t"), Some("u")));
+        assert!(renewed.with_token("v").renewed().await.is_err());
+        assert_eq!(calls.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test]

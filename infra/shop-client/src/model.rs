@@ -12,6 +12,7 @@ pub struct User {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Tokens {
     pub access_token: String,
+    pub refresh_token: String,
 }
 
 /// One page of a list.

@@ -6,10 +6,11 @@ use contracts::{OrderId, OrderStatus};
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use shop_client::{Call, Frame, Live, NewOrder, Order, Placed, Shop, Ticket};
+use shop_client::{Call, Frame, Live, NewOrder, Order, Placed, Ticket};
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
+use super::member::Member;
 use super::records::Records;
 
 const PRODUCTS: &str = "GET /v1/products";
@@ -52,8 +53,9 @@ pub struct Way {
 }
 
 /// Lets the customer do it all, and records how long each part took.
-pub async fn visit(shop: &Shop, order: &NewOrder, way: Way, records: &Records) {
+pub async fn visit(member: &Member, order: &NewOrder, way: Way, records: &Records) {
     records.arrived();
+    let shop = member.shop().await;
     let get = |path: &str| once::<Value>(shop.call(Method::GET, path));
     let _ = timed(records, PRODUCTS, get("/v1/products?limit=20")).await;
     if let Some(line) = order.items.first() {
@@ -61,23 +63,24 @@ pub async fn visit(shop: &Shop, order: &NewOrder, way: Way, records: &Records) {
     }
     let began = Instant::now();
     let until = began + way.patience;
-    let Some(placed) = place(shop, order, until, records).await else { return };
+    let Some(placed) = place(member, order, until, records).await else { return };
     records.placed();
     if way.cancels {
-        cancel(shop, &placed.order_id, records).await;
+        cancel(member, &placed.order_id, records).await;
     }
-    match end(shop, &placed.order_id, way, until, records).await {
+    match end(member, &placed.order_id, way, until, records).await {
         Some(status) => records.ended(status, began.elapsed()),
         None => records.unseen(),
     }
 }
 
 /// Sends the order, and sends it again with the same key while it is not certain that it was taken.
-async fn place(shop: &Shop, order: &NewOrder, until: Instant, records: &Records) -> Option<Placed> {
+async fn place(member: &Member, order: &NewOrder, until: Instant, records: &Records) -> Option<Placed> {
     let key = Uuid::new_v4().to_string();
     let mut pauses = Pauses::new();
     while Instant::now() < until {
-        let request = shop.call(Method::POST, "/v1/orders").header("idempotency-key", &key).json(order);
+        let request =
+            member.shop().await.call(Method::POST, "/v1/orders").header("idempotency-key", &key).json(order);
         match timed(records, PLACE, once(request)).await {
             Ok(placed) => return Some(placed),
             Err(Some(status)) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
@@ -89,8 +92,8 @@ async fn place(shop: &Shop, order: &NewOrder, until: Instant, records: &Records)
     None
 }
 
-async fn cancel(shop: &Shop, id: &OrderId, records: &Records) {
-    let request = shop.call(Method::POST, &format!("/v1/orders/{id}/cancel"));
+async fn cancel(member: &Member, id: &OrderId, records: &Records) {
+    let request = member.shop().await.call(Method::POST, &format!("/v1/orders/{id}/cancel"));
     let sent = async {
         let answer = request.send_once().await?;
         // The order may have ended before.
@@ -101,13 +104,19 @@ async fn cancel(shop: &Shop, id: &OrderId, records: &Records) {
 
 /// Waits for the end of the order. A customer whose WebSocket is silent or ends looks at the order, and opens another one if
 /// it ended.
-async fn end(shop: &Shop, id: &OrderId, way: Way, until: Instant, records: &Records) -> Option<OrderStatus> {
+async fn end(
+    member: &Member,
+    id: &OrderId,
+    way: Way,
+    until: Instant,
+    records: &Records,
+) -> Option<OrderStatus> {
     let ended = async {
         let mut pauses = Pauses::new();
         let mut live = None;
         loop {
             if way.watches && live.is_none() {
-                live = connect(shop, id, records).await;
+                live = connect(member, id, records).await;
             }
             if let Some(open) = &mut live {
                 match watch(open, id).await {
@@ -116,7 +125,7 @@ async fn end(shop: &Shop, id: &OrderId, way: Way, until: Instant, records: &Reco
                     Seen::Lost => live = None,
                 }
             }
-            let look = shop.call(Method::GET, &format!("/v1/orders/{id}"));
+            let look = member.shop().await.call(Method::GET, &format!("/v1/orders/{id}"));
             match timed(records, ORDER, once::<Order>(look)).await {
                 Ok(order) if order.status.is_final() => return order.status,
                 Ok(_) => {
@@ -132,8 +141,8 @@ async fn end(shop: &Shop, id: &OrderId, way: Way, until: Instant, records: &Reco
     timeout_at(until, ended).await.ok()
 }
 
-async fn connect(shop: &Shop, id: &OrderId, records: &Records) -> Option<Live> {
-    let ticket = shop.call(Method::POST, "/v1/realtime/tickets");
+async fn connect(member: &Member, id: &OrderId, records: &Records) -> Option<Live> {
+    let ticket = member.shop().await.call(Method::POST, "/v1/realtime/tickets");
     let ticket = timed(records, TICKET, once::<Ticket>(ticket)).await.ok()?;
     let mut live = timed(records, CONNECT, Live::connect(&ticket.url, &ticket.ticket)).await.ok()?;
     live.subscribe(id, Some(0)).await.ok()?;

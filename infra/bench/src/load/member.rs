@@ -1,0 +1,59 @@
+//! A customer who has an account and stays logged in.
+
+use std::time::Duration;
+
+use local_stack::Outputs;
+use shop_client::Shop;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+/// Tries to register a customer. The limit of one address allows five a second.
+const TRIES: u32 = 10;
+/// The pause before the next try.
+const PAUSE: Duration = Duration::from_secs(2);
+/// An access token is renewed at this age. It lasts for 15 minutes.
+const RENEWED_AFTER: Duration = Duration::from_secs(10 * 60);
+
+/// A customer, who may make several visits at a time.
+#[derive(Debug)]
+pub struct Member(Mutex<Session>);
+
+#[derive(Debug)]
+struct Session {
+    shop: Shop,
+    since: Instant,
+}
+
+impl Member {
+    pub fn new(shop: Shop) -> Self {
+        Self(Mutex::new(Session { shop, since: Instant::now() }))
+    }
+
+    /// # Errors
+    /// The shop does not take new customers.
+    pub async fn register(outputs: &Outputs) -> shop_client::Result<Self> {
+        let anonymous = Shop::new(&outputs.api_url);
+        let password = format!("Load-{}", Uuid::new_v4().simple());
+        let mut tries = 1..TRIES;
+        loop {
+            let email = format!("load-{}@ordersaga.example", Uuid::new_v4().simple());
+            match anonymous.join(&email, &password, "Load Customer").await {
+                Err(_) if tries.next().is_some() => sleep(PAUSE).await,
+                result => return result.map(Self::new),
+            }
+        }
+    }
+
+    /// The shop for this customer.
+    pub async fn shop(&self) -> Shop {
+        let mut session = self.0.lock().await;
+        // When it cannot be renewed, the token is good for some minutes more, and the next call tries again.
+        if session.since.elapsed() > RENEWED_AFTER
+            && let Ok(shop) = session.shop.renewed().await
+        {
+            *session = Session { shop, since: Instant::now() };
+        }
+        session.shop.clone()
+    }
+}
