@@ -193,11 +193,9 @@ impl Load {
         let customers = arrivals.len().div_ceil(each).max(1);
         // What was ordered in the step before counts for the limit: each step has customers of its own.
         members.clear();
-        let first = Customer::register(outputs).await?;
-        let order = product(outputs, &first, pieces).await?;
+        let order = product(outputs, &Customer::register(outputs).await?, pieces).await?;
         let mut registered =
-            stream::iter(1..customers).map(|_| Member::register(outputs)).buffer_unordered(REGISTERING);
-        members.push(Arc::new(Member::new(first.shop)));
+            stream::iter(0..customers).map(|_| Member::register(outputs)).buffer_unordered(REGISTERING);
         while let Some(member) = registered.try_next().await? {
             members.push(Arc::new(member));
             step.part(members.len(), customers);

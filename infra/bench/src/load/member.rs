@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use local_stack::Outputs;
+use reqwest::StatusCode;
 use shop_client::Shop;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
@@ -17,7 +18,11 @@ const RENEWED_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// A customer, who may make several visits at a time.
 #[derive(Debug)]
-pub struct Member(Mutex<Session>);
+pub struct Member {
+    email: String,
+    password: String,
+    session: Mutex<Session>,
+}
 
 #[derive(Debug)]
 struct Session {
@@ -26,10 +31,6 @@ struct Session {
 }
 
 impl Member {
-    pub fn new(shop: Shop) -> Self {
-        Self(Mutex::new(Session { shop, since: Instant::now() }))
-    }
-
     /// # Errors
     /// The shop does not take new customers.
     pub async fn register(outputs: &Outputs) -> shop_client::Result<Self> {
@@ -40,19 +41,30 @@ impl Member {
             let email = format!("load-{}@ordersaga.example", Uuid::new_v4().simple());
             match anonymous.join(&email, &password, "Load Customer").await {
                 Err(_) if tries.next().is_some() => sleep(PAUSE).await,
-                result => return result.map(Self::new),
+                Err(error) => return Err(error),
+                Ok(shop) => {
+                    let session = Mutex::new(Session { shop, since: Instant::now() });
+                    return Ok(Self { email, password, session });
+                }
             }
         }
     }
 
     /// The shop for this customer.
     pub async fn shop(&self) -> Shop {
-        let mut session = self.0.lock().await;
-        // When it cannot be renewed, the token is good for some minutes more, and the next call tries again.
-        if session.since.elapsed() > RENEWED_AFTER
-            && let Ok(shop) = session.shop.renewed().await
-        {
-            *session = Session { shop, since: Instant::now() };
+        let mut session = self.session.lock().await;
+        if session.since.elapsed() > RENEWED_AFTER {
+            let renewed = match session.shop.renewed().await {
+                // The answer to an earlier try was lost, so its token counts as used twice, and the session has ended.
+                Err(error) if error.status() == Some(StatusCode::UNAUTHORIZED) => {
+                    session.shop.login(&self.email, &self.password).await
+                }
+                renewed => renewed,
+            };
+            // Otherwise the token is good for some minutes more, and the next call tries again.
+            if let Ok(shop) = renewed {
+                *session = Session { shop, since: Instant::now() };
+            }
         }
         session.shop.clone()
     }
