@@ -62,7 +62,8 @@ def first_failed_record(mapping, result, records):
 
 
 def gathers_records(mapping, position, records):
-    """Whether a mapping waits for more records before it invokes its function."""
+    """Whether a mapping waits for more records before it invokes its function. `records` are all that were read, also those
+    that its filter leaves out: more may follow when they are as many as a batch, and then Lambda does not wait."""
     if len(records) >= mapping.get("BatchSize", 100):
         return False
     if windows.get(mapping["UUID"], (None,))[0] != position:
@@ -126,7 +127,7 @@ def deliver_streams_as_lambda_does():
         ("            raw_len = len(batch)\n", "            raw, raw_len = batch, len(batch)\n"),
         (
             '            event = {"Records": batch}\n            result',
-            "            if gathers_records(esm, pos, batch):\n"
+            "            if gathers_records(esm, pos, raw):\n"
             "                continue\n"
             '            event = {"Records": batch}\n            result',
         ),

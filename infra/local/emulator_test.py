@@ -120,6 +120,11 @@ class Streams(unittest.TestCase):
     def test_a_stream_is_not_delivered_before_its_window_is_over(self):
         self.assertEqual(self.deliver(lambda *_: False, MaximumBatchingWindowInSeconds=60, BatchSize=50), [])
 
+    def test_a_window_holds_nothing_back_that_more_records_follow(self):
+        settings = {"FilterCriteria": {"Filters": [{"Pattern": '{"eventName": ["INSERT"]}'}]}, "BatchSize": 6}
+        batches = self.deliver(lambda *_: False, MaximumBatchingWindowInSeconds=60, **settings)
+        self.assertEqual(batches, [[0, 1, 2, 3, 5], [6, 7, 8, 9, 10, 11]])
+
     def test_another_version_is_not_changed_unseen(self):
         with mock.patch.object(emulator, "POLL_STREAMS_SHA256", "0" * 64):
             with self.assertRaisesRegex(SystemExit, "POLL_STREAMS_SHA256"):
