@@ -6,6 +6,7 @@ mod member;
 mod processes;
 mod records;
 mod report;
+mod reservations;
 mod rest;
 mod visit;
 
@@ -26,6 +27,7 @@ use member::Member;
 use processes::{Processes, Samples};
 use records::Records;
 use report::{Measured, table};
+use reservations::reserve;
 use rest::at_rest;
 use visit::{Way, visit};
 
@@ -62,7 +64,8 @@ pub struct Load {
     /// Offer half as much again after each step, until orders end much later than in the first one
     #[arg(long)]
     steps: bool,
-    /// 2,000 customers want 100 pieces of one product within half a minute
+    /// 2,000 customers want 100 pieces of one product within half a minute. On a stack that it starts, the functions that
+    /// customers call get a part of the invocations at most: see LAMBDA_ACCOUNT_CONCURRENCY in infra/bench/README.md
     #[arg(long, conflicts_with_all = ["steps", "soak", "rate"])]
     flash_sale: bool,
     /// Customers of the flash sale
@@ -110,6 +113,10 @@ impl Load {
     ) -> std::result::Result<(), E> {
         let stack = Stack::start(settings, progress).await.map_err(Error::from)?;
         let measured = async {
+            // A stack of its own: on another one, its owner decides.
+            if self.flash_sale && stack.is_ours() {
+                reserve(stack.outputs()).await?;
+            }
             self.all(&stack, progress).await?;
             at_rest(stack.outputs(), progress).await?;
             verdict().await
