@@ -27,6 +27,7 @@ mod idempotency;
 mod invocations;
 mod lifecycle;
 mod limits;
+mod load;
 mod money;
 mod notifications;
 mod order;
@@ -90,6 +91,7 @@ fn main() {
         // The longest first, so that the others run concurrently with them.
         deploy::tests,
         chaos::tests,
+        load::tests,
         alarms::tests,
         saga::tests,
         gateway::tests,
