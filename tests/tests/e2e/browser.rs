@@ -19,6 +19,8 @@ use pipe::Pipe;
 /// Errors of the browser are messages for a test's failure.
 pub type Result<T> = std::result::Result<T, String>;
 
+/// Tries to click an element that something moves.
+const CLICKS: u32 = 5;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A window's size, and how fine its pixels are.
@@ -280,15 +282,28 @@ impl Browser {
                 const before = place();
                 await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
                 const now = place();
-                return before && now && before.x === now.x && before.y === now.y ? now : null;
+                if (!before || !now || before.x !== now.x || before.y !== now.y) return null;
+                window.clickMissed = !document.querySelector({selector:?}).disabled;
+                document.addEventListener('click', ({{ target }}) => {{
+                    if (target.closest({selector:?})) window.clickMissed = false;
+                }}, {{ capture: true, once: true }});
+                return now;
             }})()"
         );
-        let at = self.found(&format!("{selector} can be clicked"), &place).await?;
-        for kind in ["mousePressed", "mouseReleased"] {
-            let event = json!({"type": kind, "x": at["x"], "y": at["y"], "button": "left", "clickCount": 1});
-            self.call("Input.dispatchMouseEvent", event).await?;
+        // What loads meanwhile may move the element away before the mouse is pressed.
+        for _ in 0..CLICKS {
+            let at = self.found(&format!("{selector} can be clicked"), &place).await?;
+            for kind in ["mousePressed", "mouseReleased"] {
+                let event =
+                    json!({"type": kind, "x": at["x"], "y": at["y"], "button": "left", "clickCount": 1});
+                self.call("Input.dispatchMouseEvent", event).await?;
+            }
+            // A click that leaves the page has not missed.
+            if self.value("window.clickMissed").await.ok() != Some(Value::Bool(true)) {
+                return Ok(());
+            }
         }
-        Ok(())
+        Err(format!("{selector} was not where it was clicked, {CLICKS} times"))
     }
 
     /// Clicks a field and writes over what is in it.
