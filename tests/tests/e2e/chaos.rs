@@ -5,7 +5,7 @@ use tokio::process::Command;
 use crate::fixture::Fixture;
 use crate::harness::Outcome;
 
-crate::tests![
+crate::tests![alone:
     orders_with_one_fault_each_end_well,
     a_fault_that_names_no_call_is_refused_before_anything_starts,
 ];

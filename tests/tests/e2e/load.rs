@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::fixture::Fixture;
 use crate::harness::Outcome;
 
-crate::tests![customers_at_a_rate_see_their_orders_end_and_the_stores_are_verified];
+crate::tests![alone: customers_at_a_rate_see_their_orders_end_and_the_stores_are_verified];
 
 async fn customers_at_a_rate_see_their_orders_end_and_the_stores_are_verified(fixture: Fixture) -> Outcome {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("load");

@@ -90,8 +90,6 @@ fn main() {
     let areas: &[fn() -> Vec<Test>] = &[
         // The longest first, so that the others run concurrently with them.
         deploy::tests,
-        chaos::tests,
-        load::tests,
         alarms::tests,
         saga::tests,
         gateway::tests,
@@ -135,6 +133,8 @@ fn main() {
         deadline::tests,
         overload::tests,
         limits::tests,
+        chaos::tests,
+        load::tests,
         contract::tests,
         peak::tests,
         sam_local::tests,
