@@ -153,6 +153,22 @@ impl Emulator {
         Ok(Queued { waiting, dead_letters })
     }
 
+    /// Reserves concurrency for a function, by its whole name, or takes that back.
+    ///
+    /// # Errors
+    /// The emulator refuses, or does not answer.
+    pub async fn reserve_concurrency(&self, function: &str, most: Option<u32>) -> Result<()> {
+        // Setting it and deleting it have versions of the API of their own.
+        let path = format!("/2017-10-31/functions/{function}/concurrency");
+        let (method, body) = match most {
+            Some(most) => {
+                (reqwest::Method::PUT, json!({"ReservedConcurrentExecutions": most}).to_string().into_bytes())
+            }
+            None => (reqwest::Method::DELETE, Vec::new()),
+        };
+        self.send("lambda", "PutFunctionConcurrency", method, &path, &[], body).await.map(drop)
+    }
+
     /// Makes a bucket; one that exists is fine.
     pub async fn make_bucket(&self, bucket: &str) -> Result<()> {
         let path = format!("/{bucket}");

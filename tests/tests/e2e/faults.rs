@@ -52,12 +52,11 @@ impl Fixture {
     /// No invocation of the function gets through from now on, as when a deployment broke it.
     pub async fn switch_off(&self, function: &str) -> Outcome {
         self.changes.lock().off.insert(function.to_owned());
-        let limit = json!({"ReservedConcurrentExecutions": 0}).to_string().into_bytes();
-        self.concurrency(function, Method::PUT, limit).await
+        self.concurrency(function, Some(0)).await
     }
 
     pub async fn switch_on(&self, function: &str) -> Outcome {
-        self.concurrency(function, Method::DELETE, Vec::new()).await?;
+        self.concurrency(function, None).await?;
         self.changes.lock().off.remove(function);
         Ok(())
     }
@@ -86,11 +85,9 @@ impl Fixture {
         Ok(())
     }
 
-    async fn concurrency(&self, function: &str, method: Method, body: Vec<u8>) -> Outcome {
-        // Setting it and deleting it have versions of the API of their own.
-        let path = format!("/2017-10-31/functions/ordersaga-{}-{function}/concurrency", self.outputs.stage);
-        self.emulator.send("lambda", "PutFunctionConcurrency", method, &path, &[], body).await?;
-        Ok(())
+    async fn concurrency(&self, function: &str, most: Option<u32>) -> Outcome {
+        let name = format!("ordersaga-{}-{function}", self.outputs.stage);
+        Ok(self.emulator.reserve_concurrency(&name, most).await?)
     }
 
     /// Sets a feature switch as an operator does, and returns what the command printed.

@@ -2,8 +2,6 @@
 //! part of the account's concurrency at most, so that sagas, queues and streams have the rest.
 
 use local_stack::{Emulator, LOCAL_STAGE, Outputs};
-use reqwest::Method;
-use serde_json::json;
 
 use crate::error::Result;
 
@@ -22,9 +20,7 @@ const RESERVED: [(&str, u32); 6] = [
 pub async fn reserve(outputs: &Outputs) -> Result<()> {
     let emulator = Emulator::new(&outputs.aws_endpoint_url);
     for (function, most) in RESERVED {
-        let path = format!("/2017-10-31/functions/ordersaga-{LOCAL_STAGE}-{function}/concurrency");
-        let body = json!({"ReservedConcurrentExecutions": most}).to_string().into_bytes();
-        emulator.send("lambda", "PutFunctionConcurrency", Method::PUT, &path, &[], body).await?;
+        emulator.reserve_concurrency(&format!("ordersaga-{LOCAL_STAGE}-{function}"), Some(most)).await?;
     }
     Ok(())
 }
