@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use local_stack::{Emulator, LOCAL_STAGE, Outputs, Settings};
 use reqwest::Method;
 use serde_json::{Value, json};
-use shop_client::{Gateway, Intent, Mail, Shop, mail_to};
+use shop_client::{Gateway, Intent, Mail, NewAccount, Shop, mail_to};
 use tokio::process::Command;
 use uuid::Uuid;
 
@@ -134,7 +134,10 @@ impl Platform {
 
         let email = format!("chaos-{}@ordersaga.example", Uuid::new_v4().simple());
         let password = format!("Chaos-{}", Uuid::new_v4().simple());
-        let shop = self.shop.join(&email, &password, "Chaos Customer").await?;
+        let shop = self
+            .shop
+            .join(&NewAccount { email: &email, password: &password, name: "Chaos Customer", phone: None })
+            .await?;
         let user_id = shop.me().await?.user_id;
         // An address that is not confirmed gets ten e-mails and no more for a while.
         let letter = async || {

@@ -2,7 +2,7 @@
 
 use contracts::{OrderLine, ShippingAddress};
 use local_stack::Outputs;
-use shop_client::{Gateway, Mail, NewOrder, Product, Shop, card, eventually, mail_to};
+use shop_client::{Gateway, Mail, NewAccount, NewOrder, Product, Shop, card, eventually, mail_to};
 use uuid::Uuid;
 
 use crate::{check::WITHIN, story::Story};
@@ -48,7 +48,8 @@ impl Customer {
         let anybody = Shop::new(&outputs.api_url);
         let email = format!("demo-{}@ordersaga.example", &Uuid::new_v4().simple().to_string()[..12]);
         let password = format!("Demo-{}", Uuid::new_v4().simple());
-        let shop = anybody.join(&email, &password, NAME).await?;
+        let shop =
+            anybody.join(&NewAccount { email: &email, password: &password, name: NAME, phone: None }).await?;
         // An address that is not confirmed gets ten e-mails and no more for a while, and the stories send more.
         let code = eventually("the customer has an e-mail with a code", WITHIN, async || {
             let mails = mail_to(&outputs.aws_endpoint_url, &email).await?;

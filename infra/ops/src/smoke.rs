@@ -8,7 +8,7 @@ use demo::{Clock, Frames, address};
 use local_stack::{Progress, Settings, admin_grant, granted};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use shop_client::{Live, NewOrder, Page, Placed, Product, Route, Shop, card, eventually};
+use shop_client::{Live, NewAccount, NewOrder, Page, Placed, Product, Route, Shop, card, eventually};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -129,7 +129,10 @@ impl Trial<'_> {
 
     async fn customer(&self) -> shop_client::Result<Shop> {
         let Account { email, password } = Account::new();
-        let customer = self.shop.join(&email, &password, NAME).await?;
+        let customer = self
+            .shop
+            .join(&NewAccount { email: &email, password: &password, name: NAME, phone: None })
+            .await?;
         println!("  registered {email}");
         Ok(customer)
     }
@@ -160,7 +163,10 @@ impl Trial<'_> {
         println!("  no product is in stock: makes {sku} for this order");
         let Account { email, password } = Account::new();
         let unusable = |error| self.unusable(&error);
-        self.shop.register(&email, &password, NAME).await.map_err(unusable)?;
+        self.shop
+            .register(&NewAccount { email: &email, password: &password, name: NAME, phone: None })
+            .await
+            .map_err(unusable)?;
         let made_admin = self.make_admin(&email).await;
         let admin = self.shop.login(&email, &password).await.map_err(unusable)?;
         if let Err(error) = made_admin {

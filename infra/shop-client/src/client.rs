@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result, is_uncertain};
 use crate::live::Live;
 use crate::model::{
-    NewOrder, Order, OrderEvent, Page, Payment, Placed, Product, Stock, Ticket, Tokens, User,
+    NewAccount, NewOrder, Order, OrderEvent, Page, Payment, Placed, Product, Stock, Ticket, Tokens, User,
 };
 use crate::route::{Route, TIMEOUT};
 
@@ -73,11 +73,10 @@ impl Shop {
 
     /// Registers a customer and logs in. When no answer says whether the account was made, it registers again: then a
     /// refusal says so.
-    pub async fn join(&self, email: &str, password: &str, name: &str) -> Result<Self> {
-        let mut pause = FIRST_PAUSE;
+    pub async fn join(&self, account: &NewAccount<'_>) -> Result<Self> {
         let mut is_again = false;
-        for _ in 1..TRIES {
-            match self.register(email, password, name).await {
+        for pause in pauses() {
+            match self.register(account).await {
                 Err(error) if error.is_uncertain() => is_again = true,
                 Err(error) if is_again && error.status() == Some(StatusCode::CONFLICT) => break,
                 registered => {
@@ -86,14 +85,12 @@ impl Shop {
                 }
             }
             tokio::time::sleep(pause).await;
-            pause *= 2;
         }
-        self.login(email, password).await
+        self.login(account.email, account.password).await
     }
 
-    pub async fn register(&self, email: &str, password: &str, name: &str) -> Result<User> {
-        let account = json!({"email": email, "password": password, "name": name});
-        self.call(Method::POST, "/v1/auth/register").json(&account).send().await?.read()
+    pub async fn register(&self, account: &NewAccount<'_>) -> Result<User> {
+        self.call(Method::POST, "/v1/auth/register").json(account).send().await?.read()
     }
 
     /// The shop for this user.
@@ -195,15 +192,22 @@ impl Shop {
 }
 
 async fn connected(mut connect: impl AsyncFnMut() -> Result<Live>) -> Result<Live> {
-    let mut pause = FIRST_PAUSE;
-    for _ in 1..TRIES {
+    for pause in pauses() {
         match connect().await {
             Err(Error::Broken { .. }) => tokio::time::sleep(pause).await,
             result => return result,
         }
-        pause *= 2;
     }
     connect().await
+}
+
+/// The pauses between the tries, each twice as long as the one before.
+fn pauses() -> impl Iterator<Item = Duration> {
+    (1..TRIES).scan(FIRST_PAUSE, |next, _| {
+        let pause = *next;
+        *next *= 2;
+        Some(pause)
+    })
 }
 
 /// One call that is not sent yet.
@@ -242,8 +246,7 @@ impl Call {
     /// # Errors
     /// There is no answer. A refusal is an answer.
     pub async fn send(self) -> Result<Answer> {
-        let mut pause = FIRST_PAUSE;
-        for _ in 1..TRIES {
+        for pause in pauses() {
             // A body that can be sent only once is a stream, and there are none here.
             let Some(request) = self.request.try_clone() else { break };
             match once(&self.name, request).await {
@@ -255,7 +258,6 @@ impl Call {
                 }
                 result => return result,
             }
-            pause *= 2;
         }
         self.send_once().await
     }
@@ -366,6 +368,8 @@ mod tests {
         (Shop::new(&url), calls)
     }
 
+    const ACCOUNT: NewAccount<'_> =
+        NewAccount { email: "a@ordersaga.example", password: "Password-1", name: "A", phone: None };
     const LOST: (StatusCode, &str) = (StatusCode::BAD_GATEWAY, "");
     const TAKEN: (StatusCode, &str) = (StatusCode::CONFLICT, r#"{"detail":"The address is taken."}"#);
     const TOKENS: (StatusCode, &str) = (StatusCode::OK, r#"{"access_token":"t","refresh_token":"r"}"#);
@@ -374,11 +378,11 @@ mod tests {
     #[tokio::test]
     async fn an_account_whose_registration_got_no_answer_is_used() {
         let (shop, calls) = server(&[LOST, TAKEN, TOKENS]).await;
-        let customer = shop.join("a@ordersaga.example", "Password-1", "A").await.unwrap();
+        let customer = shop.join(&ACCOUNT).await.unwrap();
         assert_eq!((customer.token(), calls.load(Ordering::Relaxed)), (Some("t"), 3));
         // The address is another customer's.
         let (shop, calls) = server(&[TAKEN, TOKENS]).await;
-        let error = shop.join("a@ordersaga.example", "Password-1", "A").await.unwrap_err();
+        let error = shop.join(&ACCOUNT).await.unwrap_err();
         assert_eq!((error.status(), calls.load(Ordering::Relaxed)), (Some(StatusCode::CONFLICT), 1));
     }
 

@@ -16,7 +16,8 @@ pub use gateway::{Calls, Gateway, Intent, card};
 pub use live::{Frame, Live, OrderFrame, PartFrame};
 pub use mailbox::{Mail, Text, all_mail, mail_to, texts_to};
 pub use model::{
-    NewOrder, NextAction, Order, OrderEvent, Page, Payment, Placed, Product, Stock, Ticket, Tokens, User,
+    NewAccount, NewOrder, NextAction, Order, OrderEvent, Page, Payment, Placed, Product, Stock, Ticket,
+    Tokens, User,
 };
 pub use route::Route;
 pub use wait::{NotYet, eventually, eventually_with_pauses};

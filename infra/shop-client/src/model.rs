@@ -4,6 +4,16 @@ use contracts::{Money, OrderId, OrderLine, OrderStatus, ShippingAddress, Sku, Us
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// A customer who registers.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct NewAccount<'a> {
+    pub email: &'a str,
+    pub password: &'a str,
+    pub name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phone: Option<&'a str>,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 pub struct User {
     pub user_id: UserId,

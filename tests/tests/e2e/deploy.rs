@@ -7,7 +7,7 @@ use contracts::OrderStatus;
 use local_stack::Outputs;
 use reqwest::Method;
 use serde_json::{Value, json};
-use shop_client::Shop;
+use shop_client::{NewAccount, Shop};
 use tokio::process::Command;
 
 use crate::faults::Changes;
@@ -171,7 +171,7 @@ impl Stage<'_> {
         stage.emulator.json("secretsmanager", "secretsmanager.PutSecretValue", &secret).await?;
         stage.shop = Shop::new(&outputs.api_url);
         let (email, password) = ("admin@stage.test", unique("Pass"));
-        stage.shop.register(email, &password, "Admin").await?;
+        stage.shop.register(&NewAccount { email, password: &password, name: "Admin", phone: None }).await?;
         self.ops(&["users", "grant-admin", email, "--unverified"], "test").await?.succeeded();
         stage.admin = stage.shop.login(email, &password).await?;
         stage.outputs = outputs;

@@ -13,7 +13,8 @@ use local_stack::{DeployedFunction, Emulator, Outputs};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use shop_client::{
-    Gateway, Intent, Mail, NewOrder, NextAction, NotYet, Order, Shop, Text, User, card, mail_to, texts_to,
+    Gateway, Intent, Mail, NewAccount, NewOrder, NextAction, NotYet, Order, Shop, Text, card, mail_to,
+    texts_to,
 };
 use uuid::Uuid;
 
@@ -84,24 +85,24 @@ impl Fixture {
 
     /// A customer who has registered and logged in.
     pub async fn customer(&self) -> Result<Customer> {
+        self.joined(None).await
+    }
+
+    async fn joined(&self, phone: Option<String>) -> Result<Customer> {
         let email = format!("{}@ordersaga.example", unique("test"));
         let password = unique("Pass");
-        let shop = self.shop.join(&email, &password, "Test Customer").await?;
+        let (name, number) = ("Test Customer", phone.as_deref());
+        let account = NewAccount { email: &email, password: &password, name, phone: number };
+        let shop = self.shop.join(&account).await?;
         let user_id = shop.me().await?.user_id;
-        Ok(Customer { shop, user_id, email, password, phone: None })
+        Ok(Customer { shop, user_id, email, password, phone })
     }
 
     /// A customer with a verified address and phone, who is notified by e-mail and by SMS.
     pub async fn customer_with_phone(&self) -> Result<Customer> {
-        let email = format!("{}@ordersaga.example", unique("test"));
-        let password = unique("Pass");
         // Ten digits that are unique.
         let phone = format!("+1{:010}", Uuid::new_v4().as_u128() % 10_000_000_000);
-        let account = json!({"email": email, "password": password, "name": "Test Customer", "phone": phone});
-        let registered = self.shop.call(Method::POST, "/v1/auth/register").json(&account).send().await?;
-        let user_id = registered.read::<User>()?.user_id;
-        let shop = self.shop.login(&email, &password).await?;
-        let customer = Customer { shop, user_id, email, password, phone: Some(phone) };
+        let customer = self.joined(Some(phone)).await?;
         let code = self.code_by_email(&customer.email, "Welcome").await?;
         customer.confirm("email", &code).await?;
         customer.request_code("sms").await?;

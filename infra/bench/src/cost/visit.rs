@@ -6,7 +6,7 @@ use demo::Basket;
 use local_stack::Outputs;
 use reqwest::Method;
 use serde_json::json;
-use shop_client::{Frame, Shop};
+use shop_client::{Frame, NewAccount, Shop};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -32,7 +32,9 @@ impl Visitor {
         let anonymous = Shop::new(&outputs.api_url);
         let email = format!("visitor-{}@ordersaga.example", Uuid::new_v4().simple());
         let password = format!("Visit-{}", Uuid::new_v4().simple());
-        anonymous.join(&email, &password, "Visitor").await?;
+        anonymous
+            .join(&NewAccount { email: &email, password: &password, name: "Visitor", phone: None })
+            .await?;
         Ok(Self { email, password, anonymous })
     }
 

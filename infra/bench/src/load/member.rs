@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use local_stack::Outputs;
 use reqwest::StatusCode;
-use shop_client::Shop;
+use shop_client::{NewAccount, Shop};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -39,7 +39,9 @@ impl Member {
         let mut tries = 1..TRIES;
         loop {
             let email = format!("load-{}@ordersaga.example", Uuid::new_v4().simple());
-            match anonymous.join(&email, &password, "Load Customer").await {
+            let account =
+                NewAccount { email: &email, password: &password, name: "Load Customer", phone: None };
+            match anonymous.join(&account).await {
                 Err(_) if tries.next().is_some() => sleep(PAUSE).await,
                 Err(error) => return Err(error),
                 Ok(shop) => {
